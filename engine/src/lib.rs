@@ -1,1 +1,4 @@
 //! The engine behind `isulad`.
+
+pub mod definition;
+pub mod spec;

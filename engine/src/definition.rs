@@ -1,0 +1,209 @@
+//! What a container shall be, as its creator asked for it and as it is kept in `definition.json` beside the bundle.
+//!
+//! It may hold secrets (environment values), so the file is 0600 and only its digest enters the journal. JSON names its
+//! fields, so a field added later with a default reads old files. Whoever makes one has validated it: see `DefinitionError`
+//! in the API's create.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A validated container definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    /// Shape of this file.
+    pub version: u32,
+    pub id: String,
+    /// `none` without an image.
+    pub image: String,
+    pub rootfs: Rootfs,
+    pub runtime: String,
+    pub hostname: String,
+    pub process: Process,
+    /// Signal number for a stop.
+    pub stop_signal: i32,
+    /// Seconds of grace for a stop.
+    pub stop_timeout: u32,
+    pub auto_remove: bool,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    pub mounts: Vec<Mount>,
+    /// Bytes of /dev/shm.
+    pub shm_size: u64,
+    pub devices: Vec<Device>,
+    pub read_only_rootfs: bool,
+    pub resources: Resources,
+    pub oom_score_adj: Option<i32>,
+    pub ulimits: Vec<Ulimit>,
+    /// As asked for; empty takes the daemon's.
+    pub cgroup_parent: String,
+    pub security: Security,
+    pub namespaces: Namespaces,
+    pub dns: Dns,
+    /// "host:ip"
+    pub extra_hosts: Vec<String>,
+    pub log: Log,
+}
+
+/// Where the root filesystem comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rootfs {
+    /// A directory of the host, through an overlay (`direct: false`) or itself.
+    External { dir: String, direct: bool },
+}
+
+/// The first process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    pub entrypoint: Vec<String>,
+    pub command: Vec<String>,
+    /// "KEY=VALUE"
+    pub env: Vec<String>,
+    /// `name|uid[:group|gid]`, resolved in the rootfs at start; empty is root.
+    pub user: String,
+    /// Further groups by name or number.
+    pub group_add: Vec<String>,
+    /// Absolute; empty is `/`.
+    pub workdir: String,
+    pub tty: bool,
+    pub open_stdin: bool,
+    pub stdin_once: bool,
+}
+
+impl Process {
+    /// Entry point and command: what is executed.
+    pub fn args(&self) -> impl Iterator<Item = &str> {
+        self.entrypoint.iter().chain(&self.command).map(String::as_str)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    pub kind: MountKind,
+    /// Absolute host path; empty for tmpfs.
+    pub source: String,
+    /// Absolute path in the container.
+    pub target: String,
+    pub read_only: bool,
+    /// Empty is `rprivate`.
+    pub propagation: String,
+    pub options: Vec<String>,
+    pub create_source: bool,
+    pub non_recursive: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountKind {
+    Bind,
+    Tmpfs,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    pub host: String,
+    pub container: String,
+    /// A subset of "rwm".
+    pub permissions: String,
+}
+
+/// Limits; `None` leaves the kernel's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    pub memory: Option<i64>,
+    pub memory_swap: Option<i64>,
+    pub memory_reservation: Option<i64>,
+    pub memory_swappiness: Option<u64>,
+    pub oom_kill_disable: Option<bool>,
+    /// CPUs times 10^9; excludes period and quota.
+    pub nano_cpus: Option<i64>,
+    pub cpu_shares: Option<u64>,
+    pub cpu_period: Option<u64>,
+    pub cpu_quota: Option<i64>,
+    pub cpuset_cpus: String,
+    pub cpuset_mems: String,
+    pub cpu_rt_runtime: Option<i64>,
+    pub cpu_rt_period: Option<u64>,
+    /// `None`, 0 and -1 are unlimited.
+    pub pids_limit: Option<i64>,
+    pub blkio_weight: Option<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    /// As in `ulimit`: "nofile".
+    pub name: String,
+    /// -1 is unlimited.
+    pub soft: i64,
+    pub hard: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Security {
+    pub privileged: bool,
+    /// Upper case, with or without `CAP_`; `ALL` is all.
+    pub cap_add: Vec<String>,
+    pub cap_drop: Vec<String>,
+    pub no_new_privileges: bool,
+    pub seccomp: Seccomp,
+    pub sysctls: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Seccomp {
+    /// The engine's own profile.
+    Default,
+    Unconfined,
+    /// A profile in the docker format, as JSON.
+    Profile(String),
+}
+
+/// Which namespaces are shared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespaces {
+    pub network: Network,
+    pub pid: Sharing,
+    pub ipc: Sharing,
+    pub uts: Sharing,
+    pub cgroup: Sharing,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// An own namespace with nothing but `lo`.
+    None,
+    Host,
+    /// The namespace of the container with this full id.
+    Container(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sharing {
+    Own,
+    Host,
+    /// The namespace of the container with this full id.
+    Container(String),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dns {
+    pub servers: Vec<String>,
+    pub search: Vec<String>,
+    pub options: Vec<String>,
+}
+
+/// The container's own log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// `false` keeps no log.
+    pub enabled: bool,
+    /// Bytes before rotation; 0 never rotates.
+    pub max_size: u64,
+    /// Files kept, the live one included.
+    pub max_files: u32,
+}

@@ -1,0 +1,1 @@
+//! The OCI spec of a container, from its definition and the host.
