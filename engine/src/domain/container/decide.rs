@@ -1,0 +1,308 @@
+//! What a command leads to: events, nothing (already so), or a refusal. Changes nothing.
+
+use super::{Card, Command, Container, Event, Phase, Run};
+use crate::domain::id::{BootId, Name, Signal, StartId, Timestamp};
+
+/// A refusal. `InTransition` means: ask again when the pending outcome is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rejection {
+    NoSuchContainer,
+    IdTaken,
+    /// An operation is under way; its outcome decides.
+    InTransition,
+    NotRunning,
+    Paused,
+    StillRunning,
+    StillPaused,
+    BeingRemoved,
+    SameName {
+        name: Name,
+    },
+}
+
+type Decision = Result<Vec<Event>, Rejection>;
+
+pub fn decide(container: Option<&Container>, command: &Command) -> Decision {
+    match container {
+        Some(container) => container.decide(command),
+        None => decide_unborn(command),
+    }
+}
+
+fn decide_unborn(command: &Command) -> Decision {
+    match command {
+        Command::Create { id, card } => Ok(vec![Event::CreateRequested { id: *id, card: card.clone() }]),
+        // A late report of what is gone already.
+        Command::ReportCreated
+        | Command::ReportCreateFailed { .. }
+        | Command::ReportStarted { .. }
+        | Command::ReportStartFailed { .. }
+        | Command::ReportPaused
+        | Command::ReportPauseFailed { .. }
+        | Command::ReportResumed
+        | Command::ReportResumeFailed { .. }
+        | Command::StopDeadlinePassed { .. }
+        | Command::ReportExit { .. }
+        | Command::ReportOom { .. }
+        | Command::ReportShimLost { .. }
+        | Command::ReportShimAdopted { .. }
+        | Command::ReportRemoved
+        | Command::ReportRemoveFailed { .. } => Ok(vec![]),
+        Command::Start { .. }
+        | Command::Stop { .. }
+        | Command::Restart { .. }
+        | Command::Kill { .. }
+        | Command::Pause
+        | Command::Resume
+        | Command::Rename { .. }
+        | Command::Remove { .. } => Err(Rejection::NoSuchContainer),
+    }
+}
+
+impl Container {
+    fn decide(&self, command: &Command) -> Decision {
+        match command {
+            Command::Create { .. } => Err(Rejection::IdTaken),
+            Command::Start { boot, at } => self.start(*boot, *at),
+            Command::Stop { signal, grace, at } => self.stop(*signal, *grace, *at, false),
+            Command::Restart { grace, boot, at } => self.restart(*grace, *boot, *at),
+            Command::Kill { signal } => self.kill(*signal),
+            Command::Pause => self.pause(),
+            Command::Resume => self.resume(),
+            Command::Rename { name } => self.rename(name),
+            Command::Remove { force } => self.remove(*force),
+            Command::ReportCreated => Ok(only_if(matches!(self.phase, Phase::Creating), || Event::Created)),
+            Command::ReportCreateFailed { message } => {
+                let message = message.clone();
+                Ok(only_if(matches!(self.phase, Phase::Creating), || Event::CreateFailed { message }))
+            }
+            Command::ReportStarted { start, process, shim, at } => Ok(only_if(self.is_starting(*start), || {
+                Event::Started { start: *start, process: *process, shim: *shim, at: *at }
+            })),
+            Command::ReportStartFailed { start, code, message, at } => {
+                Ok(self.start_failed(*start, *code, message, *at))
+            }
+            Command::ReportPaused => Ok(only_if(matches!(self.phase, Phase::Pausing(_)), || Event::Paused)),
+            Command::ReportPauseFailed { message } => {
+                let message = message.clone();
+                Ok(only_if(matches!(self.phase, Phase::Pausing(_)), || Event::PauseFailed { message }))
+            }
+            Command::ReportResumed => Ok(only_if(matches!(self.phase, Phase::Resuming(_)), || Event::Resumed)),
+            Command::ReportResumeFailed { message } => {
+                let message = message.clone();
+                Ok(only_if(matches!(self.phase, Phase::Resuming(_)), || Event::ResumeFailed { message }))
+            }
+            Command::StopDeadlinePassed { start } => Ok(self.stop_deadline_passed(*start)),
+            Command::ReportExit { start, status, at, oom, boot } => {
+                let Some(run) = self.running(*start) else { return Ok(vec![]) };
+                let mut events = Vec::with_capacity(3);
+                if *oom && !run.oom {
+                    events.push(Event::OomKilled { start: *start });
+                }
+                events.push(Event::Exited { start: *start, status: *status, at: *at });
+                events.extend(self.follow_up(run, events.len(), *boot, *at));
+                Ok(events)
+            }
+            Command::ReportOom { start } => {
+                Ok(only_if(self.running(*start).is_some_and(|run| !run.oom), || Event::OomKilled { start: *start }))
+            }
+            Command::ReportShimLost { start } => {
+                Ok(only_if(self.running(*start).is_some_and(|run| run.shim.is_some()), || Event::ShimLost {
+                    start: *start,
+                }))
+            }
+            Command::ReportShimAdopted { start, shim } => {
+                Ok(only_if(self.running(*start).is_some_and(|run| run.shim.is_none()), || Event::ShimAdopted {
+                    start: *start,
+                    shim: *shim,
+                }))
+            }
+            Command::ReportRemoved => {
+                let idle = matches!(&self.phase, Phase::Removing(removing) if removing.run.is_none());
+                Ok(only_if(idle, || Event::Removed))
+            }
+            Command::ReportRemoveFailed { message } => {
+                let message = message.clone();
+                Ok(only_if(matches!(self.phase, Phase::Removing(_)), || Event::RemoveFailed { message }))
+            }
+        }
+    }
+
+    fn start(&self, boot: BootId, at: Timestamp) -> Decision {
+        match &self.phase {
+            Phase::Created | Phase::Exited(_) => Ok(vec![self.start_requested(0, boot, at)]),
+            Phase::Running(run) if run.stop.is_none() => Ok(vec![]),
+            // A stop is under way: what it leads to decides.
+            Phase::Running(_) => Err(Rejection::InTransition),
+            Phase::Paused(_) => Err(Rejection::Paused),
+            Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
+                Err(Rejection::InTransition)
+            }
+            Phase::Removing(_) => Err(Rejection::BeingRemoved),
+        }
+    }
+
+    /// `after` events of the same decision come before it.
+    fn start_requested(&self, after: usize, boot: BootId, at: Timestamp) -> Event {
+        Event::StartRequested { start: StartId(self.version + after as u64 + 1), boot, at }
+    }
+
+    fn stop(&self, signal: Option<Signal>, grace: Option<u32>, at: Timestamp, then_start: bool) -> Decision {
+        match &self.phase {
+            Phase::Running(run) => {
+                let grace = grace.unwrap_or(self.card.stop_timeout);
+                let signal = if grace == 0 { Signal::KILL } else { signal.unwrap_or(self.card.stop_signal) };
+                let deadline = at.plus_seconds(grace.into());
+                let joins = run
+                    .stop
+                    .as_ref()
+                    .is_some_and(|stop| stop.then_start == then_start && (stop.killed || stop.deadline <= deadline));
+                Ok(only_if(!joins, || Event::StopRequested { start: run.start, signal, deadline, then_start }))
+            }
+            Phase::Created | Phase::Exited(_) => Ok(vec![]),
+            Phase::Paused(_) => Err(Rejection::Paused),
+            Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
+                Err(Rejection::InTransition)
+            }
+            Phase::Removing(_) => Err(Rejection::BeingRemoved),
+        }
+    }
+
+    fn restart(&self, grace: Option<u32>, boot: BootId, at: Timestamp) -> Decision {
+        match &self.phase {
+            Phase::Created | Phase::Exited(_) => self.start(boot, at),
+            Phase::Running(_)
+            | Phase::Paused(_)
+            | Phase::Creating
+            | Phase::Starting(_)
+            | Phase::Pausing(_)
+            | Phase::Resuming(_)
+            | Phase::Removing(_) => self.stop(None, grace, at, true),
+        }
+    }
+
+    fn kill(&self, signal: Signal) -> Decision {
+        match &self.phase {
+            Phase::Running(run) => Ok(vec![Event::Killed { start: run.start, signal }]),
+            Phase::Created | Phase::Exited(_) => Err(Rejection::NotRunning),
+            Phase::Paused(_) => Err(Rejection::Paused),
+            Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
+                Err(Rejection::InTransition)
+            }
+            Phase::Removing(_) => Err(Rejection::BeingRemoved),
+        }
+    }
+
+    fn pause(&self) -> Decision {
+        match &self.phase {
+            Phase::Running(run) if run.stop.is_some() => Err(Rejection::InTransition),
+            Phase::Running(_) => Ok(vec![Event::PauseRequested]),
+            Phase::Paused(_) => Ok(vec![]),
+            Phase::Created | Phase::Exited(_) => Err(Rejection::NotRunning),
+            Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
+                Err(Rejection::InTransition)
+            }
+            Phase::Removing(_) => Err(Rejection::BeingRemoved),
+        }
+    }
+
+    fn resume(&self) -> Decision {
+        match &self.phase {
+            Phase::Paused(_) => Ok(vec![Event::ResumeRequested]),
+            Phase::Running(_) => Ok(vec![]),
+            Phase::Created | Phase::Exited(_) => Err(Rejection::NotRunning),
+            Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
+                Err(Rejection::InTransition)
+            }
+            Phase::Removing(_) => Err(Rejection::BeingRemoved),
+        }
+    }
+
+    fn rename(&self, name: &Name) -> Decision {
+        match &self.phase {
+            Phase::Creating => Err(Rejection::InTransition),
+            Phase::Removing(_) => Err(Rejection::BeingRemoved),
+            Phase::Created
+            | Phase::Starting(_)
+            | Phase::Running(_)
+            | Phase::Pausing(_)
+            | Phase::Paused(_)
+            | Phase::Resuming(_)
+            | Phase::Exited(_) => {
+                if *name == self.card.name {
+                    Err(Rejection::SameName { name: name.clone() })
+                } else {
+                    Ok(vec![Event::Renamed { from: self.card.name.clone(), to: name.clone() }])
+                }
+            }
+        }
+    }
+
+    fn remove(&self, force: bool) -> Decision {
+        match &self.phase {
+            Phase::Created | Phase::Exited(_) => Ok(vec![Event::RemoveRequested { force }]),
+            Phase::Running(_) | Phase::Paused(_) if force => Ok(vec![Event::RemoveRequested { force }]),
+            Phase::Running(_) => Err(Rejection::StillRunning),
+            Phase::Paused(_) => Err(Rejection::StillPaused),
+            Phase::Removing(removing) if removing.failed.is_some() => Ok(vec![Event::RemoveRequested { force }]),
+            // Joins the removal under way.
+            Phase::Removing(_) => Ok(vec![]),
+            Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
+                Err(Rejection::InTransition)
+            }
+        }
+    }
+
+    fn start_failed(&self, start: StartId, code: u8, message: &str, at: Timestamp) -> Vec<Event> {
+        if !self.is_starting(start) {
+            return vec![];
+        }
+        let mut events = vec![Event::StartFailed { start, code, message: message.to_owned(), at }];
+        if self.card.auto_remove {
+            events.push(Event::RemoveRequested { force: false });
+        }
+        events
+    }
+
+    /// What an exit leads to beyond itself.
+    fn follow_up(&self, run: &Run, after: usize, boot: BootId, at: Timestamp) -> Option<Event> {
+        if matches!(self.phase, Phase::Removing(_)) {
+            None
+        } else if run.stop.as_ref().is_some_and(|stop| stop.then_start) {
+            Some(self.start_requested(after, boot, at))
+        } else if self.card.auto_remove {
+            Some(Event::RemoveRequested { force: false })
+        } else {
+            None
+        }
+    }
+
+    fn stop_deadline_passed(&self, start: StartId) -> Vec<Event> {
+        let due = self.running(start).is_some_and(|run| run.stop.as_ref().is_some_and(|stop| !stop.killed));
+        only_if(due, || Event::Killed { start, signal: Signal::KILL })
+    }
+
+    fn is_starting(&self, start: StartId) -> bool {
+        matches!(&self.phase, Phase::Starting(starting) if starting.start == start)
+    }
+
+    fn running(&self, start: StartId) -> Option<&Run> {
+        self.phase.run().filter(|run| run.start == start)
+    }
+}
+
+fn only_if(holds: bool, event: impl FnOnce() -> Event) -> Vec<Event> {
+    if holds { vec![event()] } else { vec![] }
+}
+
+impl Card {
+    /// Path and arguments in one line, cut at a character boundary.
+    pub fn command_line<'a>(args: impl Iterator<Item = &'a str>) -> String {
+        let mut line = args.collect::<Vec<_>>().join(" ");
+        if line.len() > Self::COMMAND_LIMIT {
+            let end = (0..=Self::COMMAND_LIMIT).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+            line.truncate(end);
+        }
+        line
+    }
+}

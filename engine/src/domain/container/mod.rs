@@ -1,0 +1,190 @@
+//! One container, from its creation to its removal.
+//!
+//! ```text
+//!             CreateRequested
+//!                   │
+//!               Creating ──CreateFailed──▶ gone
+//!                   │ Created
+//!                Created ─────────────┐
+//!                   │ StartRequested  │
+//!               Starting ◀─────────┐  │
+//!        Started │    │StartFailed │  │
+//!   Pausing ◀─ Running │           │  │
+//!      │         │ ▲   │           │  │
+//!      ▼         │ │   ▼           │  │ RemoveRequested (also of a running one, by force)
+//!    Paused ─▶ Resuming Exited ────┘  │
+//!                        │            ▼
+//!                        └────────▶ Removing ──Removed──▶ gone
+//! ```
+//!
+//! What a crash leaves behind: `Creating` a directory; `Starting` perhaps a mount, a shim and a process; `Running` and
+//! its kin a live shim and process that go on; `Exited` perhaps mounts and a state directory not yet released; `Removing`
+//! anything of the above. `recover` says what becomes of each.
+
+mod command;
+mod decide;
+mod event;
+mod evolve;
+mod recover;
+
+pub use command::Command;
+pub use decide::{Rejection, decide};
+pub use event::Event;
+pub use evolve::evolve;
+pub use recover::{Found, Observation, Step, recover};
+
+use super::id::{BootId, ContainerId, Digest, Name, Process, Signal, StartId, Timestamp};
+
+/// A container as its events tell it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    pub id: ContainerId,
+    /// How many events it has seen: the version of its stream.
+    pub version: u64,
+    pub card: Card,
+    pub phase: Phase,
+    /// How the last run ended; kept through a later start and a removal.
+    pub last: Option<End>,
+}
+
+/// What is said of a container in lists, and what the state machine needs to know of its definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Card {
+    pub name: Name,
+    pub image: String,
+    pub runtime: String,
+    /// Path and arguments, cut at `Card::COMMAND_LIMIT` bytes.
+    pub command: String,
+    /// Of `definition.json`.
+    pub definition: Digest,
+    pub created_at: Timestamp,
+    pub auto_remove: bool,
+    pub tty: bool,
+    pub open_stdin: bool,
+    pub stop_signal: Signal,
+    /// Seconds.
+    pub stop_timeout: u32,
+}
+
+impl Card {
+    /// An event stays far below the journal's 4 KB.
+    pub const COMMAND_LIMIT: usize = 512;
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    Creating,
+    Created,
+    Starting(Starting),
+    Running(Run),
+    Pausing(Run),
+    Paused(Run),
+    Resuming(Run),
+    Exited(End),
+    Removing(Removing),
+}
+
+/// A start that has no outcome yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Starting {
+    pub start: StartId,
+    pub boot: BootId,
+    pub since: Timestamp,
+}
+
+/// A container's first process and who looks after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    pub start: StartId,
+    pub boot: BootId,
+    pub process: Process,
+    /// `None` while no shim holds the container.
+    pub shim: Option<Process>,
+    pub since: Timestamp,
+    pub stop: Option<Stop>,
+    pub oom: bool,
+}
+
+/// A stop under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    pub signal: Signal,
+    /// When patience ends and SIGKILL is sent.
+    pub deadline: Timestamp,
+    /// SIGKILL was sent.
+    pub killed: bool,
+    pub then_start: bool,
+}
+
+/// How a run, or the attempt at one, ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    pub start: StartId,
+    pub status: ExitStatus,
+    /// `None` when the start failed before anything ran.
+    pub started_at: Option<Timestamp>,
+    pub at: Timestamp,
+    pub oom: bool,
+    /// The start's error text.
+    pub error: Option<String>,
+}
+
+/// An exit is never guessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    Code(u8),
+    Signal(Signal),
+    Unknown(Cause),
+}
+
+/// Why an exit status cannot be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    HostReboot,
+    /// Neither shim, process nor exit record were found.
+    ShimAndProcessLost,
+    /// The shim died before the container, on a kernel that does not tell a stranger's status.
+    ShimLost,
+}
+
+/// A removal under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removing {
+    /// Still to be killed: a removal by force.
+    pub run: Option<Run>,
+    /// Why the last attempt failed; the removal may be asked for again.
+    pub failed: Option<String>,
+}
+
+impl Phase {
+    /// The run of a container whose first process is thought alive.
+    pub fn run(&self) -> Option<&Run> {
+        match self {
+            Self::Running(run) | Self::Pausing(run) | Self::Paused(run) | Self::Resuming(run) => Some(run),
+            Self::Removing(removing) => removing.run.as_ref(),
+            Self::Creating | Self::Created | Self::Starting(_) | Self::Exited(_) => None,
+        }
+    }
+
+    /// An intent waits for its outcome, so most commands have to wait too.
+    pub fn in_transition(&self) -> bool {
+        match self {
+            Self::Creating | Self::Starting(_) | Self::Pausing(_) | Self::Resuming(_) => true,
+            Self::Removing(removing) => removing.failed.is_none(),
+            Self::Created | Self::Running(_) | Self::Paused(_) | Self::Exited(_) => false,
+        }
+    }
+
+    /// The state's word in `inspect` and filters.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Creating | Self::Created => "inited",
+            Self::Starting(_) => "starting",
+            Self::Running(run) if run.stop.as_ref().is_some_and(|stop| stop.then_start) => "restarting",
+            Self::Running(_) | Self::Pausing(_) | Self::Resuming(_) => "running",
+            Self::Paused(_) => "paused",
+            Self::Exited(_) => "exited",
+            Self::Removing(_) => "removing",
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! After a restart of the daemon: from what the journal says and what the world shows, to what is to be done.
+//!
+//! Pure: the observation was made before. "Alive" always means that pid and start time match.
+
+use super::{Cause, Command, Container, ExitStatus, Phase, Removing, Run, Starting};
+use crate::domain::id::{BootId, Process, StartId, Timestamp};
+
+/// What was found of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    pub boot: BootId,
+    pub at: Timestamp,
+    /// The process of `shim-pid`, when alive.
+    pub shim: Option<Process>,
+    /// The container's first process, when alive.
+    pub process: Option<Process>,
+    /// The exit record.
+    pub exit: Option<Found>,
+    /// Frozen, says the runtime or the cgroup.
+    pub frozen: bool,
+}
+
+/// An exit record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub start: StartId,
+    pub process: Process,
+    pub status: ExitStatus,
+    pub at: Timestamp,
+    pub oom: bool,
+}
+
+/// What recovery does next, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Run this command as a turn.
+    Report(Command),
+    /// A shim is at work on the start: ask it how it went, and report that.
+    AwaitLaunch { start: StartId },
+    /// Kill and delete whatever the start has made, then report the failure.
+    UndoStart { start: StartId, message: String },
+    /// Watch the shim and the process again.
+    Reattach,
+    /// Start a new shim for a living process.
+    Adopt,
+    /// Run the stop's timer again, from the recorded deadline.
+    ResumeStop,
+    /// Send SIGKILL to the process once more: a removal by force was under way.
+    Kill,
+    /// Unmount, delete at the runtime, clear the state directory.
+    Release,
+    /// Remove all that is left of the container, then report it.
+    Dismantle,
+    /// Remove what the interrupted creation left, then report it as failed.
+    UndoCreate { message: String },
+}
+
+pub fn recover(container: &Container, seen: &Observation) -> Vec<Step> {
+    match &container.phase {
+        Phase::Creating => vec![Step::UndoCreate { message: "the daemon ended before the creation did".to_owned() }],
+        Phase::Created | Phase::Exited(_) => vec![Step::Release],
+        Phase::Starting(starting) => recover_start(starting, seen),
+        Phase::Running(run) => recover_run(run, seen, correct_running(seen.frozen)),
+        Phase::Paused(run) => recover_run(run, seen, correct_paused(seen.frozen)),
+        Phase::Pausing(run) => {
+            let outcome = if seen.frozen { Command::ReportPaused } else { interrupted_pause() };
+            recover_run(run, seen, vec![Step::Report(outcome)])
+        }
+        Phase::Resuming(run) => {
+            let outcome = if seen.frozen { interrupted_resume() } else { Command::ReportResumed };
+            recover_run(run, seen, vec![Step::Report(outcome)])
+        }
+        Phase::Removing(removing) => recover_removal(removing, seen),
+    }
+}
+
+fn recover_start(starting: &Starting, seen: &Observation) -> Vec<Step> {
+    let start = starting.start;
+    if let Some(found) = exit_of(start, seen) {
+        let started = Command::ReportStarted { start, process: found.process, shim: None, at: starting.since };
+        return vec![Step::Report(started), report_exit(start, found, seen.boot), Step::Release];
+    }
+    if starting.boot != seen.boot {
+        return vec![Step::UndoStart { start, message: "the host was restarted during the start".to_owned() }];
+    }
+    match (seen.shim, seen.process) {
+        (Some(_), _) => vec![Step::AwaitLaunch { start }],
+        (None, Some(process)) => {
+            vec![Step::Report(Command::ReportStarted { start, process, shim: None, at: seen.at }), Step::Adopt]
+        }
+        (None, None) => {
+            vec![Step::UndoStart { start, message: "the daemon and the shim ended before the start did".to_owned() }]
+        }
+    }
+}
+
+/// `living` is what to do first when the process lives.
+fn recover_run(run: &Run, seen: &Observation, living: Vec<Step>) -> Vec<Step> {
+    if let Some(found) = exit_of(run.start, seen) {
+        return vec![report_exit(run.start, found, seen.boot), Step::Release];
+    }
+    if run.boot != seen.boot {
+        return vec![report_unknown(run.start, Cause::HostReboot, seen), Step::Release];
+    }
+    let mut steps = match (seen.shim, seen.process) {
+        // A shim whose container is gone is writing the exit record: it says the rest itself.
+        (Some(_), Some(_) | None) => {
+            if seen.process.is_none() {
+                return vec![Step::Reattach];
+            }
+            let mut steps = living;
+            // A replacement that the last daemon had no time to record.
+            if let (Some(shim), None) = (seen.shim, run.shim) {
+                steps.push(Step::Report(Command::ReportShimAdopted { start: run.start, shim }));
+            }
+            steps.push(Step::Reattach);
+            steps
+        }
+        (None, Some(_)) => {
+            let mut steps = living;
+            steps.push(Step::Report(Command::ReportShimLost { start: run.start }));
+            steps.push(Step::Adopt);
+            steps
+        }
+        (None, None) => return vec![report_unknown(run.start, Cause::ShimAndProcessLost, seen), Step::Release],
+    };
+    if run.stop.is_some() {
+        steps.push(Step::ResumeStop);
+    }
+    steps
+}
+
+fn recover_removal(removing: &Removing, seen: &Observation) -> Vec<Step> {
+    match &removing.run {
+        None => vec![Step::Dismantle],
+        Some(run) => {
+            let mut steps = recover_run(run, seen, vec![]);
+            if matches!(steps.last(), Some(Step::Release)) {
+                steps.pop();
+                steps.push(Step::Dismantle);
+            } else {
+                steps.push(Step::Kill);
+            }
+            steps
+        }
+    }
+}
+
+fn correct_running(frozen: bool) -> Vec<Step> {
+    // Somebody else froze it: the record follows the world.
+    if frozen { vec![Step::Report(Command::Pause), Step::Report(Command::ReportPaused)] } else { vec![] }
+}
+
+fn correct_paused(frozen: bool) -> Vec<Step> {
+    if frozen { vec![] } else { vec![Step::Report(Command::Resume), Step::Report(Command::ReportResumed)] }
+}
+
+fn interrupted_pause() -> Command {
+    Command::ReportPauseFailed { message: "the daemon ended before the container was frozen".to_owned() }
+}
+
+fn interrupted_resume() -> Command {
+    Command::ReportResumeFailed { message: "the daemon ended before the container was thawed".to_owned() }
+}
+
+fn exit_of(start: StartId, seen: &Observation) -> Option<&Found> {
+    seen.exit.as_ref().filter(|found| found.start == start)
+}
+
+fn report_exit(start: StartId, found: &Found, boot: BootId) -> Step {
+    Step::Report(Command::ReportExit { start, status: found.status, at: found.at, oom: found.oom, boot })
+}
+
+fn report_unknown(start: StartId, cause: Cause, seen: &Observation) -> Step {
+    Step::Report(Command::ReportExit {
+        start,
+        status: ExitStatus::Unknown(cause),
+        at: seen.at,
+        oom: false,
+        boot: seen.boot,
+    })
+}
