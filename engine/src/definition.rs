@@ -5,8 +5,15 @@
 //! in the API's create.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+
+use crate::domain::id::Digest;
 
 /// A validated container definition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,4 +213,50 @@ pub struct Log {
     pub max_size: u64,
     /// Files kept, the live one included.
     pub max_files: u32,
+}
+
+/// Why a container's definition cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DefinitionError {
+    #[error("cannot write the container's definition `{path}`")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot read the container's definition `{path}`")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("the container's definition `{path}` is not the one that was recorded at its creation; restore it or remove the container")]
+    Altered { path: PathBuf },
+    #[error("the container's definition `{path}` is not valid")]
+    Parse { path: PathBuf, source: serde_json::Error },
+}
+
+/// Writes the definition (0600) durably, its directory's entry included, and returns the digest for the journal.
+pub fn write(path: &Path, definition: &Definition) -> Result<Digest, DefinitionError> {
+    let failed = |source| DefinitionError::Write { path: path.to_owned(), source };
+    let bytes = serde_json::to_vec(definition).map_err(|error| failed(error.into()))?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    file.write_all(&bytes).map_err(failed)?;
+    // The directory was made for this container just before: its own entry in the parent matters as much. On a file
+    // system where one sync covers the file and both entries, the next two cost nothing.
+    file.sync_all().map_err(failed)?;
+    for dir in path.ancestors().skip(1).take(2) {
+        fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+    }
+    Ok(digest(&bytes))
+}
+
+/// Reads the definition that `expected` vouches for.
+pub fn read(path: &Path, expected: &Digest) -> Result<Definition, DefinitionError> {
+    let bytes = fs::read(path).map_err(|source| DefinitionError::Read { path: path.to_owned(), source })?;
+    if digest(&bytes) != *expected {
+        return Err(DefinitionError::Altered { path: path.to_owned() });
+    }
+    serde_json::from_slice(&bytes).map_err(|source| DefinitionError::Parse { path: path.to_owned(), source })
+}
+
+fn digest(bytes: &[u8]) -> Digest {
+    Digest(sha2::Sha256::digest(bytes).into())
 }

@@ -1,0 +1,91 @@
+//! What the operator has set: built-in defaults, then `daemon.json`, then flags.
+
+mod file;
+mod flags;
+
+pub use file::ConfigError;
+pub use flags::Flags;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The effective configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Unix sockets to listen on.
+    pub hosts: Vec<PathBuf>,
+    /// Group of the socket; without such a group the socket is root's alone.
+    pub group: String,
+    pub graph: PathBuf,
+    pub state: PathBuf,
+    pub pidfile: PathBuf,
+    pub default_runtime: String,
+    pub runtimes: BTreeMap<String, RuntimeEntry>,
+    pub log_level: String,
+    pub cgroup_parent: String,
+    pub systemd_cgroup: bool,
+    pub container_log: ContainerLog,
+    pub shim: PathBuf,
+    /// Ulimits of containers that do not set their own: name, soft, hard.
+    pub default_ulimits: Vec<(String, i64, i64)>,
+}
+
+/// An OCI runtime with runc's command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeEntry {
+    /// Absolute, or a name looked up in PATH when used.
+    pub path: PathBuf,
+    pub args: Vec<String>,
+}
+
+/// Defaults of a container's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerLog {
+    pub enabled: bool,
+    /// Bytes; 0 never rotates.
+    pub max_size: u64,
+    pub max_files: u32,
+}
+
+pub const DEFAULT_FILE: &str = "/etc/isulad/daemon.json";
+
+impl Config {
+    /// Reads `daemon.json` (an absent default file is fine, an absent one that was named is not) and applies the flags.
+    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        let (path, named) = match &flags.config {
+            Some(path) => (path.as_path(), true),
+            None => (Path::new(DEFAULT_FILE), false),
+        };
+        let file = file::read(path, named)?;
+        let mut config = Self::built_in();
+        let hosts_in_file = file.hosts.is_some();
+        file.apply(path, &mut config)?;
+        flags.apply(&mut config, hosts_in_file, path)?;
+        Ok(config)
+    }
+
+    fn built_in() -> Self {
+        let runtime = |name: &str| (name.to_owned(), RuntimeEntry { path: name.into(), args: vec![] });
+        Self {
+            hosts: vec!["/var/run/isulad.sock".into()],
+            group: "isula".into(),
+            graph: "/var/lib/isulad".into(),
+            state: "/var/run/isulad".into(),
+            pidfile: "/var/run/isulad.pid".into(),
+            default_runtime: "runc".into(),
+            runtimes: [runtime("runc"), runtime("crun")].into(),
+            log_level: "info".into(),
+            cgroup_parent: "/isulad".into(),
+            systemd_cgroup: false,
+            container_log: ContainerLog { enabled: true, max_size: 1 << 20, max_files: 7 },
+            shim: default_shim(),
+            default_ulimits: vec![],
+        }
+    }
+}
+
+/// Beside the daemon's own binary, or looked up in PATH.
+fn default_shim() -> PathBuf {
+    let beside = std::env::current_exe().ok().map(|exe| exe.with_file_name("isulad-shim"));
+    beside.filter(|path| path.exists()).unwrap_or_else(|| "isulad-shim".into())
+}

@@ -1,0 +1,52 @@
+//! Pausing and resuming. What is already so is a success: an effect may run twice.
+
+use std::sync::Arc;
+
+use crate::domain::container::Command;
+use crate::domain::id::ContainerId;
+use crate::engine::Engine;
+use crate::failpoint;
+use crate::journal::record::Context;
+use crate::runtime::RuntimeError;
+
+pub(super) async fn freeze(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
+    failpoint::hit(failpoint::PAUSE_AFTER_INTENT);
+    let outcome = switch(engine, id, true).await;
+    failpoint::hit(failpoint::PAUSE_FROZEN);
+    let report = match outcome {
+        Ok(()) => Command::ReportPaused,
+        Err(error) => Command::ReportPauseFailed { message: crate::api::chain(&error) },
+    };
+    engine.report(id, context, report).await;
+}
+
+pub(super) async fn thaw(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
+    failpoint::hit(failpoint::RESUME_AFTER_INTENT);
+    let outcome = switch(engine, id, false).await;
+    failpoint::hit(failpoint::RESUME_THAWED);
+    let report = match outcome {
+        Ok(()) => Command::ReportResumed,
+        Err(error) => Command::ReportResumeFailed { message: crate::api::chain(&error) },
+    };
+    engine.report(id, context, report).await;
+}
+
+async fn switch(engine: &Arc<Engine>, id: ContainerId, freeze: bool) -> Result<(), RuntimeError> {
+    let Some(entity) = engine.containers.get(&id) else { return Ok(()) };
+    let container = &entity.container;
+    let runtime = engine.runtime(&container.card.runtime)?;
+    let state = engine.state_dir(container);
+    let id = id.to_string();
+    let outcome =
+        if freeze { runtime.pause(&state, &id).await } else { runtime.resume(&state, &id).await };
+    match outcome {
+        Err(error @ RuntimeError::Failed { .. }) => {
+            let wanted = if freeze { "paused" } else { "running" };
+            match runtime.state(&state, &id).await {
+                Ok(Some(found)) if found.status == wanted => Ok(()),
+                _ => Err(error),
+            }
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,313 @@
+//! Starting a container: root filesystem, spec, shim. One blocking preparation, one process spawn, one answer awaited
+//! on a pipe. Whatever fails is undone before the failure is reported.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isulad_shim::sys::pidfd::PidFd;
+use isulad_shim::sys::spawn::{self, Mode};
+use isulad_shim::{Outcome, ProcessRef, Ready, StateDir};
+use tokio::io::AsyncReadExt;
+use tokio::io::unix::AsyncFd;
+
+use super::release::undo_start;
+use crate::clock;
+use crate::definition::{Definition, DefinitionError};
+use crate::domain::container::Command;
+use crate::domain::id::{ContainerId, Process, StartId, Timestamp};
+use crate::engine::Engine;
+use crate::failpoint;
+use crate::journal::record::Context;
+use crate::projection::Entity;
+use crate::rootfs::RootfsError;
+use crate::runtime::RuntimeError;
+use crate::shim_process;
+use crate::spec::SpecError;
+
+/// Longest one execution of the runtime may take at a start.
+pub const RUNTIME_DEADLINE: Duration = Duration::from_secs(120);
+/// The shim answers within the runtime's deadlines (two executions) and a little for itself.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(260);
+
+/// Why a container could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    #[error(transparent)]
+    Definition(#[from] DefinitionError),
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    #[error("container {id}, whose {what} namespace is to be joined, is not running")]
+    NotJoinable { id: ContainerId, what: &'static str },
+    #[error("cannot find the shim `{path}`; install it beside isulad or set `shim` in daemon.json")]
+    ShimMissing { path: std::path::PathBuf },
+    #[error("cannot {what} for the container")]
+    State { what: &'static str, source: io::Error },
+    #[error("cannot describe the process to the shim")]
+    Describe(#[source] isulad_shim::process::ProcessError),
+    #[error("cannot start the shim `{path}`")]
+    Spawn { path: std::path::PathBuf, source: io::Error },
+    #[error("the shim did not answer within {} s", ANSWER_DEADLINE.as_secs())]
+    NoAnswer,
+    #[error("the shim ended without an answer; see `{log}`")]
+    ShimDied { log: std::path::PathBuf },
+    #[error("{message}")]
+    Refused { message: String },
+}
+
+pub(super) async fn launch(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
+    failpoint::hit(failpoint::START_AFTER_INTENT);
+    let client = engine.take_first_client(&id);
+    let Some(entity) = engine.containers.get(&id) else { return };
+    match attempt(engine, &entity, start, client).await {
+        Ok((ready, fifo)) => {
+            failpoint::hit(failpoint::START_READY);
+            report_started(engine, id, start, ready, fifo, context).await;
+            failpoint::hit(failpoint::START_DONE);
+        }
+        Err(error) => {
+            let failure = failure_of(&error);
+            undo_start(engine, &entity.container).await;
+            failpoint::hit(failpoint::START_UNDONE);
+            report_failed(engine, id, start, failure, context).await;
+        }
+    }
+}
+
+/// A start that a daemon before us began and whose shim is at work: its answer, from the attach socket.
+pub async fn await_launch(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
+    let Some(entity) = engine.containers.get(&id) else { return };
+    let state = engine.state_dir(&entity.container);
+    let asked = async {
+        let fifo = state.open_exit_fifo().map_err(|source| LaunchError::State { what: "open the exit fifo", source })?;
+        let answer = tokio::time::timeout(ANSWER_DEADLINE, shim_process::ask_status(&state)).await;
+        let outcome = answer
+            .map_err(|_| LaunchError::NoAnswer)?
+            .map_err(|_| LaunchError::ShimDied { log: state.file(isulad_shim::state_dir::SHIM_LOG) })?;
+        Ok((accept(outcome)?, fifo))
+    };
+    match asked.await {
+        Ok((ready, fifo)) => report_started(engine, id, start, ready, fifo, context).await,
+        Err(error) => {
+            undo_start(engine, &entity.container).await;
+            report_failed(engine, id, start, failure_of(&error), context).await;
+        }
+    }
+}
+
+async fn report_started(
+    engine: &Arc<Engine>,
+    id: ContainerId,
+    start: StartId,
+    ready: Ready,
+    fifo: OwnedFd,
+    context: &Context,
+) {
+    let process = to_process(ready.process());
+    // Opened before the event: from here on the exit status cannot be lost, whatever becomes of the shim.
+    let pidfd = PidFd::open(ready.process()).ok();
+    let started =
+        Command::ReportStarted { start, process, shim: Some(to_process(ready.shim())), at: Timestamp(ready.at) };
+    engine.report(id, context, started).await;
+    engine.supervise(id, start, fifo, pidfd);
+}
+
+async fn report_failed(
+    engine: &Arc<Engine>,
+    id: ContainerId,
+    start: StartId,
+    (code, message): (u8, String),
+    context: &Context,
+) {
+    let failed = Command::ReportStartFailed { start, code, message, at: clock::now() };
+    engine.report(id, context, failed).await;
+}
+
+async fn attempt(
+    engine: &Arc<Engine>,
+    entity: &Arc<Entity>,
+    start: StartId,
+    client: Option<OwnedFd>,
+) -> Result<(Ready, OwnedFd), LaunchError> {
+    let begun = {
+        let (engine, entity) = (engine.clone(), entity.clone());
+        tokio::task::spawn_blocking(move || begin(&engine, &entity, start, client))
+    };
+    let Begun { state, fifo, answer, middle } = begun.await.unwrap_or_else(|panic| {
+        Err(LaunchError::State { what: "prepare the start", source: io::Error::other(panic) })
+    })?;
+    tokio::spawn(reap(middle));
+    let outcome = read_outcome(answer, &state).await?;
+    Ok((accept(outcome)?, fifo))
+}
+
+/// A shim at work.
+struct Begun {
+    state: StateDir,
+    fifo: OwnedFd,
+    answer: OwnedFd,
+    /// The first of the two forks: ours to reap.
+    middle: i32,
+}
+
+/// Everything up to the spawned shim. Blocks.
+fn begin(engine: &Engine, entity: &Entity, start: StartId, client: Option<OwnedFd>) -> Result<Begun, LaunchError> {
+    let container = &entity.container;
+    let definition = engine.definition(entity)?;
+    let runtime = engine.runtime(&container.card.runtime)?;
+    let shim = engine.shim().ok_or_else(|| LaunchError::ShimMissing { path: engine.config.shim.clone() })?;
+    let state = engine.state_dir(container);
+    fresh_state_dir(&state)?;
+    let fifo = make_exit_fifo(&state)?;
+    let bundle = engine.bundle(container);
+    match std::fs::remove_file(bundle.exit_record()) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(LaunchError::State { what: "remove the last exit record", source });
+        }
+        _ => {}
+    }
+    let spec = super::prepare::mount_and_specify(engine, container, &definition)?;
+    failpoint::hit(failpoint::START_SPEC_WRITTEN);
+    let mut process = shim_process::describe(engine, container, &definition, &runtime, &spec, start);
+    process.first_client = client.is_some();
+    process.write(&state.process()).map_err(LaunchError::Describe)?;
+    let (answer, ready) = io::pipe().map_err(|source| LaunchError::State { what: "make a pipe", source })?;
+    let client = client.as_ref().map(AsFd::as_fd);
+    let middle = spawn::start(&shim, Mode::Run, &state, ready.as_fd(), client)
+        .map_err(|source| LaunchError::Spawn { path: shim, source })?;
+    failpoint::hit(failpoint::START_SHIM_SPAWNED);
+    Ok(Begun { state, fifo, answer: answer.into(), middle })
+}
+
+/// An empty state directory: what an earlier run left in it means nothing now.
+fn fresh_state_dir(state: &StateDir) -> Result<(), LaunchError> {
+    let failed = |source| LaunchError::State { what: "make the state directory", source };
+    match std::fs::remove_dir_all(state.path()) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed(source)),
+        _ => {}
+    }
+    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(state.path()).map_err(failed)
+}
+
+/// The exit fifo, open for reading before any shim can write to it.
+pub(super) fn make_exit_fifo(state: &StateDir) -> Result<OwnedFd, LaunchError> {
+    let path = state.exit_fifo();
+    let made = match nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)) {
+        Err(nix::errno::Errno::EEXIST) | Ok(()) => Ok(()),
+        Err(errno) => Err(io::Error::from(errno)),
+    };
+    made.and_then(|()| state.open_exit_fifo())
+        .map_err(|source| LaunchError::State { what: "make the exit fifo", source })
+}
+
+/// The shim's answer.
+pub(super) async fn read_outcome(answer: OwnedFd, state: &StateDir) -> Result<Outcome, LaunchError> {
+    let died = || LaunchError::ShimDied { log: state.file(isulad_shim::state_dir::SHIM_LOG) };
+    let reading = async {
+        let mut pipe = tokio::net::unix::pipe::Receiver::from_owned_fd(answer)?;
+        let mut line = Vec::with_capacity(256);
+        pipe.read_to_end(&mut line).await?;
+        Outcome::from_line(&line)
+    };
+    tokio::time::timeout(ANSWER_DEADLINE, reading).await.map_err(|_| LaunchError::NoAnswer)?.map_err(|_| died())
+}
+
+pub(super) fn accept(outcome: Outcome) -> Result<Ready, LaunchError> {
+    match outcome {
+        Outcome::Ready(ready) => Ok(ready),
+        Outcome::Failed(failed) => Err(LaunchError::Refused { message: failed.message }),
+    }
+}
+
+/// Waits for the spawned process, which leaves as soon as the shim has a life of its own.
+pub(super) async fn reap(middle: i32) {
+    let waiting = async {
+        let pidfd = AsyncFd::new(PidFd::open(ProcessRef::of(middle)?)?)?;
+        let _ = pidfd.readable().await?;
+        io::Result::Ok(())
+    };
+    if let Err(error) = waiting.await {
+        tracing::debug!(pid = middle, %error, "the middle process of a shim's start is gone already");
+    }
+    let pid = nix::unistd::Pid::from_raw(middle);
+    let _ = nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::WNOHANG));
+}
+
+pub fn to_process(process: ProcessRef) -> Process {
+    Process { pid: process.pid.unsigned_abs(), start_time: process.start_time }
+}
+
+/// The exit code shells expect, and the whole text.
+fn failure_of(error: &LaunchError) -> (u8, String) {
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        source = cause.source();
+    }
+    // Only the runtime's own words about the command itself mean 126 and 127.
+    let code = if matches!(error, LaunchError::Refused { .. }) { exit_code_of(&message) } else { 125 };
+    (code, message)
+}
+
+fn exit_code_of(message: &str) -> u8 {
+    let lower = message.to_ascii_lowercase();
+    let says = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
+    if says(&["executable file not found", "no such file or directory", "not a directory", "executable file `"]) {
+        127
+    } else if says(&["permission denied", "is a directory", "exec format error"]) {
+        126
+    } else {
+        125
+    }
+}
+
+/// Shared namespaces and the definition a spec is made from need this too.
+pub(super) fn joined_process(
+    engine: &Engine,
+    other: &str,
+    what: &'static str,
+) -> Result<(ContainerId, Process), LaunchError> {
+    let id: ContainerId = other.parse().map_err(|_| LaunchError::Refused {
+        message: format!("`{other}`, whose {what} namespace is to be joined, is not a container's id"),
+    })?;
+    let run = engine.containers.get(&id).and_then(|entity| entity.container.phase.run().cloned());
+    let process = run.map(|run| run.process).ok_or(LaunchError::NotJoinable { id, what })?;
+    Ok((id, process))
+}
+
+/// What a definition tells of its stdin.
+pub(super) fn wants_stdin(definition: &Definition) -> bool {
+    definition.process.open_stdin
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_runtimes_words_about_the_command_give_126_and_127() {
+        for (text, code) in [
+            ("exec: \"nope\": executable file not found in $PATH: unknown", 127),
+            ("exec /nope: no such file or directory", 127),
+            ("executable file `nope` not found in $PATH", 127),
+            ("open executable: Permission denied", 126),
+            ("exec: \"/etc\": is a directory: permission denied", 126),
+            ("unable to apply cgroup configuration", 125),
+        ] {
+            let error = LaunchError::Refused { message: text.into() };
+            assert_eq!(failure_of(&error).0, code, "{text}");
+        }
+        let missing = LaunchError::Runtime(RuntimeError::Missing { name: "x".into(), path: "no such file or directory".into() });
+        assert_eq!(failure_of(&missing).0, 125);
+    }
+}

@@ -1,0 +1,62 @@
+//! Signals to a container's first process, always through a pidfd whose start time was compared.
+
+use std::io;
+use std::sync::Arc;
+
+use isulad_shim::ProcessRef;
+use isulad_shim::sys::pidfd::PidFd;
+
+use crate::clock;
+use crate::domain::container::{Command, Run};
+use crate::domain::id::{ContainerId, Process, Signal, StartId, Timestamp};
+use crate::engine::Engine;
+use crate::failpoint;
+use crate::journal::record::Context;
+
+/// Sends a signal. A process that is gone is fine: its exit is told elsewhere.
+pub fn deliver(process: Process, signal: Signal) -> io::Result<()> {
+    let reference = ProcessRef { pid: process.pid.cast_signed(), start_time: process.start_time };
+    match PidFd::open(reference).and_then(|pidfd| pidfd.send_signal(signal.0)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+pub(super) fn signal(engine: &Arc<Engine>, id: ContainerId, run: &Run, signal: Signal) {
+    failpoint::hit(failpoint::STOP_AFTER_INTENT);
+    if let Err(error) = deliver(run.process, signal) {
+        engine.warn(format!("container {}: cannot send signal {}: {error}", id.short(), signal.0));
+    }
+    failpoint::hit(if signal == Signal::KILL { failpoint::STOP_KILLED } else { failpoint::STOP_SIGNALLED });
+}
+
+/// SIGKILL. A frozen process gets it when it is thawed (cgroup v1), so it is thawed.
+pub(super) async fn destroy(engine: &Arc<Engine>, id: ContainerId, run: &Run) {
+    failpoint::hit(failpoint::REMOVE_AFTER_INTENT);
+    signal(engine, id, run, Signal::KILL);
+    let Some(entity) = engine.containers.get(&id) else { return };
+    let container = &entity.container;
+    let Ok(runtime) = engine.runtime(&container.card.runtime) else { return };
+    let state = engine.state_dir(container);
+    let text = id.to_string();
+    // Asked first: most containers that are removed by force are not frozen, and the kill ends them meanwhile.
+    if let Ok(Some(found)) = runtime.state(&state, &text).await
+        && found.status == "paused"
+        && let Err(error) = runtime.resume(&state, &text).await
+    {
+        engine.warn(format!("container {}: cannot thaw it to end it: {error}", id.short()));
+    }
+}
+
+/// Patience with a stop signal ends here.
+pub(super) async fn stop_timer(
+    engine: &Arc<Engine>,
+    id: ContainerId,
+    start: StartId,
+    deadline: Timestamp,
+    context: &Context,
+) {
+    let left = deadline.0.saturating_sub(clock::now().0);
+    tokio::time::sleep(std::time::Duration::from_nanos(left)).await;
+    engine.report(id, context, Command::StopDeadlinePassed { start }).await;
+}

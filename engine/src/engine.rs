@@ -1,0 +1,117 @@
+//! What the parts of the daemon share.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use store::Journal;
+
+use crate::config::Config;
+use crate::definition::{self, Definition, DefinitionError};
+use crate::domain::container::Container;
+use crate::domain::id::{BootId, ContainerId};
+use crate::effects::Effects;
+use crate::layout::{Bundle, Layout};
+use crate::projection::{Containers, Entity};
+use crate::runtime::{Runtime, RuntimeError, locate};
+use crate::spec::Host;
+use crate::supervisor::Supervisor;
+
+/// The engine: one for the process's life.
+#[derive(Debug)]
+pub struct Engine {
+    pub config: Config,
+    pub layout: Layout,
+    pub host: Host,
+    pub boot: BootId,
+    pub journal: Journal,
+    pub containers: Containers,
+    pub effects: Effects,
+    pub supervisor: Supervisor,
+    /// Clients that are to be attached from the first byte of a start that was asked for.
+    first_clients: Mutex<HashMap<ContainerId, OwnedFd>>,
+    /// What an operator should know: shown by `isula info`.
+    warnings: Mutex<Vec<String>>,
+    /// Effects and other tasks run here, also those enqueued by the journal's own thread.
+    pub tasks: tokio::runtime::Handle,
+}
+
+impl Engine {
+    pub fn new(config: Config, host: Host, boot: BootId, journal: Journal) -> Arc<Self> {
+        let layout = Layout { graph: config.graph.clone(), state: config.state.clone() };
+        Arc::new(Self {
+            config,
+            layout,
+            host,
+            boot,
+            journal,
+            containers: Containers::default(),
+            effects: Effects::default(),
+            supervisor: Supervisor::default(),
+            first_clients: Mutex::default(),
+            warnings: Mutex::default(),
+            tasks: tokio::runtime::Handle::current(),
+        })
+    }
+
+    /// The runtime of this name, with its binary found now: a binary installed later is found later.
+    pub fn runtime(&self, name: &str) -> Result<Runtime, RuntimeError> {
+        match self.config.runtimes.get(name) {
+            Some(entry) => Runtime::find(name, entry),
+            None => Err(RuntimeError::Missing { name: name.to_owned(), path: PathBuf::from(name) }),
+        }
+    }
+
+    /// The shim's binary; `None` when it is missing.
+    pub fn shim(&self) -> Option<PathBuf> {
+        locate(&self.config.shim)
+    }
+
+    pub fn bundle(&self, container: &Container) -> Bundle {
+        self.layout.bundle(&container.card.runtime, &container.id)
+    }
+
+    pub fn state_dir(&self, container: &Container) -> isulad_shim::StateDir {
+        self.layout.state_dir(&container.card.runtime, &container.id)
+    }
+
+    /// The definition, from memory or from its file, which must be the one that the journal vouches for. Blocks on the
+    /// disk the first time.
+    pub fn definition(&self, entity: &Entity) -> Result<Arc<Definition>, DefinitionError> {
+        if let Some(definition) = entity.definition() {
+            return Ok(definition);
+        }
+        let container = &entity.container;
+        let read = definition::read(&self.bundle(container).definition(), &container.card.definition)?;
+        let read = Arc::new(read);
+        entity.remember_definition(read.clone());
+        Ok(read)
+    }
+
+    pub fn put_first_client(&self, id: ContainerId, client: OwnedFd) {
+        lock(&self.first_clients).insert(id, client);
+    }
+
+    pub fn take_first_client(&self, id: &ContainerId) -> Option<OwnedFd> {
+        lock(&self.first_clients).remove(id)
+    }
+
+    /// Tells the log and `isula info`.
+    pub fn warn(&self, message: String) {
+        tracing::warn!("{message}");
+        let mut warnings = lock(&self.warnings);
+        // A fault that repeats itself must not grow the daemon.
+        if warnings.len() < 100 && !warnings.contains(&message) {
+            warnings.push(message);
+        }
+    }
+
+    pub fn warnings(&self) -> Vec<String> {
+        lock(&self.warnings).clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

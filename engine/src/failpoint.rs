@@ -1,0 +1,80 @@
+//! Named places where a debug build of the daemon kills itself, so that tests can see what a crash there leaves behind.
+//! Release builds contain none of it.
+
+/// Names the environment variable that picks one of `ALL`; `NAME:2` is the second time it is reached.
+pub const VARIABLE: &str = "ISULAD_FAILPOINT";
+
+macro_rules! failpoints {
+    ($($name:ident = $text:literal),+ $(,)?) => {
+        $(pub const $name: &str = $text;)+
+        /// Every failpoint, in the order a container's life reaches them.
+        pub const ALL: &[&str] = &[$($text),+];
+    };
+}
+
+failpoints! {
+    CREATE_BEFORE_FILES = "create-before-files",
+    CREATE_BEFORE_INTENT = "create-before-intent",
+    CREATE_AFTER_INTENT = "create-after-intent",
+    CREATE_PREPARED = "create-prepared",
+    CREATE_DONE = "create-done",
+    START_AFTER_INTENT = "start-after-intent",
+    START_MOUNTED = "start-mounted",
+    START_SPEC_WRITTEN = "start-spec-written",
+    START_SHIM_SPAWNED = "start-shim-spawned",
+    START_READY = "start-ready",
+    START_UNDONE = "start-undone",
+    START_DONE = "start-done",
+    PAUSE_AFTER_INTENT = "pause-after-intent",
+    PAUSE_FROZEN = "pause-frozen",
+    RESUME_AFTER_INTENT = "resume-after-intent",
+    RESUME_THAWED = "resume-thawed",
+    STOP_AFTER_INTENT = "stop-after-intent",
+    STOP_SIGNALLED = "stop-signalled",
+    STOP_KILLED = "stop-killed",
+    EXIT_SEEN = "exit-seen",
+    EXIT_RECORDED = "exit-recorded",
+    RELEASE_UNMOUNTED = "release-unmounted",
+    RELEASE_DONE = "release-done",
+    REMOVE_AFTER_INTENT = "remove-after-intent",
+    REMOVE_RELEASED = "remove-released",
+    REMOVE_STATE_GONE = "remove-state-gone",
+    REMOVE_BUNDLE_GONE = "remove-bundle-gone",
+    REMOVE_DONE = "remove-done",
+    SHIM_LOST_RECORDED = "shim-lost-recorded",
+    SHIM_ADOPTED = "shim-adopted",
+}
+
+/// Dies here, as by `kill -9`, if this failpoint was picked.
+#[inline]
+pub fn hit(_name: &str) {
+    #[cfg(debug_assertions)]
+    armed::hit(_name);
+}
+
+#[cfg(debug_assertions)]
+mod armed {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    struct Armed {
+        name: String,
+        left: AtomicU32,
+    }
+
+    static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+
+    pub fn hit(name: &str) {
+        let armed = ARMED.get_or_init(|| {
+            let text = std::env::var(super::VARIABLE).ok()?;
+            let (name, count) = text.split_once(':').unwrap_or((&text, "1"));
+            Some(Armed { name: name.to_owned(), left: AtomicU32::new(count.parse().unwrap_or(1)) })
+        });
+        if let Some(armed) = armed
+            && armed.name == name
+            && armed.left.fetch_sub(1, Ordering::SeqCst) == 1
+        {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Where everything is: the persistent tree under `graph`, the volatile one under `state`.
+
+use std::path::{Path, PathBuf};
+
+use isulad_shim::StateDir;
+
+use crate::domain::id::ContainerId;
+
+/// The two roots and the paths below them.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    pub graph: PathBuf,
+    pub state: PathBuf,
+}
+
+impl Layout {
+    pub fn journal(&self) -> PathBuf {
+        self.graph.join("journal")
+    }
+
+    /// Held for the daemon's life: one daemon for these roots.
+    pub fn locks(&self) -> [PathBuf; 2] {
+        [self.graph.join("isulad.lock"), self.state.join("isulad.lock")]
+    }
+
+    pub fn engines(&self) -> PathBuf {
+        self.graph.join("engines")
+    }
+
+    pub fn bundle(&self, runtime: &str, id: &ContainerId) -> Bundle {
+        Bundle { path: self.engines().join(runtime).join(id.to_string()) }
+    }
+
+    pub fn state_dir(&self, runtime: &str, id: &ContainerId) -> StateDir {
+        StateDir::new(self.state.join(runtime).join(id.to_string()))
+    }
+
+    /// Where root filesystems are mounted.
+    pub fn mounts(&self) -> PathBuf {
+        self.graph.join("mnt/rootfs")
+    }
+
+    pub fn rootfs(&self, id: &ContainerId) -> PathBuf {
+        self.mounts().join(id.to_string())
+    }
+}
+
+/// A container's persistent directory, which is its OCI bundle too.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    path: PathBuf,
+}
+
+impl Bundle {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn definition(&self) -> PathBuf {
+        self.path.join("definition.json")
+    }
+
+    pub fn spec(&self) -> PathBuf {
+        self.path.join("config.json")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.path.join("console.log")
+    }
+
+    pub fn exit_record(&self) -> PathBuf {
+        self.path.join("exit")
+    }
+
+    pub fn hostname(&self) -> PathBuf {
+        self.path.join("hostname")
+    }
+
+    pub fn hosts(&self) -> PathBuf {
+        self.path.join("hosts")
+    }
+
+    pub fn resolv_conf(&self) -> PathBuf {
+        self.path.join("resolv.conf")
+    }
+
+    pub fn shm(&self) -> PathBuf {
+        self.path.join("mounts/shm")
+    }
+}

@@ -1,0 +1,316 @@
+//! All containers as they are now: what every read is answered from. Written only by the journal's publication, in
+//! journal order; a reader takes a structurally shared copy and never waits.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use tokio::sync::{Notify, mpsc};
+
+use crate::definition::Definition;
+use crate::domain::container::{Container, Event};
+use crate::domain::id::{ContainerId, Name};
+
+/// A container and what the engine keeps beside its state.
+#[derive(Debug, Clone)]
+pub struct Entity {
+    pub container: Container,
+    /// Its last event's place in the journal.
+    pub seq: u64,
+    /// `false` until recovery has compared it with the world.
+    pub verified: bool,
+    kept: Arc<Kept>,
+}
+
+/// What lives as long as the container and is not state.
+#[derive(Debug, Default)]
+struct Kept {
+    changed: Notify,
+    /// Users' commands, one after the other.
+    queue: tokio::sync::Mutex<()>,
+    definition: OnceLock<Arc<Definition>>,
+}
+
+impl Entity {
+    /// The queue of users' commands; fair.
+    pub fn queue(&self) -> QueueRef {
+        QueueRef(self.kept.clone())
+    }
+
+    pub fn definition(&self) -> Option<Arc<Definition>> {
+        self.kept.definition.get().cloned()
+    }
+
+    /// Remembers the definition; the first one stays.
+    pub fn remember_definition(&self, definition: Arc<Definition>) {
+        let _ = self.kept.definition.set(definition);
+    }
+}
+
+/// A place to queue for one container.
+#[derive(Debug)]
+pub struct QueueRef(Arc<Kept>);
+
+impl QueueRef {
+    pub async fn enter(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.queue.lock().await
+    }
+}
+
+/// An event as listeners get it.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// Stream version after the event.
+    pub version: u64,
+    pub event: Event,
+}
+
+/// The containers and the names they hold.
+#[derive(Debug, Default)]
+pub struct Containers {
+    map: RwLock<imbl::OrdMap<ContainerId, Arc<Entity>>>,
+    names: Mutex<HashMap<Name, ContainerId>>,
+    listeners: Mutex<HashMap<ContainerId, Vec<mpsc::UnboundedSender<Told>>>>,
+}
+
+/// A reference that names no container, or several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResolveError {
+    NotFound,
+    Ambiguous,
+}
+
+impl Containers {
+    pub fn get(&self, id: &ContainerId) -> Option<Arc<Entity>> {
+        self.snapshot().get(id).cloned()
+    }
+
+    /// All of them, as of one moment.
+    pub fn snapshot(&self) -> imbl::OrdMap<ContainerId, Arc<Entity>> {
+        self.map.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// By name, full id, or unambiguous prefix of an id; a name wins.
+    pub fn resolve(&self, reference: &str) -> Result<ContainerId, ResolveError> {
+        if let Ok(name) = reference.parse::<Name>()
+            && let Some(id) = lock(&self.names).get(&name)
+        {
+            return Ok(*id);
+        }
+        let map = self.snapshot();
+        if let Ok(id) = reference.parse::<ContainerId>() {
+            return if map.contains_key(&id) { Ok(id) } else { Err(ResolveError::NotFound) };
+        }
+        let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if reference.is_empty() || reference.len() > 64 || !reference.bytes().all(hex) {
+            return Err(ResolveError::NotFound);
+        }
+        let lowest = format!("{reference:0<64}").parse::<ContainerId>().map_err(|_| ResolveError::NotFound)?;
+        let mut matching =
+            map.range(lowest..).map(|(id, _)| *id).take_while(|id| id.to_string().starts_with(reference));
+        match (matching.next(), matching.next()) {
+            (None, _) => Err(ResolveError::NotFound),
+            (Some(id), None) => Ok(id),
+            (Some(_), Some(_)) => Err(ResolveError::Ambiguous),
+        }
+    }
+
+    /// Holds a name for a container to be; the holder when it is taken.
+    pub fn reserve_name(&self, name: &Name, id: ContainerId) -> Result<(), ContainerId> {
+        let mut names = lock(&self.names);
+        match names.get(name) {
+            Some(holder) if *holder != id => Err(*holder),
+            Some(_) => Ok(()),
+            None => {
+                names.insert(name.clone(), id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives a name back, if this container holds it.
+    pub fn release_name(&self, name: &Name, id: ContainerId) {
+        let mut names = lock(&self.names);
+        if names.get(name) == Some(&id) {
+            names.remove(name);
+        }
+    }
+
+    /// Puts in a container read from the store, before anything else runs.
+    pub fn restore(&self, container: Container, seq: u64) {
+        let mut names = lock(&self.names);
+        names.insert(container.card.name.clone(), container.id);
+        drop(names);
+        let id = container.id;
+        let entity = Entity { container, seq, verified: false, kept: Arc::default() };
+        self.map.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(entity));
+    }
+
+    /// What recovery has compared with the world is marked so.
+    pub fn mark_verified(&self, id: &ContainerId) {
+        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entity) = map.get(id).filter(|entity| !entity.verified) {
+            let verified = Entity { verified: true, ..(**entity).clone() };
+            map.insert(*id, Arc::new(verified));
+        }
+    }
+
+    /// The journal's publication: the state after these events, then word to whoever waits.
+    pub fn publish(&self, id: ContainerId, after: Option<Container>, seq: u64, events: &[Event]) {
+        let version = after.as_ref().map_or(u64::MAX, |container| container.version);
+        let before = self.get(&id);
+        self.keep_names(id, before.as_deref(), after.as_ref());
+        let kept = before.as_ref().map(|entity| entity.kept.clone()).unwrap_or_default();
+        // What is born while the daemon runs needs no comparison with the world.
+        let verified = before.as_ref().is_none_or(|entity| entity.verified);
+        {
+            let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+            match after {
+                Some(container) => {
+                    map.insert(id, Arc::new(Entity { container, seq, verified, kept: kept.clone() }));
+                }
+                None => {
+                    map.remove(&id);
+                }
+            }
+        }
+        self.tell(id, version, events);
+        kept.changed.notify_waiters();
+    }
+
+    fn keep_names(&self, id: ContainerId, before: Option<&Entity>, after: Option<&Container>) {
+        let old = before.map(|entity| &entity.container.card.name);
+        let new = after.map(|container| &container.card.name);
+        if old == new {
+            return;
+        }
+        if let Some(old) = old {
+            self.release_name(old, id);
+        }
+        // Reserved by the turn already; said again so that the map never depends on it.
+        if let Some(new) = new {
+            lock(&self.names).insert(new.clone(), id);
+        }
+    }
+
+    fn tell(&self, id: ContainerId, version: u64, events: &[Event]) {
+        let mut listeners = lock(&self.listeners);
+        let Some(senders) = listeners.get_mut(&id) else { return };
+        for event in events {
+            senders.retain(|sender| sender.send(Told { version, event: event.clone() }).is_ok());
+        }
+        if senders.is_empty() {
+            listeners.remove(&id);
+        }
+    }
+
+    /// All events of a container from now on. Listen first, then look at the state.
+    pub fn listen(&self, id: ContainerId) -> mpsc::UnboundedReceiver<Told> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut listeners = lock(&self.listeners);
+        let senders = listeners.entry(id).or_default();
+        senders.retain(|sender| !sender.is_closed());
+        senders.push(sender);
+        receiver
+    }
+
+    /// Waits until the container's version is another than `version`, or it is gone.
+    pub async fn changed_since(&self, id: &ContainerId, version: u64) {
+        loop {
+            let Some(entity) = self.get(id) else { return };
+            let notified = entity.kept.changed.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            // Enabled before looking again: a change in between is not missed.
+            if self.get(id).is_none_or(|entity| entity.container.version != version) {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::container::{Card, Phase};
+    use crate::domain::id::{Digest, Signal, Timestamp};
+
+    pub fn container(id: &str, name: &str) -> Container {
+        let card = Card {
+            name: name.parse().unwrap(),
+            image: "none".into(),
+            runtime: "runc".into(),
+            command: "sh".into(),
+            definition: Digest([0; 32]),
+            created_at: Timestamp(1),
+            auto_remove: false,
+            tty: false,
+            open_stdin: false,
+            stop_signal: Signal::TERM,
+            stop_timeout: 10,
+        };
+        let id = format!("{id:0<64}").parse().unwrap();
+        Container { id, version: 1, card, phase: Phase::Created, last: None }
+    }
+
+    #[test]
+    fn references_resolve_by_name_then_id_then_prefix() {
+        let containers = Containers::default();
+        let (a, b) = (container("ab1", "one"), container("ab2", "ab1"));
+        containers.restore(a.clone(), 1);
+        containers.restore(b.clone(), 2);
+        assert_eq!(containers.resolve("one"), Ok(a.id));
+        assert_eq!(containers.resolve("ab1"), Ok(b.id), "a name wins over a prefix");
+        assert_eq!(containers.resolve("ab10"), Ok(a.id));
+        assert_eq!(containers.resolve("ab"), Err(ResolveError::Ambiguous));
+        assert_eq!(containers.resolve(&b.id.to_string()), Ok(b.id));
+        for nothing in ["", "ac", "zz", "no such", &"a".repeat(65), &"f".repeat(64)] {
+            assert_eq!(containers.resolve(nothing), Err(ResolveError::NotFound), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_name_has_one_holder_until_it_is_given_back() {
+        let containers = Containers::default();
+        let (a, b) = (container("a", "x"), container("b", "y"));
+        let name: Name = "n".parse().unwrap();
+        assert_eq!(containers.reserve_name(&name, a.id), Ok(()));
+        assert_eq!(containers.reserve_name(&name, b.id), Err(a.id));
+        containers.release_name(&name, b.id);
+        assert_eq!(containers.reserve_name(&name, b.id), Err(a.id));
+        containers.release_name(&name, a.id);
+        assert_eq!(containers.reserve_name(&name, b.id), Ok(()));
+    }
+
+    #[test]
+    fn a_rename_moves_the_name_and_a_removal_frees_it() {
+        let containers = Containers::default();
+        let mut it = container("a", "old");
+        containers.publish(it.id, Some(it.clone()), 1, &[]);
+        it.card.name = "new".parse().unwrap();
+        containers.publish(it.id, Some(it.clone()), 2, &[]);
+        assert_eq!(containers.resolve("new"), Ok(it.id));
+        assert_eq!(containers.resolve("old"), Err(ResolveError::NotFound));
+        containers.publish(it.id, None, 3, &[Event::Removed]);
+        assert_eq!(containers.resolve("new"), Err(ResolveError::NotFound));
+    }
+
+    #[tokio::test]
+    async fn a_waiter_sees_a_change_made_before_it_sleeps() {
+        let containers = Arc::new(Containers::default());
+        let mut it = container("a", "x");
+        containers.restore(it.clone(), 1);
+        let waiter = tokio::spawn({
+            let (containers, id) = (containers.clone(), it.id);
+            async move { containers.changed_since(&id, 1).await }
+        });
+        it.version = 2;
+        containers.publish(it.id, Some(it.clone()), 2, &[]);
+        waiter.await.unwrap();
+        containers.changed_since(&it.id, 1).await;
+    }
+}

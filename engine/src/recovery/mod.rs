@@ -1,0 +1,152 @@
+//! After a start of the daemon: every container is compared with the world, and what was interrupted is finished or
+//! undone. Reads are served meanwhile; each container has its own deadline, and none of them can hold up the others.
+
+mod observe;
+mod sweep;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use isulad_shim::ProcessRef;
+use isulad_shim::sys::pidfd::PidFd;
+use tokio::sync::Semaphore;
+
+use crate::clock;
+use crate::domain::container::{Command, Container, Phase, Step, recover};
+use crate::domain::id::{ContainerId, Process, Signal, StartId};
+use crate::effects::{self, Effect};
+use crate::engine::Engine;
+use crate::journal::record::{Actor, Context};
+
+/// At once: enough to hide waiting, few enough to leave the machine to the containers.
+const PARALLEL: usize = 32;
+/// One container's recovery; what takes longer goes on, but is not waited for.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Compares every container that was loaded, then sweeps what nobody owns.
+pub async fn run(engine: &Arc<Engine>) {
+    let begun = Instant::now();
+    let places = Arc::new(Semaphore::new(PARALLEL));
+    let mut tasks = tokio::task::JoinSet::new();
+    let mut count = 0_usize;
+    for entity in engine.containers.snapshot().values().filter(|entity| !entity.verified) {
+        count += 1;
+        let (engine, places, id) = (engine.clone(), places.clone(), entity.container.id);
+        tasks.spawn(async move {
+            let _place = places.acquire().await;
+            if tokio::time::timeout(PATIENCE, recover_one(&engine, id)).await.is_err() {
+                engine.warn(format!("container {}: its recovery takes longer than {} s", id.short(), PATIENCE.as_secs()));
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        if let Err(error) = done {
+            engine.warn(format!("the recovery of a container ended abnormally: {error}"));
+        }
+    }
+    tracing::info!(containers = count, took_ms = begun.elapsed().as_millis() as u64, "all containers are verified");
+    sweep::sweep(engine).await;
+}
+
+async fn recover_one(engine: &Arc<Engine>, id: ContainerId) {
+    let Some(entity) = engine.containers.get(&id) else { return };
+    let container = entity.container.clone();
+    let seen = observe::observe(engine, &container).await;
+    let steps = recover(&container, &seen);
+    let context = Context::new(Actor::Recovery);
+    if !quiet(&steps) {
+        tracing::info!(container_id = %id.short(), phase = container.phase.word(), ?steps, "recovering");
+    }
+    for step in steps {
+        take(engine, id, &container, step, &context).await;
+    }
+    engine.containers.mark_verified(&id);
+}
+
+/// Nothing happened to this one while we were away.
+fn quiet(steps: &[Step]) -> bool {
+    steps.iter().all(|step| matches!(step, Step::Release | Step::Reattach))
+}
+
+async fn take(engine: &Arc<Engine>, id: ContainerId, container: &Container, step: Step, context: &Context) {
+    match step {
+        Step::Report(command) => engine.report(id, context, command).await,
+        Step::AwaitLaunch { start } => {
+            // May take as long as the runtime does: not waited for here.
+            let (engine, context) = (engine.clone(), context.clone());
+            tokio::spawn(async move { effects::await_launch(&engine, id, start, &context).await });
+        }
+        Step::UndoStart { start, message } => {
+            effects::undo_start(engine, container).await;
+            let failed = Command::ReportStartFailed { start, code: 125, message, at: clock::now() };
+            engine.report(id, context, failed).await;
+        }
+        Step::Reattach => reattach(engine, id, context).await,
+        // The recorded `ShimLost` has enqueued it, unless it was recorded by the last daemon.
+        Step::Adopt => {
+            if let Some(run) = container.phase.run().filter(|run| run.shim.is_none()) {
+                engine.enqueue(id, Effect::Adopt { start: run.start }, context);
+            } else if let Phase::Starting(starting) = &container.phase {
+                engine.enqueue(id, Effect::Adopt { start: starting.start }, context);
+            }
+        }
+        Step::ResumeStop => resume_stop(engine, id, context),
+        Step::Kill => {
+            if let Some(run) = container.phase.run() {
+                engine.enqueue(id, Effect::Destroy { run: Box::new(run.clone()) }, context);
+            }
+        }
+        Step::Release => effects::release(engine, id).await,
+        Step::Dismantle => engine.enqueue(id, Effect::Dismantle, context),
+        Step::UndoCreate { message } => {
+            effects::discard(engine, id).await;
+            engine.report(id, context, Command::ReportCreateFailed { message }).await;
+        }
+    }
+}
+
+/// Watches a living container again.
+async fn reattach(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
+    let Some(entity) = engine.containers.get(&id) else { return };
+    let container = &entity.container;
+    let Some(run) = container.phase.run() else { return };
+    let pidfd = PidFd::open(reference(run.process)).ok();
+    let fifo = engine.state_dir(container).open_exit_fifo();
+    // Looked at after the fifo was opened: only then is a later end of the shim certain to be told by it.
+    let shim_lives = run.shim.is_some_and(|shim| reference(shim).alive());
+    match fifo {
+        Ok(fifo) if shim_lives => engine.supervise(id, run.start, fifo, pidfd),
+        _ => lost_meanwhile(engine, id, run.start, pidfd, context).await,
+    }
+}
+
+/// The shim ended between the observation and now: with an exit record, or without.
+async fn lost_meanwhile(
+    engine: &Arc<Engine>,
+    id: ContainerId,
+    start: StartId,
+    pidfd: Option<PidFd>,
+    context: &Context,
+) {
+    let Some(entity) = engine.containers.get(&id) else { return };
+    if let Some(found) = engine.exit_record(&entity.container, start).await {
+        return engine.report_exit(id, context, &found).await;
+    }
+    engine.shim_lost(id, start, pidfd, context).await;
+}
+
+/// The stop goes on with the time that is left.
+fn resume_stop(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
+    let Some(entity) = engine.containers.get(&id) else { return };
+    let Some(run) = entity.container.phase.run() else { return };
+    let Some(stop) = &run.stop else { return };
+    let signal = if stop.killed { Signal::KILL } else { stop.signal };
+    engine.enqueue(id, Effect::Signal { run: Box::new(run.clone()), signal }, context);
+    if !stop.killed {
+        engine.enqueue(id, Effect::StopTimer { start: run.start, deadline: stop.deadline }, context);
+    }
+}
+
+fn reference(process: Process) -> ProcessRef {
+    ProcessRef { pid: process.pid.cast_signed(), start_time: process.start_time }
+}

@@ -1,0 +1,107 @@
+//! What the world shows of one container. Changes nothing, except that a start which has not begun is kept from
+//! beginning late.
+
+use std::sync::Arc;
+
+use isulad_shim::{ExitRecord, ProcessRef, StateDir, pid_file, state_dir};
+
+use crate::clock;
+use crate::domain::container::{Container, Found, Observation, Phase};
+use crate::domain::id::Process;
+use crate::effects::to_process;
+use crate::engine::Engine;
+use crate::supervisor::to_found;
+
+pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Observation {
+    let state = engine.state_dir(container);
+    let starting = matches!(container.phase, Phase::Starting(_));
+    let recorded = container.phase.run().map(|run| run.process);
+    let record = engine.bundle(container).exit_record();
+    let files = {
+        let state = state.clone();
+        tokio::task::spawn_blocking(move || read_files(&state, starting, recorded, &record))
+    };
+    let files = match files.await {
+        Ok(Ok(files)) => files,
+        Ok(Err(problem)) => {
+            engine.warn(format!("container {}: {problem}", container.id.short()));
+            Files::default()
+        }
+        Err(_) => Files::default(),
+    };
+    let mut seen = Observation {
+        boot: engine.boot,
+        at: clock::now(),
+        shim: files.shim,
+        process: files.process,
+        exit: files.exit,
+        frozen: false,
+    };
+    // The runtime is asked only where the files leave something open.
+    let in_doubt = starting && seen.shim.is_none() && seen.process.is_none() && state.path().exists();
+    let live = container.phase.run().is_some() && seen.process.is_some();
+    if in_doubt || (live && may_be_frozen(engine, container, &state)) {
+        ask_runtime(engine, container, &state, &mut seen).await;
+    }
+    seen
+}
+
+#[derive(Debug, Default)]
+struct Files {
+    shim: Option<Process>,
+    process: Option<Process>,
+    exit: Option<Found>,
+}
+
+fn read_files(
+    state: &StateDir,
+    starting: bool,
+    recorded: Option<Process>,
+    record: &std::path::Path,
+) -> Result<Files, String> {
+    if starting {
+        // First this, then `shim-pid`: a shim on its way either finds nothing to run, or is seen below.
+        if !state.shim_pid().exists() {
+            let _ = state.remove(state_dir::PROCESS);
+        }
+    }
+    let living = |path: &std::path::Path| match pid_file::read(path) {
+        Ok(found) => Ok(found.filter(ProcessRef::alive).map(to_process)),
+        Err(error) => Err(error.to_string()),
+    };
+    let shim = living(&state.shim_pid())?;
+    let alive = |process: &Process| {
+        ProcessRef { pid: process.pid.cast_signed(), start_time: process.start_time }.alive()
+    };
+    let process = match recorded {
+        Some(process) => Some(process).filter(alive),
+        None if starting => living(&state.pid())?,
+        None => None,
+    };
+    // Last: a shim that ends between these looks has written it before it ended.
+    let exit = ExitRecord::read(record).map_err(|error| error.to_string())?.map(to_found);
+    Ok(Files { shim, process, exit })
+}
+
+/// Looked up in the freezer's file where that can be found; otherwise the runtime is asked for paused ones only.
+fn may_be_frozen(engine: &Engine, container: &Container, state: &StateDir) -> bool {
+    let group = std::fs::read_to_string(state.file(crate::effects::CGROUP_NOTE)).ok();
+    match group.and_then(|group| engine.host.cgroups.frozen(&group)) {
+        Some(frozen) => frozen,
+        None => !matches!(container.phase, Phase::Running(_)),
+    }
+}
+
+async fn ask_runtime(engine: &Engine, container: &Container, state: &StateDir, seen: &mut Observation) {
+    let Ok(runtime) = engine.runtime(&container.card.runtime) else { return };
+    match runtime.state(state, &container.id.to_string()).await {
+        Ok(Some(found)) => {
+            seen.frozen = found.status == "paused";
+            if seen.process.is_none() && matches!(found.status.as_str(), "running" | "paused") {
+                seen.process = ProcessRef::of(found.pid).ok().filter(ProcessRef::alive).map(to_process);
+            }
+        }
+        Ok(None) => {}
+        Err(error) => engine.warn(format!("container {}: {}", container.id.short(), crate::api::chain(&error))),
+    }
+}

@@ -1,0 +1,121 @@
+//! What lies under our roots and belongs to no container: reported, and removed when it is provably ours. Only after
+//! every container was compared with the world, and never when the journal lost something.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use isulad_shim::StateDir;
+
+use crate::domain::id::ContainerId;
+use crate::engine::Engine;
+use crate::rootfs;
+
+/// A directory named like a container, of which the journal knows nothing.
+#[derive(Debug)]
+struct Orphan {
+    id: ContainerId,
+    runtime: String,
+    path: PathBuf,
+}
+
+pub(super) async fn sweep(engine: &Arc<Engine>) {
+    let found = {
+        let engine = engine.clone();
+        tokio::task::spawn_blocking(move || sweep_mounts_and_bundles(&engine))
+    };
+    match found.await {
+        Ok(state_dirs) => {
+            for orphan in state_dirs {
+                sweep_state_dir(engine, &orphan).await;
+            }
+        }
+        Err(error) => engine.warn(format!("the sweep ended abnormally: {error}")),
+    }
+}
+
+/// Mounts and bundles at once; the state directories are for the caller, who can wait for processes.
+fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
+    // Read after the directories are listed, so a container created meanwhile is not taken for an orphan.
+    let bundles = candidates(&engine.layout.engines());
+    let states = candidates(&engine.layout.state);
+    let mounts = rootfs::mounts_below(&[&engine.layout.mounts(), &engine.layout.engines()]);
+    let known = |id: &ContainerId| engine.containers.get(id).is_some();
+    match mounts {
+        Ok(mounts) => {
+            for mount in mounts.iter().rev() {
+                if let Some(id) = owner(engine, &mount.target).filter(|id| !known(id)) {
+                    engine.warn(format!("mount `{}` of unknown container {}: unmounted", mount.target.display(), id.short()));
+                    tell(engine, rootfs::release(&mount.target).map_err(|error| crate::api::chain(&error)));
+                }
+            }
+        }
+        Err(error) => engine.warn(format!("cannot read the mounts: {error}")),
+    }
+    for orphan in bundles.into_iter().filter(|orphan| !known(&orphan.id)) {
+        // A creation that ended before its intent: it holds nothing but what the engine wrote.
+        if is_unborn(&orphan.path) {
+            engine.warn(format!("directory `{}` of a creation that never began: removed", orphan.path.display()));
+            tell(engine, std::fs::remove_dir_all(&orphan.path).map_err(|error| error.to_string()));
+        } else {
+            engine.warn(format!("directory `{}` belongs to no container; it is kept", orphan.path.display()));
+        }
+    }
+    states.into_iter().filter(|orphan| !known(&orphan.id)).collect()
+}
+
+/// Directories `<root>/<runtime>/<64 digits>`.
+fn candidates(root: &Path) -> Vec<Orphan> {
+    let entries = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut found = Vec::new();
+    for runtime in entries(root) {
+        for entry in entries(&runtime.path()) {
+            let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            if let (Some(id), Ok(runtime)) = (id, runtime.file_name().into_string()) {
+                found.push(Orphan { id, runtime, path: entry.path() });
+            }
+        }
+    }
+    found
+}
+
+/// The container whose directory this mount lies in.
+fn owner(engine: &Engine, target: &Path) -> Option<ContainerId> {
+    let below_mounts = target.strip_prefix(engine.layout.mounts()).ok();
+    let below_engines = target.strip_prefix(engine.layout.engines()).ok();
+    let name = match (below_mounts, below_engines) {
+        (Some(rest), _) => rest.components().next(),
+        (None, Some(rest)) => rest.components().nth(1),
+        (None, None) => None,
+    };
+    name?.as_os_str().to_str()?.parse().ok()
+}
+
+fn is_unborn(bundle: &Path) -> bool {
+    let names = std::fs::read_dir(bundle).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.into_iter().all(|name| name == "definition.json")
+}
+
+/// A shim may be at work in it: ended by its recorded pid and start time, its container deleted at the runtime.
+async fn sweep_state_dir(engine: &Arc<Engine>, orphan: &Orphan) {
+    engine.warn(format!("state directory `{}` belongs to no container: cleared", orphan.path.display()));
+    let state = StateDir::new(orphan.path.clone());
+    let _ = state.remove(isulad_shim::state_dir::PROCESS);
+    if let Err(error) = crate::effects::end_shim(&state).await {
+        return engine.warn(format!("the shim of `{}` cannot be ended: {error}", orphan.path.display()));
+    }
+    if let Ok(runtime) = engine.runtime(&orphan.runtime)
+        && let Err(error) = runtime.delete(&state, &orphan.id.to_string()).await
+    {
+        return engine.warn(crate::api::chain(&error));
+    }
+    let path = orphan.path.clone();
+    let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path)).await;
+    tell(engine, removed.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(|error| error.to_string()));
+}
+
+fn tell(engine: &Engine, outcome: Result<(), String>) {
+    if let Err(problem) = outcome {
+        engine.warn(format!("the sweep left something: {problem}"));
+    }
+}

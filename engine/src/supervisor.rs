@@ -1,0 +1,212 @@
+//! Watches running containers: the exit fifo of their shim and a pidfd of their first process.
+//!
+//! Four bytes on the fifo: the exit record is durable, the container has ended. A hang-up after that: the shim has
+//! left. A hang-up without it: the shim is lost; the container may live on.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use isulad_shim::sys::pidfd::{ExitInfo, PidFd};
+use isulad_shim::{ExitRecord, ExitStatus as ShimStatus};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+
+use crate::clock;
+use crate::domain::container::{Cause, Command, Container, ExitStatus, Found};
+use crate::domain::id::{ContainerId, Process, Signal, StartId, Timestamp};
+use crate::engine::Engine;
+use crate::failpoint;
+use crate::journal::record::{Actor, Context};
+
+/// Pid 1 may take a moment to reap an orphan, which is when the kernel tells its status.
+const REAP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who is watched.
+#[derive(Debug, Default)]
+pub struct Supervisor {
+    /// Turns `true` when the shim has left.
+    shims: Mutex<HashMap<ContainerId, (StartId, watch::Receiver<bool>)>>,
+    /// Of containers whose shim was lost, for whoever looks after them next.
+    pidfds: Mutex<HashMap<ContainerId, PidFd>>,
+}
+
+impl Supervisor {
+    /// Waits until the container's shim has left; `false` when patience ended first.
+    pub async fn shim_left(&self, id: &ContainerId, patience: Duration) -> bool {
+        let watched = lock(&self.shims).get(id).map(|(_, left)| left.clone());
+        let Some(mut left) = watched else { return true };
+        tokio::time::timeout(patience, left.wait_for(|left| *left)).await.is_ok()
+    }
+
+    pub fn take_pidfd(&self, id: &ContainerId) -> Option<PidFd> {
+        lock(&self.pidfds).remove(id)
+    }
+
+    /// Shims being watched.
+    pub fn count(&self) -> usize {
+        lock(&self.shims).len()
+    }
+}
+
+impl Engine {
+    /// Watches from now on. `pidfd` is of the first process, when it still could be opened.
+    pub fn supervise(self: &Arc<Self>, id: ContainerId, start: StartId, fifo: OwnedFd, pidfd: Option<PidFd>) {
+        let (sender, receiver) = watch::channel(false);
+        lock(&self.supervisor.shims).insert(id, (start, receiver));
+        let engine = self.clone();
+        self.tasks.spawn(async move {
+            engine.watch(id, start, fifo, pidfd).await;
+            sender.send_replace(true);
+            let mut shims = lock(&engine.supervisor.shims);
+            if shims.get(&id).is_some_and(|(watched, _)| *watched == start) {
+                shims.remove(&id);
+            }
+        });
+    }
+
+    async fn watch(self: &Arc<Self>, id: ContainerId, start: StartId, fifo: OwnedFd, pidfd: Option<PidFd>) {
+        let context = self.reporting();
+        let told = wait_for_word(&fifo).await;
+        failpoint::hit(failpoint::EXIT_SEEN);
+        let Some(entity) = self.containers.get(&id) else { return };
+        let container = &entity.container;
+        match (self.exit_record(container, start).await, told) {
+            (Some(found), _) => self.report_exit(id, &context, &found).await,
+            // Told, yet no record: the disk failed the shim. What it said is the truth all the same.
+            (None, Some(status)) => {
+                self.warn(format!("container {}: the shim left no exit record", id.short()));
+                let status = to_status(status, Cause::ShimLost);
+                let exit = Command::ReportExit { start, status, at: clock::now(), oom: false, boot: self.boot };
+                self.report(id, &context, exit).await;
+            }
+            (None, None) => return self.shim_lost(id, start, pidfd, &context).await,
+        }
+        failpoint::hit(failpoint::EXIT_RECORDED);
+        let _ = tokio::time::timeout(Duration::from_secs(150), wait_for_hang_up(&fifo)).await;
+    }
+
+    pub async fn shim_lost(
+        self: &Arc<Self>,
+        id: ContainerId,
+        start: StartId,
+        pidfd: Option<PidFd>,
+        context: &Context,
+    ) {
+        if let Some(pidfd) = pidfd {
+            lock(&self.supervisor.pidfds).insert(id, pidfd);
+        }
+        tracing::warn!(container_id = %id.short(), "the shim is lost");
+        self.report(id, context, Command::ReportShimLost { start }).await;
+        failpoint::hit(failpoint::SHIM_LOST_RECORDED);
+    }
+
+    pub async fn report_exit(self: &Arc<Self>, id: ContainerId, context: &Context, found: &Found) {
+        let exit = Command::ReportExit {
+            start: found.start,
+            status: found.status,
+            at: found.at,
+            oom: found.oom,
+            boot: self.boot,
+        };
+        self.report(id, context, exit).await;
+    }
+
+    /// The exit record of this start, if there is one.
+    pub async fn exit_record(&self, container: &Container, start: StartId) -> Option<Found> {
+        let path = self.bundle(container).exit_record();
+        let read = tokio::task::spawn_blocking(move || ExitRecord::read(&path)).await;
+        match read {
+            Ok(Ok(record)) => record.map(to_found).filter(|found| found.start == start),
+            Ok(Err(error)) => {
+                self.warn(format!("container {}: {error}", container.id.short()));
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// A report of the world. Trouble with the journal stops the daemon elsewhere.
+    pub async fn report(self: &Arc<Self>, id: ContainerId, context: &Context, command: Command) {
+        if let Err(error) = self.turn(id, context, &command).await {
+            tracing::error!(container_id = %id.short(), %error, ?command, "a report could not be recorded");
+        }
+    }
+
+    /// In the name of the engine itself.
+    pub fn reporting(&self) -> Context {
+        Context::new(Actor::Engine)
+    }
+}
+
+/// The status of a process that has ended, by its pidfd alone.
+pub async fn status_by_pidfd(pidfd: PidFd) -> ExitStatus {
+    let waiting = async {
+        let pidfd = AsyncFd::new(pidfd)?;
+        drop(pidfd.readable().await?);
+        let pidfd = pidfd.into_inner();
+        let deadline = tokio::time::Instant::now() + REAP_PATIENCE;
+        loop {
+            match pidfd.exit_info()? {
+                ExitInfo::Known(status) => return io::Result::Ok(to_status(status, Cause::ShimLost)),
+                ExitInfo::Unsupported => break,
+                // No descriptor tells of the reaping by a stranger on every kernel: looked at again, for a short time.
+                ExitInfo::NotYet if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                ExitInfo::NotYet => break,
+            }
+        }
+        Ok(ExitStatus::Unknown(Cause::ShimLost))
+    };
+    waiting.await.unwrap_or(ExitStatus::Unknown(Cause::ShimLost))
+}
+
+pub fn to_found(record: ExitRecord) -> Found {
+    Found {
+        start: StartId(record.start),
+        // Only the pid is recorded; the process is gone, so its start time serves nobody.
+        process: Process { pid: record.pid.unsigned_abs(), start_time: 0 },
+        status: to_status(record.status, Cause::ShimLost),
+        at: Timestamp(record.at),
+        oom: record.oom,
+    }
+}
+
+fn to_status(status: ShimStatus, cause: Cause) -> ExitStatus {
+    match status {
+        ShimStatus::Code(code) => ExitStatus::Code(code),
+        ShimStatus::Signal(signal) => ExitStatus::Signal(Signal(signal.into())),
+        ShimStatus::Unknown => ExitStatus::Unknown(cause),
+    }
+}
+
+/// The four bytes, or `None` when the fifo hung up without them.
+async fn wait_for_word(fifo: &OwnedFd) -> Option<ShimStatus> {
+    let mut bytes = [0; 4];
+    match read_once(fifo, &mut bytes).await {
+        Ok(4) => Some(ShimStatus::from_wire(bytes)),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+async fn wait_for_hang_up(fifo: &OwnedFd) {
+    let mut rest = [0; 16];
+    while matches!(read_once(fifo, &mut rest).await, Ok(n) if n > 0) {}
+}
+
+async fn read_once(fifo: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let ready = AsyncFd::new(fifo.as_raw_fd())?;
+    loop {
+        let mut guard = ready.readable().await?;
+        if let Ok(read) = guard.try_io(|_| nix::unistd::read(fifo, buffer).map_err(io::Error::from)) {
+            return read;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,173 @@
+//! One pass through the flow: request → command → decide → events → append → evolve → effects → reply.
+//!
+//! Every change of a container, whoever asks for it, is `turn`. Users come through `ask`, which queues them per
+//! container and lets them wait for an operation under way; the world's reports do not queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::{Append, AppendError};
+
+use crate::clock;
+use crate::domain::container::{Command, Container, Event, Rejection, decide, evolve};
+use crate::domain::id::ContainerId;
+use crate::effects;
+use crate::engine::Engine;
+use crate::journal::record::{self, Context};
+
+/// How long a user's command waits for an operation under way before it is refused.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// What a turn has led to.
+#[derive(Debug)]
+pub struct Turned {
+    /// The container after it; `None` when it is gone.
+    pub container: Option<Container>,
+    /// What has happened; empty when it was already so.
+    pub events: Vec<Event>,
+}
+
+/// Why a turn did not happen: an answer, or trouble.
+#[derive(Debug, thiserror::Error)]
+pub enum TurnError {
+    #[error("the command was refused")]
+    Rejected(Rejection),
+    #[error("cannot write the journal")]
+    Journal(#[from] AppendError),
+}
+
+impl Engine {
+    /// A user's command: waits for its place and for an operation under way, then takes its turn. `command` is made
+    /// anew for each attempt, since it carries the time.
+    pub async fn ask(
+        self: &Arc<Self>,
+        id: ContainerId,
+        context: &Context,
+        command: impl Fn() -> Command,
+    ) -> Result<Turned, TurnError> {
+        let Some(entity) = self.containers.get(&id) else {
+            return Err(TurnError::Rejected(Rejection::NoSuchContainer));
+        };
+        let queue = entity.queue();
+        drop(entity);
+        let waiting = async {
+            let _place = queue.enter().await;
+            loop {
+                let version = self.containers.get(&id).map_or(0, |entity| entity.container.version);
+                match self.turn(id, context, &command()).await {
+                    Err(TurnError::Rejected(Rejection::InTransition)) => {
+                        self.containers.changed_since(&id, version).await;
+                    }
+                    settled => return settled,
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or(Err(TurnError::Rejected(Rejection::InTransition)))
+    }
+
+    /// One command, now.
+    pub async fn turn(
+        self: &Arc<Self>,
+        id: ContainerId,
+        context: &Context,
+        command: &Command,
+    ) -> Result<Turned, TurnError> {
+        loop {
+            let before = self.containers.get(&id).map(|entity| entity.container.clone());
+            let events = decide(before.as_ref(), command).map_err(TurnError::Rejected)?;
+            if events.is_empty() {
+                return Ok(Turned { container: before, events });
+            }
+            let expected = before.as_ref().map_or(0, |container| container.version);
+            let after = events.iter().fold(before, evolve);
+            tracing::info!(container_id = %id.short(), events = %names(&events), operation = %context.operation, "turn");
+            match self.append(id, expected, context, &events, after.clone()).await {
+                // Somebody else's event came first: decide again on what is true now.
+                Err(AppendError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+                Ok(()) => return Ok(Turned { container: after, events }),
+            }
+        }
+    }
+
+    /// Durable when it returns; published, and its effects enqueued, in journal order.
+    async fn append(
+        self: &Arc<Self>,
+        id: ContainerId,
+        expected: u64,
+        context: &Context,
+        events: &[Event],
+        after: Option<Container>,
+    ) -> Result<(), AppendError> {
+        let context = self.describe(context, &id, after.as_ref(), events);
+        let row = after.as_ref().map_or(store::Row::Delete, record::encode_row);
+        let engine = self.clone();
+        let told = events.to_vec();
+        let append = Append {
+            stream: record::stream(&id),
+            expected,
+            at: clock::now().0,
+            urgent: events.iter().any(is_urgent),
+            events: events.iter().map(|event| record::encode(&context, event)).collect(),
+            row,
+            on_durable: Some(Box::new(move |records| {
+                let seq = records.last().map_or(0, |record| record.seq);
+                let planned = effects::plan(&told, after.as_ref());
+                engine.containers.publish(id, after, seq, &told);
+                for effect in planned {
+                    engine.enqueue(id, effect, &context);
+                }
+            })),
+        };
+        self.journal.append(append).await.map(drop)
+    }
+
+    /// The context with the container's own name and image, by which an event is readable when all else is gone.
+    fn describe(
+        &self,
+        context: &Context,
+        id: &ContainerId,
+        after: Option<&Container>,
+        events: &[Event],
+    ) -> Context {
+        let current = self.containers.get(id);
+        let card = match events.first() {
+            Some(Event::CreateRequested { card, .. }) => Some(card),
+            _ => after.map(|container| &container.card).or(current.as_ref().map(|entity| &entity.container.card)),
+        };
+        let (name, image) = card.map(|card| (card.name.to_string(), card.image.clone())).unwrap_or_default();
+        Context { name, image, ..context.clone() }
+    }
+}
+
+/// What must be recorded also when the disk is full: whatever ends or frees something, and the outcomes of intents.
+fn is_urgent(event: &Event) -> bool {
+    match event {
+        Event::CreateRequested { .. }
+        | Event::StartRequested { .. }
+        | Event::PauseRequested
+        | Event::Renamed { .. } => false,
+        Event::Created
+        | Event::CreateFailed { .. }
+        | Event::Started { .. }
+        | Event::StartFailed { .. }
+        | Event::Paused
+        | Event::PauseFailed { .. }
+        | Event::ResumeRequested
+        | Event::Resumed
+        | Event::ResumeFailed { .. }
+        | Event::StopRequested { .. }
+        | Event::Killed { .. }
+        | Event::Exited { .. }
+        | Event::OomKilled { .. }
+        | Event::ShimLost { .. }
+        | Event::ShimAdopted { .. }
+        | Event::RemoveRequested { .. }
+        | Event::RemoveFailed { .. }
+        | Event::Removed => true,
+    }
+}
+
+fn names(events: &[Event]) -> String {
+    events.iter().map(Event::name).collect::<Vec<_>>().join(",")
+}
