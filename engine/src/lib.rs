@@ -1,4 +1,5 @@
 //! The engine behind `isulad`.
 
 pub mod definition;
+pub mod rootfs;
 pub mod spec;
