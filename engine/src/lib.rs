@@ -1,5 +1,22 @@
 //! The engine behind `isulad`.
 
+pub mod api;
+pub mod clock;
+pub mod config;
 pub mod definition;
 pub mod domain;
+pub mod effects;
+pub mod engine;
+pub mod failpoint;
+pub mod journal;
+pub mod layout;
+pub mod projection;
+pub mod recovery;
+pub mod rootfs;
+pub mod runtime;
+pub mod server;
+pub mod shim_process;
+pub mod signals;
 pub mod spec;
+pub mod supervisor;
+pub mod turn;

@@ -1,1 +1,178 @@
 //! The OCI spec of a container, from its definition and the host.
+//!
+//! [`build`] runs at every start, with the root file system mounted (names of users are looked up in it), and is pure
+//! apart from reading: the root's passwd and group files, the devices asked for, and whether bind sources exist. What a
+//! machine's kernel or our own privileges cannot give is left out with a warning where leaving it out is harmless, and
+//! is an error where it is not. What it writes are the few shapes of `oci`; both runtimes read them.
+
+mod capabilities;
+pub mod cgroup;
+mod devices;
+pub mod files;
+mod host;
+mod mounts;
+mod namespaces;
+mod oci;
+mod paths;
+mod process;
+mod resources;
+mod seccomp;
+mod sysctl;
+mod user;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::definition::{Definition, Sharing};
+
+pub use capabilities::{CapabilityError, CapabilitySet};
+pub use host::{Host, ProbeError};
+pub use mounts::make_sources;
+pub use seccomp::ProfileError;
+pub use user::UserError;
+
+/// The cgroup parent when neither the container nor the daemon names one.
+pub const DEFAULT_CGROUP_PARENT: &str = "/isulad";
+
+/// What the engine decided about one start of a container.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Where the container's `hosts`, `hostname` and `resolv.conf` are.
+    pub bundle: &'a Path,
+    /// The mounted root.
+    pub rootfs: &'a Path,
+    /// What becomes `/dev/shm`: the container's own mount, or that of the container whose ipc namespace it joins. Not
+    /// needed with the host's ipc namespace; without it otherwise, `/dev/shm` is a tmpfs that the runtime mounts.
+    pub shm: Option<&'a Path>,
+    pub joined: &'a Joined,
+    /// The daemon's; the definition's own goes before it.
+    pub cgroup_parent: &'a str,
+    /// The runtime is told to use systemd for cgroups.
+    pub systemd_cgroup: bool,
+    /// The container's log, named in an annotation when there is one.
+    pub log_path: &'a Path,
+}
+
+/// Namespaces of other containers, as `/proc/<pid>/ns/<kind>` of a process that was verified to be theirs. One is needed
+/// for each namespace whose definition says `container`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Joined {
+    pub network: Option<PathBuf>,
+    pub pid: Option<PathBuf>,
+    pub ipc: Option<PathBuf>,
+    pub uts: Option<PathBuf>,
+    pub cgroup: Option<PathBuf>,
+    /// The bundle of the container whose network is joined: its `hosts` and `resolv.conf` are used.
+    pub network_bundle: Option<PathBuf>,
+}
+
+/// A spec that is ready to be written to `config.json`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    pub json: Vec<u8>,
+    /// For the one who asked for the container.
+    pub warnings: Vec<String>,
+    pub uid: u32,
+    pub gid: u32,
+    /// Below the hierarchies' mount points, as [`cgroup::Cgroups`] takes it.
+    pub cgroup_path: String,
+}
+
+/// Why a spec cannot be built. The text is fit for the user who asked for the container.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    #[error("no command specified")]
+    NoCommand,
+    #[error("the working directory `{path}` is invalid, it needs to be an absolute path")]
+    RelativeWorkdir { path: String },
+    #[error("path `{path}` is not valid UTF-8, which the OCI spec requires")]
+    NotUtf8 { path: PathBuf },
+    #[error("cannot find user or group `{user}` of the container")]
+    User { user: String, source: UserError },
+    #[error("invalid capabilities")]
+    Capability(#[from] CapabilityError),
+    #[error("invalid seccomp profile")]
+    Seccomp(#[from] ProfileError),
+    #[error("unknown ulimit `{name}`")]
+    UnknownUlimit { name: String },
+    #[error("ulimit `{name}`: soft limit {soft} exceeds hard limit {hard}")]
+    UlimitOrder { name: String, soft: i64, hard: i64 },
+    #[error("bind source path `{path}` does not exist")]
+    MissingSource { path: String },
+    #[error("cannot make bind source path `{path}`")]
+    MakeSource { path: String, source: io::Error },
+    #[error("mount target `{path}` is not an absolute path below `/`")]
+    MountTarget { path: String },
+    #[error("unknown mount propagation `{propagation}`")]
+    Propagation { propagation: String },
+    #[error("path `{path}` is mounted on `{mount}`, which is not a {wanted} mount")]
+    NotPropagating { path: String, mount: PathBuf, wanted: &'static str },
+    #[error("cannot examine the host's mounts")]
+    HostMounts { source: io::Error },
+    #[error("cannot use device `{path}`")]
+    Device { path: String, source: io::Error },
+    #[error("`{path}` is not a device")]
+    NotADevice { path: String },
+    #[error("sysctl `{key}` is not namespaced and cannot be set for a container")]
+    GlobalSysctl { key: String },
+    #[error("sysctl `{key}` cannot be set in the {namespace} namespace of the host or of another container")]
+    SharedSysctl { key: String, namespace: &'static str },
+    #[error("the process for the {kind} namespace of container `{container}` is not known")]
+    NotJoinable { kind: &'static str, container: String },
+    #[error("cgroup parent `{parent}` must not contain `..`")]
+    CgroupParent { parent: String },
+    #[error("cgroup parent `{parent}` is not a systemd slice")]
+    NotASlice { parent: String },
+    #[error("cannot write the spec as JSON")]
+    Encode { source: serde_json::Error },
+}
+
+/// Builds the spec of a container for one start.
+pub fn build(definition: &Definition, host: &Host, place: &Place<'_>) -> Result<Built, SpecError> {
+    let mut warnings = Vec::new();
+    let privileged = definition.security.privileged;
+    let identity = user::lookup(place.rootfs, &definition.process)?;
+    let capabilities = capabilities::resolve(&definition.security, host, &mut warnings)?;
+    let (devices, device_rules) = devices::plan(&definition.devices, privileged)?;
+    let mounts = mounts::plan(definition, place)?;
+    let group = cgroup::placement(definition, place)?;
+    let seccomp = seccomp::plan(&definition.security, capabilities, host, &mut warnings)?;
+    let spec = oci::Spec {
+        oci_version: oci::VERSION,
+        root: oci::Root { path: utf8(place.rootfs)?, readonly: definition.read_only_rootfs },
+        process: process::plan(definition, host, &identity, capabilities, &mut warnings)?,
+        hostname: (definition.namespaces.uts == Sharing::Own).then_some(definition.hostname.as_str()),
+        mounts: mounts.list,
+        annotations: annotations(definition, place)?,
+        linux: oci::Linux {
+            namespaces: namespaces::plan(&definition.namespaces, host, place.joined)?,
+            resources: resources::plan(definition, host, device_rules, &mut warnings),
+            cgroups_path: &group.for_runtime,
+            devices,
+            seccomp: seccomp.as_deref(),
+            sysctl: sysctl::plan(definition)?,
+            masked_paths: if privileged { &[] } else { &host.masked_paths },
+            readonly_paths: if privileged { &[] } else { paths::READ_ONLY },
+            rootfs_propagation: mounts.rootfs_propagation,
+        },
+    };
+    let json = serde_json::to_vec(&spec).map_err(|source| SpecError::Encode { source })?;
+    Ok(Built { json, warnings, uid: identity.uid, gid: identity.gid, cgroup_path: group.path })
+}
+
+fn annotations<'a>(definition: &'a Definition, place: &Place<'a>) -> Result<BTreeMap<&'a str, &'a str>, SpecError> {
+    let mut annotations: BTreeMap<_, _> =
+        definition.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    if definition.log.enabled {
+        annotations.insert("log.console.file", utf8(place.log_path)?);
+    }
+    Ok(annotations)
+}
+
+fn utf8(path: &Path) -> Result<&str, SpecError> {
+    path.to_str().ok_or_else(|| SpecError::NotUtf8 { path: path.to_path_buf() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! The containers service: one file per verb.
+
+mod carry;
+mod create;
+mod inspect;
+mod list;
+mod remove;
+mod rename;
+mod start;
+mod stop;
+mod suspend;
+mod validate;
+mod wait;
+
+use cri_api::isula::v1::containers_server::Containers;
+use cri_api::isula::v1::{
+    AttachInput, AttachOutput, ContainerRequest, CreateRequest, CreateResponse, Empty, ExitStatus, InspectResponse,
+    KillRequest, ListRequest, ListResponse, LogEntry, LogsRequest, RemoveRequest, RenameRequest, ResizeRequest,
+    RestartRequest, RunResponse, StartRequest, StartResponse, StopRequest, WaitResponse,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{ApiError, Native, peer};
+use crate::domain::container;
+use crate::domain::id::{ContainerId, Timestamp};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl Native {
+    fn resolve(&self, reference: &str) -> Result<ContainerId, ApiError> {
+        self.engine.containers.resolve(reference).map_err(|error| ApiError::of_resolve(error, reference))
+    }
+}
+
+/// An end as clients are told it.
+pub(super) fn exit_status(end: &container::End) -> ExitStatus {
+    let (code, signal, unknown) = match end.status {
+        container::ExitStatus::Code(code) => (Some(i32::from(code)), 0, ""),
+        container::ExitStatus::Signal(signal) => (Some(128 + signal.0), signal.0, ""),
+        container::ExitStatus::Unknown(cause) => (None, 0, cause_text(cause)),
+    };
+    ExitStatus {
+        code,
+        signal,
+        oom_killed: end.oom,
+        unknown_cause: unknown.to_owned(),
+        finished_at: nanoseconds(end.at),
+    }
+}
+
+pub(super) fn cause_text(cause: container::Cause) -> &'static str {
+    match cause {
+        container::Cause::HostReboot => "the host was restarted while the container ran",
+        container::Cause::ShimAndProcessLost => "the shim and the process were lost while the daemon was away",
+        container::Cause::ShimLost => "the shim was lost, and this kernel does not tell the status",
+    }
+}
+
+pub(super) fn nanoseconds(at: Timestamp) -> i64 {
+    i64::try_from(at.0).unwrap_or(i64::MAX)
+}
+
+#[tonic::async_trait]
+impl Containers for Native {
+    type StartAttachedStream = ReceiverStream<Result<AttachOutput, Status>>;
+    type AttachStream = ReceiverStream<Result<AttachOutput, Status>>;
+    type LogsStream = ReceiverStream<Result<LogEntry, Status>>;
+
+    async fn create(&self, request: Request<CreateRequest>) -> Answer<CreateResponse> {
+        let context = peer::context(&request);
+        Ok(Response::new(self.create_container(request.into_inner(), &context).await?))
+    }
+
+    async fn run(&self, request: Request<CreateRequest>) -> Answer<RunResponse> {
+        let context = peer::context(&request);
+        Ok(Response::new(self.run_container(request.into_inner(), &context).await?))
+    }
+
+    async fn start(&self, request: Request<StartRequest>) -> Answer<StartResponse> {
+        let context = peer::context(&request);
+        let failure = self.start_container(&request.into_inner().container, None, &context).await?;
+        Ok(Response::new(StartResponse { failure }))
+    }
+
+    async fn start_attached(&self, request: Request<Streaming<AttachInput>>) -> Answer<Self::StartAttachedStream> {
+        let context = peer::context(&request);
+        Ok(Response::new(self.attach_streams(request.into_inner(), true, context).await?))
+    }
+
+    async fn attach(&self, request: Request<Streaming<AttachInput>>) -> Answer<Self::AttachStream> {
+        let context = peer::context(&request);
+        Ok(Response::new(self.attach_streams(request.into_inner(), false, context).await?))
+    }
+
+    async fn stop(&self, request: Request<StopRequest>) -> Answer<Empty> {
+        let context = peer::context(&request);
+        let StopRequest { container, timeout, force } = request.into_inner();
+        self.stop_container(&container, if force { Some(0) } else { timeout }, &context).await?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn kill(&self, request: Request<KillRequest>) -> Answer<Empty> {
+        let context = peer::context(&request);
+        let KillRequest { container, signal } = request.into_inner();
+        self.kill_container(&container, &signal, &context).await?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn restart(&self, request: Request<RestartRequest>) -> Answer<Empty> {
+        let context = peer::context(&request);
+        let RestartRequest { container, timeout } = request.into_inner();
+        self.restart_container(&container, timeout, &context).await?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn pause(&self, request: Request<ContainerRequest>) -> Answer<Empty> {
+        let context = peer::context(&request);
+        self.pause_container(&request.into_inner().container, &context).await?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn unpause(&self, request: Request<ContainerRequest>) -> Answer<Empty> {
+        let context = peer::context(&request);
+        self.resume_container(&request.into_inner().container, &context).await?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn remove(&self, request: Request<RemoveRequest>) -> Answer<Empty> {
+        let context = peer::context(&request);
+        // Anonymous volumes come with images.
+        let RemoveRequest { container, force, volumes: _ } = request.into_inner();
+        self.remove_container(&container, force, &context).await?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn rename(&self, request: Request<RenameRequest>) -> Answer<Empty> {
+        let context = peer::context(&request);
+        let RenameRequest { container, name } = request.into_inner();
+        self.rename_container(&container, &name, &context).await?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn wait(&self, request: Request<ContainerRequest>) -> Answer<WaitResponse> {
+        let status = self.wait_container(&request.into_inner().container).await?;
+        Ok(Response::new(WaitResponse { status }))
+    }
+
+    async fn list(&self, request: Request<ListRequest>) -> Answer<ListResponse> {
+        Ok(Response::new(self.list_containers(request.into_inner()).await?))
+    }
+
+    async fn inspect(&self, request: Request<ContainerRequest>) -> Answer<InspectResponse> {
+        let json = self.inspect_container(&request.into_inner().container).await?;
+        Ok(Response::new(InspectResponse { json }))
+    }
+
+    async fn logs(&self, request: Request<LogsRequest>) -> Answer<Self::LogsStream> {
+        Ok(Response::new(self.stream_logs(request.into_inner()).await?))
+    }
+
+    async fn resize(&self, request: Request<ResizeRequest>) -> Answer<Empty> {
+        let ResizeRequest { container, size } = request.into_inner();
+        self.resize_container(&container, size.unwrap_or_default()).await?;
+        Ok(Response::new(Empty {}))
+    }
+}

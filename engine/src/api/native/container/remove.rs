@@ -1,0 +1,39 @@
+//! Remove: answered when nothing is left, or with what could not be removed.
+
+use std::time::Duration;
+
+use super::carry::carry;
+use crate::api::native::status::Verb;
+use crate::api::native::{ApiError, Native};
+use crate::domain::container::{Command, Event};
+use crate::journal::record::Context;
+
+/// A writable layer may be large, and a killed process may take its time.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+impl Native {
+    pub(super) async fn remove_container(
+        &self,
+        reference: &str,
+        force: bool,
+        context: &Context,
+    ) -> Result<(), ApiError> {
+        let id = self.resolve(reference)?;
+        let mut carried =
+            carry(&self.engine, id, (Verb::Remove, reference), context, || Command::Remove { force }).await?;
+        let outcome = carried.until(PATIENCE, |event| match event {
+            Event::Removed => Some(Ok(())),
+            Event::RemoveFailed { message } => Some(Err(message.clone())),
+            _ => None,
+        });
+        match outcome.await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(message)) => Err(ApiError::failed(format!("Cannot remove container {reference}: {message}"))),
+            // It was gone before we could listen.
+            None if self.engine.containers.get(&id).is_none() => Ok(()),
+            None => Err(ApiError::Deadline {
+                message: format!("the removal of {reference} has not finished; it goes on in the background"),
+            }),
+        }
+    }
+}

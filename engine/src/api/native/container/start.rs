@@ -1,0 +1,72 @@
+//! Start: returns when the outcome is recorded.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use cri_api::isula::v1::StartFailure;
+
+use super::carry::carry;
+use crate::api::native::status::Verb;
+use crate::api::native::{ApiError, Native};
+use crate::clock;
+use crate::domain::container::{Command, Event};
+use crate::domain::id::StartId;
+use crate::journal::record::Context;
+
+/// Longer than the launch's own deadlines: its outcome comes first.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+impl Native {
+    /// `client` is attached from the first byte. The failure of the start itself is an answer, not an error.
+    pub(in crate::api::native) async fn start_container(
+        &self,
+        reference: &str,
+        client: Option<OwnedFd>,
+        context: &Context,
+    ) -> Result<Option<StartFailure>, ApiError> {
+        let id = self.resolve(reference)?;
+        let boot = self.engine.boot;
+        if let Some(client) = client {
+            self.engine.put_first_client(id, client);
+        }
+        let carried = carry(&self.engine, id, (Verb::Start, reference), context, || Command::Start {
+            boot,
+            at: clock::now(),
+        })
+        .await;
+        let mut carried = match carried {
+            Ok(carried) => carried,
+            Err(error) => {
+                self.engine.take_first_client(&id);
+                return Err(error);
+            }
+        };
+        let Some(start) = carried.events.iter().find_map(started_by) else {
+            self.engine.take_first_client(&id);
+            return Ok(None);
+        };
+        let outcome = carried.until(PATIENCE, |event| outcome_of(event, start)).await;
+        match outcome {
+            Some(Ok(())) => Ok(None),
+            Some(Err(failure)) => Ok(Some(failure)),
+            None => Err(ApiError::Deadline { message: format!("the start of {reference} has no outcome yet") }),
+        }
+    }
+}
+
+pub(super) fn started_by(event: &Event) -> Option<StartId> {
+    match event {
+        Event::StartRequested { start, .. } => Some(*start),
+        _ => None,
+    }
+}
+
+pub(super) fn outcome_of(event: &Event, of: StartId) -> Option<Result<(), StartFailure>> {
+    match event {
+        Event::Started { start, .. } if *start == of => Some(Ok(())),
+        Event::StartFailed { start, code, message, .. } if *start == of => {
+            Some(Err(StartFailure { message: message.clone(), exit_code: i32::from(*code) }))
+        }
+        _ => None,
+    }
+}

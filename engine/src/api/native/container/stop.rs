@@ -1,0 +1,117 @@
+//! Stop, restart and kill.
+
+use std::time::Duration;
+
+use super::carry::{Carried, carry};
+use super::start::{outcome_of, started_by};
+use crate::api::native::status::Verb;
+use crate::api::native::{ApiError, Native};
+use crate::clock;
+use crate::domain::container::{Command, Event, Run};
+use crate::domain::id::{ContainerId, Signal};
+use crate::journal::record::Context;
+use crate::signals;
+
+/// After SIGKILL, before the caller is told that the process does not die.
+const KILL_PATIENCE: Duration = Duration::from_secs(90);
+
+impl Native {
+    pub(super) async fn stop_container(
+        &self,
+        reference: &str,
+        grace: Option<u32>,
+        context: &Context,
+    ) -> Result<(), ApiError> {
+        let id = self.resolve(reference)?;
+        let mut carried = carry(&self.engine, id, (Verb::Stop, reference), context, || Command::Stop {
+            signal: None,
+            grace,
+            at: clock::now(),
+        })
+        .await?;
+        self.await_exit(id, reference, &mut carried).await
+    }
+
+    pub(super) async fn restart_container(
+        &self,
+        reference: &str,
+        grace: Option<u32>,
+        context: &Context,
+    ) -> Result<(), ApiError> {
+        let id = self.resolve(reference)?;
+        let boot = self.engine.boot;
+        let mut carried = carry(&self.engine, id, (Verb::Restart, reference), context, || Command::Restart {
+            grace,
+            boot,
+            at: clock::now(),
+        })
+        .await?;
+        let start = match carried.events.iter().find_map(started_by) {
+            Some(start) => start,
+            None => {
+                let patience = patience_of(&carried);
+                let started = carried.until(patience, started_by).await;
+                started.ok_or_else(|| self.undying(id, reference))?
+            }
+        };
+        match carried.until(Duration::from_secs(300), |event| outcome_of(event, start)).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(failure)) => Err(ApiError::Failed { message: failure.message }),
+            None => Err(ApiError::Deadline { message: format!("the start of {reference} has no outcome yet") }),
+        }
+    }
+
+    pub(super) async fn kill_container(
+        &self,
+        reference: &str,
+        signal: &str,
+        context: &Context,
+    ) -> Result<(), ApiError> {
+        let id = self.resolve(reference)?;
+        let signal = match signal {
+            "" => Signal::KILL,
+            text => Signal(signals::parse(text).ok_or_else(|| ApiError::invalid(format!("Invalid signal: {text}")))?),
+        };
+        let mut carried = carry(&self.engine, id, (Verb::Kill, reference), context, || Command::Kill { signal }).await?;
+        // Only SIGKILL surely ends it: then the end is waited for, as a script expects.
+        if signal == Signal::KILL { self.await_exit(id, reference, &mut carried).await } else { Ok(()) }
+    }
+
+    /// Waits for the exit of the run that the container is in, if it is in one.
+    async fn await_exit(&self, id: ContainerId, reference: &str, carried: &mut Carried) -> Result<(), ApiError> {
+        let Some(run) = run_of(carried) else { return Ok(()) };
+        let start = run.start;
+        let patience = patience_of(carried);
+        let exited = |event: &Event| matches!(event, Event::Exited { start: of, .. } if *of == start).then_some(());
+        carried.until(patience, exited).await.ok_or_else(|| self.undying(id, reference))
+    }
+
+    /// The process outlives SIGKILL: say where in the kernel it hangs.
+    fn undying(&self, id: ContainerId, reference: &str) -> ApiError {
+        let run = self.engine.containers.get(&id).and_then(|entity| entity.container.phase.run().cloned());
+        let place = run.map(|run| kernel_place(run.process.pid)).unwrap_or_default();
+        ApiError::Deadline { message: format!("Container {reference} did not end after SIGKILL{place}") }
+    }
+}
+
+fn run_of(carried: &Carried) -> Option<&Run> {
+    carried.container.as_ref().and_then(|container| container.phase.run())
+}
+
+/// The grace that is left, and what SIGKILL may take.
+fn patience_of(carried: &Carried) -> Duration {
+    let deadline = run_of(carried).and_then(|run| run.stop.as_ref()).map_or(0, |stop| stop.deadline.0);
+    Duration::from_nanos(deadline.saturating_sub(clock::now().0)) + KILL_PATIENCE
+}
+
+fn kernel_place(pid: u32) -> String {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .ok()
+        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("State:").map(|state| state.trim().to_owned())));
+    let place = std::fs::read_to_string(format!("/proc/{pid}/wchan")).ok().filter(|place| !place.is_empty());
+    match (state, place) {
+        (Some(state), Some(place)) => format!(": process {pid} is in state {state}, waiting in {place}"),
+        (Some(state), None) => format!(": process {pid} is in state {state}"),
+        (None, _) => String::new(),
+    }
+}

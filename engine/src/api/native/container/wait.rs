@@ -1,0 +1,61 @@
+//! Wait: returns when the container does not run, with how it ended.
+
+use cri_api::isula::v1::ExitStatus;
+
+use super::carry::{Carried, FOR_EVER};
+use super::exit_status;
+use crate::api::native::{ApiError, Native};
+use crate::domain::container::{self, End, Event, Phase};
+use crate::domain::id::StartId;
+
+impl Native {
+    /// `None` for a container that never ran.
+    pub(super) async fn wait_container(&self, reference: &str) -> Result<Option<ExitStatus>, ApiError> {
+        let id = self.resolve(reference)?;
+        let told = self.engine.containers.listen(id);
+        let entity = self
+            .engine
+            .containers
+            .get(&id)
+            .ok_or_else(|| ApiError::NoSuchContainer { reference: reference.to_owned() })?;
+        let container = entity.container.clone();
+        let start = match &container.phase {
+            Phase::Creating | Phase::Created | Phase::Exited(_) => return Ok(container.last.as_ref().map(exit_status)),
+            Phase::Removing(removing) if removing.run.is_none() => {
+                return Ok(container.last.as_ref().map(exit_status));
+            }
+            Phase::Starting(starting) => starting.start,
+            Phase::Running(run) | Phase::Pausing(run) | Phase::Paused(run) | Phase::Resuming(run) => run.start,
+            Phase::Removing(removing) => match &removing.run {
+                Some(run) => run.start,
+                None => return Ok(container.last.as_ref().map(exit_status)),
+            },
+        };
+        let mut ear = Carried::listening(Some(container), told);
+        let end = ear.until(FOR_EVER, ending(start)).await;
+        end.map(|end| Some(exit_status(&end))).ok_or_else(|| ApiError::failed("the daemon is stopping"))
+    }
+}
+
+/// Picks the end of one start out of the container's events.
+pub(in crate::api::native) fn ending(of: StartId) -> impl FnMut(&Event) -> Option<End> {
+    let mut oom = false;
+    move |event| match event {
+        Event::OomKilled { start } if *start == of => {
+            oom = true;
+            None
+        }
+        Event::Exited { start, status, at } if *start == of => {
+            Some(End { start: of, status: *status, started_at: None, at: *at, oom, error: None })
+        }
+        Event::StartFailed { start, code, message, at } if *start == of => Some(End {
+            start: of,
+            status: container::ExitStatus::Code(*code),
+            started_at: None,
+            at: *at,
+            oom: false,
+            error: Some(message.clone()),
+        }),
+        _ => None,
+    }
+}

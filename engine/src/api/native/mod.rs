@@ -1,0 +1,27 @@
+//! `isula.v1`: what the command line speaks.
+
+mod attach;
+mod container;
+mod events;
+mod logs;
+mod peer;
+mod status;
+mod system;
+
+use std::sync::Arc;
+
+use crate::engine::Engine;
+
+pub use status::ApiError;
+
+/// One service object for both of the native services.
+#[derive(Debug, Clone)]
+pub struct Native {
+    engine: Arc<Engine>,
+}
+
+impl Native {
+    pub fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
+    }
+}

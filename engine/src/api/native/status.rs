@@ -1,0 +1,178 @@
+//! Every refusal and every trouble as a gRPC status, in one place. The texts are the reference's where it has one.
+
+use store::AppendError;
+use tonic::{Code, Status};
+
+use crate::api::chain;
+use crate::definition::DefinitionError;
+use crate::domain::container::Rejection;
+use crate::domain::id::{ContainerId, Name};
+use crate::projection::ResolveError;
+use crate::runtime::RuntimeError;
+use crate::turn::TurnError;
+
+/// Why a request is not answered with what it asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error("No such container:{reference}")]
+    NoSuchContainer { reference: String },
+    #[error("Multiple IDs found with provided prefix: {reference}")]
+    Ambiguous { reference: String },
+    #[error("{message}")]
+    Invalid { message: String },
+    #[error(
+        "Conflict. The name \"{name}\" is already in use by container {holder}. You have to remove (or rename) that container to be able to reuse that name."
+    )]
+    NameTaken { name: Name, holder: ContainerId },
+    #[error("{}", rejection_text(.verb, .reference, .rejection))]
+    Rejected { verb: Verb, reference: String, rejection: Rejection },
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error(transparent)]
+    Definition(#[from] DefinitionError),
+    #[error("cannot write the journal: {}", chain(.0))]
+    Journal(AppendError),
+    #[error("{message}")]
+    Failed { message: String },
+    #[error("{message}")]
+    Deadline { message: String },
+}
+
+/// What was asked for, for the text of a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Create,
+    Start,
+    Stop,
+    Restart,
+    Kill,
+    Pause,
+    Resume,
+    Rename,
+    Remove,
+    Attach,
+    Resize,
+}
+
+impl ApiError {
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::Invalid { message: message.into() }
+    }
+
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::Failed { message: message.into() }
+    }
+
+    /// Of a turn that `reference` was named in.
+    pub fn of_turn(error: TurnError, verb: Verb, reference: &str) -> Self {
+        match error {
+            TurnError::Rejected(Rejection::NoSuchContainer) => {
+                Self::NoSuchContainer { reference: reference.to_owned() }
+            }
+            TurnError::Rejected(rejection) => Self::Rejected { verb, reference: reference.to_owned(), rejection },
+            TurnError::Journal(error) => Self::Journal(error),
+        }
+    }
+
+    pub fn of_resolve(error: ResolveError, reference: &str) -> Self {
+        let reference = reference.to_owned();
+        match error {
+            ResolveError::NotFound => Self::NoSuchContainer { reference },
+            ResolveError::Ambiguous => Self::Ambiguous { reference },
+        }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Self::NoSuchContainer { .. } => Code::NotFound,
+            Self::Ambiguous { .. } | Self::Invalid { .. } => Code::InvalidArgument,
+            Self::NameTaken { .. } => Code::AlreadyExists,
+            Self::Rejected { rejection, .. } => match rejection {
+                Rejection::NoSuchContainer => Code::NotFound,
+                Rejection::IdTaken => Code::AlreadyExists,
+                Rejection::InTransition => Code::DeadlineExceeded,
+                Rejection::NotRunning
+                | Rejection::Paused
+                | Rejection::StillRunning
+                | Rejection::StillPaused
+                | Rejection::BeingRemoved
+                | Rejection::SameName { .. } => Code::FailedPrecondition,
+            },
+            Self::Runtime(error) => match error {
+                RuntimeError::Missing { .. } => Code::FailedPrecondition,
+                RuntimeError::Spawn { .. } | RuntimeError::Failed { .. } => Code::Internal,
+                RuntimeError::Deadline { .. } => Code::DeadlineExceeded,
+            },
+            Self::Definition(_) | Self::Failed { .. } => Code::Internal,
+            Self::Journal(AppendError::DiskFull { .. }) => Code::ResourceExhausted,
+            Self::Journal(AppendError::TooLarge { .. }) => Code::InvalidArgument,
+            Self::Journal(_) => Code::Unavailable,
+            Self::Deadline { .. } => Code::DeadlineExceeded,
+        }
+    }
+}
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        let message = match &error {
+            ApiError::Journal(_) => error.to_string(),
+            other => chain(other),
+        };
+        Self::new(error.code(), message)
+    }
+}
+
+fn rejection_text(verb: &Verb, id: &str, rejection: &Rejection) -> String {
+    match (rejection, verb) {
+        (Rejection::NoSuchContainer, _) => format!("No such container:{id}"),
+        (Rejection::IdTaken, _) => format!("Conflict. The id {id} is already in use"),
+        (Rejection::InTransition, _) => {
+            format!("Container {id} is busy: an operation on it has not finished; try again or see `isula events`")
+        }
+        (Rejection::NotRunning, Verb::Kill) => format!("Cannot kill container: Container {id} is not running"),
+        (Rejection::NotRunning, _) => format!("Container {id} is not running"),
+        (Rejection::Paused, Verb::Start) => "Cannot start a paused container, try unpause instead.".to_owned(),
+        (Rejection::Paused, Verb::Stop | Verb::Kill | Verb::Restart) => {
+            format!("Container {id} is paused. Unpause the container before stopping or killing")
+        }
+        (Rejection::Paused, _) => format!("Container {id} is paused"),
+        (Rejection::StillRunning, _) => format!(
+            "You cannot remove a running container {id}. Stop the container before attempting removal or use -f"
+        ),
+        (Rejection::StillPaused, _) => format!(
+            "You cannot remove a paused container {id}. Unpause and then stop the container before attempting removal or use -f"
+        ),
+        (Rejection::BeingRemoved, _) => format!("Container {id} is being removed"),
+        (Rejection::SameName { name }, _) => {
+            format!("Renaming a container with the same name as its current name: {name}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rejected(verb: Verb, rejection: Rejection) -> (Code, String) {
+        let status = Status::from(ApiError::Rejected { verb, reference: "x".into(), rejection });
+        (status.code(), status.message().to_owned())
+    }
+
+    #[test]
+    fn refusals_have_the_references_words_and_a_proper_code() {
+        for (verb, rejection, code, text) in [
+            (Verb::Kill, Rejection::NotRunning, Code::FailedPrecondition, "Cannot kill container: Container x is not running"),
+            (Verb::Pause, Rejection::NotRunning, Code::FailedPrecondition, "Container x is not running"),
+            (Verb::Start, Rejection::NoSuchContainer, Code::NotFound, "No such container:x"),
+            (Verb::Start, Rejection::Paused, Code::FailedPrecondition, "Cannot start a paused container, try unpause instead."),
+            (
+                Verb::Remove,
+                Rejection::StillRunning,
+                Code::FailedPrecondition,
+                "You cannot remove a running container x. Stop the container before attempting removal or use -f",
+            ),
+        ] {
+            assert_eq!(rejected(verb, rejection), (code, text.to_owned()));
+        }
+    }
+}

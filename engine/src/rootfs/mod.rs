@@ -1,0 +1,167 @@
+//! A container's root file system and its `/dev/shm`: mounted before a start, unmounted when it has ended.
+//!
+//! Both directions may be repeated. What is mounted stays as it is, what is gone counts as unmounted, so an effect that
+//! was interrupted anywhere is finished, or undone, by calling it again. Nothing here deletes what a container wrote.
+//!
+//! Propagation: the mount that holds the graph is used as it is, shared or private. A private mount over `<graph>/mnt`
+//! would be one more thing that outlives the daemon, and would not help: a copy of the host's mounts made by somebody
+//! else holds our mounts either way, and since Linux 3.18 such a copy no longer keeps a mount point busy. A namespace of
+//! the daemon's own would break the `rshared` binds users ask for. What we do mount is made private at once, so that
+//! nothing mounted inside a container's root ever travels back to the host.
+
+mod mountinfo;
+mod mountpoint;
+mod overlay;
+mod write;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use nix::mount::MsFlags;
+
+use crate::definition::Rootfs;
+
+pub use mountinfo::{MountEntry, mounts_below, parse as parse_mountinfo};
+pub use write::{WriteError, write_atomically};
+
+/// What can go wrong with a root file system. The text is fit for the user who asked for the container.
+#[derive(Debug, thiserror::Error)]
+pub enum RootfsError {
+    #[error("root file system `{path}` is not an absolute path")]
+    NotAbsolute { path: PathBuf },
+    #[error("root file system `{path}` does not exist")]
+    Missing { path: PathBuf },
+    #[error("root file system `{path}` is not a directory")]
+    NotADirectory { path: PathBuf },
+    #[error("cannot open root file system `{path}`")]
+    Open { path: PathBuf, source: io::Error },
+    #[error("the kernel has no overlay file system")]
+    NoOverlay,
+    #[error(
+        "root file system `{path}` contains the engine's own directory, or lies within it; use it directly instead"
+    )]
+    Overlapping { path: PathBuf },
+    #[error("cannot mount an overlay of `{lower}` at `{target}`")]
+    Overlay { lower: PathBuf, target: PathBuf, source: io::Error },
+    #[error("cannot bind `{path}` at `{target}`")]
+    Bind { path: PathBuf, target: PathBuf, source: io::Error },
+    #[error("cannot mount {size} bytes of shared memory at `{target}`")]
+    Shm { size: u64, target: PathBuf, source: io::Error },
+    #[error("cannot make directory `{path}`")]
+    MakeDirectory { path: PathBuf, source: io::Error },
+    #[error("cannot examine `{path}`")]
+    Examine { path: PathBuf, source: io::Error },
+    #[error("cannot unmount `{path}`")]
+    Unmount { path: PathBuf, source: io::Error },
+    #[error("cannot remove mount point `{path}`")]
+    RemoveMountPoint { path: PathBuf, source: io::Error },
+}
+
+/// The directories of one container. Pure names: nothing is made or read by asking for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContainerDirs<'a> {
+    pub graph: &'a Path,
+    pub runtime: &'a str,
+    pub id: &'a str,
+}
+
+impl ContainerDirs<'_> {
+    /// Everything of the container that survives a reboot: bundle, log, writable layer.
+    pub fn bundle(&self) -> PathBuf {
+        self.graph.join("engines").join(self.runtime).join(self.id)
+    }
+
+    /// The writable layer.
+    pub fn upper(&self) -> PathBuf {
+        self.bundle().join("upper")
+    }
+
+    /// What the overlay file system works in.
+    pub fn work(&self) -> PathBuf {
+        self.bundle().join("work")
+    }
+
+    /// Where the root file system is mounted.
+    pub fn merged(&self) -> PathBuf {
+        self.graph.join("mnt/rootfs").join(self.id)
+    }
+
+    /// Where the container's own `/dev/shm` is mounted.
+    pub fn shm(&self) -> PathBuf {
+        self.bundle().join("mounts/shm")
+    }
+}
+
+/// Checks that a root file system can be used: what a create tells its caller before anything is written.
+pub fn check(rootfs: &Rootfs) -> Result<(), RootfsError> {
+    match rootfs {
+        Rootfs::External { dir, .. } => overlay::open_lower(Path::new(dir)).map(drop),
+    }
+}
+
+/// Mounts the root file system and says where. Already mounted is fine.
+///
+/// A direct root is bound without the mounts below it: binding those too would let an unmount of ours reach the
+/// originals, should we die between two calls.
+pub fn mount(dirs: &ContainerDirs<'_>, rootfs: &Rootfs) -> Result<PathBuf, RootfsError> {
+    let target = dirs.merged();
+    make_dir_all(&target, 0o700)?;
+    if !mountpoint::is_mounted(&target)? {
+        match rootfs {
+            Rootfs::External { dir, direct: true } => bind(Path::new(dir), &target)?,
+            Rootfs::External { dir, direct: false } => overlay::mount(dirs, Path::new(dir), &target)?,
+        }
+    }
+    mountpoint::make_private(&target)?;
+    Ok(target)
+}
+
+/// Mounts the container's own shared memory of `size` bytes and says where. Already mounted is fine.
+pub fn mount_shm(dirs: &ContainerDirs<'_>, size: u64) -> Result<PathBuf, RootfsError> {
+    let target = dirs.shm();
+    make_dir_all(&target, 0o700)?;
+    if !mountpoint::is_mounted(&target)? {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        let options = format!("mode=1777,size={size}");
+        nix::mount::mount(Some("shm"), &target, Some("tmpfs"), flags, Some(options.as_str()))
+            .map_err(|errno| RootfsError::Shm { size, target: target.clone(), source: errno.into() })?;
+    }
+    mountpoint::make_private(&target)?;
+    Ok(target)
+}
+
+/// Unmounts the root file system and removes its mount point. Fine when either is gone already.
+pub fn unmount(dirs: &ContainerDirs<'_>) -> Result<(), RootfsError> {
+    mountpoint::release(&dirs.merged())
+}
+
+/// Unmounts the container's own shared memory and removes its mount point. Fine when either is gone already.
+pub fn unmount_shm(dirs: &ContainerDirs<'_>) -> Result<(), RootfsError> {
+    mountpoint::release(&dirs.shm())
+}
+
+/// Unmounts anything mounted at `path` and removes the directory when it is empty: for a sweep of what nobody owns.
+pub fn release(path: &Path) -> Result<(), RootfsError> {
+    mountpoint::release(path)
+}
+
+fn bind(dir: &Path, target: &Path) -> Result<(), RootfsError> {
+    let source = overlay::open_lower(dir)?;
+    let by_descriptor = overlay::descriptor_path(&source);
+    nix::mount::mount(Some(by_descriptor.as_str()), target, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(
+        |errno| RootfsError::Bind { path: dir.to_path_buf(), target: target.to_path_buf(), source: errno.into() },
+    )
+}
+
+fn make_dir_all(path: &Path, mode: u32) -> Result<(), RootfsError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(|source| RootfsError::MakeDirectory { path: path.to_path_buf(), source })
+}
+
+#[cfg(test)]
+mod tests;

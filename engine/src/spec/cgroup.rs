@@ -1,0 +1,263 @@
+//! Where a container's cgroups are, for version 1, hybrid and version 2: to read out-of-memory kills, to find processes
+//! that were left behind, to remove what a runtime forgot; and the cgroup the shims live in.
+//!
+//! Paths are absolute below each hierarchy's mount point, which is how both runtimes read an absolute `cgroupsPath`. Our
+//! own place in the hierarchies (`/proc/self/cgroup`) therefore plays no part: a daemon that a service manager nests
+//! somewhere must not put containers below its own service, where stopping it would end them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::definition::Definition;
+use crate::rootfs::{MountEntry, mounts_below, parse_mountinfo};
+
+use super::{DEFAULT_CGROUP_PARENT, Place, SpecError};
+
+/// Which cgroup interface this machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// One hierarchy per controller.
+    V1,
+    /// Version 1 for the controllers, and a version 2 hierarchy, which is the service manager's.
+    Hybrid,
+    /// One hierarchy.
+    V2,
+}
+
+/// The cgroup hierarchies of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cgroups {
+    version: Version,
+    hierarchies: Vec<Hierarchy>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Hierarchy {
+    root: PathBuf,
+    unified: bool,
+    /// Of version 1: `memory`, `cpu`, …, and `name=systemd`.
+    controllers: Vec<String>,
+}
+
+impl Cgroups {
+    /// Finds the hierarchies that are mounted in this mount namespace.
+    pub fn detect() -> io::Result<Self> {
+        Ok(Self::from_mounts(&mounts_below(&[Path::new("/sys/fs/cgroup")])?))
+    }
+
+    /// Finds the hierarchies in the text of a mountinfo file.
+    pub fn from_mountinfo(text: &[u8]) -> Self {
+        Self::from_mounts(&parse_mountinfo(text))
+    }
+
+    fn from_mounts(mounts: &[MountEntry]) -> Self {
+        let mut hierarchies: Vec<Hierarchy> = Vec::new();
+        for mount in mounts {
+            let hierarchy = match mount.fs_type.as_str() {
+                "cgroup2" => Hierarchy { root: mount.target.clone(), unified: true, controllers: Vec::new() },
+                "cgroup" => Hierarchy {
+                    root: mount.target.clone(),
+                    unified: false,
+                    controllers: mount.super_options.split(',').map(str::to_owned).collect(),
+                },
+                _ => continue,
+            };
+            // Mounted over or mounted twice: the later one at a place is the one that is seen, and one place is enough.
+            hierarchies.retain(|known| known.root != hierarchy.root);
+            if !hierarchies.iter().any(|known| known.same_as(&hierarchy)) {
+                hierarchies.push(hierarchy);
+            }
+        }
+        let unified = hierarchies.iter().any(|hierarchy| hierarchy.unified);
+        let version = match hierarchies.iter().any(|hierarchy| !hierarchy.unified) {
+            true if unified => Version::Hybrid,
+            true => Version::V1,
+            false => Version::V2,
+        };
+        Self { version, hierarchies }
+    }
+
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The root of the hierarchy that has a controller, whatever the version.
+    pub fn controller_root(&self, controller: &str) -> Option<&Path> {
+        self.hierarchies.iter().find(|hierarchy| hierarchy.has(controller, self.version)).map(|found| &*found.root)
+    }
+
+    /// The file that counts out-of-memory kills of a container, if this machine has one.
+    pub fn oom_file(&self, path: &str) -> Option<PathBuf> {
+        let name = if self.version == Version::V2 { "memory.events" } else { "memory.oom_control" };
+        Some(below(self.controller_root("memory")?, path).join(name))
+    }
+
+    /// How many processes of the container were killed for want of memory; `None` when nothing counts them, or the cgroup
+    /// is gone.
+    pub fn oom_kills(&self, path: &str) -> io::Result<Option<u64>> {
+        let Some(file) = self.oom_file(path) else { return Ok(None) };
+        match fs::read_to_string(file) {
+            Ok(text) => Ok(text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The processes in the container's cgroups, those below them included, in ascending order, each once.
+    pub fn processes(&self, path: &str) -> io::Result<Vec<i32>> {
+        let mut pids = BTreeSet::new();
+        for hierarchy in &self.hierarchies {
+            visit(&below(&hierarchy.root, path), &mut |dir| {
+                let text = ignore_gone(fs::read_to_string(dir.join("cgroup.procs")))?.unwrap_or_default();
+                // 0 is a process outside our pid namespace: nobody we could do anything about.
+                pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+                Ok(())
+            })?;
+        }
+        Ok(pids.into_iter().collect())
+    }
+
+    /// Removes the container's cgroup from every hierarchy, children first. Fine when it is gone; a cgroup that still has
+    /// processes is an error of kind `ResourceBusy`, after everything else was tried.
+    pub fn remove(&self, path: &str) -> io::Result<()> {
+        if path.trim_matches('/').is_empty() || path.split('/').any(|part| part == "..") {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the cgroup of a container"));
+        }
+        let mut outcome = Ok(());
+        for hierarchy in &self.hierarchies {
+            let removed = visit(&below(&hierarchy.root, path), &mut |dir| ignore_gone(fs::remove_dir(dir)).map(drop));
+            outcome = outcome.and(removed);
+        }
+        outcome
+    }
+
+    /// Says whether any hierarchy has this cgroup.
+    pub fn exists(&self, path: &str) -> bool {
+        self.hierarchies.iter().any(|hierarchy| below(&hierarchy.root, path).is_dir())
+    }
+
+    /// Makes the cgroup the shims live in, and says which `cgroup.procs` files a shim is to be written to.
+    ///
+    /// It takes part in the hierarchies a service manager tracks processes by (version 2's, and version 1's
+    /// `name=systemd`), so that stopping the daemon's service leaves the shims alone. The list is empty where there is no
+    /// such hierarchy: then nobody tracks.
+    pub fn make_shims(&self, parent: &str) -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for dir in self.shims(parent) {
+            fs::create_dir_all(&dir)?;
+            files.push(dir.join("cgroup.procs"));
+        }
+        Ok(files)
+    }
+
+    /// Removes the shims' cgroup where it is empty; one in use stays, which is no error.
+    pub fn remove_shims(&self, parent: &str) -> io::Result<()> {
+        for dir in self.shims(parent) {
+            match fs::remove_dir(&dir) {
+                Err(error) if !is_gone(&error) && error.kind() != io::ErrorKind::ResourceBusy => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn shims(&self, parent: &str) -> impl Iterator<Item = PathBuf> {
+        let tracked = self.hierarchies.iter().filter(|hierarchy| hierarchy.is_tracked());
+        tracked.map(move |hierarchy| below(&hierarchy.root, parent).join("shims"))
+    }
+}
+
+impl Hierarchy {
+    fn has(&self, controller: &str, version: Version) -> bool {
+        if self.unified {
+            // In a hybrid setup the controllers are version 1's, also those its kernel could offer in both.
+            let listed = || fs::read_to_string(self.root.join("cgroup.controllers")).unwrap_or_default();
+            return version == Version::V2 && listed().split_whitespace().any(|name| name == controller);
+        }
+        self.controllers.iter().any(|name| name == controller)
+    }
+
+    fn is_tracked(&self) -> bool {
+        self.unified || self.controllers.iter().any(|name| name == "name=systemd")
+    }
+
+    fn same_as(&self, other: &Self) -> bool {
+        self.unified == other.unified && self.controllers == other.controllers
+    }
+}
+
+/// Where one container's cgroup is.
+pub(super) struct Placement {
+    /// As the runtime takes it in `cgroupsPath`.
+    pub for_runtime: String,
+    /// Below the hierarchies' mount points.
+    pub path: String,
+}
+
+pub(super) fn placement(definition: &Definition, place: &Place<'_>) -> Result<Placement, SpecError> {
+    let asked = [definition.cgroup_parent.as_str(), place.cgroup_parent];
+    let parent = asked.into_iter().find(|parent| !parent.is_empty());
+    if let Some(parent) = parent.filter(|parent| parent.split('/').any(|part| part == "..")) {
+        return Err(SpecError::CgroupParent { parent: parent.to_owned() });
+    }
+    if place.systemd_cgroup {
+        return systemd_placement(parent.filter(|parent| *parent != DEFAULT_CGROUP_PARENT), &definition.id);
+    }
+    let parent = parent.unwrap_or(DEFAULT_CGROUP_PARENT).trim_matches('/');
+    let path = if parent.is_empty() { format!("/{}", definition.id) } else { format!("/{parent}/{}", definition.id) };
+    Ok(Placement { for_runtime: path.clone(), path })
+}
+
+/// systemd keeps slices in a tree that their names spell out: `a-b.slice` is `/a.slice/a-b.slice`.
+fn systemd_placement(parent: Option<&str>, id: &str) -> Result<Placement, SpecError> {
+    let slice = parent.map_or("system.slice", |parent| parent.trim_matches('/').rsplit('/').next().unwrap_or(parent));
+    let not_a_slice = || SpecError::NotASlice { parent: slice.to_owned() };
+    let stem = slice.strip_suffix(".slice").ok_or_else(not_a_slice)?;
+    let mut path = String::new();
+    if stem != "-" {
+        if stem.split('-').any(str::is_empty) {
+            return Err(not_a_slice());
+        }
+        for (end, _) in stem.match_indices('-').chain([(stem.len(), "")]) {
+            path.push_str(&format!("/{}.slice", &stem[..end]));
+        }
+    }
+    path.push_str(&format!("/isulad-{id}.scope"));
+    Ok(Placement { for_runtime: format!("{slice}:isulad:{id}"), path })
+}
+
+fn below(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_start_matches('/'))
+}
+
+/// Calls `f` for every cgroup at and below `dir`, children first. All are visited; the first error is returned.
+fn visit(dir: &Path, f: &mut impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    let Some(entries) = ignore_gone(fs::read_dir(dir))? else { return Ok(()) };
+    let mut outcome = Ok(());
+    for entry in entries {
+        let Some(entry) = ignore_gone(entry)? else { break };
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            outcome = outcome.and(visit(&entry.path(), f));
+        }
+    }
+    outcome.and(f(dir))
+}
+
+fn ignore_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A cgroup that is being removed answers ENODEV to a reader who has opened one of its files.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+}
+
+#[cfg(test)]
+#[path = "cgroup_tests.rs"]
+mod tests;

@@ -1,0 +1,175 @@
+//! The contents of a container's `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+
+use crate::definition::{Definition, Dns, Network};
+use crate::rootfs::{WriteError, write_atomically};
+
+/// The files could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    #[error("`{entry}` is not of the form host:ip")]
+    ExtraHost { entry: String },
+    #[error("cannot read the host's `{path}`")]
+    HostFile { path: &'static str, source: io::Error },
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// What the host says about names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostNames {
+    pub hosts: String,
+    pub resolv_conf: String,
+    /// What systemd-resolved forwards to, where `resolv_conf` only names its own stub.
+    pub upstream_resolv_conf: String,
+}
+
+impl HostNames {
+    /// Reads the host's files; one that is missing counts as empty.
+    pub fn read() -> Result<Self, FilesError> {
+        Ok(Self {
+            hosts: read("/etc/hosts")?,
+            resolv_conf: read("/etc/resolv.conf")?,
+            upstream_resolv_conf: read("/run/systemd/resolve/resolv.conf")?,
+        })
+    }
+}
+
+/// Writes all three files into the bundle. May be repeated; a file is always whole.
+pub fn write(bundle: &Path, definition: &Definition, host: &HostNames) -> Result<(), FilesError> {
+    let hosts = hosts(definition, host)?;
+    for (name, text) in
+        [("hosts", hosts), ("hostname", hostname(definition)), ("resolv.conf", resolv_conf(definition, host))]
+    {
+        write_atomically(&bundle.join(name), text.as_bytes(), 0o644, false)?;
+    }
+    Ok(())
+}
+
+/// The name, on a line.
+pub fn hostname(definition: &Definition) -> String {
+    format!("{}\n", definition.hostname)
+}
+
+/// In the host's network: the host's file. Otherwise `localhost` for both protocols, and the container's own name, which
+/// programs expect to resolve also where there is no address. Then what the user added.
+pub fn hosts(definition: &Definition, host: &HostNames) -> Result<String, FilesError> {
+    let mut text = if definition.namespaces.network == Network::Host {
+        with_newline(&host.hosts)
+    } else {
+        let mut text = String::from(
+            "127.0.0.1\tlocalhost\n\
+             ::1\tlocalhost ip6-localhost ip6-loopback\n\
+             fe00::0\tip6-localnet\n\
+             ff00::0\tip6-mcastprefix\n\
+             ff02::1\tip6-allnodes\n\
+             ff02::2\tip6-allrouters\n",
+        );
+        if !definition.hostname.is_empty() {
+            text.push_str(&format!("127.0.1.1\t{}\n", definition.hostname));
+        }
+        text
+    };
+    for entry in &definition.extra_hosts {
+        let (name, address) = extra_host(entry).ok_or_else(|| FilesError::ExtraHost { entry: entry.clone() })?;
+        text.push_str(&format!("{address}\t{name}\n"));
+    }
+    Ok(text)
+}
+
+/// What was asked for, and for what was not, the host's.
+///
+/// The host's loopback name servers are of use only in the host's network. Where only such are known, those that
+/// systemd-resolved forwards to are taken; where it does not run, none: a public server that nobody chose would tell
+/// strangers what a machine looks up.
+pub fn resolv_conf(definition: &Definition, host: &HostNames) -> String {
+    let own = definition.namespaces.network != Network::Host;
+    let asked = &definition.dns;
+    if !own && *asked == Dns::default() {
+        return with_newline(&host.resolv_conf);
+    }
+    let mut from_host = Resolver::parse(&host.resolv_conf, own);
+    if own && from_host.servers.is_empty() {
+        from_host.servers = Resolver::parse(&host.upstream_resolv_conf, true).servers;
+    }
+    let pick = |asked: &[String], found: Vec<String>| if asked.is_empty() { found } else { asked.to_vec() };
+    let servers = pick(&asked.servers, from_host.servers);
+    let mut search = pick(&asked.search, from_host.search);
+    // "." asks for none.
+    search.retain(|domain| domain != ".");
+    let options = pick(&asked.options, from_host.options);
+    let mut text = String::new();
+    for server in servers {
+        text.push_str(&format!("nameserver {server}\n"));
+    }
+    if !search.is_empty() {
+        text.push_str(&format!("search {}\n", search.join(" ")));
+    }
+    if !options.is_empty() {
+        text.push_str(&format!("options {}\n", options.join(" ")));
+    }
+    text
+}
+
+#[derive(Default)]
+struct Resolver {
+    servers: Vec<String>,
+    search: Vec<String>,
+    options: Vec<String>,
+}
+
+impl Resolver {
+    fn parse(text: &str, without_loopback: bool) -> Self {
+        let mut resolver = Self::default();
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            let rest = |words: std::str::SplitWhitespace<'_>| words.map(str::to_owned).collect::<Vec<_>>();
+            match words.next() {
+                Some("nameserver") => {
+                    let servers = rest(words);
+                    let wanted = |server: &String| !(without_loopback && is_loopback(server));
+                    resolver.servers.extend(servers.into_iter().take(1).filter(wanted));
+                }
+                // The last one counts.
+                Some("search" | "domain") => resolver.search = rest(words),
+                Some("options") => resolver.options.extend(rest(words)),
+                _ => {}
+            }
+        }
+        resolver
+    }
+}
+
+fn is_loopback(server: &str) -> bool {
+    // An address with a zone, `fe80::1%eth0`, is none.
+    server.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// `host:ip`; the address may be of version 6, bare or in brackets.
+fn extra_host(entry: &str) -> Option<(&str, IpAddr)> {
+    let (name, address) = entry.split_once(':')?;
+    let address = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    let is_name = !name.is_empty() && !name.contains(|character: char| character.is_whitespace() || character == '#');
+    is_name.then_some(())?;
+    Some((name, address.parse().ok()?))
+}
+
+fn with_newline(text: &str) -> String {
+    if text.is_empty() || text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") }
+}
+
+fn read(path: &'static str) -> Result<String, FilesError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(source) => Err(FilesError::HostFile { path, source }),
+    }
+}
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;

@@ -1,0 +1,40 @@
+//! Paths below `/proc` and `/sys` that an unprivileged container must not read or change.
+
+/// Hidden. The kernel has them according to its version and configuration; some are a distribution's own.
+pub(super) const MASKED: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/config.gz",
+    "/proc/cpuirqstat",
+    "/proc/fdenable",
+    "/proc/fdstat",
+    "/proc/fdthreshold",
+    "/proc/files_panic_enable",
+    "/proc/interrupts",
+    "/proc/iomem_ext",
+    "/proc/kbox",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/livepatch",
+    "/proc/lru_info",
+    "/proc/memstat",
+    "/proc/net_namespace",
+    "/proc/oom_extend",
+    "/proc/pagealloc_bt",
+    "/proc/pagealloc_statistics",
+    "/proc/pin_memory",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/sig_catch",
+    "/proc/signo",
+    "/proc/slaballoc_bt",
+    "/proc/slaballoc_statistics",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// Visible, and never written to.
+pub(super) const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];

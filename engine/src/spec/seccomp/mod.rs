@@ -1,0 +1,51 @@
+//! The system call filter of a container: the engine's own profile, the user's, or none.
+
+mod custom;
+mod profile;
+
+use std::sync::Arc;
+
+use crate::definition::{Seccomp, Security};
+
+use super::capabilities::CapabilitySet;
+use super::{Host, oci};
+
+pub use custom::ProfileError;
+
+/// The filter, or `None` for none: when unconfined, when privileged, and, with a warning, when the kernel has no filters.
+pub(super) fn plan(
+    security: &Security,
+    capabilities: CapabilitySet,
+    host: &Host,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Arc<oci::Seccomp>>, ProfileError> {
+    match &security.seccomp {
+        Seccomp::Unconfined => Ok(None),
+        // Asked for by name, it also holds for a privileged container.
+        Seccomp::Profile(json) => {
+            if !host.features.seccomp {
+                return Err(ProfileError::NoKernelSupport);
+            }
+            Ok(Some(Arc::new(custom::translate(json, capabilities, host.architecture, host.kernel)?)))
+        }
+        Seccomp::Default if security.privileged => Ok(None),
+        Seccomp::Default if !host.features.seccomp => {
+            warnings.push("Your kernel does not support seccomp. The container runs without a profile.".to_owned());
+            Ok(None)
+        }
+        Seccomp::Default => Ok(Some(cached(capabilities, host))),
+    }
+}
+
+/// Nearly all containers have the same capabilities, so one expansion serves them all.
+fn cached(capabilities: CapabilitySet, host: &Host) -> Arc<oci::Seccomp> {
+    // What is left of the set decides which entry is needed: others would only be copies of it.
+    let deciding = capabilities & profile::deciding();
+    let mut cache = host.seccomp_cache.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let expanded =
+        cache.entry(deciding).or_insert_with(|| Arc::new(profile::expand(deciding, host.architecture, host.kernel)));
+    Arc::clone(expanded)
+}
+
+#[cfg(test)]
+mod tests;
