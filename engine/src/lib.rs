@@ -2,4 +2,5 @@
 
 pub mod definition;
 pub mod domain;
+pub mod journal;
 pub mod spec;
