@@ -2,6 +2,7 @@
 
 use super::{Card, Command, Container, Event, Phase, Run};
 use crate::domain::id::{BootId, Name, Signal, StartId, Timestamp};
+use crate::domain::text::cut;
 
 /// A refusal. `InTransition` means: ask again when the pending outcome is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl Container {
             Command::Remove { force } => self.remove(*force),
             Command::ReportCreated => Ok(only_if(matches!(self.phase, Phase::Creating), || Event::Created)),
             Command::ReportCreateFailed { message } => {
-                let message = message.clone();
+                let message = short(message);
                 Ok(only_if(matches!(self.phase, Phase::Creating), || Event::CreateFailed { message }))
             }
             Command::ReportStarted { start, process, shim, at } => Ok(only_if(self.is_starting(*start), || {
@@ -84,12 +85,12 @@ impl Container {
             }
             Command::ReportPaused => Ok(only_if(matches!(self.phase, Phase::Pausing(_)), || Event::Paused)),
             Command::ReportPauseFailed { message } => {
-                let message = message.clone();
+                let message = short(message);
                 Ok(only_if(matches!(self.phase, Phase::Pausing(_)), || Event::PauseFailed { message }))
             }
             Command::ReportResumed => Ok(only_if(matches!(self.phase, Phase::Resuming(_)), || Event::Resumed)),
             Command::ReportResumeFailed { message } => {
-                let message = message.clone();
+                let message = short(message);
                 Ok(only_if(matches!(self.phase, Phase::Resuming(_)), || Event::ResumeFailed { message }))
             }
             Command::StopDeadlinePassed { start } => Ok(self.stop_deadline_passed(*start)),
@@ -122,7 +123,7 @@ impl Container {
                 Ok(only_if(idle, || Event::Removed))
             }
             Command::ReportRemoveFailed { message } => {
-                let message = message.clone();
+                let message = short(message);
                 Ok(only_if(matches!(self.phase, Phase::Removing(_)), || Event::RemoveFailed { message }))
             }
         }
@@ -257,7 +258,7 @@ impl Container {
         if !self.is_starting(start) {
             return vec![];
         }
-        let mut events = vec![Event::StartFailed { start, code, message: message.to_owned(), at }];
+        let mut events = vec![Event::StartFailed { start, code, message: short(message), at }];
         if self.card.auto_remove {
             events.push(Event::RemoveRequested { force: false });
         }
@@ -291,6 +292,11 @@ impl Container {
     }
 }
 
+/// What is stored of a message is what is known of it: the same before and after a restart.
+fn short(message: &str) -> String {
+    cut(message, Event::MESSAGE_LIMIT).to_owned()
+}
+
 fn only_if(holds: bool, event: impl FnOnce() -> Event) -> Vec<Event> {
     if holds { vec![event()] } else { vec![] }
 }
@@ -298,11 +304,6 @@ fn only_if(holds: bool, event: impl FnOnce() -> Event) -> Vec<Event> {
 impl Card {
     /// Path and arguments in one line, cut at a character boundary.
     pub fn command_line<'a>(args: impl Iterator<Item = &'a str>) -> String {
-        let mut line = args.collect::<Vec<_>>().join(" ");
-        if line.len() > Self::COMMAND_LIMIT {
-            let end = (0..=Self::COMMAND_LIMIT).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
-            line.truncate(end);
-        }
-        line
+        cut(&args.collect::<Vec<_>>().join(" "), Self::COMMAND_LIMIT).to_owned()
     }
 }

@@ -30,6 +30,9 @@ pub enum Event {
 }
 
 impl Event {
+    /// Bytes kept of an error message, so that an event, and a state with two of them, stay below the journal's 4 KB.
+    pub const MESSAGE_LIMIT: usize = 1024;
+
     /// The event's own name, as journals and `isula events --format json` show it.
     pub fn name(&self) -> &'static str {
         match self {

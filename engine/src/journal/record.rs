@@ -1,0 +1,178 @@
+//! Between the domain's types and the stored shapes: the only place where both are known.
+//!
+//! Texts of unbounded origin (a path, an image's name, an error message) are cut here as a last resort, so that no event
+//! and no row ever reaches the journal's limit for a value: an event that cannot be stored would be a fact denied.
+
+mod event;
+mod row;
+
+use std::fmt;
+
+use migrations::codec::Malformed;
+use migrations::kinds::CONTAINER_STREAM;
+use migrations::v1::{ActorV1, ContextV1, ProcessV1};
+use migrations::{UpcastError, What};
+use store::StreamId;
+
+use crate::domain::id::{ContainerId, Process};
+use crate::domain::text::cut;
+
+pub use event::{decode, encode};
+pub use row::{decode_row, encode_row};
+
+/// The kind of stream that a container's events are in.
+pub const CONTAINER: u8 = CONTAINER_STREAM;
+
+/// Bytes kept of an executable's path.
+const EXE_LIMIT: usize = 512;
+/// Bytes kept of a name; what passes as a name is never longer.
+const NAME_LIMIT: usize = 255;
+/// Bytes kept of an image's name; registries allow about 450 with tag and digest.
+const IMAGE_LIMIT: usize = 512;
+/// Bytes kept of a runtime's name.
+const RUNTIME_LIMIT: usize = 128;
+
+/// Who asked for an event, in which operation, and what to call the container when it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    pub actor: Actor,
+    pub operation: OperationId,
+    /// The container's name and image at the time: an event is read long after its container is gone.
+    pub name: String,
+    pub image: String,
+}
+
+/// Who asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Actor {
+    /// A process at the socket.
+    Peer {
+        uid: u32,
+        pid: u32,
+        exe: String,
+    },
+    Cri,
+    RestartPolicy,
+    Recovery,
+    Shim,
+    Engine,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer { uid, pid, exe } => write!(f, "uid={uid} pid={pid} exe={exe}"),
+            Self::Cri => f.write_str("cri"),
+            Self::RestartPolicy => f.write_str("restart-policy"),
+            Self::Recovery => f.write_str("recovery"),
+            Self::Shim => f.write_str("shim"),
+            Self::Engine => f.write_str("engine"),
+        }
+    }
+}
+
+/// One request and all it leads to: its events and log lines carry the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OperationId(pub [u8; 8]);
+
+impl fmt::Display for OperationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A stored event or row cannot be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Of a newer program, or not a container's at all: to be skipped, not repaired.
+    #[error("{what} of stream `{stream}` is of a kind that this program does not know")]
+    UnknownKind { what: What, stream: StreamId },
+    /// Written by a newer program in a shape of its own.
+    #[error("{what} of stream `{stream}` has schema {found}, this program knows up to {known}")]
+    NewerSchema { what: What, stream: StreamId, found: u16, known: u16 },
+    /// The bytes are whole, as their checksum says, but not what they claim to be.
+    #[error("{what} of stream `{stream}` is damaged")]
+    Damaged {
+        what: What,
+        stream: StreamId,
+        #[source]
+        problem: Problem,
+    },
+}
+
+/// What is wrong with damaged bytes.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    #[error(transparent)]
+    Shape(#[from] Malformed),
+    #[error(transparent)]
+    Upcast(#[from] UpcastError),
+    #[error("`{text}` is not a name")]
+    Name { text: String },
+    #[error("the last end is said to be the phase's, which has none")]
+    LastEnd,
+}
+
+/// A container's stream.
+pub fn stream(id: &ContainerId) -> StreamId {
+    StreamId::new(CONTAINER, id.as_bytes()).expect("32 bytes can name a stream")
+}
+
+/// The container whose stream this is; `None` when it is another kind's.
+pub fn container_of(stream: &StreamId) -> Option<ContainerId> {
+    let bytes = stream.id().try_into().ok().filter(|_| stream.kind() == CONTAINER)?;
+    Some(ContainerId::from_bytes(bytes))
+}
+
+fn refused(what: What, stream: &StreamId, error: UpcastError) -> DecodeError {
+    let stream = stream.clone();
+    match error {
+        UpcastError::UnknownKind { .. } | UpcastError::UnknownRow { .. } => DecodeError::UnknownKind { what, stream },
+        UpcastError::Newer { found, known, .. } => DecodeError::NewerSchema { what, stream, found, known },
+        UpcastError::Missing { .. } | UpcastError::Malformed { .. } => {
+            DecodeError::Damaged { what, stream, problem: error.into() }
+        }
+    }
+}
+
+fn store_context(context: &Context) -> ContextV1 {
+    ContextV1 {
+        actor: match &context.actor {
+            Actor::Peer { uid, pid, exe } => {
+                ActorV1::Peer { uid: *uid, pid: *pid, exe: cut(exe, EXE_LIMIT).to_owned() }
+            }
+            Actor::Cri => ActorV1::Cri,
+            Actor::RestartPolicy => ActorV1::RestartPolicy,
+            Actor::Recovery => ActorV1::Recovery,
+            Actor::Shim => ActorV1::Shim,
+            Actor::Engine => ActorV1::Engine,
+        },
+        operation: context.operation.0,
+        name: cut(&context.name, NAME_LIMIT).to_owned(),
+        image: cut(&context.image, IMAGE_LIMIT).to_owned(),
+    }
+}
+
+fn load_context(stored: ContextV1) -> Context {
+    Context {
+        actor: match stored.actor {
+            ActorV1::Peer { uid, pid, exe } => Actor::Peer { uid, pid, exe },
+            ActorV1::Cri => Actor::Cri,
+            ActorV1::RestartPolicy => Actor::RestartPolicy,
+            ActorV1::Recovery => Actor::Recovery,
+            ActorV1::Shim => Actor::Shim,
+            ActorV1::Engine => Actor::Engine,
+        },
+        operation: OperationId(stored.operation),
+        name: stored.name,
+        image: stored.image,
+    }
+}
+
+fn store_process(process: &Process) -> ProcessV1 {
+    ProcessV1 { pid: process.pid, start_time: process.start_time }
+}
+
+fn load_process(stored: ProcessV1) -> Process {
+    Process { pid: stored.pid, start_time: stored.start_time }
+}

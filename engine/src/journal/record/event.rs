@@ -1,0 +1,142 @@
+//! Events as records.
+
+use migrations::kinds::ContainerEvent;
+use migrations::v1::*;
+use migrations::{Upcasts, What};
+use store::{NewEvent, Record};
+
+use super::row::{load_card, load_name, load_status, store_card, store_status};
+use super::{Context, DecodeError, Problem, container_of, load_context, load_process, refused};
+use super::{store_context, store_process};
+use crate::domain::container::Event;
+use crate::domain::id::{BootId, ContainerId, Signal, StartId, Timestamp};
+use crate::domain::text::cut;
+
+/// The event as it goes into its container's stream. Always small enough for the journal.
+pub fn encode(context: &Context, event: &Event) -> NewEvent {
+    let event = store(event);
+    let kind = event.kind();
+    NewEvent { kind: kind.number, schema: kind.schema, payload: event.encode(&store_context(context)) }
+}
+
+/// The event that a record holds, in whatever shape it was written.
+pub fn decode(record: &Record) -> Result<(Context, Event), DecodeError> {
+    let what = What::Event(record.kind);
+    let unknown = || DecodeError::UnknownKind { what, stream: record.stream.clone() };
+    let damaged = |problem| DecodeError::Damaged { what, stream: record.stream.clone(), problem };
+    let id = container_of(&record.stream).ok_or_else(unknown)?;
+    let (_, bytes) = Upcasts::of_today()
+        .to_today(what, record.schema, record.payload.to_vec())
+        .map_err(|error| refused(what, &record.stream, error))?;
+    let decoded = ContainerEvent::decode(record.kind, &bytes).ok_or_else(unknown)?;
+    let (context, event) = decoded.map_err(|error| damaged(error.into()))?;
+    Ok((load_context(context), load(id, event).map_err(damaged)?))
+}
+
+fn store(event: &Event) -> ContainerEvent {
+    let message = |text: &str| cut(text, Event::MESSAGE_LIMIT).to_owned();
+    match event {
+        // The id is the stream's.
+        Event::CreateRequested { id: _, card } => {
+            ContainerEvent::CreateRequested(CreateRequestedV1 { card: store_card(card) })
+        }
+        Event::Created => ContainerEvent::Created(CreatedV1 {}),
+        Event::CreateFailed { message: text } => {
+            ContainerEvent::CreateFailed(CreateFailedV1 { message: message(text) })
+        }
+        Event::StartRequested { start, boot, at } => {
+            ContainerEvent::StartRequested(StartRequestedV1 { start: start.0, boot: boot.0, at: at.0 })
+        }
+        Event::Started { start, process, shim, at } => ContainerEvent::Started(StartedV1 {
+            start: start.0,
+            process: store_process(process),
+            shim: shim.as_ref().map(store_process),
+            at: at.0,
+        }),
+        Event::StartFailed { start, code, message: text, at } => {
+            ContainerEvent::StartFailed(StartFailedV1 { start: start.0, code: *code, message: message(text), at: at.0 })
+        }
+        Event::PauseRequested => ContainerEvent::PauseRequested(PauseRequestedV1 {}),
+        Event::Paused => ContainerEvent::Paused(PausedV1 {}),
+        Event::PauseFailed { message: text } => ContainerEvent::PauseFailed(PauseFailedV1 { message: message(text) }),
+        Event::ResumeRequested => ContainerEvent::ResumeRequested(ResumeRequestedV1 {}),
+        Event::Resumed => ContainerEvent::Resumed(ResumedV1 {}),
+        Event::ResumeFailed { message: text } => {
+            ContainerEvent::ResumeFailed(ResumeFailedV1 { message: message(text) })
+        }
+        Event::StopRequested { start, signal, deadline, then_start } => {
+            ContainerEvent::StopRequested(StopRequestedV1 {
+                start: start.0,
+                signal: signal.0,
+                deadline: deadline.0,
+                then_start: *then_start,
+            })
+        }
+        Event::Killed { start, signal } => ContainerEvent::Killed(KilledV1 { start: start.0, signal: signal.0 }),
+        Event::Exited { start, status, at } => {
+            ContainerEvent::Exited(ExitedV1 { start: start.0, status: store_status(*status), at: at.0 })
+        }
+        Event::OomKilled { start } => ContainerEvent::OomKilled(OomKilledV1 { start: start.0 }),
+        Event::Renamed { from, to } => {
+            ContainerEvent::Renamed(RenamedV1 { from: from.as_str().to_owned(), to: to.as_str().to_owned() })
+        }
+        Event::ShimLost { start } => ContainerEvent::ShimLost(ShimLostV1 { start: start.0 }),
+        Event::ShimAdopted { start, shim } => {
+            ContainerEvent::ShimAdopted(ShimAdoptedV1 { start: start.0, shim: store_process(shim) })
+        }
+        Event::RemoveRequested { force } => ContainerEvent::RemoveRequested(RemoveRequestedV1 { force: *force }),
+        Event::RemoveFailed { message: text } => {
+            ContainerEvent::RemoveFailed(RemoveFailedV1 { message: message(text) })
+        }
+        Event::Removed => ContainerEvent::Removed(RemovedV1 {}),
+    }
+}
+
+fn load(id: ContainerId, stored: ContainerEvent) -> Result<Event, Problem> {
+    Ok(match stored {
+        ContainerEvent::CreateRequested(CreateRequestedV1 { card }) => {
+            Event::CreateRequested { id, card: load_card(card)? }
+        }
+        ContainerEvent::Created(CreatedV1 {}) => Event::Created,
+        ContainerEvent::CreateFailed(CreateFailedV1 { message }) => Event::CreateFailed { message },
+        ContainerEvent::StartRequested(StartRequestedV1 { start, boot, at }) => {
+            Event::StartRequested { start: StartId(start), boot: BootId(boot), at: Timestamp(at) }
+        }
+        ContainerEvent::Started(StartedV1 { start, process, shim, at }) => Event::Started {
+            start: StartId(start),
+            process: load_process(process),
+            shim: shim.map(load_process),
+            at: Timestamp(at),
+        },
+        ContainerEvent::StartFailed(StartFailedV1 { start, code, message, at }) => {
+            Event::StartFailed { start: StartId(start), code, message, at: Timestamp(at) }
+        }
+        ContainerEvent::PauseRequested(PauseRequestedV1 {}) => Event::PauseRequested,
+        ContainerEvent::Paused(PausedV1 {}) => Event::Paused,
+        ContainerEvent::PauseFailed(PauseFailedV1 { message }) => Event::PauseFailed { message },
+        ContainerEvent::ResumeRequested(ResumeRequestedV1 {}) => Event::ResumeRequested,
+        ContainerEvent::Resumed(ResumedV1 {}) => Event::Resumed,
+        ContainerEvent::ResumeFailed(ResumeFailedV1 { message }) => Event::ResumeFailed { message },
+        ContainerEvent::StopRequested(StopRequestedV1 { start, signal, deadline, then_start }) => {
+            let (start, signal, deadline) = (StartId(start), Signal(signal), Timestamp(deadline));
+            Event::StopRequested { start, signal, deadline, then_start }
+        }
+        ContainerEvent::Killed(KilledV1 { start, signal }) => {
+            Event::Killed { start: StartId(start), signal: Signal(signal) }
+        }
+        ContainerEvent::Exited(ExitedV1 { start, status, at }) => {
+            Event::Exited { start: StartId(start), status: load_status(status), at: Timestamp(at) }
+        }
+        ContainerEvent::OomKilled(OomKilledV1 { start }) => Event::OomKilled { start: StartId(start) },
+        ContainerEvent::Renamed(RenamedV1 { from, to }) => {
+            Event::Renamed { from: load_name(from)?, to: load_name(to)? }
+        }
+        ContainerEvent::ShimLost(ShimLostV1 { start }) => Event::ShimLost { start: StartId(start) },
+        ContainerEvent::ShimAdopted(ShimAdoptedV1 { start, shim }) => {
+            Event::ShimAdopted { start: StartId(start), shim: load_process(shim) }
+        }
+        ContainerEvent::RemoveRequested(RemoveRequestedV1 { force }) => Event::RemoveRequested { force },
+        ContainerEvent::RemoveFailed(RemoveFailedV1 { message }) => Event::RemoveFailed { message },
+        ContainerEvent::Removed(RemovedV1 {}) => Event::Removed,
+    })
+}

@@ -1,0 +1,113 @@
+//! What events and the savepoint row of a container are made of. Times are nanoseconds since the Unix epoch, start times
+//! of processes are clock ticks since boot.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CardV1 {
+    pub name: String,
+    pub image: String,
+    pub runtime: String,
+    pub command: String,
+    pub definition: [u8; 32],
+    pub created_at: u64,
+    pub auto_remove: bool,
+    pub tty: bool,
+    pub open_stdin: bool,
+    pub stop_signal: i32,
+    /// Seconds.
+    pub stop_timeout: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessV1 {
+    pub pid: u32,
+    pub start_time: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExitStatusV1 {
+    Code(u8),
+    Signal(i32),
+    Unknown(CauseV1),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CauseV1 {
+    HostReboot,
+    ShimAndProcessLost,
+    ShimLost,
+}
+
+/// The savepoint row: a container's whole state but its id and version, which the row's envelope has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerRowV1 {
+    pub card: CardV1,
+    pub phase: PhaseV1,
+    pub last: LastV1,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PhaseV1 {
+    Creating,
+    Created,
+    Starting(StartingV1),
+    Running(RunV1),
+    Pausing(RunV1),
+    Paused(RunV1),
+    Resuming(RunV1),
+    Exited(EndV1),
+    Removing(RemovingV1),
+}
+
+/// How the last run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LastV1 {
+    /// There was none.
+    Never,
+    /// As the phase says, which is `Exited`: the usual case, and the text of an error is long enough once.
+    AsPhase,
+    Ended(EndV1),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartingV1 {
+    pub start: u64,
+    pub boot: [u8; 16],
+    pub since: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunV1 {
+    pub start: u64,
+    pub boot: [u8; 16],
+    pub process: ProcessV1,
+    pub shim: Option<ProcessV1>,
+    pub since: u64,
+    pub stop: Option<StopV1>,
+    pub oom: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopV1 {
+    pub signal: i32,
+    pub deadline: u64,
+    pub killed: bool,
+    pub then_start: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndV1 {
+    pub start: u64,
+    pub status: ExitStatusV1,
+    pub started_at: Option<u64>,
+    pub at: u64,
+    pub oom: bool,
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovingV1 {
+    pub run: Option<RunV1>,
+    pub failed: Option<String>,
+}

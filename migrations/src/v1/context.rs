@@ -1,0 +1,22 @@
+//! Who asked for an event and what it is about, stored in front of every event's own fields.
+
+use serde::{Deserialize, Serialize};
+
+/// Name and image stand here so that an event can be read for itself, long after its container is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextV1 {
+    pub actor: ActorV1,
+    pub operation: [u8; 8],
+    pub name: String,
+    pub image: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ActorV1 {
+    Peer { uid: u32, pid: u32, exe: String },
+    Cri,
+    RestartPolicy,
+    Recovery,
+    Shim,
+    Engine,
+}

@@ -1,0 +1,116 @@
+//! Every shape ever stored decodes for ever: the files under `golden/` are what real journals contain.
+//!
+//! After a new shape or sample: `cargo test -p migrations --test golden -- --ignored` writes the files that are missing,
+//! and never touches one that exists. See `golden/README.md`.
+
+mod v1;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::path::PathBuf;
+
+use migrations::codec;
+use migrations::kinds::{CONTAINER_ROW_SCHEMA, CONTAINER_STREAM, ContainerEvent, KINDS};
+use migrations::{Upcasts, What};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A value whose encoding is kept in a file.
+struct Sample {
+    /// Below `golden/`.
+    file: String,
+    what: What,
+    schema: u16,
+    bytes: Vec<u8>,
+    /// Fails unless bytes decode to the value.
+    check: Box<dyn Fn(&[u8])>,
+}
+
+impl Sample {
+    fn new<T>(file: String, what: What, schema: u16, value: T) -> Self
+    where
+        T: Serialize + DeserializeOwned + PartialEq + Debug + 'static,
+    {
+        let bytes = codec::encode(&value);
+        let check = Box::new(move |bytes: &[u8]| {
+            assert_eq!(codec::decode::<T>(bytes).expect("the shape has not changed"), value);
+        });
+        Self { file, what, schema, bytes, check }
+    }
+
+    fn path(&self) -> PathBuf {
+        folder().join(&self.file)
+    }
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden")
+}
+
+fn samples() -> Vec<Sample> {
+    v1::samples()
+}
+
+#[test]
+fn every_file_decodes_to_what_was_written() {
+    for sample in samples() {
+        let path = sample.path();
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        println!("{}", sample.file);
+        (sample.check)(&bytes);
+        assert_eq!(sample.bytes, bytes, "{}: the encoding has changed", sample.file);
+    }
+}
+
+#[test]
+fn every_file_leads_to_the_shape_of_today() {
+    let upcasts = Upcasts::of_today();
+    for sample in samples() {
+        let bytes = std::fs::read(sample.path()).unwrap();
+        let (schema, bytes) = upcasts.to_today(sample.what, sample.schema, bytes).unwrap();
+        match sample.what {
+            What::Event(kind) => {
+                let (_, event) = ContainerEvent::decode(kind, &bytes).unwrap().unwrap();
+                assert_eq!((event.kind().number, event.kind().schema), (kind, schema));
+            }
+            What::Row(stream) => {
+                assert_eq!((stream, schema), (CONTAINER_STREAM, CONTAINER_ROW_SCHEMA));
+                codec::decode::<migrations::v1::ContainerRowV1>(&bytes).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn every_schema_of_every_kind_has_a_file() {
+    let kept: BTreeSet<_> = samples().into_iter().map(|sample| (sample.what, sample.schema)).collect();
+    let events = KINDS.iter().flat_map(|kind| (1..=kind.schema).map(|schema| (What::Event(kind.number), schema)));
+    let rows = (1..=CONTAINER_ROW_SCHEMA).map(|schema| (What::Row(CONTAINER_STREAM), schema));
+    let missing: Vec<_> = events.chain(rows).filter(|wanted| !kept.contains(wanted)).collect();
+    assert!(missing.is_empty(), "without a golden file: {missing:?}");
+}
+
+#[test]
+fn every_file_belongs_to_a_sample() {
+    let known: BTreeSet<_> = samples().iter().map(Sample::path).collect();
+    for version in std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir())
+    {
+        for file in std::fs::read_dir(version).unwrap() {
+            let path = file.unwrap().path();
+            assert!(known.contains(&path), "{}: no sample reads it any more", path.display());
+        }
+    }
+}
+
+#[test]
+#[ignore = "writes the files that are missing"]
+fn write_missing_files() {
+    for sample in samples() {
+        let path = sample.path();
+        if !path.exists() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &sample.bytes).unwrap();
+            println!("written: {}", sample.file);
+        }
+    }
+}

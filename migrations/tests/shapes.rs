@@ -1,0 +1,212 @@
+//! Properties of every stored shape: what is written is read, and nothing that is read harms.
+
+use migrations::codec::{self, SIZE_LIMIT};
+use migrations::kinds::{ContainerEvent, KINDS};
+use migrations::v1::*;
+use proptest::option;
+use proptest::prelude::*;
+
+fn text() -> impl Strategy<Value = String> {
+    ".{0,60}"
+}
+
+prop_compose! {
+    fn card()(
+        (name, image, runtime, command) in (text(), text(), text(), text()),
+        definition in any::<[u8; 32]>(), created_at in any::<u64>(),
+        (auto_remove, tty, open_stdin) in any::<(bool, bool, bool)>(),
+        stop_signal in any::<i32>(), stop_timeout in any::<u32>(),
+    ) -> CardV1 {
+        CardV1 {
+            name, image, runtime, command, definition, created_at, auto_remove, tty, open_stdin, stop_signal, stop_timeout,
+        }
+    }
+}
+
+prop_compose! {
+    fn process()(pid in any::<u32>(), start_time in any::<u64>()) -> ProcessV1 {
+        ProcessV1 { pid, start_time }
+    }
+}
+
+prop_compose! {
+    fn run()(
+        start in any::<u64>(), boot in any::<[u8; 16]>(), process in process(), shim in option::of(process()),
+        since in any::<u64>(), oom in any::<bool>(),
+        stop in option::of(any::<(i32, u64, bool, bool)>()),
+    ) -> RunV1 {
+        let stop = stop.map(|(signal, deadline, killed, then_start)| StopV1 { signal, deadline, killed, then_start });
+        RunV1 { start, boot, process, shim, since, stop, oom }
+    }
+}
+
+fn status() -> impl Strategy<Value = ExitStatusV1> {
+    prop_oneof![
+        any::<u8>().prop_map(ExitStatusV1::Code),
+        any::<i32>().prop_map(ExitStatusV1::Signal),
+        Just(ExitStatusV1::Unknown(CauseV1::HostReboot)),
+        Just(ExitStatusV1::Unknown(CauseV1::ShimAndProcessLost)),
+        Just(ExitStatusV1::Unknown(CauseV1::ShimLost)),
+    ]
+}
+
+prop_compose! {
+    fn end()(
+        start in any::<u64>(), status in status(), started_at in any::<Option<u64>>(), at in any::<u64>(),
+        oom in any::<bool>(), error in option::of(text()),
+    ) -> EndV1 {
+        EndV1 { start, status, started_at, at, oom, error }
+    }
+}
+
+fn phase() -> impl Strategy<Value = PhaseV1> {
+    prop_oneof![
+        Just(PhaseV1::Creating),
+        Just(PhaseV1::Created),
+        any::<(u64, [u8; 16], u64)>().prop_map(|(start, boot, since)| PhaseV1::Starting(StartingV1 {
+            start,
+            boot,
+            since
+        })),
+        run().prop_map(PhaseV1::Running),
+        run().prop_map(PhaseV1::Pausing),
+        run().prop_map(PhaseV1::Paused),
+        run().prop_map(PhaseV1::Resuming),
+        end().prop_map(PhaseV1::Exited),
+        (option::of(run()), option::of(text())).prop_map(|(run, failed)| PhaseV1::Removing(RemovingV1 { run, failed })),
+    ]
+}
+
+fn last() -> impl Strategy<Value = LastV1> {
+    prop_oneof![Just(LastV1::Never), Just(LastV1::AsPhase), end().prop_map(LastV1::Ended)]
+}
+
+fn actor() -> impl Strategy<Value = ActorV1> {
+    prop_oneof![
+        (any::<u32>(), any::<u32>(), text()).prop_map(|(uid, pid, exe)| ActorV1::Peer { uid, pid, exe }),
+        Just(ActorV1::Cri),
+        Just(ActorV1::RestartPolicy),
+        Just(ActorV1::Recovery),
+        Just(ActorV1::Shim),
+        Just(ActorV1::Engine),
+    ]
+}
+
+prop_compose! {
+    fn context()(
+        actor in actor(), operation in any::<[u8; 8]>(), name in text(), image in text(),
+    ) -> ContextV1 {
+        ContextV1 { actor, operation, name, image }
+    }
+}
+
+fn event() -> impl Strategy<Value = ContainerEvent> {
+    use ContainerEvent as E;
+    prop_oneof![
+        card().prop_map(|card| E::CreateRequested(CreateRequestedV1 { card })),
+        Just(E::Created(CreatedV1 {})),
+        text().prop_map(|message| E::CreateFailed(CreateFailedV1 { message })),
+        any::<(u64, [u8; 16], u64)>().prop_map(|(start, boot, at)| E::StartRequested(StartRequestedV1 {
+            start,
+            boot,
+            at
+        })),
+        (any::<(u64, u64)>(), process(), option::of(process()))
+            .prop_map(|((start, at), process, shim)| E::Started(StartedV1 { start, process, shim, at })),
+        (any::<(u64, u8, u64)>(), text()).prop_map(|((start, code, at), message)| E::StartFailed(StartFailedV1 {
+            start,
+            code,
+            message,
+            at
+        })),
+        Just(E::PauseRequested(PauseRequestedV1 {})),
+        Just(E::Paused(PausedV1 {})),
+        text().prop_map(|message| E::PauseFailed(PauseFailedV1 { message })),
+        Just(E::ResumeRequested(ResumeRequestedV1 {})),
+        Just(E::Resumed(ResumedV1 {})),
+        text().prop_map(|message| E::ResumeFailed(ResumeFailedV1 { message })),
+        any::<(u64, i32, u64, bool)>().prop_map(|(start, signal, deadline, then_start)| {
+            E::StopRequested(StopRequestedV1 { start, signal, deadline, then_start })
+        }),
+        any::<(u64, i32)>().prop_map(|(start, signal)| E::Killed(KilledV1 { start, signal })),
+        (any::<u64>(), status(), any::<u64>()).prop_map(|(start, status, at)| E::Exited(ExitedV1 {
+            start,
+            status,
+            at
+        })),
+        any::<u64>().prop_map(|start| E::OomKilled(OomKilledV1 { start })),
+        (text(), text()).prop_map(|(from, to)| E::Renamed(RenamedV1 { from, to })),
+        any::<u64>().prop_map(|start| E::ShimLost(ShimLostV1 { start })),
+        (any::<u64>(), process()).prop_map(|(start, shim)| E::ShimAdopted(ShimAdoptedV1 { start, shim })),
+        any::<bool>().prop_map(|force| E::RemoveRequested(RemoveRequestedV1 { force })),
+        text().prop_map(|message| E::RemoveFailed(RemoveFailedV1 { message })),
+        Just(E::Removed(RemovedV1 {})),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn events_round_trip(context in context(), event in event()) {
+        let bytes = event.encode(&context);
+        prop_assert_eq!(ContainerEvent::decode(event.kind().number, &bytes).unwrap().unwrap(), (context, event));
+    }
+
+    #[test]
+    fn rows_round_trip(card in card(), phase in phase(), last in last()) {
+        let row = ContainerRowV1 { card, phase, last };
+        prop_assert_eq!(codec::decode::<ContainerRowV1>(&codec::encode(&row)).unwrap(), row);
+    }
+
+    /// No cut of an event reads as the whole, nor the whole with more behind it.
+    #[test]
+    fn events_have_one_length(
+        context in context(), event in event(), cut in any::<prop::sample::Index>(), more in any::<u8>(),
+    ) {
+        let mut bytes = event.encode(&context);
+        let kind = event.kind().number;
+        prop_assert!(ContainerEvent::decode(kind, &bytes[..cut.index(bytes.len())]).unwrap().is_err());
+        bytes.push(more);
+        prop_assert!(ContainerEvent::decode(kind, &bytes).unwrap().is_err());
+    }
+
+    /// Whatever reads at all was made of these very bytes: nothing is skipped, nothing has two spellings.
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        for kind in KINDS {
+            if let Ok((context, event)) = ContainerEvent::decode(kind.number, &bytes).unwrap() {
+                prop_assert_eq!(event.encode(&context), bytes.clone());
+            }
+        }
+        if let Ok(row) = codec::decode::<ContainerRowV1>(&bytes) {
+            prop_assert_eq!(codec::encode(&row), bytes);
+        }
+    }
+
+    /// A damaged byte in a real event: the reader is led deep into the shape before it meets the damage.
+    #[test]
+    fn damaged_events_never_panic(
+        context in context(), event in event(), at in any::<prop::sample::Index>(), value in any::<u8>(),
+    ) {
+        let mut bytes = event.encode(&context);
+        let at = at.index(bytes.len());
+        bytes[at] = value;
+        if let Ok((context, event)) = ContainerEvent::decode(event.kind().number, &bytes).unwrap() {
+            prop_assert_eq!(event.encode(&context), bytes);
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused(extra in 0usize..100) {
+        let event = ContainerEvent::Removed(RemovedV1 {});
+        let context = ContextV1 {
+            actor: ActorV1::Cri,
+            operation: [0; 8],
+            name: "x".repeat(SIZE_LIMIT as usize - 28 - 50 + extra),
+            image: String::new(),
+        };
+        let bytes = event.encode(&context);
+        let fits = bytes.len() as u64 <= SIZE_LIMIT;
+        prop_assert_eq!(fits, extra <= 50);
+        prop_assert_eq!(ContainerEvent::decode(22, &bytes).unwrap().is_ok(), fits);
+    }
+}
