@@ -1,0 +1,43 @@
+//! Named places where a debug build of the shim kills itself, so that tests can see what a crash there leaves behind.
+//! Release builds contain none of it.
+
+/// Names the environment variable that picks one of [`ALL`].
+pub const VARIABLE: &str = "ISULAD_SHIM_FAILPOINT";
+
+pub const BEFORE_SHIM_PID: &str = "before-shim-pid";
+pub const AFTER_SHIM_PID: &str = "after-shim-pid";
+pub const BEFORE_RUNTIME: &str = "before-runtime";
+pub const AFTER_CREATE: &str = "after-create";
+pub const AFTER_LAUNCH: &str = "after-launch";
+pub const AFTER_PID_FILE: &str = "after-pid-file";
+pub const AFTER_READY: &str = "after-ready";
+pub const BEFORE_EXIT_RECORD: &str = "before-exit-record";
+pub const EXIT_RECORD_WRITTEN: &str = "exit-record-written";
+pub const AFTER_EXIT_RECORD: &str = "after-exit-record";
+pub const AFTER_EXIT_FIFO: &str = "after-exit-fifo";
+pub const AFTER_DELETE: &str = "after-delete";
+
+/// Every failpoint, in the order a start and an exit reach them.
+pub const ALL: [&str; 12] = [
+    BEFORE_SHIM_PID,
+    AFTER_SHIM_PID,
+    BEFORE_RUNTIME,
+    AFTER_CREATE,
+    AFTER_LAUNCH,
+    AFTER_PID_FILE,
+    AFTER_READY,
+    BEFORE_EXIT_RECORD,
+    EXIT_RECORD_WRITTEN,
+    AFTER_EXIT_RECORD,
+    AFTER_EXIT_FIFO,
+    AFTER_DELETE,
+];
+
+/// Dies here, as by `kill -9`, if this failpoint was picked.
+#[inline]
+pub fn hit(_name: &str) {
+    #[cfg(debug_assertions)]
+    if std::env::var(VARIABLE).is_ok_and(|picked| picked == _name) {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}

@@ -1,0 +1,114 @@
+//! What is left to do when the container's first process is gone, in the order that keeps the promise: no output lost,
+//! the status durable before anybody hears of it, nothing left behind.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use isulad_shim::process::PidNamespace;
+use isulad_shim::{Cause, ExitRecord, ExitStatus, failpoint, state_dir};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::Shim;
+use super::output::hub::Hub;
+use super::output::time;
+use super::reaper::Reaper;
+use super::runtime;
+
+/// How long silent writers are waited for. Only a shared pid namespace, or a descriptor that was passed out of the
+/// container, leaves any.
+const SILENCE: Duration = Duration::from_millis(500);
+/// How long writers that go on writing are listened to.
+const DRAIN_SHARED: Duration = Duration::from_secs(3);
+const DRAIN_OWN: Duration = Duration::from_secs(10);
+/// How long clients may take for what is outstanding. Nothing waits for them by then but this process.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// The tasks that carry output, and how to tell them that nothing more is waited for.
+pub(crate) struct Pumps {
+    pub tasks: Vec<JoinHandle<()>>,
+    pub stop: watch::Sender<bool>,
+}
+
+pub(crate) struct Ended {
+    pub pid: i32,
+    pub status: ExitStatus,
+    pub cause: Cause,
+}
+
+pub(crate) async fn finish(
+    shim: &Shim,
+    ended: Ended,
+    pumps: Pumps,
+    hub: &Rc<Hub>,
+    reaper: &Reaper,
+    exit_fifo: Option<OwnedFd>,
+) {
+    let at = time::now();
+    drain(shim, pumps, hub).await;
+    let record = ExitRecord {
+        start: shim.process.start,
+        status: ended.status,
+        at,
+        oom: shim.process.oom.as_ref().and_then(|counter| counter.read()).is_some_and(|kills| kills > 0),
+        pid: ended.pid,
+        cause: ended.cause,
+    };
+    failpoint::hit(failpoint::BEFORE_EXIT_RECORD);
+    if let Err(error) = record.write(&shim.process.exit_record) {
+        // The daemon, if it listens, still hears the status.
+        eprintln!("isulad-shim: {:#}", anyhow::Error::from(error));
+    }
+    failpoint::hit(failpoint::AFTER_EXIT_RECORD);
+    if let Some(fifo) = &exit_fifo {
+        // Nobody may be reading: the record is there for whoever comes.
+        let _ = rustix::io::write(fifo, &ended.status.to_wire());
+    }
+    failpoint::hit(failpoint::AFTER_EXIT_FIFO);
+    hub.set_exit(ended.status);
+    runtime::delete(shim, reaper).await;
+    failpoint::hit(failpoint::AFTER_DELETE);
+    remove_files(shim);
+    hub.log.borrow().report();
+    // From here on the state directory is the daemon's alone.
+    drop(exit_fifo);
+    hub.farewell(FAREWELL).await;
+}
+
+/// Removes what this shim made, except its and the container's pid and its log.
+pub(crate) fn remove_files(shim: &Shim) {
+    use state_dir::*;
+    for name in [STDIN, STDOUT, STDERR, ATTACH_SOCKET, CONSOLE_SOCKET, RUNTIME_PID, RUNTIME_LOG] {
+        if let Err(error) = shim.state.remove(name) {
+            eprintln!("isulad-shim: cannot remove `{name}`: {error}");
+        }
+    }
+    // Only if it is empty: what the runtime could not delete is evidence.
+    let _ = std::fs::remove_dir(shim.state.runtime_root());
+}
+
+async fn drain(shim: &Shim, pumps: Pumps, hub: &Rc<Hub>) {
+    hub.begin_ending();
+    let limit = match shim.process.pid_namespace {
+        PidNamespace::Own => DRAIN_OWN,
+        PidNamespace::Shared => DRAIN_SHARED,
+    };
+    let end = Instant::now() + limit;
+    let Pumps { mut tasks, stop } = pumps;
+    while let Some(task) = tasks.last_mut() {
+        let patience = end.min(hub.last_output() + SILENCE);
+        match tokio::time::timeout_at(patience, task).await {
+            Ok(_) => drop(tasks.pop()),
+            Err(_) if Instant::now() >= end.min(hub.last_output() + SILENCE) => break,
+            Err(_) => {}
+        }
+    }
+    if !tasks.is_empty() {
+        stop.send_replace(true);
+        for task in tasks {
+            let _ = tokio::time::timeout(SILENCE, task).await;
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The two lives of a shim: one that starts its container, one that takes over.
+
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context;
+use isulad_shim::control::Streams;
+use isulad_shim::sys::pidfd::{ExitInfo, PidFd};
+use isulad_shim::sys::readable;
+use isulad_shim::{Cause, ExitStatus, Failed, Outcome, ProcessRef, Ready, failpoint, pid_file};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tokio::task::spawn_local;
+
+use super::Shim;
+use super::answer::Answer;
+use super::ending::{self, Ended, Pumps};
+use super::launch::{Connected, Launched, Launching};
+use super::output::hub::Hub;
+use super::output::log::Log;
+use super::output::pump::Glass;
+use super::output::{Stream, client, input, pump, time};
+use super::own_process;
+use super::reaper::{Reaper, Signals};
+use super::runtime;
+use super::stdio::{self, Ours};
+
+/// How long process 1 may take to reap a process that was left to it, before its status is given up.
+const REAP_LIMIT: Duration = Duration::from_secs(10);
+/// How long those who asked may take for the news that nothing was started.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+pub(crate) fn run(shim: &Shim, answer: &mut Answer, first: Option<OwnedFd>) -> anyhow::Result<ExitCode> {
+    let prepared = || -> anyhow::Result<_> {
+        let signals = Signals::block().context("cannot collect signals")?;
+        let listener = stdio::listen_for_clients()?;
+        let (theirs, ours) = stdio::make(&shim.process)?;
+        Ok((signals, listener, theirs, ours))
+    };
+    let (signals, listener, theirs, ours) = prepared().inspect_err(|_| ending::remove_files(shim))?;
+    in_runtime(async {
+        let (hub, reaper) = start_serving(shim, signals, listener).inspect_err(|_| ending::remove_files(shim))?;
+        let launching = Launching::begin(shim, theirs, ours);
+        // From here to the wait below the runtime is already at work.
+        let exit_fifo = stdio::open_exit_fifo();
+        if let Some(first) = first {
+            let stream = UnixStream::from(first);
+            stream.set_nonblocking(true).context("cannot prepare the first client")?;
+            client::join(tokio::net::UnixStream::from_std(stream)?, Streams::ALL, &hub);
+        }
+        let launched = match launching {
+            Ok(launching) => launching.finish(&reaper).await,
+            Err(failed) => Err(failed),
+        };
+        let launched = match launched.and_then(|launched| announce(shim, launched, answer, &hub)) {
+            Ok(launched) => launched,
+            Err(failed) => {
+                undo(shim, failed, answer, &hub, &reaper).await;
+                return Ok(ExitCode::FAILURE);
+            }
+        };
+        let pumps = connect(shim, launched.io, &hub)?;
+        own_process::protect(&shim.process.cgroup_procs);
+        let pid = launched.init.pid;
+        let ended = if launched.parent == shim.me.pid {
+            let status = reaper.until(pid).await.context("cannot wait for the container")?;
+            Ended { pid, status, cause: Cause::Exited }
+        } else {
+            // A runtime that keeps the container as its own child.
+            let pidfd = PidFd::open(launched.init).context("cannot watch the container")?;
+            watch_process(launched.init, pidfd, &reaper).await?
+        };
+        ending::finish(shim, ended, pumps, &hub, &reaper, exit_fifo).await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+pub(crate) fn adopt(shim: &Shim, answer: &mut Answer) -> anyhow::Result<ExitCode> {
+    let init = pid_file::read(&shim.state.pid())?.context("there is no pid file: the container was never started")?;
+    let pidfd = PidFd::open(init).with_context(|| format!("the process {} is gone", init.pid))?;
+    let signals = Signals::block().context("cannot collect signals")?;
+    let listener = stdio::listen_for_clients()?;
+    let io = stdio::reopen(&shim.process)?;
+    let exit_fifo = stdio::open_exit_fifo();
+    in_runtime(async {
+        let (hub, reaper) = start_serving(shim, signals, listener)?;
+        let pumps = match io {
+            Some(Ours::Fifos { stdin, stdout, stderr }) => {
+                connect(shim, Connected::Fifos { stdin, stdout, stderr }, &hub)?
+            }
+            // Its master died with the shim that held it.
+            Some(Ours::Terminal { .. }) | None => {
+                hub.input.absent();
+                Pumps { tasks: Vec::new(), stop: watch::Sender::new(false) }
+            }
+        };
+        tell_ready(shim, init, answer, &hub);
+        own_process::protect(&shim.process.cgroup_procs);
+        let ended = watch_process(init, pidfd, &reaper).await?;
+        ending::finish(shim, ended, pumps, &hub, &reaper, exit_fifo).await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn in_runtime(life: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
+    tokio::task::LocalSet::new().block_on(&runtime, life)
+}
+
+fn start_serving(shim: &Shim, signals: Signals, listener: UnixListener) -> anyhow::Result<(Rc<Hub>, Reaper)> {
+    let reaper = Reaper::new(signals).context("cannot collect signals")?;
+    let hub = Hub::new(Log::open(&shim.process.log));
+    let listener = tokio::net::UnixListener::from_std(listener).context("cannot serve the attach socket")?;
+    spawn_local(client::accept(listener, hub.clone()));
+    Ok((hub, reaper))
+}
+
+/// Leaves the traces by which the container can be found again, then says that it runs.
+fn announce(shim: &Shim, launched: Launched, answer: &mut Answer, hub: &Hub) -> Result<Launched, Failed> {
+    pid_file::write(&shim.state.pid(), launched.init)
+        .map_err(|error| runtime::failed(isulad_shim::Step::Setup, format!("{:#}", anyhow::Error::from(error))))?;
+    failpoint::hit(failpoint::AFTER_PID_FILE);
+    tell_ready(shim, launched.init, answer, hub);
+    failpoint::hit(failpoint::AFTER_READY);
+    Ok(launched)
+}
+
+fn tell_ready(shim: &Shim, init: ProcessRef, answer: &mut Answer, hub: &Hub) {
+    let outcome = Outcome::Ready(Ready {
+        pid: init.pid,
+        pid_start: init.start_time,
+        shim_pid: shim.me.pid,
+        shim_start: shim.me.start_time,
+        at: time::now(),
+    });
+    answer.send(&outcome);
+    hub.set_outcome(outcome);
+}
+
+/// Leaves nothing of a start that failed, then says so.
+async fn undo(shim: &Shim, failed: Failed, answer: &mut Answer, hub: &Rc<Hub>, reaper: &Reaper) {
+    eprintln!("isulad-shim: {} failed: {}", failed.step.as_str(), failed.message);
+    runtime::delete(shim, reaper).await;
+    reaper.kill_descendants(FAREWELL).await;
+    ending::remove_files(shim);
+    let outcome = Outcome::Failed(failed);
+    answer.send(&outcome);
+    hub.set_outcome(outcome);
+    hub.farewell(FAREWELL).await;
+}
+
+fn connect(shim: &Shim, io: Connected, hub: &Rc<Hub>) -> anyhow::Result<Pumps> {
+    let stop = watch::Sender::new(false);
+    let (tasks, input) = match io {
+        Connected::Fifos { stdin, stdout, stderr } => {
+            let glass = Glass::new().context("cannot make a pipe")?;
+            let carry = |fd, stream| spawn_local(pump::fifo(fd, stream, hub.clone(), glass.clone(), stop.subscribe()));
+            (vec![carry(stdout, Stream::Stdout), carry(stderr, Stream::Stderr)], stdin)
+        }
+        Connected::Terminal { master } => {
+            hub.input.set_terminal(master.try_clone().context("cannot duplicate the terminal")?);
+            let input = match shim.process.open_stdin {
+                true => Some(master.try_clone().context("cannot duplicate the terminal")?),
+                false => None,
+            };
+            (vec![spawn_local(pump::terminal(master, hub.clone(), stop.subscribe()))], input)
+        }
+    };
+    match input {
+        Some(fd) => {
+            hub.input.open(shim.process.stdin_once);
+            spawn_local(input::carry(fd, hub.clone()));
+        }
+        None => hub.input.absent(),
+    }
+    Ok(Pumps { tasks, stop })
+}
+
+/// Waits for a process that is not our child, and asks the kernel how it ended. Its parent has to reap it first; the
+/// descriptor hangs up when that is done.
+async fn watch_process(init: ProcessRef, pidfd: PidFd, reaper: &Reaper) -> anyhow::Result<Ended> {
+    let pidfd = readable::watch(pidfd).context("cannot watch the container")?;
+    let status = tokio::select! {
+        status = async {
+            drop(pidfd.readable().await?);
+            Ok(tokio::time::timeout(REAP_LIMIT, status_of(&pidfd)).await.unwrap_or(None))
+        } => status,
+        error = reaper.forever() => Err(error),
+    };
+    let status = status.context("cannot watch the container")?;
+    let (status, cause) = match status {
+        Some(status) => (status, Cause::Adopted),
+        None => (ExitStatus::Unknown, Cause::ShimLost),
+    };
+    Ok(Ended { pid: init.pid, status, cause })
+}
+
+async fn status_of(pidfd: &AsyncFd<PidFd>) -> Option<ExitStatus> {
+    loop {
+        let mut guard = pidfd.readable().await.ok()?;
+        match guard.get_inner().exit_info().ok()? {
+            ExitInfo::Known(status) => return Some(status),
+            ExitInfo::Unsupported => return None,
+            ExitInfo::NotYet => guard.clear_ready(),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! From a prepared shim to a running container, or to nothing at all.
+
+use std::os::fd::OwnedFd;
+
+use anyhow::Context;
+use isulad_shim::process::Launch;
+use isulad_shim::sys::process_ref::Stat;
+use isulad_shim::{Failed, ProcessRef, Step, failpoint, state_dir};
+
+use super::Shim;
+use super::reaper::Reaper;
+use super::runtime::{Call, failed};
+use super::stdio::{self, Ours, Theirs};
+
+/// The runtime at work on `run` or `create`.
+pub(crate) struct Launching<'a> {
+    shim: &'a Shim,
+    step: Step,
+    call: Call<'a>,
+    runtime: i32,
+    ours: Ours,
+}
+
+/// A container that runs or has run.
+pub(crate) struct Launched {
+    pub init: ProcessRef,
+    /// Its parent: this shim, unless the runtime kept it.
+    pub parent: i32,
+    pub io: Connected,
+}
+
+/// The container's streams, ready to be carried.
+pub(crate) enum Connected {
+    Fifos { stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd },
+    Terminal { master: OwnedFd },
+}
+
+impl<'a> Launching<'a> {
+    /// Starts the runtime. The container's ends are ours no longer afterwards.
+    pub fn begin(shim: &'a Shim, theirs: Theirs, ours: Ours) -> Result<Self, Failed> {
+        let step = match shim.process.runtime.launch {
+            Launch::Run => Step::Run,
+            Launch::CreateStart => Step::Create,
+        };
+        let console = matches!(ours, Ours::Terminal { .. }).then(|| stdio::console_path(&shim.state));
+        let call = Call::create(shim, step, console);
+        failpoint::hit(failpoint::BEFORE_RUNTIME);
+        let runtime = call.spawn(theirs.as_stdio())?;
+        Ok(Self { shim, step, call, runtime, ours })
+    }
+
+    /// Waits for the runtime and finds the container's first process.
+    pub async fn finish(self, reaper: &Reaper) -> Result<Launched, Failed> {
+        let Self { shim, step, call, runtime, ours } = self;
+        call.wait(runtime, reaper, || ours.leftover()).await?;
+        if step == Step::Create {
+            failpoint::hit(failpoint::AFTER_CREATE);
+            start(shim, reaper, &ours).await?;
+        }
+        failpoint::hit(failpoint::AFTER_LAUNCH);
+        let found = || -> anyhow::Result<Launched> {
+            let path = shim.state.file(state_dir::RUNTIME_PID);
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("cannot read the runtime's pid file `{}`", path.display()))?;
+            let pid = text.trim().parse().with_context(|| format!("the runtime's pid file holds `{text}`"))?;
+            // It may have ended already: nobody has reaped it, so /proc still tells.
+            let stat = Stat::read(pid).with_context(|| format!("cannot read the facts of process {pid}"))?;
+            let io = match ours {
+                Ours::Fifos { stdin, stdout, stderr } => Connected::Fifos { stdin, stdout, stderr },
+                Ours::Terminal { console, complaints: _ } => {
+                    let master = stdio::receive_console(&console, shim.process.console_size)?;
+                    Connected::Terminal { master }
+                }
+            };
+            Ok(Launched { init: ProcessRef { pid, start_time: stat.start_time }, parent: stat.parent, io })
+        };
+        found().map_err(|error| failed(step, format!("{error:#}")))
+    }
+}
+
+async fn start(shim: &Shim, reaper: &Reaper, ours: &Ours) -> Result<(), Failed> {
+    let call = Call::start(shim);
+    let null = std::io::stdin();
+    let null = std::os::fd::AsFd::as_fd(&null);
+    let pid = call.spawn([null, null, null])?;
+    call.wait(pid, reaper, || ours.leftover()).await
+}

@@ -1,0 +1,234 @@
+//! One connection of the attach socket: a task that reads requests, a task that writes what is outstanding.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+
+use isulad_shim::control::{self, HEADER, Streams, kind};
+use isulad_shim::{Frame, FrameError, Request};
+use tokio::io::Interest;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use tokio::time::Instant;
+
+use super::Stream;
+use super::hub::Hub;
+
+pub(crate) struct Client {
+    stream: UnixStream,
+    streams: Cell<Streams>,
+    /// Frames not yet handed to the writing task.
+    queue: RefCell<Vec<u8>>,
+    outstanding: Cell<usize>,
+    progress: Cell<Instant>,
+    asked: Cell<bool>,
+    finishing: Cell<bool>,
+    gone: Cell<bool>,
+    wake: Notify,
+}
+
+/// Takes connections for as long as the shim lives.
+pub(crate) async fn accept(listener: UnixListener, hub: Rc<Hub>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => join(stream, Streams::default(), &hub),
+            Err(error) => {
+                // Out of descriptors, most likely: they come back.
+                eprintln!("isulad-shim: cannot accept a client: {error}");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Starts serving a connection.
+pub(crate) fn join(stream: UnixStream, streams: Streams, hub: &Rc<Hub>) {
+    let client = Rc::new(Client {
+        stream,
+        streams: Cell::new(streams),
+        queue: RefCell::default(),
+        outstanding: Cell::default(),
+        progress: Cell::new(Instant::now()),
+        asked: Cell::default(),
+        finishing: Cell::default(),
+        gone: Cell::default(),
+        wake: Notify::new(),
+    });
+    hub.join(client.clone());
+    if let Some(status) = hub.exit() {
+        client.send(&Frame::Exit(status));
+        client.finish();
+    }
+    spawn_local(write(client.clone(), hub.clone()));
+    spawn_local(read(client, hub.clone()));
+}
+
+impl Client {
+    pub fn wants(&self, stream: Stream) -> bool {
+        let streams = self.streams.get();
+        match stream {
+            Stream::Stdout => streams.stdout,
+            Stream::Stderr => streams.stderr,
+        }
+    }
+
+    /// Bytes that the other side has not taken.
+    pub fn outstanding(&self) -> usize {
+        self.outstanding.get()
+    }
+
+    pub fn last_progress(&self) -> Instant {
+        self.progress.get()
+    }
+
+    pub fn send(&self, frame: &Frame) {
+        self.queue(|queue| frame.encode(queue));
+    }
+
+    pub fn send_output(&self, stream: Stream, bytes: &[u8]) {
+        let kind = if stream == Stream::Stdout { kind::STDOUT } else { kind::STDERR };
+        self.queue(|queue| {
+            for chunk in bytes.chunks(control::MAX_PAYLOAD) {
+                queue.extend_from_slice(&control::header(kind, chunk.len()));
+                queue.extend_from_slice(chunk);
+            }
+        });
+    }
+
+    fn queue(&self, fill: impl FnOnce(&mut Vec<u8>)) {
+        // Nothing follows the exit frame.
+        if self.gone.get() || self.finishing.get() {
+            return;
+        }
+        let mut queue = self.queue.borrow_mut();
+        let before = queue.len();
+        fill(&mut queue);
+        if self.outstanding.get() == 0 {
+            self.progress.set(Instant::now());
+        }
+        self.outstanding.set(self.outstanding.get() + queue.len() - before);
+        self.wake.notify_one();
+    }
+
+    /// Notes that the outcome is wanted as soon as it is known.
+    pub fn ask(&self) {
+        self.asked.set(true);
+    }
+
+    pub fn take_question(&self) -> bool {
+        self.asked.take()
+    }
+
+    /// Ends the conversation when everything outstanding is taken.
+    pub fn finish(&self) {
+        self.finishing.set(true);
+        self.wake.notify_one();
+    }
+
+    /// Ends it now; both tasks notice.
+    pub fn cut(&self) {
+        if !self.gone.replace(true) {
+            let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
+            self.wake.notify_one();
+        }
+    }
+
+    async fn send_all(&self, bytes: &[u8], hub: &Hub) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            self.stream.ready(Interest::WRITABLE).await?;
+            match self.stream.try_write(&bytes[sent..]) {
+                Ok(count) => {
+                    sent += count;
+                    self.outstanding.set(self.outstanding.get() - count);
+                    self.progress.set(Instant::now());
+                    hub.progressed();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn receive(&self) -> Result<Option<Request>, FrameError> {
+        let mut head = [0; HEADER];
+        if !self.fill(&mut head).await.map_err(FrameError::Io)? {
+            return Ok(None);
+        }
+        let (kind, length) = control::parse_header(head)?;
+        let mut payload = vec![0; length];
+        if length > 0 && !self.fill(&mut payload).await.map_err(FrameError::Io)? {
+            return Err(FrameError::Io(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Request::decode(kind, payload).map(Some)
+    }
+
+    /// Reads exactly as much; false at an end right at the beginning.
+    async fn fill(&self, bytes: &mut [u8]) -> io::Result<bool> {
+        let mut filled = 0;
+        while filled < bytes.len() {
+            self.stream.ready(Interest::READABLE).await?;
+            match self.stream.try_read(&mut bytes[filled..]) {
+                Ok(0) if filled == 0 => return Ok(false),
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+}
+
+async fn write(client: Rc<Client>, hub: Rc<Hub>) {
+    loop {
+        let bytes = client.queue.take();
+        if bytes.is_empty() {
+            if client.gone.get() || client.finishing.get() {
+                break;
+            }
+            client.wake.notified().await;
+        } else if client.send_all(&bytes, &hub).await.is_err() {
+            break;
+        }
+    }
+    hub.leave(&client);
+}
+
+/// A client that shuts down its writing side has left; no more input is said by `CloseStdin`.
+async fn read(client: Rc<Client>, hub: Rc<Hub>) {
+    loop {
+        match client.receive().await {
+            Ok(Some(request)) => obey(request, &client, &hub).await,
+            Ok(None) | Err(FrameError::Io(_)) => break,
+            Err(error) => {
+                eprintln!("isulad-shim: a client is cut off: {error}");
+                break;
+            }
+        }
+    }
+    if client.streams.get().stdin {
+        hub.input.client_left();
+    }
+    // What is still outstanding goes out if the other side takes it: after the exit it may only have stopped talking.
+    if !client.finishing.get() {
+        hub.leave(&client);
+    }
+}
+
+async fn obey(request: Request, client: &Client, hub: &Hub) {
+    let (kind, result) = match request {
+        Request::Hello(streams) => return client.streams.set(streams),
+        Request::Stdin(bytes) => return hub.input.push(bytes).await,
+        Request::Status => return hub.answer_status(client),
+        Request::CloseStdin => (kind::CLOSE_STDIN, hub.input.close()),
+        Request::Resize { width, height } => (kind::RESIZE, hub.input.resize(width, height)),
+        Request::ReopenLog => (kind::REOPEN_LOG, hub.log.borrow_mut().reopen()),
+    };
+    client.send(&match result {
+        Ok(()) => Frame::Ack(kind),
+        Err(error) => Frame::Error(kind, error.to_string()),
+    });
+}

@@ -1,0 +1,152 @@
+//! Where output meets clients. The container is never held up for long: what a client has not taken yet is bounded,
+//! and while a buffer is full the container waits only as long as that client makes progress.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use isulad_shim::{ExitStatus, Frame, Outcome};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::Stream;
+use super::client::Client;
+use super::input::Input;
+use super::log::Log;
+
+/// Bytes a client may have outstanding before the container waits for it.
+const CLIENT_LIMIT: usize = 256 * 1024;
+/// Bytes at which a client is cut off even while the container's last words are delivered.
+const CLIENT_MAXIMUM: usize = 8 * 1024 * 1024;
+/// How long a client with a full buffer may take nothing.
+const STALL_LIMIT: Duration = Duration::from_secs(5);
+
+pub(crate) struct Hub {
+    clients: RefCell<Vec<Rc<Client>>>,
+    outcome: RefCell<Option<Outcome>>,
+    exit: Cell<Option<ExitStatus>>,
+    /// From the end of the first process on, nobody waits for clients.
+    ending: Cell<bool>,
+    last_output: Cell<Instant>,
+    /// A client took something, or left, or the container ended.
+    changed: Notify,
+    pub log: RefCell<Log>,
+    pub input: Input,
+}
+
+impl Hub {
+    pub fn new(log: Log) -> Rc<Self> {
+        Rc::new(Self {
+            clients: RefCell::default(),
+            outcome: RefCell::default(),
+            exit: Cell::default(),
+            ending: Cell::default(),
+            last_output: Cell::new(Instant::now()),
+            changed: Notify::new(),
+            log: RefCell::new(log),
+            input: Input::default(),
+        })
+    }
+
+    pub fn join(&self, client: Rc<Client>) {
+        self.clients.borrow_mut().push(client);
+    }
+
+    /// A client is gone, by itself or not.
+    pub fn leave(&self, client: &Rc<Client>) {
+        client.cut();
+        self.clients.borrow_mut().retain(|other| !Rc::ptr_eq(other, client));
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until every client has room for more output, cutting off those that take nothing.
+    pub async fn room(&self) {
+        while !self.ending.get() {
+            let full: Vec<_> =
+                self.clients.borrow().iter().filter(|client| client.outstanding() >= CLIENT_LIMIT).cloned().collect();
+            let now = Instant::now();
+            let mut next = None;
+            for client in full {
+                let deadline = client.last_progress() + STALL_LIMIT;
+                if deadline <= now {
+                    eprintln!("isulad-shim: a client that takes no output is cut off");
+                    self.leave(&client);
+                } else {
+                    next = Some(next.map_or(deadline, |next: Instant| next.min(deadline)));
+                }
+            }
+            match next {
+                Some(deadline) => drop(tokio::time::timeout_at(deadline, self.changed.notified()).await),
+                None => return,
+            }
+        }
+    }
+
+    /// Gives output to whoever wants it.
+    pub fn output(&self, stream: Stream, bytes: &[u8]) {
+        self.last_output.set(Instant::now());
+        let mut beyond = Vec::new();
+        for client in self.clients.borrow().iter().filter(|client| client.wants(stream)) {
+            client.send_output(stream, bytes);
+            if client.outstanding() > CLIENT_MAXIMUM {
+                beyond.push(client.clone());
+            }
+        }
+        beyond.iter().for_each(|client| self.leave(client));
+    }
+
+    pub fn progressed(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Tells how the start went to those who asked.
+    pub fn set_outcome(&self, outcome: Outcome) {
+        let waiting: Vec<_> = self.clients.borrow().iter().filter(|client| client.take_question()).cloned().collect();
+        for client in waiting {
+            client.send(&outcome.clone().into());
+        }
+        self.outcome.replace(Some(outcome));
+    }
+
+    pub fn answer_status(&self, client: &Client) {
+        match &*self.outcome.borrow() {
+            Some(outcome) => client.send(&outcome.clone().into()),
+            None => client.ask(),
+        }
+    }
+
+    /// The first process is gone: the rest of the output is delivered without waiting.
+    pub fn begin_ending(&self) {
+        self.ending.set(true);
+        self.last_output.set(Instant::now());
+        self.changed.notify_waiters();
+    }
+
+    pub fn last_output(&self) -> Instant {
+        self.last_output.get()
+    }
+
+    /// The last frame for everybody, also for those who come late.
+    pub fn set_exit(&self, status: ExitStatus) {
+        self.exit.set(Some(status));
+        for client in self.clients.borrow().iter() {
+            client.send(&Frame::Exit(status));
+            client.finish();
+        }
+    }
+
+    pub fn exit(&self) -> Option<ExitStatus> {
+        self.exit.get()
+    }
+
+    /// Ends every conversation once it has taken what is there, within `limit`.
+    pub async fn farewell(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        self.clients.borrow().iter().for_each(|client| client.finish());
+        while !self.clients.borrow().is_empty() {
+            if tokio::time::timeout_at(deadline, self.changed.notified()).await.is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The container's input: what clients send, in the order it came, into a FIFO or a terminal.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use isulad_shim::state_dir::STDIN;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
+
+use super::hub::Hub;
+use crate::shim::stdio;
+
+/// Bytes that may wait for the container; the client that sends more waits itself.
+const LIMIT: usize = 64 * 1024;
+
+#[derive(Default)]
+pub(crate) struct Input {
+    chunks: RefCell<VecDeque<Vec<u8>>>,
+    waiting: Cell<usize>,
+    state: Cell<State>,
+    /// Close when the first client that could write leaves.
+    once: Cell<bool>,
+    terminal: RefCell<Option<OwnedFd>>,
+    arrived: Notify,
+    room: Notify,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    /// Nothing can be written (yet): what comes is kept until it is known whether there is an input.
+    #[default]
+    Unknown,
+    Open,
+    /// What has come is delivered, then the container reads an end of file.
+    Closing,
+    /// There is none, or nobody reads it: what comes is thrown away.
+    Closed,
+}
+
+impl Input {
+    /// Takes bytes from a client; waits while too many are waiting.
+    pub async fn push(&self, bytes: Vec<u8>) {
+        while self.waiting.get() >= LIMIT && self.accepts() {
+            self.room.notified().await;
+        }
+        if self.accepts() && !bytes.is_empty() {
+            self.waiting.set(self.waiting.get() + bytes.len());
+            self.chunks.borrow_mut().push_back(bytes);
+            self.arrived.notify_one();
+        }
+    }
+
+    /// No more will come. Closing twice is no error; a terminal has no end to close.
+    pub fn close(&self) -> io::Result<()> {
+        if self.terminal.borrow().is_some() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "the input of a terminal has no end"));
+        }
+        if self.accepts() {
+            self.state.set(State::Closing);
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// A client that could write is gone.
+    pub fn client_left(&self) {
+        if self.once.get() {
+            let _ = self.close();
+        }
+    }
+
+    pub fn resize(&self, width: u16, height: u16) -> io::Result<()> {
+        match &*self.terminal.borrow() {
+            Some(terminal) => stdio::resize(terminal.as_fd(), width, height),
+            None => Err(io::Error::new(io::ErrorKind::Unsupported, "this container has no terminal")),
+        }
+    }
+
+    /// There is no input: forget what came.
+    pub fn absent(&self) {
+        self.state.set(State::Closed);
+        self.chunks.borrow_mut().clear();
+        self.waiting.set(0);
+        self.room.notify_waiters();
+    }
+
+    /// The terminal that `resize` is about.
+    pub fn set_terminal(&self, terminal: OwnedFd) {
+        self.terminal.replace(Some(terminal));
+    }
+
+    /// Lets clients write from now on.
+    pub fn open(&self, once: bool) {
+        self.once.set(once);
+        if self.state.get() == State::Unknown {
+            self.state.set(State::Open);
+        }
+    }
+
+    fn accepts(&self) -> bool {
+        matches!(self.state.get(), State::Unknown | State::Open)
+    }
+
+    async fn next(&self) -> Option<Vec<u8>> {
+        loop {
+            if let Some(bytes) = self.chunks.borrow_mut().pop_front() {
+                self.waiting.set(self.waiting.get() - bytes.len());
+                self.room.notify_waiters();
+                return Some(bytes);
+            }
+            if self.state.get() != State::Open {
+                return None;
+            }
+            self.arrived.notified().await;
+        }
+    }
+}
+
+/// Carries input to the container until it is closed or nobody reads it.
+pub(crate) async fn carry(fd: OwnedFd, hub: Rc<Hub>) {
+    if let Ok(mut writer) = tokio_fd::AsyncFd::try_from(fd.as_raw_fd()) {
+        while let Some(bytes) = hub.input.next().await {
+            if writer.write_all(&bytes).await.is_err() {
+                break;
+            }
+        }
+    }
+    // Before the descriptor goes, which `writer` above did not own: the name tells a shim that adopts whether there is
+    // an input to open.
+    let _ = std::fs::remove_file(STDIN);
+    drop(fd);
+    hub.input.absent();
+}

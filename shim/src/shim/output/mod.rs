@@ -1,0 +1,24 @@
+//! From the container to its log and its clients, and from the clients to the container.
+
+pub(crate) mod client;
+pub(crate) mod hub;
+pub(crate) mod input;
+pub(crate) mod log;
+pub(crate) mod pump;
+pub(crate) mod time;
+
+/// Which of the container's outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}

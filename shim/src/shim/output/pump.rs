@@ -1,0 +1,214 @@
+//! Carries one output of the container to its log and its clients.
+//!
+//! From a FIFO, bytes are looked at first, logged, and taken only then: a shim that is killed in between leaves them for
+//! the next one. At worst a line is logged twice; none is lost. A line that is not complete yet stays in the FIFO, while
+//! clients have seen its beginning.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use isulad_shim::sys::readable;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with, tee};
+use tokio::io::AsyncReadExt;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+
+use super::Stream;
+use super::hub::Hub;
+use super::log::LINE_LIMIT;
+
+/// Bytes looked at in one go: what a pipe holds.
+const CHUNK: usize = 64 * 1024;
+/// An unfinished line of this length cannot fill even the smallest pipe.
+const SMALL: usize = 1024;
+
+/// A private pipe that gets copies of what is in a FIFO, and memory to read them into. One serves every output, since
+/// nothing waits while it is used.
+pub(crate) struct Glass {
+    copy_out: OwnedFd,
+    copy_in: OwnedFd,
+    bytes: RefCell<Vec<u8>>,
+}
+
+impl Glass {
+    pub fn new() -> io::Result<Rc<Self>> {
+        let (copy_out, copy_in) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        Ok(Rc::new(Self { copy_out, copy_in, bytes: RefCell::default() }))
+    }
+
+    /// Copies what is in `fifo` to `bytes` and takes nothing out. None: empty, but somebody may write.
+    fn look(&self, fifo: &OwnedFd, bytes: &mut Vec<u8>) -> io::Result<Option<usize>> {
+        let count = loop {
+            match tee(fifo, &self.copy_in, CHUNK, SpliceFlags::NONBLOCK) {
+                Ok(count) => break count,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(errno) => return Err(errno.into()),
+            }
+        };
+        bytes.resize(CHUNK, 0);
+        read_exactly(&self.copy_out, &mut bytes[..count])?;
+        Ok(Some(count))
+    }
+}
+
+fn read_exactly(fd: &OwnedFd, bytes: &mut [u8]) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match rustix::io::read(fd, &mut bytes[filled..]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => filled += count,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+enum Found {
+    More,
+    Nothing,
+    End,
+}
+
+struct Fifo {
+    fd: AsyncFd<OwnedFd>,
+    stream: Stream,
+    hub: Rc<Hub>,
+    glass: Rc<Glass>,
+    /// Bytes at the FIFO's head that clients have and the log has not: the beginning of a line.
+    seen: usize,
+}
+
+/// Runs until the last writer is gone, or until `stop` and everything that is there then is done.
+pub(crate) async fn fifo(fd: OwnedFd, stream: Stream, hub: Rc<Hub>, glass: Rc<Glass>, stop: watch::Receiver<bool>) {
+    let result = match readable::watch(fd) {
+        Ok(fd) => Fifo { fd, stream, hub, glass, seen: 0 }.run(stop).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = result {
+        eprintln!("isulad-shim: cannot read the container's {}: {error}", stream.name());
+    }
+}
+
+impl Fifo {
+    async fn run(mut self, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+        loop {
+            self.hub.room().await;
+            match self.step()? {
+                Found::More => tokio::task::yield_now().await,
+                Found::End => return Ok(()),
+                Found::Nothing if *stop.borrow() => return self.flush(),
+                Found::Nothing => tokio::select! {
+                    guard = self.fd.readable() => {
+                        // Readiness is forgotten only if there is still nothing: what came since the last look counts.
+                        let mut guard = guard?;
+                        let (seen, fd) = (self.seen, guard.get_inner());
+                        if rustix::io::ioctl_fionread(fd)? <= seen as u64 && !hung_up(fd)? {
+                            guard.clear_ready();
+                        }
+                    }
+                    _ = stop.changed() => {}
+                },
+            }
+        }
+    }
+
+    fn step(&mut self) -> io::Result<Found> {
+        let glass = self.glass.clone();
+        let mut bytes = glass.bytes.borrow_mut();
+        // In this order: after a hang-up nothing more can come.
+        let last = hung_up(self.fd.get_ref())?;
+        match glass.look(self.fd.get_ref(), &mut bytes)? {
+            Some(count) if count > self.seen => {
+                let new = &bytes[..count];
+                let done = self.hub.log.borrow_mut().write(self.stream, new, self.limit(count));
+                self.take(done)?;
+                self.hub.output(self.stream, &new[self.seen..]);
+                self.seen = count - done;
+                Ok(Found::More)
+            }
+            Some(count) if last => {
+                self.hub.log.borrow_mut().write_rest(self.stream, &bytes[..count]);
+                self.take(count)?;
+                self.seen = 0;
+                Ok(Found::End)
+            }
+            None if last => Ok(Found::End),
+            Some(_) | None => Ok(Found::Nothing),
+        }
+    }
+
+    /// The beginning of a line, when nothing more is waited for.
+    fn flush(&mut self) -> io::Result<()> {
+        let glass = self.glass.clone();
+        let mut bytes = glass.bytes.borrow_mut();
+        if let Some(count) = glass.look(self.fd.get_ref(), &mut bytes)? {
+            self.hub.log.borrow_mut().write_rest(self.stream, &bytes[..count]);
+            self.take(count)?;
+        }
+        Ok(())
+    }
+
+    /// How long an unfinished line may become. The container can shrink its pipe, and would wait for ever if the
+    /// beginning of a line filled it.
+    fn limit(&self, count: usize) -> usize {
+        if count < SMALL {
+            return LINE_LIMIT;
+        }
+        fcntl_getpipe_size(self.fd.get_ref()).map_or(SMALL, |size| LINE_LIMIT.min(size / 4))
+    }
+
+    /// Takes out what is logged.
+    fn take(&self, count: usize) -> io::Result<()> {
+        let mut thrown = [0; 4096];
+        let mut left = count;
+        while left > 0 {
+            let part = left.min(thrown.len());
+            match rustix::io::read(self.fd.get_ref(), &mut thrown[..part]) {
+                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(count) => left -= count,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn hung_up(fd: &OwnedFd) -> io::Result<bool> {
+    let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(fd), PollFlags::empty())];
+    nix::poll::poll(&mut fds, PollTimeout::ZERO)?;
+    Ok(fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)))
+}
+
+/// The output of a terminal. What a killed shim has read and not logged is lost here, with the terminal itself.
+pub(crate) async fn terminal(master: OwnedFd, hub: Rc<Hub>, mut stop: watch::Receiver<bool>) {
+    let mut line = Vec::new();
+    if let Ok(mut reader) = tokio_fd::AsyncFd::try_from(master.as_raw_fd()) {
+        let mut bytes = vec![0; LINE_LIMIT];
+        loop {
+            hub.room().await;
+            let count = tokio::select! {
+                // First what is there, then the order to stop.
+                biased;
+                read = reader.read(&mut bytes) => match read {
+                    Ok(count @ 1..) => count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    // EIO: nobody has the other side open any more.
+                    Ok(0) | Err(_) => break,
+                },
+                _ = stop.changed() => break,
+            };
+            line.extend_from_slice(&bytes[..count]);
+            let done = hub.log.borrow_mut().write(Stream::Stdout, &line, LINE_LIMIT);
+            line.drain(..done);
+            hub.output(Stream::Stdout, &bytes[..count]);
+        }
+    }
+    hub.log.borrow_mut().write_rest(Stream::Stdout, &line);
+}

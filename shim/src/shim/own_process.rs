@@ -1,0 +1,90 @@
+//! Makes this process one that stands alone: own session, child of process 1, no inherited descriptors, known by
+//! `shim-pid`.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use isulad_shim::sys::inherited;
+use isulad_shim::sys::spawn::{CLIENT_FD, Mode, READY_FD};
+use isulad_shim::{ProcessRef, StateDir, failpoint, pid_file};
+use nix::sys::stat::Mode as FileMode;
+use rustix::fs::OFlags;
+
+use super::answer::Answer;
+
+/// The score that makes the kernel's OOM killer look elsewhere: losing the shim costs more than it frees.
+const OOM_SCORE: &str = "-998";
+
+/// Owns what the daemon passed, closes everything else.
+pub(crate) fn take_descriptors() -> anyhow::Result<(Answer, Option<OwnedFd>)> {
+    inherited::close_from(CLIENT_FD + 1).context("cannot close inherited descriptors")?;
+    let client = inherited::take(CLIENT_FD);
+    let ready = inherited::take(READY_FD).context("descriptor 3, the readiness pipe, is not open")?;
+    Ok((Answer::new(ready), client))
+}
+
+/// Goes on in a process of its own, after `shim-pid` names it; the one that was started leaves with 0.
+pub(crate) fn detach(mode: Mode, state: &StateDir) -> anyhow::Result<ProcessRef> {
+    if mode == Mode::Adopt
+        && let Some(other) = pid_file::read(&state.shim_pid())?
+        && other.alive()
+    {
+        bail!("the shim with pid {} is still alive", other.pid);
+    }
+    nix::unistd::setsid().context("cannot start a session")?;
+    let (mut told, mut tell) = std::io::pipe().context("cannot make a pipe")?;
+    match inherited::fork().context("cannot fork")? {
+        Some(child) => {
+            let child = ProcessRef::of(child.as_raw()).context("cannot read the shim's start time")?;
+            failpoint::hit(failpoint::BEFORE_SHIM_PID);
+            pid_file::write(&state.shim_pid(), child)?;
+            failpoint::hit(failpoint::AFTER_SHIM_PID);
+            tell.write_all(&child.start_time.to_ne_bytes()).context("cannot release the shim")?;
+            std::process::exit(0);
+        }
+        None => {
+            drop(tell);
+            let mut start_time = [0; 8];
+            told.read_exact(&mut start_time).context("`shim-pid` was not written")?;
+            let pid = rustix::process::getpid().as_raw_nonzero().get();
+            Ok(ProcessRef { pid, start_time: u64::from_ne_bytes(start_time) })
+        }
+    }
+}
+
+/// What must hold before the runtime is run: its orphans come to us, our words go to `shim.log`, names in the state
+/// directory need no long path.
+pub(crate) fn settle(state: &StateDir) -> anyhow::Result<()> {
+    nix::sys::prctl::set_child_subreaper(true).context("cannot become a subreaper")?;
+    // The runtime makes mount points with what it inherits.
+    nix::sys::stat::umask(FileMode::S_IWGRP | FileMode::S_IWOTH);
+    std::env::set_current_dir(state.path())
+        .with_context(|| format!("cannot enter the state directory `{}`", state.path().display()))?;
+    let null = open("/dev/null", OFlags::RDWR)?;
+    nix::unistd::dup2_stdin(&null)?;
+    nix::unistd::dup2_stdout(&null)?;
+    let log = open(isulad_shim::state_dir::SHIM_LOG, OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND)?;
+    nix::unistd::dup2_stderr(&log)?;
+    Ok(())
+}
+
+/// Moves this process where it outlives a service manager's stop, and protects it from the OOM killer. Only after the
+/// launch: both are inherited, and moving waits for the kernel. Each is best effort.
+pub(crate) fn protect(cgroup_procs: &[PathBuf]) {
+    for path in cgroup_procs {
+        if let Err(error) = fs::write(path, "0") {
+            eprintln!("isulad-shim: cannot join the cgroup of `{}`: {error}", path.display());
+        }
+    }
+    // Refused without CAP_SYS_RESOURCE, which is a choice of whoever runs the daemon.
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+}
+
+fn open(path: impl AsRef<Path>, flags: OFlags) -> anyhow::Result<OwnedFd> {
+    let path = path.as_ref();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::open(path, flags | OFlags::CLOEXEC, mode).with_context(|| format!("cannot open `{}`", path.display()))
+}

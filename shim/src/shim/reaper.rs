@@ -1,0 +1,173 @@
+//! Children: ours, and those the container's processes leave to us as their subreaper. One descriptor tells of all.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use isulad_shim::sys::pidfd::PidFd;
+use isulad_shim::sys::process_ref::Stat;
+use isulad_shim::sys::readable;
+use isulad_shim::{ExitStatus, ProcessRef};
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use tokio::io::unix::AsyncFd;
+
+/// Signals that arrive as bytes. Those that ask a process to leave are taken and not followed: the container would lose
+/// its keeper.
+pub(crate) struct Signals {
+    fd: SignalFd,
+}
+
+impl Signals {
+    /// Blocks the signals and collects them from now on.
+    pub fn block() -> nix::Result<Self> {
+        let mut set = SigSet::empty();
+        for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+            set.add(signal);
+        }
+        set.thread_block()?;
+        Ok(Self { fd: SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)? })
+    }
+}
+
+pub(crate) struct Reaper {
+    signals: AsyncFd<SignalFd>,
+    refused: std::cell::Cell<bool>,
+}
+
+impl Reaper {
+    /// Inside the runtime only.
+    pub fn new(signals: Signals) -> io::Result<Self> {
+        Ok(Self { signals: readable::watch(signals.fd)?, refused: std::cell::Cell::new(false) })
+    }
+
+    /// Waits for one child and reaps nothing else: what the container leaves behind stays readable in /proc.
+    pub async fn only(&self, pid: i32) -> io::Result<ExitStatus> {
+        loop {
+            match waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)) {
+                Ok(status) => {
+                    if let Some((_, status)) = ended(status) {
+                        return Ok(status);
+                    }
+                }
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(errno.into()),
+            }
+            self.next_signal().await?;
+        }
+    }
+
+    /// Reaps every child until `pid` is among them.
+    pub async fn until(&self, pid: i32) -> io::Result<ExitStatus> {
+        loop {
+            loop {
+                match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                    Ok(status) => match ended(status) {
+                        Some((child, status)) if child == pid => return Ok(status),
+                        Some(_) => {}
+                        None => break,
+                    },
+                    Err(Errno::EINTR) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+            self.next_signal().await?;
+        }
+    }
+
+    /// Waits without a child to wait for, reaping whatever comes.
+    pub async fn forever(&self) -> io::Error {
+        loop {
+            while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| ended(status).is_some()) {}
+            if let Err(error) = self.next_signal().await {
+                return error;
+            }
+        }
+    }
+
+    /// Kills everything below this process, however deep and in whatever session, and reaps it. Gives up on what is
+    /// still there after `limit`: a process the kernel does not let go.
+    pub async fn kill_descendants(&self, limit: Duration) {
+        let end = Instant::now() + limit;
+        loop {
+            let found = descendants();
+            for process in &found {
+                if let Ok(pidfd) = PidFd::open(*process) {
+                    let _ = pidfd.send_signal(libc::SIGKILL);
+                }
+            }
+            while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| ended(status).is_some()) {}
+            if found.is_empty() {
+                return;
+            }
+            if Instant::now() >= end {
+                let pids: Vec<_> = found.iter().map(|process| process.pid).collect();
+                eprintln!("isulad-shim: cannot kill the processes {pids:?}");
+                return;
+            }
+            // A grandchild tells its own parent, not us, so do not wait for news alone.
+            let _ = tokio::time::timeout(Duration::from_millis(20), self.next_signal()).await;
+        }
+    }
+
+    async fn next_signal(&self) -> io::Result<()> {
+        loop {
+            let mut guard = self.signals.readable().await?;
+            let mut child = false;
+            loop {
+                match self.signals.get_ref().read_signal() {
+                    Ok(Some(info)) if info.ssi_signo == Signal::SIGCHLD as u32 => child = true,
+                    Ok(Some(info)) => self.refuse(info.ssi_signo),
+                    Ok(None) => break,
+                    Err(Errno::EINTR) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+            guard.clear_ready();
+            if child {
+                return Ok(());
+            }
+        }
+    }
+
+    fn refuse(&self, signal: u32) {
+        if !self.refused.replace(true) {
+            eprintln!("isulad-shim: signal {signal} ignored: the shim leaves with its container");
+        }
+    }
+}
+
+fn ended(status: WaitStatus) -> Option<(i32, ExitStatus)> {
+    match status {
+        WaitStatus::Exited(pid, code) => Some((pid.as_raw(), ExitStatus::Code(code as u8))),
+        WaitStatus::Signaled(pid, signal, _) => Some((pid.as_raw(), ExitStatus::Signal(signal as u8))),
+        _ => None,
+    }
+}
+
+/// Every process below this one, parents first.
+fn descendants() -> Vec<ProcessRef> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let mut others: Vec<(i32, ProcessRef)> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| {
+            let stat = Stat::read(pid).ok()?;
+            Some((stat.parent, ProcessRef { pid, start_time: stat.start_time }))
+        })
+        .collect();
+    let mut parents = vec![rustix::process::getpid().as_raw_nonzero().get()];
+    let mut found = Vec::new();
+    while let Some(parent) = parents.pop() {
+        others.retain(|(its_parent, process)| {
+            let below = *its_parent == parent;
+            if below {
+                parents.push(process.pid);
+                found.push(*process);
+            }
+            !below
+        });
+    }
+    found
+}

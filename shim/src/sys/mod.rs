@@ -1,0 +1,8 @@
+//! What needs the operating system directly. The only place with `unsafe`: one call to a block, with its reason.
+
+#[doc(hidden)]
+pub mod inherited;
+pub mod pidfd;
+pub mod process_ref;
+pub mod readable;
+pub mod spawn;

@@ -1,0 +1,87 @@
+//! A process that cannot be mistaken for another one: its pid together with its start time.
+
+use std::fs;
+use std::io;
+
+/// A pid and when the process with it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProcessRef {
+    pub pid: i32,
+    /// Field 22 of `/proc/<pid>/stat`: clock ticks since boot.
+    pub start_time: u64,
+}
+
+/// What `/proc/<pid>/stat` says of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// `R`, `S`, `D`, `Z`, …
+    pub state: u8,
+    pub parent: i32,
+    pub start_time: u64,
+}
+
+impl ProcessRef {
+    /// The process that has this pid now; `NotFound` when there is none.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        Ok(Self { pid, start_time: Stat::read(pid)?.start_time })
+    }
+
+    /// This process.
+    pub fn current() -> io::Result<Self> {
+        Self::of(rustix::process::getpid().as_raw_nonzero().get())
+    }
+
+    /// Whether it still runs. One that has ended and only waits to be reaped does not.
+    pub fn alive(&self) -> bool {
+        Stat::read(self.pid).is_ok_and(|stat| stat.start_time == self.start_time && !matches!(stat.state, b'Z' | b'X'))
+    }
+}
+
+impl Stat {
+    /// Reads `/proc/<pid>/stat`, also of a process that has ended and is not reaped yet.
+    pub fn read(pid: i32) -> io::Result<Self> {
+        let text = fs::read(format!("/proc/{pid}/stat")).map_err(gone)?;
+        Self::parse(&text)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat has another layout")))
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        // The command may hold anything, also spaces and parentheses: the last one ends it.
+        let end = text.iter().rposition(|byte| *byte == b')')?;
+        let mut fields = std::str::from_utf8(text.get(end + 2..)?).ok()?.split_ascii_whitespace();
+        let state = *fields.next()?.as_bytes().first()?;
+        let parent = fields.next()?.parse().ok()?;
+        let start_time = fields.nth(17)?.parse().ok()?;
+        Some(Self { state, parent, start_time })
+    }
+}
+
+/// A process that is reaped between `open` and `read` gives ESRCH, which is the same news as ENOENT.
+fn gone(error: io::Error) -> io::Error {
+    if error.raw_os_error() == Some(libc::ESRCH) { io::ErrorKind::NotFound.into() } else { error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_with_parentheses_is_read() {
+        let text = b"12 (a) b (c)) S 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 777 22 23\n";
+        assert_eq!(Stat::parse(text), Some(Stat { state: b'S', parent: 3, start_time: 777 }));
+        assert_eq!(Stat::parse(b"12 (a"), None);
+        assert_eq!(Stat::parse(b""), None);
+    }
+
+    #[test]
+    fn alive_means_the_same_process() {
+        let me = ProcessRef::current().unwrap();
+        assert!(me.alive());
+        assert!(!ProcessRef { start_time: me.start_time + 1, ..me }.alive());
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let it = ProcessRef::of(child.id() as i32).unwrap();
+        child.wait().unwrap();
+        assert!(!it.alive());
+        assert_eq!(ProcessRef::of(it.pid).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,220 @@
+//! From start to exit, undisturbed.
+
+use isulad_shim::process::{Log, OomCounter};
+use isulad_shim::{Cause, ExitStatus, Outcome, pid_file};
+use serde_json::json;
+
+use crate::stand::{Engine, Stand, alive, listen, log_text};
+
+crate::on_both_runtimes!(
+    an_exit_code_is_recorded_and_told,
+    a_signal_is_recorded_as_one,
+    a_process_that_ends_at_once_was_started,
+    the_last_words_are_never_lost,
+    output_of_both_kinds_is_kept_apart,
+    an_unfinished_line_is_logged_at_the_end,
+    the_same_directory_serves_the_next_start,
+    writers_left_in_a_shared_pid_namespace_do_not_hold_the_exit,
+);
+
+fn an_exit_code_is_recorded_and_told(engine: Engine) {
+    let stand = Stand::new(engine, "exit 7");
+    let ready = stand.start();
+    assert_eq!(stand.exit(), ExitStatus::Code(7));
+    let record = stand.record();
+    assert_eq!((record.status, record.cause, record.start), (ExitStatus::Code(7), Cause::Exited, 5));
+    assert_eq!((record.pid, record.oom), (ready.pid, false));
+    assert!(record.at > ready.at - 1_000_000_000 && record.at < ready.at + 60_000_000_000);
+    assert_eq!(pid_file::read(&stand.state.pid()).unwrap(), Some(ready.process()));
+    assert_eq!(pid_file::read(&stand.state.shim_pid()).unwrap(), Some(ready.shim()));
+    stand.assert_clean();
+}
+
+fn a_signal_is_recorded_as_one(engine: Engine) {
+    let stand = Stand::with_args(engine, &["/bin/sleep", "1000"]);
+    let ready = stand.start();
+    assert!(alive(&ready));
+    isulad_shim::sys::pidfd::PidFd::open(ready.process()).unwrap().send_signal(libc::SIGKILL).unwrap();
+    assert_eq!(stand.exit(), ExitStatus::Signal(9));
+    assert_eq!(stand.record().status, ExitStatus::Signal(9));
+    stand.assert_clean();
+}
+
+fn a_process_that_ends_at_once_was_started(engine: Engine) {
+    for _ in 0..5 {
+        let stand = Stand::with_args(engine, &["/bin/true"]);
+        stand.start();
+        assert_eq!(stand.exit(), ExitStatus::Code(0));
+        stand.assert_clean();
+    }
+}
+
+fn the_last_words_are_never_lost(engine: Engine) {
+    let whole: String = (1..=20_000).map(|number| format!("{number}\n")).collect();
+    let mut stand = Stand::with_args(engine, &["/bin/seq", "20000"]);
+    for round in 0..20 {
+        let _ = std::fs::remove_file(stand.process.bundle.join("console.log"));
+        let (_, client) = stand.start_with_client();
+        let (out, err, exit) = listen(&client);
+        assert_eq!(exit, Some(ExitStatus::Code(0)));
+        assert_eq!(stand.exit(), ExitStatus::Code(0));
+        assert!(out == whole.as_bytes(), "round {round}: the client has {} of {} bytes", out.len(), whole.len());
+        assert!(err.is_empty());
+        let log = stand.log("stdout");
+        assert!(log == whole, "round {round}: the log has {} of {} bytes", log.len(), whole.len());
+    }
+    stand.assert_clean();
+}
+
+fn output_of_both_kinds_is_kept_apart(engine: Engine) {
+    let mut stand = Stand::new(engine, "echo out; echo err >&2; echo again >/proc/self/fd/2");
+    let (_, client) = stand.start_with_client();
+    assert_eq!(listen(&client), (b"out\n".to_vec(), b"err\nagain\n".to_vec(), Some(ExitStatus::Code(0))));
+    assert_eq!(stand.exit(), ExitStatus::Code(0));
+    assert_eq!((stand.log("stdout").as_str(), stand.log("stderr").as_str()), ("out\n", "err\nagain\n"));
+}
+
+fn an_unfinished_line_is_logged_at_the_end(engine: Engine) {
+    let stand = Stand::new(engine, "printf 'one\\ntwo'");
+    stand.start();
+    stand.exit();
+    assert_eq!(stand.log("stdout"), "one\ntwo");
+}
+
+fn the_same_directory_serves_the_next_start(engine: Engine) {
+    let mut stand = Stand::new(engine, "exit 3");
+    for start in 5..8 {
+        stand.process.start = start;
+        stand.start();
+        assert_eq!(stand.exit(), ExitStatus::Code(3));
+        assert_eq!(stand.record().start, start);
+        stand.assert_clean();
+    }
+}
+
+fn writers_left_in_a_shared_pid_namespace_do_not_hold_the_exit(engine: Engine) {
+    let mut stand = Stand::new(engine, "sleep 1000 & echo here; exit 4");
+    stand.share_pid_namespace();
+    stand.start();
+    assert_eq!(stand.exit(), ExitStatus::Code(4));
+    assert_eq!(stand.log("stdout"), "here\n");
+    stand.assert_clean();
+}
+
+#[test]
+fn a_log_of_many_files_holds_the_newest_lines() {
+    let mut stand = Stand::with_args(Engine::Runc, &["/bin/seq", "5000"]);
+    let path = stand.process.bundle.join("console.log");
+    stand.process.log = Log::JsonFile { path: path.clone(), max_size: 64 * 1024, max_files: 3 };
+    stand.start();
+    assert_eq!(stand.exit(), ExitStatus::Code(0));
+    let kept: String = [".2", ".1", ""]
+        .iter()
+        .map(|end| {
+            let file = std::path::PathBuf::from(format!("{}{end}", path.display()));
+            assert!(std::fs::metadata(&file).unwrap().len() <= 64 * 1024);
+            log_text(&file, "stdout")
+        })
+        .collect();
+    let whole: String = (1..=5_000).map(|number| format!("{number}\n")).collect();
+    assert!(whole.ends_with(&kept) && kept.len() > 10_000, "kept {} bytes", kept.len());
+}
+
+#[test]
+fn a_container_without_a_log_runs() {
+    let mut stand = Stand::with_args(Engine::Runc, &["/bin/seq", "100000"]);
+    stand.process.log = Log::None;
+    stand.start();
+    assert_eq!(stand.exit(), ExitStatus::Code(0));
+    assert!(!stand.process.bundle.join("console.log").exists());
+}
+
+#[test]
+fn a_log_on_a_full_disk_does_not_stop_the_container() {
+    let mut stand = Stand::with_args(Engine::Runc, &["/bin/seq", "100000"]);
+    stand.process.log = Log::JsonFile { path: "/dev/full".into(), max_size: 0, max_files: 1 };
+    stand.start();
+    assert_eq!(stand.exit(), ExitStatus::Code(0));
+    assert!(stand.shim_log().contains("100000 records are missing"), "{}", stand.shim_log());
+}
+
+#[test]
+fn a_kill_for_want_of_memory_is_recorded() {
+    let mut stand = Stand::with_args(Engine::Runc, &["/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"]);
+    let limit = 16 * 1024 * 1024;
+    stand.spec["linux"]["resources"]["memory"] = json!({"limit": limit, "swap": limit});
+    stand.start();
+    assert_eq!(stand.exit(), ExitStatus::Signal(9));
+    let counter = matches!(stand.process.oom, Some(OomCounter::V1 { .. }));
+    assert!(counter && stand.record().oom, "{:?}", stand.record());
+    stand.assert_clean();
+}
+
+#[test]
+fn a_long_state_path_is_no_obstacle() {
+    let mut stand = Stand::new(Engine::Runc, "stty size; read line; echo got $line");
+    let long = stand.root().join("x".repeat(120)).join("state");
+    std::fs::create_dir_all(&long).unwrap();
+    stand.move_state(&long);
+    stand.terminal();
+    stand.process.open_stdin = true;
+    stand.process.console_size = Some(isulad_shim::process::ConsoleSize { width: 90, height: 33 });
+    stand.start();
+    let client = stand.attach();
+    crate::stand::tell(&client, &isulad_shim::Request::Hello(isulad_shim::control::Streams::ALL));
+    crate::stand::tell(&client, &isulad_shim::Request::Stdin(b"this\n".to_vec()));
+    crate::stand::hear(&client, "got this");
+    assert_eq!(stand.exit(), ExitStatus::Code(0));
+    assert!(stand.log("stdout").starts_with("33 90\r\n"));
+}
+
+#[test]
+fn signals_that_ask_it_to_leave_are_not_followed() {
+    let mut stand = Stand::new(Engine::Runc, "read line; exit 9");
+    stand.process.open_stdin = true;
+    let (ready, client) = stand.start_with_client();
+    let pidfd = isulad_shim::sys::pidfd::PidFd::open(ready.shim()).unwrap();
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGPIPE] {
+        pidfd.send_signal(signal).unwrap();
+    }
+    crate::stand::tell(&client, &isulad_shim::Request::CloseStdin);
+    assert_eq!(stand.exit(), ExitStatus::Code(9));
+    assert_eq!(stand.shim_log().matches("ignored").count(), 1, "{}", stand.shim_log());
+}
+
+#[test]
+fn the_container_has_no_descriptor_and_no_signal_setting_of_ours() {
+    let script = "cat /proc/self/status; for fd in /proc/self/fd/*; do echo fd ${fd##*/}; done";
+    let mut stand = Stand::new(Engine::Runc, script);
+    let (_, client) = stand.start_with_client();
+    let text = String::from_utf8(listen(&client).0).unwrap();
+    let field = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().nth(1);
+    assert_eq!(field("SigBlk:"), Some("0000000000000000"));
+    assert_eq!(field("SigIgn:"), Some("0000000000000000"));
+    let fds: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("fd ")).collect();
+    assert_eq!(fds[..3], ["0", "1", "2"]);
+    assert!(fds.len() <= 4, "{fds:?}"); // The shell has its directory open while it expands.
+}
+
+#[test]
+fn the_version_is_told() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_isulad-shim")).arg("--version").output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("isulad-shim {}\n", isulad_shim::VERSION));
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_isulad-shim")).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_status_asked_during_the_start_is_answered_by_it() {
+    let stand = Stand::new(Engine::Runc, "sleep 1000");
+    stand.write();
+    let state = stand.state.clone();
+    let asking = std::thread::spawn(move || {
+        crate::stand::wait_for("the attach socket", || state.connect_attach().is_ok());
+        let stream = state.connect_attach().unwrap();
+        crate::stand::tell(&stream, &isulad_shim::Request::Status);
+        crate::stand::answer(&stream)
+    });
+    let Ok(Outcome::Ready(ready)) = stand.launch(isulad_shim::sys::spawn::Mode::Run, None) else { panic!() };
+    assert_eq!(asking.join().unwrap(), isulad_shim::Frame::Ready(ready));
+}

@@ -1,0 +1,8 @@
+//! The real shim with the real runtimes. Needs root, runc, crun and a static busybox; every test has its own
+//! directories, container and cgroups, and leaves nothing.
+
+mod adopting;
+mod failing;
+mod living;
+mod stand;
+mod talking;
