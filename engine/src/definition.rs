@@ -222,7 +222,9 @@ pub enum DefinitionError {
     Write { path: PathBuf, source: io::Error },
     #[error("cannot read the container's definition `{path}`")]
     Read { path: PathBuf, source: io::Error },
-    #[error("the container's definition `{path}` is not the one that was recorded at its creation; restore it or remove the container")]
+    #[error(
+        "the container's definition `{path}` is not the one that was recorded at its creation; restore it or remove the container"
+    )]
     Altered { path: PathBuf },
     #[error("the container's definition `{path}` is not valid")]
     Parse { path: PathBuf, source: serde_json::Error },
@@ -232,12 +234,7 @@ pub enum DefinitionError {
 pub fn write(path: &Path, definition: &Definition) -> Result<Digest, DefinitionError> {
     let failed = |source| DefinitionError::Write { path: path.to_owned(), source };
     let bytes = serde_json::to_vec(definition).map_err(|error| failed(error.into()))?;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(&bytes).map_err(failed)?;
     // The directory was made for this container just before: its own entry in the parent matters as much. On a file
     // system where one sync covers the file and both entries, the next two cost nothing.

@@ -89,6 +89,14 @@ impl Engine {
         Ok(read)
     }
 
+    /// The files by which a shim leaves the daemon's cgroup. A machine without such cgroups has none.
+    pub fn shim_cgroups(&self) -> Vec<PathBuf> {
+        self.host.cgroups.make_shims(&self.config.cgroup_parent).unwrap_or_else(|error| {
+            self.warn(format!("cannot make the shims' cgroup: {error}"));
+            vec![]
+        })
+    }
+
     pub fn put_first_client(&self, id: ContainerId, client: OwnedFd) {
         lock(&self.first_clients).insert(id, client);
     }

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod clock;
 pub mod config;
+pub mod container_log;
 pub mod definition;
 pub mod domain;
 pub mod effects;

@@ -173,7 +173,7 @@ impl Containers {
                 }
             }
         }
-        self.tell(id, version, events);
+        self.tell(id, version, version == u64::MAX, events);
         kept.changed.notify_waiters();
     }
 
@@ -192,13 +192,14 @@ impl Containers {
         }
     }
 
-    fn tell(&self, id: ContainerId, version: u64, events: &[Event]) {
+    fn tell(&self, id: ContainerId, version: u64, gone: bool, events: &[Event]) {
         let mut listeners = lock(&self.listeners);
         let Some(senders) = listeners.get_mut(&id) else { return };
         for event in events {
             senders.retain(|sender| sender.send(Told { version, event: event.clone() }).is_ok());
         }
-        if senders.is_empty() {
+        // Nothing more will be told of what is gone: whoever still listens is told that much.
+        if gone || senders.is_empty() {
             listeners.remove(&id);
         }
     }
@@ -207,6 +208,10 @@ impl Containers {
     pub fn listen(&self, id: ContainerId) -> mpsc::UnboundedReceiver<Told> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut listeners = lock(&self.listeners);
+        // Ears of containers that came to nothing are nobody's to remove but ours.
+        if listeners.len() > 1_000 {
+            listeners.retain(|_, senders| senders.iter().any(|sender| !sender.is_closed()));
+        }
         let senders = listeners.entry(id).or_default();
         senders.retain(|sender| !sender.is_closed());
         senders.push(sender);

@@ -88,13 +88,7 @@ impl Engine {
         let _ = tokio::time::timeout(Duration::from_secs(150), wait_for_hang_up(&fifo)).await;
     }
 
-    pub async fn shim_lost(
-        self: &Arc<Self>,
-        id: ContainerId,
-        start: StartId,
-        pidfd: Option<PidFd>,
-        context: &Context,
-    ) {
+    pub async fn shim_lost(self: &Arc<Self>, id: ContainerId, start: StartId, pidfd: Option<PidFd>, context: &Context) {
         if let Some(pidfd) = pidfd {
             lock(&self.supervisor.pidfds).insert(id, pidfd);
         }

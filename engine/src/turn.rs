@@ -123,13 +123,7 @@ impl Engine {
     }
 
     /// The context with the container's own name and image, by which an event is readable when all else is gone.
-    fn describe(
-        &self,
-        context: &Context,
-        id: &ContainerId,
-        after: Option<&Container>,
-        events: &[Event],
-    ) -> Context {
+    fn describe(&self, context: &Context, id: &ContainerId, after: Option<&Container>, events: &[Event]) -> Context {
         let current = self.containers.get(id);
         let card = match events.first() {
             Some(Event::CreateRequested { card, .. }) => Some(card),

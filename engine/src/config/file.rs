@@ -143,7 +143,8 @@ fn log_option(config: &mut Config, key: &str, value: &str) -> Result<(), String>
                 value.parse().ok().filter(|n| *n > 0).ok_or_else(|| format!("max-file `{value}` is not a count"))?;
         }
         "disable-log" => {
-            config.container_log.enabled = !value.parse().map_err(|_| format!("disable-log `{value}` is not a bool"))?;
+            config.container_log.enabled =
+                !value.parse().map_err(|_| format!("disable-log `{value}` is not a bool"))?;
         }
         other => return Err(format!("option `{other}` is unknown: max-size, max-file, disable-log")),
     }
@@ -213,7 +214,10 @@ mod tests {
         .unwrap();
         assert_eq!(config.hosts, [PathBuf::from("/a.sock")]);
         assert_eq!(config.runtimes["x"], RuntimeEntry { path: "/x".into(), args: vec!["--a".into()] });
-        assert_eq!(config.container_log, super::super::ContainerLog { enabled: true, max_size: 30 << 10, max_files: 2 });
+        assert_eq!(
+            config.container_log,
+            super::super::ContainerLog { enabled: true, max_size: 30 << 10, max_files: 2 }
+        );
         assert_eq!(config.default_ulimits, [("nofile".to_owned(), 1, 2)]);
         assert!(config.systemd_cgroup && config.default_runtime == "x" && config.cgroup_parent == "/c");
     }

@@ -101,7 +101,9 @@ fn check(config: &mut Config) -> Result<(), ConfigError> {
         "notice" | "info" => "info",
         "debug" => "debug",
         "trace" => "trace",
-        _ => return wrong("--log-level", format!("`{}` is unknown: error, warn, info, debug, trace", config.log_level)),
+        _ => {
+            return wrong("--log-level", format!("`{}` is unknown: error, warn, info, debug, trace", config.log_level));
+        }
     }
     .to_owned();
     if !is_runtime_name(&config.default_runtime) || !config.runtimes.contains_key(&config.default_runtime) {

@@ -75,8 +75,7 @@ async fn spawn_adopter(engine: &Arc<Engine>, container: &Container) -> Result<(R
         let state = state.clone();
         tokio::task::spawn_blocking(move || {
             let fifo = make_exit_fifo(&state)?;
-            let (answer, ready) =
-                io::pipe().map_err(|source| LaunchError::State { what: "make a pipe", source })?;
+            let (answer, ready) = io::pipe().map_err(|source| LaunchError::State { what: "make a pipe", source })?;
             let middle = spawn::start(&shim, Mode::Adopt, &state, ready.as_fd(), None)
                 .map_err(|source| LaunchError::Spawn { path: shim, source })?;
             Ok((fifo, OwnedFd::from(answer), middle))

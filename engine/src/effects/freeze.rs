@@ -37,8 +37,7 @@ async fn switch(engine: &Arc<Engine>, id: ContainerId, freeze: bool) -> Result<(
     let runtime = engine.runtime(&container.card.runtime)?;
     let state = engine.state_dir(container);
     let id = id.to_string();
-    let outcome =
-        if freeze { runtime.pause(&state, &id).await } else { runtime.resume(&state, &id).await };
+    let outcome = if freeze { runtime.pause(&state, &id).await } else { runtime.resume(&state, &id).await };
     match outcome {
         Err(error @ RuntimeError::Failed { .. }) => {
             let wanted = if freeze { "paused" } else { "running" };

@@ -85,7 +85,8 @@ pub async fn await_launch(engine: &Arc<Engine>, id: ContainerId, start: StartId,
     let Some(entity) = engine.containers.get(&id) else { return };
     let state = engine.state_dir(&entity.container);
     let asked = async {
-        let fifo = state.open_exit_fifo().map_err(|source| LaunchError::State { what: "open the exit fifo", source })?;
+        let fifo =
+            state.open_exit_fifo().map_err(|source| LaunchError::State { what: "open the exit fifo", source })?;
         let answer = tokio::time::timeout(ANSWER_DEADLINE, shim_process::ask_status(&state)).await;
         let outcome = answer
             .map_err(|_| LaunchError::NoAnswer)?
@@ -307,7 +308,8 @@ mod tests {
             let error = LaunchError::Refused { message: text.into() };
             assert_eq!(failure_of(&error).0, code, "{text}");
         }
-        let missing = LaunchError::Runtime(RuntimeError::Missing { name: "x".into(), path: "no such file or directory".into() });
+        let missing =
+            LaunchError::Runtime(RuntimeError::Missing { name: "x".into(), path: "no such file or directory".into() });
         assert_eq!(failure_of(&missing).0, 125);
     }
 }

@@ -31,15 +31,27 @@ pub use signal::deliver;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     Prepare,
-    Launch { start: StartId },
+    Launch {
+        start: StartId,
+    },
     Freeze,
     Thaw,
-    Signal { run: Box<Run>, signal: Signal },
+    Signal {
+        run: Box<Run>,
+        signal: Signal,
+    },
     /// SIGKILL, and a thaw where the signal would wait for one.
-    Destroy { run: Box<Run> },
-    StopTimer { start: StartId, deadline: Timestamp },
+    Destroy {
+        run: Box<Run>,
+    },
+    StopTimer {
+        start: StartId,
+        deadline: Timestamp,
+    },
     Release,
-    Adopt { start: StartId },
+    Adopt {
+        start: StartId,
+    },
     Dismantle,
 }
 

@@ -35,10 +35,11 @@ pub(super) async fn prepare(engine: &Arc<Engine>, id: ContainerId, context: &Con
         tokio::task::spawn_blocking(move || {
             let definition = engine.definition(&entity).map_err(LaunchError::from)?;
             let bundle = engine.bundle(&entity.container);
-            write_host_files(&engine, &bundle, &definition)
+            write_host_files(&bundle, &definition)
         })
     };
-    let outcome = working.await.unwrap_or_else(|panic| Err(state_error("prepare the container", io::Error::other(panic))));
+    let outcome =
+        working.await.unwrap_or_else(|panic| Err(state_error("prepare the container", io::Error::other(panic))));
     failpoint::hit(failpoint::CREATE_PREPARED);
     match outcome {
         Ok(()) => engine.report(id, context, Command::ReportCreated).await,
@@ -64,12 +65,13 @@ pub async fn discard(engine: &Arc<Engine>, id: ContainerId) {
 }
 
 /// hostname, hosts and resolv.conf, which the container sees as files of its own.
-fn write_host_files(engine: &Engine, bundle: &Bundle, definition: &Definition) -> Result<(), LaunchError> {
+fn write_host_files(bundle: &Bundle, definition: &Definition) -> Result<(), LaunchError> {
     // A joined network brings its own files.
     if matches!(definition.namespaces.network, Network::Container(_)) {
         return Ok(());
     }
-    files::write(bundle.path(), definition, &engine.host)
+    files::HostNames::read()
+        .and_then(|names| files::write(bundle.path(), definition, &names))
         .map_err(|error| state_error("write hosts, hostname and resolv.conf", io::Error::other(error)))
 }
 
@@ -144,8 +146,7 @@ fn joined(engine: &Engine, definition: &Definition) -> Result<Joined, LaunchErro
 
 fn namespace_of(engine: &Engine, other: &str, kind: &'static str) -> Result<PathBuf, LaunchError> {
     let (id, process) = joined_process(engine, other, kind)?;
-    let reference =
-        isulad_shim::ProcessRef { pid: process.pid.cast_signed(), start_time: process.start_time };
+    let reference = isulad_shim::ProcessRef { pid: process.pid.cast_signed(), start_time: process.start_time };
     if !reference.alive() {
         return Err(LaunchError::NotJoinable { id, what: kind });
     }

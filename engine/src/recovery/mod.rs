@@ -35,7 +35,11 @@ pub async fn run(engine: &Arc<Engine>) {
         tasks.spawn(async move {
             let _place = places.acquire().await;
             if tokio::time::timeout(PATIENCE, recover_one(&engine, id)).await.is_err() {
-                engine.warn(format!("container {}: its recovery takes longer than {} s", id.short(), PATIENCE.as_secs()));
+                engine.warn(format!(
+                    "container {}: its recovery takes longer than {} s",
+                    id.short(),
+                    PATIENCE.as_secs()
+                ));
             }
         });
     }

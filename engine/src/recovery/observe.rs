@@ -70,9 +70,8 @@ fn read_files(
         Err(error) => Err(error.to_string()),
     };
     let shim = living(&state.shim_pid())?;
-    let alive = |process: &Process| {
-        ProcessRef { pid: process.pid.cast_signed(), start_time: process.start_time }.alive()
-    };
+    let alive =
+        |process: &Process| ProcessRef { pid: process.pid.cast_signed(), start_time: process.start_time }.alive();
     let process = match recorded {
         Some(process) => Some(process).filter(alive),
         None if starting => living(&state.pid())?,

@@ -45,7 +45,11 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
         Ok(mounts) => {
             for mount in mounts.iter().rev() {
                 if let Some(id) = owner(engine, &mount.target).filter(|id| !known(id)) {
-                    engine.warn(format!("mount `{}` of unknown container {}: unmounted", mount.target.display(), id.short()));
+                    engine.warn(format!(
+                        "mount `{}` of unknown container {}: unmounted",
+                        mount.target.display(),
+                        id.short()
+                    ));
                     tell(engine, rootfs::release(&mount.target).map_err(|error| crate::api::chain(&error)));
                 }
             }

@@ -9,6 +9,7 @@ mod capabilities;
 pub mod cgroup;
 mod devices;
 pub mod files;
+mod freezer;
 mod host;
 mod mounts;
 mod namespaces;

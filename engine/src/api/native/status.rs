@@ -161,10 +161,20 @@ mod tests {
     #[test]
     fn refusals_have_the_references_words_and_a_proper_code() {
         for (verb, rejection, code, text) in [
-            (Verb::Kill, Rejection::NotRunning, Code::FailedPrecondition, "Cannot kill container: Container x is not running"),
+            (
+                Verb::Kill,
+                Rejection::NotRunning,
+                Code::FailedPrecondition,
+                "Cannot kill container: Container x is not running",
+            ),
             (Verb::Pause, Rejection::NotRunning, Code::FailedPrecondition, "Container x is not running"),
             (Verb::Start, Rejection::NoSuchContainer, Code::NotFound, "No such container:x"),
-            (Verb::Start, Rejection::Paused, Code::FailedPrecondition, "Cannot start a paused container, try unpause instead."),
+            (
+                Verb::Start,
+                Rejection::Paused,
+                Code::FailedPrecondition,
+                "Cannot start a paused container, try unpause instead.",
+            ),
             (
                 Verb::Remove,
                 Rejection::StillRunning,

@@ -30,10 +30,7 @@ pub(super) async fn carry(
     command: impl Fn() -> Command,
 ) -> Result<Carried, ApiError> {
     let told = engine.containers.listen(id);
-    let turned = engine
-        .ask(id, context, command)
-        .await
-        .map_err(|error| ApiError::of_turn(error, verb, reference))?;
+    let turned = engine.ask(id, context, command).await.map_err(|error| ApiError::of_turn(error, verb, reference))?;
     Ok(Carried { container: turned.container, events: turned.events, told })
 }
 

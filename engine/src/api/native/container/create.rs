@@ -41,7 +41,11 @@ impl Native {
         Ok(RunResponse { id, warnings, failure })
     }
 
-    async fn create_new(&self, request: CreateRequest, context: &Context) -> Result<(ContainerId, Vec<String>), ApiError> {
+    async fn create_new(
+        &self,
+        request: CreateRequest,
+        context: &Context,
+    ) -> Result<(ContainerId, Vec<String>), ApiError> {
         let id = new_id()?;
         let name = match request.name.as_str() {
             "" => id.to_string().parse::<Name>(),
@@ -90,7 +94,9 @@ impl Native {
             Err(ApiError::failed("the daemon is stopping"))
         };
         tokio::time::timeout(PATIENCE, outcome).await.unwrap_or_else(|_| {
-            Err(ApiError::Deadline { message: format!("container {id} was not prepared within {} s", PATIENCE.as_secs()) })
+            Err(ApiError::Deadline {
+                message: format!("container {id} was not prepared within {} s", PATIENCE.as_secs()),
+            })
         })
     }
 }

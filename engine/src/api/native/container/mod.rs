@@ -12,6 +12,8 @@ mod suspend;
 mod validate;
 mod wait;
 
+pub(super) use wait::ending;
+
 use cri_api::isula::v1::containers_server::Containers;
 use cri_api::isula::v1::{
     AttachInput, AttachOutput, ContainerRequest, CreateRequest, CreateResponse, Empty, ExitStatus, InspectResponse,
@@ -34,7 +36,7 @@ impl Native {
 }
 
 /// An end as clients are told it.
-pub(super) fn exit_status(end: &container::End) -> ExitStatus {
+pub(in crate::api::native) fn exit_status(end: &container::End) -> ExitStatus {
     let (code, signal, unknown) = match end.status {
         container::ExitStatus::Code(code) => (Some(i32::from(code)), 0, ""),
         container::ExitStatus::Signal(signal) => (Some(128 + signal.0), signal.0, ""),
@@ -49,7 +51,7 @@ pub(super) fn exit_status(end: &container::End) -> ExitStatus {
     }
 }
 
-pub(super) fn cause_text(cause: container::Cause) -> &'static str {
+pub(in crate::api::native) fn cause_text(cause: container::Cause) -> &'static str {
     match cause {
         container::Cause::HostReboot => "the host was restarted while the container ran",
         container::Cause::ShimAndProcessLost => "the shim and the process were lost while the daemon was away",
@@ -57,7 +59,7 @@ pub(super) fn cause_text(cause: container::Cause) -> &'static str {
     }
 }
 
-pub(super) fn nanoseconds(at: Timestamp) -> i64 {
+pub(in crate::api::native) fn nanoseconds(at: Timestamp) -> i64 {
     i64::try_from(at.0).unwrap_or(i64::MAX)
 }
 

@@ -15,14 +15,10 @@ impl Native {
     ) -> Result<(), ApiError> {
         let id = self.resolve(reference)?;
         let name: Name = name.parse().map_err(|_| {
-            ApiError::invalid(format!(
-                "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed"
-            ))
+            ApiError::invalid(format!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed"))
         })?;
         let containers = &self.engine.containers;
-        containers
-            .reserve_name(&name, id)
-            .map_err(|holder| ApiError::NameTaken { name: name.clone(), holder })?;
+        containers.reserve_name(&name, id).map_err(|holder| ApiError::NameTaken { name: name.clone(), holder })?;
         let renamed = self.engine.ask(id, context, || Command::Rename { name: name.clone() }).await;
         let holds = containers.get(&id).is_some_and(|entity| entity.container.card.name == name);
         if !holds {

@@ -29,11 +29,9 @@ impl Native {
         if let Some(client) = client {
             self.engine.put_first_client(id, client);
         }
-        let carried = carry(&self.engine, id, (Verb::Start, reference), context, || Command::Start {
-            boot,
-            at: clock::now(),
-        })
-        .await;
+        let carried =
+            carry(&self.engine, id, (Verb::Start, reference), context, || Command::Start { boot, at: clock::now() })
+                .await;
         let mut carried = match carried {
             Ok(carried) => carried,
             Err(error) => {

@@ -72,7 +72,8 @@ impl Native {
             "" => Signal::KILL,
             text => Signal(signals::parse(text).ok_or_else(|| ApiError::invalid(format!("Invalid signal: {text}")))?),
         };
-        let mut carried = carry(&self.engine, id, (Verb::Kill, reference), context, || Command::Kill { signal }).await?;
+        let mut carried =
+            carry(&self.engine, id, (Verb::Kill, reference), context, || Command::Kill { signal }).await?;
         // Only SIGKILL surely ends it: then the end is waited for, as a script expects.
         if signal == Signal::KILL { self.await_exit(id, reference, &mut carried).await } else { Ok(()) }
     }
@@ -105,9 +106,9 @@ fn patience_of(carried: &Carried) -> Duration {
 }
 
 fn kernel_place(pid: u32) -> String {
-    let state = std::fs::read_to_string(format!("/proc/{pid}/status"))
-        .ok()
-        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("State:").map(|state| state.trim().to_owned())));
+    let state = std::fs::read_to_string(format!("/proc/{pid}/status")).ok().and_then(|text| {
+        text.lines().find_map(|line| line.strip_prefix("State:").map(|state| state.trim().to_owned()))
+    });
     let place = std::fs::read_to_string(format!("/proc/{pid}/wchan")).ok().filter(|place| !place.is_empty());
     match (state, place) {
         (Some(state), Some(place)) => format!(": process {pid} is in state {state}, waiting in {place}"),

@@ -1,0 +1,166 @@
+//! List: from the projection alone. A container that hangs is listed as fast as any other.
+
+use std::sync::Arc;
+
+use cri_api::isula::v1::{ContainerSummary, Filter, ListRequest, ListResponse};
+
+use super::{exit_status, nanoseconds};
+use crate::api::native::{ApiError, Native};
+use crate::domain::container::{End, Phase};
+use crate::domain::id::Timestamp;
+use crate::engine::Engine;
+use crate::projection::Entity;
+
+impl Native {
+    pub(super) async fn list_containers(&self, request: ListRequest) -> Result<ListResponse, ApiError> {
+        let filters = parse(&request.filters, &self.engine)?;
+        let engine = self.engine.clone();
+        // Labels are read from files the first time; that must not hold up other requests.
+        let listing = tokio::task::spawn_blocking(move || {
+            // A filter by state asks for more than what runs.
+            let all = request.all || request.last > 0 || filters.iter().any(|filter| filter.shows_stopped());
+            let mut found: Vec<Arc<Entity>> = engine
+                .containers
+                .snapshot()
+                .values()
+                .filter(|entity| all || entity.container.phase.run().is_some())
+                .cloned()
+                .collect();
+            found.sort_by_key(|entity| std::cmp::Reverse(entity.container.card.created_at));
+            let mut summaries: Vec<ContainerSummary> = found
+                .iter()
+                .map(|entity| summary(&engine, entity))
+                .filter(|summary| matches(&filters, summary))
+                .collect();
+            if request.last > 0 {
+                summaries.truncate(request.last as usize);
+            }
+            summaries
+        });
+        let containers = listing.await.map_err(|panic| ApiError::failed(panic.to_string()))?;
+        Ok(ListResponse { containers })
+    }
+}
+
+/// Values of one key are alternatives; all keys must match.
+struct ByKey {
+    key: Key,
+    values: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Id,
+    Name,
+    Label,
+    Status,
+    Ancestor,
+    Exited,
+    Before,
+    Since,
+}
+
+impl ByKey {
+    fn shows_stopped(&self) -> bool {
+        matches!(self.key, Key::Status | Key::Exited)
+    }
+}
+
+fn parse(filters: &[Filter], engine: &Engine) -> Result<Vec<ByKey>, ApiError> {
+    let mut parsed: Vec<ByKey> = Vec::new();
+    for filter in filters {
+        let key = match filter.key.as_str() {
+            "id" => Key::Id,
+            "name" => Key::Name,
+            "label" => Key::Label,
+            "status" => Key::Status,
+            "ancestor" => Key::Ancestor,
+            "exited" => Key::Exited,
+            "before" => Key::Before,
+            "since" => Key::Since,
+            other => return Err(ApiError::invalid(format!("Invalid filter '{other}'"))),
+        };
+        let value = match key {
+            // Of the container that is named: when it was created.
+            Key::Before | Key::Since => {
+                let id = engine
+                    .containers
+                    .resolve(&filter.value)
+                    .map_err(|error| ApiError::of_resolve(error, &filter.value))?;
+                engine.containers.get(&id).map_or(0, |entity| entity.container.card.created_at.0).to_string()
+            }
+            Key::Status => status(&filter.value)?.to_owned(),
+            Key::Exited if filter.value.parse::<i32>().is_err() => {
+                return Err(ApiError::invalid(format!("exit code '{}' is not a number", filter.value)));
+            }
+            _ => filter.value.clone(),
+        };
+        match parsed.iter_mut().find(|by| by.key == key) {
+            Some(by) => by.values.push(value),
+            None => parsed.push(ByKey { key, values: vec![value] }),
+        }
+    }
+    Ok(parsed)
+}
+
+fn status(word: &str) -> Result<&str, ApiError> {
+    match word {
+        "created" | "inited" => Ok("inited"),
+        "starting" | "running" | "paused" | "restarting" | "exited" | "removing" | "unknown" => Ok(word),
+        other => Err(ApiError::invalid(format!("Unrecognised filter value for status: {other}"))),
+    }
+}
+
+fn matches(filters: &[ByKey], it: &ContainerSummary) -> bool {
+    filters.iter().all(|by| {
+        by.values.iter().any(|value| match by.key {
+            Key::Id => it.id.starts_with(value.as_str()),
+            Key::Name => it.name.contains(value.as_str()),
+            Key::Label => match value.split_once('=') {
+                Some((key, wanted)) => it.labels.get(key).is_some_and(|found| found == wanted),
+                None => it.labels.contains_key(value),
+            },
+            Key::Status => it.state == *value,
+            Key::Ancestor => it.image == *value,
+            Key::Exited => {
+                it.state == "exited"
+                    && it.exit.as_ref().and_then(|exit| exit.code).map(|code| code.to_string()).as_deref()
+                        == Some(value)
+            }
+            Key::Before => it.created_at < value.parse().unwrap_or(i64::MIN),
+            Key::Since => it.created_at > value.parse().unwrap_or(i64::MAX),
+        })
+    })
+}
+
+pub(super) fn summary(engine: &Engine, entity: &Entity) -> ContainerSummary {
+    let container = &entity.container;
+    let card = &container.card;
+    let run = container.phase.run();
+    let last = container.last.as_ref();
+    // A definition that cannot be read costs the labels, not the listing; inspect and start say what is wrong.
+    let labels = engine.definition(entity).map(|definition| definition.labels.clone()).unwrap_or_default();
+    ContainerSummary {
+        id: container.id.to_string(),
+        name: card.name.to_string(),
+        image: card.image.clone(),
+        command: card.command.clone(),
+        runtime: card.runtime.clone(),
+        state: container.phase.word().to_owned(),
+        created_at: nanoseconds(card.created_at),
+        started_at: started_at(&container.phase, last).map_or(0, nanoseconds),
+        finished_at: if run.is_some() { 0 } else { last.map_or(0, |end| nanoseconds(end.at)) },
+        pid: run.map_or(0, |run| run.process.pid),
+        exit: last.filter(|_| run.is_none()).map(exit_status),
+        restart_count: 0,
+        labels: labels.into_iter().collect(),
+        health: String::new(),
+        ports: String::new(),
+        verified: entity.verified,
+    }
+}
+
+/// Of the run it is in, or the last one.
+pub(super) fn started_at(phase: &Phase, last: Option<&End>) -> Option<Timestamp> {
+    phase.run().map(|run| run.since).or_else(|| last.and_then(|end| end.started_at))
+}

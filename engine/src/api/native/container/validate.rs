@@ -1,0 +1,365 @@
+//! From a create request to a definition: whatever can be refused before anything is made is refused here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cri_api::isula::v1::{self as wire, CreateRequest};
+
+use crate::api::native::ApiError;
+use crate::config::Config;
+use crate::definition::{
+    Definition, Device, Dns, Log, Mount, MountKind, Namespaces, Network, Process, Resources, Rootfs, Seccomp, Security,
+    Sharing, Ulimit,
+};
+use crate::domain::id::ContainerId;
+use crate::engine::Engine;
+use crate::signals;
+
+const VERSION: u32 = 1;
+const MINIMUM_MEMORY: i64 = 4 << 20;
+const DEFAULT_SHM: u64 = 64 << 20;
+const DEFAULT_GRACE: u32 = 10;
+
+type Checked<T> = Result<T, ApiError>;
+
+/// The definition and what its creator should know.
+pub(super) fn definition(
+    engine: &Arc<Engine>,
+    id: ContainerId,
+    request: CreateRequest,
+) -> Checked<(Definition, Vec<String>)> {
+    let config = &engine.config;
+    let mut warnings = Vec::new();
+    let network = network(engine, &request.network)?;
+    let namespaces = Namespaces {
+        pid: sharing(engine, "pid", &request.pid, true)?,
+        ipc: sharing(engine, "ipc", &request.ipc, true)?,
+        uts: sharing(engine, "uts", &request.uts, false)?,
+        cgroup: sharing(engine, "cgroupns", &request.cgroupns, false)?,
+        network,
+    };
+    let definition = Definition {
+        version: VERSION,
+        id: id.to_string(),
+        image: image(&request)?,
+        rootfs: rootfs(&request)?,
+        runtime: runtime(config, &request.runtime)?,
+        hostname: hostname(id, &request.hostname, &namespaces)?,
+        stop_signal: stop_signal(&request.stop_signal)?,
+        stop_timeout: request.stop_timeout.unwrap_or(DEFAULT_GRACE),
+        auto_remove: request.auto_remove,
+        mounts: request.mounts.iter().map(mount).collect::<Checked<_>>()?,
+        shm_size: if request.shm_size == 0 { DEFAULT_SHM } else { request.shm_size },
+        devices: request.devices.iter().map(device).collect::<Checked<_>>()?,
+        read_only_rootfs: request.read_only_rootfs,
+        resources: resources(request.resources.unwrap_or_default())?,
+        oom_score_adj: oom_score_adj(request.oom_score_adj)?,
+        ulimits: ulimits(config, &request.ulimits)?,
+        cgroup_parent: request.cgroup_parent,
+        security: Security {
+            privileged: request.privileged,
+            cap_add: request.cap_add,
+            cap_drop: request.cap_drop,
+            no_new_privileges: request.no_new_privileges,
+            seccomp: match request.seccomp.as_str() {
+                "" => Seccomp::Default,
+                "unconfined" => Seccomp::Unconfined,
+                _ => Seccomp::Profile(request.seccomp),
+            },
+            sysctls: request.sysctls.into_iter().collect(),
+        },
+        namespaces,
+        dns: Dns { servers: request.dns, search: request.dns_search, options: request.dns_options },
+        extra_hosts: request.extra_hosts,
+        log: log(config, request.log.unwrap_or_default(), &mut warnings)?,
+        labels: keyed("label", request.labels)?,
+        annotations: keyed("annotation", request.annotations)?,
+        process: process(
+            request.entrypoint,
+            request.command,
+            request.env,
+            request.user,
+            request.group_add,
+            request.workdir,
+            (request.tty, request.open_stdin, request.stdin_once),
+        )?,
+    };
+    Ok((definition, warnings))
+}
+
+fn image(request: &CreateRequest) -> Checked<String> {
+    match (request.image.as_str(), request.rootfs.is_empty()) {
+        ("" | "none", false) => Ok("none".to_owned()),
+        ("" | "none", true) => Err(ApiError::invalid("an image or --external-rootfs is required")),
+        (image, true) => Err(ApiError::invalid(format!(
+            "Unable to find image '{image}' locally: images are not supported yet; use --external-rootfs DIR"
+        ))),
+        (image, false) => {
+            Err(ApiError::invalid(format!("image '{image}' and --external-rootfs exclude each other; use `none`")))
+        }
+    }
+}
+
+fn rootfs(request: &CreateRequest) -> Checked<Rootfs> {
+    if !request.rootfs.starts_with('/') {
+        return Err(ApiError::invalid(format!("root file system `{}` is not an absolute path", request.rootfs)));
+    }
+    Ok(Rootfs::External { dir: request.rootfs.clone(), direct: request.rootfs_direct })
+}
+
+fn runtime(config: &Config, name: &str) -> Checked<String> {
+    let name = if name.is_empty() { &config.default_runtime } else { name };
+    if !config.runtimes.contains_key(name) {
+        let known: Vec<_> = config.runtimes.keys().map(String::as_str).collect();
+        return Err(ApiError::invalid(format!(
+            "unknown runtime `{name}`: daemon.json and the engine have {}",
+            known.join(", ")
+        )));
+    }
+    Ok(name.to_owned())
+}
+
+fn hostname(id: ContainerId, given: &str, namespaces: &Namespaces) -> Checked<String> {
+    if given.is_empty() {
+        return Ok(match namespaces.uts {
+            Sharing::Host => {
+                nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
+            }
+            _ => id.short(),
+        });
+    }
+    if namespaces.uts != Sharing::Own {
+        return Err(ApiError::invalid("conflicting options: hostname and the UTS mode"));
+    }
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+    let fits =
+        given.len() <= 63 && given.bytes().all(plain) && edge(given.bytes().next()) && edge(given.bytes().last());
+    if fits { Ok(given.to_owned()) } else { Err(ApiError::invalid(format!("Invalid container hostname:{given}"))) }
+}
+
+fn stop_signal(text: &str) -> Checked<i32> {
+    match text {
+        "" => Ok(15),
+        text => signals::parse(text).ok_or_else(|| ApiError::invalid(format!("Invalid signal: {text}"))),
+    }
+}
+
+fn process(
+    entrypoint: Vec<String>,
+    command: Vec<String>,
+    env: Vec<String>,
+    user: String,
+    group_add: Vec<String>,
+    workdir: String,
+    (tty, open_stdin, stdin_once): (bool, bool, bool),
+) -> Checked<Process> {
+    if entrypoint.is_empty() && command.is_empty() {
+        return Err(ApiError::invalid("No command specified"));
+    }
+    let nul = |text: &String| text.contains('\0');
+    if entrypoint.iter().chain(&command).chain(&env).any(nul) {
+        return Err(ApiError::invalid("arguments and environment cannot hold a NUL byte"));
+    }
+    if let Some(entry) = env.iter().find(|entry| entry.starts_with('=') || !entry.contains('=')) {
+        let key = entry.split('=').next().unwrap_or_default();
+        return Err(ApiError::invalid(format!("invalid environment variable `{key}`: KEY=VALUE is wanted")));
+    }
+    if !workdir.is_empty() && !workdir.starts_with('/') {
+        return Err(ApiError::invalid(format!(
+            "The working directory '{workdir}' is invalid. It needs to be an absolute path"
+        )));
+    }
+    Ok(Process { entrypoint, command, env, user, group_add, workdir, tty, open_stdin, stdin_once })
+}
+
+fn mount(mount: &wire::Mount) -> Checked<Mount> {
+    let kind = match mount.kind() {
+        wire::mount::Kind::Bind => MountKind::Bind,
+        wire::mount::Kind::Tmpfs => MountKind::Tmpfs,
+    };
+    let climbs =
+        |path: &str| std::path::Path::new(path).components().any(|part| part == std::path::Component::ParentDir);
+    if !mount.target.starts_with('/') || climbs(&mount.target) || mount.target.trim_end_matches('/').is_empty() {
+        return Err(ApiError::invalid(format!("mount target `{}` is not an absolute path below `/`", mount.target)));
+    }
+    if kind == MountKind::Bind && !mount.source.starts_with('/') {
+        return Err(ApiError::invalid(format!("mount source `{}` is not an absolute path", mount.source)));
+    }
+    if !matches!(mount.propagation.as_str(), "" | "private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared") {
+        return Err(ApiError::invalid(format!("mount propagation `{}` is unknown", mount.propagation)));
+    }
+    Ok(Mount {
+        kind,
+        source: mount.source.clone(),
+        target: mount.target.clone(),
+        read_only: mount.read_only,
+        propagation: mount.propagation.clone(),
+        options: mount.options.clone(),
+        create_source: mount.create_source,
+        non_recursive: mount.non_recursive,
+    })
+}
+
+fn device(device: &wire::Device) -> Checked<Device> {
+    let permissions = if device.permissions.is_empty() { "rwm" } else { &device.permissions };
+    let once = |c: char| "rwm".contains(c) && permissions.matches(c).count() == 1;
+    if !permissions.chars().all(once) {
+        return Err(ApiError::invalid(format!("device permissions `{permissions}` are not of r, w and m")));
+    }
+    let container = if device.container.is_empty() { &device.host } else { &device.container };
+    if !device.host.starts_with('/') || !container.starts_with('/') {
+        return Err(ApiError::invalid(format!("device `{}` is not an absolute path", device.host)));
+    }
+    Ok(Device { host: device.host.clone(), container: container.clone(), permissions: permissions.to_owned() })
+}
+
+fn resources(given: wire::Resources) -> Checked<Resources> {
+    let refuse = |message: String| Err(ApiError::Invalid { message });
+    for (what, bytes) in [("memory", given.memory), ("memory reservation", given.memory_reservation)] {
+        if bytes.is_some_and(|bytes| bytes != 0 && bytes != -1 && bytes < MINIMUM_MEMORY) {
+            return refuse(format!("Minimum {what} limit allowed is 4MB"));
+        }
+    }
+    if let (Some(memory), Some(swap)) = (given.memory, given.memory_swap)
+        && memory > 0
+        && swap > 0
+        && swap < memory
+    {
+        return refuse("Minimum memoryswap limit should be larger than memory limit, see usage".to_owned());
+    }
+    if given.memory_swap.is_some_and(|swap| swap > 0) && given.memory.unwrap_or(0) <= 0 {
+        return refuse("You should always set the Memory limit when using Memoryswap limit, see usage".to_owned());
+    }
+    if let (Some(memory), Some(reservation)) = (given.memory, given.memory_reservation)
+        && memory > 0
+        && reservation > memory
+    {
+        return refuse("Minimum memory limit should be larger than memory reservation limit, see usage".to_owned());
+    }
+    if given.memory_swappiness.is_some_and(|swappiness| swappiness > 100) {
+        return refuse("Invalid value: memory swappiness is of 0-100".to_owned());
+    }
+    if given.nano_cpus.is_some() && (given.cpu_period.is_some() || given.cpu_quota.is_some()) {
+        return refuse("Conflicting options: --cpus excludes --cpu-period and --cpu-quota".to_owned());
+    }
+    if given.nano_cpus.is_some_and(|cpus| cpus <= 0) {
+        return refuse("Range of CPUs is above 0".to_owned());
+    }
+    if given.cpu_period.is_some_and(|period| period != 0 && !(1_000..=1_000_000).contains(&period)) {
+        return refuse(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)".to_owned(),
+        );
+    }
+    if given.cpu_quota.is_some_and(|quota| quota > 0 && quota < 1_000) {
+        return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)".to_owned());
+    }
+    for (what, list) in [("cpus", &given.cpuset_cpus), ("mems", &given.cpuset_mems)] {
+        if !list.bytes().all(|b| b.is_ascii_digit() || matches!(b, b',' | b'-')) {
+            return refuse(format!("Invalid value {list} for cpuset {what}"));
+        }
+    }
+    let blkio_weight = match given.blkio_weight {
+        None | Some(0) => None,
+        Some(weight @ 10..=1000) => Some(weight as u16),
+        Some(_) => return refuse("Range of blkio weight is from 10 to 1000".to_owned()),
+    };
+    Ok(Resources {
+        memory: given.memory.filter(|bytes| *bytes != 0),
+        memory_swap: given.memory_swap.filter(|bytes| *bytes != 0),
+        memory_reservation: given.memory_reservation.filter(|bytes| *bytes != 0),
+        memory_swappiness: given.memory_swappiness,
+        oom_kill_disable: given.oom_kill_disable,
+        nano_cpus: given.nano_cpus,
+        cpu_shares: given.cpu_shares.filter(|shares| *shares != 0),
+        cpu_period: given.cpu_period.filter(|period| *period != 0),
+        cpu_quota: given.cpu_quota.filter(|quota| *quota != 0),
+        cpuset_cpus: given.cpuset_cpus,
+        cpuset_mems: given.cpuset_mems,
+        cpu_rt_runtime: given.cpu_rt_runtime,
+        cpu_rt_period: given.cpu_rt_period,
+        pids_limit: given.pids_limit.filter(|limit| *limit > 0),
+        blkio_weight,
+    })
+}
+
+fn oom_score_adj(given: Option<i32>) -> Checked<Option<i32>> {
+    match given {
+        Some(score) if !(-1000..=1000).contains(&score) => {
+            Err(ApiError::invalid(format!("Invalid value {score}, range for oom score adj is [-1000, 1000]")))
+        }
+        other => Ok(other),
+    }
+}
+
+/// The container's own, then those of the daemon that it does not set.
+fn ulimits(config: &Config, given: &[wire::Ulimit]) -> Checked<Vec<Ulimit>> {
+    let mut limits = BTreeMap::new();
+    for (name, soft, hard) in &config.default_ulimits {
+        limits.insert(name.clone(), (*soft, *hard));
+    }
+    for limit in given {
+        if limit.soft < -1 || limit.hard < -1 || (limit.hard != -1 && (limit.soft == -1 || limit.soft > limit.hard)) {
+            return Err(ApiError::invalid(format!(
+                "ulimit {}: soft limit must be less than or equal to hard limit: {} > {}",
+                limit.name, limit.soft, limit.hard
+            )));
+        }
+        limits.insert(limit.name.clone(), (limit.soft, limit.hard));
+    }
+    Ok(limits.into_iter().map(|(name, (soft, hard))| Ulimit { name, soft, hard }).collect())
+}
+
+fn network(engine: &Engine, mode: &str) -> Checked<Network> {
+    match mode {
+        // Without a network of its own to join, a container is on its own: never silently on the host's.
+        "" | "none" => Ok(Network::None),
+        "host" => Ok(Network::Host),
+        other => match other.strip_prefix("container:") {
+            Some(reference) => Ok(Network::Container(joined(engine, reference)?)),
+            None => Err(ApiError::invalid(format!("network `{other}` is unknown: none, host or container:NAME"))),
+        },
+    }
+}
+
+fn sharing(engine: &Engine, what: &str, mode: &str, joinable: bool) -> Checked<Sharing> {
+    match (mode, mode.strip_prefix("container:")) {
+        ("" | "private" | "shareable" | "none", _) => Ok(Sharing::Own),
+        ("host", _) => Ok(Sharing::Host),
+        (_, Some(reference)) if joinable => Ok(Sharing::Container(joined(engine, reference)?)),
+        (other, _) => Err(ApiError::invalid(format!("--{what}: invalid mode `{other}`"))),
+    }
+}
+
+fn joined(engine: &Engine, reference: &str) -> Checked<String> {
+    let id = engine.containers.resolve(reference).map_err(|error| ApiError::of_resolve(error, reference))?;
+    Ok(id.to_string())
+}
+
+fn log(config: &Config, given: wire::LogConfig, warnings: &mut Vec<String>) -> Checked<Log> {
+    let defaults = &config.container_log;
+    let enabled = match given.driver.as_str() {
+        "" => defaults.enabled,
+        "json-file" => true,
+        "none" => false,
+        other => return Err(ApiError::invalid(format!("log driver `{other}` is unknown: json-file or none"))),
+    };
+    let max_size = match given.max_size {
+        0 => defaults.max_size,
+        -1 => 0,
+        size @ 1..=4095 => {
+            warnings.push(format!("max-size {size} of the log is below 4KB; 4KB is used"));
+            4096
+        }
+        size => u64::try_from(size).map_err(|_| ApiError::invalid(format!("max-size {size} is not a size")))?,
+    };
+    let max_files = if given.max_files == 0 { defaults.max_files } else { given.max_files };
+    Ok(Log { enabled, max_size, max_files })
+}
+
+fn keyed(what: &str, given: std::collections::HashMap<String, String>) -> Checked<BTreeMap<String, String>> {
+    if given.keys().any(String::is_empty) {
+        return Err(ApiError::invalid(format!("a {what} needs a name")));
+    }
+    Ok(given.into_iter().collect())
+}

@@ -1,0 +1,103 @@
+//! The daemon's life: locks, store, doors, recovery, and an end that leaves containers alone.
+
+mod locks;
+mod notify;
+mod restore;
+mod socket;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use cri_api::isula::v1::containers_server::ContainersServer;
+use cri_api::isula::v1::system_server::SystemServer;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use crate::api::native::Native;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::recovery;
+use crate::spec::Host;
+
+pub use locks::Locks;
+
+/// Streams that do not end by themselves are cut after this, so that a stop is a stop.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Runs the daemon until it is told to stop. `Err` is a reason not to have started, or trouble that ended it.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let host = Host::probe().context("cannot examine the host")?;
+    for dir in [&config.graph, &config.state] {
+        make_root(dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
+    }
+    let _locks = Locks::take(&config).context("another isulad may be running on these directories")?;
+    // Before the store is opened: a taken socket is found out while nothing has happened yet.
+    let sockets = socket::bind_all(&config)?;
+    let engine = restore::open(config, host).await?;
+    let _pidfile = locks::PidFile::write(&engine.config.pidfile)?;
+    let served: Vec<PathBuf> = sockets.iter().map(|socket| socket.path.clone()).collect();
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let mut servers = tokio::task::JoinSet::new();
+    for socket in sockets {
+        let mut stopping = stopping.clone();
+        let router = services(&engine);
+        servers.spawn(async move {
+            let incoming = UnixListenerStream::new(socket.listener);
+            let end = async move { drop(stopping.wait_for(|stop| *stop).await) };
+            router.serve_with_incoming_shutdown(incoming, end).await
+        });
+    }
+    // From here on reads are served.
+    tracing::info!(sockets = ?served, seq = engine.journal.last(), "serving");
+    notify::ready();
+    let recovering = tokio::spawn({
+        let engine = engine.clone();
+        async move { recovery::run(&engine).await }
+    });
+    let outcome = until_told(&engine).await;
+    notify::stopping();
+    stop.send_replace(true);
+    if tokio::time::timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await.is_err() {
+        servers.abort_all();
+    }
+    recovering.abort();
+    socket::remove_all(&served);
+    engine.journal.close().await;
+    let _ = engine.host.cgroups.remove_shims(&engine.config.cgroup_parent);
+    tracing::info!(seq = engine.journal.last(), "stopped; containers run on");
+    outcome
+}
+
+fn services(engine: &Arc<Engine>) -> tonic::transport::server::Router {
+    let native = Native::new(engine.clone());
+    Server::builder()
+        .add_service(ContainersServer::new(native.clone()).max_decoding_message_size(16 << 20))
+        .add_service(SystemServer::new(native))
+}
+
+/// A signal to stop, or a journal that cannot be written any more: then nothing may be acknowledged.
+async fn until_told(engine: &Arc<Engine>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    // A terminal that goes away is no reason to stop.
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => { tracing::info!("SIGTERM"); return Ok(()) }
+            _ = interrupt.recv() => { tracing::info!("SIGINT"); return Ok(()) }
+            _ = hang_up.recv() => {}
+            fault = engine.journal.failed() => {
+                tracing::error!(%fault, "the journal has failed; the daemon stops, containers run on");
+                return Err(anyhow::anyhow!("the journal has failed: {fault}"));
+            }
+        }
+    }
+}
+
+fn make_root(dir: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o711).create(dir)
+}

@@ -1,0 +1,18 @@
+//! Whether a container's cgroup is frozen, read from the kernel without running a runtime.
+
+use std::fs;
+
+use super::cgroup::{Cgroups, Version};
+
+impl Cgroups {
+    /// `None` where there is no freezer, or no such cgroup.
+    pub fn frozen(&self, path: &str) -> Option<bool> {
+        let relative = path.trim_start_matches('/');
+        let (controller, file, word) = match self.version() {
+            Version::V2 => ("", "cgroup.events", "frozen 1"),
+            Version::V1 | Version::Hybrid => ("freezer", "freezer.state", "FROZEN"),
+        };
+        let text = fs::read_to_string(self.controller_root(controller)?.join(relative).join(file)).ok()?;
+        Some(text.lines().any(|line| line == word || (word == "FROZEN" && line == "FREEZING")))
+    }
+}
