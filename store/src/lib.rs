@@ -1,1 +1,40 @@
-//! To be written.
+//! An append-only journal of events in streams, with one savepoint row for each living stream, on sled.
+//!
+//! Events get a sequence number without gaps and a version within their stream. An append says which version it
+//! expects and is refused if the stream has moved on; the stream's row changes in the same atomic batch. What
+//! [`Journal::append`] acknowledged survives a power cut. The newest events stay in the database, older ones move to
+//! compressed archive files; reading and following sees one sequence.
+//!
+//! The journal knows bytes, streams and numbers. What an event means, when it happened and how its payload is encoded is
+//! the business of those who append.
+
+mod archive;
+mod backend;
+mod bytes;
+mod envelope;
+mod error;
+mod history;
+mod journal;
+mod keys;
+mod open;
+mod options;
+mod queue;
+mod record;
+mod rewrite;
+mod saved;
+mod shared;
+mod space;
+mod stream;
+mod subscription;
+mod verify;
+mod writer;
+
+pub use error::{AppendError, Fault, OpenError, ReadError};
+pub use journal::Journal;
+pub use open::format_of;
+pub use options::{NewerFormat, OpenReport, Opened, Options, SyncProbe};
+pub use record::{Append, NewEvent, OnDurable, Record, Row, SavedRow, Seq, VALUE_LIMIT};
+pub use rewrite::{RewriteError, Rewritten, Stored, rewrite};
+pub use stream::{BadStreamId, MAX_ID, StreamId};
+pub use subscription::Subscription;
+pub use verify::Verification;

@@ -1,0 +1,180 @@
+//! The handle everybody holds.
+
+use crate::history::{self, Request};
+use crate::open::Loaded;
+use crate::queue::Queue;
+use crate::shared::Shared;
+use crate::space::Space;
+use crate::writer::{Job, Writer};
+use crate::{
+    Append, AppendError, Fault, OpenError, Opened, Options, ReadError, Record, Seq, Subscription, Verification, open,
+    verify,
+};
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use tokio::sync::oneshot;
+
+/// An open journal. Clones are the same journal; it closes when the last one goes, or with [`Journal::close`].
+#[derive(Clone)]
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    jobs: Arc<Queue<Job>>,
+    requests: Arc<Queue<Request>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Journal {
+    /// Opens the journal in `dir`, creating it if there is none, and repairs what can be repaired. Blocks.
+    ///
+    /// Whatever is removed because it is damaged is copied aside first. A journal of a newer format is opened to be
+    /// read only, see [`crate::OpenReport::read_only`].
+    pub fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
+        open::open(dir, options)
+    }
+
+    /// A journal that lives in memory and ends with it; same writer, same rules, no archive.
+    pub fn in_memory(options: Options) -> io::Result<Self> {
+        let (shared, loaded) = open::in_memory(options);
+        Self::start(shared, loaded, None)
+    }
+
+    pub(crate) fn start(shared: Shared, loaded: Loaded, space: Option<Space>) -> io::Result<Self> {
+        let shared = Arc::new(shared);
+        let (jobs, requests) = (Arc::new(Queue::new()), Arc::new(Queue::new()));
+        let history = thread::Builder::new().name("journal-history".into()).spawn(history::task(
+            shared.clone(),
+            requests.clone(),
+            jobs.clone(),
+        ))?;
+        let writer = Writer {
+            backend: shared.backend().expect("the journal is just being opened"),
+            shared: shared.clone(),
+            jobs: jobs.clone(),
+            requests: requests.clone(),
+            history: Some(history),
+            space,
+            streams: loaded.streams,
+            last: loaded.last,
+            hash: loaded.hash,
+            trim: loaded.trim,
+            archiving: false,
+            archive_after: 0,
+            fault: None,
+        };
+        let spawned = thread::Builder::new().name("journal-writer".into()).spawn({
+            let (shared, jobs) = (shared.clone(), jobs.clone());
+            move || {
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| writer.run())) {
+                    let message = crate::error::panic_message(panic.as_ref());
+                    shared.fault.send_replace(Some(Fault::Panicked { message }));
+                    shared.closed.send_replace(true);
+                    shared.last.send_modify(|_| ());
+                    jobs.close();
+                    // Dropping the replies tells the callers.
+                    let _ = jobs.take_now(usize::MAX);
+                }
+            }
+        });
+        let writer = spawned.inspect_err(|_| requests.close())?;
+        Ok(Self { inner: Arc::new(Inner { shared, jobs, requests, writer: Mutex::new(Some(writer)) }) })
+    }
+
+    /// Appends to one stream. When it returns, the events and the row are durable, `on_durable` has run, and
+    /// [`Journal::last`] includes them.
+    ///
+    /// A caller that stops waiting does not take the append back.
+    pub async fn append(&self, append: Append) -> Result<Vec<Record>, AppendError> {
+        let (reply, answer) = oneshot::channel();
+        if self.inner.jobs.push(Job::Append(append, reply)).is_err() {
+            return Err(self.gone());
+        }
+        answer.await.unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    fn gone(&self) -> AppendError {
+        self.inner.shared.fault().map_or(AppendError::Closed, |cause| AppendError::Failed { cause })
+    }
+
+    /// The newest durable event; 0 when there is none yet.
+    pub fn last(&self) -> Seq {
+        self.inner.shared.last()
+    }
+
+    /// The oldest event that can still be read, from the archive if there is one.
+    pub fn first(&self) -> Seq {
+        self.inner.shared.first()
+    }
+
+    /// Up to `limit` events at or after `from`, from the archive and the database as one sequence. Fewer only if there
+    /// are no more. Blocks.
+    pub fn read(&self, from: Seq, limit: usize) -> Result<Vec<Record>, ReadError> {
+        self.inner.shared.read(from, limit)
+    }
+
+    /// Follows the journal: first the history at or after `from`, then what is appended, without a gap in between.
+    pub fn subscribe(&self, from: Seq) -> Subscription {
+        Subscription::new(self.inner.shared.clone(), self.inner.requests.clone(), from)
+    }
+
+    /// Waits until the journal has become unusable and says why. The only way on is a new process: restart.
+    pub async fn failed(&self) -> Fault {
+        let mut faults = self.inner.shared.fault.subscribe();
+        let fault = faults.wait_for(Option::is_some).await;
+        fault.ok().and_then(|fault| fault.clone()).expect("this handle keeps the sender alive")
+    }
+
+    /// Reads everything, hot and archived, and checks checksums, order, the hash chain, and that the rows agree with
+    /// the events. Blocks, possibly for seconds.
+    pub fn verify(&self) -> Result<Verification, ReadError> {
+        verify::verify(&self.inner.shared)
+    }
+
+    /// Removes archive files that are past retention at `now` (nanoseconds since the epoch) and gives how many events
+    /// went with them. Events that a row still needs stay. Also done whenever events are archived.
+    pub fn prune(&self, now: u64) -> Result<u64, ReadError> {
+        self.inner.shared.prune(now)
+    }
+
+    /// Serves what is queued, makes everything durable, and gives files and locks back. Appends that come later are
+    /// refused.
+    pub async fn close(&self) {
+        self.inner.jobs.close();
+        let mut closed = self.inner.shared.closed.subscribe();
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = closed.wait_for(|closed| *closed).await;
+        self.inner.join();
+    }
+}
+
+impl Inner {
+    fn join(&self) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && writer.thread().id() != thread::current().id()
+        {
+            // A panic has been reported as the journal's fault.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.jobs.close();
+        self.join();
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").field("first", &self.first()).field("last", &self.last()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,180 @@
+//! Looks at everything in the database and judges it; changes nothing.
+
+use crate::backend::Backend;
+use crate::envelope::{self, GENESIS, Hash};
+use crate::saved::{self, Head, Meta};
+use crate::shared::Recent;
+use crate::{Fault, SavedRow, Seq, StreamId, keys};
+use std::collections::{HashMap, HashSet};
+
+/// The database opens, but what it holds cannot be this journal's present.
+pub(super) enum Unusable {
+    Damaged(String),
+    Fault(Fault),
+}
+
+impl From<Fault> for Unusable {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// The last event of a stream among those in the database.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) version: u64,
+    pub(super) seq: Seq,
+    pub(super) ended: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Findings {
+    pub(super) meta: Option<Meta>,
+    pub(super) rows: Vec<SavedRow>,
+    pub(super) heads: HashMap<StreamId, Head>,
+    /// Keys of rows and heads that are not readable.
+    pub(super) bad_saved: Vec<Vec<u8>>,
+    pub(super) seen: HashMap<StreamId, Seen>,
+    pub(super) hot_first: Seq,
+    /// The newest event that is to stay, and its hash.
+    pub(super) last: Seq,
+    pub(super) hash: Hash,
+    /// Events at the end that are torn or missing.
+    pub(super) cut: Option<(Seq, Seq)>,
+    /// Their keys, as far as there are any.
+    pub(super) cut_keys: Vec<Vec<u8>>,
+    /// Bad events with good ones after them.
+    pub(super) bad: Vec<Seq>,
+    /// Missing events with good ones after them.
+    pub(super) missing: Vec<(Seq, Seq)>,
+    pub(super) recent: Recent,
+    /// There is no readable head although there is a journal.
+    pub(super) headless: bool,
+}
+
+impl Findings {
+    /// Whether something other than a torn end is wrong, so that repairing would remove evidence.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.headless || !(self.bad.is_empty() && self.missing.is_empty() && self.bad_saved.is_empty())
+    }
+}
+
+/// `archived`: position and hash of the archive's end. `existed`: an empty database is a lost one, not a new one.
+pub(super) fn examine(
+    backend: &dyn Backend,
+    archived: Option<(Seq, Hash)>,
+    existed: bool,
+) -> Result<Findings, Unusable> {
+    let mut found = Findings::default();
+    let head = backend.get(keys::JOURNAL_HEAD)?;
+    found.meta = head.as_deref().and_then(saved::decode_meta);
+    events(backend, &mut found)?;
+    saved_state(backend, &mut found)?;
+    let (archive_last, archive_hash) = archived.unwrap_or((0, GENESIS));
+    let no_events = found.last == 0;
+    if no_events {
+        // Everything is in the archive, or there never was anything.
+        (found.last, found.hash) = (archive_last, archive_hash);
+        found.hot_first = archive_last + 1;
+        found.cut = found.cut.map(|(_, last)| (archive_last + 1, last));
+    }
+    match found.meta {
+        None if no_events && existed => return Err(Unusable::Damaged("the database is empty".into())),
+        None => found.headless = existed || !no_events || head.is_some(),
+        Some(meta) => end(&mut found, meta, declared_gaps(backend)?),
+    }
+    if found.last < archive_last {
+        let what = format!("the database ends at event {}, the archive at {archive_last}", found.last);
+        return Err(Unusable::Damaged(what));
+    }
+    Ok(found)
+}
+
+/// Compares the end of the events with the head that was written with them.
+fn end(found: &mut Findings, meta: Meta, gaps: Vec<(Seq, Seq)>) {
+    if gaps.contains(&(found.last + 1, meta.last)) {
+        // What a lost database left unused.
+        found.last = meta.last;
+    }
+    if meta.last > found.last {
+        let first = found.last + 1;
+        found.cut = Some((first, found.cut.map_or(meta.last, |(_, last)| last.max(meta.last))));
+    }
+}
+
+fn events(backend: &dyn Backend, found: &mut Findings) -> Result<(), Unusable> {
+    let gaps: HashSet<_> = declared_gaps(backend)?.into_iter().collect();
+    let mut next: Option<Seq> = None;
+    // The link to check; unknown behind a gap or a bad record.
+    let mut hash: Option<Hash> = None;
+    let mut bad: Vec<Seq> = Vec::new();
+    let mut holes: Vec<(Seq, Seq)> = Vec::new();
+    backend.scan(keys::EVENTS.0, keys::EVENTS.1, &mut |key, value| {
+        let Some(seq) = keys::seq(key) else {
+            found.bad_saved.push(key.to_vec());
+            return true;
+        };
+        let expected = *next.get_or_insert(seq);
+        if found.hot_first == 0 {
+            found.hot_first = seq;
+        }
+        if seq > expected {
+            if !gaps.contains(&(expected, seq - 1)) {
+                holes.push((expected, seq - 1));
+            }
+            hash = None;
+        }
+        next = Some(seq.saturating_add(1));
+        let linked = envelope::decode(value).filter(|linked| linked.record.seq == seq);
+        let Some(linked) = linked.filter(|linked| hash.is_none_or(|hash| hash == linked.previous)) else {
+            bad.push(seq);
+            hash = None;
+            return true;
+        };
+        // Something good comes after it: so this is no torn end.
+        found.bad.append(&mut bad);
+        found.missing.append(&mut holes);
+        hash = Some(linked.hash);
+        (found.last, found.hash) = (seq, linked.hash);
+        let seen = Seen { version: linked.record.version, seq, ended: linked.record.ends_stream };
+        found.seen.insert(linked.record.stream.clone(), seen);
+        found.recent.push(linked.record);
+        true
+    })?;
+    if let Some(last) = bad.last() {
+        found.cut = Some((found.last + 1, *last));
+        found.cut_keys = bad.iter().map(|seq| keys::event(*seq)).collect();
+    }
+    Ok(())
+}
+
+fn saved_state(backend: &dyn Backend, found: &mut Findings) -> Result<(), Fault> {
+    let mut bad = Vec::new();
+    backend.scan(keys::ROWS.0, keys::ROWS.1, &mut |key, value| {
+        match saved::decode_row(value).filter(|row| keys::stream(key).as_ref() == Some(&row.stream)) {
+            Some(row) => found.rows.push(row),
+            None => bad.push(key.to_vec()),
+        }
+        true
+    })?;
+    backend.scan(keys::HEADS.0, keys::HEADS.1, &mut |key, value| {
+        match (saved::decode_head(value), keys::stream(key)) {
+            (Some(head), Some(stream)) => drop(found.heads.insert(stream, head)),
+            _ => bad.push(key.to_vec()),
+        }
+        true
+    })?;
+    found.bad_saved.append(&mut bad);
+    Ok(())
+}
+
+/// The numbers that earlier damage has cost, as `(first, last)`.
+fn declared_gaps(backend: &dyn Backend) -> Result<Vec<(Seq, Seq)>, Fault> {
+    let mut gaps = Vec::new();
+    backend.scan(keys::GAPS.0, keys::GAPS.1, &mut |key, value| {
+        let last = value.try_into().ok().map(u64::from_be_bytes);
+        gaps.extend(keys::seq(key).zip(last));
+        true
+    })?;
+    Ok(gaps)
+}

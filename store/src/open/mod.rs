@@ -1,0 +1,250 @@
+//! Opening a journal, whatever state it was left in.
+//!
+//! In this order, each step only if the one before was not enough: open and examine; drop torn rows and records from
+//! the end; set damaged files aside and go on without the database's snapshot; put a new database together from what
+//! can be found in the old one's raw pages. Nothing is removed that was not copied before, but half-written files of
+//! the database itself.
+
+mod aside;
+mod examine;
+mod format;
+mod lock;
+mod reading;
+mod repair;
+mod salvage;
+
+use crate::archive::Archive;
+use crate::backend::Backend;
+use crate::backend::disk::Disk;
+use crate::backend::memory::Memory;
+use crate::envelope::Hash;
+use crate::error::IoContext;
+use crate::shared::{Recent, Shared};
+use crate::space::Space;
+use crate::writer::Living;
+use crate::{Fault, Journal, NewerFormat, OpenError, OpenReport, Opened, Options, SavedRow, Seq, StreamId};
+use examine::Unusable;
+pub use format::format_of;
+pub(crate) use format::{Formats, LAYOUT, read as format_of_all, write as write_format};
+pub(crate) use lock::lock;
+pub(crate) use reading::{Reading, repaired};
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// What the writer starts from.
+#[derive(Default)]
+pub(crate) struct Loaded {
+    pub(crate) rows: Vec<SavedRow>,
+    pub(crate) streams: HashMap<StreamId, Living>,
+    pub(crate) last: Seq,
+    pub(crate) hash: Hash,
+    pub(crate) hot_first: Seq,
+    pub(crate) trim: Range<Seq>,
+    pub(crate) recent: Recent,
+}
+
+impl Loaded {
+    pub(crate) fn behind(&self) -> Vec<(StreamId, u64)> {
+        let behind = self.streams.iter().filter(|(_, living)| living.behind);
+        let mut behind: Vec<_> = behind.map(|(stream, living)| (stream.clone(), living.version)).collect();
+        behind.sort();
+        behind
+    }
+}
+
+pub(crate) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
+    let started = Instant::now();
+    fs::create_dir_all(dir).opening("create", dir)?;
+    let lock = lock(dir)?;
+    let formats = format::read(dir)?;
+    if let Some(found) = formats.filter(|found| found.layout > LAYOUT || found.records > options.format) {
+        return reading::open_newer(dir, found, options, lock, started);
+    }
+    if let Some(found) = formats.filter(|found| found.records < options.format) {
+        return Err(OpenError::OlderFormat { path: dir.into(), found: found.records, known: options.format });
+    }
+    let mut space = Space::new(dir, &options);
+    space.before_open();
+    reading::sweep(dir);
+    let mut report = OpenReport { removed: remove_generating(dir)?, ..OpenReport::default() };
+    let (archive, unreadable) = Archive::open(dir.join("archive"))?;
+    archive.sweep()?;
+    report.unreadable_archives = unreadable;
+    let store = Store { dir, archive: &archive, options: &options, existed: formats.is_some() };
+    let (backend, loaded) = store.open(&mut report)?;
+    format::write(dir, Formats { layout: LAYOUT, records: options.format })?;
+    space.check();
+    report.took = started.elapsed();
+    tell(dir, &report);
+    let shared = shared(options, Arc::new(backend), Some(archive), Some(lock), &loaded, None);
+    started_with(dir, shared, loaded, report, Some(space))
+}
+
+fn started_with(
+    dir: &Path,
+    shared: Shared,
+    mut loaded: Loaded,
+    report: OpenReport,
+    space: Option<Space>,
+) -> Result<Opened, OpenError> {
+    *shared.recent.lock().expect("nobody else has it yet") = std::mem::take(&mut loaded.recent);
+    let (rows, behind) = (std::mem::take(&mut loaded.rows), loaded.behind());
+    let journal = Journal::start(shared, loaded, space).opening("start the threads of", dir)?;
+    Ok(Opened { journal, rows, behind, report })
+}
+
+pub(crate) fn in_memory(options: Options) -> (Shared, Loaded) {
+    let backend = Arc::new(Memory::new(options.before_sync.clone()));
+    let loaded = Loaded { hot_first: 1, ..Loaded::default() };
+    (shared(options, backend, None, None, &loaded, None), loaded)
+}
+
+fn shared(
+    options: Options,
+    backend: Arc<dyn Backend>,
+    archive: Option<Archive>,
+    lock: Option<File>,
+    loaded: &Loaded,
+    read_only: Option<NewerFormat>,
+) -> Shared {
+    let needed = loaded.streams.values().filter(|living| living.behind).filter_map(|living| living.row).min();
+    Shared {
+        options,
+        backend: RwLock::new(Some(backend)),
+        lock: Mutex::new(lock),
+        archive,
+        hot_first: AtomicU64::new(loaded.hot_first),
+        replay_after: AtomicU64::new(needed.unwrap_or(Seq::MAX)),
+        recent: Mutex::default(),
+        last: watch::Sender::new(loaded.last),
+        fault: watch::Sender::new(None),
+        closed: watch::Sender::new(false),
+        read_only,
+    }
+}
+
+struct Store<'a> {
+    dir: &'a Path,
+    archive: &'a Archive,
+    options: &'a Options,
+    /// It has been opened successfully before: an empty database is not a new one.
+    existed: bool,
+}
+
+impl Store<'_> {
+    fn open(&self, report: &mut OpenReport) -> Result<(Disk, Loaded), OpenError> {
+        let refusal = match self.attempt(report) {
+            Err(Refusal::Damaged(refusal)) => refusal,
+            result => return result.map_err(|refusal| refusal.into_error(self.dir)),
+        };
+        warn!(path = %self.dir.display(), reason = %refusal, "the journal's database is damaged");
+        let aside = self.set_aside(report)?;
+        if aside::drop_snapshots(self.dir, &aside)? {
+            report.snapshot_dropped = true;
+            match self.attempt(report) {
+                Err(Refusal::Damaged(refusal)) => {
+                    warn!(path = %self.dir.display(), reason = %refusal, "nor does it open without its snapshot");
+                }
+                result => return result.map_err(|refusal| refusal.into_error(self.dir)),
+            }
+        }
+        aside::clear(self.dir)?;
+        let found = salvage::collect(&aside, self.archive)?;
+        report.lost = true;
+        let backend = Disk::open(self.dir, None)?;
+        salvage::rebuild(&backend, found, self.archive, self.options)?;
+        drop(backend);
+        self.attempt(report).map_err(|refusal| refusal.into_error(self.dir))
+    }
+
+    fn attempt(&self, report: &mut OpenReport) -> Result<(Disk, Loaded), Refusal> {
+        // The probe is for the writer's syncs; opening is not what it tests.
+        let backend = Disk::open(self.dir, self.options.before_sync.clone()).map_err(Refusal::of)?;
+        let found = match examine::examine(&backend, self.archive.end(), self.existed) {
+            Ok(found) => found,
+            Err(Unusable::Damaged(what)) => return Err(Refusal::Damaged(what)),
+            Err(Unusable::Fault(fault)) => return Err(Refusal::of(fault)),
+        };
+        if let Some(meta) = found.meta.filter(|meta| meta.format != self.options.format) {
+            // Only if the file that tells the format was lost: nothing has been written but by the database itself.
+            return Err(Refusal::Format { found: meta.format, known: self.options.format });
+        }
+        if found.is_damaged() && report.set_aside.is_none() {
+            self.set_aside(report).map_err(Refusal::Error)?;
+        }
+        let loaded = repair::repair(&backend, found, self.archive, self.options.format, report).map_err(Refusal::of)?;
+        Ok((backend, loaded))
+    }
+
+    fn set_aside(&self, report: &mut OpenReport) -> Result<PathBuf, OpenError> {
+        let aside = aside::copy(self.dir)?;
+        report.set_aside = Some(aside.clone());
+        Ok(aside)
+    }
+}
+
+enum Refusal {
+    Damaged(String),
+    Format { found: u16, known: u16 },
+    Error(OpenError),
+}
+
+impl Refusal {
+    /// An error of the machine (full disk, no descriptors, no permission) says nothing about the data.
+    fn of(fault: Fault) -> Self {
+        match &fault {
+            Fault::Database { source, .. } if source.raw_os_error().is_none() => {
+                Self::Damaged(format!("{fault}: {source}"))
+            }
+            _ => Self::Error(fault.into()),
+        }
+    }
+
+    fn into_error(self, dir: &Path) -> OpenError {
+        match self {
+            Self::Damaged(what) => OpenError::Damaged { path: dir.into(), what },
+            Self::Format { found, known } if found < known => OpenError::OlderFormat { path: dir.into(), found, known },
+            Self::Format { found, known } => {
+                let what = format!("it has format {found}, newer than {known}, and has lost the file that says so");
+                OpenError::Damaged { path: dir.into(), what }
+            }
+            Self::Error(error) => error,
+        }
+    }
+}
+
+/// A torn one of these makes the database refuse to open.
+fn remove_generating(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    let mut removed = Vec::new();
+    for entry in fs::read_dir(dir).opening("list", dir)? {
+        let entry = entry.opening("list", dir)?;
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        if name.starts_with(b"snap.") && name.ends_with(b".generating") {
+            fs::remove_file(entry.path()).opening("remove", entry.path())?;
+            removed.push(entry.path());
+        }
+    }
+    Ok(removed)
+}
+
+fn tell(dir: &Path, report: &OpenReport) {
+    let quiet = OpenReport { took: report.took, ..OpenReport::default() };
+    if *report == quiet {
+        info!(path = %dir.display(), took = ?report.took, "journal open");
+    } else {
+        warn!(path = %dir.display(), ?report, "journal open, after repairs");
+    }
+}
+
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

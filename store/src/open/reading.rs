@@ -1,0 +1,145 @@
+//! Reading a journal without changing it: the database writes whenever it is opened, so it is opened in a copy.
+
+use super::aside::copy_database;
+use super::examine::{Findings, Unusable, examine};
+use super::format::{Formats, LAYOUT};
+use super::{Loaded, remove_generating, repair, shared, started_with};
+use crate::archive::Archive;
+use crate::backend::disk::Disk;
+use crate::backend::memory::Memory;
+use crate::backend::{Backend, Changes, Visit};
+use crate::envelope::Hash;
+use crate::error::IoContext;
+use crate::writer::Living;
+use crate::{Fault, NewerFormat, OpenError, OpenReport, Opened, Options, Seq};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The database of a journal, opened in a copy that goes with it.
+pub(crate) struct Reading {
+    disk: Option<Disk>,
+    copy: PathBuf,
+}
+
+impl Reading {
+    /// Copies and opens. The caller holds the lock of `dir`, so there is one copy at a time.
+    pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
+        let copy = copy_of(dir).opening("find", dir)?;
+        sweep(dir);
+        fs::create_dir(&copy).opening("create", &copy)?;
+        let mut reading = Self { disk: None, copy: copy.clone() };
+        copy_database(dir, &copy).opening("copy to", &copy)?;
+        remove_generating(&copy)?;
+        reading.disk = Some(Disk::open(&copy, None)?);
+        Ok(reading)
+    }
+
+    fn disk(&self) -> &Disk {
+        self.disk.as_ref().expect("it is there until the drop")
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        drop(self.disk.take());
+        // If this fails, the next opening does it.
+        let _ = fs::remove_dir_all(&self.copy);
+    }
+}
+
+impl Backend for Reading {
+    fn apply(&self, changes: Changes) -> Result<(), Fault> {
+        self.disk().apply(changes)
+    }
+
+    fn sync(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), Fault> {
+        self.disk().scan(from, to, visit)
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        self.disk().get(key)
+    }
+}
+
+fn copy_of(dir: &Path) -> std::io::Result<PathBuf> {
+    let mut name = fs::canonicalize(dir)?.into_os_string();
+    name.push(".reading");
+    Ok(name.into())
+}
+
+/// Removes the copy that a killed reader left.
+pub(super) fn sweep(dir: &Path) {
+    if let Ok(copy) = copy_of(dir) {
+        // It is not there, or it stays in nobody's way until it can be removed.
+        let _ = fs::remove_dir_all(copy);
+    }
+}
+
+pub(super) fn open_newer(
+    dir: &Path,
+    found: Formats,
+    options: Options,
+    lock: File,
+    started: Instant,
+) -> Result<Opened, OpenError> {
+    let newer = NewerFormat { found: found.records, known: options.format };
+    let (archive, unreadable_archives) = Archive::open(dir.join("archive"))?;
+    let (backend, archive, loaded): (Arc<dyn Backend>, _, _) = if found.layout > LAYOUT {
+        // Not even the keys can be trusted to mean what we think.
+        (Arc::new(Memory::new(None)), None, Loaded { hot_first: 1, ..Loaded::default() })
+    } else {
+        let reading = Reading::open(dir)?;
+        let loaded = load(&reading, &archive, dir)?;
+        (Arc::new(reading), Some(archive), loaded)
+    };
+    let took = started.elapsed();
+    let report = OpenReport { read_only: Some(newer), unreadable_archives, took, ..OpenReport::default() };
+    super::tell(dir, &report);
+    let shared = shared(options, backend, archive, Some(lock), &loaded, Some(newer));
+    started_with(dir, shared, loaded, report, None)
+}
+
+/// Repairs the copy as opening would repair the original; gives position and hash of the end.
+pub(crate) fn repaired(
+    reading: &Reading,
+    archive: &Archive,
+    format: u16,
+    dir: &Path,
+    report: &mut OpenReport,
+) -> Result<(Seq, Hash), OpenError> {
+    let loaded = repair::repair(reading, examined(reading, archive, dir)?, archive, format, report)?;
+    Ok((loaded.last, loaded.hash))
+}
+
+fn examined(backend: &dyn Backend, archive: &Archive, dir: &Path) -> Result<Findings, OpenError> {
+    examine(backend, archive.end(), true).map_err(|unusable| match unusable {
+        Unusable::Damaged(what) => OpenError::Damaged { path: dir.into(), what },
+        Unusable::Fault(fault) => fault.into(),
+    })
+}
+
+/// What can be read, as it is: repairing is for those who know the format.
+fn load(backend: &dyn Backend, archive: &Archive, dir: &Path) -> Result<Loaded, OpenError> {
+    let found = examined(backend, archive, dir)?;
+    let archived = archive.end().map_or(0, |(last, _)| last);
+    let Findings { rows, heads, hot_first, last, hash, recent, .. } = found;
+    let mut loaded = Loaded { hot_first: hot_first.max(archived + 1), last, hash, recent, ..Loaded::default() };
+    for row in rows.iter().filter(|row| row.seq <= last) {
+        let living = Living { version: row.version, row: Some(row.seq), behind: false };
+        loaded.streams.insert(row.stream.clone(), living);
+    }
+    for (stream, head) in heads {
+        let living = loaded.streams.entry(stream).or_default();
+        living.version = living.version.max(head.version);
+        living.behind = true;
+    }
+    loaded.rows = rows;
+    loaded.rows.retain(|row| row.seq <= last);
+    Ok(loaded)
+}

@@ -1,0 +1,151 @@
+//! The last resort: records and rows found by their magic numbers and checksums in the raw pages of a database that
+//! does not open any more.
+//!
+//! What is found is genuine, but perhaps not the newest; so the journal goes on at a number well above anything that
+//! could have been given, and says that it was lost.
+
+use crate::archive::Archive;
+use crate::backend::{self, Backend, Changes};
+use crate::envelope::{self, GENESIS, Hash, Linked};
+use crate::error::IoContext;
+use crate::saved::{self, Head, Meta, ROW_MAGIC};
+use crate::{Fault, OpenError, Options, SavedRow, Seq, StreamId, keys};
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Entries written at once.
+const STEP: usize = 256;
+
+#[derive(Default)]
+pub(super) struct Salvaged {
+    records: BTreeMap<Seq, Linked>,
+    rows: HashMap<StreamId, SavedRow>,
+    /// The highest number in anything that was found.
+    highest: Seq,
+}
+
+/// Searches all files of the database in `aside`.
+pub(super) fn collect(aside: &Path, archive: &Archive) -> Result<Salvaged, OpenError> {
+    let mut found = Salvaged { highest: archive.end().map_or(0, |(last, _)| last), ..Salvaged::default() };
+    for path in files(aside)? {
+        let bytes = fs::read(&path).opening("read", &path)?;
+        search(&bytes, &mut found);
+    }
+    if let Some((archived, _)) = archive.end() {
+        found.records = found.records.split_off(&(archived + 1));
+    }
+    Ok(found)
+}
+
+fn files(aside: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    let mut files = Vec::new();
+    for dir in [aside.to_path_buf(), aside.join("blobs")] {
+        if !dir.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(&dir).opening("list", &dir)? {
+            let path = entry.opening("list", &dir)?.path();
+            if path.is_file() {
+                files.push(path);
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn search(bytes: &[u8], found: &mut Salvaged) {
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        // What was recognised is skipped whole: a payload may hold anything, also what looks like a record.
+        at += if rest.starts_with(&envelope::MAGIC)
+            && let Some(linked) = envelope::decode_prefix(rest)
+        {
+            let length = envelope::encoded_length(&linked.record.stream, linked.record.payload.len());
+            found.highest = found.highest.max(linked.record.seq);
+            found.records.insert(linked.record.seq, linked);
+            length
+        } else if rest.starts_with(&ROW_MAGIC)
+            && let Some(row) = saved::decode_row_prefix(rest)
+        {
+            let length = saved::row_length(&row.stream, row.bytes.len());
+            found.highest = found.highest.max(row.seq);
+            match found.rows.get(&row.stream) {
+                Some(known) if (known.seq, known.version) >= (row.seq, row.version) => {}
+                _ => drop(found.rows.insert(row.stream.clone(), row)),
+            }
+            length
+        } else {
+            1
+        };
+    }
+}
+
+/// Fills a new database with what was found.
+pub(super) fn rebuild(
+    backend: &dyn Backend,
+    mut found: Salvaged,
+    archive: &Archive,
+    options: &Options,
+) -> Result<(), Fault> {
+    let mut heads: HashMap<StreamId, Head> = HashMap::new();
+    for linked in found.records.values() {
+        let record = &linked.record;
+        if record.ends_stream {
+            heads.remove(&record.stream);
+            if found.rows.get(&record.stream).is_some_and(|row| row.seq < record.seq) {
+                found.rows.remove(&record.stream);
+            }
+        } else {
+            heads.insert(record.stream.clone(), Head { version: record.version, seq: record.seq });
+        }
+    }
+    heads.retain(|stream, head| found.rows.get(stream).is_none_or(|row| row.version < head.version));
+
+    let mut writing = Writing { backend, changes: Changes::default(), count: 0 };
+    let (mut last, mut hash): (Seq, Hash) = archive.end().unwrap_or((0, GENESIS));
+    let mut next = found.records.keys().next().copied().map_or(last + 1, |first| first.min(last + 1));
+    if archive.end().is_none() {
+        // Without an archive the events before the first one were pruned, or are lost: nobody can tell.
+        next = found.records.keys().next().copied().unwrap_or(1);
+    }
+    for (seq, linked) in &found.records {
+        if *seq > next {
+            writing.put(keys::gap(next), (seq - 1).to_be_bytes().to_vec())?;
+        }
+        let (encoded, _) = envelope::encode(&linked.record, &linked.previous);
+        writing.put(keys::event(*seq), encoded)?;
+        (last, hash, next) = (*seq, linked.hash, seq + 1);
+    }
+    for row in found.rows.values() {
+        writing.put(keys::row(&row.stream), saved::encode_row(row))?;
+    }
+    for (stream, head) in heads {
+        writing.put(keys::head(&stream), saved::encode_head(head))?;
+    }
+    // Unseen events are at most those that were hot at the time, whatever the window was then.
+    let margin = 10_000_u64.max(options.hot_window.saturating_add(options.archive_chunk).saturating_mul(2));
+    let end = found.highest.max(last) + margin;
+    writing.put(keys::gap(last + 1), end.to_be_bytes().to_vec())?;
+    writing.put(keys::JOURNAL_HEAD.to_vec(), saved::encode_meta(Meta { format: options.format, last: end, hash }))?;
+    writing.commit()
+}
+
+struct Writing<'a> {
+    backend: &'a dyn Backend,
+    changes: Changes,
+    count: usize,
+}
+
+impl Writing<'_> {
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), Fault> {
+        self.changes.put(key, value);
+        self.count += 1;
+        if self.count == STEP { self.commit() } else { Ok(()) }
+    }
+
+    fn commit(&mut self) -> Result<(), Fault> {
+        self.count = 0;
+        backend::commit(self.backend, std::mem::take(&mut self.changes))
+    }
+}

@@ -1,0 +1,113 @@
+//! What a caller can choose, and what it is told about an opening.
+
+use crate::{Journal, SavedRow, Seq, StreamId};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Called in the place right before every sync; its error counts as the sync's. For tests.
+pub type SyncProbe = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
+
+/// How a journal is kept.
+#[derive(Clone)]
+pub struct Options {
+    /// The boot of the machine; stamped on every record.
+    pub boot: [u8; 16],
+    /// The generation of payloads the caller knows. A journal with a newer one is only read.
+    pub format: u16,
+    /// How many of the newest events stay in the database.
+    pub hot_window: u64,
+    /// How many events move to one archive file. Up to this many more than the window may be in the database.
+    pub archive_chunk: u64,
+    /// How many events the archive keeps at least as long as they are younger than `archive_keep`.
+    pub archive_keep_events: u64,
+    /// How long the archive keeps events.
+    pub archive_keep: Duration,
+    /// Free space below which only urgent appends are taken.
+    pub floor_bytes: u64,
+    /// Space held by a file of its own, released for urgent appends when the disk is full.
+    pub reserve_bytes: u64,
+    /// For tests: see [`SyncProbe`].
+    pub before_sync: Option<SyncProbe>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            boot: [0; 16],
+            format: 1,
+            hot_window: 5_000,
+            archive_chunk: 1_000,
+            archive_keep_events: 1_000_000,
+            archive_keep: Duration::from_secs(30 * 24 * 60 * 60),
+            floor_bytes: 16 << 20,
+            reserve_bytes: 4 << 20,
+            before_sync: None,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("format", &self.format)
+            .field("hot_window", &self.hot_window)
+            .field("archive_chunk", &self.archive_chunk)
+            .field("archive_keep_events", &self.archive_keep_events)
+            .field("archive_keep", &self.archive_keep)
+            .field("floor_bytes", &self.floor_bytes)
+            .field("reserve_bytes", &self.reserve_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An open journal, and what was in it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The journal.
+    pub journal: Journal,
+    /// All savepoint rows.
+    pub rows: Vec<SavedRow>,
+    /// Streams with events later than their row, or without a row, and their versions: replay these.
+    pub behind: Vec<(StreamId, u64)>,
+    /// What opening found and did.
+    pub report: OpenReport,
+}
+
+/// The journal holds payloads of a newer generation than the caller knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewerFormat {
+    /// The format on disk.
+    pub found: u16,
+    /// The format the caller knows.
+    pub known: u16,
+}
+
+/// What opening a journal found and did. All quiet is `OpenReport::default()` but for `took`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Events cut from the end because they were torn: `(first, last)`. Their numbers will be given again.
+    pub cut: Option<(Seq, Seq)>,
+    /// Events missing or unreadable with readable ones after them, each `(first, last)`. Their numbers stay unused.
+    pub gaps: Vec<(Seq, Seq)>,
+    /// Streams whose row was dropped because it was torn or newer than the last good event, with the version their
+    /// remaining events tell (0: none is known). Their state must be observed anew.
+    pub uncertain: Vec<(StreamId, u64)>,
+    /// Where a copy of the damaged files was set aside.
+    pub set_aside: Option<PathBuf>,
+    /// Half-written files of the database that were removed.
+    pub removed: Vec<PathBuf>,
+    /// The database's own snapshot was dropped and its whole log replayed instead.
+    pub snapshot_dropped: bool,
+    /// The database could not be opened: the journal was put together from archive files and whatever could be
+    /// found in its raw pages. Later events, and the newest rows, may be missing.
+    pub lost: bool,
+    /// Archive files that cannot be read. They stay where they are.
+    pub unreadable_archives: Vec<PathBuf>,
+    /// The journal is of a newer format and only read.
+    pub read_only: Option<NewerFormat>,
+    /// How long opening took.
+    pub took: Duration,
+}

@@ -1,0 +1,112 @@
+//! What goes into the journal and what comes out of it.
+
+use crate::StreamId;
+use std::fmt;
+use std::sync::Arc;
+
+/// Position in the journal: 1, 2, 3, … without gaps.
+pub type Seq = u64;
+
+/// Every stored value stays below this many bytes: larger pages would leave the one file that a sync covers.
+pub const VALUE_LIMIT: usize = 4096;
+
+/// An event to be appended. The journal does not look into the payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// What kind of event this is; a number that never changes its meaning.
+    pub kind: u16,
+    /// The shape of the payload.
+    pub schema: u16,
+    /// The event itself.
+    pub payload: Vec<u8>,
+}
+
+/// What happens to the stream's savepoint row in the batch that appends its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// The row stays as it is and falls behind: whoever loads it replays the stream's later events.
+    Keep,
+    /// The row becomes this.
+    Put {
+        /// The shape of `bytes`.
+        schema: u16,
+        /// The saved state.
+        bytes: Vec<u8>,
+    },
+    /// The stream ends with the last of the events, of which there must be one. Its next event is the first of a new
+    /// life, at version 1.
+    Delete,
+}
+
+/// Called by the writer with the appended records, once they are durable.
+pub type OnDurable = Box<dyn FnOnce(&[Record]) + Send>;
+
+/// One atomic addition to one stream.
+pub struct Append {
+    /// The stream to extend.
+    pub stream: StreamId,
+    /// The version the caller believes the stream to have; 0 for a stream that does not exist.
+    pub expected: u64,
+    /// Wall-clock time of the events, in nanoseconds since the Unix epoch.
+    pub at: u64,
+    /// May use the disk space that is held back for stopping and removing.
+    pub urgent: bool,
+    /// The events, in order. None at all is fine: then only the row changes.
+    pub events: Vec<NewEvent>,
+    /// What becomes of the savepoint row.
+    pub row: Row,
+    /// Runs on the writer's thread after the events are durable and before any later append's, in journal order. It
+    /// must be short and must not wait for the journal. A panic in it is fatal to the journal.
+    pub on_durable: Option<OnDurable>,
+}
+
+impl fmt::Debug for Append {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Append")
+            .field("stream", &self.stream)
+            .field("expected", &self.expected)
+            .field("at", &self.at)
+            .field("urgent", &self.urgent)
+            .field("events", &self.events)
+            .field("row", &self.row)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An event as stored. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Position in the journal.
+    pub seq: Seq,
+    /// The stream it belongs to.
+    pub stream: StreamId,
+    /// Position in the stream: 1, 2, 3, …
+    pub version: u64,
+    /// Wall-clock time, in nanoseconds since the Unix epoch, as the caller gave it.
+    pub at: u64,
+    /// The boot of the machine during which it was appended.
+    pub boot: [u8; 16],
+    /// What kind of event this is.
+    pub kind: u16,
+    /// The shape of the payload.
+    pub schema: u16,
+    /// Whether the stream ended with this event.
+    pub ends_stream: bool,
+    /// The event itself.
+    pub payload: Arc<[u8]>,
+}
+
+/// A savepoint row as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedRow {
+    /// The stream whose state this is.
+    pub stream: StreamId,
+    /// The stream's version the state includes.
+    pub version: u64,
+    /// The journal's last event at the time: replay the stream's events after it.
+    pub seq: Seq,
+    /// The shape of `bytes`.
+    pub schema: u16,
+    /// The saved state.
+    pub bytes: Vec<u8>,
+}

@@ -1,0 +1,232 @@
+//! Writing a journal anew with other payloads, for those who migrate them: the same events at the same numbers, another
+//! generation.
+
+use crate::archive::Archive;
+use crate::backend::disk::Disk;
+use crate::backend::{self, Backend, Changes};
+use crate::envelope::{self, Hash, Linked};
+use crate::error::IoContext;
+use crate::open::{Formats, LAYOUT, Reading, format_of_all, lock, repaired, sync_dir, write_format};
+use crate::saved::{self, Meta};
+use crate::{OpenError, OpenReport, ReadError, Record, SavedRow, Seq, VALUE_LIMIT, keys};
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Events or rows committed at once.
+const STEP: usize = 256;
+
+/// One thing a journal holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// An event; its kind, schema and payload may be changed.
+    Record(Record),
+    /// A savepoint row; its schema and bytes may be changed.
+    Row(SavedRow),
+}
+
+/// What was rewritten.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rewritten {
+    /// How many events.
+    pub records: u64,
+    /// How many rows.
+    pub rows: u64,
+    /// The last event's number.
+    pub last: Seq,
+    /// What had to be repaired on the way, in the copy: the original is as it was.
+    pub report: OpenReport,
+}
+
+/// A journal was not rewritten; what there is of the new one is useless.
+#[derive(Debug, thiserror::Error)]
+pub enum RewriteError {
+    /// There is no journal to rewrite.
+    #[error("there is no journal at `{path}`")]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The old journal cannot be opened, or the new one not be made.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The old journal cannot be read, or the new one's archive not be written.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The caller's function failed.
+    #[error("cannot convert {what}")]
+    Convert {
+        /// Which event or row.
+        what: String,
+        /// What the function said.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The caller's function gave something else back: only kind, schema and bytes may change.
+    #[error("converting {what} has changed more than its content")]
+    Identity {
+        /// Which event or row.
+        what: String,
+    },
+    /// The converted event or row does not fit into a stored value.
+    #[error("{what} has {size} bytes after converting, the limit is {limit}")]
+    TooLarge {
+        /// Which event or row.
+        what: String,
+        /// Size of the value as it would be stored.
+        size: usize,
+        /// The first size that is refused.
+        limit: usize,
+    },
+}
+
+impl From<crate::Fault> for RewriteError {
+    fn from(fault: crate::Fault) -> Self {
+        Self::Open(fault.into())
+    }
+}
+
+/// Writes the journal at `from` to a new one at `to`, which must not exist, with every event and row passed through
+/// `convert`, in order. Numbers, versions, times and boots stay; the hash chain is computed anew. `from` is locked
+/// meanwhile and not changed. When it returns, `to` is durable and has the format `format`. Blocks.
+pub fn rewrite(
+    from: &Path,
+    to: &Path,
+    format: u16,
+    convert: impl FnMut(Stored) -> Result<Stored, Box<dyn Error + Send + Sync>>,
+) -> Result<Rewritten, RewriteError> {
+    let Some(found) = format_of_all(from)? else { return Err(RewriteError::Missing { path: from.into() }) };
+    let damaged = |what: String| OpenError::Damaged { path: from.into(), what };
+    if found.layout != LAYOUT {
+        return Err(damaged(format!("its layout is {}, not {LAYOUT}", found.layout)).into());
+    }
+    let _lock = lock(from)?;
+    let (archive, unreadable) = Archive::open(from.join("archive"))?;
+    if let Some(path) = unreadable.first() {
+        return Err(damaged(format!("its archive file `{}` is not readable", path.display())).into());
+    }
+    let reading = Reading::open(from)?;
+    let mut report = OpenReport::default();
+    let (last, source_hash) = repaired(&reading, &archive, found.records, from, &mut report)?;
+    fs::create_dir(to).opening("create", to)?;
+    let (new_archive, _) = Archive::open(to.join("archive"))?;
+    let mut rewriter = Rewriter { convert, hash: None, done: Rewritten { last, report, ..Rewritten::default() } };
+    for header in archive.headers() {
+        let records = archive.load(&header)?;
+        let records: Result<Vec<_>, _> = records.iter().map(|linked| rewriter.record(linked.clone())).collect();
+        new_archive.add(&records?)?;
+    }
+    let disk = Disk::open(to, None)?;
+    let archived = archive.end().map_or(0, |(last, _)| last);
+    rewriter.events(&reading, &disk, archived)?;
+    rewriter.rows(&reading, &disk)?;
+    let mut changes = Changes::default();
+    for bounds in [keys::HEADS, keys::GAPS] {
+        reading.scan(bounds.0, bounds.1, &mut |key, value| {
+            changes.put(key.to_vec(), value.to_vec());
+            true
+        })?;
+    }
+    let hash = rewriter.hash.unwrap_or(source_hash);
+    changes.put(keys::JOURNAL_HEAD.to_vec(), saved::encode_meta(Meta { format, last, hash }));
+    backend::commit(&disk, changes)?;
+    drop(disk);
+    write_format(to, Formats { layout: LAYOUT, records: format })?;
+    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    sync_dir(parent).opening("sync", parent)?;
+    Ok(rewriter.done)
+}
+
+struct Rewriter<F> {
+    convert: F,
+    /// Of the event before, once there was one.
+    hash: Option<Hash>,
+    done: Rewritten,
+}
+
+impl<F: FnMut(Stored) -> Result<Stored, Box<dyn Error + Send + Sync>>> Rewriter<F> {
+    fn record(&mut self, linked: Linked) -> Result<Linked, RewriteError> {
+        let Linked { record: old, previous, .. } = linked;
+        let what = || format!("event {}", old.seq);
+        let converted = (self.convert)(Stored::Record(old.clone()));
+        let record = match converted.map_err(|source| RewriteError::Convert { what: what(), source })? {
+            Stored::Record(new) => new,
+            Stored::Row(_) => return Err(RewriteError::Identity { what: what() }),
+        };
+        let content = Record { kind: old.kind, schema: old.schema, payload: old.payload.clone(), ..record.clone() };
+        if content != old {
+            return Err(RewriteError::Identity { what: what() });
+        }
+        let size = envelope::encoded_length(&record.stream, record.payload.len());
+        if size >= VALUE_LIMIT {
+            return Err(RewriteError::TooLarge { what: what(), size, limit: VALUE_LIMIT });
+        }
+        // What came before the oldest event is pruned: its hash stays the chain's anchor.
+        let previous = self.hash.unwrap_or(previous);
+        let (_, hash) = envelope::encode(&record, &previous);
+        self.hash = Some(hash);
+        self.done.records += 1;
+        Ok(Linked { record, previous, hash })
+    }
+
+    fn events(&mut self, from: &dyn Backend, to: &dyn Backend, archived: Seq) -> Result<(), RewriteError> {
+        let mut after = keys::event(archived);
+        loop {
+            let mut page = Vec::new();
+            page_after(from, &after, keys::EVENTS.1, &mut page)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after.clone_from(last);
+            let mut changes = Changes::default();
+            for (key, value) in page {
+                let seq = keys::seq(&key).unwrap_or(0);
+                let linked = self.record(envelope::decode(&value).ok_or(ReadError::Damaged { seq })?)?;
+                changes.put(key, envelope::encode(&linked.record, &linked.previous).0);
+            }
+            backend::commit(to, changes)?;
+        }
+    }
+
+    fn rows(&mut self, from: &dyn Backend, to: &dyn Backend) -> Result<(), RewriteError> {
+        let mut after = keys::ROWS.0.to_vec();
+        loop {
+            let mut page = Vec::new();
+            page_after(from, &after, keys::ROWS.1, &mut page)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after.clone_from(last);
+            let mut changes = Changes::default();
+            for (key, value) in page {
+                // Repairing has dropped what cannot be decoded.
+                let Some(row) = saved::decode_row(&value) else { continue };
+                changes.put(key, saved::encode_row(&self.row(row)?));
+            }
+            backend::commit(to, changes)?;
+        }
+    }
+
+    fn row(&mut self, old: SavedRow) -> Result<SavedRow, RewriteError> {
+        let what = || format!("the row of `{}`", old.stream);
+        let converted = (self.convert)(Stored::Row(old.clone()));
+        let row = match converted.map_err(|source| RewriteError::Convert { what: what(), source })? {
+            Stored::Row(new) if (&new.stream, new.version, new.seq) == (&old.stream, old.version, old.seq) => new,
+            _ => return Err(RewriteError::Identity { what: what() }),
+        };
+        let size = saved::row_length(&row.stream, row.bytes.len());
+        if size >= VALUE_LIMIT {
+            return Err(RewriteError::TooLarge { what: what(), size, limit: VALUE_LIMIT });
+        }
+        self.done.rows += 1;
+        Ok(row)
+    }
+}
+
+type Page = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// The next entries behind the key `after`.
+fn page_after(from: &dyn Backend, after: &[u8], end: &[u8], page: &mut Page) -> Result<(), RewriteError> {
+    from.scan(after, end, &mut |key, value| {
+        if key != after {
+            page.push((key.to_vec(), value.to_vec()));
+        }
+        page.len() < STEP
+    })?;
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! Room on the disk. The database must never meet a full disk, and stopping and removing must work on one: below a
+//! floor only urgent appends are taken, and for those a file is held in reserve.
+
+use crate::Options;
+use nix::fcntl::posix_fallocate;
+use nix::sys::statvfs::statvfs;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use tracing::{info, warn};
+
+/// Below this much free space not even an urgent append is taken: the database grows by half of it at a time.
+const LAST_RESORT: u64 = 1 << 20;
+
+/// Who may append right now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    Plenty,
+    UrgentOnly { free: u64 },
+}
+
+pub(crate) struct Space {
+    dir: PathBuf,
+    reserve: PathBuf,
+    reserve_bytes: u64,
+    floor: u64,
+    held: bool,
+    /// A failed attempt to take the reserve is not repeated before space has become short again.
+    gave_up: bool,
+}
+
+impl Space {
+    pub(crate) fn new(dir: &Path, options: &Options) -> Self {
+        let reserve = dir.join("reserve");
+        let held = fs::metadata(&reserve).is_ok_and(|file| file.len() >= options.reserve_bytes);
+        let (reserve_bytes, floor) = (options.reserve_bytes, options.floor_bytes);
+        Self { dir: dir.into(), reserve, reserve_bytes, floor, held, gave_up: false }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Before the database is opened, which writes: it may use the reserve.
+    pub(crate) fn before_open(&mut self) {
+        if self.free().is_some_and(|free| free < self.floor) {
+            self.release();
+        }
+    }
+
+    /// Who may append. Takes the reserve (back) when there is plenty.
+    pub(crate) fn check(&mut self) -> Room {
+        match self.free() {
+            Some(free) if free < self.floor => {
+                self.gave_up = false;
+                Room::UrgentOnly { free }
+            }
+            Some(free) => {
+                if !self.held && !self.gave_up && free >= self.floor + self.reserve_bytes {
+                    self.take();
+                }
+                Room::Plenty
+            }
+            None => Room::Plenty,
+        }
+    }
+
+    /// Makes room for an urgent append, out of the reserve if it must be. The error is how much is free at most.
+    pub(crate) fn make_room(&mut self) -> Result<(), u64> {
+        let enough = |free: Option<u64>| free.is_none_or(|free| free >= LAST_RESORT);
+        if enough(self.free()) {
+            return Ok(());
+        }
+        self.release();
+        let free = self.free();
+        if enough(free) { Ok(()) } else { Err(free.unwrap_or(0)) }
+    }
+
+    fn free(&self) -> Option<u64> {
+        let stat =
+            statvfs(&self.dir).inspect_err(|error| warn!(%error, "cannot tell the journal's free space")).ok()?;
+        #[allow(clippy::useless_conversion, reason = "these types differ between targets")]
+        Some(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
+    }
+
+    fn take(&mut self) {
+        match self.allocate() {
+            Ok(()) => self.held = true,
+            Err(error) => {
+                self.gave_up = true;
+                let _ = fs::remove_file(&self.reserve);
+                warn!(%error, path = %self.reserve.display(), "cannot hold space in reserve for the journal");
+            }
+        }
+    }
+
+    fn allocate(&self) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&self.reserve)?;
+        let length = self.reserve_bytes.try_into().map_err(io::Error::other)?;
+        Ok(posix_fallocate(&file, 0, length)?)
+    }
+
+    fn release(&mut self) {
+        if !self.held {
+            return;
+        }
+        self.held = false;
+        match fs::remove_file(&self.reserve) {
+            Ok(()) => info!(path = %self.reserve.display(), "disk full: released the journal's reserve"),
+            Err(error) => warn!(%error, path = %self.reserve.display(), "cannot release the journal's reserve"),
+        }
+    }
+}

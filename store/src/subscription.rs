@@ -1,0 +1,76 @@
+//! Following the journal from any point in its history into the present.
+
+use crate::history::Request;
+use crate::queue::Queue;
+use crate::shared::Shared;
+use crate::{ReadError, Record, Seq};
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::{oneshot, watch};
+
+/// Most records given at once.
+const PORTION: usize = 256;
+
+/// A cursor into the journal. It holds nothing up: who is slow reads from the disk what others read from memory.
+pub struct Subscription {
+    shared: Arc<Shared>,
+    requests: Arc<Queue<Request>>,
+    last: watch::Receiver<Seq>,
+    next: Seq,
+}
+
+impl Subscription {
+    pub(crate) fn new(shared: Arc<Shared>, requests: Arc<Queue<Request>>, from: Seq) -> Self {
+        let last = shared.last.subscribe();
+        Self { shared, requests, last, next: from.max(1) }
+    }
+
+    /// The next event this subscription will give, unless it was pruned.
+    pub fn position(&self) -> Seq {
+        self.next
+    }
+
+    /// The next events, waiting for at least one; `None` once the journal is closed. After an error the same events
+    /// are tried again. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Result<Vec<Record>, ReadError>> {
+        loop {
+            let last = *self.last.borrow_and_update();
+            let closed = *self.shared.closed.borrow();
+            if self.next <= last {
+                let records = match self.shared.recent(self.next, PORTION) {
+                    Some(records) => Ok(records),
+                    None => self.stored().await?,
+                };
+                match records {
+                    Err(error) => return Some(Err(error)),
+                    Ok(records) => {
+                        // Nothing at all up to `last`: the numbers there were never given.
+                        self.next = records.last().map_or(last, |record| record.seq) + 1;
+                        if !records.is_empty() {
+                            return Some(Ok(records));
+                        }
+                    }
+                }
+            } else if closed {
+                return None;
+            } else if let Some(cause) = self.shared.fault() {
+                return Some(Err(ReadError::Failed { cause }));
+            } else {
+                // The sender is in `shared`; it cannot be gone.
+                self.last.changed().await.ok()?;
+            }
+        }
+    }
+
+    async fn stored(&self) -> Option<Result<Vec<Record>, ReadError>> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.push(Request::Read { from: self.next, limit: PORTION, reply }).ok()?;
+        answer.await.ok()
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("next", &self.next).finish_non_exhaustive()
+    }
+}

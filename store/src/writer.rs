@@ -1,0 +1,259 @@
+//! The one thread that owns the sequence: take what is queued, check versions, one batch, one sync, publish, wake.
+//!
+//! Nothing is published before it is durable, and nothing is retried: after a failed write or sync every further
+//! append is refused.
+
+mod batch;
+
+use crate::backend::{self, Backend, Changes};
+use crate::envelope::Hash;
+use crate::error::panic_message;
+use crate::history::Request;
+use crate::queue::{Queue, Taken};
+use crate::saved::{self, Meta};
+use crate::shared::Shared;
+use crate::space::{Room, Space};
+use crate::{Append, AppendError, Fault, Record, Seq, StreamId, keys};
+use batch::{Batch, Staged};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+use tracing::{error, warn};
+
+/// Most appends in one batch.
+const MAX_BATCH: usize = 256;
+/// Most archived events deleted between two batches: some milliseconds.
+const TRIM_STEP: u64 = 64;
+
+pub(crate) type Reply = oneshot::Sender<Result<Vec<Record>, AppendError>>;
+
+pub(crate) enum Job {
+    Append(Append, Reply),
+    /// Events up to here are in the archive; or nothing could be archived.
+    Archived(Option<Seq>),
+}
+
+/// What the writer knows of a living stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Living {
+    pub(crate) version: u64,
+    /// The row includes events up to here.
+    pub(crate) row: Option<Seq>,
+    /// The row is behind, and the stream's version is stored apart from it.
+    pub(crate) behind: bool,
+}
+
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) jobs: Arc<Queue<Job>>,
+    pub(crate) requests: Arc<Queue<Request>>,
+    pub(crate) history: Option<JoinHandle<()>>,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) space: Option<Space>,
+    pub(crate) streams: HashMap<StreamId, Living>,
+    pub(crate) last: Seq,
+    pub(crate) hash: Hash,
+    /// Archived events that are still in the backend.
+    pub(crate) trim: std::ops::Range<Seq>,
+    pub(crate) archiving: bool,
+    /// No attempt to archive before this event, after one that failed.
+    pub(crate) archive_after: Seq,
+    pub(crate) fault: Option<Fault>,
+}
+
+impl Writer {
+    /// Serves until the queue is closed and empty, then lets go of files and locks.
+    pub(crate) fn run(mut self) {
+        let mut expected = 1;
+        loop {
+            let taken = if self.trim.is_empty() || self.fault.is_some() {
+                self.jobs.take(MAX_BATCH, expected)
+            } else {
+                self.jobs.take_now(MAX_BATCH)
+            };
+            match taken {
+                Taken::Jobs(jobs) => expected = self.serve(jobs),
+                Taken::Nothing => expected = 1,
+                Taken::Closed => break,
+            }
+            self.trim_a_little();
+            self.archive_if_due();
+        }
+        self.finish();
+    }
+
+    fn serve(&mut self, jobs: Vec<Job>) -> usize {
+        let mut appends = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            match job {
+                Job::Append(append, reply) => appends.push((append, reply)),
+                Job::Archived(last) => self.archived(last),
+            }
+        }
+        let count = appends.len();
+        if count > 0 {
+            self.append(appends);
+        }
+        count
+    }
+
+    fn append(&mut self, appends: Vec<(Append, Reply)>) {
+        let room = self.space.as_mut().map_or(Room::Plenty, Space::check);
+        let mut batch = Batch::new(self.last, self.hash, self.shared.options.boot);
+        let mut accepted = Vec::with_capacity(appends.len());
+        for (append, reply) in appends {
+            let staged = self.admit(&append, room).and_then(|()| batch.stage(append, &mut self.streams));
+            match staged {
+                Ok(staged) => accepted.push((staged, reply)),
+                Err(refusal) => answer(reply, Err(refusal)),
+            }
+        }
+        if accepted.is_empty() {
+            return;
+        }
+        let (last, hash) = (batch.last, batch.hash);
+        let mut changes = batch.changes;
+        let meta = Meta { format: self.shared.options.format, last, hash };
+        changes.put(keys::JOURNAL_HEAD.to_vec(), saved::encode_meta(meta));
+        let backend = self.backend.clone();
+        if let Err(fault) = guarded(move || backend::commit(&*backend, changes)) {
+            self.fail(&fault);
+            for (_, reply) in accepted {
+                answer(reply, Err(AppendError::Failed { cause: fault.clone() }));
+            }
+            return;
+        }
+        (self.last, self.hash) = (last, hash);
+        self.publish(accepted);
+    }
+
+    fn admit(&mut self, append: &Append, room: Room) -> Result<(), AppendError> {
+        if let Some(cause) = self.fault.clone() {
+            return Err(AppendError::Failed { cause });
+        }
+        if let Some(newer) = self.shared.read_only {
+            return Err(AppendError::ReadOnly { found: newer.found, known: newer.known });
+        }
+        let (Room::UrgentOnly { free }, Some(space)) = (room, &mut self.space) else { return Ok(()) };
+        let made = if append.urgent { space.make_room() } else { Err(free) };
+        made.map_err(|free| AppendError::DiskFull { path: space.dir().into(), free })
+    }
+
+    fn publish(&mut self, accepted: Vec<(Staged, Reply)>) {
+        let mut replies = Vec::with_capacity(accepted.len());
+        for (staged, reply) in accepted {
+            if let Some(on_durable) = staged.on_durable
+                && let Err(fault) = guarded(|| {
+                    on_durable(&staged.records);
+                    Ok(())
+                })
+            {
+                // The records are durable, but what was to follow from them did not happen.
+                self.fail(&fault);
+            }
+            replies.push((staged.records, reply));
+        }
+        {
+            let mut recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            for record in replies.iter().flat_map(|(records, _)| records) {
+                recent.push(record.clone());
+            }
+        }
+        self.shared.last.send_replace(self.last);
+        for (records, reply) in replies {
+            answer(reply, Ok(records));
+        }
+    }
+
+    fn fail(&mut self, fault: &Fault) {
+        if self.fault.is_none() {
+            error!(error = fault as &dyn std::error::Error, "the journal has failed and takes no more events");
+            self.fault = Some(fault.clone());
+            self.shared.fault.send_replace(self.fault.clone());
+            self.shared.last.send_modify(|_| ()); // Wakes those who wait for events that will not come.
+        }
+    }
+
+    fn archive_if_due(&mut self) {
+        let options = &self.shared.options;
+        let hot = (self.last + 1).saturating_sub(self.shared.hot_first.load(Ordering::Acquire));
+        let due = hot >= options.hot_window.saturating_add(options.archive_chunk.max(1));
+        let possible = self.shared.archive.is_some() && self.shared.read_only.is_none() && self.fault.is_none();
+        if !due || !possible || self.last < self.archive_after || self.archiving || !self.trim.is_empty() {
+            return;
+        }
+        if self.space.as_mut().is_some_and(|space| space.check() != Room::Plenty) {
+            return;
+        }
+        // How far retention may go: the oldest row that needs later events to be current.
+        let needed = self.streams.values().filter(|living| living.behind).filter_map(|living| living.row).min();
+        self.shared.replay_after.store(needed.unwrap_or(Seq::MAX), Ordering::Release);
+        let last = self.shared.hot_first.load(Ordering::Acquire) + options.archive_chunk.max(1) - 1;
+        let now = self.shared.recent(self.last, 1).and_then(|records| Some(records.first()?.at)).unwrap_or(0);
+        self.archiving = self.requests.push(Request::Archive { last, now }).is_ok();
+    }
+
+    fn archived(&mut self, last: Option<Seq>) {
+        self.archiving = false;
+        match last {
+            Some(last) => {
+                let first = self.shared.hot_first.swap(last + 1, Ordering::AcqRel);
+                self.trim = first..last + 1;
+            }
+            None => self.archive_after = self.last + self.shared.options.archive_chunk,
+        }
+    }
+
+    /// Deletes some archived events. Not synced: if it is lost, opening does it again.
+    fn trim_a_little(&mut self) {
+        if self.trim.is_empty() || self.fault.is_some() {
+            return;
+        }
+        let end = self.trim.end.min(self.trim.start + TRIM_STEP);
+        let mut changes = Changes::default();
+        for seq in self.trim.start..end {
+            changes.delete(keys::event(seq));
+        }
+        let backend = self.backend.clone();
+        match guarded(move || backend.apply(changes)) {
+            Ok(()) => self.trim.start = end,
+            Err(fault) => self.fail(&fault),
+        }
+    }
+
+    fn finish(mut self) {
+        self.requests.close();
+        if let Some(history) = self.history.take()
+            && history.join().is_err()
+        {
+            warn!("the journal's history thread had panicked");
+        }
+        let shared = self.shared.clone();
+        let held = shared.backend.write().unwrap_or_else(PoisonError::into_inner).take();
+        // The database flushes when it goes, and panics when it cannot.
+        let gone = guarded(move || {
+            drop(held);
+            drop(self);
+            Ok(())
+        });
+        if let Err(fault) = gone {
+            error!(error = &fault as &dyn std::error::Error, "the journal did not close cleanly");
+        }
+        shared.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        shared.closed.send_replace(true);
+        shared.last.send_modify(|_| ());
+    }
+}
+
+fn answer(reply: Reply, result: Result<Vec<Record>, AppendError>) {
+    // The caller may have left; the append stands.
+    let _ = reply.send(result);
+}
+
+fn guarded(work: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(Fault::Panicked { message: panic_message(panic.as_ref()) }))
+}

@@ -1,0 +1,58 @@
+//! What the journal's tests share: small appends, and how they are told apart.
+#![allow(dead_code, reason = "not every test uses all of it")]
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+use std::path::Path;
+use store::{Append, AppendError, Journal, NewEvent, Opened, Options, Record, Row, StreamId};
+
+pub fn options() -> Options {
+    Options { boot: [7; 16], floor_bytes: 1 << 20, reserve_bytes: 0, ..Options::default() }
+}
+
+pub fn small_window() -> Options {
+    Options { hot_window: 20, archive_chunk: 10, ..options() }
+}
+
+pub fn stream(name: &str) -> StreamId {
+    StreamId::new(1, name.as_bytes()).unwrap()
+}
+
+pub fn event(text: &str) -> NewEvent {
+    NewEvent { kind: 2, schema: 3, payload: text.as_bytes().to_vec() }
+}
+
+pub fn saving(text: &str) -> Row {
+    Row::Put { schema: 4, bytes: text.as_bytes().to_vec() }
+}
+
+pub fn append(name: &str, expected: u64, events: &[&str], row: Row) -> Append {
+    let events = events.iter().map(|text| event(text)).collect();
+    Append { stream: stream(name), expected, at: 1_000 + expected, urgent: false, events, row, on_durable: None }
+}
+
+pub fn open(dir: &Path) -> Opened {
+    Journal::open(dir, options()).unwrap()
+}
+
+/// Appends `count` events to one stream, one by one, each with its row.
+pub async fn fill(journal: &Journal, name: &str, from: u64, count: u64) -> Result<(), AppendError> {
+    for version in from..from + count {
+        let text = format!("{name}-{}", version + 1);
+        journal.append(append(name, version, &[&text], saving(&text))).await?;
+    }
+    Ok(())
+}
+
+pub fn everything(journal: &Journal) -> Vec<Record> {
+    journal.read(1, usize::MAX).unwrap()
+}
+
+pub fn payloads(records: &[Record]) -> Vec<String> {
+    records.iter().map(|record| String::from_utf8(record.payload.to_vec()).unwrap()).collect()
+}
+
+/// Numbers without a gap, and everything else verified.
+pub fn assert_sound(journal: &Journal) {
+    let verification = journal.verify().unwrap();
+    assert_eq!((verification.problems, verification.gaps), (vec![], vec![]));
+}
