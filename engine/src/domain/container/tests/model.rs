@@ -32,9 +32,9 @@ const GRACE: u64 = 10_000_000_000;
 impl Model {
     /// What the command gives: how many events, or the word for why not.
     pub(super) fn turn(&mut self, command: &Command) -> Result<u64, &'static str> {
-        let before = self.version;
+        let (existed, before) = (self.exists, self.version);
         self.obey(command)?;
-        Ok(if self.exists { self.version - before } else { u64::from(before > 0) })
+        Ok(if existed { self.version - before } else { u64::from(self.exists) })
     }
 
     fn obey(&mut self, command: &Command) -> Result<(), &'static str> {

@@ -71,7 +71,7 @@ fn way_out(container: &Container) -> Command {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn the_model_agrees(ideas in lives()) {
@@ -227,7 +227,7 @@ fn random_lives_meet_everything() {
 
     let mut runner = TestRunner::deterministic();
     let (mut told, mut refused) = (HashSet::new(), HashSet::new());
-    for _ in 0..3000 {
+    for _ in 0..1000 {
         let ideas = lives().new_tree(&mut runner).unwrap().current();
         for turn in live(&ideas) {
             match turn.decision {
