@@ -186,12 +186,12 @@ proptest! {
             let Some(container) = turn.after else { continue };
             let seen = observed(&container, seen.clone());
             let steps = super::super::recover(&container, &seen);
-            let state = steps.iter().fold(Some(container), |state, step| match step {
-                Step::Report(command) => {
-                    super::super::decide(state.as_ref(), command).unwrap().iter().fold(state, evolve)
+            let mut state = Some(container);
+            for step in &steps {
+                if let (Step::Report(command), Some(container)) = (step, state.clone()) {
+                    state = container.decide_for_tests(command).iter().fold(state, evolve);
                 }
-                _ => state,
-            });
+            }
             let Some(after) = state else { continue };
             let watched = steps.iter().any(|step| matches!(step, Step::Reattach | Step::Adopt));
             let followed = steps.iter().any(|step| {
