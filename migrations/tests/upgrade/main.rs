@@ -1,5 +1,7 @@
 //! A store of an older format becomes one of today, or stays as it was, wherever the migration is interrupted.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod format0;
 
 use std::collections::BTreeSet;
