@@ -7,9 +7,11 @@
 
 pub mod codec;
 pub mod kinds;
+mod run;
 mod upcast;
 pub mod v1;
 
+pub use run::{MigrateError, Migrated, Outcome, Step, migrate, migrate_with};
 pub use upcast::{Upcast, UpcastError, Upcasts, What};
 
 /// The generation of stored shapes that this program writes. A store of an older one is migrated before it is opened, one

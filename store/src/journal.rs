@@ -1,6 +1,7 @@
 //! The handle everybody holds.
 
 use crate::history::{self, Request};
+use crate::mark::Mark;
 use crate::open::Loaded;
 use crate::queue::Queue;
 use crate::shared::Shared;
@@ -46,7 +47,7 @@ impl Journal {
         Self::start(shared, loaded, None)
     }
 
-    pub(crate) fn start(shared: Shared, loaded: Loaded, space: Option<Space>) -> io::Result<Self> {
+    pub(crate) fn start(shared: Shared, loaded: Loaded, disk: Option<(Space, Mark)>) -> io::Result<Self> {
         let shared = Arc::new(shared);
         let (jobs, requests) = (Arc::new(Queue::new()), Arc::new(Queue::new()));
         let history = thread::Builder::new().name("journal-history".into()).spawn(history::task(
@@ -60,7 +61,7 @@ impl Journal {
             jobs: jobs.clone(),
             requests: requests.clone(),
             history: Some(history),
-            space,
+            disk,
             streams: loaded.streams,
             last: loaded.last,
             hash: loaded.hash,

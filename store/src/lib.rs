@@ -16,6 +16,7 @@ mod error;
 mod history;
 mod journal;
 mod keys;
+mod mark;
 mod open;
 mod options;
 mod queue;

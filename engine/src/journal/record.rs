@@ -5,6 +5,8 @@
 
 mod event;
 mod row;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

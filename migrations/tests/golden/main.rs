@@ -23,8 +23,10 @@ struct Sample {
     schema: u16,
     bytes: Vec<u8>,
     /// Fails unless bytes decode to the value.
-    check: Box<dyn Fn(&[u8])>,
+    check: Check,
 }
+
+type Check = Box<dyn Fn(&[u8])>;
 
 impl Sample {
     fn new<T>(file: String, what: What, schema: u16, value: T) -> Self

@@ -19,10 +19,12 @@ use crate::backend::disk::Disk;
 use crate::backend::memory::Memory;
 use crate::envelope::Hash;
 use crate::error::IoContext;
+use crate::mark::Mark;
 use crate::shared::{Recent, Shared};
-use crate::space::Space;
+use crate::space::{Room, Space};
 use crate::writer::Living;
 use crate::{Fault, Journal, NewerFormat, OpenError, OpenReport, Opened, Options, SavedRow, Seq, StreamId};
+use aside::Before;
 use examine::Unusable;
 pub use format::format_of;
 pub(crate) use format::{Formats, LAYOUT, read as format_of_all, write as write_format};
@@ -78,14 +80,17 @@ pub(crate) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
     let (archive, unreadable) = Archive::open(dir.join("archive"))?;
     archive.sweep()?;
     report.unreadable_archives = unreadable;
-    let store = Store { dir, archive: &archive, options: &options, existed: formats.is_some() };
-    let (backend, loaded) = store.open(&mut report)?;
+    let acknowledged = crate::mark::read(dir).unwrap_or(0);
+    let store = Store { dir, archive: &archive, options: &options, existed: formats.is_some(), acknowledged };
+    let (backend, loaded) = store.open(space.check(), &mut report)?;
     format::write(dir, Formats { layout: LAYOUT, records: options.format })?;
     space.check();
     report.took = started.elapsed();
     tell(dir, &report);
     let shared = shared(options, Arc::new(backend), Some(archive), Some(lock), &loaded, None);
-    started_with(dir, shared, loaded, report, Some(space))
+    let mark =
+        Mark::open(dir).and_then(|mark| mark.set(loaded.last).map(|()| mark)).opening("write", dir.join("mark"))?;
+    started_with(dir, shared, loaded, report, Some((space, mark)))
 }
 
 fn started_with(
@@ -93,11 +98,11 @@ fn started_with(
     shared: Shared,
     mut loaded: Loaded,
     report: OpenReport,
-    space: Option<Space>,
+    disk: Option<(Space, Mark)>,
 ) -> Result<Opened, OpenError> {
     *shared.recent.lock().expect("nobody else has it yet") = std::mem::take(&mut loaded.recent);
     let (rows, behind) = (std::mem::take(&mut loaded.rows), loaded.behind());
-    let journal = Journal::start(shared, loaded, space).opening("start the threads of", dir)?;
+    let journal = Journal::start(shared, loaded, disk).opening("start the threads of", dir)?;
     Ok(Opened { journal, rows, behind, report })
 }
 
@@ -137,36 +142,51 @@ struct Store<'a> {
     options: &'a Options,
     /// It has been opened successfully before: an empty database is not a new one.
     existed: bool,
+    /// An event up to which everything was acknowledged, and must be there.
+    acknowledged: Seq,
 }
 
 impl Store<'_> {
-    fn open(&self, report: &mut OpenReport) -> Result<(Disk, Loaded), OpenError> {
-        let refusal = match self.attempt(report) {
+    fn open(&self, room: Room, report: &mut OpenReport) -> Result<(Disk, Loaded), OpenError> {
+        if let Some(aside) = salvage::interrupted(self.dir)? {
+            return self.salvage(aside, report);
+        }
+        let mut before = Before::copy(self.dir, room)?;
+        let refusal = match self.attempt(&mut before, report) {
             Err(Refusal::Damaged(refusal)) => refusal,
             result => return result.map_err(|refusal| refusal.into_error(self.dir)),
         };
         warn!(path = %self.dir.display(), reason = %refusal, "the journal's database is damaged");
-        let aside = self.set_aside(report)?;
+        let aside = before.keep()?;
+        report.set_aside = Some(aside.clone());
         if aside::drop_snapshots(self.dir, &aside)? {
-            report.snapshot_dropped = true;
-            match self.attempt(report) {
+            match self.attempt(&mut before, report) {
                 Err(Refusal::Damaged(refusal)) => {
                     warn!(path = %self.dir.display(), reason = %refusal, "nor does it open without its snapshot");
                 }
-                result => return result.map_err(|refusal| refusal.into_error(self.dir)),
+                result => {
+                    report.snapshot_dropped = result.is_ok();
+                    return result.map_err(|refusal| refusal.into_error(self.dir));
+                }
             }
         }
+        self.salvage(aside, report)
+    }
+
+    fn salvage(&self, aside: PathBuf, report: &mut OpenReport) -> Result<(Disk, Loaded), OpenError> {
+        salvage::begin(self.dir, &aside)?;
         aside::clear(self.dir)?;
-        let found = salvage::collect(&aside, self.archive)?;
-        report.lost = true;
+        let found = salvage::collect(&aside, self.archive, self.acknowledged)?;
         let backend = Disk::open(self.dir, None)?;
         salvage::rebuild(&backend, found, self.archive, self.options)?;
         drop(backend);
-        self.attempt(report).map_err(|refusal| refusal.into_error(self.dir))
+        salvage::end(self.dir)?;
+        (report.lost, report.set_aside) = (true, Some(aside.clone()));
+        let mut before = Before::kept(self.dir, aside);
+        self.attempt(&mut before, report).map_err(|refusal| refusal.into_error(self.dir))
     }
 
-    fn attempt(&self, report: &mut OpenReport) -> Result<(Disk, Loaded), Refusal> {
-        // The probe is for the writer's syncs; opening is not what it tests.
+    fn attempt(&self, before: &mut Before, report: &mut OpenReport) -> Result<(Disk, Loaded), Refusal> {
         let backend = Disk::open(self.dir, self.options.before_sync.clone()).map_err(Refusal::of)?;
         let found = match examine::examine(&backend, self.archive.end(), self.existed) {
             Ok(found) => found,
@@ -177,17 +197,16 @@ impl Store<'_> {
             // Only if the file that tells the format was lost: nothing has been written but by the database itself.
             return Err(Refusal::Format { found: meta.format, known: self.options.format });
         }
-        if found.is_damaged() && report.set_aside.is_none() {
-            self.set_aside(report).map_err(Refusal::Error)?;
+        let end = found.last.max(found.cut.map_or(0, |(_, last)| last));
+        if end < self.acknowledged {
+            let what = format!("it ends at event {end}, but event {} was acknowledged", self.acknowledged);
+            return Err(Refusal::Damaged(what));
+        }
+        if found.is_damaged() {
+            report.set_aside = Some(before.keep().map_err(Refusal::Error)?);
         }
         let loaded = repair::repair(&backend, found, self.archive, self.options.format, report).map_err(Refusal::of)?;
         Ok((backend, loaded))
-    }
-
-    fn set_aside(&self, report: &mut OpenReport) -> Result<PathBuf, OpenError> {
-        let aside = aside::copy(self.dir)?;
-        report.set_aside = Some(aside.clone());
-        Ok(aside)
     }
 }
 

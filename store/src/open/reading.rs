@@ -1,6 +1,6 @@
 //! Reading a journal without changing it: the database writes whenever it is opened, so it is opened in a copy.
 
-use super::aside::copy_database;
+use super::aside::{beside, copy_database};
 use super::examine::{Findings, Unusable, examine};
 use super::format::{Formats, LAYOUT};
 use super::{Loaded, remove_generating, repair, shared, started_with};
@@ -68,9 +68,7 @@ impl Backend for Reading {
 }
 
 fn copy_of(dir: &Path) -> std::io::Result<PathBuf> {
-    let mut name = fs::canonicalize(dir)?.into_os_string();
-    name.push(".reading");
-    Ok(name.into())
+    beside(dir, ".reading")
 }
 
 /// Removes the copy that a killed reader left.

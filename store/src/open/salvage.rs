@@ -4,6 +4,7 @@
 //! What is found is genuine, but perhaps not the newest; so the journal goes on at a number well above anything that
 //! could have been given, and says that it was lost.
 
+use super::sync_dir;
 use crate::archive::Archive;
 use crate::backend::{self, Backend, Changes};
 use crate::envelope::{self, GENESIS, Hash, Linked};
@@ -11,9 +12,14 @@ use crate::error::IoContext;
 use crate::saved::{self, Head, Meta, ROW_MAGIC};
 use crate::{Fault, OpenError, Options, SavedRow, Seq, StreamId, keys};
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+/// The file that says where the data is while it is being salvaged.
+const NOTE: &str = "salvaging";
 /// Entries written at once.
 const STEP: usize = 256;
 
@@ -25,9 +31,41 @@ pub(super) struct Salvaged {
     highest: Seq,
 }
 
-/// Searches all files of the database in `aside`.
-pub(super) fn collect(aside: &Path, archive: &Archive) -> Result<Salvaged, OpenError> {
-    let mut found = Salvaged { highest: archive.end().map_or(0, |(last, _)| last), ..Salvaged::default() };
+/// Notes that the database is being put together from what is in `aside`: until the end, that is where the data is.
+pub(super) fn begin(dir: &Path, aside: &Path) -> Result<(), OpenError> {
+    let path = dir.join(NOTE);
+    let written = File::create(&path).and_then(|mut file| {
+        file.write_all(aside.as_os_str().as_bytes())?;
+        file.sync_all()?;
+        sync_dir(dir)
+    });
+    written.opening("write", path)
+}
+
+/// Where the data is, if salvaging was interrupted.
+pub(super) fn interrupted(dir: &Path) -> Result<Option<PathBuf>, OpenError> {
+    let path = dir.join(NOTE);
+    match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Ok(aside) => {
+            let aside = PathBuf::from(OsStr::from_bytes(&aside));
+            // A note that was not even written to its end: nothing had been cleared by then.
+            Ok(Some(aside).filter(|aside| aside.is_dir()))
+        }
+        Err(source) => Err(OpenError::Io { action: "read", path, source }),
+    }
+}
+
+/// Removes the note.
+pub(super) fn end(dir: &Path) -> Result<(), OpenError> {
+    let path = dir.join(NOTE);
+    fs::remove_file(&path).and_then(|()| sync_dir(dir)).opening("remove", path)
+}
+
+/// Searches all files of the database in `aside`. Events up to `acknowledged` have been given.
+pub(super) fn collect(aside: &Path, archive: &Archive, acknowledged: Seq) -> Result<Salvaged, OpenError> {
+    let archived = archive.end().map_or(0, |(last, _)| last);
+    let mut found = Salvaged { highest: archived.max(acknowledged), ..Salvaged::default() };
     for path in files(aside)? {
         let bytes = fs::read(&path).opening("read", &path)?;
         search(&bytes, &mut found);

@@ -124,7 +124,10 @@ impl Container {
             }
             Command::ReportRemoveFailed { message } => {
                 let message = short(message);
-                Ok(only_if(matches!(self.phase, Phase::Removing(_)), || Event::RemoveFailed { message }))
+                // A removal tried again at every start of the daemon shall not fill the journal.
+                let news =
+                    matches!(&self.phase, Phase::Removing(removing) if removing.failed.as_ref() != Some(&message));
+                Ok(only_if(news, || Event::RemoveFailed { message }))
             }
         }
     }

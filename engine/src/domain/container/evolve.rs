@@ -3,8 +3,11 @@
 use super::{Container, End, Event, ExitStatus, Phase, Removing, Run, Starting, Stop};
 use crate::domain::id::{Signal, StartId, Timestamp};
 
-/// The container after the event; `None` when it is gone. An event that does not fit (which `decide` never makes)
-/// leaves all but the version as it was.
+/// The container after the event; `None` when it is gone.
+///
+/// `decide` never makes an event that does not fit, but a damaged journal with events missing may have one. What belongs
+/// to another start, or to a phase that is not there, then changes the version alone; an intent, which tells all that is
+/// to be known, is taken as it is.
 pub fn evolve(container: Option<Container>, event: &Event) -> Option<Container> {
     match (container, event) {
         (None, Event::CreateRequested { id, card }) => {
@@ -20,15 +23,19 @@ impl Container {
     fn evolve(mut self, event: &Event) -> Self {
         self.version += 1;
         match event {
-            Event::Created => self.phase = Phase::Created,
+            Event::Created => {
+                if matches!(self.phase, Phase::Creating) {
+                    self.phase = Phase::Created;
+                }
+            }
             Event::StartRequested { start, boot, at } => {
                 self.phase = Phase::Starting(Starting { start: *start, boot: *boot, since: *at });
             }
             Event::Started { start, process, shim, at } => {
-                if let Phase::Starting(starting) = &self.phase {
+                if let Some(boot) = self.starting(*start).map(|starting| starting.boot) {
                     self.phase = Phase::Running(Run {
                         start: *start,
-                        boot: starting.boot,
+                        boot,
                         process: *process,
                         shim: *shim,
                         since: *at,
@@ -38,35 +45,35 @@ impl Container {
                 }
             }
             Event::StartFailed { start, code, message, at } => {
-                let end = End {
-                    start: *start,
-                    status: ExitStatus::Code(*code),
-                    started_at: None,
-                    at: *at,
-                    oom: false,
-                    error: Some(message.clone()),
-                };
-                self.last = Some(end.clone());
-                self.phase = Phase::Exited(end);
+                if self.starting(*start).is_some() {
+                    self.ended(End {
+                        start: *start,
+                        status: ExitStatus::Code(*code),
+                        started_at: None,
+                        at: *at,
+                        oom: false,
+                        error: Some(message.clone()),
+                    });
+                }
             }
             Event::PauseRequested => self.rephase(Phase::Pausing),
             Event::Paused | Event::ResumeFailed { .. } => self.rephase(Phase::Paused),
             Event::ResumeRequested => self.rephase(Phase::Resuming),
             Event::Resumed | Event::PauseFailed { .. } => self.rephase(Phase::Running),
-            Event::StopRequested { signal, deadline, then_start, .. } => self.with_run(|run| {
+            Event::StopRequested { start, signal, deadline, then_start } => self.with_run(*start, |run| {
                 let killed = *signal == Signal::KILL;
                 run.stop = Some(Stop { signal: *signal, deadline: *deadline, killed, then_start: *then_start });
             }),
-            Event::Killed { signal, .. } => self.with_run(|run| {
+            Event::Killed { start, signal } => self.with_run(*start, |run| {
                 if let Some(stop) = &mut run.stop {
                     stop.killed |= *signal == Signal::KILL;
                 }
             }),
             Event::Exited { start, status, at } => self.exited(*start, *status, *at),
-            Event::OomKilled { .. } => self.with_run(|run| run.oom = true),
+            Event::OomKilled { start } => self.with_run(*start, |run| run.oom = true),
             Event::Renamed { to, .. } => self.card.name = to.clone(),
-            Event::ShimLost { .. } => self.with_run(|run| run.shim = None),
-            Event::ShimAdopted { shim, .. } => self.with_run(|run| run.shim = Some(*shim)),
+            Event::ShimLost { start } => self.with_run(*start, |run| run.shim = None),
+            Event::ShimAdopted { start, shim } => self.with_run(*start, |run| run.shim = Some(*shim)),
             Event::RemoveRequested { .. } => {
                 let run = self.phase.run().cloned();
                 self.phase = Phase::Removing(Removing { run, failed: None });
@@ -83,8 +90,12 @@ impl Container {
     }
 
     fn exited(&mut self, start: StartId, status: ExitStatus, at: Timestamp) {
-        let Some(run) = self.phase.run() else { return };
-        let end = End { start, status, started_at: Some(run.since), at, oom: run.oom, error: None };
+        if let Some(run) = self.phase.run().filter(|run| run.start == start) {
+            self.ended(End { start, status, started_at: Some(run.since), at, oom: run.oom, error: None });
+        }
+    }
+
+    fn ended(&mut self, end: End) {
         self.last = Some(end.clone());
         match &mut self.phase {
             Phase::Removing(removing) => removing.run = None,
@@ -92,21 +103,30 @@ impl Container {
         }
     }
 
-    fn rephase(&mut self, to: fn(Run) -> Phase) {
-        if let Some(run) = self.phase.run() {
-            self.phase = to(run.clone());
+    fn starting(&self, start: StartId) -> Option<&Starting> {
+        match &self.phase {
+            Phase::Starting(starting) if starting.start == start => Some(starting),
+            _ => None,
         }
     }
 
-    fn with_run(&mut self, change: impl FnOnce(&mut Run)) {
-        match &mut self.phase {
-            Phase::Running(run) | Phase::Pausing(run) | Phase::Paused(run) | Phase::Resuming(run) => change(run),
-            Phase::Removing(removing) => {
-                if let Some(run) = &mut removing.run {
-                    change(run);
-                }
+    fn rephase(&mut self, to: fn(Run) -> Phase) {
+        match &self.phase {
+            Phase::Running(run) | Phase::Pausing(run) | Phase::Paused(run) | Phase::Resuming(run) => {
+                self.phase = to(run.clone());
             }
-            Phase::Creating | Phase::Created | Phase::Starting(_) | Phase::Exited(_) => {}
+            Phase::Creating | Phase::Created | Phase::Starting(_) | Phase::Exited(_) | Phase::Removing(_) => {}
+        }
+    }
+
+    fn with_run(&mut self, start: StartId, change: impl FnOnce(&mut Run)) {
+        let run = match &mut self.phase {
+            Phase::Running(run) | Phase::Pausing(run) | Phase::Paused(run) | Phase::Resuming(run) => Some(run),
+            Phase::Removing(removing) => removing.run.as_mut(),
+            Phase::Creating | Phase::Created | Phase::Starting(_) | Phase::Exited(_) => None,
+        };
+        if let Some(run) = run.filter(|run| run.start == start) {
+            change(run);
         }
     }
 }

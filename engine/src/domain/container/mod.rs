@@ -26,6 +26,8 @@ mod decide;
 mod event;
 mod evolve;
 mod recover;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use command::Command;
 pub use decide::{Rejection, decide};

@@ -12,7 +12,8 @@ pub struct Observation {
     pub at: Timestamp,
     /// The process of `shim-pid`, when alive.
     pub shim: Option<Process>,
-    /// The container's first process, when alive.
+    /// The container's first process, when alive. In a start without a shim only when the runtime says that it runs:
+    /// what is merely created waits for ever, and is undone.
     pub process: Option<Process>,
     /// The exit record.
     pub exit: Option<Found>,
@@ -43,9 +44,9 @@ pub enum Step {
     Reattach,
     /// Start a new shim for a living process.
     Adopt,
-    /// Run the stop's timer again, from the recorded deadline.
+    /// Run the stop's timer again, from the recorded deadline; thaw what is frozen, so that a signal arrives.
     ResumeStop,
-    /// Send SIGKILL to the process once more: a removal by force was under way.
+    /// Send SIGKILL to the process once more, and thaw what is frozen: a removal by force was under way.
     Kill,
     /// Unmount, delete at the runtime, clear the state directory.
     Release,
@@ -60,7 +61,7 @@ pub fn recover(container: &Container, seen: &Observation) -> Vec<Step> {
         Phase::Creating => vec![Step::UndoCreate { message: "the daemon ended before the creation did".to_owned() }],
         Phase::Created | Phase::Exited(_) => vec![Step::Release],
         Phase::Starting(starting) => recover_start(starting, seen),
-        Phase::Running(run) => recover_run(run, seen, correct_running(seen.frozen)),
+        Phase::Running(run) => recover_run(run, seen, correct_running(run, seen.frozen)),
         Phase::Paused(run) => recover_run(run, seen, correct_paused(seen.frozen)),
         Phase::Pausing(run) => {
             let outcome = if seen.frozen { Command::ReportPaused } else { interrupted_pause() };
@@ -109,8 +110,11 @@ fn recover_run(run: &Run, seen: &Observation, living: Vec<Step>) -> Vec<Step> {
                 return vec![Step::Reattach];
             }
             let mut steps = living;
-            // A replacement that the last daemon had no time to record.
-            if let (Some(shim), None) = (seen.shim, run.shim) {
+            // A replacement that the last daemon had no time to record, or whose record is lost.
+            if let Some(shim) = seen.shim.filter(|shim| run.shim != Some(*shim)) {
+                if run.shim.is_some() {
+                    steps.push(Step::Report(Command::ReportShimLost { start: run.start }));
+                }
                 steps.push(Step::Report(Command::ReportShimAdopted { start: run.start, shim }));
             }
             steps.push(Step::Reattach);
@@ -139,6 +143,8 @@ fn recover_removal(removing: &Removing, seen: &Observation) -> Vec<Step> {
                 steps.pop();
                 steps.push(Step::Dismantle);
             } else {
+                // The kill overtakes a stop that was under way.
+                steps.retain(|step| *step != Step::ResumeStop);
                 steps.push(Step::Kill);
             }
             steps
@@ -146,9 +152,13 @@ fn recover_removal(removing: &Removing, seen: &Observation) -> Vec<Step> {
     }
 }
 
-fn correct_running(frozen: bool) -> Vec<Step> {
-    // Somebody else froze it: the record follows the world.
-    if frozen { vec![Step::Report(Command::Pause), Step::Report(Command::ReportPaused)] } else { vec![] }
+fn correct_running(run: &Run, frozen: bool) -> Vec<Step> {
+    // Somebody else froze it: the record follows the world. But not while a stop is under way, which has to thaw it.
+    if frozen && run.stop.is_none() {
+        vec![Step::Report(Command::Pause), Step::Report(Command::ReportPaused)]
+    } else {
+        vec![]
+    }
 }
 
 fn correct_paused(frozen: bool) -> Vec<Step> {

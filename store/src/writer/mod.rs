@@ -9,6 +9,7 @@ use crate::backend::{self, Backend, Changes};
 use crate::envelope::Hash;
 use crate::error::panic_message;
 use crate::history::Request;
+use crate::mark::Mark;
 use crate::queue::{Queue, Taken};
 use crate::saved::{self, Meta};
 use crate::shared::Shared;
@@ -52,7 +53,7 @@ pub(crate) struct Writer {
     pub(crate) requests: Arc<Queue<Request>>,
     pub(crate) history: Option<JoinHandle<()>>,
     pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) space: Option<Space>,
+    pub(crate) disk: Option<(Space, Mark)>,
     pub(crate) streams: HashMap<StreamId, Living>,
     pub(crate) last: Seq,
     pub(crate) hash: Hash,
@@ -101,7 +102,7 @@ impl Writer {
     }
 
     fn append(&mut self, appends: Vec<(Append, Reply)>) {
-        let room = self.space.as_mut().map_or(Room::Plenty, Space::check);
+        let room = self.disk.as_mut().map_or(Room::Plenty, |(space, _)| space.check());
         let mut batch = Batch::new(self.last, self.hash, self.shared.options.boot);
         let mut accepted = Vec::with_capacity(appends.len());
         for (append, reply) in appends {
@@ -127,6 +128,12 @@ impl Writer {
             return;
         }
         (self.last, self.hash) = (last, hash);
+        if let Some((_, mark)) = &self.disk
+            && let Err(error) = mark.set(last)
+        {
+            // It is a precaution: a lower number only makes it a weaker one.
+            warn!(%error, "cannot write the journal's mark");
+        }
         self.publish(accepted);
     }
 
@@ -137,7 +144,7 @@ impl Writer {
         if let Some(newer) = self.shared.read_only {
             return Err(AppendError::ReadOnly { found: newer.found, known: newer.known });
         }
-        let (Room::UrgentOnly { free }, Some(space)) = (room, &mut self.space) else { return Ok(()) };
+        let (Room::UrgentOnly { free }, Some((space, _))) = (room, &mut self.disk) else { return Ok(()) };
         let made = if append.urgent { space.make_room() } else { Err(free) };
         made.map_err(|free| AppendError::DiskFull { path: space.dir().into(), free })
     }
@@ -185,7 +192,7 @@ impl Writer {
         if !due || !possible || self.last < self.archive_after || self.archiving || !self.trim.is_empty() {
             return;
         }
-        if self.space.as_mut().is_some_and(|space| space.check() != Room::Plenty) {
+        if self.disk.as_mut().is_some_and(|(space, _)| space.check() != Room::Plenty) {
             return;
         }
         // How far retention may go: the oldest row that needs later events to be current.

@@ -1,0 +1,331 @@
+//! What every command leads to in every phase.
+
+use super::*;
+
+/// A name is an event, `-` is nothing, `!` a refusal:
+/// `!n` no such container, `!i` id taken, `!t` in transition, `!r` not running, `!p` paused, `!R` still running,
+/// `!P` still paused, `!g` being removed (going).
+const TABLE: &str = "
+                none  creating     created         starting    running          stopping       pausing     paused          resuming     exited          removing     killing         failed
+Create          CreateRequested !i !i              !i          !i               !i             !i          !i              !i           !i              !i           !i              !i
+Start           !n    !t           StartRequested  !t          -                !t             !t          !p              !t           StartRequested  !g           !g              !g
+Stop            !n    !t           -               !t          StopRequested    -              !t          !p              !t           -               !g           !g              !g
+StopAtOnce      !n    !t           -               !t          StopRequested    StopRequested  !t          !p              !t           -               !g           !g              !g
+Restart         !n    !t           StartRequested  !t          StopRequested    StopRequested  !t          !p              !t           StartRequested  !g           !g              !g
+Kill            !n    !t           !r              !t          Killed           Killed         !t          !p              !t           !r              !g           !g              !g
+Pause           !n    !t           !r              !t          PauseRequested   !t             !t          -               !t           !r              !g           !g              !g
+Resume          !n    !t           !r              !t          -                -              !t          ResumeRequested !t           !r              !g           !g              !g
+Rename          !n    !t           Renamed         Renamed     Renamed          Renamed        Renamed     Renamed         Renamed      Renamed         !g           !g              !g
+Remove          !n    !t           RemoveRequested !t          !R               !R             !t          !P              !t           RemoveRequested -            -               RemoveRequested
+RemoveByForce   !n    !t           RemoveRequested !t          RemoveRequested  RemoveRequested !t         RemoveRequested !t           RemoveRequested -            -               RemoveRequested
+Created         -     Created      -               -           -                -              -           -               -            -               -            -               -
+CreateFailed    -     CreateFailed -               -           -                -              -           -               -            -               -            -               -
+Started         -     -            -               Started     -                -              -           -               -            -               -            -               -
+StaleStarted    -     -            -               -           -                -              -           -               -            -               -            -               -
+StartFailed     -     -            -               StartFailed -                -              -           -               -            -               -            -               -
+StaleFailed     -     -            -               -           -                -              -           -               -            -               -            -               -
+Paused          -     -            -               -           -                -              Paused      -               -            -               -            -               -
+PauseFailed     -     -            -               -           -                -              PauseFailed -               -            -               -            -               -
+Resumed         -     -            -               -           -                -              -           -               Resumed      -               -            -               -
+ResumeFailed    -     -            -               -           -                -              -           -               ResumeFailed -               -            -               -
+Deadline        -     -            -               -           -                Killed         -           -               -            -               -            -               -
+StaleDeadline   -     -            -               -           -                -              -           -               -            -               -            -               -
+Exit            -     -            -               -           Exited           Exited         Exited      Exited          Exited       -               -            Exited          -
+ExitByOom       -     -            -               -           OomKilled+Exited OomKilled+Exited OomKilled+Exited OomKilled+Exited OomKilled+Exited -   -            OomKilled+Exited -
+StaleExit       -     -            -               -           -                -              -           -               -            -               -            -               -
+Oom             -     -            -               -           OomKilled        OomKilled      OomKilled   OomKilled       OomKilled    -               -            OomKilled       -
+StaleOom        -     -            -               -           -                -              -           -               -            -               -            -               -
+ShimLost        -     -            -               -           ShimLost         ShimLost       ShimLost    ShimLost        ShimLost     -               -            ShimLost        -
+StaleShimLost   -     -            -               -           -                -              -           -               -            -               -            -               -
+ShimAdopted     -     -            -               -           -                -              -           -               -            -               -            -               -
+Removed         -     -            -               -           -                -              -           -               -            -               Removed      -               Removed
+RemoveFailed    -     -            -               -           -                -              -           -               -            -               RemoveFailed RemoveFailed    RemoveFailed
+";
+
+fn command(label: &str) -> Command {
+    let exit = |start, oom| Command::ReportExit { start, status: CODE, at: at(9), oom, boot: BOOT };
+    let started = |start| Command::ReportStarted { start, process: PROCESS, shim: Some(SHIM), at: at(4) };
+    let message = || "trouble".to_owned();
+    let failed = |start| Command::ReportStartFailed { start, code: 127, message: message(), at: at(4) };
+    match label {
+        "Create" => Command::Create { id: ID, card: card() },
+        "Start" => Command::Start { boot: BOOT, at: at(10) },
+        "Stop" => Command::Stop { signal: None, grace: None, at: at(10) },
+        "StopAtOnce" => Command::Stop { signal: None, grace: Some(0), at: at(10) },
+        "Restart" => Command::Restart { grace: None, boot: BOOT, at: at(10) },
+        "Kill" => Command::Kill { signal: Signal(1) },
+        "Pause" => Command::Pause,
+        "Resume" => Command::Resume,
+        "Rename" => Command::Rename { name: "db".parse().unwrap() },
+        "Remove" => Command::Remove { force: false },
+        "RemoveByForce" => Command::Remove { force: true },
+        "Created" => Command::ReportCreated,
+        "CreateFailed" => Command::ReportCreateFailed { message: message() },
+        "Started" => started(START),
+        "StaleStarted" => started(STALE),
+        "StartFailed" => failed(START),
+        "StaleFailed" => failed(STALE),
+        "Paused" => Command::ReportPaused,
+        "PauseFailed" => Command::ReportPauseFailed { message: message() },
+        "Resumed" => Command::ReportResumed,
+        "ResumeFailed" => Command::ReportResumeFailed { message: message() },
+        "Deadline" => Command::StopDeadlinePassed { start: START },
+        "StaleDeadline" => Command::StopDeadlinePassed { start: STALE },
+        "Exit" => exit(START, false),
+        "ExitByOom" => exit(START, true),
+        "StaleExit" => exit(STALE, false),
+        "Oom" => Command::ReportOom { start: START },
+        "StaleOom" => Command::ReportOom { start: STALE },
+        "ShimLost" => Command::ReportShimLost { start: START },
+        "StaleShimLost" => Command::ReportShimLost { start: STALE },
+        "ShimAdopted" => Command::ReportShimAdopted { start: START, shim: OTHER_SHIM },
+        "Removed" => Command::ReportRemoved,
+        "RemoveFailed" => Command::ReportRemoveFailed { message: message() },
+        other => panic!("no command for `{other}`"),
+    }
+}
+
+fn outcome(decision: &Result<Vec<Event>, Rejection>) -> String {
+    match decision {
+        Ok(events) if events.is_empty() => "-".to_owned(),
+        Ok(events) => events.iter().map(Event::name).collect::<Vec<_>>().join("+"),
+        Err(Rejection::NoSuchContainer) => "!n".to_owned(),
+        Err(Rejection::IdTaken) => "!i".to_owned(),
+        Err(Rejection::InTransition) => "!t".to_owned(),
+        Err(Rejection::NotRunning) => "!r".to_owned(),
+        Err(Rejection::Paused) => "!p".to_owned(),
+        Err(Rejection::StillRunning) => "!R".to_owned(),
+        Err(Rejection::StillPaused) => "!P".to_owned(),
+        Err(Rejection::BeingRemoved) => "!g".to_owned(),
+        Err(Rejection::SameName { .. }) => "!s".to_owned(),
+    }
+}
+
+#[test]
+fn every_command_in_every_phase() {
+    let mut seen = std::collections::HashSet::new();
+    for (label, cells) in rows(TABLE) {
+        let command = command(label);
+        seen.insert(std::mem::discriminant(&command));
+        for ((name, phase), expected) in phases().into_iter().zip(cells) {
+            let container = phase.map(container);
+            let decision = super::super::decide(container.as_ref(), &command);
+            assert_eq!(outcome(&decision), expected, "{label} while {name}");
+        }
+    }
+    assert_eq!(seen.len(), random::VERBS, "a command has no row");
+}
+
+const TERM_LATER: Event =
+    Event::StopRequested { start: START, signal: Signal::TERM, deadline: at(20), then_start: false };
+
+fn stop(grace: Option<u32>, seconds: u64) -> Command {
+    Command::Stop { signal: None, grace, at: at(seconds) }
+}
+
+#[test]
+fn a_creation_tells_all_there_is_to_know() {
+    Given(None)
+        .when(Command::Create { id: ID, card: card() })
+        .then([Event::CreateRequested { id: ID, card: card() }])
+        .when(Command::ReportCreated)
+        .then([Event::Created])
+        .when(Command::Start { boot: BOOT, at: at(3) })
+        .then([Event::StartRequested { start: StartId(3), boot: BOOT, at: at(3) }]);
+}
+
+#[test]
+fn a_stop_uses_the_containers_own_signal_and_patience() {
+    given(Phase::Running(run())).when(stop(None, 10)).then([TERM_LATER]);
+}
+
+#[test]
+fn a_stop_uses_the_signal_and_patience_it_is_given() {
+    let signal = Signal(2);
+    given(Phase::Running(run()))
+        .when(Command::Stop { signal: Some(signal), grace: Some(3), at: at(10) })
+        .then([Event::StopRequested { start: START, signal, deadline: at(13), then_start: false }]);
+}
+
+#[test]
+fn a_stop_without_patience_kills_at_once_and_only_once() {
+    given(Phase::Running(run()))
+        .when(Command::Stop { signal: Some(Signal(2)), grace: Some(0), at: at(10) })
+        .then([Event::StopRequested { start: START, signal: Signal::KILL, deadline: at(10), then_start: false }])
+        .when(Command::StopDeadlinePassed { start: START })
+        .then([])
+        .when(stop(Some(0), 11))
+        .then([]);
+}
+
+#[test]
+fn a_second_stop_joins_unless_it_is_less_patient() {
+    given(Phase::Running(stopping()))
+        .when(stop(Some(10), 10))
+        .then([])
+        .when(stop(Some(60), 10))
+        .then([])
+        .when(stop(Some(2), 10))
+        .then([Event::StopRequested { start: START, signal: Signal::TERM, deadline: at(12), then_start: false }]);
+}
+
+#[test]
+fn patience_ends_once() {
+    given(Phase::Running(stopping()))
+        .when(Command::StopDeadlinePassed { start: START })
+        .then([Event::Killed { start: START, signal: Signal::KILL }])
+        .when(Command::StopDeadlinePassed { start: START })
+        .then([])
+        .when(stop(Some(0), 30))
+        .then([]);
+}
+
+#[test]
+fn a_kill_by_hand_ends_the_patience_of_a_stop_only_when_it_is_sigkill() {
+    given(Phase::Running(stopping()))
+        .when(Command::Kill { signal: Signal(1) })
+        .then([Event::Killed { start: START, signal: Signal(1) }])
+        .when(Command::Kill { signal: Signal::KILL })
+        .then([Event::Killed { start: START, signal: Signal::KILL }])
+        .when(Command::StopDeadlinePassed { start: START })
+        .then([]);
+}
+
+#[test]
+fn a_restart_stops_first_and_starts_on_the_exit() {
+    given(Phase::Running(run()))
+        .when(Command::Restart { grace: None, boot: BOOT, at: at(10) })
+        .then([Event::StopRequested { start: START, signal: Signal::TERM, deadline: at(20), then_start: true }])
+        .when(Command::Start { boot: BOOT, at: at(11) })
+        .rejected(Rejection::InTransition);
+    given(Phase::Running(restarting()))
+        .when(Command::ReportExit { start: START, status: CODE, at: at(12), oom: false, boot: NEXT_BOOT })
+        .then([
+            Event::Exited { start: START, status: CODE, at: at(12) },
+            Event::StartRequested { start: StartId(10), boot: NEXT_BOOT, at: at(12) },
+        ]);
+}
+
+#[test]
+fn a_start_that_follows_an_exit_is_numbered_by_its_place_in_the_stream() {
+    let given = given(Phase::Running(restarting()))
+        .when(Command::ReportExit { start: START, status: CODE, at: at(12), oom: true, boot: BOOT })
+        .then([
+            Event::OomKilled { start: START },
+            Event::Exited { start: START, status: CODE, at: at(12) },
+            Event::StartRequested { start: StartId(11), boot: BOOT, at: at(12) },
+        ]);
+    assert_eq!(given.0.unwrap().version, 11);
+}
+
+#[test]
+fn a_stop_takes_back_the_start_that_a_restart_wanted() {
+    given(Phase::Running(restarting()))
+        .when(stop(None, 10))
+        .then([TERM_LATER])
+        .when(Command::ReportExit { start: START, status: CODE, at: at(12), oom: false, boot: BOOT })
+        .then([Event::Exited { start: START, status: CODE, at: at(12) }]);
+}
+
+#[test]
+fn a_fleeting_container_is_removed_when_it_exits_or_fails_to_start() {
+    let exit = Command::ReportExit { start: START, status: CODE, at: at(9), oom: false, boot: BOOT };
+    given(Phase::Running(run()))
+        .with(|container| container.card = fleeting())
+        .when(exit)
+        .then([Event::Exited { start: START, status: CODE, at: at(9) }, Event::RemoveRequested { force: false }]);
+    let failed = Command::ReportStartFailed { start: START, code: 126, message: "no".to_owned(), at: at(4) };
+    given(Phase::Starting(starting())).with(|container| container.card = fleeting()).when(failed).then([
+        Event::StartFailed { start: START, code: 126, message: "no".to_owned(), at: at(4) },
+        Event::RemoveRequested { force: false },
+    ]);
+}
+
+#[test]
+fn a_fleeting_container_survives_its_restart() {
+    given(Phase::Running(restarting()))
+        .with(|container| container.card = fleeting())
+        .when(Command::ReportExit { start: START, status: CODE, at: at(9), oom: false, boot: BOOT })
+        .then([
+            Event::Exited { start: START, status: CODE, at: at(9) },
+            Event::StartRequested { start: StartId(10), boot: BOOT, at: at(9) },
+        ]);
+}
+
+#[test]
+fn nothing_follows_the_exit_of_what_is_being_removed() {
+    let exit = Command::ReportExit { start: START, status: CODE, at: at(9), oom: false, boot: BOOT };
+    given(removing(Some(restarting()), None))
+        .with(|container| container.card = fleeting())
+        .when(exit)
+        .then([Event::Exited { start: START, status: CODE, at: at(9) }])
+        .when(Command::ReportRemoved)
+        .then([Event::Removed]);
+}
+
+#[test]
+fn a_removal_that_failed_may_be_asked_for_again() {
+    let failed = |message: &str| Command::ReportRemoveFailed { message: message.to_owned() };
+    given(removing(None, None))
+        .when(failed("busy"))
+        .then([Event::RemoveFailed { message: "busy".to_owned() }])
+        .when(failed("busy"))
+        .then([])
+        .when(Command::Remove { force: false })
+        .then([Event::RemoveRequested { force: false }])
+        .when(Command::Remove { force: true })
+        .then([])
+        .when(failed("busy"))
+        .then([Event::RemoveFailed { message: "busy".to_owned() }])
+        .when(Command::ReportRemoved)
+        .then([Event::Removed])
+        .when(Command::ReportRemoved)
+        .then([]);
+}
+
+#[test]
+fn an_oom_is_told_once() {
+    given(Phase::Running(run()))
+        .when(Command::ReportOom { start: START })
+        .then([Event::OomKilled { start: START }])
+        .when(Command::ReportOom { start: START })
+        .then([])
+        .when(Command::ReportExit { start: START, status: CODE, at: at(9), oom: true, boot: BOOT })
+        .then([Event::Exited { start: START, status: CODE, at: at(9) }]);
+}
+
+#[test]
+fn a_shim_is_lost_once_and_adopted_once() {
+    given(Phase::Paused(run()))
+        .when(Command::ReportShimLost { start: START })
+        .then([Event::ShimLost { start: START }])
+        .when(Command::ReportShimLost { start: START })
+        .then([])
+        .when(Command::ReportShimAdopted { start: STALE, shim: OTHER_SHIM })
+        .then([])
+        .when(Command::ReportShimAdopted { start: START, shim: OTHER_SHIM })
+        .then([Event::ShimAdopted { start: START, shim: OTHER_SHIM }])
+        .when(Command::ReportShimAdopted { start: START, shim: SHIM })
+        .then([]);
+}
+
+#[test]
+fn a_rename_to_the_same_name_is_refused() {
+    let name: Name = "web".parse().unwrap();
+    given(Phase::Created).when(Command::Rename { name: name.clone() }).rejected(Rejection::SameName { name });
+}
+
+#[test]
+fn a_command_line_and_a_message_are_cut_between_characters() {
+    let long = "é".repeat(3000);
+    assert_eq!(Card::command_line([&*long, "x"].into_iter()), "é".repeat(256));
+    assert_eq!(Card::command_line(["sh", "-c", "true"].into_iter()), "sh -c true");
+    let failed = Command::ReportStartFailed { start: START, code: 1, message: format!("a{long}"), at: at(4) };
+    let message = format!("a{}", "é".repeat(511));
+    given(Phase::Starting(starting())).when(failed).then([Event::StartFailed {
+        start: START,
+        code: 1,
+        message,
+        at: at(4),
+    }]);
+}

@@ -1,0 +1,123 @@
+//! Random lives of containers: commands that mostly fit the state they meet, and some that do not.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// How many commands there are.
+pub(crate) const VERBS: usize = 24;
+
+/// A command whose start is not yet known.
+#[derive(Debug, Clone)]
+pub(crate) struct Idea {
+    pub(crate) verb: usize,
+    /// Of the current start; an older or future one otherwise.
+    pub(crate) fresh: bool,
+    pub(crate) flag: bool,
+    pub(crate) number: u8,
+    pub(crate) seconds: u8,
+    pub(crate) message: String,
+}
+
+/// Ideas for one life, reports as likely as all else together: most intents find their outcome.
+pub(crate) fn ideas() -> impl Strategy<Value = Vec<Idea>> {
+    prop::collection::vec(idea(), 1..60)
+}
+
+prop_compose! {
+    fn idea()(
+        verb in 0..VERBS, fresh in prop::bool::weighted(0.9), flag in any::<bool>(), number in any::<u8>(),
+        seconds in any::<u8>(), message in "[a-zé]{0,3}",
+    ) -> Idea {
+        Idea { verb, fresh, flag, number, seconds, message }
+    }
+}
+
+fn status(number: u8) -> ExitStatus {
+    match number % 5 {
+        0 => ExitStatus::Unknown(Cause::ShimLost),
+        1 => ExitStatus::Signal(Signal((number % 64).into())),
+        _ => ExitStatus::Code(number),
+    }
+}
+
+impl Idea {
+    /// The command that the idea is in this state.
+    pub(crate) fn command(&self, container: Option<&Container>, now: Timestamp) -> Command {
+        let Self { fresh, flag, number, seconds, .. } = *self;
+        let current = container.and_then(current_start).unwrap_or(StartId(1));
+        let start = if fresh { current } else { StartId(number.into()) };
+        let message = self.message.clone();
+        let process = Process { pid: 1000 + u32::from(number), start_time: now.0 };
+        let name = || ["web", "db", "cache"][usize::from(number) % 3].parse().unwrap();
+        let boot = BootId([number; 16]);
+        let grace = if flag { Some(u32::from(seconds) % 20) } else { None };
+        match self.verb {
+            0 => Command::Create { id: ID, card: Card { name: name(), auto_remove: seconds % 4 == 0, ..card() } },
+            1 => Command::Start { boot, at: now },
+            2 => Command::Stop { signal: flag.then_some(Signal(number.into())), grace, at: now },
+            3 => Command::Restart { grace, boot, at: now },
+            4 => Command::Kill { signal: if flag { Signal::KILL } else { Signal(number.into()) } },
+            5 => Command::Pause,
+            6 => Command::Resume,
+            7 => Command::Rename { name: name() },
+            8 => Command::Remove { force: flag },
+            9 => Command::ReportCreated,
+            10 => Command::ReportCreateFailed { message },
+            11 => Command::ReportStarted { start, process, shim: flag.then_some(process), at: now },
+            12 => Command::ReportStartFailed { start, code: number, message, at: now },
+            13 => Command::ReportPaused,
+            14 => Command::ReportPauseFailed { message },
+            15 => Command::ReportResumed,
+            16 => Command::ReportResumeFailed { message },
+            17 => Command::StopDeadlinePassed { start },
+            18 => Command::ReportExit { start, status: status(number), at: now, oom: flag, boot },
+            19 => Command::ReportOom { start },
+            20 => Command::ReportShimLost { start },
+            21 => Command::ReportShimAdopted { start, shim: process },
+            22 => Command::ReportRemoved,
+            23 => Command::ReportRemoveFailed { message },
+            verb => unreachable!("there is no verb {verb}"),
+        }
+    }
+}
+
+fn current_start(container: &Container) -> Option<StartId> {
+    match &container.phase {
+        Phase::Starting(starting) => Some(starting.start),
+        Phase::Exited(end) => Some(end.start),
+        phase => phase.run().map(|run| run.start),
+    }
+}
+
+/// One turn of a life.
+#[derive(Debug, Clone)]
+pub(crate) struct Turn {
+    pub(crate) before: Option<Container>,
+    pub(crate) command: Command,
+    pub(crate) decision: Result<Vec<Event>, Rejection>,
+    pub(crate) after: Option<Container>,
+}
+
+/// Lives through the ideas; a container that is gone may be created anew, in the same stream.
+pub(crate) fn live(ideas: &[Idea]) -> Vec<Turn> {
+    let mut now = at(1000);
+    let mut state: Option<Container> = None;
+    let mut turns = Vec::with_capacity(ideas.len());
+    for idea in ideas {
+        now = now.plus_seconds(u64::from(idea.seconds) % 7);
+        let before = state.clone();
+        let command = idea.command(before.as_ref(), now);
+        let decision = super::super::decide(before.as_ref(), &command);
+        let events = decision.as_deref().unwrap_or_default();
+        state = events.iter().fold(state, evolve);
+        turns.push(Turn { before, command, decision, after: state.clone() });
+    }
+    turns
+}
+
+/// Turns by which every further phase is reached soon: a life that begins with a container that runs.
+pub(crate) fn started() -> Vec<Idea> {
+    let idea = |verb, seconds| Idea { verb, fresh: true, flag: true, number: 8, seconds, message: String::new() };
+    vec![idea(0, 1), idea(9, 1), idea(1, 1), idea(11, 1)]
+}

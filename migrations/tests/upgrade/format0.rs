@@ -1,0 +1,243 @@
+//! A format that never was, one step older than the first: `Started` has no shim, and the savepoint row no last end.
+
+use std::path::Path;
+
+use migrations::codec::{self, Malformed};
+use migrations::kinds::ContainerEvent;
+use migrations::v1::*;
+use migrations::{FORMAT, Upcast, Upcasts, What};
+use serde::{Deserialize, Serialize};
+use store::{Append, Journal, NewEvent, Options, Record, Row, SavedRow, StreamId};
+
+const STARTED: u16 = 5;
+const CONTAINERS: u8 = 12;
+/// Per container; some are removed at the end.
+const PER_LIFE: u64 = 5;
+const REMOVED: u64 = 3;
+
+/// In the store that `build` makes.
+pub const EVENTS: u64 = CONTAINERS as u64 * PER_LIFE + REMOVED * 2;
+pub const ROWS: u64 = CONTAINERS as u64 - REMOVED;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct StartedV0 {
+    start: u64,
+    process: ProcessV1,
+    at: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct ContainerRowV0 {
+    card: CardV1,
+    phase: PhaseV1,
+}
+
+/// All of a store that has to survive.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contents {
+    pub records: Vec<Record>,
+    pub rows: Vec<SavedRow>,
+}
+
+pub fn upcasts() -> Upcasts {
+    with(started, row)
+}
+
+/// They forget the shim, which shifts all that comes after.
+pub fn upcasts_with_bad_events() -> Upcasts {
+    with(|bytes| Ok(bytes.to_vec()), row)
+}
+
+pub fn upcasts_with_bad_rows() -> Upcasts {
+    with(started, |bytes| Ok(bytes.to_vec()))
+}
+
+fn with(started: Upcast, row: Upcast) -> Upcasts {
+    Upcasts::of_today().with(What::Event(STARTED), 0, started).with(What::Row(1), 0, row)
+}
+
+fn started(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let (context, StartedV0 { start, process, at }) = codec::decode::<(ContextV1, StartedV0)>(bytes)?;
+    Ok(codec::encode(&(context, StartedV1 { start, process, shim: None, at })))
+}
+
+fn row(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let ContainerRowV0 { card, phase } = codec::decode(bytes)?;
+    let last = if matches!(phase, PhaseV1::Exited(_)) { LastV1::AsPhase } else { LastV1::Never };
+    Ok(codec::encode(&ContainerRowV1 { card, phase, last }))
+}
+
+/// What a migration has to make of a store. Written apart from the upcasts: it looks at fields, not at bytes.
+pub fn expected(before: &Contents) -> Contents {
+    let records = before.records.iter().cloned().map(|record| {
+        if (record.kind, record.schema) != (STARTED, 0) {
+            return record;
+        }
+        let (context, old): (ContextV1, StartedV0) = codec::decode(&record.payload).unwrap();
+        let new = ContainerEvent::Started(StartedV1 { start: old.start, process: old.process, shim: None, at: old.at });
+        Record { schema: 1, payload: new.encode(&context).into(), ..record }
+    });
+    let rows = before.rows.iter().cloned().map(|row| {
+        assert_eq!(row.schema, 0);
+        let old: ContainerRowV0 = codec::decode(&row.bytes).unwrap();
+        let exited = matches!(old.phase, PhaseV1::Exited(_));
+        let last = if exited { LastV1::AsPhase } else { LastV1::Never };
+        let new = ContainerRowV1 { card: old.card, phase: old.phase, last };
+        SavedRow { schema: 1, bytes: codec::encode(&new), ..row }
+    });
+    Contents { records: records.collect(), rows: rows.collect() }
+}
+
+/// A small database and much in the archive.
+fn options(format: u16) -> Options {
+    Options {
+        boot: [9; 16],
+        format,
+        hot_window: 20,
+        archive_chunk: 10,
+        floor_bytes: 0,
+        reserve_bytes: 0,
+        ..Options::default()
+    }
+}
+
+pub fn contents(dir: &Path, format: u16) -> Contents {
+    let opened = Journal::open(dir, options(format)).unwrap();
+    let verified = opened.journal.verify().unwrap();
+    assert!(verified.problems.is_empty() && verified.gaps.is_empty(), "{verified:?}");
+    let mut rows = opened.rows;
+    rows.sort_by(|one, other| one.stream.cmp(&other.stream));
+    Contents { records: opened.journal.read(1, 10_000).unwrap(), rows }
+}
+
+fn card(container: u8) -> CardV1 {
+    CardV1 {
+        name: format!("web{container}"),
+        image: "nginx".to_owned(),
+        runtime: "runc".to_owned(),
+        command: "nginx".to_owned(),
+        definition: [container; 32],
+        created_at: 1,
+        auto_remove: false,
+        tty: false,
+        open_stdin: false,
+        stop_signal: 15,
+        stop_timeout: 10,
+    }
+}
+
+fn context(container: u8) -> ContextV1 {
+    ContextV1 {
+        actor: ActorV1::Engine,
+        operation: [container; 8],
+        name: format!("web{container}"),
+        image: "nginx".to_owned(),
+    }
+}
+
+fn stream(container: u8) -> StreamId {
+    StreamId::new(1, &[container; 32]).unwrap()
+}
+
+fn process(container: u8) -> ProcessV1 {
+    ProcessV1 { pid: 100 + u32::from(container), start_time: 7 }
+}
+
+fn event(container: u8, event: ContainerEvent) -> NewEvent {
+    let kind = event.kind();
+    NewEvent { kind: kind.number, schema: kind.schema, payload: event.encode(&context(container)) }
+}
+
+fn old_started(container: u8, start: u64) -> NewEvent {
+    let payload = codec::encode(&(context(container), StartedV0 { start, process: process(container), at: 4 }));
+    NewEvent { kind: STARTED, schema: 0, payload }
+}
+
+fn old_row(container: u8, phase: PhaseV1) -> Row {
+    Row::Put { schema: 0, bytes: codec::encode(&ContainerRowV0 { card: card(container), phase }) }
+}
+
+fn run(container: u8) -> PhaseV1 {
+    PhaseV1::Running(RunV1 {
+        start: 3,
+        boot: [9; 16],
+        process: process(container),
+        shim: None,
+        since: 4,
+        stop: None,
+        oom: false,
+    })
+}
+
+fn end() -> PhaseV1 {
+    let status = ExitStatusV1::Code(7);
+    PhaseV1::Exited(EndV1 { start: 3, status, started_at: Some(4), at: 5, oom: false, error: None })
+}
+
+struct Writer {
+    journal: Journal,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Writer {
+    fn open(dir: &Path, format: u16) -> Self {
+        let journal = Journal::open(dir, options(format)).unwrap().journal;
+        Self { journal, runtime: tokio::runtime::Builder::new_current_thread().build().unwrap() }
+    }
+
+    fn append(&self, container: u8, expected: u64, events: Vec<NewEvent>, row: Row) {
+        let stream = stream(container);
+        let append = Append { stream, expected, at: 1000 + expected, urgent: false, events, row, on_durable: None };
+        self.runtime.block_on(self.journal.append(append)).unwrap();
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.runtime.block_on(self.journal.close());
+    }
+}
+
+/// Makes a store whose containers have been created, started and stopped; some of them have been removed, too.
+pub fn build(dir: &Path, format: u16) {
+    use ContainerEvent as E;
+    let writer = Writer::open(dir, format);
+    for container in 0..CONTAINERS {
+        let created = vec![
+            event(container, E::CreateRequested(CreateRequestedV1 { card: card(container) })),
+            event(container, E::Created(CreatedV1 {})),
+        ];
+        writer.append(container, 0, created, old_row(container, PhaseV1::Created));
+        let started = vec![
+            event(container, E::StartRequested(StartRequestedV1 { start: 3, boot: [9; 16], at: 3 })),
+            old_started(container, 3),
+        ];
+        // Half of the rows stay behind their events.
+        let row = if container % 2 == 0 { old_row(container, run(container)) } else { Row::Keep };
+        writer.append(container, 2, started, row);
+    }
+    for container in 0..CONTAINERS {
+        let exited = E::Exited(ExitedV1 { start: 3, status: ExitStatusV1::Code(7), at: 5 });
+        let row = if container % 3 == 0 { old_row(container, end()) } else { Row::Keep };
+        writer.append(container, 4, vec![event(container, exited)], row);
+    }
+    for container in 0..REMOVED as u8 {
+        let removal = vec![
+            event(container, E::RemoveRequested(RemoveRequestedV1 { force: false })),
+            event(container, E::Removed(RemovedV1 {})),
+        ];
+        writer.append(container, 5, removal, Row::Delete);
+    }
+}
+
+/// One more event of a store of format 0.
+pub fn append_old(dir: &Path) {
+    Writer::open(dir, 0).append(CONTAINERS - 1, PER_LIFE, vec![old_started(CONTAINERS - 1, 6)], Row::Keep);
+}
+
+/// One more event of a store of today.
+pub fn append_one(dir: &Path) {
+    let container = CONTAINERS - 1;
+    let removal = ContainerEvent::RemoveRequested(RemoveRequestedV1 { force: false });
+    Writer::open(dir, FORMAT).append(container, PER_LIFE, vec![event(container, removal)], Row::Keep);
+}

@@ -1,0 +1,387 @@
+//! What opening makes of a journal that is not as it was left.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use store::{Journal, OpenError, OpenReport, Opened, Row};
+use support::{append, assert_sound, everything, fill, open, options, payloads, saving, small_window, stream};
+use tempfile::TempDir;
+
+/// A directory of its own around the journal's, so that what is set aside goes too.
+struct Place {
+    _outer: TempDir,
+    dir: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let outer = tempfile::tempdir().unwrap();
+        let dir = outer.path().join("journal");
+        Self { _outer: outer, dir }
+    }
+
+    fn copy_of(other: &Path) -> Self {
+        let place = Self::new();
+        copy(other, &place.dir);
+        place
+    }
+
+    /// Everything beside the journal.
+    fn beside(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.dir.parent().unwrap()).unwrap();
+        entries.map(|entry| entry.unwrap().path()).filter(|path| *path != self.dir).collect()
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, target) = { (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name())) };
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(path, target).unwrap();
+        }
+    }
+}
+
+/// The database itself, behind the journal's back.
+fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
+    let db = sled::open(dir).unwrap();
+    change(&db);
+    db.flush().unwrap();
+}
+
+fn event_key(seq: u64) -> Vec<u8> {
+    [b"e".as_slice(), &seq.to_be_bytes()].concat()
+}
+
+async fn filled(place: &Place, count: u64) {
+    let journal = open(&place.dir).journal;
+    fill(&journal, "a", 0, count).await.unwrap();
+    journal.close().await;
+}
+
+fn quiet(report: &OpenReport) -> OpenReport {
+    OpenReport { took: report.took, ..OpenReport::default() }
+}
+
+#[tokio::test]
+async fn a_last_record_torn_at_any_byte_is_cut_with_its_row() {
+    let original = Place::new();
+    let journal = open(&original.dir).journal;
+    fill(&journal, "a", 0, 3).await.unwrap();
+    let last = journal.append(append("b", 0, &["torn"], saving("row of b"))).await.unwrap();
+    journal.close().await;
+    let value = sled::open(&original.dir).unwrap().get(event_key(4)).unwrap().unwrap();
+    assert!(value.ends_with(&[]) && value.len() == 72 + 1 + 4 + 4, "{}", value.len());
+    for at in 0..value.len() {
+        for flip in [false, true] {
+            let place = Place::copy_of(&original.dir);
+            tamper(&place.dir, |db| {
+                let mut torn = value.to_vec();
+                if flip {
+                    torn[at] ^= 0x40;
+                } else {
+                    torn.truncate(at);
+                }
+                db.insert(event_key(4), torn).unwrap();
+            });
+            let Opened { journal, rows, behind, report } = open(&place.dir);
+            let expected = OpenReport { cut: Some((4, 4)), uncertain: vec![(stream("b"), 0)], ..quiet(&report) };
+            assert_eq!(report, expected, "byte {at}, flip {flip}");
+            assert_eq!((rows.len(), behind.len(), journal.last()), (1, 0, 3));
+            assert_eq!(payloads(&everything(&journal)), ["a-1", "a-2", "a-3"]);
+            assert_sound(&journal);
+            let again = journal.append(append("b", 0, &["again"], saving("x"))).await.unwrap();
+            assert_eq!(again[0].seq, last[0].seq);
+            journal.close().await;
+            let reopened = open(&place.dir);
+            assert_eq!(reopened.report, quiet(&reopened.report));
+            assert_eq!(place.beside(), Vec::<PathBuf>::new());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_missing_last_record_is_cut_and_older_streams_keep_their_version() {
+    let place = Place::new();
+    let journal = open(&place.dir).journal;
+    fill(&journal, "a", 0, 3).await.unwrap();
+    fill(&journal, "b", 0, 2).await.unwrap();
+    journal.close().await;
+    tamper(&place.dir, |db| {
+        db.remove(event_key(5)).unwrap();
+    });
+    let Opened { journal, rows, behind, report } = open(&place.dir);
+    let expected = OpenReport { cut: Some((5, 5)), uncertain: vec![(stream("b"), 1)], ..quiet(&report) };
+    assert_eq!(report, expected);
+    assert_eq!((rows.len(), behind), (1, vec![(stream("b"), 1)]));
+    journal.append(append("b", 1, &["again"], saving("x"))).await.unwrap();
+    assert_sound(&journal);
+}
+
+#[tokio::test]
+async fn a_bad_record_in_the_middle_costs_itself_and_nothing_else() {
+    for tampered in ["flipped", "missing", "exchanged"] {
+        let place = Place::new();
+        filled(&place, 9).await;
+        tamper(&place.dir, |db| {
+            let mut value = db.get(event_key(4)).unwrap().unwrap().to_vec();
+            match tampered {
+                "flipped" => {
+                    value[70] ^= 1;
+                    db.insert(event_key(4), value).unwrap();
+                }
+                "missing" => drop(db.remove(event_key(4)).unwrap()),
+                _ => drop(db.insert(event_key(4), db.get(event_key(5)).unwrap().unwrap()).unwrap()),
+            }
+        });
+        let Opened { journal, rows, report, .. } = open(&place.dir);
+        let aside = report.set_aside.clone();
+        let expected = OpenReport { gaps: vec![(4, 4)], set_aside: aside.clone(), ..quiet(&report) };
+        assert_eq!(report, expected, "{tampered}");
+        assert_eq!(place.beside(), [aside.unwrap()]);
+        assert!(place.beside()[0].join("db").exists());
+        assert_eq!(rows[0].bytes, b"a-9");
+        let kept: Vec<_> = everything(&journal).iter().map(|record| record.seq).collect();
+        assert_eq!(kept, [1, 2, 3, 5, 6, 7, 8, 9]);
+        fill(&journal, "a", 9, 1).await.unwrap();
+        let verification = journal.verify().unwrap();
+        assert_eq!((verification.problems, verification.gaps), (vec![], vec![(4, 4)]));
+        journal.close().await;
+        // Said once, not at every start.
+        let reopened = open(&place.dir);
+        assert_eq!(reopened.report, quiet(&reopened.report));
+        assert_eq!(reopened.journal.last(), 10);
+    }
+}
+
+#[tokio::test]
+async fn verifying_a_running_journal_finds_what_has_gone_bad() {
+    let place = Place::new();
+    let journal = Journal::open(&place.dir, small_window()).unwrap().journal;
+    fill(&journal, "a", 0, 45).await.unwrap();
+    journal.close().await;
+    let journal = Journal::open(&place.dir, small_window()).unwrap().journal;
+    assert_sound(&journal);
+    let segment = fs::read_dir(place.dir.join("archive")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&segment).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let journal = {
+        journal.close().await;
+        Journal::open(&place.dir, small_window()).unwrap().journal
+    };
+    let problems = journal.verify().unwrap().problems;
+    assert!(problems.len() == 1 && problems[0].contains("damaged"), "{problems:?}");
+}
+
+#[tokio::test]
+async fn an_unreadable_row_is_set_aside_and_its_stream_named() {
+    let place = Place::new();
+    filled(&place, 3).await;
+    tamper(&place.dir, |db| {
+        let key = [b"s\x01".as_slice(), b"a"].concat();
+        let mut row = db.get(&key).unwrap().unwrap().to_vec();
+        row[20] ^= 1;
+        db.insert(key, row).unwrap();
+    });
+    let Opened { journal, rows, behind, report } = open(&place.dir);
+    assert_eq!((rows, behind), (vec![], vec![(stream("a"), 3)]));
+    assert_eq!(report.uncertain, [(stream("a"), 3)]);
+    assert!(report.set_aside.is_some() && !report.lost);
+    fill(&journal, "a", 3, 1).await.unwrap();
+    assert_sound(&journal);
+}
+
+#[tokio::test]
+async fn a_torn_generating_snapshot_is_removed() {
+    let place = Place::new();
+    filled(&place, 30).await;
+    // Opening makes a snapshot of what was found.
+    open(&place.dir).journal.close().await;
+    let snapshot = snapshots(&place.dir).pop().unwrap();
+    let torn = place.dir.join("snap.00000000FFFFFFFF.generating");
+    let bytes = fs::read(&snapshot).unwrap();
+    fs::write(&torn, &bytes[..bytes.len() / 2]).unwrap();
+    let opened = open(&place.dir);
+    assert_eq!(opened.report, OpenReport { removed: vec![torn], ..quiet(&opened.report) });
+    assert_eq!(opened.journal.last(), 30);
+    assert_sound(&opened.journal);
+}
+
+fn snapshots(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("snap.")).collect()
+}
+
+#[tokio::test]
+async fn a_damaged_snapshot_is_dropped_and_the_log_replayed() {
+    let original = Place::new();
+    filled(&original, 30).await;
+    // Opening makes a snapshot of what was found.
+    open(&original.dir).journal.close().await;
+    let snapshot = snapshots(&original.dir).pop().unwrap();
+    let bytes = fs::read(&snapshot).unwrap();
+    for damage in ["empty", "cut", "flipped"] {
+        let place = Place::copy_of(&original.dir);
+        let bytes = match damage {
+            "empty" => vec![],
+            "cut" => bytes[..bytes.len() - 3].to_vec(),
+            _ => bytes.iter().map(|byte| byte ^ 0xff).collect(),
+        };
+        fs::write(place.dir.join(snapshot.file_name().unwrap()), bytes).unwrap();
+        let opened = open(&place.dir);
+        let aside = opened.report.set_aside.clone();
+        let expected = OpenReport { snapshot_dropped: true, set_aside: aside, ..quiet(&opened.report) };
+        assert_eq!(opened.report, expected, "{damage}");
+        assert_eq!(opened.rows[0].bytes, b"a-30");
+        assert_eq!(everything(&opened.journal).len(), 30);
+        assert_sound(&opened.journal);
+        assert!(opened.report.set_aside.unwrap().join(snapshot.file_name().unwrap()).exists());
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_open_is_salvaged() {
+    let place = Place::new();
+    let journal = Journal::open(&place.dir, small_window()).unwrap().journal;
+    fill(&journal, "a", 0, 40).await.unwrap();
+    fill(&journal, "b", 0, 3).await.unwrap();
+    journal.append(append("b", 3, &["end"], Row::Delete)).await.unwrap();
+    journal.close().await;
+    break_segments(&place.dir);
+    let Opened { journal, rows, report, .. } = Journal::open(&place.dir, small_window()).unwrap();
+    assert!(report.lost && report.set_aside.is_some(), "{report:?}");
+    assert_eq!(rows.iter().map(|row| (&row.stream, row.version)).collect::<Vec<_>>(), [(&stream("a"), 40)]);
+    let seqs: Vec<_> = everything(&journal).iter().map(|record| record.seq).collect();
+    assert_eq!(seqs, (1..=44).collect::<Vec<_>>());
+    assert!(journal.last() > 44 + 30, "above anything that could have been given: {}", journal.last());
+    let next = journal.last() + 1;
+    let records = journal.append(append("a", 40, &["goes on"], saving("on"))).await.unwrap();
+    assert_eq!(records[0].seq, next);
+    let verification = journal.verify().unwrap();
+    assert_eq!((verification.problems, verification.gaps), (vec![], vec![(45, next - 1)]));
+    let mut subscription = journal.subscribe(45);
+    assert_eq!(payloads(&subscription.next().await.unwrap().unwrap()), ["goes on"]);
+    journal.close().await;
+    let reopened = Journal::open(&place.dir, small_window()).unwrap();
+    assert_eq!(reopened.report, quiet(&reopened.report));
+    assert_eq!(reopened.journal.last(), next);
+}
+
+/// Makes every segment of the database unrecognisable to it, and leaves all else in place.
+fn break_segments(dir: &Path) {
+    let mut bytes = fs::read(dir.join("db")).unwrap();
+    for header in bytes.chunks_mut(512 << 10) {
+        let length = header.len().min(20);
+        header[..length].fill(0x5a);
+    }
+    fs::write(dir.join("db"), bytes).unwrap();
+    for snapshot in snapshots(dir) {
+        fs::remove_file(snapshot).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn salvaging_that_was_interrupted_begins_again() {
+    let place = Place::new();
+    filled(&place, 9).await;
+    // As if killed between clearing the old database and finishing the new one.
+    let aside = place.dir.with_extension("damaged-1");
+    copy(&place.dir, &aside);
+    fs::write(place.dir.join("salvaging"), aside.to_str().unwrap()).unwrap();
+    fs::remove_file(place.dir.join("db")).unwrap();
+    let opened = open(&place.dir);
+    assert!(opened.report.lost);
+    assert_eq!(opened.report.set_aside, Some(aside));
+    assert_eq!((everything(&opened.journal).len(), opened.rows[0].version), (9, 9));
+    opened.journal.close().await;
+    let reopened = open(&place.dir);
+    assert_eq!(reopened.report, quiet(&reopened.report));
+}
+
+#[tokio::test]
+async fn a_database_that_comes_back_without_its_newest_events_is_noticed() {
+    let place = Place::new();
+    filled(&place, 200).await;
+    let older = Place::copy_of(&place.dir);
+    let journal = open(&place.dir).journal;
+    fill(&journal, "a", 200, 50).await.unwrap();
+    journal.close().await;
+    // The files of an earlier time, all of them well, but for the mark.
+    fs::copy(place.dir.join("mark"), older.dir.join("mark")).unwrap();
+    let Opened { journal, rows, report, .. } = open(&older.dir);
+    assert!(report.lost && report.set_aside.is_some(), "{report:?}");
+    assert_eq!((rows[0].version, everything(&journal).len()), (200, 200));
+    assert!(journal.last() > 250, "{}", journal.last());
+}
+
+#[tokio::test]
+async fn damaged_settings_of_the_database_are_made_anew() {
+    let place = Place::new();
+    filled(&place, 9).await;
+    fs::write(place.dir.join("conf"), [0xff; 64]).unwrap();
+    let opened = open(&place.dir);
+    assert!(opened.report.snapshot_dropped && !opened.report.lost, "{:?}", opened.report);
+    assert_eq!((opened.journal.last(), opened.rows[0].version), (9, 9));
+    assert_sound(&opened.journal);
+}
+
+#[tokio::test]
+async fn a_lost_database_goes_on_behind_its_archive() {
+    for lost in ["emptied", "deleted", "overwritten"] {
+        let place = Place::new();
+        let journal = Journal::open(&place.dir, small_window()).unwrap().journal;
+        fill(&journal, "a", 0, 40).await.unwrap();
+        journal.close().await;
+        let archived = Journal::open(&place.dir, small_window()).unwrap().journal.first();
+        assert_eq!(archived, 1);
+        let log = place.dir.join("db");
+        match lost {
+            "emptied" => fs::write(&log, b"").unwrap(),
+            "deleted" => fs::remove_file(&log).unwrap(),
+            _ => fs::write(&log, vec![0x5a; fs::metadata(&log).unwrap().len() as usize]).unwrap(),
+        }
+        for snapshot in snapshots(&place.dir) {
+            fs::remove_file(snapshot).unwrap();
+        }
+        let Opened { journal, rows, report, .. } = Journal::open(&place.dir, small_window()).unwrap();
+        assert!(report.lost, "{lost}: {report:?}");
+        assert_eq!(rows, []);
+        assert!(journal.last() > 10_000);
+        let events = everything(&journal);
+        assert!(events.len() >= 10 && events.iter().zip(1..).all(|(record, seq)| record.seq == seq));
+        journal.append(append("new", 0, &["x"], Row::Keep)).await.unwrap();
+        assert_eq!(journal.verify().unwrap().problems, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_lost_format_file_is_written_again() {
+    let place = Place::new();
+    filled(&place, 3).await;
+    fs::remove_file(place.dir.join("format")).unwrap();
+    let opened = open(&place.dir);
+    assert_eq!((opened.journal.last(), opened.report.clone()), (3, quiet(&opened.report)));
+    assert_eq!(store::format_of(&place.dir).unwrap(), Some(1));
+}
+
+#[tokio::test]
+async fn an_error_of_the_machine_is_no_damage() {
+    let place = Place::new();
+    filled(&place, 3).await;
+    let log = place.dir.join("db");
+    fs::rename(&log, place.dir.join("elsewhere")).unwrap();
+    fs::create_dir(&log).unwrap();
+    let refused = Journal::open(&place.dir, options());
+    assert!(matches!(refused, Err(OpenError::Fault(_))), "{refused:?}");
+    assert_eq!(place.beside(), Vec::<PathBuf>::new());
+    fs::remove_dir(&log).unwrap();
+    fs::rename(place.dir.join("elsewhere"), log).unwrap();
+    assert_eq!(open(&place.dir).journal.last(), 3);
+}

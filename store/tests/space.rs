@@ -1,0 +1,124 @@
+//! A disk that is full, as a small file system of its own. Needs root, for the mount.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use store::{Append, AppendError, Journal, Options, Row};
+use support::{append, assert_sound, options, saving};
+
+/// A tmpfs that goes with the test, also when it fails.
+struct SmallDisk {
+    mounted: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    fn new(megabytes: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = dir.path().to_path_buf();
+        let size = format!("size={megabytes}m");
+        mount(Some("tmpfs"), &mounted, Some("tmpfs"), MsFlags::empty(), Some(size.as_str())).unwrap();
+        Self { mounted, _dir: dir }
+    }
+
+    /// Takes all space but so much.
+    fn fill(&self, leave: u64) -> PathBuf {
+        let path = self.mounted.join("ballast");
+        let mut file = File::create(&path).unwrap();
+        while free(&self.mounted) > leave {
+            let chunk = (free(&self.mounted) - leave).min(64 << 10) as usize;
+            if file.write_all(&vec![1; chunk]).is_err() {
+                break;
+            }
+        }
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a journal may still be open when a test fails.
+        let _ = umount2(&self.mounted, MntFlags::MNT_DETACH);
+    }
+}
+
+fn free(path: &Path) -> u64 {
+    let stat = nix::sys::statvfs::statvfs(path).unwrap();
+    stat.blocks_available() as u64 * stat.fragment_size() as u64
+}
+
+fn limits() -> Options {
+    Options { floor_bytes: 6 << 20, reserve_bytes: 4 << 20, ..options() }
+}
+
+fn urgent(name: &str, expected: u64) -> Append {
+    Append { urgent: true, ..append(name, expected, &["urgent"], saving("s")) }
+}
+
+#[tokio::test]
+async fn on_a_full_disk_only_the_urgent_goes_on_and_everything_when_there_is_space_again() {
+    let disk = SmallDisk::new(32);
+    let dir = disk.mounted.join("journal");
+    let journal = Journal::open(&dir, limits()).unwrap().journal;
+    let reserve = dir.join("reserve");
+    assert_eq!(fs::metadata(&reserve).unwrap().len(), 4 << 20);
+    support::fill(&journal, "a", 0, 20).await.unwrap();
+
+    // Under the floor, yet not full: the reserve is not needed.
+    let ballast = disk.fill(4 << 20);
+    match journal.append(append("a", 20, &["x"], Row::Keep)).await {
+        Err(AppendError::DiskFull { path, free }) => assert!(path == dir && free <= 4 << 20, "{free}"),
+        other => panic!("{other:?}"),
+    }
+    journal.append(urgent("b", 0)).await.unwrap();
+    assert!(reserve.exists());
+
+    // Full to the last byte: the urgent lives on the reserve.
+    disk.fill(0);
+    assert!(free(&disk.mounted) < 1 << 20);
+    for version in 1..200 {
+        journal.append(urgent("b", version)).await.unwrap();
+    }
+    assert!(!reserve.exists());
+    let refused = journal.append(append("a", 20, &["x"], Row::Keep)).await;
+    assert!(matches!(refused, Err(AppendError::DiskFull { .. })), "{refused:?}");
+
+    // Even that ends, with an answer and not with a broken journal.
+    disk.fill(0);
+    let refused = journal.append(urgent("b", 200)).await;
+    assert!(matches!(refused, Err(AppendError::DiskFull { .. })), "{refused:?}");
+    assert_sound(&journal);
+    journal.close().await;
+    fs::remove_file(&ballast).unwrap();
+
+    let journal = Journal::open(&dir, limits()).unwrap().journal;
+    assert_eq!(journal.last(), 220);
+    assert_eq!(fs::metadata(&reserve).unwrap().len(), 4 << 20, "the reserve is back");
+    journal.append(append("a", 20, &["x"], Row::Keep)).await.unwrap();
+    assert_sound(&journal);
+}
+
+#[tokio::test]
+async fn a_journal_opens_on_a_full_disk() {
+    let disk = SmallDisk::new(32);
+    let dir = disk.mounted.join("journal");
+    let journal = Journal::open(&dir, limits()).unwrap().journal;
+    support::fill(&journal, "a", 0, 50).await.unwrap();
+    journal.close().await;
+    let ballast = disk.fill(0);
+    let opened = Journal::open(&dir, limits()).unwrap();
+    let journal = opened.journal;
+    assert_eq!((journal.last(), opened.rows[0].version, opened.report.lost), (50, 50, false));
+    journal.append(urgent("a", 50)).await.unwrap();
+    let refused = journal.append(append("a", 51, &["x"], Row::Keep)).await;
+    assert!(matches!(refused, Err(AppendError::DiskFull { .. })), "{refused:?}");
+    fs::remove_file(ballast).unwrap();
+    // No restart needed.
+    journal.append(append("a", 51, &["x"], Row::Keep)).await.unwrap();
+    assert!(dir.join("reserve").exists());
+    assert_sound(&journal);
+}
