@@ -20,7 +20,8 @@ pub struct Entry {
 struct Stored {
     log: String,
     stream: String,
-    time: chrono::DateTime<chrono::Utc>,
+    /// RFC 3339.
+    time: String,
 }
 
 /// A place in the log from which reading goes on.
@@ -103,7 +104,9 @@ impl Reader {
 
 impl From<Stored> for Entry {
     fn from(stored: Stored) -> Self {
-        let time = stored.time.timestamp_nanos_opt().unwrap_or_default();
+        // A time that cannot be read costs the time, not the line.
+        let time = chrono::DateTime::parse_from_rfc3339(&stored.time).ok();
+        let time = time.and_then(|time| time.timestamp_nanos_opt()).unwrap_or_default();
         Self { stream: stored.stream, line: stored.log, time }
     }
 }

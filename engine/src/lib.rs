@@ -20,4 +20,5 @@ pub mod shim_process;
 pub mod signals;
 pub mod spec;
 pub mod supervisor;
+mod sys;
 pub mod turn;

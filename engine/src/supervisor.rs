@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::domain::id::{ContainerId, Process, Signal, StartId, Timestamp};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::{Actor, Context};
+use crate::sys;
 
 /// Pid 1 may take a moment to reap an orphan, which is when the kernel tells its status.
 const REAP_PATIENCE: Duration = Duration::from_secs(10);
@@ -69,6 +70,13 @@ impl Engine {
 
     async fn watch(self: &Arc<Self>, id: ContainerId, start: StartId, fifo: OwnedFd, pidfd: Option<PidFd>) {
         let context = self.reporting();
+        let fifo = match sys::watch(fifo) {
+            Ok(fifo) => fifo,
+            Err(error) => {
+                self.warn(format!("container {}: its exit fifo cannot be watched: {error}", id.short()));
+                return self.shim_lost(id, start, pidfd, &context).await;
+            }
+        };
         let told = wait_for_word(&fifo).await;
         failpoint::hit(failpoint::EXIT_SEEN);
         let Some(entity) = self.containers.get(&id) else { return };
@@ -138,9 +146,7 @@ impl Engine {
 /// The status of a process that has ended, by its pidfd alone.
 pub async fn status_by_pidfd(pidfd: PidFd) -> ExitStatus {
     let waiting = async {
-        let pidfd = AsyncFd::new(pidfd)?;
-        drop(pidfd.readable().await?);
-        let pidfd = pidfd.into_inner();
+        drop(sys::watch(pidfd.as_fd().try_clone_to_owned()?)?.readable().await?);
         let deadline = tokio::time::Instant::now() + REAP_PATIENCE;
         loop {
             match pidfd.exit_info()? {
@@ -178,7 +184,7 @@ fn to_status(status: ShimStatus, cause: Cause) -> ExitStatus {
 }
 
 /// The four bytes, or `None` when the fifo hung up without them.
-async fn wait_for_word(fifo: &OwnedFd) -> Option<ShimStatus> {
+async fn wait_for_word(fifo: &AsyncFd<OwnedFd>) -> Option<ShimStatus> {
     let mut bytes = [0; 4];
     match read_once(fifo, &mut bytes).await {
         Ok(4) => Some(ShimStatus::from_wire(bytes)),
@@ -186,16 +192,15 @@ async fn wait_for_word(fifo: &OwnedFd) -> Option<ShimStatus> {
     }
 }
 
-async fn wait_for_hang_up(fifo: &OwnedFd) {
+async fn wait_for_hang_up(fifo: &AsyncFd<OwnedFd>) {
     let mut rest = [0; 16];
     while matches!(read_once(fifo, &mut rest).await, Ok(n) if n > 0) {}
 }
 
-async fn read_once(fifo: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
-    let ready = AsyncFd::new(fifo.as_raw_fd())?;
+async fn read_once(fifo: &AsyncFd<OwnedFd>, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
-        let mut guard = ready.readable().await?;
-        if let Ok(read) = guard.try_io(|_| nix::unistd::read(fifo, buffer).map_err(io::Error::from)) {
+        let mut guard = fifo.readable().await?;
+        if let Ok(read) = guard.try_io(|fifo| nix::unistd::read(fifo.get_ref(), buffer).map_err(io::Error::from)) {
             return read;
         }
     }

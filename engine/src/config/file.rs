@@ -83,14 +83,14 @@ pub(super) fn read(path: &Path, named: bool) -> Result<File, ConfigError> {
 
 impl File {
     pub(super) fn apply(self, path: &Path, config: &mut Config) -> Result<(), ConfigError> {
-        let bad =
-            |key, problem: &str| Err(ConfigError::Value { path: path.to_owned(), key, problem: problem.to_owned() });
+        let value = |key, problem: &str| ConfigError::Value { path: path.to_owned(), key, problem: problem.to_owned() };
+        let bad = |key, problem: &str| Err(value(key, problem));
         if let Some(hosts) = self.hosts {
             config.hosts = hosts
                 .iter()
                 .map(|host| socket_path(host))
                 .collect::<Result<_, _>>()
-                .or_else(|problem| bad("hosts", &problem))?;
+                .map_err(|problem| value("hosts", &problem))?;
         }
         set(&mut config.group, self.group);
         set(&mut config.graph, self.graph);

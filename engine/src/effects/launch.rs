@@ -11,11 +11,10 @@ use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::sys::spawn::{self, Mode};
 use isulad_shim::{Outcome, ProcessRef, Ready, StateDir};
 use tokio::io::AsyncReadExt;
-use tokio::io::unix::AsyncFd;
 
 use super::release::undo_start;
 use crate::clock;
-use crate::definition::{Definition, DefinitionError};
+use crate::definition::DefinitionError;
 use crate::domain::container::Command;
 use crate::domain::id::{ContainerId, Process, StartId, Timestamp};
 use crate::engine::Engine;
@@ -26,6 +25,7 @@ use crate::rootfs::RootfsError;
 use crate::runtime::RuntimeError;
 use crate::shim_process;
 use crate::spec::SpecError;
+use crate::sys;
 
 /// Longest one execution of the runtime may take at a start.
 pub const RUNTIME_DEADLINE: Duration = Duration::from_secs(120);
@@ -229,9 +229,8 @@ pub(super) fn accept(outcome: Outcome) -> Result<Ready, LaunchError> {
 /// Waits for the spawned process, which leaves as soon as the shim has a life of its own.
 pub(super) async fn reap(middle: i32) {
     let waiting = async {
-        let pidfd = AsyncFd::new(PidFd::open(ProcessRef::of(middle)?)?)?;
-        let _ = pidfd.readable().await?;
-        io::Result::Ok(())
+        let pidfd = sys::watch(PidFd::open(ProcessRef::of(middle)?)?.into())?;
+        pidfd.readable().await.map(drop)
     };
     if let Err(error) = waiting.await {
         tracing::debug!(pid = middle, %error, "the middle process of a shim's start is gone already");
@@ -284,11 +283,6 @@ pub(super) fn joined_process(
     let run = engine.containers.get(&id).and_then(|entity| entity.container.phase.run().cloned());
     let process = run.map(|run| run.process).ok_or(LaunchError::NotJoinable { id, what })?;
     Ok((id, process))
-}
-
-/// What a definition tells of its stdin.
-pub(super) fn wants_stdin(definition: &Definition) -> bool {
-    definition.process.open_stdin
 }
 
 #[cfg(test)]

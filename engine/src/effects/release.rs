@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use isulad_shim::pid_file;
 use isulad_shim::sys::pidfd::PidFd;
-use tokio::io::unix::AsyncFd;
 
 use super::prepare::CGROUP_NOTE;
 use crate::domain::container::Container;
@@ -15,6 +14,7 @@ use crate::domain::id::ContainerId;
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::rootfs::{self, ContainerDirs};
+use crate::sys;
 
 /// The shim runs the runtime's `delete` after an exit; it has this long.
 const SHIM_PATIENCE: Duration = Duration::from_secs(60);
@@ -116,7 +116,7 @@ pub async fn end_shim(state: &isulad_shim::StateDir) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,
     }
-    let waiting = AsyncFd::new(pidfd)?;
+    let waiting = sys::watch(pidfd.into())?;
     let gone = tokio::time::timeout(KILL_PATIENCE, waiting.readable()).await;
     gone.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map(drop)
 }

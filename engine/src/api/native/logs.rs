@@ -1,7 +1,7 @@
 //! Logs: read from the container's files, in the daemon only because they are root's.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use super::{ApiError, Native};
 use crate::container_log::{Entry, Reader};
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
+use crate::sys;
 
 type Sender = mpsc::Sender<Result<LogEntry, Status>>;
 
@@ -131,15 +132,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 }
 
 /// Tells when something in a directory changes: one descriptor for each follower, none for containers as such.
-struct Watch(AsyncFd<Raw>);
-
-/// `AsyncFd` asks for the number of a descriptor, which `Inotify` only lends.
-struct Raw(Inotify);
-
-impl AsRawFd for Raw {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
+struct Watch {
+    inotify: Inotify,
+    ready: AsyncFd<OwnedFd>,
 }
 
 impl Watch {
@@ -150,13 +145,14 @@ impl Watch {
             | AddWatchFlags::IN_MOVED_TO
             | AddWatchFlags::IN_DELETE_SELF;
         inotify.add_watch(dir, flags)?;
-        AsyncFd::new(Raw(inotify)).map(Self)
+        let ready = sys::watch(inotify.as_fd().try_clone_to_owned()?)?;
+        Ok(Self { inotify, ready })
     }
 
     async fn changed(&self) -> io::Result<()> {
-        let mut guard = self.0.readable().await?;
+        let mut guard = self.ready.readable().await?;
         // Which file it was does not matter; all that is queued is one change.
-        match guard.get_inner().0.read_events() {
+        match self.inotify.read_events() {
             Ok(_) | Err(nix::errno::Errno::EAGAIN) => {}
             Err(errno) => return Err(errno.into()),
         }
