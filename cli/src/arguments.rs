@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, Command};
 
 use crate::client::Daemon;
 use crate::command::{self, Invocation, Verb};
-use crate::failure::{Ended, Failure, GENERAL, USAGE};
+use crate::failure::{Ended, Failure, GENERAL};
 use crate::{flag, host, output};
 
 /// Runs the program on its arguments (without the program's name) and returns its exit code.
@@ -139,7 +139,6 @@ fn unknown_flag(word: &str) -> Failure {
 
 /// Puts the parser's complaint into the words of the reference.
 fn reword(verb: &str, error: &clap::Error) -> Failure {
-    debug_assert_ne!(error.kind(), ErrorKind::DisplayHelp, "help is not an error; {USAGE} would be wrong");
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.as_str(),
         _ => "",

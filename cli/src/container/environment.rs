@@ -1,5 +1,6 @@
 //! The environment: `--env` and `--env-file`. The values of flags come after those of files, and so win.
 
+use std::ffi::OsString;
 use std::fs;
 
 use clap::{Arg, ArgMatches};
@@ -17,7 +18,7 @@ pub(super) fn flags() -> Vec<Arg> {
 }
 
 pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) -> Result<(), Failure> {
-    let caller = |key: &str| std::env::var(key).ok();
+    let caller = |key: &str| std::env::var_os(key);
     for path in flag::texts(matches, "env-file") {
         let text = fs::read_to_string(path).map_err(|error| invalid(path, "env-file", error))?;
         let variables = read_file(&text, caller).map_err(|reason| invalid(path, "env-file", reason))?;
@@ -30,7 +31,7 @@ pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) -> Result
 }
 
 /// `KEY=VALUE` as it is; `KEY` with the caller's value, or nothing when the caller has none.
-fn variable(text: &str, caller: impl Fn(&str) -> Option<String>) -> Result<Option<String>, &'static str> {
+fn variable(text: &str, caller: impl Fn(&str) -> Option<OsString>) -> Result<Option<String>, &'static str> {
     if text.contains('\0') {
         return Err("it has a NUL byte");
     }
@@ -38,11 +39,15 @@ fn variable(text: &str, caller: impl Fn(&str) -> Option<String>) -> Result<Optio
         Some(("", _)) => Err("the name is empty"),
         Some(_) => Ok(Some(text.to_owned())),
         None if text.is_empty() => Err("the name is empty"),
-        None => Ok(caller(text).map(|value| format!("{text}={value}"))),
+        None => match caller(text).map(OsString::into_string) {
+            None => Ok(None),
+            Some(Ok(value)) => Ok(Some(format!("{text}={value}"))),
+            Some(Err(_)) => Err("the caller's value is not valid UTF-8"),
+        },
     }
 }
 
-fn read_file(text: &str, caller: impl Fn(&str) -> Option<String>) -> Result<Vec<String>, String> {
+fn read_file(text: &str, caller: impl Fn(&str) -> Option<OsString>) -> Result<Vec<String>, String> {
     let mut variables = Vec::new();
     for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         // Only leading blanks: those at the end may belong to the value.
@@ -62,10 +67,16 @@ fn read_file(text: &str, caller: impl Fn(&str) -> Option<String>) -> Result<Vec<
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
 
-    fn caller(key: &str) -> Option<String> {
-        (key == "HOME").then(|| "/root".to_owned())
+    fn caller(key: &str) -> Option<OsString> {
+        match key {
+            "HOME" => Some("/root".into()),
+            "BYTES" => Some(OsString::from_vec(vec![0xff])),
+            _ => None,
+        }
     }
 
     #[test]
@@ -74,7 +85,7 @@ mod tests {
         assert_eq!(variable("A=", caller), Ok(Some("A=".into())));
         assert_eq!(variable("HOME", caller), Ok(Some("HOME=/root".into())));
         assert_eq!(variable("ABSENT", caller), Ok(None));
-        for bad in ["", "=x", "A\0=b"] {
+        for bad in ["", "=x", "A\0=b", "BYTES"] {
             assert!(variable(bad, caller).is_err(), "{bad:?}");
         }
     }

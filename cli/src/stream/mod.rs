@@ -95,10 +95,7 @@ async fn copy_until_end(
         let accepted = match message.output {
             Some(Output::Stdout(bytes)) => writer.stdout(bytes).await,
             Some(Output::Stderr(bytes)) => writer.stderr(bytes).await,
-            Some(Output::Started(_)) => {
-                started.send_replace(true);
-                true
-            }
+            Some(Output::Started(_)) => true,
             Some(Output::Exited(status)) => return Ok(End::Exited(status)),
             Some(Output::Failed(failure)) => return Ok(End::NotStarted(failure)),
             // A kind of message that came after this program.
@@ -107,6 +104,8 @@ async fn copy_until_end(
         if !accepted {
             return Err(Failure::ClosedPipe);
         }
+        // What came was no failure and no end: the container runs.
+        started.send_replace(true);
     }
     Err(Failure::Lost("it ended before the container's exit was told".into()))
 }

@@ -29,7 +29,11 @@ impl Signals {
         let failed = |error| Failure::io("listen for signals", error);
         let mut passed_on = Vec::new();
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
+        let ignored = ignored();
         for kind in kinds.into_iter().chain([SignalKind::user_defined1(), SignalKind::user_defined2()]) {
+            if ignored & (1 << (kind.as_raw_value() - 1)) != 0 {
+                continue;
+            }
             passed_on.push((kind, signal(kind).map_err(failed)?));
         }
         let resized = signal(SignalKind::window_change()).map_err(failed)?;
@@ -69,6 +73,14 @@ impl Signals {
             }
         }
     }
+}
+
+/// Signals, as bits, that whoever started us made us ignore: `nohup isula run …` means that a hang-up shall not reach
+/// the container either.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 async fn next(signals: &mut [(SignalKind, Signal)]) -> i32 {

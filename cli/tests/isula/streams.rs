@@ -54,6 +54,21 @@ fn a_signal_waits_for_the_container_to_start() {
 }
 
 #[test]
+fn a_signal_that_we_were_made_to_ignore_is_not_passed_on() {
+    let daemon = Daemon::start(Script { attached: Attached::UntilKilled, ..Script::default() });
+    let program = env!("CARGO_BIN_EXE_isula");
+    let mut shell = std::process::Command::new("sh");
+    let child = shell.args(["-c", "trap '' HUP; exec \"$0\" run x", program]).env("ISULAD_HOST", daemon.host()).spawn();
+    let mut child = child.unwrap();
+    daemon.wait_for("StartAttached");
+    signal(&child, Signal::HUP);
+    signal(&child, Signal::TERM);
+    // The first to arrive is the second that was sent.
+    assert!(daemon.wait_for("Kill").contains("signal: \"15\""));
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+#[test]
 fn signals_again_and_again_before_the_start_mean_us() {
     let (daemon, mut child) = start(Attached::StartsLate, &["run", "x"]);
     daemon.wait_for("StartAttached");
