@@ -7,3 +7,17 @@ pub mod isula {
         tonic::include_proto!("isula.v1");
     }
 }
+
+/// The Container Runtime Interface, spoken by the kubelet and crictl.
+#[cfg(feature = "cri")]
+pub mod runtime {
+    /// Version 1: messages and services.
+    pub mod v1 {
+        tonic::include_proto!("runtime.v1");
+    }
+
+    /// The older name: services only, over the messages of version 1.
+    pub mod v1alpha2 {
+        tonic::include_proto!("runtime.v1alpha2");
+    }
+}

@@ -1,0 +1,90 @@
+//! The connection to the daemon: one Unix socket, HTTP/2, the stubs of `isula.v1`.
+
+use std::error::Error;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cri_api::isula::v1::containers_client::ContainersClient;
+use cri_api::isula::v1::system_client::SystemClient;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Response, Status};
+
+use crate::failure::Failure;
+
+/// Reads come from memory: a daemon that takes longer is not going to answer. Changes have no deadline here, because
+/// giving up on them would not undo them; the daemon has its own.
+const READ_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A connected daemon.
+#[derive(Clone)]
+pub(crate) struct Client {
+    channel: Channel,
+}
+
+impl Client {
+    /// Connects to the socket at `path`; tells a missing daemon from a forbidden one.
+    pub(crate) async fn connect(path: &Path) -> Result<Self, Failure> {
+        let endpoint = endpoint(path).map_err(|error| no_server(path, &error))?;
+        let channel = endpoint.connect().await.map_err(|error| no_server(path, &error))?;
+        Ok(Self { channel })
+    }
+
+    /// The calls about containers. Messages may be large: a list of thousands, a profile in a request.
+    pub(crate) fn containers(&self) -> ContainersClient<Channel> {
+        ContainersClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The calls about the daemon.
+    pub(crate) fn system(&self) -> SystemClient<Channel> {
+        SystemClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+}
+
+fn endpoint(path: &Path) -> Result<Endpoint, tonic::transport::Error> {
+    // Other spellings of the authority are refused by some servers; `localhost` is what the common clients send.
+    let origin = tonic::codegen::http::Uri::from_static("http://localhost");
+    Ok(Endpoint::try_from(format!("unix://{}", path.display()))?.origin(origin))
+}
+
+fn no_server(path: &Path, error: &(dyn Error + 'static)) -> Failure {
+    let path = path.display().to_string();
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        if let Some(io) = current.downcast_ref::<io::Error>()
+            && io.kind() == io::ErrorKind::PermissionDenied
+        {
+            return Failure::Forbidden { path };
+        }
+        cause = current.source();
+    }
+    Failure::NoServer { path, reason: innermost(error) }
+}
+
+/// The text of the last cause in a chain: the one that names the fault rather than the layers above it.
+pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}
+
+/// Waits for the answer of a read, but not for ever.
+pub(crate) async fn read<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Failure> {
+    match tokio::time::timeout(READ_DEADLINE, call).await {
+        Ok(answer) => Ok(answer?.into_inner()),
+        Err(_) => Err(Failure::Silent(READ_DEADLINE)),
+    }
+}
+
+/// What every command is given: where the daemon is, and how to reach it when it is needed.
+pub(crate) struct Daemon {
+    pub(crate) socket: PathBuf,
+}
+
+impl Daemon {
+    pub(crate) async fn connect(&self) -> Result<Client, Failure> {
+        Client::connect(&self.socket).await
+    }
+}

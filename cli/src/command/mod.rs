@@ -1,0 +1,77 @@
+//! One file per verb. A verb says which flags it takes, what it asks of the daemon and how the answer is shown.
+
+mod attach;
+mod completion;
+mod create;
+mod events;
+mod info;
+mod inspect;
+mod kill;
+mod logs;
+mod pause;
+mod ps;
+mod rename;
+mod restart;
+mod rm;
+mod run;
+mod start;
+mod stop;
+mod unpause;
+pub(crate) mod version;
+mod wait;
+
+use std::pin::Pin;
+
+use clap::{ArgMatches, Command};
+
+use crate::client::Daemon;
+use crate::failure::Failure;
+
+/// The exit code of a command, or why it has none.
+pub(crate) type Outcome = Pin<Box<dyn Future<Output = Result<u8, Failure>>>>;
+
+/// A command as it was given.
+pub(crate) struct Invocation {
+    pub(crate) matches: ArgMatches,
+    pub(crate) daemon: Daemon,
+}
+
+/// A word of the command line.
+pub(crate) struct Verb {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) usage: &'static str,
+    /// Exit code when the daemon refuses or cannot be reached.
+    pub(crate) refusal: u8,
+    pub(crate) hidden: bool,
+    pub(crate) flags: fn(Command) -> Command,
+    pub(crate) run: fn(Invocation) -> Outcome,
+}
+
+/// All of them, in the order of the help page.
+pub(crate) static VERBS: &[Verb] = &[
+    run::VERB,
+    create::VERB,
+    start::VERB,
+    stop::VERB,
+    restart::VERB,
+    kill::VERB,
+    pause::VERB,
+    unpause::VERB,
+    rm::VERB,
+    rename::VERB,
+    wait::VERB,
+    attach::VERB,
+    ps::VERB,
+    inspect::VERB,
+    logs::VERB,
+    events::VERB,
+    info::VERB,
+    version::VERB,
+    completion::VERB,
+];
+
+/// The verb of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Verb> {
+    VERBS.iter().find(|verb| verb.name == name)
+}

@@ -1,0 +1,174 @@
+//! `isula ps`: containers in a table, or in any shape that a template gives.
+
+use std::cmp::Reverse;
+
+use clap::{ArgMatches, Command, value_parser};
+use cri_api::isula::v1::{ContainerSummary, Filter, ListRequest};
+
+use super::{Invocation, Verb};
+use crate::failure::{Failure, GENERAL};
+use crate::text::{moment, table, template::Template};
+use crate::{client, flag, output};
+
+mod row;
+
+pub(super) const VERB: Verb = Verb {
+    name: "ps",
+    about: "List containers",
+    usage: "ps [OPTIONS]",
+    refusal: GENERAL,
+    hidden: false,
+    flags,
+    run: |invocation| Box::pin(run(invocation)),
+};
+
+const DEFAULT: &str = r"table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.Created}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
+const FILTERS: [&str; 8] = ["id", "name", "label", "status", "ancestor", "exited", "before", "since"];
+
+fn flags(command: Command) -> Command {
+    command
+        .arg(flag::switch("all", "Also those that are not running").short('a'))
+        .arg(flag::value("last", "N", "The newest N, in any state").short('n').value_parser(value_parser!(i64)))
+        .arg(flag::switch("latest", "The newest, in any state").short('l'))
+        .arg(flag::switch("quiet", "Ids only").short('q'))
+        .arg(flag::list("filter", "KEY=VALUE", "id, name, label, status, ancestor, exited, before, since").short('f'))
+        .arg(flag::switch("no-trunc", "Ids and commands in full"))
+        .arg(flag::value("format", "TEMPLATE", "table TEMPLATE, TEMPLATE or json"))
+}
+
+async fn run(Invocation { matches, daemon }: Invocation) -> Result<u8, Failure> {
+    let request = request(&matches)?;
+    let ordered_by_daemon = request.last > 0;
+    let shape = Shape::of(&matches)?;
+    let client = daemon.connect().await?;
+    let mut containers = client::read(client.containers().list(request)).await?.containers;
+    if !ordered_by_daemon {
+        containers.sort_by_key(|container| (Reverse(container.started_at), Reverse(container.created_at)));
+    }
+    let text = shape.render(&containers, moment::now())?;
+    output::write(text.as_bytes())?;
+    Ok(0)
+}
+
+fn request(matches: &ArgMatches) -> Result<ListRequest, Failure> {
+    let mut filters = Vec::new();
+    for given in flag::texts(matches, "filter") {
+        let complain = |reason: &str| Failure::usage(format!("Invalid value \"{given}\" for flag --filter: {reason}"));
+        let (key, value) = given.split_once('=').ok_or_else(|| complain("want KEY=VALUE"))?;
+        if !FILTERS.contains(&key) {
+            return Err(complain(&format!("unknown key '{key}'; known are {}", FILTERS.join(", "))));
+        }
+        filters.push(Filter { key: key.to_owned(), value: value.to_owned() });
+    }
+    let last = match matches.get_one::<i64>("last") {
+        Some(&last) => u32::try_from(last).unwrap_or(0),
+        None => u32::from(flag::is_on(matches, "latest")),
+    };
+    Ok(ListRequest { all: flag::is_on(matches, "all"), last, filters })
+}
+
+/// What is printed of each container.
+enum Shape {
+    Ids { full: bool },
+    Json { full: bool },
+    Rows { template: Template, header: bool, full: bool },
+}
+
+impl Shape {
+    fn of(matches: &ArgMatches) -> Result<Self, Failure> {
+        let full = flag::is_on(matches, "no-trunc");
+        if flag::is_on(matches, "quiet") {
+            return Ok(Self::Ids { full });
+        }
+        let format = flag::text(matches, "format").filter(|format| !format.is_empty()).unwrap_or(DEFAULT);
+        let format = if format.trim() == "table" { DEFAULT } else { format };
+        if format == "json" {
+            return Ok(Self::Json { full });
+        }
+        let (header, format) = match format.strip_prefix("table ") {
+            Some(rest) => (true, rest.trim_start()),
+            None => (false, format),
+        };
+        let template = Template::parse(format).map_err(|error| Failure::usage(error.to_string()))?;
+        // Refuse an unknown field also when there is nothing to list.
+        template
+            .render(&row::fields(&ContainerSummary::default(), 0, full))
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        Ok(Self::Rows { template, header, full })
+    }
+
+    fn render(&self, containers: &[ContainerSummary], now: i64) -> Result<String, Failure> {
+        let lines =
+            |line: &dyn Fn(&ContainerSummary) -> String| containers.iter().map(|one| line(one) + "\n").collect();
+        match self {
+            Self::Ids { full } => Ok(lines(&|one| row::id(one, *full))),
+            Self::Json { full } => Ok(lines(&|one| row::fields(one, now, *full).to_string())),
+            Self::Rows { template, header, full } => {
+                let mut rows: Vec<String> = header.then(|| template.header(row::title)).into_iter().collect();
+                for container in containers {
+                    let fields = row::fields(container, now, *full);
+                    rows.push(template.render(&fields).map_err(|error| Failure::usage(error.to_string()))?);
+                }
+                if *header {
+                    Ok(table::aligned(&rows))
+                } else {
+                    Ok(rows.iter().map(|row| format!("{row}\n")).collect())
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn containers() -> Vec<ContainerSummary> {
+        let one = |id: char, name: &str, image: &str, command: &str, state: &str| ContainerSummary {
+            id: id.to_string().repeat(64),
+            name: name.into(),
+            image: image.into(),
+            command: command.into(),
+            state: state.into(),
+            created_at: 1,
+            ..ContainerSummary::default()
+        };
+        vec![one('a', "first", "busybox", "sh", "inited"), one('b', "n", "", "/bin/sleep infinity and on", "inited")]
+    }
+
+    fn shown(words: &[&str]) -> Result<String, String> {
+        let matches = flags(Command::new("ps").no_binary_name(true)).try_get_matches_from(words).unwrap();
+        let shape = Shape::of(&matches).map_err(|failure| failure.to_string())?;
+        shape.render(&containers(), 5_000_000_001).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn the_table() {
+        let wanted = "CONTAINER ID\tIMAGE  \tCOMMAND               \tCREATED      \tSTATUS \tPORTS\tNAMES\n\
+                      aaaaaaaaaaaa\tbusybox\t\"sh\"                  \t5 seconds ago\tCreated\t     \tfirst\n\
+                      bbbbbbbbbbbb\tnone   \t\"/bin/sleep infini...\"\t5 seconds ago\tCreated\t     \tn    \n";
+        assert_eq!(shown(&[]).unwrap(), wanted);
+        assert_eq!(shown(&["--format", "table"]).unwrap(), wanted);
+    }
+
+    #[test]
+    fn other_shapes() {
+        assert_eq!(shown(&["-q"]).unwrap(), "aaaaaaaaaaaa\nbbbbbbbbbbbb\n");
+        assert_eq!(shown(&["-q", "--no-trunc"]).unwrap(), format!("{}\n{}\n", "a".repeat(64), "b".repeat(64)));
+        assert_eq!(shown(&["--format", "{{.Names}} {{.State}}"]).unwrap(), "first inited\nn inited\n");
+        assert_eq!(
+            shown(&["--format", r"table {{.Names}}\t{{.ExitCode}}"]).unwrap(),
+            "NAMES\tEXIT_CODE\nfirst\t0        \nn    \t0        \n"
+        );
+        let full = shown(&["--no-trunc", "--format", "{{.Command}}"]).unwrap();
+        assert_eq!(full, "\"sh\"\n\"/bin/sleep infinity and on\"\n");
+        let json = shown(&["--format=json"]).unwrap();
+        let first: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+        assert_eq!((&first["ID"], &first["Names"]), (&"aaaaaaaaaaaa".into(), &"first".into()));
+    }
+
+    #[test]
+    fn a_field_that_is_not_there() {
+        assert_eq!(shown(&["--format={{.Bogus}}"]).unwrap_err(), "template error: there is no field .Bogus");
+    }
+}

@@ -1,0 +1,34 @@
+//! `isula wait`: blocks until containers are not running and prints their exit codes.
+
+use clap::Command;
+use cri_api::isula::v1::ContainerRequest;
+
+use super::{Invocation, Verb};
+use crate::failure::{Failure, GENERAL};
+use crate::{flag, targets};
+
+pub(super) const VERB: Verb = Verb {
+    name: "wait",
+    about: "Wait until containers stop, then print their exit codes",
+    usage: "wait CONTAINER [CONTAINER...]",
+    refusal: GENERAL,
+    hidden: false,
+    flags,
+    run: |invocation| Box::pin(run(invocation)),
+};
+
+fn flags(command: Command) -> Command {
+    command.arg(flag::words("CONTAINER"))
+}
+
+async fn run(Invocation { matches, daemon }: Invocation) -> Result<u8, Failure> {
+    let names = targets::names(&matches, VERB.name)?;
+    let client = daemon.connect().await?;
+    targets::each(&names, async |name| {
+        let answer = client.containers().wait(ContainerRequest { container: name.to_owned() }).await?.into_inner();
+        let status = answer.status.unwrap_or_default();
+        // A number that looks real would be a lie.
+        Ok(Some(status.code.map_or_else(|| "unknown".to_owned(), |code| code.to_string())))
+    })
+    .await
+}

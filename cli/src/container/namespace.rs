@@ -1,0 +1,100 @@
+//! Namespaces, names and addresses: what the container shares and whom it can look up.
+
+use std::net::IpAddr;
+
+use clap::{Arg, ArgMatches};
+use cri_api::isula::v1::CreateRequest;
+
+use super::invalid;
+use crate::failure::Failure;
+use crate::flag;
+
+pub(super) fn flags() -> Vec<Arg> {
+    vec![
+        flag::value("network", "MODE", "none, host or container:NAME").alias("net"),
+        flag::value("pid", "MODE", "Own (default), host or container:NAME"),
+        flag::value("ipc", "MODE", "Own (default), host or container:NAME"),
+        flag::value("uts", "MODE", "Own (default) or host"),
+        flag::value("cgroupns", "MODE", "Own (default) or host"),
+        flag::value("cgroup-parent", "PATH", "Cgroup to be under"),
+        flag::list("add-host", "NAME:ADDRESS", "Line for the container's hosts file"),
+        flag::list("dns", "ADDRESS", "Name server"),
+        flag::list("dns-search", "DOMAIN", "Search domain"),
+        flag::list("dns-opt", "OPTION", "Resolver option").alias("dns-option"),
+    ]
+}
+
+pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) -> Result<(), Failure> {
+    request.network = flag::text_or_empty(matches, "network");
+    request.pid = own_or(matches, "pid");
+    request.ipc = own_or(matches, "ipc");
+    request.uts = own_or(matches, "uts");
+    request.cgroupns = own_or(matches, "cgroupns");
+    request.cgroup_parent = flag::text_or_empty(matches, "cgroup-parent");
+    request.dns_search = flag::owned(matches, "dns-search");
+    request.dns_options = flag::owned(matches, "dns-opt");
+    for given in flag::texts(matches, "dns") {
+        let address = given.parse::<IpAddr>().map_err(|_| invalid(given, "dns", "it is not an IP address"))?;
+        request.dns.push(address.to_string());
+    }
+    for given in flag::texts(matches, "add-host") {
+        // The address may have colons itself.
+        let entry = given.split_once(':').filter(|(name, address)| !name.is_empty() && is_address(address));
+        if entry.is_none() {
+            return Err(invalid(given, "add-host", "want NAME:ADDRESS"));
+        }
+        request.extra_hosts.push(given.to_owned());
+    }
+    Ok(())
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
+}
+
+/// A namespace of its own is what the absence of the flag means.
+fn own_or(matches: &ArgMatches, long: &str) -> String {
+    flag::text(matches, long).filter(|mode| *mode != "private").unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::container::parse;
+
+    #[test]
+    fn namespaces_and_names() {
+        let request = parse(&[
+            "--net=host",
+            "--pid",
+            "container:a",
+            "--ipc=private",
+            "--uts=host",
+            "--cgroupns=host",
+            "--cgroup-parent=/x",
+            "--dns=1.1.1.1",
+            "--dns-search=lan",
+            "--dns-opt=ndots:2",
+            "--add-host=a:1.2.3.4",
+            "--add-host",
+            "b:::1",
+            "x",
+        ])
+        .unwrap();
+        assert_eq!((request.network.as_str(), request.pid.as_str(), request.ipc.as_str()), ("host", "container:a", ""));
+        assert_eq!((request.uts.as_str(), request.cgroupns.as_str()), ("host", "host"));
+        assert_eq!(request.cgroup_parent, "/x");
+        assert_eq!(
+            (request.dns, request.dns_search, request.dns_options),
+            (vec!["1.1.1.1".to_owned()], vec!["lan".to_owned()], vec!["ndots:2".to_owned()])
+        );
+        assert_eq!(request.extra_hosts, ["a:1.2.3.4", "b:::1"]);
+        assert_eq!(parse(&["--network=none", "x"]).unwrap().network, "none");
+    }
+
+    #[test]
+    fn nonsense() {
+        for bad in ["--dns=x", "--add-host=a", "--add-host=:1.2.3.4", "--add-host=a:b"] {
+            assert!(parse(&[bad, "x"]).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Flags of the reference that this engine does not have yet. They are refused by name: taken silently, they would
+//! leave someone believing that a port is published or a health check runs.
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches};
+
+use crate::failure::Failure;
+use crate::flag;
+
+/// Flags with a value.
+const VALUES: [&str; 26] = [
+    "blkio-weight-device",
+    "device-cgroup-rule",
+    "device-read-bps",
+    "device-read-iops",
+    "device-write-bps",
+    "device-write-iops",
+    "env-target-file",
+    "expose",
+    "files-limit",
+    "health-cmd",
+    "health-interval",
+    "health-retries",
+    "health-start-period",
+    "health-timeout",
+    "hook-spec",
+    "host-channel",
+    "hugetlb-limit",
+    "ip",
+    "kernel-memory",
+    "ns-change-opt",
+    "publish",
+    "pull",
+    "storage-opt",
+    "user-remap",
+    "userns",
+    "volumes-from",
+];
+
+/// Flags that are on or off; `=false` asks for nothing and is taken.
+const SWITCHES: [&str; 6] =
+    ["health-exit-on-unhealthy", "init", "no-healthcheck", "no-pivot", "publish-all", "system-container"];
+
+pub(super) fn flags() -> Vec<Arg> {
+    let values = VALUES.iter().map(|&long| flag::list(long, "VALUE", ""));
+    let switches = SWITCHES.iter().map(|&long| flag::switch(long, ""));
+    let with_short = |arg: Arg| match arg.get_id().as_str() {
+        "publish" => arg.short('p'),
+        "publish-all" => arg.short('P'),
+        _ => arg,
+    };
+    let restart = flag::value("restart", "POLICY", "Only `no` so far");
+    values.chain(switches).map(|arg| with_short(arg).hide(true)).chain([restart]).collect()
+}
+
+/// Refuses the first of these flags that was given.
+pub(super) fn refuse(matches: &ArgMatches) -> Result<(), Failure> {
+    let given = |long: &str| matches.value_source(long) == Some(ValueSource::CommandLine);
+    let value = VALUES.iter().find(|long| given(long));
+    let switch = SWITCHES.iter().find(|long| flag::is_on(matches, long));
+    if let Some(long) = value.or(switch) {
+        return Err(Failure::usage(format!("Flag --{long} is not supported yet")));
+    }
+    match flag::text(matches, "restart") {
+        None | Some("no" | "") => Ok(()),
+        Some(policy) => Err(Failure::usage(format!("Flag --restart={policy} is not supported yet"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::parse;
+
+    #[test]
+    fn each_is_refused_by_name() {
+        for long in VALUES {
+            let complaint = parse(&[&format!("--{long}"), "1", "x"]).unwrap_err();
+            assert_eq!(complaint, format!("Flag --{long} is not supported yet"));
+        }
+        for long in SWITCHES {
+            let complaint = parse(&[&format!("--{long}"), "x"]).unwrap_err();
+            assert_eq!(complaint, format!("Flag --{long} is not supported yet"));
+        }
+        assert_eq!(parse(&["-p", "80:80", "x"]).unwrap_err(), "Flag --publish is not supported yet");
+        assert_eq!(parse(&["-P", "x"]).unwrap_err(), "Flag --publish-all is not supported yet");
+        assert_eq!(parse(&["--restart=always", "x"]).unwrap_err(), "Flag --restart=always is not supported yet");
+    }
+
+    #[test]
+    fn asking_for_nothing_is_fine() {
+        assert!(parse(&["--restart=no", "--init=false", "x"]).is_ok());
+    }
+}

@@ -1,0 +1,103 @@
+//! What can end a command early, and the exit code each end has.
+
+use std::io;
+use std::time::Duration;
+
+/// Bad flags and arguments; also anything that goes wrong in `run` and `create` before the container's own process.
+pub(crate) const USAGE: u8 = 125;
+/// A refusal by the daemon or trouble on the client's side, in every other command.
+pub(crate) const GENERAL: u8 = 1;
+/// What a shell shows for a process that wrote to a closed pipe: 128 + SIGPIPE.
+const CLOSED_PIPE: u8 = 141;
+
+/// Why a command did not do what was asked. The messages are shown as they are.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("{0}")]
+    Usage(String),
+    #[error("isula: '{0}' is not an isula command.\nSee 'isula --help'.")]
+    UnknownCommand(String),
+    #[error("Can not connect with server.Is the iSulad daemon running on the host?\n{path}: {reason}")]
+    NoServer { path: String, reason: String },
+    #[error("Permission denied to connect with server at {path}: are you root or in the socket's group?")]
+    Forbidden { path: String },
+    #[error("Error response from daemon: {0}")]
+    Daemon(String),
+    #[error("Connection to the daemon was lost: {0}")]
+    Lost(String),
+    #[error("The daemon did not answer within {} seconds", .0.as_secs())]
+    Silent(Duration),
+    #[error("{0}")]
+    Client(String),
+    #[error("cannot {doing}: {source}")]
+    Io { doing: String, source: io::Error },
+    /// Whoever read our output has left: nobody to tell.
+    #[error("output closed")]
+    ClosedPipe,
+}
+
+impl Failure {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(message.into())
+    }
+
+    pub(crate) fn io(doing: impl Into<String>, source: io::Error) -> Self {
+        Self::Io { doing: doing.into(), source }
+    }
+
+    /// For writing to our own standard output and error.
+    pub(crate) fn output(source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::BrokenPipe { Self::ClosedPipe } else { Self::io("write the output", source) }
+    }
+
+    /// The exit code, given the one the command uses for what is not a usage error.
+    pub(crate) fn code(&self, refusal: u8) -> u8 {
+        match self {
+            Self::Usage(_) => USAGE,
+            Self::UnknownCommand(_) => GENERAL,
+            Self::ClosedPipe => CLOSED_PIPE,
+            Self::NoServer { .. }
+            | Self::Forbidden { .. }
+            | Self::Daemon(_)
+            | Self::Lost(_)
+            | Self::Silent(_)
+            | Self::Client(_)
+            | Self::Io { .. } => refusal,
+        }
+    }
+
+    /// Says it on stderr; a closed output is not worth a word.
+    pub(crate) fn report(&self) {
+        if !matches!(self, Self::ClosedPipe) {
+            crate::output::complain(&self.to_string());
+        }
+    }
+}
+
+impl From<tonic::Status> for Failure {
+    /// A status that the daemon sent has no source; one that the transport made up names it.
+    fn from(status: tonic::Status) -> Self {
+        match std::error::Error::source(&status) {
+            None => Self::Daemon(status.message().to_owned()),
+            Some(source) => Self::Lost(crate::client::innermost(source)),
+        }
+    }
+}
+
+/// The end of the program: a failure with the exit code of the command it happened in.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) failure: Failure,
+    pub(crate) code: u8,
+}
+
+impl Ended {
+    pub(crate) fn new(failure: Failure, refusal: u8) -> Self {
+        let code = failure.code(refusal);
+        Self { failure, code }
+    }
+
+    pub(crate) fn report(&self) {
+        self.failure.report();
+    }
+}

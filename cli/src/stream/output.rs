@@ -1,0 +1,68 @@
+//! Our stdout and stderr, written by a thread: a reader that does not read must not keep signals from being passed on.
+
+use std::io::{self, Write};
+use std::thread;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::failure::Failure;
+
+/// Chunks waiting to be written; beyond them the daemon waits.
+const OUTPUT_QUEUE: usize = 16;
+
+enum Chunk {
+    Stdout(Vec<u8>),
+    Stderr(Vec<u8>),
+}
+
+pub(super) struct Writer {
+    chunks: mpsc::Sender<Chunk>,
+    finished: oneshot::Receiver<io::Result<()>>,
+}
+
+impl Writer {
+    pub(super) fn spawn() -> Result<Self, Failure> {
+        let (chunks, waiting) = mpsc::channel(OUTPUT_QUEUE);
+        let (tell, finished) = oneshot::channel();
+        let write = move || {
+            // Nobody listens when the session was given up.
+            let _ = tell.send(write_all(waiting));
+        };
+        let thread = thread::Builder::new().name("stdout".into()).spawn(write);
+        thread.map_err(|error| Failure::io("start a thread", error))?;
+        Ok(Self { chunks, finished })
+    }
+
+    /// Queues bytes for stdout; false when writing has failed, which [`Self::finish`] explains.
+    pub(super) async fn stdout(&self, bytes: Vec<u8>) -> bool {
+        self.chunks.send(Chunk::Stdout(bytes)).await.is_ok()
+    }
+
+    /// The same for stderr.
+    pub(super) async fn stderr(&self, bytes: Vec<u8>) -> bool {
+        self.chunks.send(Chunk::Stderr(bytes)).await.is_ok()
+    }
+
+    /// Returns when all is written.
+    pub(super) async fn finish(self) -> Result<(), Failure> {
+        drop(self.chunks);
+        match self.finished.await {
+            Ok(written) => written.map_err(Failure::output),
+            Err(_) => Err(Failure::Client("the thread that writes the output has died".into())),
+        }
+    }
+}
+
+fn write_all(mut waiting: mpsc::Receiver<Chunk>) -> io::Result<()> {
+    while let Some(chunk) = waiting.blocking_recv() {
+        match chunk {
+            Chunk::Stdout(bytes) => {
+                let mut out = io::stdout().lock();
+                out.write_all(&bytes)?;
+                out.flush()?;
+            }
+            Chunk::Stderr(bytes) => io::stderr().lock().write_all(&bytes)?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,359 @@
+//! The daemon's part: answers by script, remembers every request.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cri_api::isula::v1::attach_input::Input;
+use cri_api::isula::v1::attach_output::Output;
+use cri_api::isula::v1::containers_server::{Containers, ContainersServer};
+use cri_api::isula::v1::system_server::{System, SystemServer};
+use cri_api::isula::v1::*;
+use tokio::net::UnixListener;
+use tokio::sync::Notify;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio_stream::{Stream, StreamExt, iter};
+use tonic::transport::Server;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Long enough for the slowest machine; only a failing test waits so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub type Items<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// What happens on an attached stream.
+#[derive(Clone, Default)]
+pub enum Attached {
+    /// These messages, then the end of the stream.
+    #[default]
+    Nothing,
+    Play(Vec<Output>),
+    /// Sends stdin back; exits with 0 when it is closed.
+    Echo,
+    /// Starts, then exits with 128 + the first signal sent by `Kill`.
+    UntilKilled,
+    /// Waits for a `Kill`-less go-ahead before it starts; then as `UntilKilled`.
+    StartsLate,
+    /// Writes for ever.
+    Flood,
+}
+
+#[derive(Clone, Default)]
+pub struct Script {
+    /// Refused with this message, whatever is asked about them.
+    pub refused: HashMap<String, String>,
+    pub containers: Vec<ContainerSummary>,
+    pub failure: Option<StartFailure>,
+    pub warnings: Vec<String>,
+    pub waited: ExitStatus,
+    /// By container: the JSON of `inspect`.
+    pub details: HashMap<String, String>,
+    pub logs: Vec<LogEntry>,
+    pub events: Vec<Event>,
+    pub info: InfoResponse,
+    pub attached: Attached,
+}
+
+pub const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+struct Part {
+    script: Script,
+    asked: Mutex<Sender<String>>,
+    go_ahead: Arc<Notify>,
+    killed: Arc<Mutex<String>>,
+    kill: Arc<Notify>,
+}
+
+/// A running daemon; gone when dropped.
+pub struct Daemon {
+    directory: tempfile::TempDir,
+    asked: Receiver<String>,
+    go_ahead: Arc<Notify>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Daemon {
+    pub fn start(script: Script) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (tell, asked) = channel();
+        let go_ahead = Arc::new(Notify::new());
+        let part = Arc::new(Part {
+            script,
+            asked: Mutex::new(tell),
+            go_ahead: go_ahead.clone(),
+            killed: Arc::default(),
+            kill: Arc::default(),
+        });
+        // Bound before this returns: nobody has to wait for the socket.
+        let listener = {
+            let _inside = runtime.enter();
+            UnixListener::bind(directory.path().join("socket")).unwrap()
+        };
+        let server = Server::builder()
+            .add_service(ContainersServer::from_arc(part.clone()))
+            .add_service(SystemServer::from_arc(part))
+            .serve_with_incoming(UnixListenerStream::new(listener));
+        runtime.spawn(server);
+        Self { directory, asked, go_ahead, runtime: Some(runtime) }
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("socket")
+    }
+
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// All that was asked so far.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.try_iter().collect()
+    }
+
+    /// Waits for the next request that begins so, and returns it.
+    pub fn wait_for(&self, beginning: &str) -> String {
+        loop {
+            let asked = self.asked.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("nobody asked: {beginning}"));
+            if asked.starts_with(beginning) {
+                return asked;
+            }
+        }
+    }
+
+    pub fn go_ahead(&self) {
+        self.go_ahead.notify_one();
+    }
+
+    /// As `kill -9` does: connections close, nothing is said.
+    pub fn die(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(PATIENCE);
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Part {
+    fn heard<T: std::fmt::Debug>(&self, verb: &str, request: &T) {
+        let _ = self.asked.lock().unwrap().send(format!("{verb} {request:?}"));
+    }
+
+    fn about(&self, container: &str) -> Result<(), Status> {
+        match self.script.refused.get(container) {
+            Some(message) => Err(Status::failed_precondition(message.clone())),
+            None => Ok(()),
+        }
+    }
+
+    async fn attach(
+        &self,
+        verb: &'static str,
+        input: Streaming<AttachInput>,
+    ) -> Result<Response<Items<AttachOutput>>, Status> {
+        let mut input = input;
+        let Some(AttachInput { input: Some(Input::Open(open)) }) = input.message().await? else {
+            return Err(Status::invalid_argument("the first message must be open"));
+        };
+        self.heard(verb, &open);
+        self.about(&open.container)?;
+        let (to_client, outputs) = tokio::sync::mpsc::channel(4);
+        let asked = self.asked.lock().unwrap().clone();
+        let (script, kill, killed) = (self.script.attached.clone(), self.kill.clone(), self.killed.clone());
+        let go_ahead = self.go_ahead.clone();
+        tokio::spawn(async move {
+            let say = async |output| to_client.send(Ok(AttachOutput { output: Some(output) })).await.is_ok();
+            let until_killed = async |mut input: Streaming<AttachInput>| {
+                loop {
+                    tokio::select! {
+                        () = kill.notified() => break,
+                        Ok(Some(message)) = input.message() => { let _ = asked.send(format!("Input {:?}", message.input.unwrap())); }
+                    }
+                }
+                let signal: i32 = killed.lock().unwrap().parse().unwrap();
+                say(exited(128 + signal)).await
+            };
+            match script {
+                Attached::Nothing => {}
+                Attached::Play(outputs) => {
+                    for output in outputs {
+                        say(output).await;
+                    }
+                }
+                Attached::Echo => {
+                    say(Output::Started(Empty {})).await;
+                    let mut input = input;
+                    while let Ok(Some(message)) = input.message().await {
+                        match message.input {
+                            Some(Input::Stdin(bytes)) => say(Output::Stdout(bytes)).await,
+                            Some(Input::StdinClosed(_)) => break,
+                            _ => true,
+                        };
+                    }
+                    say(exited(0)).await;
+                }
+                Attached::UntilKilled => {
+                    say(Output::Started(Empty {})).await;
+                    until_killed(input).await;
+                }
+                Attached::StartsLate => {
+                    go_ahead.notified().await;
+                    say(Output::Started(Empty {})).await;
+                    until_killed(input).await;
+                }
+                Attached::Flood => while say(Output::Stdout(vec![b'y'; 4096])).await {},
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(outputs))))
+    }
+}
+
+pub fn exited(code: i32) -> Output {
+    Output::Exited(ExitStatus { code: Some(code), ..ExitStatus::default() })
+}
+
+#[tonic::async_trait]
+impl Containers for Part {
+    type StartAttachedStream = Items<AttachOutput>;
+    type AttachStream = Items<AttachOutput>;
+    type LogsStream = Items<LogEntry>;
+
+    async fn create(&self, request: Request<CreateRequest>) -> Result<Response<CreateResponse>, Status> {
+        self.heard("Create", request.get_ref());
+        self.about(&request.get_ref().name)?;
+        Ok(Response::new(CreateResponse { id: ID.into(), warnings: self.script.warnings.clone() }))
+    }
+
+    async fn run(&self, request: Request<CreateRequest>) -> Result<Response<RunResponse>, Status> {
+        self.heard("Run", request.get_ref());
+        self.about(&request.get_ref().name)?;
+        let Script { warnings, failure, .. } = self.script.clone();
+        Ok(Response::new(RunResponse { id: ID.into(), warnings, failure }))
+    }
+
+    async fn start(&self, request: Request<StartRequest>) -> Result<Response<StartResponse>, Status> {
+        self.heard("Start", request.get_ref());
+        self.about(&request.get_ref().container)?;
+        Ok(Response::new(StartResponse { failure: self.script.failure.clone() }))
+    }
+
+    async fn start_attached(
+        &self,
+        request: Request<Streaming<AttachInput>>,
+    ) -> Result<Response<Items<AttachOutput>>, Status> {
+        self.attach("StartAttached", request.into_inner()).await
+    }
+
+    async fn attach(&self, request: Request<Streaming<AttachInput>>) -> Result<Response<Items<AttachOutput>>, Status> {
+        Part::attach(self, "Attach", request.into_inner()).await
+    }
+
+    async fn kill(&self, request: Request<KillRequest>) -> Result<Response<Empty>, Status> {
+        let request = request.into_inner();
+        self.heard("Kill", &request);
+        self.about(&request.container)?;
+        *self.killed.lock().unwrap() = request.signal;
+        self.kill.notify_one();
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn pause(&self, request: Request<ContainerRequest>) -> Result<Response<Empty>, Status> {
+        self.heard("Pause", request.get_ref());
+        self.about(&request.get_ref().container)?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn unpause(&self, request: Request<ContainerRequest>) -> Result<Response<Empty>, Status> {
+        self.heard("Unpause", request.get_ref());
+        self.about(&request.get_ref().container)?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn stop(&self, request: Request<StopRequest>) -> Result<Response<Empty>, Status> {
+        self.heard("Stop", request.get_ref());
+        self.about(&request.get_ref().container)?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn restart(&self, request: Request<RestartRequest>) -> Result<Response<Empty>, Status> {
+        self.heard("Restart", request.get_ref());
+        self.about(&request.get_ref().container)?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn remove(&self, request: Request<RemoveRequest>) -> Result<Response<Empty>, Status> {
+        self.heard("Remove", request.get_ref());
+        self.about(&request.get_ref().container)?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn rename(&self, request: Request<RenameRequest>) -> Result<Response<Empty>, Status> {
+        self.heard("Rename", request.get_ref());
+        self.about(&request.get_ref().container)?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn resize(&self, request: Request<ResizeRequest>) -> Result<Response<Empty>, Status> {
+        self.heard("Resize", request.get_ref());
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn wait(&self, request: Request<ContainerRequest>) -> Result<Response<WaitResponse>, Status> {
+        self.heard("Wait", request.get_ref());
+        self.about(&request.get_ref().container)?;
+        Ok(Response::new(WaitResponse { status: Some(self.script.waited.clone()) }))
+    }
+
+    async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        self.heard("List", request.get_ref());
+        Ok(Response::new(ListResponse { containers: self.script.containers.clone() }))
+    }
+
+    async fn inspect(&self, request: Request<ContainerRequest>) -> Result<Response<InspectResponse>, Status> {
+        let container = request.into_inner().container;
+        self.heard("Inspect", &container);
+        match self.script.details.get(&container) {
+            Some(json) => Ok(Response::new(InspectResponse { json: json.clone() })),
+            None => Err(Status::not_found(format!("No such image or container or accelerator:{container}"))),
+        }
+    }
+
+    async fn logs(&self, request: Request<LogsRequest>) -> Result<Response<Items<LogEntry>>, Status> {
+        self.heard("Logs", request.get_ref());
+        self.about(&request.get_ref().container)?;
+        Ok(Response::new(Box::pin(iter(self.script.logs.clone()).map(Ok))))
+    }
+}
+
+#[tonic::async_trait]
+impl System for Part {
+    type EventsStream = Items<Event>;
+
+    async fn info(&self, _: Request<Empty>) -> Result<Response<InfoResponse>, Status> {
+        Ok(Response::new(self.script.info.clone()))
+    }
+
+    async fn version(&self, _: Request<Empty>) -> Result<Response<VersionResponse>, Status> {
+        let word = str::to_owned;
+        Ok(Response::new(VersionResponse {
+            version: word("9.8.7"),
+            git_commit: word("abc"),
+            built: String::new(),
+            api_version: word("v1"),
+        }))
+    }
+
+    async fn events(&self, request: Request<EventsRequest>) -> Result<Response<Items<Event>>, Status> {
+        self.heard("Events", request.get_ref());
+        Ok(Response::new(Box::pin(iter(self.script.events.clone()).map(Ok))))
+    }
+}
