@@ -176,3 +176,6 @@ fn utf8(path: &Path) -> Result<&str, SpecError> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod runtime_tests;
