@@ -12,6 +12,9 @@ use super::{Host, oci};
 
 pub use custom::ProfileError;
 
+/// Far more than a machine's containers differ in; a bound all the same on what callers can make us keep.
+const MOST_CACHED: usize = 64;
+
 /// The filter, or `None` for none: when unconfined, when privileged, and, with a warning, when the kernel has no filters.
 pub(super) fn plan(
     security: &Security,
