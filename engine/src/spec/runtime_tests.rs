@@ -11,9 +11,11 @@ use super::*;
 use crate::definition::*;
 use crate::rootfs::{self, ContainerDirs};
 
-/// crun 1.8 refuses machines with both cgroup versions, so it is run where the second is not to be seen.
+/// crun 1.8 refuses machines with both cgroup versions, so it is run where the second is not to be seen. The rest of the
+/// mounts stays connected to the host's, which is what propagation is about.
 const RUNTIMES: [&str; 2] = ["runc", "crun"];
-const WITHOUT_UNIFIED: &str = "! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified; exec \"$@\"";
+const WITHOUT_UNIFIED: &str = "mountpoint -q /sys/fs/cgroup/unified && mount --make-rprivate /sys/fs/cgroup && \
+                               umount /sys/fs/cgroup/unified; exec \"$@\"";
 
 struct Machine {
     dir: tempfile::TempDir,
@@ -104,7 +106,7 @@ impl Machine {
         let root = self.path("state");
         let mut command = if self.runtime == "crun" {
             let mut command = Command::new("unshare");
-            command.args(["-m", "--propagation", "private", "sh", "-c", WITHOUT_UNIFIED, "sh", "crun"]);
+            command.args(["-m", "--propagation", "unchanged", "sh", "-c", WITHOUT_UNIFIED, "sh", "crun"]);
             command
         } else {
             Command::new(self.runtime)
@@ -383,5 +385,56 @@ fn namespaces_of_another_process() {
         drop(other.stdin.take());
         other.wait().unwrap();
         assert_eq!((ran.code, ran.out), (0, format!("{expected}\nother")), "{runtime}: {}", ran.err);
+    }
+}
+
+/// A shared mount of the test's own, so that the machine's stay as they are.
+#[test]
+fn what_is_mounted_below_a_shared_bind_shows_on_the_host() {
+    for runtime in RUNTIMES {
+        let machine = Machine::new(runtime);
+        let source = machine.path("shared");
+        fs::create_dir(&source).unwrap();
+        let with = |propagation: &str| Mount {
+            propagation: propagation.to_owned(),
+            ..bind(source.to_str().unwrap(), "/data")
+        };
+        let asked = |propagation: &str| Definition { mounts: vec![with(propagation)], ..definition() };
+        mount(&source, "tmpfs", nix::mount::MsFlags::empty());
+        mount(&source, "", nix::mount::MsFlags::MS_PRIVATE);
+        for propagation in ["rshared", "slave"] {
+            let error = mounts::plan(&asked(propagation), &place()).err().unwrap().to_string();
+            assert!(error.contains("shared") && error.contains("is not a shared"), "{error}");
+        }
+        mount(&source, "", nix::mount::MsFlags::MS_SHARED);
+        fs::create_dir(source.join("below")).unwrap();
+        assert_eq!(mounts::plan(&asked("rslave"), &place()).unwrap().rootfs_propagation, Some("rslave"));
+        let script = "mount -t tmpfs none /data/below && touch /data/below/made-inside && echo mounted";
+        let ran = machine.run(script, |definition| {
+            definition.security.privileged = true;
+            definition.mounts = vec![with("rshared")];
+        });
+        ran.expect("mounted");
+        assert!(source.join("below/made-inside").exists(), "{runtime}");
+    }
+}
+
+fn mount(target: &Path, fs_type: &str, flags: nix::mount::MsFlags) {
+    let fs_type = Some(fs_type).filter(|fs_type| !fs_type.is_empty());
+    nix::mount::mount(fs_type, target, fs_type, flags, None::<&str>).unwrap();
+}
+
+fn place() -> Place<'static> {
+    static NOBODY: Joined =
+        Joined { network: None, pid: None, ipc: None, uts: None, cgroup: None, network_bundle: None };
+    let bundle = Path::new("/b");
+    Place {
+        bundle,
+        rootfs: bundle,
+        shm: None,
+        joined: &NOBODY,
+        cgroup_parent: "",
+        systemd_cgroup: false,
+        log_path: bundle,
     }
 }

@@ -45,9 +45,11 @@ fn cached(capabilities: CapabilitySet, host: &Host) -> Arc<oci::Seccomp> {
     // What is left of the set decides which entry is needed: others would only be copies of it.
     let deciding = capabilities & profile::deciding();
     let mut cache = host.seccomp_cache.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let expanded =
-        cache.entry(deciding).or_insert_with(|| Arc::new(profile::expand(deciding, host.architecture, host.kernel)));
-    Arc::clone(expanded)
+    if cache.len() >= MOST_CACHED && !cache.contains_key(&deciding) {
+        cache.clear();
+    }
+    let expand = || Arc::new(profile::expand(deciding, host.architecture, host.kernel));
+    Arc::clone(cache.entry(deciding).or_insert_with(expand))
 }
 
 #[cfg(test)]

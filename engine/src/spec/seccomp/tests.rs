@@ -144,6 +144,19 @@ fn one_expansion_serves_all_that_need_the_same() {
     assert!(!Arc::ptr_eq(&one, &cached(caps(&["SYS_CHROOT"]), &host)));
 }
 
+#[test]
+fn the_cache_is_bounded() {
+    let host = Host::probe().unwrap();
+    let numbers = (0..41).filter(|number| deciding().contains(CapabilitySet::from_bits(1 << number))).take(8);
+    let bits: Vec<u64> = numbers.map(|number| 1 << number).collect();
+    for choice in 0..256_u64 {
+        let chosen = bits.iter().enumerate().filter(|(index, _)| choice & (1 << index) != 0).map(|(_, bit)| bit);
+        let set = CapabilitySet::from_bits(chosen.sum());
+        assert_eq!(*cached(set, &host), expand(set, host.architecture, host.kernel));
+    }
+    assert!(host.seccomp_cache.lock().unwrap().len() <= MOST_CACHED);
+}
+
 fn translated(json: &str, capabilities: &[&str]) -> oci::Seccomp {
     translate(json, caps(capabilities), Architecture::X86_64, KERNEL).unwrap()
 }
