@@ -26,6 +26,9 @@ use crate::definition::Rootfs;
 pub use mountinfo::{MountEntry, mounts_below, parse as parse_mountinfo};
 pub use write::{WriteError, write_atomically};
 
+/// Bytes of `/dev/shm` when nobody says how many.
+pub const DEFAULT_SHM_SIZE: u64 = 64 << 20;
+
 /// What can go wrong with a root file system. The text is fit for the user who asked for the container.
 #[derive(Debug, thiserror::Error)]
 pub enum RootfsError {
@@ -51,6 +54,8 @@ pub enum RootfsError {
     Shm { size: u64, target: PathBuf, source: io::Error },
     #[error("cannot make directory `{path}`")]
     MakeDirectory { path: PathBuf, source: io::Error },
+    #[error("cannot make the mount at `{path}` private")]
+    MakePrivate { path: PathBuf, source: io::Error },
     #[error("cannot examine `{path}`")]
     Examine { path: PathBuf, source: io::Error },
     #[error("cannot unmount `{path}`")]
@@ -118,8 +123,10 @@ pub fn mount(dirs: &ContainerDirs<'_>, rootfs: &Rootfs) -> Result<PathBuf, Rootf
     Ok(target)
 }
 
-/// Mounts the container's own shared memory of `size` bytes and says where. Already mounted is fine.
+/// Mounts the container's own shared memory of `size` bytes and says where. Already mounted is fine. A size of 0 is the
+/// default, not the kernel's "as much as you like".
 pub fn mount_shm(dirs: &ContainerDirs<'_>, size: u64) -> Result<PathBuf, RootfsError> {
+    let size = if size == 0 { DEFAULT_SHM_SIZE } else { size };
     let target = dirs.shm();
     make_dir_all(&target, 0o700)?;
     if !mountpoint::is_mounted(&target)? {

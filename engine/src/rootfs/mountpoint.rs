@@ -30,7 +30,7 @@ fn is_listed(path: &Path) -> io::Result<bool> {
 /// Cuts the mount off from its peers, so that nothing mounted below it reaches them.
 pub(super) fn make_private(path: &Path) -> Result<(), RootfsError> {
     nix::mount::mount(None::<&str>, path, None::<&str>, MsFlags::MS_PRIVATE, None::<&str>)
-        .map_err(|errno| RootfsError::Examine { path: path.to_path_buf(), source: errno.into() })
+        .map_err(|errno| RootfsError::MakePrivate { path: path.to_path_buf(), source: errno.into() })
 }
 
 /// Unmounts everything stacked at `path`, lazily, and removes the directory.

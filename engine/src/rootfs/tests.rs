@@ -191,13 +191,27 @@ fn a_root_that_cannot_be_used_is_named() {
 }
 
 #[test]
-fn an_overlay_over_its_own_graph_is_refused_by_name() {
+fn a_directory_that_contains_the_graph_can_be_a_root() {
     let fixture = Fixture::new();
     let graph = fixture.graph();
     let dirs = fixture.dirs(&graph);
-    let whole = fixture.dir.path().to_str().unwrap().to_owned();
-    let error = mount(&dirs, &external(whole, false)).unwrap_err();
+    fixture.lower("");
+    let root = mount(&dirs, &external(fixture.dir.path().to_str().unwrap().to_owned(), false)).unwrap();
+    assert_eq!(fs::read_to_string(root.join("file")).unwrap(), "below");
+    unmount(&dirs).unwrap();
+}
+
+#[test]
+fn an_overlay_over_its_own_writable_layer_is_refused_by_name() {
+    let fixture = Fixture::new();
+    let graph = fixture.graph();
+    let dirs = fixture.dirs(&graph);
+    let within = dirs.upper().join("within");
+    fs::create_dir_all(&within).unwrap();
+    let error = mount(&dirs, &external(within.to_str().unwrap().to_owned(), false)).unwrap_err();
     assert!(matches!(error, RootfsError::Overlapping { .. }), "{error:?}");
+    assert!(error.to_string().contains("within"), "{error}");
+    unmount(&dirs).unwrap();
 }
 
 #[test]

@@ -1,1 +1,109 @@
+//! The three files for each kind of network.
 
+use super::super::tests::{definition, strings};
+use super::*;
+
+fn host(resolv_conf: &str) -> HostNames {
+    HostNames {
+        hosts: "10.0.0.1 machine".to_owned(),
+        resolv_conf: resolv_conf.to_owned(),
+        upstream_resolv_conf: String::new(),
+    }
+}
+
+#[test]
+fn hosts_of_an_own_network() {
+    let mut definition = definition();
+    definition.extra_hosts = strings(&["db:10.1.2.3", "six:fd00::1", "bracket:[fd00::2]"]);
+    let text = hosts(&definition, &host("")).unwrap();
+    assert!(text.starts_with("127.0.0.1\tlocalhost\n::1\tlocalhost "));
+    assert!(text.contains("127.0.1.1\tbox\n"));
+    assert!(text.ends_with("10.1.2.3\tdb\nfd00::1\tsix\nfd00::2\tbracket\n"));
+    assert!(!text.contains("machine"));
+}
+
+#[test]
+fn hosts_of_the_hosts_network() {
+    let mut definition = definition();
+    definition.namespaces.network = Network::Host;
+    definition.extra_hosts = strings(&["db:10.1.2.3"]);
+    assert_eq!(hosts(&definition, &host("")).unwrap(), "10.0.0.1 machine\n10.1.2.3\tdb\n");
+}
+
+#[test]
+fn an_extra_host_that_is_none() {
+    for entry in
+        ["", "db", "db:", ":10.0.0.1", "db:10.0.0", "db:host-gateway", "a b:10.0.0.1", "a\n127.0.0.1 b:10.0.0.1"]
+    {
+        let mut definition = definition();
+        definition.extra_hosts = strings(&[entry]);
+        let error = hosts(&definition, &host("")).unwrap_err();
+        assert!(error.to_string().contains(entry), "{entry:?}");
+    }
+}
+
+#[test]
+fn resolvers() {
+    let plain = "# comment\nnameserver 10.0.0.53\nnameserver fd00::53\ndomain old.example\nsearch a.example b.example\n\
+                 options ndots:2\nsortlist x\n";
+    let ours = "nameserver 10.0.0.53\nnameserver fd00::53\nsearch a.example b.example\noptions ndots:2\n";
+    let stub = "nameserver 127.0.0.53\nnameserver ::1\nnameserver 10.0.0.9\noptions edns0\n";
+    let asked = |servers: &[&str], search: &[&str], options: &[&str]| Dns {
+        servers: strings(servers),
+        search: strings(search),
+        options: strings(options),
+    };
+    let (own, hosts) = (Network::None, Network::Host);
+    let cases = [
+        (&own, plain, asked(&[], &[], &[]), ours),
+        (&hosts, plain, asked(&[], &[], &[]), plain),
+        (&own, stub, asked(&[], &[], &[]), "nameserver 10.0.0.9\noptions edns0\n"),
+        (&hosts, stub, asked(&[], &[], &[]), stub),
+        (
+            &hosts,
+            stub,
+            asked(&[], &["x"], &[]),
+            "nameserver 127.0.0.53\nnameserver ::1\nnameserver 10.0.0.9\nsearch x\noptions edns0\n",
+        ),
+        (
+            &own,
+            plain,
+            asked(&["1.2.3.4"], &[], &[]),
+            "nameserver 1.2.3.4\nsearch a.example b.example\noptions ndots:2\n",
+        ),
+        (&own, plain, asked(&["1.2.3.4"], &["."], &["rotate"]), "nameserver 1.2.3.4\noptions rotate\n"),
+        (&own, "", asked(&[], &[], &[]), ""),
+        // Asked for is asked for.
+        (&own, "", asked(&["127.0.0.1"], &[], &[]), "nameserver 127.0.0.1\n"),
+    ];
+    for (network, resolv, dns, expected) in cases {
+        let mut definition = definition();
+        definition.namespaces.network = network.clone();
+        definition.dns = dns;
+        assert_eq!(resolv_conf(&definition, &host(resolv)), expected, "{network:?} {:?}", definition.dns);
+    }
+}
+
+#[test]
+fn where_only_a_stub_is_known_what_it_forwards_to_is_taken() {
+    let mut names = host("nameserver 127.0.0.53\nsearch a.example\n");
+    assert_eq!(resolv_conf(&definition(), &names), "search a.example\n");
+    names.upstream_resolv_conf = "nameserver 10.0.0.1\nsearch other.example\n".to_owned();
+    assert_eq!(resolv_conf(&definition(), &names), "nameserver 10.0.0.1\nsearch a.example\n");
+    names.resolv_conf = "nameserver 10.0.0.2\n".to_owned();
+    assert_eq!(resolv_conf(&definition(), &names), "nameserver 10.0.0.2\n");
+}
+
+#[test]
+fn all_three_are_written_and_may_be_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut definition = definition();
+    write(dir.path(), &definition, &host("nameserver 10.0.0.2\n")).unwrap();
+    definition.hostname = "other".to_owned();
+    write(dir.path(), &definition, &host("nameserver 10.0.0.3\n")).unwrap();
+    let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    assert_eq!(read("hostname"), "other\n");
+    assert!(read("hosts").contains("127.0.1.1\tother\n"));
+    assert_eq!(read("resolv.conf"), "nameserver 10.0.0.3\n");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+}

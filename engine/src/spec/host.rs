@@ -11,7 +11,6 @@ use rustix::process::{Resource, getrlimit};
 use super::capabilities::CapabilitySet;
 use super::cgroup::{Cgroups, Version};
 use super::oci;
-use super::paths;
 
 /// The host could not be examined.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +29,7 @@ pub struct Host {
     pub capabilities: CapabilitySet,
     /// What the kernel knows.
     pub known_capabilities: CapabilitySet,
-    /// What a privilege beyond our own costs: a warning.
+    /// Whether hard limits and the OOM score are no bound to us.
     pub may_raise_limits: bool,
     /// Hard limits of this process in the order of `process::ULIMITS`; `None` is unlimited.
     pub(super) hard_limits: [Option<u64>; 16],
@@ -40,8 +39,6 @@ pub struct Host {
     pub architecture: Architecture,
     /// Major and minor.
     pub kernel: (u32, u32),
-    /// The default ones that exist here: each costs the runtime a mount.
-    pub(super) masked_paths: Vec<&'static str>,
     pub(super) seccomp_cache: Mutex<BTreeMap<CapabilitySet, Arc<oci::Seccomp>>>,
 }
 
@@ -103,7 +100,6 @@ impl Host {
             oom_score_adj: number("/proc/self/oom_score_adj")?,
             architecture: Architecture::NATIVE,
             kernel: kernel_version(&read("/proc/sys/kernel/osrelease")?),
-            masked_paths: paths::MASKED.iter().copied().filter(|path| Path::new(path).exists()).collect(),
             seccomp_cache: Mutex::default(),
             cgroups,
         })

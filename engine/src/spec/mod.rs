@@ -143,7 +143,7 @@ pub fn build(definition: &Definition, host: &Host, place: &Place<'_>) -> Result<
         oci_version: oci::VERSION,
         root: oci::Root { path: utf8(place.rootfs)?, readonly: definition.read_only_rootfs },
         process: process::plan(definition, host, &identity, capabilities, &mut warnings)?,
-        hostname: (definition.namespaces.uts == Sharing::Own).then_some(definition.hostname.as_str()),
+        hostname: hostname(definition),
         mounts: mounts.list,
         annotations: annotations(definition, place)?,
         linux: oci::Linux {
@@ -153,13 +153,19 @@ pub fn build(definition: &Definition, host: &Host, place: &Place<'_>) -> Result<
             devices,
             seccomp: seccomp.as_deref(),
             sysctl: sysctl::plan(definition)?,
-            masked_paths: if privileged { &[] } else { &host.masked_paths },
+            masked_paths: if privileged { &[] } else { paths::MASKED },
             readonly_paths: if privileged { &[] } else { paths::READ_ONLY },
             rootfs_propagation: mounts.rootfs_propagation,
         },
     };
     let json = serde_json::to_vec(&spec).map_err(|source| SpecError::Encode { source })?;
     Ok(Built { json, warnings, uid: identity.uid, gid: identity.gid, cgroup_path: group.path })
+}
+
+/// Only in a namespace of the container's own: in any other it would rename the host or another container.
+fn hostname(definition: &Definition) -> Option<&str> {
+    let own = definition.namespaces.uts == Sharing::Own && !definition.hostname.is_empty();
+    own.then_some(definition.hostname.as_str())
 }
 
 fn annotations<'a>(definition: &'a Definition, place: &Place<'a>) -> Result<BTreeMap<&'a str, &'a str>, SpecError> {
@@ -177,3 +183,6 @@ fn utf8(path: &Path) -> Result<&str, SpecError> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod runtime_tests;

@@ -1,6 +1,9 @@
 //! Paths below `/proc` and `/sys` that an unprivileged container must not read or change.
+//!
+//! No kernel has all of them: some belong to a distribution, some to a module that may be loaded later. A runtime passes
+//! over what does not exist, so all are named always.
 
-/// Hidden. The kernel has them according to its version and configuration; some are a distribution's own.
+/// Hidden.
 pub(super) const MASKED: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
@@ -17,11 +20,13 @@ pub(super) const MASKED: &[&str] = &[
     "/proc/keys",
     "/proc/latency_stats",
     "/proc/livepatch",
-    "/proc/lru_info",
+    "/proc/lru_info/dump_lru_info",
+    "/proc/lru_info/lru_info_file",
     "/proc/memstat",
     "/proc/net_namespace",
     "/proc/oom_extend",
     "/proc/pagealloc_bt",
+    "/proc/pagealloc_module",
     "/proc/pagealloc_statistics",
     "/proc/pin_memory",
     "/proc/sched_debug",
@@ -29,7 +34,9 @@ pub(super) const MASKED: &[&str] = &[
     "/proc/sig_catch",
     "/proc/signo",
     "/proc/slaballoc_bt",
+    "/proc/slaballoc_module",
     "/proc/slaballoc_statistics",
+    "/proc/sysmonitor",
     "/proc/timer_list",
     "/proc/timer_stats",
     "/sys/devices/virtual/powercap",
@@ -37,4 +44,5 @@ pub(super) const MASKED: &[&str] = &[
 ];
 
 /// Visible, and never written to.
-pub(super) const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub(super) const READ_ONLY: &[&str] =
+    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-region-size", "/proc/sysrq-trigger"];

@@ -12,6 +12,9 @@ use super::{Host, oci};
 
 pub use custom::ProfileError;
 
+/// Far more than a machine's containers differ in; a bound all the same on what callers can make us keep.
+const MOST_CACHED: usize = 64;
+
 /// The filter, or `None` for none: when unconfined, when privileged, and, with a warning, when the kernel has no filters.
 pub(super) fn plan(
     security: &Security,
@@ -42,9 +45,11 @@ fn cached(capabilities: CapabilitySet, host: &Host) -> Arc<oci::Seccomp> {
     // What is left of the set decides which entry is needed: others would only be copies of it.
     let deciding = capabilities & profile::deciding();
     let mut cache = host.seccomp_cache.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let expanded =
-        cache.entry(deciding).or_insert_with(|| Arc::new(profile::expand(deciding, host.architecture, host.kernel)));
-    Arc::clone(expanded)
+    if cache.len() >= MOST_CACHED && !cache.contains_key(&deciding) {
+        cache.clear();
+    }
+    let expand = || Arc::new(profile::expand(deciding, host.architecture, host.kernel));
+    Arc::clone(cache.entry(deciding).or_insert_with(expand))
 }
 
 #[cfg(test)]
