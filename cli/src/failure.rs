@@ -78,6 +78,7 @@ impl From<tonic::Status> for Failure {
     /// A status that the daemon sent has no source; one that the transport made up names it.
     fn from(status: tonic::Status) -> Self {
         match std::error::Error::source(&status) {
+            None if status.message().is_empty() => Self::Daemon(status.code().description().to_owned()),
             None => Self::Daemon(status.message().to_owned()),
             Some(source) => Self::Lost(crate::client::innermost(source)),
         }

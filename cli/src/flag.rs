@@ -29,7 +29,8 @@ pub(crate) fn list(long: &'static str, value_name: &'static str, help: &'static 
 
 /// The words after the flags. Parsing of flags goes on between them.
 pub(crate) fn words(value_name: &'static str) -> Arg {
-    Arg::new(WORDS).value_name(value_name).num_args(0..).action(ArgAction::Append)
+    // The usage line shows them.
+    Arg::new(WORDS).value_name(value_name).num_args(0..).action(ArgAction::Append).hide(true)
 }
 
 /// The words after the flags, where the first word ends the flags: what follows belongs to the container.

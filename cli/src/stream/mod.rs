@@ -49,10 +49,14 @@ pub(crate) async fn run(client: &Client, session: Session) -> Result<u8, Failure
     let signals = Signals::listen(tty)?;
     let end = relay(client, open, start, signals).await;
     drop(raw);
-    match end? {
-        End::Exited(status) => Ok(exit_code(&status)),
-        End::NotStarted(failure) => Ok(start_failed(&failure)),
-        End::Signalled(signal) => Ok(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+    match end {
+        Ok(End::Exited(status)) => Ok(exit_code(&status)),
+        Ok(End::NotStarted(failure)) => Ok(start_failed(&failure)),
+        Ok(End::Signalled(signal)) => Ok(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+        Err(Failure::Lost(reason)) => {
+            Err(Failure::Lost(format!("{reason}\nThe container is left as it is: see 'isula ps -a'.")))
+        }
+        Err(failure) => Err(failure),
     }
 }
 

@@ -6,7 +6,7 @@ use cri_api::isula::v1::attach_output::Output;
 use cri_api::isula::v1::{AttachOpen, Empty, ExitStatus, StartFailure};
 
 use super::daemon::{Attached, Daemon, ID, Script, exited};
-use super::{Outcome, isula, outcome, play};
+use super::{Outcome, finish, isula, outcome, play};
 
 fn playing(outputs: Vec<Output>) -> Script {
     Script { attached: Attached::Play(outputs), ..Script::default() }
@@ -67,7 +67,8 @@ fn attach_and_start_ask_what_the_container_is() {
 #[test]
 fn a_stream_that_ends_early_is_trouble() {
     let (ended, _) = play(playing(vec![Output::Stdout(b"part".to_vec())]), &["run", "x"]);
-    let stderr = "Connection to the daemon was lost: it ended before the container's exit was told\n";
+    let stderr = "Connection to the daemon was lost: it ended before the container's exit was told\n\
+                  The container is left as it is: see 'isula ps -a'.\n";
     assert_eq!(ended, Outcome::of(125, "part", stderr));
 }
 
@@ -77,7 +78,7 @@ fn a_daemon_that_dies_is_told() {
     let child = isula(&daemon).args(["run", "x"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     daemon.wait_for("StartAttached");
     daemon.die();
-    let ended = child.wait_with_output().unwrap();
+    let ended = finish(child);
     let stderr = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(125));
     assert!(stderr.starts_with("Connection to the daemon was lost: "), "{stderr}");

@@ -11,9 +11,11 @@ mod requests;
 mod streams;
 mod terminal;
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 
 use daemon::{Daemon, Script};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The program, pointed at a daemon's socket.
 fn isula(daemon: &Daemon) -> Command {
@@ -31,12 +33,28 @@ fn bare() -> Command {
 
 /// Runs it to its end.
 fn outcome(command: &mut Command) -> Outcome {
-    let Output { status, stdout, stderr } = command.output().expect("isula can be run");
+    let Output { status, stdout, stderr } =
+        finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
     Outcome {
         code: status.code(),
         stdout: String::from_utf8(stdout).expect("UTF-8 on stdout"),
         stderr: String::from_utf8(stderr).expect("UTF-8 on stderr"),
     }
+}
+
+/// Waits for its end, but not for ever: a program that hangs is killed, and so has no exit code.
+fn finish(child: Child) -> Output {
+    let pid = Pid::from_child(&child);
+    let (ended, waiting) = channel::<()>();
+    let watchdog = std::thread::spawn(move || {
+        if waiting.recv_timeout(daemon::PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            kill_process(pid, Signal::KILL).unwrap();
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(ended);
+    watchdog.join().unwrap();
+    output
 }
 
 /// One run against a daemon with this script.

@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::daemon::{Attached, Daemon, Script};
-use super::isula;
+use super::{finish, isula};
 
 fn start(attached: Attached, words: &[&str]) -> (Daemon, Child) {
     let daemon = Daemon::start(Script { attached, ..Script::default() });
@@ -27,7 +27,7 @@ fn the_end_of_the_input_is_passed_on() {
     let mut stdin = child.stdin.take().unwrap();
     let bytes = sent.clone();
     let writer = std::thread::spawn(move || stdin.write_all(&bytes).unwrap());
-    let ended = child.wait_with_output().unwrap();
+    let ended = finish(child);
     writer.join().unwrap();
     assert_eq!((ended.status.code(), ended.stdout == sent), (Some(0), true));
 }
@@ -39,7 +39,7 @@ fn signals_are_the_containers() {
         daemon.wait_for("StartAttached");
         signal(&child, sent);
         assert!(daemon.wait_for("Kill").contains(&format!("signal: \"{number}\"")));
-        assert_eq!(child.wait_with_output().unwrap().status.code(), Some(128 + number));
+        assert_eq!(finish(child).status.code(), Some(128 + number));
     }
 }
 
@@ -50,7 +50,7 @@ fn a_signal_waits_for_the_container_to_start() {
     signal(&child, Signal::TERM);
     daemon.go_ahead();
     daemon.wait_for("Kill");
-    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(143));
+    assert_eq!(finish(child).status.code(), Some(143));
 }
 
 #[test]
@@ -59,13 +59,13 @@ fn a_signal_that_we_were_made_to_ignore_is_not_passed_on() {
     let program = env!("CARGO_BIN_EXE_isula");
     let mut shell = std::process::Command::new("sh");
     let child = shell.args(["-c", "trap '' HUP; exec \"$0\" run x", program]).env("ISULAD_HOST", daemon.host()).spawn();
-    let mut child = child.unwrap();
+    let child = child.unwrap();
     daemon.wait_for("StartAttached");
     signal(&child, Signal::HUP);
     signal(&child, Signal::TERM);
     // The first to arrive is the second that was sent.
     assert!(daemon.wait_for("Kill").contains("signal: \"15\""));
-    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(finish(child).status.code(), Some(143));
 }
 
 #[test]
@@ -86,6 +86,6 @@ fn a_reader_that_left_ends_the_session_quietly() {
     let mut first = [0; 4];
     child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
     drop(child.stdout.take());
-    let ended = child.wait_with_output().unwrap();
+    let ended = finish(child);
     assert_eq!((ended.status.code(), ended.stderr.as_slice(), &first), (Some(141), &[][..], b"yyyy"));
 }

@@ -9,7 +9,7 @@ use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use super::daemon::{Attached, Daemon, Script};
-use super::isula;
+use super::{finish, isula};
 
 struct Terminal {
     ours: OwnedFd,
@@ -53,7 +53,7 @@ fn session() -> (Terminal, Daemon, Child) {
 
 #[test]
 fn keys_and_sizes_are_passed_on_and_the_terminal_is_put_back() {
-    let (terminal, daemon, mut child) = session();
+    let (terminal, daemon, child) = session();
     rustix::io::write(&terminal.ours, b"\x03").unwrap();
     // Ctrl-C is a byte for the container, not a signal for us.
     assert_eq!(daemon.wait_for("Input"), "Input Stdin([3])");
@@ -61,23 +61,23 @@ fn keys_and_sizes_are_passed_on_and_the_terminal_is_put_back() {
     kill_process(Pid::from_child(&child), Signal::WINCH).unwrap();
     assert_eq!(daemon.wait_for("Input"), "Input Resize(WindowSize { width: 132, height: 50 })");
     assert!(super::outcome(isula(&daemon).args(["kill", "-s", "15", "x"])).code == Some(0));
-    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(finish(child).status.code(), Some(143));
     assert!(terminal.echoes());
 }
 
 #[test]
 fn a_signal_ends_us_with_the_terminal_as_before() {
-    let (terminal, daemon, mut child) = session();
+    let (terminal, daemon, child) = session();
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(finish(child).status.code(), Some(143));
     assert!(terminal.echoes());
     assert!(daemon.asked().iter().all(|asked| !asked.starts_with("Kill")));
 }
 
 #[test]
 fn a_lost_daemon_leaves_the_terminal_as_before() {
-    let (terminal, mut daemon, mut child) = session();
+    let (terminal, mut daemon, child) = session();
     daemon.die();
-    assert_eq!(child.wait().unwrap().code(), Some(125));
+    assert_eq!(finish(child).status.code(), Some(125));
     assert!(terminal.echoes());
 }
