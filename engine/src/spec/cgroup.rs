@@ -110,7 +110,11 @@ impl Cgroups {
         let mut pids = BTreeSet::new();
         for hierarchy in &self.hierarchies {
             visit(&below(&hierarchy.root, path), &mut |dir| {
-                let text = ignore_gone(fs::read_to_string(dir.join("cgroup.procs")))?.unwrap_or_default();
+                let text = match fs::read_to_string(dir.join("cgroup.procs")) {
+                    // A threaded cgroup of version 2: the processes are listed above it.
+                    Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => String::new(),
+                    result => ignore_gone(result)?.unwrap_or_default(),
+                };
                 // 0 is a process outside our pid namespace: nobody we could do anything about.
                 pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
                 Ok(())

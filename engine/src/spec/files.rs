@@ -39,13 +39,17 @@ impl HostNames {
     }
 }
 
-/// Writes all three files into the bundle. May be repeated; a file is always whole.
+/// Writes all three files into the bundle. May be repeated; a file is always whole, and one that already says the same is
+/// left alone: to replace a file makes some file systems wait for the disk.
 pub fn write(bundle: &Path, definition: &Definition, host: &HostNames) -> Result<(), FilesError> {
     let hosts = hosts(definition, host)?;
     for (name, text) in
         [("hosts", hosts), ("hostname", hostname(definition)), ("resolv.conf", resolv_conf(definition, host))]
     {
-        write_atomically(&bundle.join(name), text.as_bytes(), 0o644, false)?;
+        let path = bundle.join(name);
+        if fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
+            write_atomically(&path, text.as_bytes(), 0o644, false)?;
+        }
     }
     Ok(())
 }

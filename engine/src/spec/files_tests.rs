@@ -99,6 +99,10 @@ fn all_three_are_written_and_may_be_written_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut definition = definition();
     write(dir.path(), &definition, &host("nameserver 10.0.0.2\n")).unwrap();
+    let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(dir.path().join(name)).unwrap());
+    let before = inode("hosts");
+    write(dir.path(), &definition, &host("nameserver 10.0.0.2\n")).unwrap();
+    assert_eq!(inode("hosts"), before, "the same text is not written again");
     definition.hostname = "other".to_owned();
     write(dir.path(), &definition, &host("nameserver 10.0.0.3\n")).unwrap();
     let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();

@@ -179,7 +179,7 @@ fn what_the_profile_and_the_masks_deny() {
                   mount -t tmpfs none /tmp 2>/dev/null || echo no mount; \
                   echo 1 2>/dev/null >/proc/sys/kernel/panic || echo no sysctl; \
                   touch /sys/x 2>/dev/null || echo no sysfs; \
-                  mkdir /sys/fs/cgroup/memory/x 2>/dev/null || echo no cgroup; \
+                  cd /sys/fs/cgroup; test -d pids && cd pids; mkdir x 2>/dev/null || echo no cgroup; \
                   head -c 1 /proc/kcore 2>/dev/null | wc -c; \
                   dmesg >/dev/null 2>&1 || echo no kernel log; \
                   mknod /tmp/vda b 254 0 && (head -c 1 /tmp/vda 2>/dev/null || echo no disk); \
@@ -196,7 +196,7 @@ fn a_privileged_container_may() {
     for runtime in RUNTIMES {
         let script = "mount -t tmpfs none /tmp && echo mount; grep -E '^Seccomp:' /proc/self/status | tr -d '\\t'; \
                       test -w /proc/sys/kernel/panic && echo sysctl; test -c /dev/kmsg && echo devices; \
-                      mkdir /sys/fs/cgroup/pids/x && rmdir /sys/fs/cgroup/pids/x && echo cgroup; \
+                      cd /sys/fs/cgroup; test -d pids && cd pids; mkdir x && rmdir x && echo cgroup; \
                       unshare -m true && echo namespace";
         let ran = Machine::new(runtime).run(script, |definition| definition.security.privileged = true);
         let ran = ran.expect("mount\nSeccomp:0\nsysctl\ndevices\ncgroup\nnamespace");
@@ -221,39 +221,46 @@ fn a_read_only_root() {
 
 #[test]
 fn limits_arrive_in_the_cgroup() {
-    let host = Host::probe().unwrap();
-    assert_ne!(host.cgroups.version(), cgroup::Version::V2, "this test reads version 1 files");
-    let script = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory/memory.soft_limit_in_bytes \
-                  memory/memory.memsw.limit_in_bytes memory/memory.swappiness pids/pids.max cpu/cpu.shares \
-                  cpu/cpu.cfs_period_us cpu/cpu.cfs_quota_us cpuset/cpuset.cpus cpuset/cpuset.mems";
-    expect(
-        script,
-        |definition| {
-            definition.resources = Resources {
-                memory: Some(64 << 20),
-                memory_swap: Some(96 << 20),
-                memory_reservation: Some(32 << 20),
-                memory_swappiness: Some(7),
-                nano_cpus: Some(500_000_000),
-                cpu_shares: Some(512),
-                cpuset_cpus: "0".into(),
-                cpuset_mems: "0".into(),
-                pids_limit: Some(33),
-                ..Resources::default()
-            };
-        },
-        "67108864\n33554432\n100663296\n7\n33\n512\n100000\n50000\n0\n0",
-    );
+    let (script, expected) = match Host::probe().unwrap().cgroups.version() {
+        cgroup::Version::V1 | cgroup::Version::Hybrid => (
+            "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory/memory.soft_limit_in_bytes \
+             memory/memory.memsw.limit_in_bytes memory/memory.swappiness pids/pids.max cpu/cpu.shares \
+             cpu/cpu.cfs_period_us cpu/cpu.cfs_quota_us cpuset/cpuset.cpus cpuset/cpuset.mems",
+            "67108864\n33554432\n100663296\n7\n33\n512\n100000\n50000\n0\n0",
+        ),
+        // The runtimes convert; how shares become a weight differs between their versions.
+        cgroup::Version::V2 => (
+            "cd /sys/fs/cgroup; cat memory.max memory.low memory.swap.max pids.max cpu.max cpuset.cpus cpuset.mems",
+            "67108864\n33554432\n33554432\n33\n50000 100000\n0\n0",
+        ),
+    };
+    let change = |definition: &mut Definition| {
+        definition.resources = Resources {
+            memory: Some(64 << 20),
+            memory_swap: Some(96 << 20),
+            memory_reservation: Some(32 << 20),
+            memory_swappiness: Some(7),
+            nano_cpus: Some(500_000_000),
+            cpu_shares: Some(512),
+            cpuset_cpus: "0".into(),
+            cpuset_mems: "0".into(),
+            pids_limit: Some(33),
+            ..Resources::default()
+        };
+    };
+    expect(script, change, expected);
 }
 
 #[test]
 fn the_memory_limit_kills_and_is_counted() {
-    for runtime in RUNTIMES {
-        let machine = Machine::new(runtime);
-        // The count is read inside: the cgroup goes with the container.
-        let script = "(tail -c 64m /dev/zero >/dev/null); grep '^oom_kill ' /sys/fs/cgroup/memory/memory.oom_control";
-        machine.run(script, |definition| definition.resources.memory = Some(16 << 20)).expect("oom_kill 1");
-    }
+    let file = match Host::probe().unwrap().cgroups.version() {
+        cgroup::Version::V1 | cgroup::Version::Hybrid => "memory/memory.oom_control",
+        cgroup::Version::V2 => "memory.events",
+    };
+    // The count is read inside: the cgroup goes with the container.
+    let script = format!("(tail -c 64m /dev/zero >/dev/null); grep '^oom_kill ' /sys/fs/cgroup/{file}");
+    let limits = Resources { memory: Some(16 << 20), memory_swap: Some(16 << 20), ..Resources::default() };
+    expect(&script, |definition| definition.resources = limits.clone(), "oom_kill 1");
 }
 
 #[test]
