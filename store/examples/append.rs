@@ -1,4 +1,5 @@
-//! Measures durable appends: how many per second with 1, 8 and 64 callers, and how long one takes.
+//! Measures durable appends: how many per second with 1, 8 and 64 callers, and how long one takes; and how long it
+//! takes to open a journal with 1,000 streams.
 //!
 //! `cargo run --release -p store --example append [directory]`; the directory's file system is what is measured.
 
@@ -19,6 +20,23 @@ fn main() -> anyhow::Result<()> {
             let dir = tempfile::Builder::new().prefix("journal-bench-").tempdir_in(&base)?;
             runtime.block_on(measure(dir.path(), callers, row, name))?;
         }
+    }
+    let dir = tempfile::Builder::new().prefix("journal-bench-").tempdir_in(&base)?;
+    runtime.block_on(reopen(dir.path()))
+}
+
+async fn reopen(dir: &Path) -> anyhow::Result<()> {
+    let journal = Journal::open(dir, Options::default())?.journal;
+    let tasks: Vec<_> = (0..1_000).map(|caller| tokio::spawn(appends(journal.clone(), caller, 20, true))).collect();
+    for task in tasks {
+        task.await??;
+    }
+    journal.close().await;
+    for _ in 0..3 {
+        let opened = Journal::open(dir, Options::default())?;
+        let (rows, events) = (opened.rows.len(), opened.journal.last());
+        println!("open with {rows} rows after {events} events: {:?}", opened.report.took);
+        opened.journal.close().await;
     }
     Ok(())
 }

@@ -5,6 +5,10 @@
 //! [`Journal::append`] acknowledged survives a power cut. The newest events stay in the database, older ones move to
 //! compressed archive files; reading and following sees one sequence.
 //!
+//! In its directory: the database (`db`, `conf`, `snap.*`, `blobs/`), `archive/<first>-<last>.seg`, `format` (which
+//! generation this is), `mark` (the newest acknowledged event), `reserve` (space for a full disk). Beside it, if ever
+//! something was damaged: `<directory>.damaged-<seconds since the epoch>`, which nothing here removes.
+//!
 //! The journal knows bytes, streams and numbers. What an event means, when it happened and how its payload is encoded is
 //! the business of those who append.
 
