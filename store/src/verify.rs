@@ -4,8 +4,9 @@ use crate::envelope::{self, Hash, Linked};
 use crate::saved::{self, Meta};
 use crate::shared::Shared;
 use crate::{ReadError, Seq, StreamId, keys};
+use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic;
 
 /// What a verification found. Sound if `problems` is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,10 +62,10 @@ impl Walk {
 
 pub(crate) fn verify(shared: &Shared) -> Result<Verification, ReadError> {
     loop {
-        let hot_first = shared.hot_first.load(Ordering::Acquire);
+        let hot_first = shared.hot_first.load(atomic::Ordering::Acquire);
         let found = pass(shared)?;
         // What moved to the archive during the pass may have been missed in both places.
-        if shared.hot_first.load(Ordering::Acquire) == hot_first {
+        if shared.hot_first.load(atomic::Ordering::Acquire) == hot_first {
             return Ok(found);
         }
     }
@@ -86,7 +87,7 @@ fn pass(shared: &Shared) -> Result<Verification, ReadError> {
     let (rows, meta) = saved_state(&*backend, &mut walk.found.problems)?;
     // A row being written right now is ahead of `last`; then it is looked at next time.
     let archived = walk.end.map_or(0, |(last, _)| last);
-    let from = shared.hot_first.load(Ordering::Acquire).min(archived + 1);
+    let from = shared.hot_first.load(atomic::Ordering::Acquire).min(archived + 1);
     let scanned = backend.scan(&keys::event(from), &keys::event(last.saturating_add(1)), &mut |key, value| {
         match envelope::decode(value) {
             Some(linked) if Some(linked.record.seq) != keys::seq(key) => {
@@ -100,7 +101,6 @@ fn pass(shared: &Shared) -> Result<Verification, ReadError> {
         true
     });
     scanned.map_err(|cause| ReadError::Failed { cause })?;
-    rows_agree(&mut walk, &rows, last);
     walk.found.rows = rows.values().filter(|saved| saved.is_row).count() as u64;
     let end = walk.end.map_or(0, |(seq, _)| seq);
     match meta {
@@ -113,6 +113,7 @@ fn pass(shared: &Shared) -> Result<Verification, ReadError> {
     if last > end {
         walk.found.gaps.push((end + 1, last));
     }
+    rows_agree(&mut walk, &rows, last);
     walk.found.last = last;
     Ok(walk.found)
 }
@@ -163,7 +164,13 @@ fn rows_agree(walk: &mut Walk, rows: &Saved, last: Seq) {
     for (stream, state) in rows {
         let Some((version, seq, ended)) = walk.streams.get(stream) else { continue };
         // A stream that ended may have begun anew with a row alone.
-        let agrees = if *ended { state.version == 0 } else { state.version == *version };
+        let agrees = match (*ended, state.version.cmp(version)) {
+            (true, _) => state.version == 0,
+            (false, Ordering::Equal) => true,
+            // The events in between are lost, the row is not.
+            (false, Ordering::Greater) => !walk.found.gaps.is_empty(),
+            (false, Ordering::Less) => false,
+        };
         // A row newer than `last` was written after the events were read.
         if state.seq <= last && (!agrees || state.seq < *seq) {
             let end = if *ended { " and end there" } else { "" };

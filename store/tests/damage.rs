@@ -385,3 +385,54 @@ async fn an_error_of_the_machine_is_no_damage() {
     fs::rename(place.dir.join("elsewhere"), log).unwrap();
     assert_eq!(open(&place.dir).journal.last(), 3);
 }
+
+/// Whatever happens to the bytes of the database: it opens, what it gives is true, and no number is given twice.
+#[tokio::test]
+async fn the_database_damaged_anywhere_is_repaired_or_replaced() {
+    let original = Place::new();
+    let journal = Journal::open(&original.dir, small_window()).unwrap().journal;
+    for round in 0..15 {
+        fill(&journal, "a", round * 4, 4).await.unwrap();
+        fill(&journal, "b", round * 2, 2).await.unwrap();
+        journal.append(append(&format!("c{round}"), 0, &["c"], Row::Delete)).await.unwrap();
+    }
+    let truth = everything(&journal);
+    journal.close().await;
+    let bytes = fs::read(original.dir.join("db")).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    let (mut lost, mut whole) = (0, 0);
+    for round in 0..48_usize {
+        let place = Place::copy_of(&original.dir);
+        let at = end * (round / 2) / 24 + round % 7;
+        let mut damaged = bytes.clone();
+        if round % 2 == 0 {
+            damaged.truncate(at);
+        } else {
+            damaged[at..(at + 48).min(bytes.len())].iter_mut().for_each(|byte| *byte ^= 0xa5);
+        }
+        fs::write(place.dir.join("db"), damaged).unwrap();
+        let Opened { journal, rows, report, .. } = Journal::open(&place.dir, small_window()).unwrap();
+        assert!(journal.last() >= truth.len() as u64, "{round} at {at}: {} {report:?}", journal.last());
+        for record in everything(&journal) {
+            assert_eq!(record, truth[usize::try_from(record.seq).unwrap() - 1], "{round} at {at}");
+        }
+        assert!(rows.iter().all(|row| row.bytes.ends_with(format!("-{}", row.version).as_bytes())));
+        let verification = journal.verify().unwrap();
+        assert_eq!(verification.problems, Vec::<String>::new(), "{round} at {at}: {report:?}");
+        if report.lost {
+            lost += 1;
+            assert!(report.set_aside.is_some() && journal.last() > truth.len() as u64);
+        }
+        whole += u32::from(everything(&journal).len() == truth.len() && rows.len() == 2);
+        let next = journal.last() + 1;
+        let again = journal.append(append("new", 0, &["x"], Row::Keep)).await.unwrap();
+        assert_eq!(again[0].seq, next);
+        journal.close().await;
+        let reopened = Journal::open(&place.dir, small_window()).unwrap();
+        assert_eq!(reopened.report, quiet(&reopened.report), "{round} at {at}: after {report:?}");
+        assert_eq!(reopened.journal.last(), next);
+    }
+    // The damage must have been real, and yet cost nothing at all somewhere, or this test shows less than it says.
+    assert!(lost > 0 && whole > 0, "{lost} lost, {whole} whole");
+    println!("{lost} times put together anew, {whole} times without any loss");
+}

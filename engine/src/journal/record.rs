@@ -16,6 +16,7 @@ use migrations::v1::{ActorV1, ContextV1, ProcessV1};
 use migrations::{UpcastError, What};
 use store::StreamId;
 
+use crate::domain::container::Card;
 use crate::domain::id::{ContainerId, Process};
 use crate::domain::text::cut;
 
@@ -29,10 +30,6 @@ pub const CONTAINER: u8 = CONTAINER_STREAM;
 const EXE_LIMIT: usize = 512;
 /// Bytes kept of a name; what passes as a name is never longer.
 const NAME_LIMIT: usize = 255;
-/// Bytes kept of an image's name; registries allow about 450 with tag and digest.
-const IMAGE_LIMIT: usize = 512;
-/// Bytes kept of a runtime's name.
-const RUNTIME_LIMIT: usize = 128;
 
 /// Who asked for an event, in which operation, and what to call the container when it is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,7 +148,7 @@ fn store_context(context: &Context) -> ContextV1 {
         },
         operation: context.operation.0,
         name: cut(&context.name, NAME_LIMIT).to_owned(),
-        image: cut(&context.image, IMAGE_LIMIT).to_owned(),
+        image: cut(&context.image, Card::IMAGE_LIMIT).to_owned(),
     }
 }
 

@@ -17,6 +17,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use tracing::warn;
 
 /// The file that says where the data is while it is being salvaged.
 const NOTE: &str = "salvaging";
@@ -126,20 +127,7 @@ pub(super) fn rebuild(
     archive: &Archive,
     options: &Options,
 ) -> Result<(), Fault> {
-    let mut heads: HashMap<StreamId, Head> = HashMap::new();
-    for linked in found.records.values() {
-        let record = &linked.record;
-        if record.ends_stream {
-            heads.remove(&record.stream);
-            if found.rows.get(&record.stream).is_some_and(|row| row.seq < record.seq) {
-                found.rows.remove(&record.stream);
-            }
-        } else {
-            heads.insert(record.stream.clone(), Head { version: record.version, seq: record.seq });
-        }
-    }
-    heads.retain(|stream, head| found.rows.get(stream).is_none_or(|row| row.version < head.version));
-
+    let heads = settle(&mut found, archive);
     let mut writing = Writing { backend, changes: Changes::default(), count: 0 };
     let (mut last, mut hash): (Seq, Hash) = archive.end().unwrap_or((0, GENESIS));
     let mut next = found.records.keys().next().copied().map_or(last + 1, |first| first.min(last + 1));
@@ -167,6 +155,33 @@ pub(super) fn rebuild(
     writing.put(keys::gap(last + 1), end.to_be_bytes().to_vec())?;
     writing.put(keys::JOURNAL_HEAD.to_vec(), saved::encode_meta(Meta { format: options.format, last: end, hash }))?;
     writing.commit()
+}
+
+/// Drops rows of streams that ended later, and gives the heads of those whose rows have fallen behind their events.
+fn settle(found: &mut Salvaged, archive: &Archive) -> HashMap<StreamId, Head> {
+    let mut heads: HashMap<StreamId, Head> = HashMap::new();
+    let Salvaged { records, rows, .. } = found;
+    let mut see = |linked: &Linked| {
+        let record = &linked.record;
+        if !record.ends_stream {
+            heads.insert(record.stream.clone(), Head { version: record.version, seq: record.seq });
+            return;
+        }
+        heads.remove(&record.stream);
+        if rows.get(&record.stream).is_some_and(|row| row.seq < record.seq) {
+            rows.remove(&record.stream);
+        }
+    };
+    for header in archive.headers() {
+        match archive.load(&header) {
+            Ok(archived) => archived.iter().for_each(&mut see),
+            // It stays, and verifying names it.
+            Err(error) => warn!(error = &error as &dyn std::error::Error, "cannot salvage from the archive"),
+        }
+    }
+    records.values().for_each(see);
+    heads.retain(|stream, head| rows.get(stream).is_none_or(|row| row.seq < head.seq));
+    heads
 }
 
 struct Writing<'a> {

@@ -69,8 +69,12 @@ pub struct Card {
 }
 
 impl Card {
-    /// An event stays far below the journal's 4 KB.
+    // Limits in bytes, so that an event stays far below the journal's 4 KB.
     pub const COMMAND_LIMIT: usize = 512;
+    /// Names are not cut but refused: whoever makes a card has checked them. Registries allow about 450 with tag and digest.
+    pub const IMAGE_LIMIT: usize = 512;
+    /// As for the image.
+    pub const RUNTIME_LIMIT: usize = 128;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

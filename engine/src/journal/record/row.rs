@@ -6,9 +6,7 @@ use migrations::v1::*;
 use migrations::{Upcasts, What};
 use store::{Row, SavedRow};
 
-use super::{
-    CONTAINER, DecodeError, IMAGE_LIMIT, Problem, RUNTIME_LIMIT, container_of, load_process, refused, store_process,
-};
+use super::{CONTAINER, DecodeError, Problem, container_of, load_process, refused, store_process};
 use crate::domain::container::{Card, Cause, Container, End, Event, ExitStatus, Phase, Removing, Run, Starting, Stop};
 use crate::domain::id::{BootId, Digest, Name, Signal, StartId, Timestamp};
 use crate::domain::text::cut;
@@ -49,8 +47,8 @@ pub fn decode_row(row: &SavedRow) -> Result<Container, DecodeError> {
 pub(super) fn store_card(card: &Card) -> CardV1 {
     CardV1 {
         name: card.name.as_str().to_owned(),
-        image: cut(&card.image, IMAGE_LIMIT).to_owned(),
-        runtime: cut(&card.runtime, RUNTIME_LIMIT).to_owned(),
+        image: cut(&card.image, Card::IMAGE_LIMIT).to_owned(),
+        runtime: cut(&card.runtime, Card::RUNTIME_LIMIT).to_owned(),
         command: cut(&card.command, Card::COMMAND_LIMIT).to_owned(),
         definition: card.definition.0,
         created_at: card.created_at.0,

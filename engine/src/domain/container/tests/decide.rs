@@ -176,7 +176,8 @@ fn patience_ends_once() {
         .then([Event::Killed { start: START, signal: Signal::KILL }])
         .when(Command::StopDeadlinePassed { start: START })
         .then([])
-        .when(stop(Some(0), 30))
+        // There is nothing left to hurry.
+        .when(stop(Some(0), 10))
         .then([]);
 }
 
