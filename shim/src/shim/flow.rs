@@ -82,9 +82,10 @@ pub(crate) fn run(shim: &Shim, answer: &mut Answer, first: Option<OwnedFd>) -> a
 pub(crate) fn adopt(shim: &Shim, answer: &mut Answer) -> anyhow::Result<ExitCode> {
     let init = pid_file::read(&shim.state.pid())?.context("there is no pid file: the container was never started")?;
     let pidfd = PidFd::open(init).with_context(|| format!("the process {} is gone", init.pid))?;
+    // At once: a FIFO whose last writer leaves while nobody has it open loses what is in it.
+    let io = stdio::reopen(&shim.process)?;
     let signals = Signals::block().context("cannot collect signals")?;
     let listener = stdio::listen_for_clients()?;
-    let io = stdio::reopen(&shim.process)?;
     let exit_fifo = stdio::open_exit_fifo();
     in_runtime(async {
         let (hub, reaper) = start_serving(shim, signals, listener)?;
