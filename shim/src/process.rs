@@ -27,7 +27,8 @@ pub struct Process {
     /// The container has a terminal; its output is then one stream.
     #[serde(default)]
     pub terminal: bool,
-    /// First size of the terminal, in characters.
+    /// First size of the terminal, in characters. Put it into the spec's `consoleSize` as well: a process that asks
+    /// in its first moments is faster than the shim.
     #[serde(default)]
     pub console_size: Option<ConsoleSize>,
     /// Keep the container's input open for clients; otherwise it reads /dev/null.

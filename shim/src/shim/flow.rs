@@ -47,6 +47,7 @@ pub(crate) fn run(shim: &Shim, answer: &mut Answer, first: Option<OwnedFd>) -> a
         let launching = Launching::begin(shim, theirs, ours);
         // From here to the wait below the runtime is already at work.
         let exit_fifo = stdio::open_exit_fifo();
+        hub.log.borrow_mut().open();
         if let Some(first) = first {
             let stream = UnixStream::from(first);
             stream.set_nonblocking(true).context("cannot prepare the first client")?;
@@ -82,12 +83,14 @@ pub(crate) fn run(shim: &Shim, answer: &mut Answer, first: Option<OwnedFd>) -> a
 pub(crate) fn adopt(shim: &Shim, answer: &mut Answer) -> anyhow::Result<ExitCode> {
     let init = pid_file::read(&shim.state.pid())?.context("there is no pid file: the container was never started")?;
     let pidfd = PidFd::open(init).with_context(|| format!("the process {} is gone", init.pid))?;
+    // At once: a FIFO whose last writer leaves while nobody has it open loses what is in it.
+    let io = stdio::reopen(&shim.process)?;
     let signals = Signals::block().context("cannot collect signals")?;
     let listener = stdio::listen_for_clients()?;
-    let io = stdio::reopen(&shim.process)?;
     let exit_fifo = stdio::open_exit_fifo();
     in_runtime(async {
         let (hub, reaper) = start_serving(shim, signals, listener)?;
+        hub.log.borrow_mut().open();
         let pumps = match io {
             Some(Ours::Fifos { stdin, stdout, stderr }) => {
                 connect(shim, Connected::Fifos { stdin, stdout, stderr }, &hub)?
@@ -114,7 +117,7 @@ fn in_runtime(life: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::R
 
 fn start_serving(shim: &Shim, signals: Signals, listener: UnixListener) -> anyhow::Result<(Rc<Hub>, Reaper)> {
     let reaper = Reaper::new(signals).context("cannot collect signals")?;
-    let hub = Hub::new(Log::open(&shim.process.log));
+    let hub = Hub::new(Log::new(&shim.process.log));
     let listener = tokio::net::UnixListener::from_std(listener).context("cannot serve the attach socket")?;
     spawn_local(client::accept(listener, hub.clone()));
     Ok((hub, reaper))

@@ -250,6 +250,33 @@ impl Stand {
         }
     }
 
+    /// What the daemon's recovery does with a container it undoes.
+    pub fn delete_by_hand(&self) {
+        let _ = Command::new(&self.process.runtime.path)
+            .arg("--root")
+            .arg(self.state.runtime_root())
+            .args(["delete", "--force", &self.process.id])
+            .output();
+    }
+
+    pub fn in_root(&self, name: &str) -> PathBuf {
+        self.process.bundle.join("rootfs").join(name)
+    }
+
+    /// A FIFO in the container's root, for the container to wait on.
+    pub fn make_fifo(&mut self, name: &str) {
+        nix::unistd::mkfifo(&self.in_root(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+
+    /// Lets whoever waits on the FIFO go on.
+    pub fn release(&self, name: &str) {
+        fs::write(self.in_root(name), "\n").unwrap();
+    }
+
+    pub fn log_size(&self) -> u64 {
+        fs::metadata(self.process.bundle.join("console.log")).map_or(0, |metadata| metadata.len())
+    }
+
     pub fn kill_shim(&self, ready: &Ready) {
         let pidfd = PidFd::open(ready.shim()).unwrap();
         pidfd.send_signal(libc::SIGKILL).unwrap();

@@ -1,1 +1,176 @@
-//! todo
+//! Clients of the attach socket.
+
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+
+use isulad_shim::control::{Streams, kind};
+use isulad_shim::{ExitStatus, Frame, Request};
+
+use crate::stand::{Engine, Stand, answer, hear, listen, tell};
+
+crate::on_both_runtimes!(
+    input_reaches_the_container_and_ends_when_it_is_closed,
+    a_terminal_has_the_size_that_was_asked_for,
+    clients_hear_the_same_and_only_what_they_chose,
+);
+
+fn input_reaches_the_container_and_ends_when_it_is_closed(engine: Engine) {
+    let mut stand = Stand::with_args(engine, &["/bin/cat"]);
+    stand.process.open_stdin = true;
+    let (_, client) = stand.start_with_client();
+    let text: Vec<u8> = (0..300_000u32).map(|number| b'a' + (number % 25) as u8).collect();
+    let sender = client.try_clone().unwrap();
+    let sent = text.clone();
+    let sending = std::thread::spawn(move || {
+        tell(&sender, &Request::Stdin(sent));
+        tell(&sender, &Request::CloseStdin);
+    });
+    let (out, _, exit) = listen(&client);
+    sending.join().unwrap();
+    assert_eq!(exit, Some(ExitStatus::Code(0)));
+    assert!(out == text, "{} of {} bytes came back", out.len(), text.len());
+    assert_eq!(stand.exit(), ExitStatus::Code(0));
+    assert!(stand.log("stdout").as_bytes() == text);
+    stand.assert_clean();
+}
+
+fn a_terminal_has_the_size_that_was_asked_for(engine: Engine) {
+    let mut stand = Stand::new(engine, "while read line; do stty size; done");
+    stand.terminal();
+    stand.process.open_stdin = true;
+    let (_, client) = stand.start_with_client();
+    tell(&client, &Request::Resize { width: 101, height: 37 });
+    assert_eq!(answer(&client), Frame::Ack(kind::RESIZE));
+    tell(&client, &Request::Stdin(b"\n".to_vec()));
+    hear(&client, "37 101\r\n");
+    tell(&client, &Request::CloseStdin);
+    assert!(matches!(answer(&client), Frame::Error(kind::CLOSE_STDIN, _)));
+    tell(&client, &Request::Stdin(vec![4])); // What a user types to end a terminal's input.
+    assert_eq!(listen(&client).2, Some(ExitStatus::Code(0)));
+    assert_eq!(stand.exit(), ExitStatus::Code(0));
+    assert!(stand.log("stdout").contains("37 101\r\n"), "{:?}", stand.log("stdout"));
+    stand.assert_clean();
+}
+
+fn clients_hear_the_same_and_only_what_they_chose(engine: Engine) {
+    let mut stand = Stand::new(engine, "read line; echo out; echo err >&2; exit 3");
+    stand.process.open_stdin = true;
+    stand.start();
+    let choose = |stdin, stdout, stderr| {
+        let client = stand.attach();
+        tell(&client, &Request::Hello(Streams { stdin, stdout, stderr }));
+        // Answered in order, so the choice has been made.
+        tell(&client, &Request::Status);
+        assert!(matches!(answer(&client), Frame::Ready(_)));
+        client
+    };
+    let (all, out, err, none) =
+        (choose(true, true, true), choose(false, true, false), choose(false, false, true), choose(false, false, false));
+    tell(&all, &Request::Stdin(b"go\n".to_vec()));
+    let exit = Some(ExitStatus::Code(3));
+    assert_eq!(listen(&all), (b"out\n".to_vec(), b"err\n".to_vec(), exit));
+    assert_eq!(listen(&out), (b"out\n".to_vec(), vec![], exit));
+    assert_eq!(listen(&err), (vec![], b"err\n".to_vec(), exit));
+    assert_eq!(listen(&none), (vec![], vec![], exit));
+    stand.exit();
+    stand.assert_clean();
+}
+
+#[test]
+fn input_meant_for_once_ends_with_its_client() {
+    let mut stand = Stand::with_args(Engine::Runc, &["/bin/cat"]);
+    stand.process.open_stdin = true;
+    stand.process.stdin_once = true;
+    let (_, client) = stand.start_with_client();
+    tell(&client, &Request::Stdin(b"last words\n".to_vec()));
+    hear(&client, "last words\n");
+    drop(client);
+    assert_eq!(stand.exit(), ExitStatus::Code(0));
+}
+
+#[test]
+fn input_outlives_a_client_otherwise() {
+    let mut stand = Stand::with_args(Engine::Runc, &["/bin/cat"]);
+    stand.process.open_stdin = true;
+    let (_, client) = stand.start_with_client();
+    tell(&client, &Request::Stdin(b"one\n".to_vec()));
+    hear(&client, "one\n");
+    drop(client);
+    let client = stand.attach();
+    tell(&client, &Request::Hello(Streams::ALL));
+    tell(&client, &Request::Stdin(b"two\n".to_vec()));
+    hear(&client, "two\n");
+    tell(&client, &Request::CloseStdin);
+    assert_eq!(stand.exit(), ExitStatus::Code(0));
+    assert_eq!(stand.log("stdout"), "one\ntwo\n");
+}
+
+#[test]
+fn a_client_that_reads_nothing_does_not_hold_the_container() {
+    let mut stand = Stand::with_args(Engine::Runc, &["/bin/seq", "300000"]);
+    let (_, stuck) = stand.start_with_client();
+    let attached = stand.attach();
+    tell(&attached, &Request::Hello(Streams::ALL));
+    let (_, _, exit) = listen(&attached);
+    assert_eq!(exit, Some(ExitStatus::Code(0)), "the other client is served to the end");
+    assert_eq!(stand.exit(), ExitStatus::Code(0));
+    let whole: String = (1..=300_000).map(|number| format!("{number}\n")).collect();
+    assert!(stand.log("stdout") == whole);
+    assert!(stand.shim_log().contains("cut off"), "{}", stand.shim_log());
+    let mut rest = Vec::new();
+    let _ = (&stuck).read_to_end(&mut rest);
+    assert!(rest.len() < whole.len());
+}
+
+#[test]
+fn a_slow_client_that_reads_gets_everything() {
+    let mut stand = Stand::with_args(Engine::Runc, &["/bin/seq", "300000"]);
+    let (_, client) = stand.start_with_client();
+    let (out, _, exit) = listen(&client);
+    let whole: String = (1..=300_000).map(|number| format!("{number}\n")).collect();
+    assert_eq!(exit, Some(ExitStatus::Code(0)));
+    assert!(out == whole.as_bytes(), "{} of {} bytes", out.len(), whole.len());
+    stand.exit();
+}
+
+#[test]
+fn nonsense_ends_the_conversation_and_nothing_else() {
+    let mut stand = Stand::new(Engine::Runc, "read line; exit 2");
+    stand.process.open_stdin = true;
+    stand.start();
+    for nonsense in [&b"\x7f\0\0\0\0"[..], b"\x02\xff\xff\xff\xff", b"\x04\x01\0\0\0x", b"GET / HTTP/1.1\r\n\r\n"] {
+        let client = stand.attach();
+        std::io::Write::write_all(&mut &client, nonsense).unwrap();
+        ended(&client);
+    }
+    let client = stand.attach();
+    tell(&client, &Request::Hello(Streams::ALL));
+    tell(&client, &Request::Resize { width: 1, height: 1 });
+    assert!(matches!(answer(&client), Frame::Error(kind::RESIZE, _)));
+    tell(&client, &Request::Stdin(b"\n".to_vec()));
+    assert_eq!(stand.exit(), ExitStatus::Code(2));
+}
+
+fn ended(stream: &UnixStream) {
+    let mut rest = Vec::new();
+    let result = (&*stream).read_to_end(&mut rest);
+    assert!(result.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset) || rest.is_empty());
+}
+
+#[test]
+fn a_log_that_was_moved_away_is_made_anew() {
+    let mut stand = Stand::new(Engine::Runc, "while read line; do echo $line; done");
+    stand.process.open_stdin = true;
+    let (_, client) = stand.start_with_client();
+    tell(&client, &Request::Stdin(b"one\n".to_vec()));
+    hear(&client, "one\n");
+    let log = stand.process.bundle.join("console.log");
+    std::fs::rename(&log, stand.process.bundle.join("moved")).unwrap();
+    tell(&client, &Request::ReopenLog);
+    assert_eq!(answer(&client), Frame::Ack(kind::REOPEN_LOG));
+    tell(&client, &Request::Stdin(b"two\n".to_vec()));
+    tell(&client, &Request::CloseStdin);
+    stand.exit();
+    assert_eq!(stand.log("stdout"), "two\n");
+    assert_eq!(crate::stand::log_text(&stand.process.bundle.join("moved"), "stdout"), "one\n");
+}

@@ -34,28 +34,31 @@ struct Target {
 }
 
 impl Log {
-    /// Opens the log to go on at its end.
-    pub fn open(log: &isulad_shim::process::Log) -> Self {
+    /// Touches no file yet: making one takes as long as everything else before the launch.
+    pub fn new(log: &isulad_shim::process::Log) -> Self {
         let target = match log {
             isulad_shim::process::Log::None => None,
-            isulad_shim::process::Log::JsonFile { path, max_size, max_files } => {
-                let mut target = Target {
-                    path: path.clone(),
-                    max_size: *max_size,
-                    max_files: *max_files,
-                    file: None,
-                    size: 0,
-                    batch: Vec::new(),
-                    records: 0,
-                    dropped: 0,
-                };
-                if let Err(error) = target.open() {
-                    eprintln!("isulad-shim: cannot open the log `{}`: {error}", target.path.display());
-                }
-                Some(target)
-            }
+            isulad_shim::process::Log::JsonFile { path, max_size, max_files } => Some(Target {
+                path: path.clone(),
+                max_size: *max_size,
+                max_files: *max_files,
+                file: None,
+                size: 0,
+                batch: Vec::new(),
+                records: 0,
+                dropped: 0,
+            }),
         };
         Self { target }
+    }
+
+    /// Opens the log to go on at its end. A failure is tried again with every write.
+    pub fn open(&mut self) {
+        if let Some(target) = &mut self.target
+            && let Err(error) = target.open()
+        {
+            eprintln!("isulad-shim: cannot open the log `{}`: {error}", target.path.display());
+        }
     }
 
     /// Writes the whole lines in `bytes`, and the pieces of a line that is longer than `limit`. Returns how many bytes
@@ -242,7 +245,9 @@ mod tests {
     use super::*;
 
     fn open(path: PathBuf, max_size: u64, max_files: u32) -> Log {
-        Log::open(&isulad_shim::process::Log::JsonFile { path, max_size, max_files })
+        let mut log = Log::new(&isulad_shim::process::Log::JsonFile { path, max_size, max_files });
+        log.open();
+        log
     }
 
     fn texts(path: &std::path::Path) -> Vec<String> {

@@ -138,6 +138,8 @@ impl Fifo {
                 self.seen = 0;
                 Ok(Found::End)
             }
+            // Empty and without a writer: also where the last one left before we looked.
+            Some(0) => Ok(Found::End),
             None if last => Ok(Found::End),
             Some(_) | None => Ok(Found::Nothing),
         }
