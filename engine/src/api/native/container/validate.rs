@@ -69,7 +69,7 @@ pub(super) fn definition(
             sysctls: request.sysctls.into_iter().collect(),
         },
         namespaces,
-        dns: Dns { servers: request.dns, search: request.dns_search, options: request.dns_options },
+        dns: dns(request.dns, request.dns_search, request.dns_options)?,
         extra_hosts: request.extra_hosts,
         log: log(config, request.log.unwrap_or_default(), &mut warnings)?,
         labels: keyed("label", request.labels)?,
@@ -266,7 +266,8 @@ fn resources(given: wire::Resources) -> Checked<Resources> {
     };
     Ok(Resources {
         memory: given.memory.filter(|bytes| *bytes != 0),
-        memory_swap: given.memory_swap.filter(|bytes| *bytes != 0),
+        // As much swap as memory, unless said otherwise.
+        memory_swap: given.memory_swap.filter(|bytes| *bytes != 0).or_else(|| doubled(given.memory)),
         memory_reservation: given.memory_reservation.filter(|bytes| *bytes != 0),
         memory_swappiness: given.memory_swappiness,
         oom_kill_disable: given.oom_kill_disable,
@@ -281,6 +282,24 @@ fn resources(given: wire::Resources) -> Checked<Resources> {
         pids_limit: given.pids_limit.filter(|limit| *limit > 0),
         blkio_weight,
     })
+}
+
+fn doubled(memory: Option<i64>) -> Option<i64> {
+    memory.filter(|bytes| *bytes > 0).and_then(|bytes| bytes.checked_mul(2))
+}
+
+/// Each becomes a word of a line in resolv.conf.
+fn dns(servers: Vec<String>, search: Vec<String>, options: Vec<String>) -> Checked<Dns> {
+    if let Some(server) = servers.iter().find(|server| server.parse::<std::net::IpAddr>().is_err()) {
+        return Err(ApiError::invalid(format!("{server} is not an ip address")));
+    }
+    let words = search.iter().chain(&options);
+    if let Some(word) =
+        words.into_iter().find(|word| word.is_empty() || word.contains(|c: char| c.is_whitespace() || c.is_control()))
+    {
+        return Err(ApiError::invalid(format!("`{}` is not a valid dns domain or option", word.escape_default())));
+    }
+    Ok(Dns { servers, search, options })
 }
 
 fn oom_score_adj(given: Option<i32>) -> Checked<Option<i32>> {
