@@ -12,7 +12,8 @@ fn main() -> ExitCode {
         failpoint::ALL.iter().for_each(|name| println!("{name}"));
         return ExitCode::SUCCESS;
     }
-    match run(&flags) {
+    let notify = server::Notify::take();
+    match run(&flags, notify) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("isulad: {error:#}");
@@ -21,13 +22,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(flags: &Flags) -> anyhow::Result<()> {
+fn run(flags: &Flags, notify: server::Notify) -> anyhow::Result<()> {
     let config = Config::load(flags)?;
     anyhow::ensure!(nix::unistd::geteuid().is_root(), "isulad must be run as root");
     log_to_stderr(&config.log_level);
     raise_limits();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("isulad").build()?;
-    let outcome = runtime.block_on(server::run(config));
+    let outcome = runtime.block_on(server::run(config, notify));
     // Blocking work that hangs must not hold up the end.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     outcome
