@@ -1,0 +1,3 @@
+//! The real binaries: what they promise, tried.
+
+mod smoke;
