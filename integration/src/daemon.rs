@@ -35,28 +35,38 @@ impl Daemon {
         let before = file.metadata().map_or(0, |meta| meta.len());
         let errors = File::try_clone(&file).expect("a descriptor can be cloned");
         command.env("NOTIFY_SOCKET", &socket).stdin(Stdio::null()).stdout(file).stderr(errors);
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
         let process = Process::of(child.id().cast_signed()).expect("a child not waited for is in /proc");
-        let pid = Pid::from_child(&child);
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("a child not waited for has a pidfd");
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let mut fds = [PollFd::new(&notify, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
-            let ready = deadline::ready(&mut fds, end.saturating_duration_since(Instant::now()));
-            if !ready {
-                let _ = child.kill();
-                let _ = child.wait();
+        let mut daemon = Self { child, process };
+        match daemon.serves(&notify) {
+            Some(true) => Ok(daemon),
+            Some(false) => {
+                let status = daemon.child.wait().expect("a child can be waited for");
+                Err(Ended { status, log: since(log, before) })
+            }
+            None => {
+                daemon.kill();
                 panic!("the daemon is not ready after {} s:\n{}", PATIENCE.as_secs(), since(log, before));
             }
-            if fds[0].revents().contains(PollFlags::IN) {
-                let mut message = [0; 512];
-                let length = notify.recv(&mut message).unwrap_or(0);
-                if message[..length].starts_with(b"READY=1") {
-                    return Ok(Self { child, process });
-                }
-            } else {
-                let status = child.wait().expect("a child can be waited for");
-                return Err(Ended { status, log: since(log, before) });
+        }
+    }
+
+    /// Waits for its word; `Some(false)` when it ends without it, `None` when it says nothing.
+    fn serves(&self, notify: &UnixDatagram) -> Option<bool> {
+        let pidfd = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).expect("our child has a pidfd");
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let mut fds = [PollFd::new(notify, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
+            if !deadline::ready(&mut fds, end.saturating_duration_since(Instant::now())) {
+                return None;
+            }
+            if !fds[0].revents().contains(PollFlags::IN) {
+                return Some(false);
+            }
+            let mut message = [0; 512];
+            let length = notify.recv(&mut message).unwrap_or(0);
+            if message[..length].starts_with(b"READY=1") {
+                return Some(true);
             }
         }
     }

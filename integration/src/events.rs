@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cri_api::isula::v1::{Event, EventsRequest};
+use cri_api::isula::v1::{Event, EventsRequest, LogsRequest};
 
 use crate::deadline::PATIENCE;
 use crate::node::Node;
@@ -79,5 +79,25 @@ impl Node {
     /// The names of a container's events, in order.
     pub fn story(&self, id: &str) -> Vec<String> {
         self.events().into_iter().filter(|event| event.id == id).map(|event| event.name).collect()
+    }
+
+    /// Waits until the container has written this line.
+    ///
+    /// # Panics
+    /// When it ends, or a minute passes, without it.
+    #[track_caller]
+    pub fn written(&self, container: &str, line: &str) {
+        let request = LogsRequest { container: container.to_owned(), follow: true, ..LogsRequest::default() };
+        let reading = async {
+            let mut entries = self.containers().logs(request).await.expect("logs are served").into_inner();
+            while let Some(entry) = entries.message().await.expect("logs are served") {
+                if entry.line.trim_ascii_end() == line.as_bytes() {
+                    return true;
+                }
+            }
+            false
+        };
+        let found = self.block_on(async { tokio::time::timeout(PATIENCE, reading).await });
+        assert_eq!(found, Ok(true), "container {container} does not write `{line}`");
     }
 }

@@ -1,3 +1,0 @@
-//! The real binaries: what they promise, tried.
-
-mod smoke;
