@@ -17,9 +17,6 @@ use crate::layout::Bundle;
 use crate::rootfs::{self, ContainerDirs};
 use crate::spec::{self, Joined, Place, cgroup, files};
 
-/// Where a start notes the cgroup it uses, for the release after it.
-pub const CGROUP_NOTE: &str = "cgroup";
-
 /// What a start needs to know of its spec.
 #[derive(Debug, Clone)]
 pub struct Specified {
@@ -109,8 +106,8 @@ pub(super) fn mount_and_specify(
     }
     rootfs::write_atomically(&bundle.spec(), &built.json, 0o600, false)
         .map_err(|error| state_error("write the spec", io::Error::other(error)))?;
-    let note = engine.state_dir(container).file(CGROUP_NOTE);
-    std::fs::write(note, &built.cgroup_path).map_err(|source| state_error("note the cgroup", source))?;
+    std::fs::write(bundle.cgroup_note(), &built.cgroup_path)
+        .map_err(|source| state_error("note the cgroup", source))?;
     let cgroups = &engine.host.cgroups;
     let oom = cgroups.oom_file(&built.cgroup_path).map(|path| match cgroups.version() {
         cgroup::Version::V2 => OomCounter::V2 { path },

@@ -1,5 +1,5 @@
 //! What lies under our roots and belongs to no container: reported, and removed when it is provably ours. Only after
-//! every container was compared with the world, and never when the journal lost something.
+//! every container was compared with the world, and only when the store is whole.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use crate::rootfs;
 
 /// A directory named like a container, of which the journal knows nothing.
 #[derive(Debug)]
-struct Orphan {
-    id: ContainerId,
-    runtime: String,
-    path: PathBuf,
+pub(super) struct Orphan {
+    pub id: ContainerId,
+    pub runtime: String,
+    pub path: PathBuf,
 }
 
 pub(super) async fn sweep(engine: &Arc<Engine>) {
@@ -69,7 +69,7 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
 }
 
 /// Directories `<root>/<runtime>/<64 digits>`.
-fn candidates(root: &Path) -> Vec<Orphan> {
+pub(super) fn candidates(root: &Path) -> Vec<Orphan> {
     let entries = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
     let mut found = Vec::new();
     for runtime in entries(root) {

@@ -11,7 +11,7 @@ use crate::api::native::{ApiError, Native};
 use crate::clock;
 use crate::definition::{self, Definition};
 use crate::domain::container::{Card, Command, Event};
-use crate::domain::id::{ContainerId, Name, Signal};
+use crate::domain::id::{ContainerId, Name};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
@@ -57,7 +57,7 @@ impl Native {
                 request.name
             ))
         })?;
-        let (definition, warnings) = validate::definition(&self.engine, id, request)?;
+        let (definition, warnings) = validate::definition(&self.engine, id, &name, request)?;
         self.engine.runtime(&definition.runtime)?;
         self.engine
             .containers
@@ -137,19 +137,7 @@ async fn write_definition(
                 return Err(error.into());
             }
         };
-        Ok(Card {
-            name,
-            image: definition.image.clone(),
-            runtime: definition.runtime.clone(),
-            command: Card::command_line(definition.process.args()),
-            definition: digest,
-            created_at: clock::now(),
-            auto_remove: definition.auto_remove,
-            tty: definition.process.tty,
-            open_stdin: definition.process.open_stdin,
-            stop_signal: Signal(definition.stop_signal),
-            stop_timeout: definition.stop_timeout,
-        })
+        Ok(definition.card(name, digest, clock::now()))
     });
     writing.await.map_err(|panic| ApiError::failed(panic.to_string()))?
 }
