@@ -72,8 +72,8 @@ pub(crate) fn settle(state: &StateDir) -> anyhow::Result<()> {
 
 /// Leaves the daemon's session for one of its own, moves to where a service manager's stop does not reach, and asks the
 /// OOM killer to look elsewhere. Each is best effort, and waits until the container runs: the score and the cgroup would
-/// be inherited by it, moving waits for the kernel, and the scheduler gives a new session little at first, which the
-/// runtime would feel (5 ms of its 13 here). What these protect from is harmless before: a start that is cut off is undone.
+/// be inherited by it, moving waits for the kernel, and with automatic groups the scheduler gives a new session little
+/// at first, which the runtime would feel. A start that is cut off before is undone, so nothing needs protection yet.
 pub(crate) fn protect(cgroup_procs: &[PathBuf]) {
     if let Err(errno) = nix::unistd::setsid() {
         eprintln!("isulad-shim: cannot start a session: {errno}");
