@@ -1,5 +1,5 @@
-//! Makes this process one that stands alone: child of process 1, no inherited descriptors, known by `shim-pid`, and in
-//! time in its own session and cgroup.
+//! Makes this process one that stands alone: own session, child of process 1, no inherited descriptors, known by
+//! `shim-pid`.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -34,6 +34,7 @@ pub(crate) fn detach(mode: Mode, state: &StateDir) -> anyhow::Result<ProcessRef>
     {
         bail!("the shim with pid {} is still alive", other.pid);
     }
+    nix::unistd::setsid().context("cannot start a session")?;
     let (mut told, mut tell) = std::io::pipe().context("cannot make a pipe")?;
     match inherited::fork().context("cannot fork")? {
         Some(child) => {
@@ -70,14 +71,9 @@ pub(crate) fn settle(state: &StateDir) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Leaves the daemon's session for one of its own, moves to where a service manager's stop does not reach, and asks the
-/// OOM killer to look elsewhere. Each is best effort, and waits until the container runs: the score and the cgroup would
-/// be inherited by it, moving waits for the kernel, and with automatic groups the scheduler gives a new session little
-/// at first, which the runtime would feel. A start that is cut off before is undone, so nothing needs protection yet.
+/// Moves this process where it outlives a service manager's stop, and protects it from the OOM killer. Only after the
+/// launch: both are inherited, and moving waits for the kernel. Each is best effort.
 pub(crate) fn protect(cgroup_procs: &[PathBuf]) {
-    if let Err(errno) = nix::unistd::setsid() {
-        eprintln!("isulad-shim: cannot start a session: {errno}");
-    }
     for path in cgroup_procs {
         if let Err(error) = fs::write(path, "0") {
             eprintln!("isulad-shim: cannot join the cgroup of `{}`: {error}", path.display());
