@@ -23,13 +23,16 @@ pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId,
     let Some(run) = container.phase.run().filter(|run| run.start == start && run.shim.is_none()) else { return };
     let process = ProcessRef { pid: run.process.pid.cast_signed(), start_time: run.process.start_time };
     // The one that was opened while all was well knows the status even if the process is gone by now.
-    let pidfd = engine.supervisor.take_pidfd(&id).or_else(|| PidFd::open(process).ok());
+    let mut bereft = engine.supervisor.take_bereft(&id);
+    let pidfd = bereft.as_mut().and_then(|bereft| bereft.pidfd.take()).or_else(|| PidFd::open(process).ok());
     let ended = pidfd.as_ref().is_none_or(|pidfd| pidfd.ended().unwrap_or(true));
     if ended {
         return watch_shimless(engine, id, start, pidfd, context).await;
     }
     match spawn_adopter(engine, container).await {
         Ok((ready, fifo)) => {
+            // The new shim reads the output now.
+            drop(bereft);
             let shim = to_process(ready.shim());
             engine.report(id, context, Command::ReportShimAdopted { start, shim }).await;
             failpoint::hit(failpoint::SHIM_ADOPTED);
