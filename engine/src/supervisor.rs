@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use isulad_shim::sys::pidfd::{ExitInfo, PidFd};
-use isulad_shim::{ExitRecord, ExitStatus as ShimStatus, StateDir, state_dir};
+use isulad_shim::{ExitRecord, ExitStatus as ShimStatus, ProcessRef, StateDir, state_dir};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
@@ -45,12 +45,33 @@ pub struct Bereft {
     _output: Vec<File>,
 }
 
+impl Bereft {
+    /// A process that is gone already leaves nothing to hold on to, which is no error.
+    pub fn open(process: ProcessRef, state: &StateDir) -> io::Result<Self> {
+        let pidfd = match PidFd::open(process) {
+            Ok(pidfd) => Some(pidfd),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { pidfd, _output: open_output(state) })
+    }
+
+    /// The process, while it runs.
+    pub fn living(&self) -> Option<&PidFd> {
+        self.pidfd.as_ref().filter(|pidfd| !pidfd.ended().unwrap_or(false))
+    }
+}
+
 impl Supervisor {
     /// Waits until the container's shim has left; `false` when patience ended first.
     pub async fn shim_left(&self, id: &ContainerId, patience: Duration) -> bool {
         let watched = lock(&self.shims).get(id).map(|(_, left)| left.clone());
         let Some(mut left) = watched else { return true };
         tokio::time::timeout(patience, left.wait_for(|left| *left)).await.is_ok()
+    }
+
+    pub fn put_bereft(&self, id: ContainerId, bereft: Bereft) {
+        lock(&self.bereft).insert(id, bereft);
     }
 
     pub fn take_bereft(&self, id: &ContainerId) -> Option<Bereft> {

@@ -20,7 +20,6 @@ use crate::domain::id::{ContainerId, Signal, StartId, Timestamp};
 use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
 
-pub use adopt::watch_shimless;
 pub use dismantle::dismantle;
 pub use launch::{RUNTIME_DEADLINE, await_launch, to_process};
 pub use prepare::{Specified, discard};
