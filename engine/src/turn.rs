@@ -74,14 +74,29 @@ impl Engine {
         context: &Context,
         command: &Command,
     ) -> Result<Turned, TurnError> {
+        self.turn_all(id, context, std::slice::from_ref(command)).await
+    }
+
+    /// Several commands in one step: each decides on what the ones before it have led to, and all of it is recorded, or
+    /// nothing. Effects follow from the state after the last one.
+    pub async fn turn_all(
+        self: &Arc<Self>,
+        id: ContainerId,
+        context: &Context,
+        commands: &[Command],
+    ) -> Result<Turned, TurnError> {
         loop {
             let before = self.containers.get(&id).map(|entity| entity.container.clone());
-            let events = decide(before.as_ref(), command).map_err(TurnError::Rejected)?;
-            if events.is_empty() {
-                return Ok(Turned { container: before, events });
-            }
             let expected = before.as_ref().map_or(0, |container| container.version);
-            let after = events.iter().fold(before, evolve);
+            let (mut after, mut events) = (before, Vec::new());
+            for command in commands {
+                let decided = decide(after.as_ref(), command).map_err(TurnError::Rejected)?;
+                after = decided.iter().fold(after, evolve);
+                events.extend(decided);
+            }
+            if events.is_empty() {
+                return Ok(Turned { container: after, events });
+            }
             tracing::info!(container_id = %id.short(), events = %names(&events), operation = %context.operation, "turn");
             let publish = self.publication(id, context, &events, after.as_ref());
             match self.append(id, expected, context, &events, after.as_ref(), publish).await {
@@ -169,11 +184,11 @@ impl Engine {
 fn is_urgent(event: &Event) -> bool {
     match event {
         Event::CreateRequested { .. }
+        | Event::Created
         | Event::StartRequested { .. }
         | Event::PauseRequested
         | Event::Renamed { .. } => false,
-        Event::Created
-        | Event::CreateFailed { .. }
+        Event::CreateFailed { .. }
         | Event::Started { .. }
         | Event::StartFailed { .. }
         | Event::Paused

@@ -29,7 +29,6 @@ pub use signal::deliver;
 /// Something to do in the world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    Prepare,
     Launch { start: StartId },
     Freeze,
     Thaw,
@@ -45,13 +44,9 @@ impl Effect {
     fn queues(&self) -> bool {
         match self {
             Self::Signal { .. } | Self::StopTimer { .. } => false,
-            Self::Prepare
-            | Self::Launch { .. }
-            | Self::Freeze
-            | Self::Thaw
-            | Self::Release
-            | Self::Adopt { .. }
-            | Self::Dismantle => true,
+            Self::Launch { .. } | Self::Freeze | Self::Thaw | Self::Release | Self::Adopt { .. } | Self::Dismantle => {
+                true
+            }
         }
     }
 }
@@ -62,7 +57,6 @@ pub fn plan(events: &[Event], after: Option<&Container>) -> Vec<Effect> {
     let mut effects = Vec::new();
     for event in events {
         match event {
-            Event::CreateRequested { .. } => effects.push(Effect::Prepare),
             Event::StartRequested { start, .. } => effects.push(Effect::Launch { start: *start }),
             Event::PauseRequested => effects.push(Effect::Freeze),
             Event::ResumeRequested => effects.push(Effect::Thaw),
@@ -79,7 +73,8 @@ pub fn plan(events: &[Event], after: Option<&Container>) -> Vec<Effect> {
             Event::RemoveRequested { .. } => {
                 effects.push(signal_run(after, Signal::KILL).unwrap_or(Effect::Dismantle));
             }
-            Event::Created
+            Event::CreateRequested { .. }
+            | Event::Created
             | Event::CreateFailed { .. }
             | Event::Started { .. }
             | Event::StartFailed { .. }
@@ -152,7 +147,6 @@ impl Engine {
 
     async fn execute(self: Arc<Self>, id: ContainerId, effect: Effect, context: Context) {
         match effect {
-            Effect::Prepare => prepare::prepare(&self, id, &context).await,
             Effect::Launch { start } => launch::launch(&self, id, start, &context).await,
             Effect::Freeze => freeze::freeze(&self, id, &context).await,
             Effect::Thaw => freeze::thaw(&self, id, &context).await,

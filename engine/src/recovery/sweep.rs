@@ -97,7 +97,11 @@ fn owner(engine: &Engine, target: &Path) -> Option<ContainerId> {
 
 fn is_unborn(bundle: &Path) -> bool {
     let names = std::fs::read_dir(bundle).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    names.into_iter().all(|name| name == "definition.json")
+    names.into_iter().all(|name| {
+        let name = name.to_string_lossy();
+        // Written beside its place first, so a dot or a suffix may be on it.
+        ["definition.json", "hostname", "hosts", "resolv.conf"].iter().any(|known| name.contains(known))
+    })
 }
 
 /// A shim may be at work in it: ended by its recorded pid and start time, its container deleted at the runtime.

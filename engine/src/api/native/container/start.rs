@@ -1,20 +1,16 @@
 //! Start: returns when the outcome is recorded.
 
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use cri_api::isula::v1::StartFailure;
 
-use super::carry::carry;
+use super::carry::{START_PATIENCE, carry};
 use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
 use crate::clock;
 use crate::domain::container::{Command, Event};
 use crate::domain::id::StartId;
 use crate::journal::record::Context;
-
-/// Longer than the launch's own deadlines: its outcome comes first.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 impl Native {
     /// `client` is attached from the first byte. The failure of the start itself is an answer, not an error.
@@ -42,7 +38,7 @@ impl Native {
             return carried.map(|_| None);
         };
         let mut carried = carried?;
-        let outcome = carried.until(PATIENCE, |event| outcome_of(event, start)).await;
+        let outcome = carried.until(START_PATIENCE, |event| outcome_of(event, start)).await;
         match outcome {
             Some(Ok(())) => Ok(None),
             Some(Err(failure)) => Ok(Some(failure)),
