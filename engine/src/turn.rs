@@ -52,6 +52,8 @@ impl Engine {
         drop(entity);
         let waiting = async {
             let _place = queue.enter().await;
+            // Until recovery has compared it with the world, a command would race with what recovery does.
+            self.containers.verified(&id).await;
             loop {
                 let version = self.containers.get(&id).map_or(0, |entity| entity.container.version);
                 match self.turn(id, context, &command()).await {
@@ -72,16 +74,32 @@ impl Engine {
         context: &Context,
         command: &Command,
     ) -> Result<Turned, TurnError> {
+        self.turn_all(id, context, std::slice::from_ref(command)).await
+    }
+
+    /// Several commands in one step: each decides on what the ones before it have led to, and all of it is recorded, or
+    /// nothing. Effects follow from the state after the last one.
+    pub async fn turn_all(
+        self: &Arc<Self>,
+        id: ContainerId,
+        context: &Context,
+        commands: &[Command],
+    ) -> Result<Turned, TurnError> {
         loop {
             let before = self.containers.get(&id).map(|entity| entity.container.clone());
-            let events = decide(before.as_ref(), command).map_err(TurnError::Rejected)?;
-            if events.is_empty() {
-                return Ok(Turned { container: before, events });
-            }
             let expected = before.as_ref().map_or(0, |container| container.version);
-            let after = events.iter().fold(before, evolve);
+            let (mut after, mut events) = (before, Vec::new());
+            for command in commands {
+                let decided = decide(after.as_ref(), command).map_err(TurnError::Rejected)?;
+                after = decided.iter().fold(after, evolve);
+                events.extend(decided);
+            }
+            if events.is_empty() {
+                return Ok(Turned { container: after, events });
+            }
             tracing::info!(container_id = %id.short(), events = %names(&events), operation = %context.operation, "turn");
-            match self.append(id, expected, context, &events, after.clone()).await {
+            let publish = self.publication(id, context, &events, after.as_ref());
+            match self.append(id, expected, context, &events, after.as_ref(), publish).await {
                 // Somebody else's event came first: decide again on what is true now.
                 Err(AppendError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -90,36 +108,64 @@ impl Engine {
         }
     }
 
-    /// Durable when it returns; published, and its effects enqueued, in journal order.
+    /// Puts in the history of a container that the store has lost, as far as it could be found out: facts, decided long
+    /// ago. Recovery takes it from there, so no effects follow.
+    pub async fn record_rebuilt(
+        self: &Arc<Self>,
+        id: ContainerId,
+        context: &Context,
+        events: &[Event],
+    ) -> Result<(), AppendError> {
+        let after = events.iter().fold(None, evolve);
+        let (engine, container) = (self.clone(), after.clone());
+        let publish = move |seq| {
+            if let Some(container) = container {
+                engine.containers.restore(container, seq);
+            }
+        };
+        self.append(id, 0, context, events, after.as_ref(), publish).await
+    }
+
+    /// Durable when it returns, and `publish` has run: in journal order, with the sequence number of the last event.
     async fn append(
         self: &Arc<Self>,
         id: ContainerId,
         expected: u64,
         context: &Context,
         events: &[Event],
-        after: Option<Container>,
+        after: Option<&Container>,
+        publish: impl FnOnce(u64) + Send + 'static,
     ) -> Result<(), AppendError> {
-        let context = self.describe(context, &id, after.as_ref(), events);
-        let row = after.as_ref().map_or(store::Row::Delete, record::encode_row);
-        let engine = self.clone();
-        let told = events.to_vec();
+        let context = self.describe(context, &id, after, events);
         let append = Append {
             stream: record::stream(&id),
             expected,
             at: clock::now().0,
             urgent: events.iter().any(is_urgent),
             events: events.iter().map(|event| record::encode(&context, event)).collect(),
-            row,
-            on_durable: Some(Box::new(move |records| {
-                let seq = records.last().map_or(0, |record| record.seq);
-                let planned = effects::plan(&told, after.as_ref());
-                engine.containers.publish(id, after, seq, &told);
-                for effect in planned {
-                    engine.enqueue(id, effect, &context);
-                }
-            })),
+            row: after.map_or(store::Row::Delete, record::encode_row),
+            on_durable: Some(Box::new(move |records| publish(records.last().map_or(0, |record| record.seq)))),
         };
         self.journal.append(append).await.map(drop)
+    }
+
+    /// What becomes of durable events: the new state for every reader, word to who waits, and effects.
+    fn publication(
+        self: &Arc<Self>,
+        id: ContainerId,
+        context: &Context,
+        events: &[Event],
+        after: Option<&Container>,
+    ) -> impl FnOnce(u64) + Send + 'static {
+        let (engine, context) = (self.clone(), context.clone());
+        let (events, after) = (events.to_vec(), after.cloned());
+        move |seq| {
+            let planned = effects::plan(&events, after.as_ref());
+            engine.containers.publish(id, after, seq, &events);
+            for effect in planned {
+                engine.enqueue(id, effect, &context);
+            }
+        }
     }
 
     /// The context with the container's own name and image, by which an event is readable when all else is gone.
@@ -138,11 +184,11 @@ impl Engine {
 fn is_urgent(event: &Event) -> bool {
     match event {
         Event::CreateRequested { .. }
+        | Event::Created
         | Event::StartRequested { .. }
         | Event::PauseRequested
         | Event::Renamed { .. } => false,
-        Event::Created
-        | Event::CreateFailed { .. }
+        Event::CreateFailed { .. }
         | Event::Started { .. }
         | Event::StartFailed { .. }
         | Event::Paused

@@ -20,38 +20,22 @@ use crate::domain::id::{ContainerId, Signal, StartId, Timestamp};
 use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
 
-pub use adopt::watch_shimless;
 pub use dismantle::dismantle;
 pub use launch::{RUNTIME_DEADLINE, await_launch, to_process};
-pub use prepare::{CGROUP_NOTE, Specified, discard};
+pub use prepare::{Specified, discard};
 pub use release::{end_shim, release, undo_start};
 pub use signal::deliver;
 
 /// Something to do in the world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    Prepare,
-    Launch {
-        start: StartId,
-    },
+    Launch { start: StartId },
     Freeze,
     Thaw,
-    Signal {
-        run: Box<Run>,
-        signal: Signal,
-    },
-    /// SIGKILL, and a thaw where the signal would wait for one.
-    Destroy {
-        run: Box<Run>,
-    },
-    StopTimer {
-        start: StartId,
-        deadline: Timestamp,
-    },
+    Signal { run: Box<Run>, signal: Signal },
+    StopTimer { start: StartId, deadline: Timestamp },
     Release,
-    Adopt {
-        start: StartId,
-    },
+    Adopt { start: StartId },
     Dismantle,
 }
 
@@ -59,14 +43,10 @@ impl Effect {
     /// Waits behind the container's earlier effects.
     fn queues(&self) -> bool {
         match self {
-            Self::Signal { .. } | Self::Destroy { .. } | Self::StopTimer { .. } => false,
-            Self::Prepare
-            | Self::Launch { .. }
-            | Self::Freeze
-            | Self::Thaw
-            | Self::Release
-            | Self::Adopt { .. }
-            | Self::Dismantle => true,
+            Self::Signal { .. } | Self::StopTimer { .. } => false,
+            Self::Launch { .. } | Self::Freeze | Self::Thaw | Self::Release | Self::Adopt { .. } | Self::Dismantle => {
+                true
+            }
         }
     }
 }
@@ -77,7 +57,6 @@ pub fn plan(events: &[Event], after: Option<&Container>) -> Vec<Effect> {
     let mut effects = Vec::new();
     for event in events {
         match event {
-            Event::CreateRequested { .. } => effects.push(Effect::Prepare),
             Event::StartRequested { start, .. } => effects.push(Effect::Launch { start: *start }),
             Event::PauseRequested => effects.push(Effect::Freeze),
             Event::ResumeRequested => effects.push(Effect::Thaw),
@@ -90,11 +69,12 @@ pub fn plan(events: &[Event], after: Option<&Container>) -> Vec<Effect> {
             Event::Killed { signal, .. } => effects.extend(signal_run(after, *signal)),
             Event::Exited { .. } => effects.push(Effect::Release),
             Event::ShimLost { start } => effects.push(Effect::Adopt { start: *start }),
-            Event::RemoveRequested { .. } => match after.phase.run() {
-                Some(run) => effects.push(Effect::Destroy { run: Box::new(run.clone()) }),
-                None => effects.push(Effect::Dismantle),
-            },
-            Event::Created
+            // By force: the exit leads on.
+            Event::RemoveRequested { .. } => {
+                effects.push(signal_run(after, Signal::KILL).unwrap_or(Effect::Dismantle));
+            }
+            Event::CreateRequested { .. }
+            | Event::Created
             | Event::CreateFailed { .. }
             | Event::Started { .. }
             | Event::StartFailed { .. }
@@ -167,12 +147,10 @@ impl Engine {
 
     async fn execute(self: Arc<Self>, id: ContainerId, effect: Effect, context: Context) {
         match effect {
-            Effect::Prepare => prepare::prepare(&self, id, &context).await,
             Effect::Launch { start } => launch::launch(&self, id, start, &context).await,
             Effect::Freeze => freeze::freeze(&self, id, &context).await,
             Effect::Thaw => freeze::thaw(&self, id, &context).await,
-            Effect::Signal { run, signal } => signal::signal(&self, id, &run, signal),
-            Effect::Destroy { run } => signal::destroy(&self, id, &run).await,
+            Effect::Signal { run, signal } => signal::signal(&self, id, &run, signal).await,
             Effect::StopTimer { start, deadline } => signal::stop_timer(&self, id, start, deadline, &context).await,
             Effect::Release => release(&self, id).await,
             Effect::Adopt { start } => adopt::adopt(&self, id, start, &context).await,
