@@ -135,6 +135,11 @@ impl Containers {
         }
     }
 
+    /// Says whether this id is a container's, or that of one that is just being created.
+    pub fn knows(&self, id: &ContainerId) -> bool {
+        self.get(id).is_some() || lock(&self.names).values().any(|holder| holder == id)
+    }
+
     /// Puts in a container read from the store, before anything else runs.
     pub fn restore(&self, container: Container, seq: u64) {
         let mut names = lock(&self.names);
@@ -300,7 +305,9 @@ mod tests {
         assert_eq!(containers.reserve_name(&name, b.id), Err(a.id));
         containers.release_name(&name, b.id);
         assert_eq!(containers.reserve_name(&name, b.id), Err(a.id));
+        assert!(containers.knows(&a.id) && !containers.knows(&b.id), "a name is held before its container is recorded");
         containers.release_name(&name, a.id);
+        assert!(!containers.knows(&a.id));
         assert_eq!(containers.reserve_name(&name, b.id), Ok(()));
     }
 

@@ -36,11 +36,11 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
 
 /// Mounts and bundles at once; the state directories are for the caller, who can wait for processes.
 fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
-    // Read after the directories are listed, so a container created meanwhile is not taken for an orphan.
+    // Asked about after the directories are listed, and a creation under way is known from before it makes its own.
     let bundles = candidates(&engine.layout.engines());
     let states = candidates(&engine.layout.state);
     let mounts = rootfs::mounts_below(&[&engine.layout.mounts(), &engine.layout.engines()]);
-    let known = |id: &ContainerId| engine.containers.get(id).is_some();
+    let known = |id: &ContainerId| engine.containers.knows(id);
     match mounts {
         Ok(mounts) => {
             for mount in mounts.iter().rev() {
@@ -56,7 +56,7 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
         }
         Err(error) => engine.warn(format!("cannot read the mounts: {error}")),
     }
-    for orphan in bundles.into_iter().filter(|orphan| !known(&orphan.id)) {
+    for orphan in bundles.into_iter().filter(|orphan| !known(&orphan.id) && orphan.path.exists()) {
         // A creation that ended before its intent: it holds nothing but what the engine wrote.
         if is_unborn(&orphan.path) {
             engine.warn(format!("directory `{}` of a creation that never began: removed", orphan.path.display()));
@@ -65,7 +65,7 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
             engine.warn(format!("directory `{}` belongs to no container; it is kept", orphan.path.display()));
         }
     }
-    states.into_iter().filter(|orphan| !known(&orphan.id)).collect()
+    states.into_iter().filter(|orphan| !known(&orphan.id) && orphan.path.exists()).collect()
 }
 
 /// Directories `<root>/<runtime>/<64 digits>`.
