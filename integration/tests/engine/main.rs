@@ -14,9 +14,12 @@ macro_rules! on_each_runtime {
 
 mod daemon_killed;
 mod events;
+mod faults;
 mod layers;
 mod lifecycle;
 mod listing;
 mod logs;
 mod names;
 mod options;
+mod shim_faults;
+mod shims;
