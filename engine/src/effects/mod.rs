@@ -158,3 +158,127 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::container::{Card, Command, ExitStatus, decide, evolve};
+    use crate::domain::id::{BootId, Digest, Process};
+
+    const START: StartId = StartId(3);
+
+    fn card(auto_remove: bool) -> Card {
+        Card {
+            name: "c".parse().unwrap(),
+            image: "none".into(),
+            runtime: "runc".into(),
+            command: "sh".into(),
+            definition: Digest([0; 32]),
+            created_at: Timestamp(1),
+            auto_remove,
+            tty: false,
+            open_stdin: false,
+            stop_signal: Signal::TERM,
+            stop_timeout: 10,
+        }
+    }
+
+    /// Takes a container through commands and answers what the last one makes us do.
+    fn planned(auto_remove: bool, commands: &[Command]) -> Vec<Effect> {
+        let id = ContainerId::from_bytes([7; 32]);
+        let card = card(auto_remove);
+        let mut state = None;
+        let mut effects = vec![];
+        for command in [Command::Create { id, card }, Command::ReportCreated].iter().chain(commands) {
+            let events = decide(state.as_ref(), command).unwrap();
+            state = events.iter().fold(state, evolve);
+            effects = plan(&events, state.as_ref());
+        }
+        effects
+    }
+
+    fn running() -> Vec<Command> {
+        let (boot, at) = (BootId::default(), Timestamp(5));
+        let process = Process { pid: 42, start_time: 1 };
+        let shim = Some(Process { pid: 41, start_time: 1 });
+        vec![Command::Start { boot, at }, Command::ReportStarted { start: START, process, shim, at }]
+    }
+
+    fn then(command: Command) -> Vec<Command> {
+        let mut commands = running();
+        commands.push(command);
+        commands
+    }
+
+    fn exit() -> Command {
+        Command::ReportExit {
+            start: START,
+            status: ExitStatus::Code(0),
+            at: Timestamp(9),
+            oom: false,
+            boot: BootId::default(),
+        }
+    }
+
+    fn kinds(effects: &[Effect]) -> Vec<&'static str> {
+        let kind = |effect: &Effect| match effect {
+            Effect::Launch { .. } => "launch",
+            Effect::Freeze => "freeze",
+            Effect::Thaw => "thaw",
+            Effect::Signal { signal: Signal::KILL, .. } => "kill",
+            Effect::Signal { .. } => "signal",
+            Effect::StopTimer { .. } => "timer",
+            Effect::Release => "release",
+            Effect::Adopt { .. } => "adopt",
+            Effect::Dismantle => "dismantle",
+        };
+        effects.iter().map(kind).collect()
+    }
+
+    #[test]
+    fn each_intent_has_its_effect_and_outcomes_have_none() {
+        let stop = |grace| Command::Stop { signal: None, grace: Some(grace), at: Timestamp(6) };
+        for (commands, expected) in [
+            (vec![], vec![]),
+            (running()[..1].to_vec(), vec!["launch"]),
+            (running(), vec![]),
+            (then(stop(5)), vec!["signal", "timer"]),
+            (then(stop(0)), vec!["kill"]),
+            (then(Command::Kill { signal: Signal::TERM }), vec!["signal"]),
+            (then(Command::Pause), vec!["freeze"]),
+            (then(Command::ReportShimLost { start: START }), vec!["adopt"]),
+            (then(exit()), vec!["release"]),
+            (then(Command::Remove { force: true }), vec!["kill"]),
+            (vec![Command::Remove { force: false }], vec!["dismantle"]),
+        ] {
+            assert_eq!(kinds(&planned(false, &commands)), expected, "{commands:?}");
+        }
+    }
+
+    #[test]
+    fn an_exit_releases_before_whatever_it_leads_to() {
+        let restart = Command::Restart { grace: Some(5), boot: BootId::default(), at: Timestamp(6) };
+        let mut restarted = then(restart);
+        restarted.push(exit());
+        assert_eq!(kinds(&planned(false, &restarted)), ["release", "launch"]);
+        assert_eq!(kinds(&planned(true, &then(exit()))), ["release", "dismantle"]);
+        let mut removed = then(Command::Remove { force: true });
+        removed.push(exit());
+        assert_eq!(kinds(&planned(false, &removed)), ["release", "dismantle"]);
+    }
+
+    #[test]
+    fn a_run_recorded_in_one_step_launches_once() {
+        let id = ContainerId::from_bytes([7; 32]);
+        let mut events = vec![];
+        let mut state = None;
+        let card = card(false);
+        let start = Command::Start { boot: BootId::default(), at: Timestamp(2) };
+        for command in [Command::Create { id, card }, Command::ReportCreated, start] {
+            let decided = decide(state.as_ref(), &command).unwrap();
+            state = decided.iter().fold(state, evolve);
+            events.extend(decided);
+        }
+        assert_eq!(plan(&events, state.as_ref()), [Effect::Launch { start: START }]);
+    }
+}
