@@ -33,7 +33,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     for dir in [&config.graph, &config.state] {
         make_root(dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
     }
-    let _locks = Locks::take(&config).context("another isulad may be running on these directories")?;
+    let locks = Locks::take(&config).context("another isulad may be running on these directories")?;
+    // Given back by the kernel when the last thread of this process is gone, not before: blocking work that outlasts
+    // this function must not meet the next daemon.
+    std::mem::forget(locks);
     // Before the store is opened: a taken socket is found out while nothing has happened yet.
     let sockets = socket::bind_all(&config)?;
     let engine = restore::open(config, host).await?;
@@ -59,6 +62,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     });
     let outcome = until_told(&engine).await;
     notify::stopping();
+    engine.effects.stop();
     stop.send_replace(true);
     if tokio::time::timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await.is_err() {
         servers.abort_all();

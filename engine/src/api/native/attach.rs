@@ -18,10 +18,10 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::container::{ending, exit_status};
+use super::container::{Begun, ending, exit_status};
 use super::status::Verb;
 use super::{ApiError, Native};
-use crate::domain::container::{End, Event, Rejection};
+use crate::domain::container::{End, Rejection};
 use crate::domain::id::{ContainerId, StartId};
 use crate::engine::Engine;
 use crate::journal::record::Context;
@@ -79,19 +79,11 @@ impl Native {
         let pair = std::os::unix::net::UnixStream::pair()
             .map_err(|error| ApiError::failed(format!("cannot make a socket pair: {error}")))?;
         let (ours, theirs) = pair;
-        let mut told = self.engine.containers.listen(id);
-        let failure = self.start_container(&open.container, Some(OwnedFd::from(theirs)), context).await?;
-        if let Some(failure) = failure {
-            return Ok(Err(failure));
-        }
-        let start = std::iter::from_fn(|| told.try_recv().ok()).find_map(|told| match told.event {
-            Event::Started { start, .. } => Some(start),
-            _ => None,
-        });
-        match start {
-            Some(start) => Ok(Ok((into_tokio(ours)?, start))),
-            // It ran already: nothing was started, so join it like anybody else.
-            None => self.connect_to_running(id, open).await.map(Ok),
+        match self.begin(&open.container, Some(OwnedFd::from(theirs)), context).await? {
+            Begun::Started(start) => Ok(Ok((into_tokio(ours)?, start))),
+            Begun::Failed(failure) => Ok(Err(failure)),
+            // Nothing was started for this client: it joins like anybody else.
+            Begun::Already => self.connect_to_running(id, open).await.map(Ok),
         }
     }
 

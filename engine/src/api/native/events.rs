@@ -88,7 +88,7 @@ async fn pass_on(engine: &Arc<Engine>, range: Range, wanted: &Wanted, sender: &S
     }
     let mut subscription = engine.journal.subscribe(range.from);
     while let Some(records) = subscription.next().await {
-        let records = records.map_err(|error| ApiError::failed(crate::api::chain(&error)))?;
+        let records = records.map_err(|error| ApiError::failed(crate::cause::chain(&error)))?;
         for record in &records {
             if record.seq > range.until {
                 return Ok(());
