@@ -325,7 +325,9 @@ mod tests {
         assert_eq!(containers.reserve_name(&name, b.id), Err(a.id));
         containers.release_name(&name, b.id);
         assert_eq!(containers.reserve_name(&name, b.id), Err(a.id));
+        assert!(containers.knows(&a.id) && !containers.knows(&b.id), "a name is held before its container is recorded");
         containers.release_name(&name, a.id);
+        assert!(!containers.knows(&a.id));
         assert_eq!(containers.reserve_name(&name, b.id), Ok(()));
     }
 

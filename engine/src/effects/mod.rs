@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::domain::container::{Command, Container, Event, Phase, Run};
 use crate::domain::id::{ContainerId, Signal, StartId, Timestamp};
 use crate::engine::Engine;
@@ -123,12 +125,27 @@ pub struct Effects {
     waiting: Mutex<HashMap<ContainerId, VecDeque<(Effect, Context)>>>,
     /// The daemon is leaving: what is not begun is left to the next one.
     stopped: AtomicBool,
+    /// Told when no container has effects any more.
+    idle: Notify,
 }
 
 impl Effects {
     /// No effect is begun from now on.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until what was begun is done.
+    pub async fn idle(&self) {
+        loop {
+            let notified = self.idle.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+                return;
+            }
+            notified.await;
+        }
     }
 }
 
@@ -175,6 +192,9 @@ impl Engine {
                 Some(next) => (effect, context) = next,
                 None => {
                     waiting.remove(&id);
+                    if waiting.is_empty() {
+                        self.effects.idle.notify_waiters();
+                    }
                     return;
                 }
             }

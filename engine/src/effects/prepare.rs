@@ -1,5 +1,6 @@
 //! What a start needs before the shim: mounts and spec.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
@@ -7,7 +8,7 @@ use isulad_shim::ProcessRef;
 use isulad_shim::process::OomCounter;
 
 use super::launch::{LaunchError, joined_process};
-use crate::definition::{Definition, Network, Sharing};
+use crate::definition::{Definition, Network, Sharing, Ulimit};
 use crate::domain::container::Container;
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
@@ -52,7 +53,8 @@ pub(super) fn mount_and_specify(
         log_path: &log,
     };
     spec::make_sources(definition)?;
-    let built = spec::build(definition, &engine.host, &place)?;
+    let limited = with_open_files(definition, engine.config.open_files);
+    let built = spec::build(&limited, &engine.host, &place)?;
     for warning in &built.warnings {
         tracing::warn!(container_id = %container.id.short(), "{warning}");
     }
@@ -66,6 +68,18 @@ pub(super) fn mount_and_specify(
         cgroup::Version::V1 | cgroup::Version::Hybrid => OomCounter::V1 { path },
     });
     Ok(Specified { shim_cgroups: engine.shim_cgroups(), oom, joined: processes })
+}
+
+/// The limit of open files that the daemon itself was started with, unless the container has one of its own.
+fn with_open_files(definition: &Definition, limits: Option<(i64, i64)>) -> Cow<'_, Definition> {
+    match limits {
+        Some((soft, hard)) if definition.ulimits.iter().all(|limit| limit.name != "nofile") => {
+            let mut definition = definition.clone();
+            definition.ulimits.push(Ulimit { name: "nofile".to_owned(), soft, hard });
+            Cow::Owned(definition)
+        }
+        Some(_) | None => Cow::Borrowed(definition),
+    }
 }
 
 /// The namespaces to be joined, by the pids of processes that are alive now, and those processes.

@@ -36,6 +36,7 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
 
 /// Mounts and bundles at once; the state directories are for the caller, who can wait for processes.
 fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
+    // Asked about after the directories are listed, and a creation under way is known from before it makes its own.
     let bundles = candidates(&engine.layout.engines());
     let states = candidates(&engine.layout.state);
     let mounts = rootfs::mounts_below(&[&engine.layout.mounts(), &engine.layout.engines()]);
@@ -58,7 +59,7 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
         }
         Err(error) => engine.warn(format!("cannot read the mounts: {error}")),
     }
-    for orphan in bundles.into_iter().filter(|orphan| !engine.containers.knows(&orphan.id)) {
+    for orphan in bundles.into_iter().filter(|orphan| !engine.containers.knows(&orphan.id) && orphan.path.exists()) {
         // A creation that ended before its intent: it holds nothing but what the engine wrote.
         if is_unborn(&orphan.path) {
             engine.warn(format!("directory `{}` of a creation that never began: removed", orphan.path.display()));
@@ -67,7 +68,7 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
             engine.warn(format!("directory `{}` belongs to no container; it is kept", orphan.path.display()));
         }
     }
-    states.into_iter().filter(|orphan| !known(&orphan.id)).collect()
+    states.into_iter().filter(|orphan| !known(&orphan.id) && orphan.path.exists()).collect()
 }
 
 /// Directories `<root>/<runtime>/<64 digits>`.

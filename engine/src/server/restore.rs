@@ -62,7 +62,7 @@ fn trust(report: &OpenReport) -> Trust {
 
 fn open_store(path: &Path, boot: [u8; 16]) -> anyhow::Result<Opened> {
     match migrations::migrate(path) {
-        Ok(Outcome::Current) => {}
+        Ok(Outcome::Current | Outcome::Absent) => {}
         Ok(outcome) => tracing::info!(?outcome, "the store was moved to this version's format"),
         // Served read-only below.
         Err(MigrateError::Newer { .. }) => {}

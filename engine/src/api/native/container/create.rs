@@ -171,12 +171,10 @@ fn fill(bundle: &Bundle, definition: &Definition) -> Result<crate::domain::id::D
         .recursive(true)
         .create(bundle.path())
         .map_err(|error| ApiError::failed(format!("cannot make `{}`: {error}", bundle.path().display())))?;
-    // A joined network brings its own files.
-    if !matches!(definition.namespaces.network, definition::Network::Container(_)) {
-        HostNames::read()
-            .and_then(|names| files::write(bundle.path(), definition, &names))
-            .map_err(|error| ApiError::failed(crate::cause::chain(&error)))?;
-    }
+    // Also for a container in another's network, which sees the other's hosts and resolv.conf, but its own hostname.
+    HostNames::read()
+        .and_then(|names| files::write(bundle.path(), definition, &names))
+        .map_err(|error| ApiError::failed(crate::cause::chain(&error)))?;
     // Last: its sync makes the others durable too, and a directory with a definition has them.
     Ok(definition::write(&bundle.definition(), definition)?)
 }
