@@ -6,6 +6,10 @@ CARGO ?= cargo
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+ifeq ($(CARGO_TARGET_DIR),)
+# Cargo takes a variable that is set to nothing for a mistake.
+unexport CARGO_TARGET_DIR
+endif
 RELEASE = $(TARGET_DIR)/release
 
 PREFIX ?= /usr/local
