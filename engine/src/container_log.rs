@@ -60,7 +60,7 @@ impl Reader {
     }
 
     /// The next entry that is complete; `None` at the end of what is there now.
-    pub fn next(&mut self) -> io::Result<Option<Entry>> {
+    pub fn next_entry(&mut self) -> io::Result<Option<Entry>> {
         loop {
             if self.file.is_none() {
                 self.file = open(&self.path)?;
@@ -172,7 +172,7 @@ mod tests {
 
     fn read(path: &Path, tail: Option<u64>) -> Vec<String> {
         let mut reader = Reader::open(path, tail).unwrap();
-        std::iter::from_fn(|| reader.next().unwrap()).map(|entry| entry.line.trim_end().to_owned()).collect()
+        std::iter::from_fn(|| reader.next_entry().unwrap()).map(|entry| entry.line.trim_end().to_owned()).collect()
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
         let path = dir.path().join("console.log");
         std::fs::write(&path, lines(0..2)).unwrap();
         let mut reader = Reader::open(&path, None).unwrap();
-        let mut drain = || std::iter::from_fn(|| reader.next().unwrap()).count();
+        let mut drain = || std::iter::from_fn(|| reader.next_entry().unwrap()).count();
         assert_eq!(drain(), 2);
         std::fs::rename(&path, rotated(&path, 1)).unwrap();
         std::fs::write(&path, lines(2..5)).unwrap();
@@ -211,11 +211,11 @@ mod tests {
         let text = lines(0..2);
         std::fs::write(&path, &text[..text.len() - 9]).unwrap();
         let mut reader = Reader::open(&path, None).unwrap();
-        assert!(reader.next().unwrap().is_some());
-        assert!(reader.next().unwrap().is_none());
+        assert!(reader.next_entry().unwrap().is_some());
+        assert!(reader.next_entry().unwrap().is_none());
         std::fs::write(&path, format!("{text}garbage\n{}", lines(2..3))).unwrap();
-        assert_eq!(reader.next().unwrap().unwrap().line, "1\n");
-        assert_eq!(reader.next().unwrap().unwrap().line, "2\n");
+        assert_eq!(reader.next_entry().unwrap().unwrap().line, "1\n");
+        assert_eq!(reader.next_entry().unwrap().unwrap().line, "2\n");
     }
 
     #[test]

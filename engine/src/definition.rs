@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use crate::domain::id::Digest;
+use crate::domain::container::Card;
+use crate::domain::id::{Digest, Name, Signal, Timestamp};
 
 /// A validated container definition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,8 @@ pub struct Definition {
     /// Shape of this file.
     pub version: u32,
     pub id: String,
+    /// The name at creation; today's is in the journal.
+    pub name: String,
     /// `none` without an image.
     pub image: String,
     pub rootfs: Rootfs,
@@ -50,6 +53,25 @@ pub struct Definition {
     /// "host:ip"
     pub extra_hosts: Vec<String>,
     pub log: Log,
+}
+
+impl Definition {
+    /// What the state machine needs to know of it.
+    pub fn card(&self, name: Name, digest: Digest, created_at: Timestamp) -> Card {
+        Card {
+            name,
+            image: self.image.clone(),
+            runtime: self.runtime.clone(),
+            command: Card::command_line(self.process.args()),
+            definition: digest,
+            created_at,
+            auto_remove: self.auto_remove,
+            tty: self.process.tty,
+            open_stdin: self.process.open_stdin,
+            stop_signal: Signal(self.stop_signal),
+            stop_timeout: self.stop_timeout,
+        }
+    }
 }
 
 /// Where the root filesystem comes from.
@@ -243,6 +265,14 @@ pub fn write(path: &Path, definition: &Definition) -> Result<Digest, DefinitionE
         fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
     }
     Ok(digest(&bytes))
+}
+
+/// Reads a definition that nothing vouches for any more, and the digest that it has.
+pub fn read_unvouched(path: &Path) -> Result<(Definition, Digest), DefinitionError> {
+    let bytes = fs::read(path).map_err(|source| DefinitionError::Read { path: path.to_owned(), source })?;
+    let definition =
+        serde_json::from_slice(&bytes).map_err(|source| DefinitionError::Parse { path: path.to_owned(), source })?;
+    Ok((definition, digest(&bytes)))
 }
 
 /// Reads the definition that `expected` vouches for.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use store::Journal;
 
@@ -12,11 +12,23 @@ use crate::definition::{self, Definition, DefinitionError};
 use crate::domain::container::Container;
 use crate::domain::id::{BootId, ContainerId};
 use crate::effects::Effects;
+use crate::journal::record::OperationId;
 use crate::layout::{Bundle, Layout};
 use crate::projection::{Containers, Entity};
 use crate::runtime::{Runtime, RuntimeError, locate};
 use crate::spec::Host;
 use crate::supervisor::Supervisor;
+
+/// How far what was read from the store can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// All of it: what it does not know belongs to nobody.
+    Whole,
+    /// Something is missing or cannot be read: what it does not know may be a container all the same.
+    Partial,
+    /// It is of a newer format: nothing may be changed.
+    ReadOnly,
+}
 
 /// The engine: one for the process's life.
 #[derive(Debug)]
@@ -30,9 +42,11 @@ pub struct Engine {
     pub effects: Effects,
     pub supervisor: Supervisor,
     /// Clients that are to be attached from the first byte of a start that was asked for.
-    first_clients: Mutex<HashMap<ContainerId, OwnedFd>>,
+    first_clients: Mutex<HashMap<ContainerId, (OperationId, OwnedFd)>>,
     /// What an operator should know: shown by `isula info`.
     warnings: Mutex<Vec<String>>,
+    /// What the store can vouch for: decides what recovery may do.
+    pub trust: OnceLock<Trust>,
     /// Effects and other tasks run here, also those enqueued by the journal's own thread.
     pub tasks: tokio::runtime::Handle,
 }
@@ -51,6 +65,7 @@ impl Engine {
             supervisor: Supervisor::default(),
             first_clients: Mutex::default(),
             warnings: Mutex::default(),
+            trust: OnceLock::new(),
             tasks: tokio::runtime::Handle::current(),
         })
     }
@@ -76,6 +91,12 @@ impl Engine {
         self.layout.state_dir(&container.card.runtime, &container.id)
     }
 
+    /// Whether the container's cgroup is frozen; `None` where no file tells.
+    pub fn frozen(&self, container: &Container) -> Option<bool> {
+        let group = std::fs::read_to_string(self.bundle(container).cgroup_note()).ok()?;
+        self.host.cgroups.frozen(&group)
+    }
+
     /// The definition, from memory or from its file, which must be the one that the journal vouches for. Blocks on the
     /// disk the first time.
     pub fn definition(&self, entity: &Entity) -> Result<Arc<Definition>, DefinitionError> {
@@ -97,12 +118,26 @@ impl Engine {
         })
     }
 
-    pub fn put_first_client(&self, id: ContainerId, client: OwnedFd) {
-        lock(&self.first_clients).insert(id, client);
+    /// For the launch that this operation asks for.
+    pub fn put_first_client(&self, id: ContainerId, operation: OperationId, client: OwnedFd) {
+        lock(&self.first_clients).insert(id, (operation, client));
     }
 
     pub fn take_first_client(&self, id: &ContainerId) -> Option<OwnedFd> {
-        lock(&self.first_clients).remove(id)
+        lock(&self.first_clients).remove(id).map(|(_, client)| client)
+    }
+
+    /// The operation started nothing: its client, if nobody took it, is not for the next one.
+    pub fn withdraw_first_client(&self, id: &ContainerId, operation: OperationId) {
+        let mut clients = lock(&self.first_clients);
+        if clients.get(id).is_some_and(|(owner, _)| *owner == operation) {
+            clients.remove(id);
+        }
+    }
+
+    pub fn trust(&self) -> Trust {
+        // Nothing is known before the store was read.
+        self.trust.get().copied().unwrap_or(Trust::Partial)
     }
 
     /// Tells the log and `isula info`.

@@ -15,8 +15,6 @@ macro_rules! failpoints {
 failpoints! {
     CREATE_BEFORE_FILES = "create-before-files",
     CREATE_BEFORE_INTENT = "create-before-intent",
-    CREATE_AFTER_INTENT = "create-after-intent",
-    CREATE_PREPARED = "create-prepared",
     CREATE_DONE = "create-done",
     START_AFTER_INTENT = "start-after-intent",
     START_MOUNTED = "start-mounted",

@@ -72,6 +72,11 @@ impl Bundle {
         self.path.join("exit")
     }
 
+    /// Names the cgroup of the last start, for the release after it: also when the state directory is gone.
+    pub fn cgroup_note(&self) -> PathBuf {
+        self.path.join("cgroup")
+    }
+
     pub fn hostname(&self) -> PathBuf {
         self.path.join("hostname")
     }

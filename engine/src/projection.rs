@@ -152,6 +152,15 @@ impl Containers {
             let verified = Entity { verified: true, ..(**entity).clone() };
             map.insert(*id, Arc::new(verified));
         }
+        drop(map);
+        if let Some(entity) = self.get(id) {
+            entity.kept.changed.notify_waiters();
+        }
+    }
+
+    /// Waits until recovery is done with the container, or it is gone.
+    pub async fn verified(&self, id: &ContainerId) {
+        self.wait_until(id, |entity| entity.verified).await;
     }
 
     /// The journal's publication: the state after these events, then word to whoever waits.
@@ -220,13 +229,17 @@ impl Containers {
 
     /// Waits until the container's version is another than `version`, or it is gone.
     pub async fn changed_since(&self, id: &ContainerId, version: u64) {
+        self.wait_until(id, |entity| entity.container.version != version).await;
+    }
+
+    async fn wait_until(&self, id: &ContainerId, holds: impl Fn(&Entity) -> bool) {
         loop {
             let Some(entity) = self.get(id) else { return };
             let notified = entity.kept.changed.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
             // Enabled before looking again: a change in between is not missed.
-            if self.get(id).is_none_or(|entity| entity.container.version != version) {
+            if self.get(id).is_none_or(|entity| holds(&entity)) {
                 return;
             }
             notified.await;

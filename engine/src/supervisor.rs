@@ -4,13 +4,15 @@
 //! left. A hang-up without it: the shim is lost; the container may live on.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use isulad_shim::sys::pidfd::{ExitInfo, PidFd};
-use isulad_shim::{ExitRecord, ExitStatus as ShimStatus};
+use isulad_shim::{ExitRecord, ExitStatus as ShimStatus, ProcessRef, StateDir, state_dir};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
@@ -31,7 +33,33 @@ pub struct Supervisor {
     /// Turns `true` when the shim has left.
     shims: Mutex<HashMap<ContainerId, (StartId, watch::Receiver<bool>)>>,
     /// Of containers whose shim was lost, for whoever looks after them next.
-    pidfds: Mutex<HashMap<ContainerId, PidFd>>,
+    bereft: Mutex<HashMap<ContainerId, Bereft>>,
+}
+
+/// What keeps a container without a shim whole until somebody looks after it again.
+#[derive(Debug)]
+pub struct Bereft {
+    /// Knows the status even when the process is gone by then.
+    pub pidfd: Option<PidFd>,
+    /// Readers of its output: without any, what is still in the pipes would go with the container.
+    _output: Vec<File>,
+}
+
+impl Bereft {
+    /// A process that is gone already leaves nothing to hold on to, which is no error.
+    pub fn open(process: ProcessRef, state: &StateDir) -> io::Result<Self> {
+        let pidfd = match PidFd::open(process) {
+            Ok(pidfd) => Some(pidfd),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { pidfd, _output: open_output(state) })
+    }
+
+    /// The process, while it runs.
+    pub fn living(&self) -> Option<&PidFd> {
+        self.pidfd.as_ref().filter(|pidfd| !pidfd.ended().unwrap_or(false))
+    }
 }
 
 impl Supervisor {
@@ -42,8 +70,12 @@ impl Supervisor {
         tokio::time::timeout(patience, left.wait_for(|left| *left)).await.is_ok()
     }
 
-    pub fn take_pidfd(&self, id: &ContainerId) -> Option<PidFd> {
-        lock(&self.pidfds).remove(id)
+    pub fn put_bereft(&self, id: ContainerId, bereft: Bereft) {
+        lock(&self.bereft).insert(id, bereft);
+    }
+
+    pub fn take_bereft(&self, id: &ContainerId) -> Option<Bereft> {
+        lock(&self.bereft).remove(id)
     }
 
     /// Shims being watched.
@@ -97,9 +129,9 @@ impl Engine {
     }
 
     pub async fn shim_lost(self: &Arc<Self>, id: ContainerId, start: StartId, pidfd: Option<PidFd>, context: &Context) {
-        if let Some(pidfd) = pidfd {
-            lock(&self.supervisor.pidfds).insert(id, pidfd);
-        }
+        let Some(entity) = self.containers.get(&id) else { return };
+        let bereft = Bereft { pidfd, _output: open_output(&self.state_dir(&entity.container)) };
+        lock(&self.supervisor.bereft).insert(id, bereft);
         tracing::warn!(container_id = %id.short(), "the shim is lost");
         self.report(id, context, Command::ReportShimLost { start }).await;
         failpoint::hit(failpoint::SHIM_LOST_RECORDED);
@@ -141,6 +173,12 @@ impl Engine {
     pub fn reporting(&self) -> Context {
         Context::new(Actor::Engine)
     }
+}
+
+/// Opening a fifo for reading without waiting never blocks.
+fn open_output(state: &StateDir) -> Vec<File> {
+    let open = |name| File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(state.file(name)).ok();
+    [state_dir::STDOUT, state_dir::STDERR].into_iter().filter_map(open).collect()
 }
 
 /// The status of a process that has ended, by its pidfd alone.

@@ -52,6 +52,8 @@ impl Engine {
         drop(entity);
         let waiting = async {
             let _place = queue.enter().await;
+            // Until recovery has compared it with the world, a command would race with what recovery does.
+            self.containers.verified(&id).await;
             loop {
                 let version = self.containers.get(&id).map_or(0, |entity| entity.container.version);
                 match self.turn(id, context, &command()).await {
@@ -72,16 +74,32 @@ impl Engine {
         context: &Context,
         command: &Command,
     ) -> Result<Turned, TurnError> {
+        self.turn_all(id, context, std::slice::from_ref(command)).await
+    }
+
+    /// Several commands in one step: each decides on what the ones before it have led to, and all of it is recorded, or
+    /// nothing. Effects follow from the state after the last one.
+    pub async fn turn_all(
+        self: &Arc<Self>,
+        id: ContainerId,
+        context: &Context,
+        commands: &[Command],
+    ) -> Result<Turned, TurnError> {
         loop {
             let before = self.containers.get(&id).map(|entity| entity.container.clone());
-            let events = decide(before.as_ref(), command).map_err(TurnError::Rejected)?;
-            if events.is_empty() {
-                return Ok(Turned { container: before, events });
-            }
             let expected = before.as_ref().map_or(0, |container| container.version);
-            let after = events.iter().fold(before, evolve);
+            let (mut after, mut events) = (before, Vec::new());
+            for command in commands {
+                let decided = decide(after.as_ref(), command).map_err(TurnError::Rejected)?;
+                after = decided.iter().fold(after, evolve);
+                events.extend(decided);
+            }
+            if events.is_empty() {
+                return Ok(Turned { container: after, events });
+            }
             tracing::info!(container_id = %id.short(), events = %names(&events), operation = %context.operation, "turn");
-            match self.append(id, expected, context, &events, after.clone()).await {
+            let publish = self.publication(id, context, &events, after.as_ref());
+            match self.append(id, expected, context, &events, after.as_ref(), publish).await {
                 // Somebody else's event came first: decide again on what is true now.
                 Err(AppendError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -90,36 +108,64 @@ impl Engine {
         }
     }
 
-    /// Durable when it returns; published, and its effects enqueued, in journal order.
+    /// Puts in the history of a container that the store has lost, as far as it could be found out: facts, decided long
+    /// ago. Recovery takes it from there, so no effects follow.
+    pub async fn record_rebuilt(
+        self: &Arc<Self>,
+        id: ContainerId,
+        context: &Context,
+        events: &[Event],
+    ) -> Result<(), AppendError> {
+        let after = events.iter().fold(None, evolve);
+        let (engine, container) = (self.clone(), after.clone());
+        let publish = move |seq| {
+            if let Some(container) = container {
+                engine.containers.restore(container, seq);
+            }
+        };
+        self.append(id, 0, context, events, after.as_ref(), publish).await
+    }
+
+    /// Durable when it returns, and `publish` has run: in journal order, with the sequence number of the last event.
     async fn append(
         self: &Arc<Self>,
         id: ContainerId,
         expected: u64,
         context: &Context,
         events: &[Event],
-        after: Option<Container>,
+        after: Option<&Container>,
+        publish: impl FnOnce(u64) + Send + 'static,
     ) -> Result<(), AppendError> {
-        let context = self.describe(context, &id, after.as_ref(), events);
-        let row = after.as_ref().map_or(store::Row::Delete, record::encode_row);
-        let engine = self.clone();
-        let told = events.to_vec();
+        let context = self.describe(context, &id, after, events);
         let append = Append {
             stream: record::stream(&id),
             expected,
             at: clock::now().0,
             urgent: events.iter().any(is_urgent),
             events: events.iter().map(|event| record::encode(&context, event)).collect(),
-            row,
-            on_durable: Some(Box::new(move |records| {
-                let seq = records.last().map_or(0, |record| record.seq);
-                let planned = effects::plan(&told, after.as_ref());
-                engine.containers.publish(id, after, seq, &told);
-                for effect in planned {
-                    engine.enqueue(id, effect, &context);
-                }
-            })),
+            row: after.map_or(store::Row::Delete, record::encode_row),
+            on_durable: Some(Box::new(move |records| publish(records.last().map_or(0, |record| record.seq)))),
         };
         self.journal.append(append).await.map(drop)
+    }
+
+    /// What becomes of durable events: the new state for every reader, word to who waits, and effects.
+    fn publication(
+        self: &Arc<Self>,
+        id: ContainerId,
+        context: &Context,
+        events: &[Event],
+        after: Option<&Container>,
+    ) -> impl FnOnce(u64) + Send + 'static {
+        let (engine, context) = (self.clone(), context.clone());
+        let (events, after) = (events.to_vec(), after.cloned());
+        move |seq| {
+            let planned = effects::plan(&events, after.as_ref());
+            engine.containers.publish(id, after, seq, &events);
+            for effect in planned {
+                engine.enqueue(id, effect, &context);
+            }
+        }
     }
 
     /// The context with the container's own name and image, by which an event is readable when all else is gone.
@@ -138,11 +184,11 @@ impl Engine {
 fn is_urgent(event: &Event) -> bool {
     match event {
         Event::CreateRequested { .. }
+        | Event::Created
         | Event::StartRequested { .. }
         | Event::PauseRequested
         | Event::Renamed { .. } => false,
-        Event::Created
-        | Event::CreateFailed { .. }
+        Event::CreateFailed { .. }
         | Event::Started { .. }
         | Event::StartFailed { .. }
         | Event::Paused
@@ -164,4 +210,115 @@ fn is_urgent(event: &Event) -> bool {
 
 fn names(events: &[Event]) -> String {
     events.iter().map(Event::name).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::domain::container::{Card, Phase};
+    use crate::domain::id::{BootId, Digest, Name, Signal, Timestamp};
+    use crate::journal::record::Actor;
+    use crate::spec::Host;
+
+    fn engine() -> Arc<Engine> {
+        let journal = store::Journal::in_memory(store::Options::default()).unwrap();
+        Engine::new(Config::built_in(), Host::probe().unwrap(), BootId::default(), journal)
+    }
+
+    fn create(byte: u8) -> (ContainerId, [Command; 2]) {
+        let card = Card {
+            name: format!("c{byte}").parse().unwrap(),
+            image: "none".into(),
+            runtime: "runc".into(),
+            command: "sh".into(),
+            definition: Digest([0; 32]),
+            created_at: Timestamp(1),
+            auto_remove: false,
+            tty: false,
+            open_stdin: false,
+            stop_signal: Signal::TERM,
+            stop_timeout: 10,
+        };
+        let id = ContainerId::from_bytes([byte; 32]);
+        (id, [Command::Create { id, card }, Command::ReportCreated])
+    }
+
+    fn name(text: String) -> Name {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn racing_turns_each_decide_on_what_is_true() {
+        let engine = engine();
+        let context = Context::new(Actor::Engine);
+        let (id, commands) = create(1);
+        engine.turn_all(id, &context, &commands).await.unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..64 {
+            let (engine, context) = (engine.clone(), context.clone());
+            tasks.spawn(async move {
+                engine.turn(id, &context, &Command::Rename { name: name(format!("n{n}")) }).await.map(drop)
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap().unwrap();
+        }
+        let container = engine.containers.get(&id).unwrap().container.clone();
+        assert_eq!(container.version, 2 + 64);
+        // Each event says what it replaced: one unbroken line of names, told to the journal in that order.
+        let records = engine.journal.read(3, 100).unwrap();
+        let mut current = name("c1".to_owned());
+        for record in &records {
+            match record::decode(record).unwrap().1 {
+                Event::Renamed { from, to } => {
+                    assert_eq!(from, current);
+                    current = to;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((records.len(), current), (64, container.card.name));
+    }
+
+    #[tokio::test]
+    async fn several_commands_are_recorded_together_or_not_at_all() {
+        let engine = engine();
+        let context = Context::new(Actor::Engine);
+        let (id, [create, created]) = create(2);
+        let refused = engine.turn_all(id, &context, &[create.clone(), created.clone(), Command::Pause]).await;
+        assert!(matches!(refused, Err(TurnError::Rejected(Rejection::NotRunning))));
+        assert_eq!(engine.journal.last(), 0);
+        assert!(engine.containers.get(&id).is_none());
+        let done = engine.turn_all(id, &context, &[create, created]).await.unwrap();
+        assert_eq!(done.container.unwrap().phase, Phase::Created);
+        assert_eq!(engine.journal.last(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_already_so_is_not_recorded_again() {
+        let engine = engine();
+        let context = Context::new(Actor::Engine);
+        let (id, commands) = create(3);
+        engine.turn_all(id, &context, &commands).await.unwrap();
+        let stop = Command::Stop { signal: None, grace: None, at: Timestamp(9) };
+        assert!(engine.turn(id, &context, &stop).await.unwrap().events.is_empty());
+        assert_eq!(engine.journal.last(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_event_names_its_container_after_the_removal_too() {
+        let engine = engine();
+        let context = Context::new(Actor::Engine);
+        let (id, commands) = create(4);
+        engine.turn_all(id, &context, &commands).await.unwrap();
+        let mut told = engine.containers.listen(id);
+        engine.turn_all(id, &context, &[Command::Remove { force: false }, Command::ReportRemoved]).await.unwrap();
+        assert!(engine.containers.get(&id).is_none());
+        let last = engine.journal.read(4, 1).unwrap().remove(0);
+        assert_eq!(record::decode(&last).unwrap().0.name, "c4");
+        assert_eq!(told.recv().await.unwrap().event, Event::RemoveRequested { force: false });
+        assert_eq!(told.recv().await.unwrap().event, Event::Removed);
+        assert!(told.recv().await.is_none(), "nothing more is told of what is gone");
+    }
 }

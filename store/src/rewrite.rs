@@ -10,7 +10,8 @@ use crate::open::{Formats, LAYOUT, Reading, format_of_all, lock, repaired, sync_
 use crate::saved::{self, Meta};
 use crate::{OpenError, OpenReport, ReadError, Record, SavedRow, Seq, VALUE_LIMIT, keys};
 use std::error::Error;
-use std::fs;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// Events or rows committed at once.
@@ -107,7 +108,7 @@ pub fn rewrite(
     let reading = Reading::open(from)?;
     let mut report = OpenReport::default();
     let (last, source_hash) = repaired(&reading, &archive, found.records, from, &mut report)?;
-    fs::create_dir(to).opening("create", to)?;
+    DirBuilder::new().mode(0o700).create(to).opening("create", to)?;
     let (new_archive, _) = Archive::open(to.join("archive"))?;
     let mut rewriter = Rewriter { convert, hash: None, done: Rewritten { last, report, ..Rewritten::default() } };
     for header in archive.headers() {

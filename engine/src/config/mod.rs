@@ -64,7 +64,8 @@ impl Config {
         Ok(config)
     }
 
-    fn built_in() -> Self {
+    /// The built-in settings, nothing read.
+    pub fn built_in() -> Self {
         let runtime = |name: &str| (name.to_owned(), RuntimeEntry { path: name.into(), args: vec![] });
         Self {
             hosts: vec!["/var/run/isulad.sock".into()],

@@ -3,11 +3,12 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
-use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::sys::spawn::{self, Mode};
 use isulad_shim::{ProcessRef, Ready};
 
+use super::Effect;
 use super::launch::{LaunchError, accept, make_exit_fifo, read_outcome, reap, to_process};
 use crate::clock;
 use crate::domain::container::{Cause, Command, Container, ExitStatus};
@@ -15,47 +16,70 @@ use crate::domain::id::{ContainerId, StartId};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
-use crate::supervisor::status_by_pidfd;
+use crate::supervisor::{Bereft, status_by_pidfd};
+use crate::sys;
+
+/// Between attempts to start a shim that could not be started.
+const RETRY: Duration = Duration::from_secs(10);
 
 pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
+    // Taken whatever follows: it must not outlive the run it is of.
+    let held = engine.supervisor.take_bereft(&id);
     let Some(entity) = engine.containers.get(&id) else { return };
     let container = &entity.container;
     let Some(run) = container.phase.run().filter(|run| run.start == start && run.shim.is_none()) else { return };
     let process = ProcessRef { pid: run.process.pid.cast_signed(), start_time: run.process.start_time };
-    // The one that was opened while all was well knows the status even if the process is gone by now.
-    let pidfd = engine.supervisor.take_pidfd(&id).or_else(|| PidFd::open(process).ok());
-    let ended = pidfd.as_ref().is_none_or(|pidfd| pidfd.ended().unwrap_or(true));
-    if ended {
-        return watch_shimless(engine, id, start, pidfd, context).await;
-    }
+    // What was opened while all was well knows the status even if the process is gone by now.
+    let bereft = match held {
+        Some(bereft) => Ok(bereft),
+        None => Bereft::open(process, &engine.state_dir(container)),
+    };
+    let bereft = match bereft {
+        Ok(bereft) => bereft,
+        Err(error) => {
+            engine.warn(format!("container {}: its process cannot be watched: {error}", id.short()));
+            return try_again(engine, id, start, None, context);
+        }
+    };
+    let Some(pidfd) = bereft.living() else {
+        return report_end(engine, id, start, bereft, context).await;
+    };
     match spawn_adopter(engine, container).await {
         Ok((ready, fifo)) => {
             let shim = to_process(ready.shim());
             engine.report(id, context, Command::ReportShimAdopted { start, shim }).await;
             failpoint::hit(failpoint::SHIM_ADOPTED);
-            engine.supervise(id, start, fifo, pidfd);
+            // Its output has a reader again.
+            engine.supervise(id, start, fifo, bereft.pidfd);
         }
         Err(error) => {
             let problem = crate::api::chain(&error);
             engine.warn(format!("container {}: no new shim could be started: {problem}", id.short()));
-            let engine = engine.clone();
-            let context = context.clone();
-            // Not in the queue of effects: it ends with the container.
-            let tasks = engine.tasks.clone();
-            tasks.spawn(async move { watch_shimless(&engine, id, start, pidfd, &context).await });
+            let watched = pidfd.as_fd().try_clone_to_owned().ok();
+            engine.supervisor.put_bereft(id, bereft);
+            try_again(engine, id, start, watched, context);
         }
     }
 }
 
-/// Waits for the end of a process that no shim holds, and reports it.
-pub async fn watch_shimless(
-    engine: &Arc<Engine>,
-    id: ContainerId,
-    start: StartId,
-    pidfd: Option<PidFd>,
-    context: &Context,
-) {
-    let status = match pidfd {
+/// Another attempt when the process ends, or after a while.
+fn try_again(engine: &Arc<Engine>, id: ContainerId, start: StartId, pidfd: Option<OwnedFd>, context: &Context) {
+    let (engine, context) = (engine.clone(), context.clone());
+    let tasks = engine.tasks.clone();
+    // Not in the queue of effects: a removal must not wait for it.
+    tasks.spawn(async move {
+        if let Some(Ok(pidfd)) = pidfd.map(sys::watch) {
+            let _ = tokio::time::timeout(RETRY, pidfd.readable()).await;
+        } else {
+            tokio::time::sleep(RETRY).await;
+        }
+        engine.enqueue(id, Effect::Adopt { start }, &context);
+    });
+}
+
+/// The end of a process that no shim held.
+async fn report_end(engine: &Arc<Engine>, id: ContainerId, start: StartId, bereft: Bereft, context: &Context) {
+    let status = match bereft.pidfd {
         Some(pidfd) => status_by_pidfd(pidfd).await,
         None => ExitStatus::Unknown(Cause::ShimAndProcessLost),
     };

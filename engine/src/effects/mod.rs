@@ -20,38 +20,22 @@ use crate::domain::id::{ContainerId, Signal, StartId, Timestamp};
 use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
 
-pub use adopt::watch_shimless;
 pub use dismantle::dismantle;
 pub use launch::{RUNTIME_DEADLINE, await_launch, to_process};
-pub use prepare::{CGROUP_NOTE, Specified, discard};
+pub use prepare::{Specified, discard};
 pub use release::{end_shim, release, undo_start};
 pub use signal::deliver;
 
 /// Something to do in the world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    Prepare,
-    Launch {
-        start: StartId,
-    },
+    Launch { start: StartId },
     Freeze,
     Thaw,
-    Signal {
-        run: Box<Run>,
-        signal: Signal,
-    },
-    /// SIGKILL, and a thaw where the signal would wait for one.
-    Destroy {
-        run: Box<Run>,
-    },
-    StopTimer {
-        start: StartId,
-        deadline: Timestamp,
-    },
+    Signal { run: Box<Run>, signal: Signal },
+    StopTimer { start: StartId, deadline: Timestamp },
     Release,
-    Adopt {
-        start: StartId,
-    },
+    Adopt { start: StartId },
     Dismantle,
 }
 
@@ -59,14 +43,10 @@ impl Effect {
     /// Waits behind the container's earlier effects.
     fn queues(&self) -> bool {
         match self {
-            Self::Signal { .. } | Self::Destroy { .. } | Self::StopTimer { .. } => false,
-            Self::Prepare
-            | Self::Launch { .. }
-            | Self::Freeze
-            | Self::Thaw
-            | Self::Release
-            | Self::Adopt { .. }
-            | Self::Dismantle => true,
+            Self::Signal { .. } | Self::StopTimer { .. } => false,
+            Self::Launch { .. } | Self::Freeze | Self::Thaw | Self::Release | Self::Adopt { .. } | Self::Dismantle => {
+                true
+            }
         }
     }
 }
@@ -77,7 +57,6 @@ pub fn plan(events: &[Event], after: Option<&Container>) -> Vec<Effect> {
     let mut effects = Vec::new();
     for event in events {
         match event {
-            Event::CreateRequested { .. } => effects.push(Effect::Prepare),
             Event::StartRequested { start, .. } => effects.push(Effect::Launch { start: *start }),
             Event::PauseRequested => effects.push(Effect::Freeze),
             Event::ResumeRequested => effects.push(Effect::Thaw),
@@ -90,11 +69,12 @@ pub fn plan(events: &[Event], after: Option<&Container>) -> Vec<Effect> {
             Event::Killed { signal, .. } => effects.extend(signal_run(after, *signal)),
             Event::Exited { .. } => effects.push(Effect::Release),
             Event::ShimLost { start } => effects.push(Effect::Adopt { start: *start }),
-            Event::RemoveRequested { .. } => match after.phase.run() {
-                Some(run) => effects.push(Effect::Destroy { run: Box::new(run.clone()) }),
-                None => effects.push(Effect::Dismantle),
-            },
-            Event::Created
+            // By force: the exit leads on.
+            Event::RemoveRequested { .. } => {
+                effects.push(signal_run(after, Signal::KILL).unwrap_or(Effect::Dismantle));
+            }
+            Event::CreateRequested { .. }
+            | Event::Created
             | Event::CreateFailed { .. }
             | Event::Started { .. }
             | Event::StartFailed { .. }
@@ -167,16 +147,138 @@ impl Engine {
 
     async fn execute(self: Arc<Self>, id: ContainerId, effect: Effect, context: Context) {
         match effect {
-            Effect::Prepare => prepare::prepare(&self, id, &context).await,
             Effect::Launch { start } => launch::launch(&self, id, start, &context).await,
             Effect::Freeze => freeze::freeze(&self, id, &context).await,
             Effect::Thaw => freeze::thaw(&self, id, &context).await,
-            Effect::Signal { run, signal } => signal::signal(&self, id, &run, signal),
-            Effect::Destroy { run } => signal::destroy(&self, id, &run).await,
+            Effect::Signal { run, signal } => signal::signal(&self, id, &run, signal).await,
             Effect::StopTimer { start, deadline } => signal::stop_timer(&self, id, start, deadline, &context).await,
             Effect::Release => release(&self, id).await,
             Effect::Adopt { start } => adopt::adopt(&self, id, start, &context).await,
             Effect::Dismantle => dismantle(&self, id, &context).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::container::{Card, Command, ExitStatus, decide, evolve};
+    use crate::domain::id::{BootId, Digest, Process};
+
+    const START: StartId = StartId(3);
+
+    fn card(auto_remove: bool) -> Card {
+        Card {
+            name: "c".parse().unwrap(),
+            image: "none".into(),
+            runtime: "runc".into(),
+            command: "sh".into(),
+            definition: Digest([0; 32]),
+            created_at: Timestamp(1),
+            auto_remove,
+            tty: false,
+            open_stdin: false,
+            stop_signal: Signal::TERM,
+            stop_timeout: 10,
+        }
+    }
+
+    /// Takes a container through commands and answers what the last one makes us do.
+    fn planned(auto_remove: bool, commands: &[Command]) -> Vec<Effect> {
+        let id = ContainerId::from_bytes([7; 32]);
+        let card = card(auto_remove);
+        let mut state = None;
+        let mut effects = vec![];
+        for command in [Command::Create { id, card }, Command::ReportCreated].iter().chain(commands) {
+            let events = decide(state.as_ref(), command).unwrap();
+            state = events.iter().fold(state, evolve);
+            effects = plan(&events, state.as_ref());
+        }
+        effects
+    }
+
+    fn running() -> Vec<Command> {
+        let (boot, at) = (BootId::default(), Timestamp(5));
+        let process = Process { pid: 42, start_time: 1 };
+        let shim = Some(Process { pid: 41, start_time: 1 });
+        vec![Command::Start { boot, at }, Command::ReportStarted { start: START, process, shim, at }]
+    }
+
+    fn then(command: Command) -> Vec<Command> {
+        let mut commands = running();
+        commands.push(command);
+        commands
+    }
+
+    fn exit() -> Command {
+        Command::ReportExit {
+            start: START,
+            status: ExitStatus::Code(0),
+            at: Timestamp(9),
+            oom: false,
+            boot: BootId::default(),
+        }
+    }
+
+    fn kinds(effects: &[Effect]) -> Vec<&'static str> {
+        let kind = |effect: &Effect| match effect {
+            Effect::Launch { .. } => "launch",
+            Effect::Freeze => "freeze",
+            Effect::Thaw => "thaw",
+            Effect::Signal { signal: Signal::KILL, .. } => "kill",
+            Effect::Signal { .. } => "signal",
+            Effect::StopTimer { .. } => "timer",
+            Effect::Release => "release",
+            Effect::Adopt { .. } => "adopt",
+            Effect::Dismantle => "dismantle",
+        };
+        effects.iter().map(kind).collect()
+    }
+
+    #[test]
+    fn each_intent_has_its_effect_and_outcomes_have_none() {
+        let stop = |grace| Command::Stop { signal: None, grace: Some(grace), at: Timestamp(6) };
+        for (commands, expected) in [
+            (vec![], vec![]),
+            (running()[..1].to_vec(), vec!["launch"]),
+            (running(), vec![]),
+            (then(stop(5)), vec!["signal", "timer"]),
+            (then(stop(0)), vec!["kill"]),
+            (then(Command::Kill { signal: Signal::TERM }), vec!["signal"]),
+            (then(Command::Pause), vec!["freeze"]),
+            (then(Command::ReportShimLost { start: START }), vec!["adopt"]),
+            (then(exit()), vec!["release"]),
+            (then(Command::Remove { force: true }), vec!["kill"]),
+            (vec![Command::Remove { force: false }], vec!["dismantle"]),
+        ] {
+            assert_eq!(kinds(&planned(false, &commands)), expected, "{commands:?}");
+        }
+    }
+
+    #[test]
+    fn an_exit_releases_before_whatever_it_leads_to() {
+        let restart = Command::Restart { grace: Some(5), boot: BootId::default(), at: Timestamp(6) };
+        let mut restarted = then(restart);
+        restarted.push(exit());
+        assert_eq!(kinds(&planned(false, &restarted)), ["release", "launch"]);
+        assert_eq!(kinds(&planned(true, &then(exit()))), ["release", "dismantle"]);
+        let mut removed = then(Command::Remove { force: true });
+        removed.push(exit());
+        assert_eq!(kinds(&planned(false, &removed)), ["release", "dismantle"]);
+    }
+
+    #[test]
+    fn a_run_recorded_in_one_step_launches_once() {
+        let id = ContainerId::from_bytes([7; 32]);
+        let mut events = vec![];
+        let mut state = None;
+        let card = card(false);
+        let start = Command::Start { boot: BootId::default(), at: Timestamp(2) };
+        for command in [Command::Create { id, card }, Command::ReportCreated, start] {
+            let decided = decide(state.as_ref(), &command).unwrap();
+            state = decided.iter().fold(state, evolve);
+            events.extend(decided);
+        }
+        assert_eq!(plan(&events, state.as_ref()), [Effect::Launch { start: START }]);
     }
 }

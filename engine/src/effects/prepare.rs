@@ -1,4 +1,4 @@
-//! Preparing a container: its files at creation, its mounts and spec at each start.
+//! What a start needs before the shim: mounts and spec. And the undoing of a creation.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,48 +8,18 @@ use isulad_shim::process::OomCounter;
 
 use super::launch::{LaunchError, joined_process};
 use crate::definition::{Definition, Network, Sharing};
-use crate::domain::container::{Command, Container};
+use crate::domain::container::Container;
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
 use crate::failpoint;
-use crate::journal::record::Context;
-use crate::layout::Bundle;
 use crate::rootfs::{self, ContainerDirs};
-use crate::spec::{self, Joined, Place, cgroup, files};
-
-/// Where a start notes the cgroup it uses, for the release after it.
-pub const CGROUP_NOTE: &str = "cgroup";
+use crate::spec::{self, Joined, Place, cgroup};
 
 /// What a start needs to know of its spec.
 #[derive(Debug, Clone)]
 pub struct Specified {
     pub shim_cgroups: Vec<PathBuf>,
     pub oom: Option<OomCounter>,
-}
-
-pub(super) async fn prepare(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
-    failpoint::hit(failpoint::CREATE_AFTER_INTENT);
-    let Some(entity) = engine.containers.get(&id) else { return };
-    let working = {
-        let engine = engine.clone();
-        tokio::task::spawn_blocking(move || {
-            let definition = engine.definition(&entity).map_err(LaunchError::from)?;
-            let bundle = engine.bundle(&entity.container);
-            write_host_files(&bundle, &definition)
-        })
-    };
-    let outcome =
-        working.await.unwrap_or_else(|panic| Err(state_error("prepare the container", io::Error::other(panic))));
-    failpoint::hit(failpoint::CREATE_PREPARED);
-    match outcome {
-        Ok(()) => engine.report(id, context, Command::ReportCreated).await,
-        Err(error) => {
-            discard(engine, id).await;
-            let message = crate::api::chain(&error);
-            engine.report(id, context, Command::ReportCreateFailed { message }).await;
-        }
-    }
-    failpoint::hit(failpoint::CREATE_DONE);
 }
 
 /// Undoes a creation: nothing ran, so only the bundle is there.
@@ -62,17 +32,6 @@ pub async fn discard(engine: &Arc<Engine>, id: ContainerId) {
     {
         engine.warn(format!("container {}: cannot remove its directory: {error}", id.short()));
     }
-}
-
-/// hostname, hosts and resolv.conf, which the container sees as files of its own.
-fn write_host_files(bundle: &Bundle, definition: &Definition) -> Result<(), LaunchError> {
-    // A joined network brings its own files.
-    if matches!(definition.namespaces.network, Network::Container(_)) {
-        return Ok(());
-    }
-    files::HostNames::read()
-        .and_then(|names| files::write(bundle.path(), definition, &names))
-        .map_err(|error| state_error("write hosts, hostname and resolv.conf", io::Error::other(error)))
 }
 
 /// Mounts the root filesystem and shared memory, builds the spec and writes it. May be repeated; blocks.
@@ -109,8 +68,8 @@ pub(super) fn mount_and_specify(
     }
     rootfs::write_atomically(&bundle.spec(), &built.json, 0o600, false)
         .map_err(|error| state_error("write the spec", io::Error::other(error)))?;
-    let note = engine.state_dir(container).file(CGROUP_NOTE);
-    std::fs::write(note, &built.cgroup_path).map_err(|source| state_error("note the cgroup", source))?;
+    std::fs::write(bundle.cgroup_note(), &built.cgroup_path)
+        .map_err(|source| state_error("note the cgroup", source))?;
     let cgroups = &engine.host.cgroups;
     let oom = cgroups.oom_file(&built.cgroup_path).map(|path| match cgroups.version() {
         cgroup::Version::V2 => OomCounter::V2 { path },

@@ -8,7 +8,6 @@ use std::time::Duration;
 use isulad_shim::pid_file;
 use isulad_shim::sys::pidfd::PidFd;
 
-use super::prepare::CGROUP_NOTE;
 use crate::domain::container::Container;
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
@@ -85,7 +84,7 @@ fn unmount_and_clear(engine: &Engine, container: &Container) -> Vec<String> {
     failpoint::hit(failpoint::RELEASE_UNMOUNTED);
     let state = engine.state_dir(container);
     // The runtime removes the cgroup; one that died half-way may not have.
-    if let Ok(group) = std::fs::read_to_string(state.file(CGROUP_NOTE))
+    if let Ok(group) = std::fs::read_to_string(engine.bundle(container).cgroup_note())
         && !engine.config.systemd_cgroup
         && engine.host.cgroups.exists(&group)
         && let Err(error) = engine.host.cgroups.remove(&group)

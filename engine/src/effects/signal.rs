@@ -22,29 +22,32 @@ pub fn deliver(process: Process, signal: Signal) -> io::Result<()> {
     }
 }
 
-pub(super) fn signal(engine: &Arc<Engine>, id: ContainerId, run: &Run, signal: Signal) {
+/// A frozen process gets SIGKILL when it is thawed (cgroup v1), so it is thawed.
+pub(super) async fn signal(engine: &Arc<Engine>, id: ContainerId, run: &Run, signal: Signal) {
     failpoint::hit(failpoint::STOP_AFTER_INTENT);
     if let Err(error) = deliver(run.process, signal) {
         engine.warn(format!("container {}: cannot send signal {}: {error}", id.short(), signal.0));
     }
     failpoint::hit(if signal == Signal::KILL { failpoint::STOP_KILLED } else { failpoint::STOP_SIGNALLED });
+    if signal == Signal::KILL {
+        thaw_if_frozen(engine, id).await;
+    }
 }
 
-/// SIGKILL. A frozen process gets it when it is thawed (cgroup v1), so it is thawed.
-pub(super) async fn destroy(engine: &Arc<Engine>, id: ContainerId, run: &Run) {
-    failpoint::hit(failpoint::REMOVE_AFTER_INTENT);
-    signal(engine, id, run, Signal::KILL);
+async fn thaw_if_frozen(engine: &Arc<Engine>, id: ContainerId) {
     let Some(entity) = engine.containers.get(&id) else { return };
     let container = &entity.container;
+    if engine.frozen(container) == Some(false) {
+        return;
+    }
     let Ok(runtime) = engine.runtime(&container.card.runtime) else { return };
     let state = engine.state_dir(container);
     let text = id.to_string();
-    // Asked first: most containers that are removed by force are not frozen, and the kill ends them meanwhile.
     if let Ok(Some(found)) = runtime.state(&state, &text).await
         && found.status == "paused"
         && let Err(error) = runtime.resume(&state, &text).await
     {
-        engine.warn(format!("container {}: cannot thaw it to end it: {error}", id.short()));
+        engine.warn(format!("container {}: cannot thaw it to end it: {}", id.short(), crate::api::chain(&error)));
     }
 }
 

@@ -2,6 +2,7 @@
 //! undone. Reads are served meanwhile; each container has its own deadline, and none of them can hold up the others.
 
 mod observe;
+mod rebuild;
 mod sweep;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::clock;
 use crate::domain::container::{Command, Container, Phase, Step, recover};
 use crate::domain::id::{ContainerId, Process, Signal, StartId};
 use crate::effects::{self, Effect};
-use crate::engine::Engine;
+use crate::engine::{Engine, Trust};
 use crate::journal::record::{Actor, Context};
 
 /// At once: enough to hide waiting, few enough to leave the machine to the containers.
@@ -26,6 +27,16 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Compares every container that was loaded, then sweeps what nobody owns.
 pub async fn run(engine: &Arc<Engine>) {
     let begun = Instant::now();
+    match engine.trust() {
+        Trust::Whole => {}
+        Trust::Partial => rebuild::rebuild(engine).await,
+        Trust::ReadOnly => {
+            for id in engine.containers.snapshot().keys() {
+                engine.containers.mark_verified(id);
+            }
+            return;
+        }
+    }
     let places = Arc::new(Semaphore::new(PARALLEL));
     let mut tasks = tokio::task::JoinSet::new();
     let mut count = 0_usize;
@@ -36,11 +47,13 @@ pub async fn run(engine: &Arc<Engine>) {
             let _place = places.acquire().await;
             if tokio::time::timeout(PATIENCE, recover_one(&engine, id)).await.is_err() {
                 engine.warn(format!(
-                    "container {}: its recovery takes longer than {} s",
+                    "container {}: its recovery was given up after {} s",
                     id.short(),
                     PATIENCE.as_secs()
                 ));
             }
+            // Either way users may command it again: `rm -f` is the way out of what recovery cannot mend.
+            engine.containers.mark_verified(&id);
         });
     }
     while let Some(done) = tasks.join_next().await {
@@ -49,7 +62,11 @@ pub async fn run(engine: &Arc<Engine>) {
         }
     }
     tracing::info!(containers = count, took_ms = begun.elapsed().as_millis() as u64, "all containers are verified");
-    sweep::sweep(engine).await;
+    if engine.trust() == Trust::Whole {
+        sweep::sweep(engine).await;
+    } else {
+        engine.warn("what belongs to no container is left alone, since the store is not whole".to_owned());
+    }
 }
 
 async fn recover_one(engine: &Arc<Engine>, id: ContainerId) {
@@ -61,10 +78,13 @@ async fn recover_one(engine: &Arc<Engine>, id: ContainerId) {
     if !quiet(&steps) {
         tracing::info!(container_id = %id.short(), phase = container.phase.word(), ?steps, "recovering");
     }
+    // A recorded exit enqueues its own release, before whatever follows it: a second one could come too late.
+    let ended = steps.iter().any(|step| matches!(step, Step::Report(Command::ReportExit { .. })));
     for step in steps {
-        take(engine, id, &container, step, &context).await;
+        if !(ended && step == Step::Release) {
+            take(engine, id, &container, step, &context).await;
+        }
     }
-    engine.containers.mark_verified(&id);
 }
 
 /// Nothing happened to this one while we were away.
@@ -97,7 +117,8 @@ async fn take(engine: &Arc<Engine>, id: ContainerId, container: &Container, step
         Step::ResumeStop => resume_stop(engine, id, context),
         Step::Kill => {
             if let Some(run) = container.phase.run() {
-                engine.enqueue(id, Effect::Destroy { run: Box::new(run.clone()) }, context);
+                let kill = Effect::Signal { run: Box::new(run.clone()), signal: Signal::KILL };
+                engine.enqueue(id, kill, context);
             }
         }
         Step::Release => effects::release(engine, id).await,

@@ -40,7 +40,7 @@ pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Obse
     // The runtime is asked only where the files leave something open.
     let in_doubt = starting && seen.shim.is_none() && seen.process.is_none() && state.path().exists();
     let live = container.phase.run().is_some() && seen.process.is_some();
-    if in_doubt || (live && may_be_frozen(engine, container, &state)) {
+    if in_doubt || (live && may_be_frozen(engine, container)) {
         ask_runtime(engine, container, &state, &mut seen).await;
     }
     seen
@@ -83,9 +83,8 @@ fn read_files(
 }
 
 /// Looked up in the freezer's file where that can be found; otherwise the runtime is asked for paused ones only.
-fn may_be_frozen(engine: &Engine, container: &Container, state: &StateDir) -> bool {
-    let group = std::fs::read_to_string(state.file(crate::effects::CGROUP_NOTE)).ok();
-    match group.and_then(|group| engine.host.cgroups.frozen(&group)) {
+fn may_be_frozen(engine: &Engine, container: &Container) -> bool {
+    match engine.frozen(container) {
         Some(frozen) => frozen,
         None => !matches!(container.phase, Phase::Running(_)),
     }

@@ -1,5 +1,5 @@
 //! What lies under our roots and belongs to no container: reported, and removed when it is provably ours. Only after
-//! every container was compared with the world, and never when the journal lost something.
+//! every container was compared with the world, and only when the store is whole.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use crate::rootfs;
 
 /// A directory named like a container, of which the journal knows nothing.
 #[derive(Debug)]
-struct Orphan {
-    id: ContainerId,
-    runtime: String,
-    path: PathBuf,
+pub(super) struct Orphan {
+    pub id: ContainerId,
+    pub runtime: String,
+    pub path: PathBuf,
 }
 
 pub(super) async fn sweep(engine: &Arc<Engine>) {
@@ -69,7 +69,7 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
 }
 
 /// Directories `<root>/<runtime>/<64 digits>`.
-fn candidates(root: &Path) -> Vec<Orphan> {
+pub(super) fn candidates(root: &Path) -> Vec<Orphan> {
     let entries = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
     let mut found = Vec::new();
     for runtime in entries(root) {
@@ -97,7 +97,11 @@ fn owner(engine: &Engine, target: &Path) -> Option<ContainerId> {
 
 fn is_unborn(bundle: &Path) -> bool {
     let names = std::fs::read_dir(bundle).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    names.into_iter().all(|name| name == "definition.json")
+    names.into_iter().all(|name| {
+        let name = name.to_string_lossy();
+        // Written beside its place first, so a dot or a suffix may be on it.
+        ["definition.json", "hostname", "hosts", "resolv.conf"].iter().any(|known| name.contains(known))
+    })
 }
 
 /// A shim may be at work in it: ended by its recorded pid and start time, its container deleted at the runtime.

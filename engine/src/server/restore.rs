@@ -11,7 +11,7 @@ use store::{Journal, OpenReport, Opened, Options};
 use crate::clock;
 use crate::config::Config;
 use crate::domain::container::{Container, evolve};
-use crate::engine::Engine;
+use crate::engine::{Engine, Trust};
 use crate::journal::record;
 use crate::spec::Host;
 
@@ -24,18 +24,38 @@ pub async fn open(config: Config, host: Host) -> anyhow::Result<Arc<Engine>> {
     let Opened { journal, rows, behind, report } = opened;
     let engine = Engine::new(config, host, boot, journal);
     tell(&engine, &report);
+    let mut trust = trust(&report);
     for row in &rows {
         match record::decode_row(row) {
             Ok(container) => engine.containers.restore(container, row.seq),
             // Set aside, not deleted: its row and its files stay where they are.
-            Err(error) => engine.warn(format!("a container's record cannot be used: {}", crate::api::chain(&error))),
+            Err(error) => {
+                engine.warn(format!("a container's record cannot be used: {}", crate::api::chain(&error)));
+                if trust == Trust::Whole {
+                    trust = Trust::Partial;
+                }
+            }
         }
     }
+    let _ = engine.trust.set(trust);
     replay_behind(&engine, &behind);
     for (stream, _) in &report.uncertain {
         engine.warn(format!("the state of `{stream}` is uncertain after a repair; it is compared with the world"));
     }
     Ok(engine)
+}
+
+fn trust(report: &OpenReport) -> Trust {
+    let missing = report.lost
+        || report.set_aside.is_some()
+        || !report.uncertain.is_empty()
+        || !report.gaps.is_empty()
+        || !report.unreadable_archives.is_empty();
+    match (&report.read_only, missing) {
+        (Some(_), _) => Trust::ReadOnly,
+        (None, true) => Trust::Partial,
+        (None, false) => Trust::Whole,
+    }
 }
 
 fn open_store(path: &Path, boot: [u8; 16]) -> anyhow::Result<Opened> {

@@ -12,6 +12,7 @@ use crate::definition::*;
 pub(super) fn definition() -> Definition {
     Definition {
         version: 1,
+        name: "c".to_owned(),
         id: "c0ffee".to_owned(),
         image: "none".to_owned(),
         rootfs: Rootfs::External { dir: "/".to_owned(), direct: false },

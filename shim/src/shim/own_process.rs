@@ -36,23 +36,20 @@ pub(crate) fn detach(mode: Mode, state: &StateDir) -> anyhow::Result<ProcessRef>
     }
     nix::unistd::setsid().context("cannot start a session")?;
     let (mut told, mut tell) = std::io::pipe().context("cannot make a pipe")?;
-    match inherited::fork().context("cannot fork")? {
-        Some(child) => {
-            let child = ProcessRef::of(child.as_raw()).context("cannot read the shim's start time")?;
-            failpoint::hit(failpoint::BEFORE_SHIM_PID);
-            pid_file::write(&state.shim_pid(), child)?;
-            failpoint::hit(failpoint::AFTER_SHIM_PID);
-            tell.write_all(&child.start_time.to_ne_bytes()).context("cannot release the shim")?;
-            std::process::exit(0);
-        }
-        None => {
-            drop(tell);
-            let mut start_time = [0; 8];
-            told.read_exact(&mut start_time).context("`shim-pid` was not written")?;
-            let pid = rustix::process::getpid().as_raw_nonzero().get();
-            Ok(ProcessRef { pid, start_time: u64::from_ne_bytes(start_time) })
-        }
+    if inherited::fork().context("cannot fork")?.is_some() {
+        drop(tell);
+        // The other half answers for itself; without its word it is dead.
+        let written = told.read_exact(&mut [0]).is_ok();
+        std::process::exit(if written { 0 } else { 1 });
     }
+    drop(told);
+    let me = ProcessRef::current().context("cannot read the shim's start time")?;
+    failpoint::hit(failpoint::BEFORE_SHIM_PID);
+    pid_file::write(&state.shim_pid(), me)?;
+    failpoint::hit(failpoint::AFTER_SHIM_PID);
+    // Waiting for the first half to go would cost a change of processes and prove nothing.
+    tell.write_all(&[1]).context("cannot release the process that was started")?;
+    Ok(me)
 }
 
 /// What must hold before the runtime is run: its orphans come to us, our words go to `shim.log`, names in the state

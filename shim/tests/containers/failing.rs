@@ -12,6 +12,7 @@ crate::on_both_runtimes!(
     a_command_that_is_not_there_fails_with_the_runtimes_words,
     a_spec_that_is_wrong_fails_with_the_runtimes_words,
     a_terminal_start_that_fails_leaves_nothing,
+    after_a_crash_at_any_point_of_the_start_the_next_start_succeeds,
 );
 
 fn a_command_that_is_not_there_fails_with_the_runtimes_words(engine: Engine) {
@@ -120,11 +121,14 @@ fn a_description_that_is_broken_is_told() {
 
 /// A shim that dies during the start leaves no answer, and nothing that the runtime's `delete --force` and a new start
 /// do not clear away.
-#[test]
-fn after_a_crash_at_any_point_of_the_start_the_next_start_succeeds() {
+fn after_a_crash_at_any_point_of_the_start_the_next_start_succeeds(engine: Engine) {
     use failpoint::*;
-    for point in [BEFORE_SHIM_PID, AFTER_SHIM_PID, BEFORE_RUNTIME, AFTER_LAUNCH, AFTER_PID_FILE] {
-        let mut stand = Stand::new(Engine::Runc, "exit 6");
+    let points = match engine {
+        Engine::Runc => &[BEFORE_SHIM_PID, AFTER_SHIM_PID, BEFORE_RUNTIME, AFTER_LAUNCH, AFTER_PID_FILE][..],
+        Engine::Crun => &[BEFORE_RUNTIME, AFTER_CREATE, AFTER_LAUNCH, AFTER_PID_FILE],
+    };
+    for point in points {
+        let mut stand = Stand::new(engine, "exit 6");
         stand.write();
         stand.fail_at(point);
         match stand.launch(Mode::Run, None) {

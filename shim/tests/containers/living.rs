@@ -174,6 +174,8 @@ fn signals_that_ask_it_to_leave_are_not_followed() {
     let mut stand = Stand::new(Engine::Runc, "read line; exit 9");
     stand.process.open_stdin = true;
     let (ready, client) = stand.start_with_client();
+    let shim = nix::unistd::Pid::from_raw(ready.shim_pid);
+    assert_ne!(nix::unistd::getsid(Some(shim)).unwrap(), nix::unistd::getsid(None).unwrap());
     let pidfd = isulad_shim::sys::pidfd::PidFd::open(ready.shim()).unwrap();
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGPIPE] {
         pidfd.send_signal(signal).unwrap();

@@ -1,6 +1,8 @@
 //! The real shim with the real runtimes. Needs root, runc, crun and a static busybox; every test has its own
 //! directories, container and cgroups, and leaves nothing.
 
+#![allow(clippy::unwrap_used, reason = "every function here is part of a test")]
+
 mod adopting;
 mod failing;
 mod living;

@@ -1,11 +1,12 @@
 //! Setting a damaged database aside: a copy beside the directory, made before anything in it is changed.
 
-use super::sync_dir;
+use super::{private_dir, sync_dir};
 use crate::OpenError;
 use crate::error::IoContext;
 use crate::space::Room;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -27,7 +28,7 @@ impl Before {
         let _ = fs::remove_dir_all(&copy);
         let none = room != Room::Plenty;
         if !none {
-            fs::create_dir(&copy).and_then(|()| copy_database(dir, &copy)).opening("copy to", &copy)?;
+            private_dir(&copy).and_then(|()| copy_database(dir, &copy)).opening("copy to", &copy)?;
         }
         Ok(Self { dir: dir.into(), copy, none, kept: None })
     }
@@ -74,7 +75,7 @@ fn claim(dir: &Path, now: u64) -> io::Result<PathBuf> {
     loop {
         let again = if attempt == 0 { String::new() } else { format!("-{attempt}") };
         let name = beside(dir, &format!(".damaged-{now}{again}"))?;
-        match fs::create_dir(&name) {
+        match DirBuilder::new().mode(0o700).create(&name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => attempt += 1,
             result => return result.map(|()| name),
         }

@@ -6,6 +6,7 @@
 //! the database itself.
 
 mod aside;
+mod attempts;
 mod examine;
 mod format;
 mod lock;
@@ -15,25 +16,24 @@ mod salvage;
 
 use crate::archive::Archive;
 use crate::backend::Backend;
-use crate::backend::disk::Disk;
 use crate::backend::memory::Memory;
 use crate::envelope::Hash;
 use crate::error::IoContext;
 use crate::mark::Mark;
 use crate::shared::{Recent, Shared};
-use crate::space::{Room, Space};
+use crate::space::Space;
 use crate::writer::Living;
-use crate::{Fault, Journal, NewerFormat, OpenError, OpenReport, Opened, Options, SavedRow, Seq, StreamId};
-use aside::Before;
-use examine::Unusable;
+use crate::{Journal, NewerFormat, OpenError, OpenReport, Opened, Options, SavedRow, Seq, StreamId};
+use attempts::Store;
 pub use format::format_of;
 pub(crate) use format::{Formats, LAYOUT, read as format_of_all, write as write_format};
 pub(crate) use lock::lock;
 pub(crate) use reading::{Reading, repaired};
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
@@ -64,7 +64,7 @@ impl Loaded {
 
 pub(crate) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
     let started = Instant::now();
-    fs::create_dir_all(dir).opening("create", dir)?;
+    private_dir(dir).opening("create", dir)?;
     let lock = lock(dir)?;
     let formats = format::read(dir)?;
     if let Some(found) = formats.filter(|found| found.layout > LAYOUT || found.records > options.format) {
@@ -136,110 +136,6 @@ fn shared(
     }
 }
 
-struct Store<'a> {
-    dir: &'a Path,
-    archive: &'a Archive,
-    options: &'a Options,
-    /// It has been opened successfully before: an empty database is not a new one.
-    existed: bool,
-    /// An event up to which everything was acknowledged, and must be there.
-    acknowledged: Seq,
-}
-
-impl Store<'_> {
-    fn open(&self, room: Room, report: &mut OpenReport) -> Result<(Disk, Loaded), OpenError> {
-        if let Some(aside) = salvage::interrupted(self.dir)? {
-            return self.salvage(aside, report);
-        }
-        let mut before = Before::copy(self.dir, room)?;
-        let refusal = match self.attempt(&mut before, report) {
-            Err(Refusal::Damaged(refusal)) => refusal,
-            result => return result.map_err(|refusal| refusal.into_error(self.dir)),
-        };
-        warn!(path = %self.dir.display(), reason = %refusal, "the journal's database is damaged");
-        let aside = before.keep()?;
-        report.set_aside = Some(aside.clone());
-        if aside::drop_snapshots(self.dir, &aside)? {
-            match self.attempt(&mut before, report) {
-                Err(Refusal::Damaged(refusal)) => {
-                    warn!(path = %self.dir.display(), reason = %refusal, "nor does it open without its snapshot");
-                }
-                result => {
-                    report.snapshot_dropped = result.is_ok();
-                    return result.map_err(|refusal| refusal.into_error(self.dir));
-                }
-            }
-        }
-        self.salvage(aside, report)
-    }
-
-    fn salvage(&self, aside: PathBuf, report: &mut OpenReport) -> Result<(Disk, Loaded), OpenError> {
-        salvage::begin(self.dir, &aside)?;
-        aside::clear(self.dir)?;
-        let found = salvage::collect(&aside, self.archive, self.acknowledged)?;
-        let backend = Disk::open(self.dir, None)?;
-        salvage::rebuild(&backend, found, self.archive, self.options)?;
-        drop(backend);
-        salvage::end(self.dir)?;
-        (report.lost, report.set_aside) = (true, Some(aside.clone()));
-        let mut before = Before::kept(self.dir, aside);
-        self.attempt(&mut before, report).map_err(|refusal| refusal.into_error(self.dir))
-    }
-
-    fn attempt(&self, before: &mut Before, report: &mut OpenReport) -> Result<(Disk, Loaded), Refusal> {
-        let backend = Disk::open(self.dir, self.options.before_sync.clone()).map_err(Refusal::of)?;
-        let found = match examine::examine(&backend, self.archive.end(), self.existed) {
-            Ok(found) => found,
-            Err(Unusable::Damaged(what)) => return Err(Refusal::Damaged(what)),
-            Err(Unusable::Fault(fault)) => return Err(Refusal::of(fault)),
-        };
-        if let Some(meta) = found.meta.filter(|meta| meta.format != self.options.format) {
-            // Only if the file that tells the format was lost: nothing has been written but by the database itself.
-            return Err(Refusal::Format { found: meta.format, known: self.options.format });
-        }
-        let end = found.last.max(found.cut.map_or(0, |(_, last)| last));
-        if end < self.acknowledged {
-            let what = format!("it ends at event {end}, but event {} was acknowledged", self.acknowledged);
-            return Err(Refusal::Damaged(what));
-        }
-        if found.is_damaged() {
-            report.set_aside = Some(before.keep().map_err(Refusal::Error)?);
-        }
-        let loaded = repair::repair(&backend, found, self.archive, self.options.format, report).map_err(Refusal::of)?;
-        Ok((backend, loaded))
-    }
-}
-
-enum Refusal {
-    Damaged(String),
-    Format { found: u16, known: u16 },
-    Error(OpenError),
-}
-
-impl Refusal {
-    /// An error of the machine (full disk, no descriptors, no permission) says nothing about the data.
-    fn of(fault: Fault) -> Self {
-        match &fault {
-            Fault::Database { source, .. } if source.raw_os_error().is_none() => {
-                Self::Damaged(format!("{fault}: {source}"))
-            }
-            _ => Self::Error(fault.into()),
-        }
-    }
-
-    fn into_error(self, dir: &Path) -> OpenError {
-        match self {
-            Self::Damaged(what) => OpenError::Damaged { path: dir.into(), what },
-            Self::Format { found, known } if found < known => OpenError::OlderFormat { path: dir.into(), found, known },
-            Self::Format { found, known } => {
-                let what = format!("it has format {found}, newer than {known}, and has lost the file that says so");
-                OpenError::Damaged { path: dir.into(), what }
-            }
-            Self::Error(error) => error,
-        }
-    }
-}
-
 /// A torn one of these makes the database refuse to open.
 fn remove_generating(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let mut removed = Vec::new();
@@ -262,6 +158,11 @@ fn tell(dir: &Path, report: &OpenReport) {
     } else {
         warn!(path = %dir.display(), ?report, "journal open, after repairs");
     }
+}
+
+/// Creates a directory for our eyes only, and what is missing above it.
+pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use super::aside::{beside, copy_database};
 use super::examine::{Findings, Unusable, examine};
 use super::format::{Formats, LAYOUT};
-use super::{Loaded, remove_generating, repair, shared, started_with};
+use super::{Loaded, private_dir, remove_generating, repair, shared, started_with};
 use crate::archive::Archive;
 use crate::backend::disk::Disk;
 use crate::backend::memory::Memory;
@@ -28,7 +28,7 @@ impl Reading {
     pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
         let copy = copy_of(dir).opening("find", dir)?;
         sweep(dir);
-        fs::create_dir(&copy).opening("create", &copy)?;
+        private_dir(&copy).opening("create", &copy)?;
         let mut reading = Self { disk: None, copy: copy.clone() };
         copy_database(dir, &copy).opening("copy to", &copy)?;
         remove_generating(&copy)?;

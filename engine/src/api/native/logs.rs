@@ -104,7 +104,7 @@ async fn send(
 
 /// Everything that is there; `false` when nobody wants more.
 fn pour(reader: &mut Reader, window: Window, sender: &Sender) -> io::Result<bool> {
-    while let Some(Entry { stream, line, time }) = reader.next()? {
+    while let Some(Entry { stream, line, time }) = reader.next_entry()? {
         if time < window.since {
             continue;
         }

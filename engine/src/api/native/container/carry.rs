@@ -57,5 +57,8 @@ impl Carried {
     }
 }
 
+/// Longer than the launch's own deadlines: its outcome comes first.
+pub(super) const START_PATIENCE: Duration = Duration::from_secs(300);
+
 /// For outcomes that only the container's own life bounds.
 pub(super) const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

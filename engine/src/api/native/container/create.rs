@@ -1,24 +1,27 @@
-//! Create: the definition made durable, then the intent, then the files.
+//! Create: its files made durable, then the container recorded. Nothing runs, and nothing but files of one directory with
+//! a random name is made before the record: what a crash leaves of them is swept.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use cri_api::isula::v1::{CreateRequest, CreateResponse, RunResponse};
+use cri_api::isula::v1::{CreateRequest, CreateResponse, RunResponse, StartFailure};
 
+use super::carry::START_PATIENCE;
+use super::start::{outcome_of, started_by};
 use super::validate;
 use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
 use crate::clock;
 use crate::definition::{self, Definition};
-use crate::domain::container::{Card, Command, Event};
-use crate::domain::id::{ContainerId, Name, Signal};
+use crate::domain::container::{Card, Command};
+use crate::domain::id::{ContainerId, Name};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
+use crate::layout::Bundle;
+use crate::projection::Told;
 use crate::rootfs;
-
-/// A prepared container's files are few and small.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::spec::files::{self, HostNames};
+use crate::turn::Turned;
 
 impl Native {
     pub(super) async fn create_container(
@@ -26,26 +29,45 @@ impl Native {
         request: CreateRequest,
         context: &Context,
     ) -> Result<CreateResponse, ApiError> {
-        let (id, warnings) = self.create_new(request, context).await?;
+        let prepared = self.prepare(request).await?;
+        let (id, warnings) = (prepared.id, prepared.warnings.clone());
+        self.record(prepared, false, context).await?;
+        failpoint::hit(failpoint::CREATE_DONE);
         Ok(CreateResponse { id: id.to_string(), warnings })
     }
 
+    /// Created and started in one record: one sync less between the request and the runtime.
     pub(super) async fn run_container(
         &self,
         request: CreateRequest,
         context: &Context,
     ) -> Result<RunResponse, ApiError> {
-        let (id, warnings) = self.create_new(request, context).await?;
-        let id = id.to_string();
-        let failure = self.start_container(&id, None, context).await?;
-        Ok(RunResponse { id, warnings, failure })
+        let prepared = self.prepare(request).await?;
+        let (id, warnings) = (prepared.id, prepared.warnings.clone());
+        let mut told = self.engine.containers.listen(id);
+        let turned = self.record(prepared, true, context).await?;
+        let failure = match turned.events.iter().find_map(started_by) {
+            Some(start) => {
+                let outcome = async {
+                    loop {
+                        let Told { event, .. } = told.recv().await?;
+                        if let Some(outcome) = outcome_of(&event, start) {
+                            return Some(outcome);
+                        }
+                    }
+                };
+                match tokio::time::timeout(START_PATIENCE, outcome).await.ok().flatten() {
+                    Some(outcome) => outcome.err(),
+                    None => Some(StartFailure { message: "the start has no outcome yet".to_owned(), exit_code: 125 }),
+                }
+            }
+            None => None,
+        };
+        Ok(RunResponse { id: id.to_string(), warnings, failure })
     }
 
-    async fn create_new(
-        &self,
-        request: CreateRequest,
-        context: &Context,
-    ) -> Result<(ContainerId, Vec<String>), ApiError> {
+    /// Checks the request, reserves the name and writes the files.
+    async fn prepare(&self, request: CreateRequest) -> Result<Prepared, ApiError> {
         let id = new_id()?;
         let name = match request.name.as_str() {
             "" => id.to_string().parse::<Name>(),
@@ -57,106 +79,97 @@ impl Native {
                 request.name
             ))
         })?;
-        let (definition, warnings) = validate::definition(&self.engine, id, request)?;
+        let (definition, warnings) = validate::definition(&self.engine, id, &name, request)?;
         self.engine.runtime(&definition.runtime)?;
-        self.engine
-            .containers
-            .reserve_name(&name, id)
-            .map_err(|holder| ApiError::NameTaken { name: name.clone(), holder })?;
-        // Given back on every way out but success, also when the caller goes away in the middle.
-        let reservation = Reservation { engine: &self.engine, name: &name, id };
-        let card = write_definition(&self.engine, id, name.clone(), definition).await?;
-        let outcome = self.record(id, card, context).await;
-        if outcome.is_ok() || self.engine.containers.get(&id).is_some() {
-            std::mem::forget(reservation);
-        }
-        outcome.map(|()| (id, warnings))
+        let reservation = Reservation::take(&self.engine, &name, id)?;
+        let engine = self.engine.clone();
+        let writing = tokio::task::spawn_blocking(move || write_files(&engine, id, name, &definition));
+        let (card, bundle) = writing.await.map_err(|panic| ApiError::failed(panic.to_string()))??;
+        Ok(Prepared { id, card, bundle, warnings, reservation })
     }
 
-    async fn record(&self, id: ContainerId, card: Card, context: &Context) -> Result<(), ApiError> {
+    async fn record(&self, prepared: Prepared, start: bool, context: &Context) -> Result<Turned, ApiError> {
         failpoint::hit(failpoint::CREATE_BEFORE_INTENT);
-        let runtime = card.runtime.clone();
-        let mut told = self.engine.containers.listen(id);
-        let command = Command::Create { id, card };
-        if let Err(error) = self.engine.turn(id, context, &command).await {
-            let bundle = self.engine.layout.bundle(&runtime, &id);
-            let _ = std::fs::remove_dir_all(bundle.path());
-            return Err(ApiError::of_turn(error, Verb::Create, &id.to_string()));
+        let Prepared { id, card, bundle, reservation, .. } = prepared;
+        let mut commands = vec![Command::Create { id, card }, Command::ReportCreated];
+        if start {
+            commands.push(Command::Start { boot: self.engine.boot, at: clock::now() });
         }
-        let outcome = async {
-            while let Some(told) = told.recv().await {
-                match told.event {
-                    Event::Created => return Ok(()),
-                    Event::CreateFailed { message } => return Err(ApiError::Failed { message }),
-                    _ => {}
-                }
-            }
-            Err(ApiError::failed("the daemon is stopping"))
-        };
-        tokio::time::timeout(PATIENCE, outcome).await.unwrap_or_else(|_| {
-            Err(ApiError::Deadline {
-                message: format!("container {id} was not prepared within {} s", PATIENCE.as_secs()),
-            })
-        })
+        let recorded = self.engine.turn_all(id, context, &commands).await;
+        drop(reservation);
+        if recorded.is_err() {
+            let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(bundle.path())).await;
+        }
+        recorded.map_err(|error| ApiError::of_turn(error, Verb::Create, &id.to_string()))
     }
+}
+
+/// A container that only its record is missing of.
+struct Prepared {
+    id: ContainerId,
+    card: Card,
+    bundle: Bundle,
+    warnings: Vec<String>,
+    reservation: Reservation,
 }
 
 /// A name that is given back unless its container came to be.
-struct Reservation<'a> {
-    engine: &'a Arc<Engine>,
-    name: &'a Name,
+struct Reservation {
+    engine: Arc<Engine>,
+    name: Name,
     id: ContainerId,
 }
 
-impl Drop for Reservation<'_> {
+impl Reservation {
+    fn take(engine: &Arc<Engine>, name: &Name, id: ContainerId) -> Result<Self, ApiError> {
+        engine
+            .containers
+            .reserve_name(name, id)
+            .map_err(|holder| ApiError::NameTaken { name: name.clone(), holder })?;
+        Ok(Self { engine: engine.clone(), name: name.clone(), id })
+    }
+}
+
+impl Drop for Reservation {
     fn drop(&mut self) {
         if self.engine.containers.get(&self.id).is_none() {
-            self.engine.containers.release_name(self.name, self.id);
+            self.engine.containers.release_name(&self.name, self.id);
         }
     }
 }
 
-/// Makes the bundle's directory and the definition in it durable, and the card that vouches for it.
-async fn write_definition(
-    engine: &Arc<Engine>,
+/// Makes the bundle's directory durable with the definition in it, and the card that vouches for that. Blocks.
+fn write_files(
+    engine: &Engine,
     id: ContainerId,
     name: Name,
-    definition: Definition,
-) -> Result<Card, ApiError> {
+    definition: &Definition,
+) -> Result<(Card, Bundle), ApiError> {
     failpoint::hit(failpoint::CREATE_BEFORE_FILES);
-    let engine = engine.clone();
-    let writing = tokio::task::spawn_blocking(move || {
-        rootfs::check(&definition.rootfs).map_err(|error| ApiError::invalid(crate::api::chain(&error)))?;
-        let bundle = engine.layout.bundle(&definition.runtime, &id);
-        make_bundle(bundle.path())
-            .map_err(|error| ApiError::failed(format!("cannot make `{}`: {error}", bundle.path().display())))?;
-        let digest = match definition::write(&bundle.definition(), &definition) {
-            Ok(digest) => digest,
-            Err(error) => {
-                let _ = std::fs::remove_dir_all(bundle.path());
-                return Err(error.into());
-            }
-        };
-        Ok(Card {
-            name,
-            image: definition.image.clone(),
-            runtime: definition.runtime.clone(),
-            command: Card::command_line(definition.process.args()),
-            definition: digest,
-            created_at: clock::now(),
-            auto_remove: definition.auto_remove,
-            tty: definition.process.tty,
-            open_stdin: definition.process.open_stdin,
-            stop_signal: Signal(definition.stop_signal),
-            stop_timeout: definition.stop_timeout,
-        })
-    });
-    writing.await.map_err(|panic| ApiError::failed(panic.to_string()))?
+    rootfs::check(&definition.rootfs).map_err(|error| ApiError::invalid(crate::api::chain(&error)))?;
+    let bundle = engine.layout.bundle(&definition.runtime, &id);
+    let written = fill(&bundle, definition);
+    if written.is_err() {
+        let _ = std::fs::remove_dir_all(bundle.path());
+    }
+    Ok((definition.card(name, written?, clock::now()), bundle))
 }
 
-fn make_bundle(path: &std::path::Path) -> std::io::Result<()> {
+fn fill(bundle: &Bundle, definition: &Definition) -> Result<crate::domain::id::Digest, ApiError> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(path)
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(bundle.path())
+        .map_err(|error| ApiError::failed(format!("cannot make `{}`: {error}", bundle.path().display())))?;
+    // A joined network brings its own files.
+    if !matches!(definition.namespaces.network, definition::Network::Container(_)) {
+        HostNames::read()
+            .and_then(|names| files::write(bundle.path(), definition, &names))
+            .map_err(|error| ApiError::failed(crate::api::chain(&error)))?;
+    }
+    // Last: its sync makes the others durable too, and a directory with a definition has them.
+    Ok(definition::write(&bundle.definition(), definition)?)
 }
 
 fn new_id() -> Result<ContainerId, ApiError> {

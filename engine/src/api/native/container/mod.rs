@@ -63,6 +63,10 @@ pub(in crate::api::native) fn nanoseconds(at: Timestamp) -> i64 {
     i64::try_from(at.0).unwrap_or(i64::MAX)
 }
 
+async fn finished<T>(task: tokio::task::JoinHandle<Result<T, ApiError>>) -> Result<T, ApiError> {
+    task.await.unwrap_or_else(|panic| Err(ApiError::failed(panic.to_string())))
+}
+
 #[tonic::async_trait]
 impl Containers for Native {
     type StartAttachedStream = ReceiverStream<Result<AttachOutput, Status>>;
@@ -70,13 +74,16 @@ impl Containers for Native {
     type LogsStream = ReceiverStream<Result<LogEntry, Status>>;
 
     async fn create(&self, request: Request<CreateRequest>) -> Answer<CreateResponse> {
-        let context = peer::context(&request);
-        Ok(Response::new(self.create_container(request.into_inner(), &context).await?))
+        let (native, context) = (self.clone(), peer::context(&request));
+        // On its own: a caller that goes away must not leave half a container.
+        let creating = tokio::spawn(async move { native.create_container(request.into_inner(), &context).await });
+        Ok(Response::new(finished(creating).await?))
     }
 
     async fn run(&self, request: Request<CreateRequest>) -> Answer<RunResponse> {
-        let context = peer::context(&request);
-        Ok(Response::new(self.run_container(request.into_inner(), &context).await?))
+        let (native, context) = (self.clone(), peer::context(&request));
+        let running = tokio::spawn(async move { native.run_container(request.into_inner(), &context).await });
+        Ok(Response::new(finished(running).await?))
     }
 
     async fn start(&self, request: Request<StartRequest>) -> Answer<StartResponse> {
@@ -137,9 +144,10 @@ impl Containers for Native {
     }
 
     async fn rename(&self, request: Request<RenameRequest>) -> Answer<Empty> {
-        let context = peer::context(&request);
+        let (native, context) = (self.clone(), peer::context(&request));
         let RenameRequest { container, name } = request.into_inner();
-        self.rename_container(&container, &name, &context).await?;
+        let renaming = tokio::spawn(async move { native.rename_container(&container, &name, &context).await });
+        finished(renaming).await?;
         Ok(Response::new(Empty {}))
     }
 

@@ -1,20 +1,16 @@
 //! Start: returns when the outcome is recorded.
 
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use cri_api::isula::v1::StartFailure;
 
-use super::carry::carry;
+use super::carry::{START_PATIENCE, carry};
 use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
 use crate::clock;
 use crate::domain::container::{Command, Event};
 use crate::domain::id::StartId;
 use crate::journal::record::Context;
-
-/// Longer than the launch's own deadlines: its outcome comes first.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 impl Native {
     /// `client` is attached from the first byte. The failure of the start itself is an answer, not an error.
@@ -26,24 +22,23 @@ impl Native {
     ) -> Result<Option<StartFailure>, ApiError> {
         let id = self.resolve(reference)?;
         let boot = self.engine.boot;
-        if let Some(client) = client {
-            self.engine.put_first_client(id, client);
-        }
-        let carried =
-            carry(&self.engine, id, (Verb::Start, reference), context, || Command::Start { boot, at: clock::now() })
-                .await;
-        let mut carried = match carried {
-            Ok(carried) => carried,
-            Err(error) => {
-                self.engine.take_first_client(&id);
-                return Err(error);
+        let client = std::sync::Mutex::new(client);
+        let operation = context.operation;
+        let carried = carry(&self.engine, id, (Verb::Start, reference), context, || {
+            // Here the command has its place in the container's queue: no other start's client is in the way.
+            if let Some(client) = client.lock().ok().and_then(|mut client| client.take()) {
+                self.engine.put_first_client(id, operation, client);
             }
+            Command::Start { boot, at: clock::now() }
+        })
+        .await;
+        let started = carried.as_ref().ok().and_then(|carried| carried.events.iter().find_map(started_by));
+        let Some(start) = started else {
+            self.engine.withdraw_first_client(&id, operation);
+            return carried.map(|_| None);
         };
-        let Some(start) = carried.events.iter().find_map(started_by) else {
-            self.engine.take_first_client(&id);
-            return Ok(None);
-        };
-        let outcome = carried.until(PATIENCE, |event| outcome_of(event, start)).await;
+        let mut carried = carried?;
+        let outcome = carried.until(START_PATIENCE, |event| outcome_of(event, start)).await;
         match outcome {
             Some(Ok(())) => Ok(None),
             Some(Err(failure)) => Ok(Some(failure)),

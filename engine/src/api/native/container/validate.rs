@@ -11,7 +11,7 @@ use crate::definition::{
     Definition, Device, Dns, Log, Mount, MountKind, Namespaces, Network, Process, Resources, Rootfs, Seccomp, Security,
     Sharing, Ulimit,
 };
-use crate::domain::id::ContainerId;
+use crate::domain::id::{ContainerId, Name};
 use crate::engine::Engine;
 use crate::signals;
 
@@ -26,6 +26,7 @@ type Checked<T> = Result<T, ApiError>;
 pub(super) fn definition(
     engine: &Arc<Engine>,
     id: ContainerId,
+    name: &Name,
     request: CreateRequest,
 ) -> Checked<(Definition, Vec<String>)> {
     let config = &engine.config;
@@ -41,6 +42,7 @@ pub(super) fn definition(
     let definition = Definition {
         version: VERSION,
         id: id.to_string(),
+        name: name.to_string(),
         image: image(&request)?,
         rootfs: rootfs(&request)?,
         runtime: runtime(config, &request.runtime)?,

@@ -1,0 +1,84 @@
+//! When the store is not whole: containers that it does not know are put together again from their bundles and state
+//! directories, loudly. Better a container whose history begins again than one that nobody looks after.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use isulad_shim::{pid_file, process, state_dir};
+
+use super::sweep::{Orphan, candidates};
+use crate::clock;
+use crate::definition;
+use crate::domain::container::Event;
+use crate::domain::id::{Name, StartId, Timestamp};
+use crate::effects::to_process;
+use crate::engine::Engine;
+use crate::journal::record::{Actor, Context};
+
+pub(super) async fn rebuild(engine: &Arc<Engine>) {
+    let engines = engine.layout.engines();
+    let found = tokio::task::spawn_blocking(move || candidates(&engines)).await.unwrap_or_default();
+    for orphan in found {
+        if engine.containers.get(&orphan.id).is_some() {
+            continue;
+        }
+        let short = orphan.id.short();
+        match rebuild_one(engine, &orphan).await {
+            Ok(name) => {
+                let path = orphan.path.display();
+                engine.warn(format!("container {short} ({name}) was missing in the store, rebuilt from `{path}`"));
+            }
+            Err(problem) => {
+                engine.warn(format!("container {short} cannot be rebuilt: {problem}; its files are kept"));
+            }
+        }
+    }
+}
+
+async fn rebuild_one(engine: &Arc<Engine>, orphan: &Orphan) -> Result<Name, String> {
+    let path = orphan.path.join("definition.json");
+    let (definition, digest) = definition::read_unvouched(&path).map_err(|error| crate::api::chain(&error))?;
+    if definition.id != orphan.id.to_string() || definition.runtime != orphan.runtime {
+        return Err("its definition is of another container".to_owned());
+    }
+    let name = free_name(engine, &definition.name, orphan)?;
+    let card = definition.card(name.clone(), digest, made_at(&path));
+    let mut events = vec![Event::CreateRequested { id: orphan.id, card }, Event::Created];
+    events.extend(begun(engine, orphan));
+    let context = Context::new(Actor::Recovery);
+    engine.record_rebuilt(orphan.id, &context, &events).await.map_err(|error| error.to_string())?;
+    Ok(name)
+}
+
+/// The name it was created with, if nobody holds it; otherwise its id.
+fn free_name(engine: &Engine, wanted: &str, orphan: &Orphan) -> Result<Name, String> {
+    for text in [wanted, &orphan.id.to_string()] {
+        if let Ok(name) = text.parse::<Name>()
+            && engine.containers.reserve_name(&name, orphan.id).is_ok()
+        {
+            return Ok(name);
+        }
+    }
+    Err("no name is free for it".to_owned())
+}
+
+fn made_at(path: &Path) -> Timestamp {
+    let modified = path.metadata().and_then(|meta| meta.modified()).ok();
+    let since = modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    since.and_then(|since| u64::try_from(since.as_nanos()).ok()).map_or_else(clock::now, Timestamp)
+}
+
+/// The start that the state directory tells of: recovery compares it with the world like any other.
+fn begun(engine: &Engine, orphan: &Orphan) -> Vec<Event> {
+    let state = engine.layout.state_dir(&orphan.runtime, &orphan.id);
+    let description = state.file(state_dir::PROCESS);
+    let Ok(process) = process::Process::read(&description) else { return vec![] };
+    let start = StartId(process.start);
+    let at = made_at(&description);
+    let mut events = vec![Event::StartRequested { start, boot: engine.boot, at }];
+    if let Ok(Some(first)) = pid_file::read(&state.pid()) {
+        let shim = pid_file::read(&state.shim_pid()).ok().flatten().map(to_process);
+        events.push(Event::Started { start, process: to_process(first), shim, at });
+    }
+    events
+}

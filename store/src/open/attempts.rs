@@ -1,0 +1,115 @@
+//! The attempts to open the database, each gentler on what is there than the one after it.
+
+use super::aside::{self, Before};
+use super::examine::{self, Unusable};
+use super::{Loaded, repair, salvage};
+use crate::archive::Archive;
+use crate::backend::disk::Disk;
+use crate::space::Room;
+use crate::{Fault, OpenError, OpenReport, Options, Seq};
+use std::path::{Path, PathBuf};
+use tracing::warn;
+
+pub(super) struct Store<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) archive: &'a Archive,
+    pub(super) options: &'a Options,
+    /// It has been opened successfully before: an empty database is not a new one.
+    pub(super) existed: bool,
+    /// An event up to which everything was acknowledged, and must be there.
+    pub(super) acknowledged: Seq,
+}
+
+impl Store<'_> {
+    pub(super) fn open(&self, room: Room, report: &mut OpenReport) -> Result<(Disk, Loaded), OpenError> {
+        if let Some(aside) = salvage::interrupted(self.dir)? {
+            return self.salvage(aside, report);
+        }
+        let mut before = Before::copy(self.dir, room)?;
+        let refusal = match self.attempt(&mut before, report) {
+            Err(Refusal::Damaged(refusal)) => refusal,
+            result => return result.map_err(|refusal| refusal.into_error(self.dir)),
+        };
+        warn!(path = %self.dir.display(), reason = %refusal, "the journal's database is damaged");
+        let aside = before.keep()?;
+        report.set_aside = Some(aside.clone());
+        if aside::drop_snapshots(self.dir, &aside)? {
+            match self.attempt(&mut before, report) {
+                Err(Refusal::Damaged(refusal)) => {
+                    warn!(path = %self.dir.display(), reason = %refusal, "nor does it open without its snapshot");
+                }
+                result => {
+                    report.snapshot_dropped = result.is_ok();
+                    return result.map_err(|refusal| refusal.into_error(self.dir));
+                }
+            }
+        }
+        self.salvage(aside, report)
+    }
+
+    fn salvage(&self, aside: PathBuf, report: &mut OpenReport) -> Result<(Disk, Loaded), OpenError> {
+        salvage::begin(self.dir, &aside)?;
+        aside::clear(self.dir)?;
+        let found = salvage::collect(&aside, self.archive, self.acknowledged)?;
+        let backend = Disk::open(self.dir, None)?;
+        salvage::rebuild(&backend, found, self.archive, self.options)?;
+        drop(backend);
+        salvage::end(self.dir)?;
+        (report.lost, report.set_aside) = (true, Some(aside.clone()));
+        let mut before = Before::kept(self.dir, aside);
+        self.attempt(&mut before, report).map_err(|refusal| refusal.into_error(self.dir))
+    }
+
+    fn attempt(&self, before: &mut Before, report: &mut OpenReport) -> Result<(Disk, Loaded), Refusal> {
+        let backend = Disk::open(self.dir, self.options.before_sync.clone()).map_err(Refusal::of)?;
+        let found = match examine::examine(&backend, self.archive.end(), self.existed) {
+            Ok(found) => found,
+            Err(Unusable::Damaged(what)) => return Err(Refusal::Damaged(what)),
+            Err(Unusable::Fault(fault)) => return Err(Refusal::of(fault)),
+        };
+        if let Some(meta) = found.meta.filter(|meta| meta.format != self.options.format) {
+            // Only if the file that tells the format was lost: nothing has been written but by the database itself.
+            return Err(Refusal::Format { found: meta.format, known: self.options.format });
+        }
+        let end = found.last.max(found.cut.map_or(0, |(_, last)| last));
+        if end < self.acknowledged {
+            let what = format!("it ends at event {end}, but event {} was acknowledged", self.acknowledged);
+            return Err(Refusal::Damaged(what));
+        }
+        if found.is_damaged() {
+            report.set_aside = Some(before.keep().map_err(Refusal::Error)?);
+        }
+        let loaded = repair::repair(&backend, found, self.archive, self.options.format, report).map_err(Refusal::of)?;
+        Ok((backend, loaded))
+    }
+}
+
+enum Refusal {
+    Damaged(String),
+    Format { found: u16, known: u16 },
+    Error(OpenError),
+}
+
+impl Refusal {
+    /// An error of the machine (full disk, no descriptors, no permission) says nothing about the data.
+    fn of(fault: Fault) -> Self {
+        match &fault {
+            Fault::Database { source, .. } if source.raw_os_error().is_none() => {
+                Self::Damaged(format!("{fault}: {source}"))
+            }
+            _ => Self::Error(fault.into()),
+        }
+    }
+
+    fn into_error(self, dir: &Path) -> OpenError {
+        match self {
+            Self::Damaged(what) => OpenError::Damaged { path: dir.into(), what },
+            Self::Format { found, known } if found < known => OpenError::OlderFormat { path: dir.into(), found, known },
+            Self::Format { found, known } => {
+                let what = format!("it has format {found}, newer than {known}, and has lost the file that says so");
+                OpenError::Damaged { path: dir.into(), what }
+            }
+            Self::Error(error) => error,
+        }
+    }
+}
