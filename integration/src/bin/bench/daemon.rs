@@ -1,7 +1,7 @@
 //! The daemon under measurement, and the connection to it.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,8 @@ const PARALLEL: usize = 16;
 /// A daemon on one `Place`, under roots named after `name`.
 pub struct Daemon<'a> {
     place: &'a Place,
-    name: &'static str,
+    bins: &'a Path,
+    name: String,
     child: Child,
     channel: Channel,
     /// When the log said so.
@@ -37,9 +38,14 @@ pub struct Daemon<'a> {
 
 impl<'a> Daemon<'a> {
     /// Starts it and waits for the answer to a first list.
-    pub async fn start(place: &'a Place, name: &'static str) -> anyhow::Result<Self> {
+    pub async fn start(place: &'a Place, name: &str) -> anyhow::Result<Self> {
+        Self::start_from(place, &place.bins, name).await
+    }
+
+    /// With binaries from another directory.
+    pub async fn start_from(place: &'a Place, bins: &'a Path, name: &str) -> anyhow::Result<Self> {
         let started = Instant::now();
-        let mut child = Command::new(place.bin("isulad"))
+        let mut child = Command::new(bins.join("isulad"))
             .arg("--graph")
             .arg(place.path(name))
             .arg("--state")
@@ -70,7 +76,8 @@ impl<'a> Daemon<'a> {
         });
         let mut daemon = Self {
             place,
-            name,
+            bins,
+            name: name.to_owned(),
             child,
             channel: endpoint(place, name)?.connect_lazy(),
             verified,
@@ -86,7 +93,7 @@ impl<'a> Daemon<'a> {
     async fn connect(&mut self) -> anyhow::Result<Channel> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match endpoint(self.place, self.name)?.connect().await {
+            match endpoint(self.place, &self.name)?.connect().await {
                 Ok(channel) => return Ok(channel),
                 Err(error) if Instant::now() > deadline => return Err(error).context("the daemon does not serve"),
                 Err(_) => {}
@@ -119,11 +126,11 @@ impl<'a> Daemon<'a> {
     }
 
     pub fn graph(&self) -> PathBuf {
-        self.place.path(self.name)
+        self.place.path(&self.name)
     }
 
     pub fn state(&self) -> PathBuf {
-        self.place.run().join(self.name)
+        self.place.run().join(&self.name)
     }
 
     pub fn containers(&self) -> ContainersClient<Channel> {
@@ -141,8 +148,8 @@ impl<'a> Daemon<'a> {
 
     /// `isula` with these words.
     pub fn isula(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(self.place.bin("isula"));
-        command.arg("-H").arg(format!("unix://{}", socket(self.place, self.name).display())).args(words);
+        let mut command = Command::new(self.bins.join("isula"));
+        command.arg("-H").arg(format!("unix://{}", socket(self.place, &self.name).display())).args(words);
         command
     }
 

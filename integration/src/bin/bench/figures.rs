@@ -17,6 +17,9 @@ impl Sample {
         self.push(ms(time));
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
 
     /// The middle value; the mean of the two middle ones of an even number. `NaN` of nothing.
     pub fn median(&self) -> f64 {

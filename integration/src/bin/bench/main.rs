@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use place::Place;
 
 const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,running,recorded] [--runtimes runc,crun] \
-                     [--rounds N] [--work-dir DIR] [--busybox FILE]";
+                     [--rounds N] [--compare DIR] [--work-dir DIR] [--busybox FILE]";
 
 /// What was asked for.
 struct Options {
@@ -29,6 +29,8 @@ struct Options {
     only: Vec<String>,
     runtimes: Vec<String>,
     rounds: usize,
+    /// Other binaries, to be started in turn with the first.
+    compare: Option<PathBuf>,
     work: PathBuf,
     busybox: PathBuf,
 }
@@ -41,6 +43,7 @@ impl Options {
             only: list("sequential,parallel,running,recorded"),
             runtimes: list("runc,crun"),
             rounds: 50,
+            compare: None,
             // On a disk, where /tmp often is not.
             work: "/var/tmp".into(),
             busybox: "/bin/busybox".into(),
@@ -52,6 +55,7 @@ impl Options {
                 "--only" => options.only = list(&value),
                 "--runtimes" => options.runtimes = list(&value),
                 "--rounds" => options.rounds = value.parse().context("--rounds needs a number")?,
+                "--compare" => options.compare = Some(place::find(value.as_ref())?),
                 "--work-dir" => options.work = value.into(),
                 "--busybox" => options.busybox = value.into(),
                 _ => bail!("unknown flag {flag}\n{USAGE}"),
@@ -96,7 +100,7 @@ fn run() -> anyhow::Result<()> {
 async fn measure(place: &Place, options: &Options) -> anyhow::Result<()> {
     for runtime in &options.runtimes {
         if options.wants("sequential") {
-            start::sequential(place, runtime, options.rounds).await?;
+            start::sequential(place, options.compare.as_deref(), runtime, options.rounds).await?;
         }
         if options.wants("parallel") {
             start::parallel(place, runtime, options.rounds.div_ceil(10)).await?;

@@ -24,7 +24,8 @@ struct Memory {
 fn memory_of(pid: u32) -> anyhow::Result<Memory> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).context("cannot read a process' memory")?;
     let value = |key: &str| -> anyhow::Result<f64> {
-        let line = text.lines().find_map(|line| line.strip_prefix(key)).with_context(|| format!("there is no {key}"))?;
+        let line =
+            text.lines().find_map(|line| line.strip_prefix(key)).with_context(|| format!("there is no {key}"))?;
         Ok(line.split_whitespace().next().context("there is no number")?.parse()?)
     };
     Ok(Memory { rss: value("Rss:")?, pss: value("Pss:")? })

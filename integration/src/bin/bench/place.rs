@@ -40,14 +40,13 @@ pub fn enter_own_mounts() -> anyhow::Result<()> {
 impl Place {
     /// Below `parent`, which should be on a real disk: what is synced there is part of the measurement.
     pub fn new(parent: &Path, bins: &Path, busybox: &Path) -> anyhow::Result<Self> {
-        let bins = bins.canonicalize().with_context(|| format!("cannot find `{}`", bins.display()))?;
-        for name in ["isulad", "isulad-shim", "isula"] {
-            ensure!(bins.join(name).is_file(), "there is no `{name}` in `{}`", bins.display());
-        }
+        let bins = find(bins)?;
         let root = tempfile::Builder::new().prefix("isulad-bench-").tempdir_in(parent)?;
         let cgroup = format!("/isulad-bench-{}", std::process::id());
         let place = Self { root, bins, cgroup };
-        place.make_rootfs(busybox).with_context(|| format!("cannot make a root filesystem of `{}`", busybox.display()))?;
+        place
+            .make_rootfs(busybox)
+            .with_context(|| format!("cannot make a root filesystem of `{}`", busybox.display()))?;
         // Not the machine's own settings.
         fs::write(place.settings(), "{}")?;
         fs::create_dir(place.run())?;
@@ -87,11 +86,24 @@ impl Place {
         self.path("run")
     }
 
-    pub fn bin(&self, name: &str) -> PathBuf {
-        self.bins.join(name)
+    /// They are not always in a cgroup of ours. Shims first: they would go on working here when their containers end.
+    fn end_shims(&self) {
+        let daemons = subdirectories(&self.run());
+        let containers = daemons.iter().flat_map(|daemon| subdirectories(daemon)).flat_map(|dir| subdirectories(&dir));
+        for file in containers.map(|container| container.join("shim-pid")) {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            let Some((pid, start)) = text.trim().split_once(' ') else { continue };
+            // The 22nd field of all, the 20th after the name: a reused pid is not ours to kill.
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let same = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(19)) == Some(start);
+            if let (true, Ok(pid)) = (same, pid.parse()) {
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+            }
+        }
     }
 
     fn clear(&self) -> anyhow::Result<()> {
+        self.end_shims();
         end_cgroups(&self.cgroup)?;
         nix::mount::umount2(&self.run(), MntFlags::MNT_DETACH).context("cannot unmount the volatile directory")?;
         let mounts = fs::read_to_string("/proc/self/mounts")?;
@@ -112,11 +124,21 @@ impl Drop for Place {
     }
 }
 
+/// A directory with the three binaries.
+pub fn find(bins: &Path) -> anyhow::Result<PathBuf> {
+    let bins = bins.canonicalize().with_context(|| format!("cannot find `{}`", bins.display()))?;
+    for name in ["isulad", "isulad-shim", "isula"] {
+        ensure!(bins.join(name).is_file(), "there is no `{name}` in `{}`", bins.display());
+    }
+    Ok(bins)
+}
+
 /// Kills whatever is in the cgroups below `parent` and removes them, in every hierarchy. Shims have a cgroup there too.
 fn end_cgroups(parent: &str) -> anyhow::Result<()> {
     let parent = parent.trim_start_matches('/');
     let mut hierarchies = vec![PathBuf::from(CGROUPS)];
-    hierarchies.extend(fs::read_dir(CGROUPS)?.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()));
+    hierarchies
+        .extend(fs::read_dir(CGROUPS)?.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()));
     let groups: Vec<PathBuf> = hierarchies.iter().map(|at| at.join(parent)).filter(|group| group.is_dir()).collect();
     let deadline = Instant::now() + GONE;
     loop {
@@ -136,20 +158,20 @@ fn end_cgroups(parent: &str) -> anyhow::Result<()> {
 fn processes_below(group: &Path) -> Vec<i32> {
     let own = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     let mut found: Vec<i32> = own.lines().filter_map(|line| line.parse().ok()).collect();
-    found.extend(children(group).iter().flat_map(|child| processes_below(child)));
+    found.extend(subdirectories(group).iter().flat_map(|child| processes_below(child)));
     found
 }
 
 fn remove_below(group: &Path) -> io::Result<()> {
-    children(group).iter().try_for_each(|child| remove_below(child))?;
+    subdirectories(group).iter().try_for_each(|child| remove_below(child))?;
     match fs::remove_dir(group) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
-fn children(group: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(group).into_iter().flatten().flatten();
+fn subdirectories(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 

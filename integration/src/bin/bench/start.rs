@@ -1,5 +1,6 @@
 //! What the engine adds to a start, one at a time and fifty at once.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -31,10 +32,17 @@ struct Times {
     over_bare: Sample,
     over_bare_run: Sample,
     call_over_bare: Sample,
+    other: Sample,
+    over_other: Sample,
 }
 
-pub async fn sequential(place: &Place, runtime: &str, rounds: usize) -> anyhow::Result<()> {
-    let daemon = Daemon::start(place, if runtime == "runc" { "sequential" } else { "sequential-2" }).await?;
+/// `other` has binaries to compare with, which take their turns in each round too.
+pub async fn sequential(place: &Place, other: Option<&Path>, runtime: &str, rounds: usize) -> anyhow::Result<()> {
+    let daemon = Daemon::start(place, &format!("sequential-{runtime}")).await?;
+    let other = match other {
+        Some(bins) => Some(Daemon::start_from(place, bins, &format!("other-{runtime}")).await?),
+        None => None,
+    };
     let model = run(&mut daemon.isula_run(runtime))?;
     let mut bare = Bare::like(place, &daemon, runtime, &model)?;
     let (mut times, mut stages) = (Times::default(), Stages::default());
@@ -45,7 +53,7 @@ pub async fn sequential(place: &Place, runtime: &str, rounds: usize) -> anyhow::
             bundles.push(bare.prepare()?);
         }
         for pair in bundles.chunks(2) {
-            let round = round(&daemon, &bare, runtime, pair, done).await?;
+            let round = round((&daemon, other.as_ref()), &bare, runtime, pair, done).await?;
             if block != WARM_UP {
                 times.push(&round);
                 stages.push(round.span);
@@ -54,6 +62,9 @@ pub async fn sequential(place: &Place, runtime: &str, rounds: usize) -> anyhow::
         }
         stages.collect(&daemon).await?;
         clean_up(&daemon, &bare, &bundles, &model).await?;
+        if let Some(other) = &other {
+            other.remove_all().await?;
+        }
     }
     daemon.remove_all().await?;
     section(
@@ -72,11 +83,12 @@ struct Round {
     bare_run: f64,
     engine: f64,
     call: f64,
+    other: Option<f64>,
     span: Span,
 }
 
 async fn round(
-    daemon: &Daemon<'_>,
+    (daemon, other): (&Daemon<'_>, Option<&Daemon<'_>>),
     bare: &Bare<'_>,
     runtime: &str,
     bundles: &[Bundle],
@@ -87,32 +99,42 @@ async fn round(
         bare_run: 0.0,
         engine: 0.0,
         call: 0.0,
+        other: None,
         span: Span { container: String::new(), begun: 0, ended: 0 },
     };
-    for way in 0..4 {
-        match (way + turn) % 4 {
+    let ways = if other.is_some() { 5 } else { 4 };
+    for way in 0..ways {
+        match (way + turn) % ways {
             0 => round.bare = ms(bare.create_start(&bundles[0])?),
             1 => {
-                let mut command = daemon.isula_run(runtime);
-                command.stdin(Stdio::null()).stdout(Stdio::piped());
-                let (begun, from) = (now(), Instant::now());
-                let output = command.spawn()?.wait_with_output()?;
-                round.engine = ms(from.elapsed());
-                ensure!(output.status.success(), "{command:?} failed with {}", output.status);
-                let container = String::from_utf8(output.stdout)?.trim().to_owned();
+                let begun = now();
+                let (container, taken) = isula_run(daemon, runtime)?;
+                round.engine = taken;
                 round.span = Span { container, begun, ended: now() };
             }
             2 => round.bare_run = ms(bare.run(&bundles[1])?),
-            _ => {
+            3 => {
                 let (request, mut client) = (daemon.request(runtime), daemon.containers());
                 let from = Instant::now();
                 let answer = client.run(request).await?.into_inner();
                 round.call = ms(from.elapsed());
                 ensure!(answer.failure.is_none(), "a start failed: {:?}", answer.failure);
             }
+            _ => round.other = other.map(|other| isula_run(other, runtime)).transpose()?.map(|(_, taken)| taken),
         }
     }
     Ok(round)
+}
+
+/// The container's id, and milliseconds.
+fn isula_run(daemon: &Daemon<'_>, runtime: &str) -> anyhow::Result<(String, f64)> {
+    let mut command = daemon.isula_run(runtime);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let from = Instant::now();
+    let output = command.spawn()?.wait_with_output()?;
+    let taken = ms(from.elapsed());
+    ensure!(output.status.success(), "{command:?} failed with {}", output.status);
+    Ok((String::from_utf8(output.stdout)?.trim().to_owned(), taken))
 }
 
 impl Times {
@@ -124,6 +146,10 @@ impl Times {
         self.over_bare.push(round.engine - round.bare);
         self.over_bare_run.push(round.engine - round.bare_run);
         self.call_over_bare.push(round.call - round.bare);
+        if let Some(other) = round.other {
+            self.other.push(other);
+            self.over_other.push(round.engine - other);
+        }
     }
 
     fn show(&self) {
@@ -134,6 +160,10 @@ impl Times {
         row("overhead of isula run -d over create, start", "ms", &self.over_bare, Some(OVERHEAD_MS));
         row("overhead of the Run call over create, start", "ms", &self.call_over_bare, None);
         row("isula run -d less run --detach", "ms", &self.over_bare_run, None);
+        if !self.other.is_empty() {
+            row("isula run -d of the other binaries", "ms", &self.other, None);
+            row("isula run -d less that of the other binaries", "ms", &self.over_other, None);
+        }
     }
 }
 
@@ -152,7 +182,7 @@ async fn clean_up(daemon: &Daemon<'_>, bare: &Bare<'_>, bundles: &[Bundle], mode
 }
 
 pub async fn parallel(place: &Place, runtime: &str, rounds: usize) -> anyhow::Result<()> {
-    let daemon = Daemon::start(place, if runtime == "runc" { "parallel" } else { "parallel-2" }).await?;
+    let daemon = Daemon::start(place, &format!("parallel-{runtime}")).await?;
     let model = run(&mut daemon.isula_run(runtime))?;
     let mut bare = Bare::like(place, &daemon, runtime, &model)?;
     let (mut bare_times, mut engine_times, mut ratios) = (Sample::default(), Sample::default(), Sample::default());
