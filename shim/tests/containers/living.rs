@@ -1,14 +1,16 @@
 //! From start to exit, undisturbed.
 
 use isulad_shim::process::{Log, OomCounter};
-use isulad_shim::{Cause, ExitStatus, Outcome, pid_file};
+use isulad_shim::sys::process_ref::Stat;
+use isulad_shim::{Cause, ExitStatus, Outcome, ProcessRef, pid_file};
 use serde_json::json;
 
-use crate::stand::{Engine, Stand, alive, listen, log_text};
+use crate::stand::{Engine, Stand, alive, listen, log_text, wait_for};
 
 crate::on_both_runtimes!(
     an_exit_code_is_recorded_and_told,
     a_signal_is_recorded_as_one,
+    a_real_time_signal_is_recorded_as_one,
     a_process_that_ends_at_once_was_started,
     the_last_words_are_never_lost,
     output_of_both_kinds_is_kept_apart,
@@ -37,6 +39,40 @@ fn a_signal_is_recorded_as_one(engine: Engine) {
     isulad_shim::sys::pidfd::PidFd::open(ready.process()).unwrap().send_signal(libc::SIGKILL).unwrap();
     assert_eq!(stand.exit(), ExitStatus::Signal(9));
     assert_eq!(stand.record().status, ExitStatus::Signal(9));
+    stand.assert_clean();
+}
+
+fn a_real_time_signal_is_recorded_as_one(engine: Engine) {
+    let signal = libc::SIGRTMIN() + 3;
+    let mut stand = Stand::with_args(engine, &["/bin/sleep", "1000"]);
+    // Process 1 of a namespace ignores what it has no handler for.
+    stand.share_pid_namespace();
+    let ready = stand.start();
+    isulad_shim::sys::pidfd::PidFd::open(ready.process()).unwrap().send_signal(signal).unwrap();
+    assert_eq!(stand.exit(), ExitStatus::Signal(37));
+    assert_eq!((stand.record().status, stand.record().cause), (ExitStatus::Signal(37), Cause::Exited));
+    stand.assert_clean();
+}
+
+/// In a shared pid namespace what a process leaves behind becomes the shim's.
+#[test]
+fn an_orphan_killed_by_a_real_time_signal_does_not_take_the_shim_along() {
+    let script = "(sleep 1000 & echo $! >/tmp/orphan; echo told >/tmp/told) & wait; read line </tmp/go; exit 9";
+    let mut stand = Stand::new(Engine::Runc, script);
+    stand.share_pid_namespace();
+    stand.make_fifo("tmp/go");
+    stand.make_fifo("tmp/told");
+    let ready = stand.start();
+    std::fs::read(stand.in_root("tmp/told")).unwrap();
+    let pid = std::fs::read_to_string(stand.in_root("tmp/orphan")).unwrap().trim().parse().unwrap();
+    wait_for("the orphan to be the shim's", || Stat::read(pid).unwrap().parent == ready.shim_pid);
+    let orphan = ProcessRef::of(pid).unwrap();
+    isulad_shim::sys::pidfd::PidFd::open(orphan).unwrap().send_signal(libc::SIGRTMIN() + 3).unwrap();
+    wait_for("the orphan to be reaped", || ProcessRef::of(pid).is_err());
+    assert!(ready.shim().alive());
+    stand.release("tmp/go");
+    assert_eq!(stand.exit(), ExitStatus::Code(9));
+    assert_eq!(stand.record().status, ExitStatus::Code(9));
     stand.assert_clean();
 }
 
