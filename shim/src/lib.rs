@@ -8,7 +8,8 @@
 //! 2. The shim runs the runtime, writes `pid`, and answers one [`Outcome`] line on the readiness pipe.
 //! 3. When the container's first process is gone the shim writes the [`ExitRecord`] durably, then its
 //!    [`ExitStatus::to_wire`] form to `exit_fifo`.
-//! 4. `exit_fifo` hangs up once the runtime's `delete` is done and the shim's files are removed. A hang-up without
+//! 4. The runtime's `delete` follows, then what clients have not taken yet, a few seconds at most, then the removal of
+//!    the shim's files. `exit_fifo` hangs up last, with the shim's end: it touches nothing any more. A hang-up without
 //!    the four bytes before it, and without an exit record, is a lost shim: start another one in adopt mode.
 
 pub mod control;

@@ -32,6 +32,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
+    #[allow(clippy::zombie_processes, reason = "waiting for them is what is tested")]
     fn every_signal_and_code_is_told() {
         // Ordinary, and the first and the last real-time one with what service managers stop on in between.
         for signal in [libc::SIGKILL, 34, 37, 64] {
