@@ -58,10 +58,7 @@ pub(crate) async fn finish(
         cause: ended.cause,
     };
     failpoint::hit(failpoint::BEFORE_EXIT_RECORD);
-    if let Err(error) = record.write(&shim.process.exit_record) {
-        // The daemon, if it listens, still hears the status.
-        eprintln!("isulad-shim: {:#}", anyhow::Error::from(error));
-    }
+    keep(shim, &record);
     failpoint::hit(failpoint::AFTER_EXIT_RECORD);
     if let Some(fifo) = &exit_fifo {
         // Nobody may be reading: the record is there for whoever comes.
@@ -76,6 +73,16 @@ pub(crate) async fn finish(
     hub.log.borrow().report();
     // Its hang-up says that we touch nothing any more, so it is the end of this process that closes it.
     exit_fifo.map(IntoRawFd::into_raw_fd);
+}
+
+/// Writes the record where it survives the host, or else at least where it survives the daemon and us.
+fn keep(shim: &Shim, record: &ExitRecord) {
+    let Err(error) = record.write(&shim.process.exit_record) else { return };
+    eprintln!("isulad-shim: {:#}", anyhow::Error::from(error));
+    if let Err(error) = record.write(&shim.state.exit_fallback()) {
+        // The daemon, if it listens, still hears the status.
+        eprintln!("isulad-shim: {:#}", anyhow::Error::from(error));
+    }
 }
 
 /// Removes what this shim made, except its and the container's pid, its log and an exit record.

@@ -1,8 +1,11 @@
 //! From start to exit, undisturbed.
 
+use std::path::PathBuf;
+use std::process::Command;
+
 use isulad_shim::process::{Log, OomCounter};
 use isulad_shim::sys::process_ref::Stat;
-use isulad_shim::{Cause, ExitStatus, Outcome, ProcessRef, pid_file};
+use isulad_shim::{Cause, ExitRecord, ExitStatus, Outcome, ProcessRef, pid_file};
 use serde_json::json;
 
 use crate::stand::{Engine, Stand, alive, listen, log_text, wait_for};
@@ -172,6 +175,48 @@ fn a_log_on_a_full_disk_does_not_stop_the_container() {
     stand.start();
     assert_eq!(stand.exit(), ExitStatus::Code(0));
     assert!(stand.shim_log().contains("100000 records are missing"), "{}", stand.shim_log());
+}
+
+/// The record goes to the state directory then, and is there when the word comes.
+#[test]
+fn an_exit_on_a_full_disk_is_still_recorded() {
+    let mut stand = Stand::new(Engine::Runc, "exit 7");
+    let full = FullDisk::mount(stand.root().join("full"));
+    stand.process.exit_record = full.path.join("exit");
+    stand.start();
+    assert_eq!(stand.hear_exit(), ExitStatus::Code(7));
+    let record = ExitRecord::read(&stand.state.exit_fallback()).unwrap().expect("there is a fallback");
+    assert_eq!((record.status, record.cause, record.start), (ExitStatus::Code(7), Cause::Exited, 5));
+    stand.wait_hang_up();
+    assert_eq!(ExitRecord::read(&stand.state.exit_fallback()).unwrap(), Some(record));
+    let names: Vec<_> = std::fs::read_dir(&full.path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["filler"], "neither a record nor the beginning of one");
+    assert!(stand.shim_log().contains("cannot write the exit record"), "{}", stand.shim_log());
+    std::fs::remove_file(stand.state.exit_fallback()).unwrap();
+    drop(full);
+    stand.assert_clean();
+}
+
+/// A file system of one page, which is taken.
+struct FullDisk {
+    path: PathBuf,
+}
+
+impl FullDisk {
+    fn mount(path: PathBuf) -> Self {
+        std::fs::create_dir(&path).unwrap();
+        let mount = ["-t", "tmpfs", "-o", "size=4k", "full"];
+        assert!(Command::new("mount").args(mount).arg(&path).status().unwrap().success());
+        let disk = Self { path };
+        std::fs::write(disk.path.join("filler"), [0; 4096]).unwrap();
+        disk
+    }
+}
+
+impl Drop for FullDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.path).status();
+    }
 }
 
 #[test]
