@@ -34,7 +34,10 @@ pub async fn run(config: Config, notify: Notify) -> anyhow::Result<()> {
     for dir in [&config.graph, &config.state] {
         make_root(dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
     }
-    let _locks = Locks::take(&config).context("another isulad may be running on these directories")?;
+    let locks = Locks::take(&config).context("another isulad may be running on these directories")?;
+    // Given back by the kernel when the last thread of this process is gone, not before: blocking work that outlasts
+    // this function must not meet the next daemon.
+    std::mem::forget(locks);
     // Before the store is opened: a taken socket is found out while nothing has happened yet.
     let sockets = socket::bind_all(&config)?;
     let engine = restore::open(config, host).await?;
@@ -60,11 +63,14 @@ pub async fn run(config: Config, notify: Notify) -> anyhow::Result<()> {
     });
     let outcome = until_told(&engine).await;
     notify.stopping();
+    engine.effects.stop();
     stop.send_replace(true);
     if tokio::time::timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await.is_err() {
         servers.abort_all();
     }
     recovering.abort();
+    // What was begun is finished if that is quick; a crash would leave it to the next start just as well.
+    let _ = tokio::time::timeout(DRAIN, engine.effects.idle()).await;
     socket::remove_all(&served);
     engine.journal.close().await;
     let _ = engine.host.cgroups.remove_shims(&engine.config.cgroup_parent);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store::{Append, AppendError};
+use tokio::time::timeout_at;
 
 use crate::clock;
 use crate::domain::container::{Command, Container, Event, Rejection, decide, evolve};
@@ -17,6 +18,9 @@ use crate::journal::record::{self, Context};
 
 /// How long a user's command waits for an operation under way before it is refused.
 const PATIENCE: Duration = Duration::from_secs(150);
+
+/// Between the journal's knowing of an event and its publication is one sync.
+const CONFLICT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a turn has led to.
 #[derive(Debug)]
@@ -50,21 +54,21 @@ impl Engine {
         };
         let queue = entity.queue();
         drop(entity);
-        let waiting = async {
-            let _place = queue.enter().await;
-            // Until recovery has compared it with the world, a command would race with what recovery does.
-            self.containers.verified(&id).await;
-            loop {
-                let version = self.containers.get(&id).map_or(0, |entity| entity.container.version);
-                match self.turn(id, context, &command()).await {
-                    Err(TurnError::Rejected(Rejection::InTransition)) => {
-                        self.containers.changed_since(&id, version).await;
-                    }
-                    settled => return settled,
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let busy = || TurnError::Rejected(Rejection::InTransition);
+        // Only the waiting ends with patience: a turn that was begun is finished, since it may have been recorded.
+        let _place = timeout_at(deadline, queue.enter()).await.map_err(|_| busy())?;
+        // Until recovery has compared it with the world, a command would race with what recovery does.
+        timeout_at(deadline, self.containers.verified(&id)).await.map_err(|_| busy())?;
+        loop {
+            let version = self.containers.get(&id).map_or(0, |entity| entity.container.version);
+            match self.turn(id, context, &command()).await {
+                Err(TurnError::Rejected(Rejection::InTransition)) => {
+                    timeout_at(deadline, self.containers.changed_since(&id, version)).await.map_err(|_| busy())?;
                 }
+                settled => return settled,
             }
-        };
-        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or(Err(TurnError::Rejected(Rejection::InTransition)))
+        }
     }
 
     /// One command, now.
@@ -100,8 +104,12 @@ impl Engine {
             tracing::info!(container_id = %id.short(), events = %names(&events), operation = %context.operation, "turn");
             let publish = self.publication(id, context, &events, after.as_ref());
             match self.append(id, expected, context, &events, after.as_ref(), publish).await {
-                // Somebody else's event came first: decide again on what is true now.
-                Err(AppendError::Conflict { .. }) => {}
+                // Somebody else's event came first: decide again on what is true once that is told. If it never is, the
+                // store and what was read from it do not agree.
+                Err(error @ AppendError::Conflict { .. }) => {
+                    let told = self.containers.changed_since(&id, expected);
+                    tokio::time::timeout(CONFLICT_PATIENCE, told).await.map_err(|_| error)?;
+                }
                 Err(error) => return Err(error.into()),
                 Ok(()) => return Ok(Turned { container: after, events }),
             }
@@ -210,4 +218,115 @@ fn is_urgent(event: &Event) -> bool {
 
 fn names(events: &[Event]) -> String {
     events.iter().map(Event::name).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::domain::container::{Card, Phase};
+    use crate::domain::id::{BootId, Digest, Name, Signal, Timestamp};
+    use crate::journal::record::Actor;
+    use crate::spec::Host;
+
+    fn engine() -> Arc<Engine> {
+        let journal = store::Journal::in_memory(store::Options::default()).unwrap();
+        Engine::new(Config::built_in(), Host::probe().unwrap(), BootId::default(), journal)
+    }
+
+    fn create(byte: u8) -> (ContainerId, [Command; 2]) {
+        let card = Card {
+            name: format!("c{byte}").parse().unwrap(),
+            image: "none".into(),
+            runtime: "runc".into(),
+            command: "sh".into(),
+            definition: Digest([0; 32]),
+            created_at: Timestamp(1),
+            auto_remove: false,
+            tty: false,
+            open_stdin: false,
+            stop_signal: Signal::TERM,
+            stop_timeout: 10,
+        };
+        let id = ContainerId::from_bytes([byte; 32]);
+        (id, [Command::Create { id, card }, Command::ReportCreated])
+    }
+
+    fn name(text: String) -> Name {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn racing_turns_each_decide_on_what_is_true() {
+        let engine = engine();
+        let context = Context::new(Actor::Engine);
+        let (id, commands) = create(1);
+        engine.turn_all(id, &context, &commands).await.unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..64 {
+            let (engine, context) = (engine.clone(), context.clone());
+            tasks.spawn(async move {
+                engine.turn(id, &context, &Command::Rename { name: name(format!("n{n}")) }).await.map(drop)
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap().unwrap();
+        }
+        let container = engine.containers.get(&id).unwrap().container.clone();
+        assert_eq!(container.version, 2 + 64);
+        // Each event says what it replaced: one unbroken line of names, told to the journal in that order.
+        let records = engine.journal.read(3, 100).unwrap();
+        let mut current = name("c1".to_owned());
+        for record in &records {
+            match record::decode(record).unwrap().1 {
+                Event::Renamed { from, to } => {
+                    assert_eq!(from, current);
+                    current = to;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((records.len(), current), (64, container.card.name));
+    }
+
+    #[tokio::test]
+    async fn several_commands_are_recorded_together_or_not_at_all() {
+        let engine = engine();
+        let context = Context::new(Actor::Engine);
+        let (id, [create, created]) = create(2);
+        let refused = engine.turn_all(id, &context, &[create.clone(), created.clone(), Command::Pause]).await;
+        assert!(matches!(refused, Err(TurnError::Rejected(Rejection::NotRunning))));
+        assert_eq!(engine.journal.last(), 0);
+        assert!(engine.containers.get(&id).is_none());
+        let done = engine.turn_all(id, &context, &[create, created]).await.unwrap();
+        assert_eq!(done.container.unwrap().phase, Phase::Created);
+        assert_eq!(engine.journal.last(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_already_so_is_not_recorded_again() {
+        let engine = engine();
+        let context = Context::new(Actor::Engine);
+        let (id, commands) = create(3);
+        engine.turn_all(id, &context, &commands).await.unwrap();
+        let stop = Command::Stop { signal: None, grace: None, at: Timestamp(9) };
+        assert!(engine.turn(id, &context, &stop).await.unwrap().events.is_empty());
+        assert_eq!(engine.journal.last(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_event_names_its_container_after_the_removal_too() {
+        let engine = engine();
+        let context = Context::new(Actor::Engine);
+        let (id, commands) = create(4);
+        engine.turn_all(id, &context, &commands).await.unwrap();
+        let mut told = engine.containers.listen(id);
+        engine.turn_all(id, &context, &[Command::Remove { force: false }, Command::ReportRemoved]).await.unwrap();
+        assert!(engine.containers.get(&id).is_none());
+        let last = engine.journal.read(4, 1).unwrap().remove(0);
+        assert_eq!(record::decode(&last).unwrap().0.name, "c4");
+        assert_eq!(told.recv().await.unwrap().event, Event::RemoveRequested { force: false });
+        assert_eq!(told.recv().await.unwrap().event, Event::Removed);
+        assert!(told.recv().await.is_none(), "nothing more is told of what is gone");
+    }
 }

@@ -13,16 +13,20 @@ mod release;
 mod signal;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::domain::container::{Container, Event, Phase, Run};
+use tokio::sync::Notify;
+
+use crate::domain::container::{Command, Container, Event, Phase, Run};
 use crate::domain::id::{ContainerId, Signal, StartId, Timestamp};
 use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
 
-pub use dismantle::dismantle;
-pub use launch::{RUNTIME_DEADLINE, await_launch, to_process};
-pub use prepare::{Specified, discard};
+pub use dismantle::{discard, dismantle};
+pub use launch::{RUNTIME_DEADLINE, await_launch, to_process, to_reference};
+pub use prepare::Specified;
 pub use release::{end_shim, release, undo_start};
 pub use signal::deliver;
 
@@ -46,6 +50,20 @@ impl Effect {
             Self::Signal { .. } | Self::StopTimer { .. } => false,
             Self::Launch { .. } | Self::Freeze | Self::Thaw | Self::Release | Self::Adopt { .. } | Self::Dismantle => {
                 true
+            }
+        }
+    }
+}
+
+impl Effect {
+    /// Beyond the deadlines of its own parts: what takes longer hangs in the kernel.
+    fn limit(&self) -> Duration {
+        match self {
+            Self::Launch { .. } | Self::Adopt { .. } => Duration::from_secs(400),
+            // A writable layer may be large.
+            Self::Dismantle => Duration::from_secs(900),
+            Self::Freeze | Self::Thaw | Self::Release | Self::Signal { .. } | Self::StopTimer { .. } => {
+                Duration::from_secs(240)
             }
         }
     }
@@ -105,11 +123,38 @@ fn signal_run(after: &Container, signal: Signal) -> Option<Effect> {
 #[derive(Debug, Default)]
 pub struct Effects {
     waiting: Mutex<HashMap<ContainerId, VecDeque<(Effect, Context)>>>,
+    /// The daemon is leaving: what is not begun is left to the next one.
+    stopped: AtomicBool,
+    /// Told when no container has effects any more.
+    idle: Notify,
+}
+
+impl Effects {
+    /// No effect is begun from now on.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until what was begun is done.
+    pub async fn idle(&self) {
+        loop {
+            let notified = self.idle.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+                return;
+            }
+            notified.await;
+        }
+    }
 }
 
 impl Engine {
     /// Puts an effect in its container's queue, or runs it at once. Never blocks: the journal's thread calls it.
     pub fn enqueue(self: &Arc<Self>, id: ContainerId, effect: Effect, context: &Context) {
+        if self.effects.stopped.load(Ordering::SeqCst) {
+            return;
+        }
         let context = Context { actor: Actor::Engine, ..context.clone() };
         if !effect.queues() {
             self.tasks.spawn(self.clone().execute(id, effect, context));
@@ -129,20 +174,47 @@ impl Engine {
     /// One container's effects, until none is left.
     async fn work(self: Arc<Self>, id: ContainerId, mut effect: Effect, mut context: Context) {
         loop {
-            // A task of its own: an effect that panics must not take those behind it along.
-            let outcome = self.tasks.spawn(self.clone().execute(id, effect.clone(), context)).await;
-            if let Err(error) = outcome {
-                tracing::error!(container_id = %id.short(), ?effect, %error, "an effect ended abnormally");
+            // A task of its own: an effect that panics or hangs must not take those behind it along.
+            let mut task = self.tasks.spawn(self.clone().execute(id, effect.clone(), context.clone()));
+            let problem = match tokio::time::timeout(effect.limit(), &mut task).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(format!("it ended abnormally: {error}")),
+                Err(_) => {
+                    task.abort();
+                    Some(format!("it did not finish within {} s", effect.limit().as_secs()))
+                }
+            };
+            if let Some(problem) = problem {
+                self.clone().fail(id, &effect, problem, &context).await;
             }
             let mut waiting = self.effects.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             match waiting.get_mut(&id).and_then(VecDeque::pop_front) {
                 Some(next) => (effect, context) = next,
                 None => {
                     waiting.remove(&id);
+                    if waiting.is_empty() {
+                        self.effects.idle.notify_waiters();
+                    }
                     return;
                 }
             }
         }
+    }
+
+    /// The outcome of an effect that has none of its own: every intent gets one, so that there is a way on.
+    async fn fail(self: Arc<Self>, id: ContainerId, effect: &Effect, message: String, context: &Context) {
+        tracing::error!(container_id = %id.short(), ?effect, message, "an effect has failed");
+        let report = match effect {
+            Effect::Launch { start } => {
+                Command::ReportStartFailed { start: *start, code: 125, message, at: crate::clock::now() }
+            }
+            Effect::Freeze => Command::ReportPauseFailed { message },
+            Effect::Thaw => Command::ReportResumeFailed { message },
+            Effect::Dismantle => Command::ReportRemoveFailed { message },
+            // No intent waits for these.
+            Effect::Release | Effect::Adopt { .. } | Effect::Signal { .. } | Effect::StopTimer { .. } => return,
+        };
+        self.report(id, context, report).await;
     }
 
     async fn execute(self: Arc<Self>, id: ContainerId, effect: Effect, context: Context) {
@@ -156,5 +228,129 @@ impl Engine {
             Effect::Adopt { start } => adopt::adopt(&self, id, start, &context).await,
             Effect::Dismantle => dismantle(&self, id, &context).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::container::{Card, ExitStatus, decide, evolve};
+    use crate::domain::id::{BootId, Digest, Process};
+
+    const START: StartId = StartId(3);
+
+    fn card(auto_remove: bool) -> Card {
+        Card {
+            name: "c".parse().unwrap(),
+            image: "none".into(),
+            runtime: "runc".into(),
+            command: "sh".into(),
+            definition: Digest([0; 32]),
+            created_at: Timestamp(1),
+            auto_remove,
+            tty: false,
+            open_stdin: false,
+            stop_signal: Signal::TERM,
+            stop_timeout: 10,
+        }
+    }
+
+    /// Takes a container through commands and answers what the last one makes us do.
+    fn planned(auto_remove: bool, commands: &[Command]) -> Vec<Effect> {
+        let id = ContainerId::from_bytes([7; 32]);
+        let card = card(auto_remove);
+        let mut state = None;
+        let mut effects = vec![];
+        for command in [Command::Create { id, card }, Command::ReportCreated].iter().chain(commands) {
+            let events = decide(state.as_ref(), command).unwrap();
+            state = events.iter().fold(state, evolve);
+            effects = plan(&events, state.as_ref());
+        }
+        effects
+    }
+
+    fn running() -> Vec<Command> {
+        let (boot, at) = (BootId::default(), Timestamp(5));
+        let process = Process { pid: 42, start_time: 1 };
+        let shim = Some(Process { pid: 41, start_time: 1 });
+        vec![Command::Start { boot, at }, Command::ReportStarted { start: START, process, shim, at }]
+    }
+
+    fn then(command: Command) -> Vec<Command> {
+        let mut commands = running();
+        commands.push(command);
+        commands
+    }
+
+    fn exit() -> Command {
+        Command::ReportExit {
+            start: START,
+            status: ExitStatus::Code(0),
+            at: Timestamp(9),
+            oom: false,
+            boot: BootId::default(),
+        }
+    }
+
+    fn kinds(effects: &[Effect]) -> Vec<&'static str> {
+        let kind = |effect: &Effect| match effect {
+            Effect::Launch { .. } => "launch",
+            Effect::Freeze => "freeze",
+            Effect::Thaw => "thaw",
+            Effect::Signal { signal: Signal::KILL, .. } => "kill",
+            Effect::Signal { .. } => "signal",
+            Effect::StopTimer { .. } => "timer",
+            Effect::Release => "release",
+            Effect::Adopt { .. } => "adopt",
+            Effect::Dismantle => "dismantle",
+        };
+        effects.iter().map(kind).collect()
+    }
+
+    #[test]
+    fn each_intent_has_its_effect_and_outcomes_have_none() {
+        let stop = |grace| Command::Stop { signal: None, grace: Some(grace), at: Timestamp(6) };
+        for (commands, expected) in [
+            (vec![], vec![]),
+            (running()[..1].to_vec(), vec!["launch"]),
+            (running(), vec![]),
+            (then(stop(5)), vec!["signal", "timer"]),
+            (then(stop(0)), vec!["kill"]),
+            (then(Command::Kill { signal: Signal::TERM }), vec!["signal"]),
+            (then(Command::Pause), vec!["freeze"]),
+            (then(Command::ReportShimLost { start: START }), vec!["adopt"]),
+            (then(exit()), vec!["release"]),
+            (then(Command::Remove { force: true }), vec!["kill"]),
+            (vec![Command::Remove { force: false }], vec!["dismantle"]),
+        ] {
+            assert_eq!(kinds(&planned(false, &commands)), expected, "{commands:?}");
+        }
+    }
+
+    #[test]
+    fn an_exit_releases_before_whatever_it_leads_to() {
+        let restart = Command::Restart { grace: Some(5), boot: BootId::default(), at: Timestamp(6) };
+        let mut restarted = then(restart);
+        restarted.push(exit());
+        assert_eq!(kinds(&planned(false, &restarted)), ["release", "launch"]);
+        assert_eq!(kinds(&planned(true, &then(exit()))), ["release", "dismantle"]);
+        let mut removed = then(Command::Remove { force: true });
+        removed.push(exit());
+        assert_eq!(kinds(&planned(false, &removed)), ["release", "dismantle"]);
+    }
+
+    #[test]
+    fn a_run_recorded_in_one_step_launches_once() {
+        let id = ContainerId::from_bytes([7; 32]);
+        let mut events = vec![];
+        let mut state = None;
+        let card = card(false);
+        let start = Command::Start { boot: BootId::default(), at: Timestamp(2) };
+        for command in [Command::Create { id, card }, Command::ReportCreated, start] {
+            let decided = decide(state.as_ref(), &command).unwrap();
+            state = decided.iter().fold(state, evolve);
+            events.extend(decided);
+        }
+        assert_eq!(plan(&events, state.as_ref()), [Effect::Launch { start: START }]);
     }
 }

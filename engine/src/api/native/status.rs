@@ -3,7 +3,7 @@
 use store::AppendError;
 use tonic::{Code, Status};
 
-use crate::api::chain;
+use crate::cause::chain;
 use crate::definition::DefinitionError;
 use crate::domain::container::Rejection;
 use crate::domain::id::{ContainerId, Name};

@@ -1,0 +1,117 @@
+//! `bench`: measures the real binaries against the bare runtime and against their budgets, and prints a table.
+//!
+//! Ratios and overheads are taken within one run, in turn, since nothing else is comparable on a shared machine. It needs
+//! root, leaves nothing behind, and exits with an error only when something could not be measured.
+
+mod bare;
+mod daemon;
+mod figures;
+mod memory;
+mod place;
+mod restart;
+mod stages;
+mod start;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use place::Place;
+
+const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,running,recorded] [--runtimes runc,crun] \
+                     [--rounds N] [--compare DIR] [--work-dir DIR] [--busybox FILE]";
+
+/// What was asked for.
+struct Options {
+    bins: PathBuf,
+    only: Vec<String>,
+    runtimes: Vec<String>,
+    rounds: usize,
+    /// Other binaries, to be started in turn with the first.
+    compare: Option<PathBuf>,
+    work: PathBuf,
+    busybox: PathBuf,
+}
+
+impl Options {
+    fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<Self> {
+        let list = |value: &str| value.split(',').map(str::to_owned).collect();
+        let mut options = Self {
+            bins: PathBuf::new(),
+            only: list("sequential,parallel,running,recorded"),
+            runtimes: list("runc,crun"),
+            rounds: 50,
+            compare: None,
+            // On a disk, where /tmp often is not.
+            work: "/var/tmp".into(),
+            busybox: "/bin/busybox".into(),
+        };
+        while let Some(flag) = words.next() {
+            let value = words.next().with_context(|| format!("{flag} needs a value\n{USAGE}"))?;
+            match flag.as_str() {
+                "--bin-dir" => options.bins = value.into(),
+                "--only" => options.only = list(&value),
+                "--runtimes" => options.runtimes = list(&value),
+                "--rounds" => options.rounds = value.parse().context("--rounds needs a number")?,
+                "--compare" => options.compare = Some(place::find(value.as_ref())?),
+                "--work-dir" => options.work = value.into(),
+                "--busybox" => options.busybox = value.into(),
+                _ => bail!("unknown flag {flag}\n{USAGE}"),
+            }
+        }
+        if options.bins.as_os_str().is_empty() {
+            bail!("--bin-dir is missing\n{USAGE}");
+        }
+        Ok(options)
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.only.iter().any(|only| only == name)
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let options = Options::parse(std::env::args().skip(1))?;
+    place::enter_own_mounts()?;
+    let place = Place::new(&options.work, &options.bins, &options.busybox)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::select! {
+            measured = measure(&place, &options) => measured,
+            _ = interrupt.recv() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("terminated"),
+        }
+    })
+}
+
+async fn measure(place: &Place, options: &Options) -> anyhow::Result<()> {
+    for runtime in &options.runtimes {
+        if options.wants("sequential") {
+            start::sequential(place, options.compare.as_deref(), runtime, options.rounds).await?;
+        }
+        if options.wants("parallel") {
+            start::parallel(place, runtime, options.rounds.div_ceil(10)).await?;
+        }
+    }
+    let runtime = options.runtimes.first().context("there is no runtime to measure with")?;
+    if options.wants("running") {
+        restart::running(place, runtime).await?;
+    }
+    if options.wants("recorded") {
+        restart::recorded(place, runtime).await?;
+    }
+    Ok(())
+}

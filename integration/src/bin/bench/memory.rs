@@ -1,0 +1,67 @@
+//! Memory of the daemon and of the shims, from `/proc/<pid>/smaps_rollup`.
+
+use std::fs;
+
+use anyhow::Context;
+
+use crate::daemon::Daemon;
+use crate::figures::{Sample, row, section};
+
+const IDLE_MIB: f64 = 15.0;
+const PER_CONTAINER_KIB: f64 = 100.0;
+const SHIM_PSS_KIB: f64 = 0.2 * 1024.0;
+const SHIM_RSS_KIB: f64 = 1.2 * 1024.0;
+const FEW: usize = 50;
+const MANY: usize = 200;
+
+/// In KiB.
+#[derive(Clone, Copy)]
+struct Memory {
+    rss: f64,
+    pss: f64,
+}
+
+fn memory_of(pid: u32) -> anyhow::Result<Memory> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).context("cannot read a process' memory")?;
+    let value = |key: &str| -> anyhow::Result<f64> {
+        let line =
+            text.lines().find_map(|line| line.strip_prefix(key)).with_context(|| format!("there is no {key}"))?;
+        Ok(line.split_whitespace().next().context("there is no number")?.parse()?)
+    };
+    Ok(Memory { rss: value("Rss:")?, pss: value("Pss:")? })
+}
+
+/// Leaves `MANY` containers running.
+pub async fn fill(daemon: &Daemon<'_>, runtime: &str) -> anyhow::Result<()> {
+    let idle = memory_of(daemon.pid())?;
+    daemon.start_many(runtime, FEW).await?;
+    let few = memory_of(daemon.pid())?;
+    let shims = shims(daemon, runtime)?;
+    daemon.start_many(runtime, MANY - FEW).await?;
+    let many = memory_of(daemon.pid())?;
+    section("4. memory", &format!("smaps_rollup; {FEW} and then {MANY} containers of {runtime} run"));
+    let one = |value: f64| Sample::from_iter([value]);
+    row(&format!("shim PSS, {FEW} running"), "KiB", &shims.iter().map(|shim| shim.pss).collect(), Some(SHIM_PSS_KIB));
+    row(&format!("shim RSS, {FEW} running"), "KiB", &shims.iter().map(|shim| shim.rss).collect(), Some(SHIM_RSS_KIB));
+    row("daemon RSS, idle", "MiB", &one(idle.rss / 1024.0), Some(IDLE_MIB));
+    row("daemon PSS, idle", "MiB", &one(idle.pss / 1024.0), Some(IDLE_MIB));
+    for (count, then) in [(FEW, few), (MANY, many)] {
+        row(&format!("daemon RSS, {count} running"), "MiB", &one(then.rss / 1024.0), None);
+        row(&format!("daemon PSS, {count} running"), "MiB", &one(then.pss / 1024.0), None);
+    }
+    let per_container = (many.pss - idle.pss) / MANY as f64;
+    row("daemon PSS per container, all of them", "KiB", &one(per_container), Some(PER_CONTAINER_KIB));
+    let later = (many.pss - few.pss) / (MANY - FEW) as f64;
+    row("daemon PSS per container, the later ones", "KiB", &one(later), Some(PER_CONTAINER_KIB));
+    Ok(())
+}
+
+fn shims(daemon: &Daemon<'_>, runtime: &str) -> anyhow::Result<Vec<Memory>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(daemon.state().join(runtime))? {
+        let text = fs::read_to_string(entry?.path().join("shim-pid")).context("a container has no shim")?;
+        let pid = text.split_whitespace().next().context("a pid file is empty")?;
+        found.push(memory_of(pid.parse()?)?);
+    }
+    Ok(found)
+}
