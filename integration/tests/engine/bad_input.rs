@@ -162,7 +162,7 @@ fn flags() {
         "--hostname=a/b",
         "--tmpfs=relative",
     ] {
-        let output = node.isula(&["run", flag, "--external-rootfs", &rootfs, "none", "true"]);
+        let output = node.isula(&["run", "--rm", flag, "--external-rootfs", &rootfs, "none", "true"]);
         assert_eq!(output.code(), 125, "{flag}: {}", output.stderr);
         assert!(!output.stderr.trim().is_empty(), "{flag} is refused without a word");
     }
@@ -170,7 +170,7 @@ fn flags() {
     assert_eq!(node.isula(&["run"]).code(), 125);
     assert_eq!(node.isula(&["stop"]).code(), 125);
     assert_eq!(node.isula(&["stop", "-t", "soon", "x"]).code(), 125);
-    assert_eq!(node.list().len(), 0, "{:?}", node.list());
+    deadline::until("those that could not start are removed", || node.list().is_empty());
     node.assert_clean_end();
 }
 
@@ -302,7 +302,7 @@ fn garbage_on_the_socket() {
     ];
     for (number, request) in wild.into_iter().enumerate() {
         let status = create(request).expect_err(&format!("wild request {number} is refused"));
-        assert_eq!(status.code(), Code::InvalidArgument, "{number}: {status}");
+        assert!(matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition), "{number}: {status}");
     }
     let too_large = create(CreateRequest { labels: [("k".into(), "x".repeat(17 << 20))].into(), ..base() });
     assert!(too_large.is_err());

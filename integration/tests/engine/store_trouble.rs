@@ -123,6 +123,7 @@ fn a_full_disk() {
     let mut file = fs::File::create(&ballast).expect("the filesystem is ours");
     while file.write_all(&[0; 1 << 16]).is_ok() {}
     while file.write_all(&[0; 1]).is_ok() {}
+    drop(file);
     let refusal = node.run(&["--name", "no-room"], &["true"]).refused(125);
     assert!(refusal.to_lowercase().contains("space"), "{refusal}");
     assert_eq!(node.ok(&["ps", "-aq"]).lines().count(), 3);

@@ -73,16 +73,14 @@ fn a_reused_pid_is_never_signalled(runtime: Runtime) {
 
 const OTHER_BOOT: (&str, &str) = ("ISULAD_BOOT_ID", "0123456789abcdef0123456789abcdef");
 
-/// Ends all that runs and clears all that a restart of the host would clear.
-fn power_cut(node: &mut Node, names: &[&str]) {
-    let processes: Vec<Process> = names.iter().flat_map(|name| [node.shim_of(name), node.process_of(name)]).collect();
+/// Ends all that runs, as a restart of the host would; the state directory is left.
+fn power_cut(node: &mut Node, processes: Vec<Process>) {
     node.kill9();
-    processes.into_iter().for_each(Process::kill);
+    processes.iter().for_each(|process| process.signal(Signal::KILL));
     integration::cgroup::clear(node.cgroup_parent());
     for mount in node.mounts() {
         let _ = umount2(&mount, MntFlags::MNT_DETACH);
     }
-    fs::remove_dir_all(node.state()).expect("the state directory can be removed");
 }
 
 fn the_host_was_restarted(runtime: Runtime) {
@@ -99,15 +97,7 @@ fn the_host_was_restarted(runtime: Runtime) {
     node.kill9();
     process.signal(Signal::TERM);
     assert!(shim.wait_gone(deadline::PATIENCE));
-    node.launch_with(&[]);
-    node.kill9();
-    for other in others {
-        other.signal(Signal::KILL);
-    }
-    integration::cgroup::clear(node.cgroup_parent());
-    for mount in node.mounts() {
-        let _ = umount2(&mount, MntFlags::MNT_DETACH);
-    }
+    power_cut(&mut node, others);
     fs::remove_dir_all(node.state()).expect("the state directory can be removed");
 
     node.launch_with(&[OTHER_BOOT]);
@@ -128,10 +118,10 @@ fn the_host_was_restarted(runtime: Runtime) {
 fn a_pid_of_another_boot_is_never_signalled(runtime: Runtime) {
     let mut node = Node::start(runtime);
     let id = node.sleeper("x");
-    power_cut(&mut node, &["x"]);
+    let processes = vec![node.shim_of("x"), node.process_of("x")];
+    power_cut(&mut node, processes);
     // A state directory that outlives the restart, and processes of the new boot that have both numbers of the old ones.
     let stranger = Stranger::new();
-    fs::create_dir_all(node.state_dir(&id)).expect("the node's directory is ours");
     write_pid(&node, &id, "pid", stranger.process());
     write_pid(&node, &id, "shim-pid", stranger.process());
     node.launch_with(&[OTHER_BOOT]);
