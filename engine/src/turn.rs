@@ -124,14 +124,24 @@ impl Engine {
         context: &Context,
         events: &[Event],
     ) -> Result<(), AppendError> {
-        let after = events.iter().fold(None, evolve);
-        let (engine, container) = (self.clone(), after.clone());
-        let publish = move |seq| {
-            if let Some(container) = container {
-                engine.containers.restore(container, seq);
+        let mut known = 0;
+        loop {
+            let mut after = events.iter().fold(None, evolve);
+            if let Some(container) = &mut after {
+                container.version = known + events.len() as u64;
             }
-        };
-        self.append(id, 0, context, events, after.as_ref(), publish).await
+            let (engine, container) = (self.clone(), after.clone());
+            let publish = move |seq| {
+                if let Some(container) = container {
+                    engine.containers.restore(container, seq);
+                }
+            };
+            match self.append(id, known, context, events, after.as_ref(), publish).await {
+                // Its state is lost, but not all of its history: this goes on behind it.
+                Err(AppendError::Conflict { found, .. }) if found > known => known = found,
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Durable when it returns, and `publish` has run: in journal order, with the sequence number of the last event.

@@ -57,7 +57,7 @@ pub(super) fn definition(
         resources: resources(request.resources.unwrap_or_default())?,
         oom_score_adj: oom_score_adj(request.oom_score_adj)?,
         ulimits: ulimits(config, &request.ulimits)?,
-        cgroup_parent: request.cgroup_parent,
+        cgroup_parent: cgroup_parent(request.cgroup_parent)?,
         security: Security {
             privileged: request.privileged,
             cap_add: request.cap_add,
@@ -100,6 +100,13 @@ fn image(request: &CreateRequest) -> Checked<String> {
             Err(ApiError::invalid(format!("image '{image}' and --external-rootfs exclude each other; use `none`")))
         }
     }
+}
+
+fn cgroup_parent(parent: String) -> Checked<String> {
+    if parent.split('/').any(|part| part == "..") || parent.contains('\0') {
+        return Err(ApiError::invalid(format!("cgroup parent `{parent}` climbs out of the cgroup root")));
+    }
+    Ok(parent)
 }
 
 fn rootfs(request: &CreateRequest) -> Checked<Rootfs> {
