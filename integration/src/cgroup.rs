@@ -45,13 +45,15 @@ pub fn clear(parent: &str) {
     for hierarchy in hierarchies() {
         collect(&hierarchy.join(parent.trim_start_matches('/')), &mut groups);
     }
+    // First of all, in whichever hierarchy that is: a frozen process dies when it is thawed.
+    for group in &groups {
+        let _ = fs::write(group.join("freezer.state"), "THAWED");
+        let _ = fs::write(group.join("cgroup.freeze"), "0");
+    }
     for group in &groups {
         let processes = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
         let processes: Vec<_> = processes.lines().filter_map(|line| Process::of(line.parse().ok()?)).collect();
         processes.iter().for_each(|process| process.signal(Signal::KILL));
-        // A frozen process dies when it is thawed.
-        let _ = fs::write(group.join("freezer.state"), "THAWED");
-        let _ = fs::write(group.join("cgroup.freeze"), "0");
         for process in processes {
             process.wait_gone(deadline::PATIENCE);
         }

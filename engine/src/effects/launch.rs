@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::sys::spawn::{self, Mode};
-use isulad_shim::{Outcome, ProcessRef, Ready, StateDir, pid_file};
+use isulad_shim::{Failed, Outcome, ProcessRef, Ready, StateDir, pid_file};
 use tokio::io::AsyncReadExt;
 
 use super::release::{give_back, undo_start};
@@ -65,8 +65,12 @@ pub enum LaunchError {
     Slow,
     #[error("something is left of the last run: {problem}")]
     Leftover { problem: String },
+    /// The runtime ran and said so.
     #[error("{message}")]
     Refused { message: String },
+    /// The shim said so: the runtime did not run, or not to its end.
+    #[error("{message}")]
+    NotRun { message: String },
 }
 
 pub(super) async fn launch(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
@@ -264,7 +268,8 @@ pub(super) async fn read_outcome(answer: OwnedFd, state: &StateDir) -> Result<Ou
 pub(super) fn accept(outcome: Outcome) -> Result<Ready, LaunchError> {
     match outcome {
         Outcome::Ready(ready) => Ok(ready),
-        Outcome::Failed(failed) => Err(LaunchError::Refused { message: failed.message }),
+        Outcome::Failed(Failed { message, runtime_status: Some(_), .. }) => Err(LaunchError::Refused { message }),
+        Outcome::Failed(Failed { message, runtime_status: None, .. }) => Err(LaunchError::NotRun { message }),
     }
 }
 
@@ -303,7 +308,12 @@ fn exit_code_of(message: &str) -> u8 {
     let says = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
     if says(&["executable file not found", "no such file or directory", "not a directory", "executable file `"]) {
         127
-    } else if says(&["permission denied", "is a directory", "exec format error"]) {
+    } else if says(&[
+        "permission denied",
+        "is a directory",
+        "exec format error",
+        "open executable: operation not permitted",
+    ]) {
         126
     } else {
         125
@@ -335,12 +345,15 @@ mod tests {
             ("exec /nope: no such file or directory", 127),
             ("executable file `nope` not found in $PATH", 127),
             ("open executable: Permission denied", 126),
+            ("open executable: Operation not permitted", 126),
             ("exec: \"/etc\": is a directory: permission denied", 126),
             ("unable to apply cgroup configuration", 125),
         ] {
             let error = LaunchError::Refused { message: text.into() };
             assert_eq!(failure_of(&error).0, code, "{text}");
         }
+        let not_run = LaunchError::NotRun { message: "cannot run the runtime: Exec format error".into() };
+        assert_eq!(failure_of(&not_run).0, 125);
         let missing =
             LaunchError::Runtime(RuntimeError::Missing { name: "x".into(), path: "no such file or directory".into() });
         assert_eq!(failure_of(&missing).0, 125);

@@ -1,6 +1,7 @@
 //! After a start of the daemon: every container is compared with the world, and what was interrupted is finished or
 //! undone. Reads are served meanwhile; each container has its own deadline, and none of them can hold up the others.
 
+mod boot;
 mod observe;
 mod rebuild;
 mod sweep;
@@ -26,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Compares every container that was loaded, then sweeps what nobody owns.
 pub async fn run(engine: &Arc<Engine>) {
     let begun = Instant::now();
+    if engine.trust() != Trust::ReadOnly {
+        boot::forget_pids_of_another(engine).await;
+    }
     match engine.trust() {
         Trust::Whole => {}
         Trust::Partial => rebuild::rebuild(engine).await,
@@ -66,6 +70,11 @@ pub async fn run(engine: &Arc<Engine>) {
     } else {
         engine.warn("what belongs to no container is left alone, since the store is not whole".to_owned());
     }
+}
+
+/// Says whether directories of containers are there.
+pub fn has_bundles(engines: &std::path::Path) -> bool {
+    !sweep::candidates(engines).is_empty()
 }
 
 async fn recover_one(engine: &Arc<Engine>, id: ContainerId) {

@@ -21,12 +21,19 @@ use crate::spec::Host;
 pub async fn open(config: Config, host: Host) -> anyhow::Result<Arc<Engine>> {
     let boot = clock::boot_id().context("cannot read the boot id")?;
     let path = Layout { graph: config.graph.clone(), state: config.state.clone() }.journal();
+    let existed = path.exists();
     let opening = tokio::task::spawn_blocking(move || open_store(&path, boot.0));
     let opened = opening.await.context("the store could not be opened")??;
     let Opened { journal, rows, behind, report } = opened;
     let engine = Engine::new(config, host, boot, journal);
     tell(&engine, &report);
     let mut trust = trust(&report);
+    // The journal is made before the first container is: one without the other is a loss, not a beginning.
+    if !existed && trust == Trust::Whole && crate::recovery::has_bundles(&engine.layout.engines()) {
+        engine
+            .warn("the journal is gone though there are containers; they are put together from their files".to_owned());
+        trust = Trust::Partial;
+    }
     for row in &rows {
         match record::decode_row(row) {
             Ok(container) => engine.containers.restore(container, row.seq),

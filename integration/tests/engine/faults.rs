@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::time::Duration;
 
+use cri_api::isula::v1::Event;
 use integration::process::Signal;
 use integration::{Node, Runtime, binaries, command, deadline};
 
@@ -303,26 +305,17 @@ fn act(node: &Node, when: When) -> Option<std::process::Child> {
     }
 }
 
-/// Where the container is when everything interrupted was finished or undone.
+/// Where the container is when everything interrupted was finished or undone: a stop or a removal that is resumed takes
+/// its time.
 fn settled(node: &Node, then: Then) -> End {
-    let mut end = look(node);
-    if !then.contains(&end) {
-        // A stop or a removal that is resumed takes its time.
+    loop {
         let seq = node.seq();
-        let ending = |it: &cri_api::isula::v1::Event| {
-            ["Exited", "Removed", "Started", "StartFailed"].contains(&it.name.as_str())
-        };
-        let mut last = 0;
-        while !then.contains(&end) {
-            match node.event_within(std::time::Duration::from_secs(15), seq.max(last), ending) {
-                Ok(event) => last = event.seq,
-                Err(_) => break,
-            }
-            end = look(node);
+        let end = look(node);
+        let goes_on = |event: &Event| ["Exited", "Removed", "Started", "StartFailed"].contains(&event.name.as_str());
+        if then.contains(&end) || node.event_within(Duration::from_secs(15), seq, goes_on).is_err() {
+            return end;
         }
-        end = look(node);
     }
-    end
 }
 
 fn look(node: &Node) -> End {
@@ -352,7 +345,6 @@ fn do_it_again(node: &Node, end: End) {
         node.ok(&["restart", "-t", "0", "x"]);
         assert!(node.process_of("x") != process && !process.alive());
         node.ok(&["stop", "-t", "0", "x"]);
-        // Its shim and its mounts went with it.
     } else {
         assert_eq!(node.isula(&["start", "x"]).code(), 1, "it still cannot start");
     }

@@ -12,14 +12,18 @@ macro_rules! on_each_runtime {
     };
 }
 
+mod bad_input;
 mod daemon_killed;
 mod events;
 mod faults;
 mod layers;
 mod lifecycle;
 mod listing;
+mod load;
 mod logs;
 mod names;
 mod options;
 mod shim_faults;
 mod shims;
+mod store_trouble;
+mod world_changed;
