@@ -33,8 +33,6 @@ const REAP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A shim drains the container's output before it tells the end.
 const WORD_PATIENCE: Duration = Duration::from_secs(60);
-/// In the state directory.
-const EXIT_FALLBACK: &str = "exit";
 
 /// Who is watched.
 #[derive(Debug, Default)]
@@ -172,7 +170,7 @@ impl Engine {
     /// The exit record of this start, if there is one: beside the bundle, or where a shim that met a full disk put it.
     pub async fn exit_record(&self, container: &Container, start: StartId) -> Option<Found> {
         let bundle = self.bundle(container);
-        let places = [bundle.exit_record(), self.state_dir(container).file(EXIT_FALLBACK)];
+        let places = [bundle.exit_record(), self.state_dir(container).exit_fallback()];
         let read = abandon::blocking(move |_| places.map(|path| ExitRecord::read(&path)));
         for record in read.await.ok()? {
             match record {

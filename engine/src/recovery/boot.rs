@@ -56,7 +56,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let pid = root.path().join("runc").join("a".repeat(64)).join("shim-pid");
         std::fs::create_dir_all(pid.parent().unwrap()).unwrap();
-        let mut look = |boot: &str| {
+        let look = |boot: &str| {
             std::fs::write(&pid, "1 1\n").unwrap();
             forget(root.path(), boot).unwrap();
             pid.exists()

@@ -84,7 +84,12 @@ fn read_files(
         None => None,
     };
     // Last: a shim that ends between these looks has written it before it ended.
-    let exit = ExitRecord::read(record).map_err(|error| error.to_string())?.map(to_found);
+    let exit = match ExitRecord::read(record).map_err(|error| error.to_string())? {
+        // A shim that met a full disk puts it here.
+        None => ExitRecord::read(&state.exit_fallback()).map_err(|error| error.to_string())?,
+        found => found,
+    };
+    let exit = exit.map(to_found);
     Ok(Files { shim, process, exit })
 }
 

@@ -6,6 +6,7 @@ use std::process::Command;
 use isulad_shim::process::{Log, OomCounter};
 use isulad_shim::sys::process_ref::Stat;
 use isulad_shim::{Cause, ExitRecord, ExitStatus, Outcome, ProcessRef, pid_file};
+use nix::unistd::{Pid, getsid};
 use serde_json::json;
 
 use crate::stand::{Engine, Stand, alive, listen, log_text, wait_for};
@@ -138,6 +139,14 @@ fn writers_left_in_a_shared_pid_namespace_do_not_hold_the_exit(engine: Engine) {
     assert_eq!(stand.exit(), ExitStatus::Code(4));
     assert_eq!(stand.log("stdout"), "here\n");
     stand.assert_clean();
+}
+
+#[test]
+fn the_shim_has_a_session_of_its_own() {
+    let stand = Stand::with_args(Engine::Runc, &["/bin/sleep", "1000"]);
+    let shim = Pid::from_raw(stand.start().shim_pid);
+    wait_for("the shim's session", || getsid(Some(shim)) == Ok(shim));
+    assert_eq!(stand.shim_log(), "");
 }
 
 #[test]

@@ -18,10 +18,11 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
-use place::Place;
+use place::{Disk, Place};
 
 const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,running,recorded] [--runtimes runc,crun] \
-                     [--rounds N] [--compare DIR] [--work-dir DIR] [--busybox FILE]";
+                     [--rounds N] [--compare DIR] [--work-dir DIR] \
+                     [--disk image|plain] [--busybox FILE]";
 
 /// What was asked for.
 struct Options {
@@ -33,6 +34,7 @@ struct Options {
     compare: Option<PathBuf>,
     work: PathBuf,
     busybox: PathBuf,
+    disk: Disk,
 }
 
 impl Options {
@@ -47,6 +49,7 @@ impl Options {
             // On a disk, where /tmp often is not.
             work: "/var/tmp".into(),
             busybox: "/bin/busybox".into(),
+            disk: Disk::Image,
         };
         while let Some(flag) = words.next() {
             let value = words.next().with_context(|| format!("{flag} needs a value\n{USAGE}"))?;
@@ -57,6 +60,8 @@ impl Options {
                 "--rounds" => options.rounds = value.parse().context("--rounds needs a number")?,
                 "--compare" => options.compare = Some(place::find(value.as_ref())?),
                 "--work-dir" => options.work = value.into(),
+                "--disk" if value == "image" => options.disk = Disk::Image,
+                "--disk" if value == "plain" => options.disk = Disk::Plain,
                 "--busybox" => options.busybox = value.into(),
                 _ => bail!("unknown flag {flag}\n{USAGE}"),
             }
@@ -85,7 +90,7 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     let options = Options::parse(std::env::args().skip(1))?;
     place::enter_own_mounts()?;
-    let place = Place::new(&options.work, &options.bins, &options.busybox)?;
+    let place = Place::new(&options.work, &options.bins, &options.busybox, options.disk)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -98,6 +103,14 @@ fn run() -> anyhow::Result<()> {
 }
 
 async fn measure(place: &Place, options: &Options) -> anyhow::Result<()> {
+    println!(
+        "on {}, state in memory, kernel {}",
+        match place.disk {
+            Disk::Image => "an ext4 file system of its own, with a journal",
+            Disk::Plain => "the work directory's file system",
+        },
+        std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim()
+    );
     for runtime in &options.runtimes {
         if options.wants("sequential") {
             start::sequential(place, options.compare.as_deref(), runtime, options.rounds).await?;

@@ -13,15 +13,28 @@ use nix::mount::{MntFlags, MsFlags};
 use nix::sched::CloneFlags;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
+/// Bytes of the image; only what is written takes room.
+const IMAGE: u64 = 4 << 30;
 /// How long killed processes may take to leave their cgroups.
 const GONE: Duration = Duration::from_secs(10);
 
 /// The measured binaries and the directories they work in.
 pub struct Place {
     root: tempfile::TempDir,
+    /// What is kept, and synced, is here.
+    pub disk: Disk,
     pub bins: PathBuf,
     /// Parent of every container's cgroup, below the root of each hierarchy.
     pub cgroup: String,
+}
+
+/// The file system of what is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disk {
+    /// ext4 with a journal, in a file: what most servers have, whatever else happens on this machine's disk.
+    Image,
+    /// The work directory itself.
+    Plain,
 }
 
 /// Puts this process into a mount namespace of its own. Before any thread is started: a namespace is a thread's.
@@ -39,11 +52,18 @@ pub fn enter_own_mounts() -> anyhow::Result<()> {
 
 impl Place {
     /// Below `parent`, which should be on a real disk: what is synced there is part of the measurement.
-    pub fn new(parent: &Path, bins: &Path, busybox: &Path) -> anyhow::Result<Self> {
+    pub fn new(parent: &Path, bins: &Path, busybox: &Path, disk: Disk) -> anyhow::Result<Self> {
         let bins = find(bins)?;
         let root = tempfile::Builder::new().prefix("isulad-bench-").tempdir_in(parent)?;
         let cgroup = format!("/isulad-bench-{}", std::process::id());
-        let place = Self { root, bins, cgroup };
+        let mut place = Self { root, disk, bins, cgroup };
+        fs::create_dir(place.path(""))?;
+        if disk == Disk::Image
+            && let Err(error) = place.mount_image()
+        {
+            eprintln!("bench: measuring on `{}` itself: {error:#}", parent.display());
+            place.disk = Disk::Plain;
+        }
         place
             .make_rootfs(busybox)
             .with_context(|| format!("cannot make a root filesystem of `{}`", busybox.display()))?;
@@ -54,6 +74,13 @@ impl Place {
         nix::mount::mount(Some("run"), &place.run(), Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))
             .context("cannot mount the volatile directory")?;
         Ok(place)
+    }
+
+    fn mount_image(&self) -> anyhow::Result<()> {
+        let image = self.root.path().join("image");
+        fs::File::create_new(&image)?.set_len(IMAGE)?;
+        run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))?;
+        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(self.path(""))).map(drop)
     }
 
     fn make_rootfs(&self, busybox: &Path) -> io::Result<()> {
@@ -68,8 +95,9 @@ impl Place {
         Ok(())
     }
 
+    /// On the disk.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.root.path().join(name)
+        self.root.path().join("disk").join(name)
     }
 
     pub fn rootfs(&self) -> PathBuf {
@@ -83,7 +111,7 @@ impl Place {
 
     /// In memory.
     pub fn run(&self) -> PathBuf {
-        self.path("run")
+        self.root.path().join("run")
     }
 
     /// They are not always in a cgroup of ours. Shims first: they would go on working here when their containers end.
@@ -102,10 +130,7 @@ impl Place {
         }
     }
 
-    fn clear(&self) -> anyhow::Result<()> {
-        self.end_shims();
-        end_cgroups(&self.cgroup)?;
-        nix::mount::umount2(&self.run(), MntFlags::MNT_DETACH).context("cannot unmount the volatile directory")?;
+    fn unmount(&self) -> anyhow::Result<()> {
         let mounts = fs::read_to_string("/proc/self/mounts")?;
         let inside = self.root.path().to_string_lossy().into_owned();
         let targets = mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|at| at.starts_with(&inside));
@@ -118,8 +143,12 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Err(error) = self.clear() {
-            eprintln!("bench: {error:#}");
+        self.end_shims();
+        // One that fails keeps none of the others from being tried; the directory goes after them.
+        for cleared in [end_cgroups(&self.cgroup), self.unmount()] {
+            if let Err(error) = cleared {
+                eprintln!("bench: {error:#}");
+            }
         }
     }
 }
@@ -142,17 +171,16 @@ fn end_cgroups(parent: &str) -> anyhow::Result<()> {
     let groups: Vec<PathBuf> = hierarchies.iter().map(|at| at.join(parent)).filter(|group| group.is_dir()).collect();
     let deadline = Instant::now() + GONE;
     loop {
-        let pids: Vec<i32> = groups.iter().flat_map(|group| processes_below(group)).collect();
-        if pids.is_empty() {
-            break;
-        }
-        ensure!(Instant::now() < deadline, "processes {pids:?} do not end");
-        for pid in pids {
+        for pid in groups.iter().flat_map(|group| processes_below(group)) {
             let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
         }
-        std::thread::sleep(Duration::from_millis(20));
+        // Possible when all have ended, also where nobody has reaped them yet.
+        match groups.iter().try_for_each(|group| remove_below(group)) {
+            Ok(()) => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error).context("cannot remove a cgroup"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
     }
-    groups.iter().try_for_each(|group| remove_below(group)).context("cannot remove a cgroup")
 }
 
 fn processes_below(group: &Path) -> Vec<i32> {

@@ -9,12 +9,10 @@ use cri_api::isula::v1::EventsRequest;
 use crate::daemon::Daemon;
 use crate::figures::{Sample, row};
 
-/// The events of a start, in order.
-const EVENTS: [&str; 4] = ["CreateRequested", "Created", "StartRequested", "Started"];
-const STAGES: [&str; 5] = [
-    "  client, request, definition synced → CreateRequested",
-    "  append, host files → Created",
-    "  append, reply, next request → StartRequested",
+/// The events of a start, in order. Some are written together, and then share a time.
+const EVENTS: [&str; 2] = ["StartRequested", "Started"];
+const STAGES: [&str; 3] = [
+    "  client, request, definition synced → StartRequested",
     "  append, mounts, spec, shim, runtime → Started",
     "  append, reply, client's end → returned",
 ];
