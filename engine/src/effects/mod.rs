@@ -27,7 +27,7 @@ use crate::journal::record::{Actor, Context};
 pub use dismantle::{discard, dismantle};
 pub use launch::{RUNTIME_DEADLINE, await_launch, to_process, to_reference};
 pub use prepare::Specified;
-pub use release::{end_shim, release, undo_start};
+pub use release::{release, undo_start};
 pub use signal::deliver;
 
 /// Something to do in the world.

@@ -132,7 +132,7 @@ fn unmount_and_clear(engine: &Engine, container: &Container, clear: bool, owner:
 }
 
 /// Kills the shim named in `shim-pid`, if it lives, and waits until it is gone.
-pub async fn end_shim(state: &isulad_shim::StateDir) -> io::Result<()> {
+async fn end_shim(state: &isulad_shim::StateDir) -> io::Result<()> {
     let Ok(Some(shim)) = pid_file::read(&state.shim_pid()) else { return Ok(()) };
     let pidfd = match PidFd::open(shim) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -73,8 +73,8 @@ pub async fn run(engine: &Arc<Engine>) {
 }
 
 /// Says whether directories of containers are there.
-pub fn has_bundles(engines: &std::path::Path) -> bool {
-    !sweep::candidates(engines).is_empty()
+pub fn has_containers(root: &std::path::Path) -> bool {
+    !sweep::candidates(root).is_empty()
 }
 
 async fn recover_one(engine: &Arc<Engine>, id: ContainerId) {

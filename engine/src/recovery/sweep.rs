@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isulad_shim::StateDir;
+use isulad_shim::{StateDir, pid_file};
 
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
@@ -107,14 +107,18 @@ fn is_unborn(bundle: &Path) -> bool {
     })
 }
 
-/// A shim may be at work in it: ended by its recorded pid and start time, its container deleted at the runtime.
+/// Cleared, if nothing lives in it. A shim or a process that lives is never ended here: no crash of ours leaves one that
+/// the journal does not know, so it is somebody's container, and the journal is not the one it was started under.
 async fn sweep_state_dir(engine: &Arc<Engine>, orphan: &Orphan) {
-    engine.warn(format!("state directory `{}` belongs to no container: cleared", orphan.path.display()));
     let state = StateDir::new(orphan.path.clone());
-    let _ = state.remove(isulad_shim::state_dir::PROCESS);
-    if let Err(error) = crate::effects::end_shim(&state).await {
-        return engine.warn(format!("the shim of `{}` cannot be ended: {error}", orphan.path.display()));
+    let shown = orphan.path.display();
+    let lives = |path: &Path| pid_file::read(path).ok().flatten().is_some_and(|process| process.alive());
+    if lives(&state.shim_pid()) || lives(&state.pid()) {
+        return engine.warn(format!(
+            "`{shown}` is of a living container that the store does not know; it is left alone. Is this the right --graph?"
+        ));
     }
+    engine.warn(format!("state directory `{shown}` belongs to no container: cleared"));
     if let Ok(runtime) = engine.runtime(&orphan.runtime)
         && let Err(error) = runtime.delete(&state, &orphan.id.to_string()).await
     {

@@ -28,8 +28,10 @@ pub async fn open(config: Config, host: Host) -> anyhow::Result<Arc<Engine>> {
     let engine = Engine::new(config, host, boot, journal);
     tell(&engine, &report);
     let mut trust = trust(&report);
-    // The journal is made before the first container is: one without the other is a loss, not a beginning.
-    if !existed && trust == Trust::Whole && crate::recovery::has_bundles(&engine.layout.engines()) {
+    // The journal is made before the first container is: one without the other is a loss, not a beginning. So it is when
+    // the graph's file system is not mounted: then the state directories tell.
+    let roots = [engine.layout.engines(), engine.layout.state.clone()];
+    if !existed && trust == Trust::Whole && roots.iter().any(|root| crate::recovery::has_containers(root)) {
         engine
             .warn("the journal is gone though there are containers; they are put together from their files".to_owned());
         trust = Trust::Partial;

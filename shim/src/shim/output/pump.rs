@@ -165,13 +165,13 @@ impl Fifo {
         fcntl_getpipe_size(self.fd.get_ref()).map_or(SMALL, |size| LINE_LIMIT.min(size / 4))
     }
 
-    /// Takes out what is logged.
+    /// Takes out what is logged: in one call, which a kill comes before or after, so that whoever adopts the pipe never
+    /// begins in the middle of a line.
     fn take(&self, count: usize) -> io::Result<()> {
-        let mut thrown = [0; 4096];
+        let mut thrown = vec![0; count];
         let mut left = count;
         while left > 0 {
-            let part = left.min(thrown.len());
-            match rustix::io::read(self.fd.get_ref(), &mut thrown[..part]) {
+            match rustix::io::read(self.fd.get_ref(), &mut thrown[..left]) {
                 Ok(0) | Err(Errno::AGAIN) => break,
                 Ok(count) => left -= count,
                 Err(Errno::INTR) => {}
