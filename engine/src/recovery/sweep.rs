@@ -41,8 +41,9 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
     let states = candidates(&engine.layout.state);
     let mounts = rootfs::mounts_below(&[&engine.layout.mounts(), &engine.layout.engines()]);
     // A directory with more in it than a creation writes is not provably nobody's: whoever it was may still run.
-    let kept: Vec<ContainerId> =
-        bundles.iter().filter(|bundle| !is_unborn(&bundle.path)).map(|bundle| bundle.id).collect();
+    let written = bundles.iter().filter(|bundle| !is_unborn(&bundle.path));
+    let living = states.iter().filter(|state| has_life(&StateDir::new(state.path.clone())));
+    let kept: Vec<ContainerId> = written.chain(living).map(|orphan| orphan.id).collect();
     let known = |id: &ContainerId| engine.containers.knows(id) || kept.contains(id);
     match mounts {
         Ok(mounts) => {
@@ -112,8 +113,7 @@ fn is_unborn(bundle: &Path) -> bool {
 async fn sweep_state_dir(engine: &Arc<Engine>, orphan: &Orphan) {
     let state = StateDir::new(orphan.path.clone());
     let shown = orphan.path.display();
-    let lives = |path: &Path| pid_file::read(path).ok().flatten().is_some_and(|process| process.alive());
-    if lives(&state.shim_pid()) || lives(&state.pid()) {
+    if has_life(&state) {
         return engine.warn(format!(
             "`{shown}` is of a living container that the store does not know; it is left alone. Is this the right --graph?"
         ));
@@ -127,6 +127,11 @@ async fn sweep_state_dir(engine: &Arc<Engine>, orphan: &Orphan) {
     let path = orphan.path.clone();
     let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path)).await;
     tell(engine, removed.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(|error| error.to_string()));
+}
+
+fn has_life(state: &StateDir) -> bool {
+    let lives = |path: &Path| pid_file::read(path).ok().flatten().is_some_and(|process| process.alive());
+    lives(&state.shim_pid()) || lives(&state.pid())
 }
 
 fn tell(engine: &Engine, outcome: Result<(), String>) {
