@@ -31,6 +31,8 @@ pub struct Reader {
     file: Option<BufReader<File>>,
     /// Bytes of a line that is not complete yet.
     partial: Vec<u8>,
+    /// The open file has another name now: nothing more is written to it.
+    finished: bool,
 }
 
 /// Longer lines than a writer ever makes are damage; they are passed over.
@@ -39,7 +41,7 @@ const LONGEST: usize = 1 << 20;
 impl Reader {
     /// From the oldest file on, or so that the last `tail` lines follow.
     pub fn open(path: &Path, tail: Option<u64>) -> io::Result<Self> {
-        let mut reader = Self { path: path.to_owned(), file: None, partial: Vec::new() };
+        let mut reader = Self { path: path.to_owned(), file: None, partial: Vec::new(), finished: false };
         let oldest = (1..).take_while(|n| rotated(path, *n).exists()).last().unwrap_or(0);
         let Some(tail) = tail else {
             reader.file = open(&rotated(path, oldest))?;
@@ -89,6 +91,10 @@ impl Reader {
         if same(&self.path) {
             return Ok(false);
         }
+        // What was written between our last look and its end is still to be read.
+        if !std::mem::replace(&mut self.finished, true) {
+            return Ok(true);
+        }
         let number = (1..=1_000).find(|n| same(&rotated(&self.path, *n)));
         // Not there any more: the oldest one that is left is the closest.
         let next = match number {
@@ -97,6 +103,7 @@ impl Reader {
         };
         let Some(following) = open(&rotated(&self.path, next))? else { return Ok(false) };
         self.partial.clear();
+        self.finished = false;
         self.file = Some(following);
         Ok(true)
     }

@@ -1,6 +1,6 @@
 //! What the parts of the daemon share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,6 +18,9 @@ use crate::projection::{Containers, Entity};
 use crate::runtime::{Runtime, RuntimeError, locate};
 use crate::spec::Host;
 use crate::supervisor::Supervisor;
+
+/// Warnings kept for `isula info`: the newest.
+const WARNINGS: usize = 100;
 
 /// How far what was read from the store can be relied on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +45,9 @@ pub struct Engine {
     pub effects: Effects,
     pub supervisor: Supervisor,
     /// Clients that are to be attached from the first byte of a start that was asked for.
-    first_clients: Mutex<HashMap<ContainerId, (OperationId, OwnedFd)>>,
+    first_clients: Mutex<HashMap<(ContainerId, OperationId), OwnedFd>>,
     /// What an operator should know: shown by `isula info`.
-    warnings: Mutex<Vec<String>>,
+    warnings: Mutex<VecDeque<String>>,
     /// What the store can vouch for: decides what recovery may do.
     pub trust: OnceLock<Trust>,
     /// Effects and other tasks run here, also those enqueued by the journal's own thread.
@@ -97,6 +100,12 @@ impl Engine {
         self.host.cgroups.frozen(&group)
     }
 
+    /// The cgroup of the last start, where it still exists and is ours to remove.
+    pub fn left_group(&self, container: &Container) -> Option<String> {
+        let group = std::fs::read_to_string(self.bundle(container).cgroup_note()).ok()?;
+        (!self.config.systemd_cgroup && self.host.cgroups.exists(&group)).then_some(group)
+    }
+
     /// The definition, from memory or from its file, which must be the one that the journal vouches for. Blocks on the
     /// disk the first time.
     pub fn definition(&self, entity: &Entity) -> Result<Arc<Definition>, DefinitionError> {
@@ -120,19 +129,12 @@ impl Engine {
 
     /// For the launch that this operation asks for.
     pub fn put_first_client(&self, id: ContainerId, operation: OperationId, client: OwnedFd) {
-        lock(&self.first_clients).insert(id, (operation, client));
+        lock(&self.first_clients).insert((id, operation), client);
     }
 
-    pub fn take_first_client(&self, id: &ContainerId) -> Option<OwnedFd> {
-        lock(&self.first_clients).remove(id).map(|(_, client)| client)
-    }
-
-    /// The operation started nothing: its client, if nobody took it, is not for the next one.
-    pub fn withdraw_first_client(&self, id: &ContainerId, operation: OperationId) {
-        let mut clients = lock(&self.first_clients);
-        if clients.get(id).is_some_and(|(owner, _)| *owner == operation) {
-            clients.remove(id);
-        }
+    /// This operation's client, if it left one here. Another operation's is not for this launch.
+    pub fn take_first_client(&self, id: &ContainerId, operation: OperationId) -> Option<OwnedFd> {
+        lock(&self.first_clients).remove(&(*id, operation))
     }
 
     pub fn trust(&self) -> Trust {
@@ -145,13 +147,16 @@ impl Engine {
         tracing::warn!("{message}");
         let mut warnings = lock(&self.warnings);
         // A fault that repeats itself must not grow the daemon.
-        if warnings.len() < 100 && !warnings.contains(&message) {
-            warnings.push(message);
+        if !warnings.contains(&message) {
+            if warnings.len() >= WARNINGS {
+                warnings.pop_front();
+            }
+            warnings.push_back(message);
         }
     }
 
     pub fn warnings(&self) -> Vec<String> {
-        lock(&self.warnings).clone()
+        lock(&self.warnings).iter().cloned().collect()
     }
 }
 

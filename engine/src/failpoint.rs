@@ -36,7 +36,6 @@ failpoints! {
     RELEASE_DONE = "release-done",
     REMOVE_AFTER_INTENT = "remove-after-intent",
     REMOVE_RELEASED = "remove-released",
-    REMOVE_STATE_GONE = "remove-state-gone",
     REMOVE_BUNDLE_GONE = "remove-bundle-gone",
     REMOVE_DONE = "remove-done",
     SHIM_LOST_RECORDED = "shim-lost-recorded",

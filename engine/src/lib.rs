@@ -1,6 +1,8 @@
 //! The engine behind `isulad`.
 
+pub mod abandon;
 pub mod api;
+pub mod cause;
 pub mod clock;
 pub mod config;
 pub mod container_log;

@@ -12,7 +12,8 @@ fn main() -> ExitCode {
         failpoint::ALL.iter().for_each(|name| println!("{name}"));
         return ExitCode::SUCCESS;
     }
-    match run(&flags) {
+    let notify = server::Notify::take();
+    match run(&flags, notify) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("isulad: {error:#}");
@@ -21,13 +22,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(flags: &Flags) -> anyhow::Result<()> {
-    let config = Config::load(flags)?;
+fn run(flags: &Flags, notify: server::Notify) -> anyhow::Result<()> {
+    let mut config = Config::load(flags)?;
     anyhow::ensure!(nix::unistd::geteuid().is_root(), "isulad must be run as root");
     log_to_stderr(&config.log_level);
-    raise_limits();
+    config.open_files = raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("isulad").build()?;
-    let outcome = runtime.block_on(server::run(config));
+    let outcome = runtime.block_on(server::run(config, notify));
     // Blocking work that hangs must not hold up the end.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     outcome
@@ -45,12 +46,13 @@ fn log_to_stderr(level: &str) {
         .init();
 }
 
-/// Each container costs a few descriptors: as many as the hard limit allows.
-fn raise_limits() {
+/// Each container costs a few descriptors: as many as the hard limit allows. Answers the limits as they were, for the
+/// containers: a program that walks its descriptors, or uses `select`, must not see a daemon's limit.
+fn raise_open_files() -> Option<(i64, i64)> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-    {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok()?;
     }
+    Some((i64::try_from(soft).unwrap_or(-1), i64::try_from(hard).unwrap_or(-1)))
 }

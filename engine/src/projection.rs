@@ -27,6 +27,8 @@ struct Kept {
     changed: Notify,
     /// Users' commands, one after the other.
     queue: tokio::sync::Mutex<()>,
+    /// The world's reports, in their order, also while one waits for room on the disk.
+    reports: Arc<tokio::sync::Mutex<()>>,
     definition: OnceLock<Arc<Definition>>,
 }
 
@@ -34,6 +36,11 @@ impl Entity {
     /// The queue of users' commands; fair.
     pub fn queue(&self) -> QueueRef {
         QueueRef(self.kept.clone())
+    }
+
+    /// The next report's turn; fair.
+    pub async fn report_place(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.kept.reports.clone().lock_owned().await
     }
 
     pub fn definition(&self) -> Option<Arc<Definition>> {
@@ -89,16 +96,19 @@ impl Containers {
         self.map.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// By name, full id, or unambiguous prefix of an id; a name wins.
+    /// By full id, name, or unambiguous prefix of an id, in this order.
     pub fn resolve(&self, reference: &str) -> Result<ContainerId, ResolveError> {
+        let map = self.snapshot();
+        // First of all: a name that looks like somebody's id must not take that one's calls.
+        if let Ok(id) = reference.parse::<ContainerId>()
+            && map.contains_key(&id)
+        {
+            return Ok(id);
+        }
         if let Ok(name) = reference.parse::<Name>()
-            && let Some(id) = lock(&self.names).get(&name)
+            && let Some(id) = lock(&self.names).get(&name).filter(|id| map.contains_key(*id))
         {
             return Ok(*id);
-        }
-        let map = self.snapshot();
-        if let Ok(id) = reference.parse::<ContainerId>() {
-            return if map.contains_key(&id) { Ok(id) } else { Err(ResolveError::NotFound) };
         }
         let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
         if reference.is_empty() || reference.len() > 64 || !reference.bytes().all(hex) {
@@ -127,6 +137,11 @@ impl Containers {
         }
     }
 
+    /// A container, or one that is being created: its name is reserved before its first file is made.
+    pub fn knows(&self, id: &ContainerId) -> bool {
+        self.get(id).is_some() || lock(&self.names).values().any(|holder| holder == id)
+    }
+
     /// Gives a name back, if this container holds it.
     pub fn release_name(&self, name: &Name, id: ContainerId) {
         let mut names = lock(&self.names);
@@ -143,6 +158,14 @@ impl Containers {
         let id = container.id;
         let entity = Entity { container, seq, verified: false, kept: Arc::default() };
         self.map.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(entity));
+    }
+
+    /// Takes out a container whose events, read at start, say that it is gone.
+    pub fn forget(&self, id: &ContainerId) {
+        let gone = self.map.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        if let Some(entity) = gone {
+            self.release_name(&entity.container.card.name, *id);
+        }
     }
 
     /// What recovery has compared with the world is marked so.
@@ -166,29 +189,28 @@ impl Containers {
     /// The journal's publication: the state after these events, then word to whoever waits.
     pub fn publish(&self, id: ContainerId, after: Option<Container>, seq: u64, events: &[Event]) {
         let version = after.as_ref().map_or(u64::MAX, |container| container.version);
-        let before = self.get(&id);
-        self.keep_names(id, before.as_deref(), after.as_ref());
+        let name = after.as_ref().map(|container| container.card.name.clone());
+        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        // Looked at under the lock: recovery marks entities as verified meanwhile.
+        let before = map.get(&id).cloned();
         let kept = before.as_ref().map(|entity| entity.kept.clone()).unwrap_or_default();
         // What is born while the daemon runs needs no comparison with the world.
         let verified = before.as_ref().is_none_or(|entity| entity.verified);
-        {
-            let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
-            match after {
-                Some(container) => {
-                    map.insert(id, Arc::new(Entity { container, seq, verified, kept: kept.clone() }));
-                }
-                None => {
-                    map.remove(&id);
-                }
+        match after {
+            Some(container) => {
+                map.insert(id, Arc::new(Entity { container, seq, verified, kept: kept.clone() }));
+            }
+            None => {
+                map.remove(&id);
             }
         }
+        drop(map);
+        self.keep_names(id, before.as_ref().map(|entity| &entity.container.card.name), name.as_ref());
         self.tell(id, version, version == u64::MAX, events);
         kept.changed.notify_waiters();
     }
 
-    fn keep_names(&self, id: ContainerId, before: Option<&Entity>, after: Option<&Container>) {
-        let old = before.map(|entity| &entity.container.card.name);
-        let new = after.map(|container| &container.card.name);
+    fn keep_names(&self, id: ContainerId, old: Option<&Name>, new: Option<&Name>) {
         if old == new {
             return;
         }
@@ -284,6 +306,9 @@ mod tests {
         assert_eq!(containers.resolve("one"), Ok(a.id));
         assert_eq!(containers.resolve("ab1"), Ok(b.id), "a name wins over a prefix");
         assert_eq!(containers.resolve("ab10"), Ok(a.id));
+        let taken = container("cd", &a.id.to_string());
+        containers.restore(taken, 3);
+        assert_eq!(containers.resolve(&a.id.to_string()), Ok(a.id), "a full id wins over a name");
         assert_eq!(containers.resolve("ab"), Err(ResolveError::Ambiguous));
         assert_eq!(containers.resolve(&b.id.to_string()), Ok(b.id));
         for nothing in ["", "ac", "zz", "no such", &"a".repeat(65), &"f".repeat(64)] {
@@ -300,7 +325,9 @@ mod tests {
         assert_eq!(containers.reserve_name(&name, b.id), Err(a.id));
         containers.release_name(&name, b.id);
         assert_eq!(containers.reserve_name(&name, b.id), Err(a.id));
+        assert!(containers.knows(&a.id) && !containers.knows(&b.id), "a name is held before its container is recorded");
         containers.release_name(&name, a.id);
+        assert!(!containers.knows(&a.id));
         assert_eq!(containers.reserve_name(&name, b.id), Ok(()));
     }
 

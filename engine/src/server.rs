@@ -23,17 +23,21 @@ use crate::recovery;
 use crate::spec::Host;
 
 pub use locks::Locks;
+pub use notify::Notify;
 
 /// Streams that do not end by themselves are cut after this, so that a stop is a stop.
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// Runs the daemon until it is told to stop. `Err` is a reason not to have started, or trouble that ended it.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config, notify: Notify) -> anyhow::Result<()> {
     let host = Host::probe().context("cannot examine the host")?;
     for dir in [&config.graph, &config.state] {
         make_root(dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
     }
-    let _locks = Locks::take(&config).context("another isulad may be running on these directories")?;
+    let locks = Locks::take(&config).context("another isulad may be running on these directories")?;
+    // Given back by the kernel when the last thread of this process is gone, not before: blocking work that outlasts
+    // this function must not meet the next daemon.
+    std::mem::forget(locks);
     // Before the store is opened: a taken socket is found out while nothing has happened yet.
     let sockets = socket::bind_all(&config)?;
     let engine = restore::open(config, host).await?;
@@ -52,18 +56,21 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     // From here on reads are served.
     tracing::info!(sockets = ?served, seq = engine.journal.last(), "serving");
-    notify::ready();
+    notify.ready();
     let recovering = tokio::spawn({
         let engine = engine.clone();
         async move { recovery::run(&engine).await }
     });
     let outcome = until_told(&engine).await;
-    notify::stopping();
+    notify.stopping();
+    engine.effects.stop();
     stop.send_replace(true);
     if tokio::time::timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await.is_err() {
         servers.abort_all();
     }
     recovering.abort();
+    // What was begun is finished if that is quick; a crash would leave it to the next start just as well.
+    let _ = tokio::time::timeout(DRAIN, engine.effects.idle()).await;
     socket::remove_all(&served);
     engine.journal.close().await;
     let _ = engine.host.cgroups.remove_shims(&engine.config.cgroup_parent);

@@ -13,9 +13,12 @@ use std::time::Duration;
 
 use isulad_shim::sys::pidfd::{ExitInfo, PidFd};
 use isulad_shim::{ExitRecord, ExitStatus as ShimStatus, ProcessRef, StateDir, state_dir};
+use store::AppendError;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
+use crate::abandon;
+use crate::cause::chain;
 use crate::clock;
 use crate::domain::container::{Cause, Command, Container, ExitStatus, Found};
 use crate::domain::id::{ContainerId, Process, Signal, StartId, Timestamp};
@@ -23,9 +26,13 @@ use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::{Actor, Context};
 use crate::sys;
+use crate::turn::TurnError;
 
 /// Pid 1 may take a moment to reap an orphan, which is when the kernel tells its status.
 const REAP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A shim drains the container's output before it tells the end.
+const WORD_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Who is watched.
 #[derive(Debug, Default)]
@@ -109,23 +116,35 @@ impl Engine {
                 return self.shim_lost(id, start, pidfd, &context).await;
             }
         };
-        let told = wait_for_word(&fifo).await;
+        let told = word_or_end(&fifo, pidfd.as_ref()).await;
         failpoint::hit(failpoint::EXIT_SEEN);
         let Some(entity) = self.containers.get(&id) else { return };
         let container = &entity.container;
         match (self.exit_record(container, start).await, told) {
             (Some(found), _) => self.report_exit(id, &context, &found).await,
             // Told, yet no record: the disk failed the shim. What it said is the truth all the same.
-            (None, Some(status)) => {
+            (None, Heard::Word(status)) => {
                 self.warn(format!("container {}: the shim left no exit record", id.short()));
-                let status = to_status(status, Cause::ShimLost);
-                let exit = Command::ReportExit { start, status, at: clock::now(), oom: false, boot: self.boot };
-                self.report(id, &context, exit).await;
+                self.report_status(id, start, to_status(status, Cause::ShimLost), &context).await;
             }
-            (None, None) => return self.shim_lost(id, start, pidfd, &context).await,
+            (None, Heard::HangUp) => return self.shim_lost(id, start, pidfd, &context).await,
+            // The shim hangs. It is ended when the run is released; the kernel knows the status.
+            (None, Heard::OnlyTheEnd) => {
+                self.warn(format!("container {}: the shim does not tell the end of the process", id.short()));
+                let status = match pidfd {
+                    Some(pidfd) => status_by_pidfd(pidfd).await,
+                    None => ExitStatus::Unknown(Cause::ShimLost),
+                };
+                return self.report_status(id, start, status, &context).await;
+            }
         }
         failpoint::hit(failpoint::EXIT_RECORDED);
         let _ = tokio::time::timeout(Duration::from_secs(150), wait_for_hang_up(&fifo)).await;
+    }
+
+    async fn report_status(self: &Arc<Self>, id: ContainerId, start: StartId, status: ExitStatus, context: &Context) {
+        let exit = Command::ReportExit { start, status, at: clock::now(), oom: false, boot: self.boot };
+        self.report(id, context, exit).await;
     }
 
     pub async fn shim_lost(self: &Arc<Self>, id: ContainerId, start: StartId, pidfd: Option<PidFd>, context: &Context) {
@@ -148,24 +167,47 @@ impl Engine {
         self.report(id, context, exit).await;
     }
 
-    /// The exit record of this start, if there is one.
+    /// The exit record of this start, if there is one: beside the bundle, or where a shim that met a full disk put it.
     pub async fn exit_record(&self, container: &Container, start: StartId) -> Option<Found> {
-        let path = self.bundle(container).exit_record();
-        let read = tokio::task::spawn_blocking(move || ExitRecord::read(&path)).await;
-        match read {
-            Ok(Ok(record)) => record.map(to_found).filter(|found| found.start == start),
-            Ok(Err(error)) => {
-                self.warn(format!("container {}: {error}", container.id.short()));
-                None
+        let bundle = self.bundle(container);
+        let places = [bundle.exit_record(), self.state_dir(container).exit_fallback()];
+        let read = abandon::blocking(move |_| places.map(|path| ExitRecord::read(&path)));
+        for record in read.await.ok()? {
+            match record {
+                Ok(Some(record)) if StartId(record.start) == start => return Some(to_found(record)),
+                Ok(_) => {}
+                Err(error) => self.warn(format!("container {}: {}", container.id.short(), chain(&error))),
             }
-            Err(_) => None,
+        }
+        None
+    }
+
+    /// A report of the world, recorded before anything that is reported of this container later. One that finds the disk
+    /// full is not lost: it waits for room. Other trouble with the journal stops the daemon.
+    pub async fn report(self: &Arc<Self>, id: ContainerId, context: &Context, command: Command) {
+        let Some(entity) = self.containers.get(&id) else { return };
+        let place = entity.report_place().await;
+        match self.turn(id, context, &command).await {
+            Ok(_) => {}
+            Err(TurnError::Journal(AppendError::DiskFull { .. })) => {
+                self.warn(format!("container {}: the disk is full, `{command:?}` waits for room", id.short()));
+                let (engine, context) = (self.clone(), context.clone());
+                self.tasks.spawn(async move {
+                    engine.report_when_there_is_room(id, &context, &command).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::error!(container_id = %id.short(), %error, ?command, "a report could not be recorded");
+            }
         }
     }
 
-    /// A report of the world. Trouble with the journal stops the daemon elsewhere.
-    pub async fn report(self: &Arc<Self>, id: ContainerId, context: &Context, command: Command) {
-        if let Err(error) = self.turn(id, context, &command).await {
-            tracing::error!(container_id = %id.short(), %error, ?command, "a report could not be recorded");
+    async fn report_when_there_is_room(self: &Arc<Self>, id: ContainerId, context: &Context, command: &Command) {
+        let mut pause = Duration::from_secs(1);
+        while let Err(TurnError::Journal(AppendError::DiskFull { .. })) = self.turn(id, context, command).await {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(30));
         }
     }
 
@@ -221,12 +263,41 @@ fn to_status(status: ShimStatus, cause: Cause) -> ExitStatus {
     }
 }
 
-/// The four bytes, or `None` when the fifo hung up without them.
-async fn wait_for_word(fifo: &AsyncFd<OwnedFd>) -> Option<ShimStatus> {
+/// What is known of an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    Word(ShimStatus),
+    /// The fifo hung up without a word.
+    HangUp,
+    /// The process has ended, and the shim, which holds the fifo, does not say so.
+    OnlyTheEnd,
+}
+
+/// The shim's word, also when it comes a while after the process has ended: output is drained first.
+async fn word_or_end(fifo: &AsyncFd<OwnedFd>, pidfd: Option<&PidFd>) -> Heard {
+    let word = wait_for_word(fifo);
+    tokio::pin!(word);
+    tokio::select! {
+        heard = &mut word => return heard,
+        () = process_end(pidfd) => {}
+    }
+    tokio::time::timeout(WORD_PATIENCE, word).await.unwrap_or(Heard::OnlyTheEnd)
+}
+
+async fn process_end(pidfd: Option<&PidFd>) {
+    let watched = pidfd.and_then(|pidfd| pidfd.as_fd().try_clone_to_owned().ok()).map(sys::watch);
+    match watched {
+        Some(Ok(pidfd)) => drop(pidfd.readable().await),
+        // Not to be seen: the fifo alone tells.
+        Some(Err(_)) | None => std::future::pending().await,
+    }
+}
+
+async fn wait_for_word(fifo: &AsyncFd<OwnedFd>) -> Heard {
     let mut bytes = [0; 4];
     match read_once(fifo, &mut bytes).await {
-        Ok(4) => Some(ShimStatus::from_wire(bytes)),
-        Ok(_) | Err(_) => None,
+        Ok(4) => Heard::Word(ShimStatus::from_wire(bytes)),
+        Ok(_) | Err(_) => Heard::HangUp,
     }
 }
 

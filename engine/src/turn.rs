@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store::{Append, AppendError};
+use tokio::time::timeout_at;
 
 use crate::clock;
 use crate::domain::container::{Command, Container, Event, Rejection, decide, evolve};
@@ -17,6 +18,9 @@ use crate::journal::record::{self, Context};
 
 /// How long a user's command waits for an operation under way before it is refused.
 const PATIENCE: Duration = Duration::from_secs(150);
+
+/// Between the journal's knowing of an event and its publication is one sync.
+const CONFLICT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a turn has led to.
 #[derive(Debug)]
@@ -50,21 +54,21 @@ impl Engine {
         };
         let queue = entity.queue();
         drop(entity);
-        let waiting = async {
-            let _place = queue.enter().await;
-            // Until recovery has compared it with the world, a command would race with what recovery does.
-            self.containers.verified(&id).await;
-            loop {
-                let version = self.containers.get(&id).map_or(0, |entity| entity.container.version);
-                match self.turn(id, context, &command()).await {
-                    Err(TurnError::Rejected(Rejection::InTransition)) => {
-                        self.containers.changed_since(&id, version).await;
-                    }
-                    settled => return settled,
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let busy = || TurnError::Rejected(Rejection::InTransition);
+        // Only the waiting ends with patience: a turn that was begun is finished, since it may have been recorded.
+        let _place = timeout_at(deadline, queue.enter()).await.map_err(|_| busy())?;
+        // Until recovery has compared it with the world, a command would race with what recovery does.
+        timeout_at(deadline, self.containers.verified(&id)).await.map_err(|_| busy())?;
+        loop {
+            let version = self.containers.get(&id).map_or(0, |entity| entity.container.version);
+            match self.turn(id, context, &command()).await {
+                Err(TurnError::Rejected(Rejection::InTransition)) => {
+                    timeout_at(deadline, self.containers.changed_since(&id, version)).await.map_err(|_| busy())?;
                 }
+                settled => return settled,
             }
-        };
-        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or(Err(TurnError::Rejected(Rejection::InTransition)))
+        }
     }
 
     /// One command, now.
@@ -100,8 +104,12 @@ impl Engine {
             tracing::info!(container_id = %id.short(), events = %names(&events), operation = %context.operation, "turn");
             let publish = self.publication(id, context, &events, after.as_ref());
             match self.append(id, expected, context, &events, after.as_ref(), publish).await {
-                // Somebody else's event came first: decide again on what is true now.
-                Err(AppendError::Conflict { .. }) => {}
+                // Somebody else's event came first: decide again on what is true once that is told. If it never is, the
+                // store and what was read from it do not agree.
+                Err(error @ AppendError::Conflict { .. }) => {
+                    let told = self.containers.changed_since(&id, expected);
+                    tokio::time::timeout(CONFLICT_PATIENCE, told).await.map_err(|_| error)?;
+                }
                 Err(error) => return Err(error.into()),
                 Ok(()) => return Ok(Turned { container: after, events }),
             }

@@ -91,22 +91,22 @@ impl ExitStatus {
 }
 
 impl ExitRecord {
-    /// Writes the record so that it survives a power cut: temporary file, sync, rename, sync of the directory.
+    /// Writes the record so that it survives a power cut: temporary file, sync, rename, sync of the directory. A record
+    /// that cannot be written leaves no temporary file behind.
     pub fn write(&self, path: &Path) -> Result<(), RecordError> {
         let failed = |source| RecordError::Write { path: path.to_path_buf(), source };
         let mut bytes = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
         bytes.push(b'\n');
         let temporary = path.with_extension("new");
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(failed)?;
-        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed)?;
-        crate::failpoint::hit(crate::failpoint::EXIT_RECORD_WRITTEN);
-        fs::rename(&temporary, path).map_err(failed)?;
+        write_synced(&temporary, &bytes)
+            .and_then(|()| {
+                crate::failpoint::hit(crate::failpoint::EXIT_RECORD_WRITTEN);
+                fs::rename(&temporary, path)
+            })
+            .map_err(|source| {
+                let _ = fs::remove_file(&temporary);
+                failed(source)
+            })?;
         let directory = path.parent().unwrap_or(Path::new("/"));
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
     }
@@ -122,6 +122,12 @@ impl ExitRecord {
             .map(Some)
             .map_err(|source| RecordError::Parse { path: path.to_path_buf(), source })
     }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 #[cfg(test)]

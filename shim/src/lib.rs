@@ -6,9 +6,10 @@
 //! 1. The daemon writes [`Process`] to `process.json`, makes and opens `exit_fifo`, and starts the shim with
 //!    [`sys::spawn::start`]. When the started process has left, `shim-pid` names the shim that stays.
 //! 2. The shim runs the runtime, writes `pid`, and answers one [`Outcome`] line on the readiness pipe.
-//! 3. When the container's first process is gone the shim writes the [`ExitRecord`] durably, then its
-//!    [`ExitStatus::to_wire`] form to `exit_fifo`.
-//! 4. `exit_fifo` hangs up once the runtime's `delete` is done and the shim's files are removed. A hang-up without
+//! 3. When the container's first process is gone the shim writes the [`ExitRecord`] durably (or, where it cannot, to
+//!    [`StateDir::exit_fallback`]), then its [`ExitStatus::to_wire`] form to `exit_fifo`.
+//! 4. The runtime's `delete` follows, then what clients have not taken yet, a few seconds at most, then the removal of
+//!    the shim's files. `exit_fifo` hangs up last, with the shim's end: it touches nothing any more. A hang-up without
 //!    the four bytes before it, and without an exit record, is a lost shim: start another one in adopt mode.
 
 pub mod control;

@@ -22,6 +22,8 @@ pub const CONSOLE_SOCKET: &str = "console.sock";
 pub const STDIN: &str = "stdin";
 pub const STDOUT: &str = "stdout";
 pub const STDERR: &str = "stderr";
+/// See [`StateDir::exit_fallback`].
+pub const EXIT_FALLBACK: &str = "exit";
 
 /// Paths below one state directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +63,14 @@ impl StateDir {
         self.file(EXIT_FIFO)
     }
 
+    /// `exit`: the exit record ([`crate::ExitRecord`]) of a start whose record could not be written to
+    /// [`crate::Process::exit_record`], because the disk was full, say. It is there before the word on `exit_fifo` and
+    /// outlives the shim and the daemon, not the host. No shim removes it: compare its `start` before believing it, and
+    /// remove it when it is journalled.
+    pub fn exit_fallback(&self) -> PathBuf {
+        self.file(EXIT_FALLBACK)
+    }
+
     /// The runtime's `--root`.
     pub fn runtime_root(&self) -> PathBuf {
         self.file(RUNTIME_ROOT)
@@ -74,7 +84,7 @@ impl StateDir {
     /// Makes `exit_fifo` unless it is there, and opens it for reading without blocking.
     ///
     /// Read it when it becomes readable: four bytes ([`crate::ExitStatus::from_wire`]) when the container has ended,
-    /// then a hang-up when its shim is done with the state directory. A reader opened while a shim is already gone
+    /// then a hang-up when its shim has left, having served its clients to their end. A reader opened while a shim is already gone
     /// sees no hang-up, so after opening look at `shim-pid` and the exit record as well.
     pub fn open_exit_fifo(&self) -> io::Result<OwnedFd> {
         let path = self.exit_fifo();

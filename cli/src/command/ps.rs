@@ -64,7 +64,10 @@ fn request(matches: &ArgMatches) -> Result<ListRequest, Failure> {
         Some(&last) => u32::try_from(last).unwrap_or(0),
         None => u32::from(flag::is_on(matches, "latest")),
     };
-    Ok(ListRequest { all: flag::is_on(matches, "all"), last, filters })
+    // A template that names them, or shows all there is.
+    let format = flag::text(matches, "format").unwrap_or_default();
+    let labels = ["Labels", "json"].iter().any(|word| format.contains(word));
+    Ok(ListRequest { all: flag::is_on(matches, "all"), last, filters, labels })
 }
 
 /// What is printed of each container.

@@ -26,9 +26,12 @@ async fn run(Invocation { matches, daemon }: Invocation) -> Result<u8, Failure> 
     let client = daemon.connect().await?;
     targets::each(&names, async |name| {
         let answer = client.containers().wait(ContainerRequest { container: name.to_owned() }).await?.into_inner();
-        let status = answer.status.unwrap_or_default();
-        // A number that looks real would be a lie.
-        Ok(Some(status.code.map_or_else(|| "unknown".to_owned(), |code| code.to_string())))
+        Ok(Some(match answer.status {
+            // It never ran.
+            None => "0".to_owned(),
+            // A number that looks real would be a lie.
+            Some(status) => status.code.map_or_else(|| "unknown".to_owned(), |code| code.to_string()),
+        }))
     })
     .await
 }

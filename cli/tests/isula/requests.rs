@@ -49,7 +49,7 @@ fn commands_on_containers() {
 #[test]
 fn listings() {
     let filter = |key: &str, value: &str| Filter { key: key.into(), value: value.into() };
-    let list = |all, last, filters| format!("List {:?}", ListRequest { all, last, filters });
+    let list = |all, last, filters| format!("List {:?}", ListRequest { all, last, filters, labels: false });
     assert_eq!(asked(&["ps"]), [list(false, 0, vec![])]);
     assert_eq!(asked(&["ps", "-a"]), [list(true, 0, vec![])]);
     assert_eq!(asked(&["ps", "-l"]), [list(false, 1, vec![])]);
@@ -58,6 +58,10 @@ fn listings() {
         asked(&["ps", "-n", "3", "-f", "name=x", "--filter=label=a=b"]),
         [list(false, 3, vec![filter("name", "x"), filter("label", "a=b")])]
     );
+    for (format, labels) in [("{{.ID}} {{.Labels}}", true), ("json", true), ("{{.ID}}", false)] {
+        let request = ListRequest { labels, ..ListRequest::default() };
+        assert_eq!(asked(&["ps", "--format", format]), [format!("List {request:?}")], "{format}");
+    }
     let request = |since_time, since_seq, until_seq, filters| EventsRequest {
         follow: true,
         since_time,

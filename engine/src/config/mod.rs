@@ -28,6 +28,8 @@ pub struct Config {
     pub shim: PathBuf,
     /// Ulimits of containers that do not set their own: name, soft, hard.
     pub default_ulimits: Vec<(String, i64, i64)>,
+    /// Open files as this process was started with: what containers get that ask for nothing else. It raises its own.
+    pub open_files: Option<(i64, i64)>,
 }
 
 /// An OCI runtime with runc's command line.
@@ -81,6 +83,7 @@ impl Config {
             container_log: ContainerLog { enabled: true, max_size: 1 << 20, max_files: 7 },
             shim: default_shim(),
             default_ulimits: vec![],
+            open_files: None,
         }
     }
 }

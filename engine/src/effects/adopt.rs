@@ -5,11 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::sys::spawn::{self, Mode};
-use isulad_shim::{ProcessRef, Ready};
+use isulad_shim::{ProcessRef, Ready, pid_file};
 
 use super::Effect;
-use super::launch::{LaunchError, accept, make_exit_fifo, read_outcome, reap, to_process};
+use super::launch::{LaunchError, accept, read_outcome, reap, to_process, to_reference};
+use super::prepare::state_error;
 use crate::clock;
 use crate::domain::container::{Cause, Command, Container, ExitStatus};
 use crate::domain::id::{ContainerId, StartId};
@@ -21,6 +23,8 @@ use crate::sys;
 
 /// Between attempts to start a shim that could not be started.
 const RETRY: Duration = Duration::from_secs(10);
+/// A shim drains the output of a process that has ended before it writes the record.
+const LAST_WORDS: Duration = Duration::from_secs(60);
 
 pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
     // Taken whatever follows: it must not outlive the run it is of.
@@ -28,7 +32,7 @@ pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId,
     let Some(entity) = engine.containers.get(&id) else { return };
     let container = &entity.container;
     let Some(run) = container.phase.run().filter(|run| run.start == start && run.shim.is_none()) else { return };
-    let process = ProcessRef { pid: run.process.pid.cast_signed(), start_time: run.process.start_time };
+    let process = to_reference(run.process);
     // What was opened while all was well knows the status even if the process is gone by now.
     let bereft = match held {
         Some(bereft) => Ok(bereft),
@@ -44,7 +48,7 @@ pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId,
     let Some(pidfd) = bereft.living() else {
         return report_end(engine, id, start, bereft, context).await;
     };
-    match spawn_adopter(engine, container).await {
+    match spawn_adopter(engine, container, process).await {
         Ok((ready, fifo)) => {
             let shim = to_process(ready.shim());
             engine.report(id, context, Command::ReportShimAdopted { start, shim }).await;
@@ -53,7 +57,7 @@ pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId,
             engine.supervise(id, start, fifo, bereft.pidfd);
         }
         Err(error) => {
-            let problem = crate::api::chain(&error);
+            let problem = crate::cause::chain(&error);
             engine.warn(format!("container {}: no new shim could be started: {problem}", id.short()));
             let watched = pidfd.as_fd().try_clone_to_owned().ok();
             engine.supervisor.put_bereft(id, bereft);
@@ -77,14 +81,20 @@ fn try_again(engine: &Arc<Engine>, id: ContainerId, start: StartId, pidfd: Optio
     });
 }
 
-/// The end of a process that no shim held.
+/// The end of a process that no shim holds, as far as we know: one that is at its last words knows more.
 async fn report_end(engine: &Arc<Engine>, id: ContainerId, start: StartId, bereft: Bereft, context: &Context) {
+    let Some(entity) = engine.containers.get(&id) else { return };
+    let state = engine.state_dir(&entity.container);
+    if let Ok(Some(shim)) = pid_file::read(&state.shim_pid())
+        && let Ok(pidfd) = PidFd::open(shim)
+        && let Ok(leaving) = sys::watch(pidfd.into())
+    {
+        let _ = tokio::time::timeout(LAST_WORDS, leaving.readable()).await;
+    }
     let status = match bereft.pidfd {
         Some(pidfd) => status_by_pidfd(pidfd).await,
         None => ExitStatus::Unknown(Cause::ShimAndProcessLost),
     };
-    let Some(entity) = engine.containers.get(&id) else { return };
-    // A shim may have written the record with its last breath.
     if let Some(found) = engine.exit_record(&entity.container, start).await {
         return engine.report_exit(id, context, &found).await;
     }
@@ -92,13 +102,22 @@ async fn report_end(engine: &Arc<Engine>, id: ContainerId, start: StartId, beref
     engine.report(id, context, exit).await;
 }
 
-async fn spawn_adopter(engine: &Arc<Engine>, container: &Container) -> Result<(Ready, OwnedFd), LaunchError> {
+async fn spawn_adopter(
+    engine: &Arc<Engine>,
+    container: &Container,
+    process: ProcessRef,
+) -> Result<(Ready, OwnedFd), LaunchError> {
     let state = engine.state_dir(container);
     let shim = engine.shim().ok_or_else(|| LaunchError::ShimMissing { path: engine.config.shim.clone() })?;
     let spawned = {
         let state = state.clone();
         tokio::task::spawn_blocking(move || {
-            let fifo = make_exit_fifo(&state)?;
+            // The last shim may have died before it wrote this, and the next one goes by it.
+            if !state.pid().exists() {
+                pid_file::write(&state.pid(), process)
+                    .map_err(|error| state_error("write the pid file", io::Error::other(error)))?;
+            }
+            let fifo = state.open_exit_fifo().map_err(|source| state_error("open the exit fifo", source))?;
             let (answer, ready) = io::pipe().map_err(|source| LaunchError::State { what: "make a pipe", source })?;
             let middle = spawn::start(&shim, Mode::Adopt, &state, ready.as_fd(), None)
                 .map_err(|source| LaunchError::Spawn { path: shim, source })?;

@@ -27,7 +27,6 @@ pub async fn dismantle(engine: &Arc<Engine>, id: ContainerId, context: &Context)
 async fn remove(engine: &Arc<Engine>, container: &Container) -> Result<(), String> {
     give_back(engine, container).await?;
     failpoint::hit(failpoint::REMOVE_RELEASED);
-    failpoint::hit(failpoint::REMOVE_STATE_GONE);
     let bundle = engine.bundle(container);
     let path = bundle.path().to_owned();
     let removed = tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(&path) {
@@ -37,4 +36,16 @@ async fn remove(engine: &Arc<Engine>, container: &Container) -> Result<(), Strin
     removed.await.map_err(|panic| panic.to_string())??;
     failpoint::hit(failpoint::REMOVE_BUNDLE_GONE);
     Ok(())
+}
+
+/// Undoes a creation: nothing ran, so only the bundle is there.
+pub async fn discard(engine: &Arc<Engine>, id: ContainerId) {
+    let Some(entity) = engine.containers.get(&id) else { return };
+    let bundle = engine.bundle(&entity.container);
+    let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(bundle.path())).await;
+    if let Ok(Err(error)) = removed
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        engine.warn(format!("container {}: cannot remove its directory: {error}", id.short()));
+    }
 }

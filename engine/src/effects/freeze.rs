@@ -15,7 +15,7 @@ pub(super) async fn freeze(engine: &Arc<Engine>, id: ContainerId, context: &Cont
     failpoint::hit(failpoint::PAUSE_FROZEN);
     let report = match outcome {
         Ok(()) => Command::ReportPaused,
-        Err(error) => Command::ReportPauseFailed { message: crate::api::chain(&error) },
+        Err(error) => Command::ReportPauseFailed { message: crate::cause::chain(&error) },
     };
     engine.report(id, context, report).await;
 }
@@ -26,7 +26,7 @@ pub(super) async fn thaw(engine: &Arc<Engine>, id: ContainerId, context: &Contex
     failpoint::hit(failpoint::RESUME_THAWED);
     let report = match outcome {
         Ok(()) => Command::ReportResumed,
-        Err(error) => Command::ReportResumeFailed { message: crate::api::chain(&error) },
+        Err(error) => Command::ReportResumeFailed { message: crate::cause::chain(&error) },
     };
     engine.report(id, context, report).await;
 }
@@ -39,7 +39,8 @@ async fn switch(engine: &Arc<Engine>, id: ContainerId, freeze: bool) -> Result<(
     let id = id.to_string();
     let outcome = if freeze { runtime.pause(&state, &id).await } else { runtime.resume(&state, &id).await };
     match outcome {
-        Err(error @ RuntimeError::Failed { .. }) => {
+        // One that was killed at its deadline may have done it all the same.
+        Err(error @ (RuntimeError::Failed { .. } | RuntimeError::Deadline { .. })) => {
             let wanted = if freeze { "paused" } else { "running" };
             match runtime.state(&state, &id).await {
                 Ok(Some(found)) if found.status == wanted => Ok(()),

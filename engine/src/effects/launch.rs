@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::sys::spawn::{self, Mode};
-use isulad_shim::{Outcome, ProcessRef, Ready, StateDir};
+use isulad_shim::{Failed, Outcome, ProcessRef, Ready, StateDir, pid_file};
 use tokio::io::AsyncReadExt;
 
-use super::release::undo_start;
+use super::release::{give_back, undo_start};
+use crate::abandon::{self, Owner};
+use crate::cause::chain;
 use crate::clock;
 use crate::definition::DefinitionError;
-use crate::domain::container::Command;
+use crate::domain::container::{Command, Phase};
 use crate::domain::id::{ContainerId, Process, StartId, Timestamp};
 use crate::engine::Engine;
 use crate::failpoint;
@@ -29,6 +31,8 @@ use crate::sys;
 
 /// Longest one execution of the runtime may take at a start.
 pub const RUNTIME_DEADLINE: Duration = Duration::from_secs(120);
+/// Mounts and files: what takes longer hangs.
+const BEGIN_DEADLINE: Duration = Duration::from_secs(60);
 /// The shim answers within the runtime's deadlines (two executions) and a little for itself.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(260);
 
@@ -57,14 +61,22 @@ pub enum LaunchError {
     NoAnswer,
     #[error("the shim ended without an answer; see `{log}`")]
     ShimDied { log: std::path::PathBuf },
+    #[error("the preparation of the start did not finish within {} s: a file system or mount does not answer", BEGIN_DEADLINE.as_secs())]
+    Slow,
+    #[error("something is left of the last run: {problem}")]
+    Leftover { problem: String },
+    /// The runtime ran and said so.
     #[error("{message}")]
     Refused { message: String },
+    /// The shim said so: the runtime did not run, or not to its end.
+    #[error("{message}")]
+    NotRun { message: String },
 }
 
 pub(super) async fn launch(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
     failpoint::hit(failpoint::START_AFTER_INTENT);
-    let client = engine.take_first_client(&id);
-    let Some(entity) = engine.containers.get(&id) else { return };
+    let client = engine.take_first_client(&id, context.operation);
+    let Some(entity) = engine.containers.get(&id).filter(|entity| is_starting(entity, start)) else { return };
     match attempt(engine, &entity, start, client).await {
         Ok((ready, fifo)) => {
             failpoint::hit(failpoint::START_READY);
@@ -72,22 +84,27 @@ pub(super) async fn launch(engine: &Arc<Engine>, id: ContainerId, start: StartId
             failpoint::hit(failpoint::START_DONE);
         }
         Err(error) => {
-            let failure = failure_of(&error);
             undo_start(engine, &entity.container).await;
             failpoint::hit(failpoint::START_UNDONE);
-            report_failed(engine, id, start, failure, context).await;
+            report_failed(engine, id, start, &error, context).await;
         }
     }
 }
 
+/// An effect may run twice: the second time its start has an outcome.
+fn is_starting(entity: &Entity, start: StartId) -> bool {
+    matches!(&entity.container.phase, Phase::Starting(starting) if starting.start == start)
+}
+
 /// A start that a daemon before us began and whose shim is at work: its answer, from the attach socket.
 pub async fn await_launch(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
-    let Some(entity) = engine.containers.get(&id) else { return };
-    let state = engine.state_dir(&entity.container);
+    let Some(entity) = engine.containers.get(&id).filter(|entity| is_starting(entity, start)) else { return };
+    let container = &entity.container;
+    let state = engine.state_dir(container);
     let asked = async {
         let fifo =
             state.open_exit_fifo().map_err(|source| LaunchError::State { what: "open the exit fifo", source })?;
-        let answer = tokio::time::timeout(ANSWER_DEADLINE, shim_process::ask_status(&state)).await;
+        let answer = tokio::time::timeout(ANSWER_DEADLINE, ask_while_it_lives(&state)).await;
         let outcome = answer
             .map_err(|_| LaunchError::NoAnswer)?
             .map_err(|_| LaunchError::ShimDied { log: state.file(isulad_shim::state_dir::SHIM_LOG) })?;
@@ -95,10 +112,33 @@ pub async fn await_launch(engine: &Arc<Engine>, id: ContainerId, start: StartId,
     };
     match asked.await {
         Ok((ready, fifo)) => report_started(engine, id, start, ready, fifo, context).await,
-        Err(error) => {
-            undo_start(engine, &entity.container).await;
-            report_failed(engine, id, start, failure_of(&error), context).await;
+        // The run has come and gone while we asked.
+        Err(error) => match engine.exit_record(container, start).await {
+            Some(found) => {
+                let started = Command::ReportStarted { start, process: found.process, shim: None, at: found.at };
+                engine.report(id, context, started).await;
+                engine.report_exit(id, context, &found).await;
+            }
+            None => {
+                undo_start(engine, container).await;
+                report_failed(engine, id, start, &error, context).await;
+            }
+        },
+    }
+}
+
+/// A shim that has only just begun does not listen yet.
+async fn ask_while_it_lives(state: &StateDir) -> io::Result<Outcome> {
+    loop {
+        let error = match shim_process::ask_status(state).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(error) => error,
+        };
+        let lives = pid_file::read(&state.shim_pid()).ok().flatten().is_some_and(|shim| shim.alive());
+        if !lives || !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
+            return Err(error);
         }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -119,13 +159,8 @@ async fn report_started(
     engine.supervise(id, start, fifo, pidfd);
 }
 
-async fn report_failed(
-    engine: &Arc<Engine>,
-    id: ContainerId,
-    start: StartId,
-    (code, message): (u8, String),
-    context: &Context,
-) {
+async fn report_failed(engine: &Arc<Engine>, id: ContainerId, start: StartId, error: &LaunchError, context: &Context) {
+    let (code, message) = failure_of(error);
     let failed = Command::ReportStartFailed { start, code, message, at: clock::now() };
     engine.report(id, context, failed).await;
 }
@@ -136,16 +171,27 @@ async fn attempt(
     start: StartId,
     client: Option<OwnedFd>,
 ) -> Result<(Ready, OwnedFd), LaunchError> {
+    let container = &entity.container;
+    // What an earlier release could not delete would be in the way, and its only trace must not be wiped.
+    if engine.state_dir(container).runtime_root().join(container.id.to_string()).exists() {
+        give_back(engine, container).await.map_err(|problem| LaunchError::Leftover { problem })?;
+    }
     let begun = {
         let (engine, entity) = (engine.clone(), entity.clone());
-        tokio::task::spawn_blocking(move || begin(&engine, &entity, start, client))
+        abandon::blocking(move |owner| begin(&engine, &entity, start, client, owner))
     };
-    let Begun { state, fifo, answer, middle } = begun.await.unwrap_or_else(|panic| {
+    let begun = tokio::time::timeout(BEGIN_DEADLINE, begun).await.map_err(|_| LaunchError::Slow)?;
+    let Begun { state, fifo, answer, middle, joined } = begun.unwrap_or_else(|panic| {
         Err(LaunchError::State { what: "prepare the start", source: io::Error::other(panic) })
     })?;
     tokio::spawn(reap(middle));
     let outcome = read_outcome(answer, &state).await?;
-    Ok((accept(outcome)?, fifo))
+    let ready = accept(outcome)?;
+    // A process that lives still has lived all the time: what was joined by its pid was its own.
+    match joined.iter().find(|(_, process)| !process.alive()) {
+        Some((id, _)) => Err(LaunchError::NotJoinable { id: *id, what: "joined" }),
+        None => Ok((ready, fifo)),
+    }
 }
 
 /// A shim at work.
@@ -155,17 +201,25 @@ struct Begun {
     answer: OwnedFd,
     /// The first of the two forks: ours to reap.
     middle: i32,
+    /// Whose namespaces it shares.
+    joined: Vec<(ContainerId, ProcessRef)>,
 }
 
 /// Everything up to the spawned shim. Blocks.
-fn begin(engine: &Engine, entity: &Entity, start: StartId, client: Option<OwnedFd>) -> Result<Begun, LaunchError> {
+fn begin(
+    engine: &Engine,
+    entity: &Entity,
+    start: StartId,
+    client: Option<OwnedFd>,
+    owner: &Owner,
+) -> Result<Begun, LaunchError> {
     let container = &entity.container;
     let definition = engine.definition(entity)?;
     let runtime = engine.runtime(&container.card.runtime)?;
     let shim = engine.shim().ok_or_else(|| LaunchError::ShimMissing { path: engine.config.shim.clone() })?;
     let state = engine.state_dir(container);
     fresh_state_dir(&state)?;
-    let fifo = make_exit_fifo(&state)?;
+    let fifo = state.open_exit_fifo().map_err(|source| LaunchError::State { what: "make the exit fifo", source })?;
     let bundle = engine.bundle(container);
     match std::fs::remove_file(bundle.exit_record()) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -177,13 +231,16 @@ fn begin(engine: &Engine, entity: &Entity, start: StartId, client: Option<OwnedF
     failpoint::hit(failpoint::START_SPEC_WRITTEN);
     let mut process = shim_process::describe(engine, container, &definition, &runtime, &spec, start);
     process.first_client = client.is_some();
+    if owner.has_left() {
+        return Err(LaunchError::Slow);
+    }
     process.write(&state.process()).map_err(LaunchError::Describe)?;
     let (answer, ready) = io::pipe().map_err(|source| LaunchError::State { what: "make a pipe", source })?;
     let client = client.as_ref().map(AsFd::as_fd);
     let middle = spawn::start(&shim, Mode::Run, &state, ready.as_fd(), client)
         .map_err(|source| LaunchError::Spawn { path: shim, source })?;
     failpoint::hit(failpoint::START_SHIM_SPAWNED);
-    Ok(Begun { state, fifo, answer: answer.into(), middle })
+    Ok(Begun { state, fifo, answer: answer.into(), middle, joined: spec.joined })
 }
 
 /// An empty state directory: what an earlier run left in it means nothing now.
@@ -194,17 +251,6 @@ fn fresh_state_dir(state: &StateDir) -> Result<(), LaunchError> {
         _ => {}
     }
     std::fs::DirBuilder::new().mode(0o700).recursive(true).create(state.path()).map_err(failed)
-}
-
-/// The exit fifo, open for reading before any shim can write to it.
-pub(super) fn make_exit_fifo(state: &StateDir) -> Result<OwnedFd, LaunchError> {
-    let path = state.exit_fifo();
-    let made = match nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)) {
-        Err(nix::errno::Errno::EEXIST) | Ok(()) => Ok(()),
-        Err(errno) => Err(io::Error::from(errno)),
-    };
-    made.and_then(|()| state.open_exit_fifo())
-        .map_err(|source| LaunchError::State { what: "make the exit fifo", source })
 }
 
 /// The shim's answer.
@@ -222,7 +268,8 @@ pub(super) async fn read_outcome(answer: OwnedFd, state: &StateDir) -> Result<Ou
 pub(super) fn accept(outcome: Outcome) -> Result<Ready, LaunchError> {
     match outcome {
         Outcome::Ready(ready) => Ok(ready),
-        Outcome::Failed(failed) => Err(LaunchError::Refused { message: failed.message }),
+        Outcome::Failed(Failed { message, runtime_status: Some(_), .. }) => Err(LaunchError::Refused { message }),
+        Outcome::Failed(Failed { message, runtime_status: None, .. }) => Err(LaunchError::NotRun { message }),
     }
 }
 
@@ -232,28 +279,25 @@ pub(super) async fn reap(middle: i32) {
         let pidfd = sys::watch(PidFd::open(ProcessRef::of(middle)?)?.into())?;
         pidfd.readable().await.map(drop)
     };
-    if let Err(error) = waiting.await {
-        tracing::debug!(pid = middle, %error, "the middle process of a shim's start is gone already");
-    }
     let pid = nix::unistd::Pid::from_raw(middle);
-    let _ = nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::WNOHANG));
+    match waiting.await {
+        Ok(()) => drop(nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::WNOHANG))),
+        // It cannot be watched: a thread waits for it, which is not for long.
+        Err(_) => drop(tokio::task::spawn_blocking(move || nix::sys::wait::waitpid(pid, None)).await),
+    }
 }
 
 pub fn to_process(process: ProcessRef) -> Process {
     Process { pid: process.pid.unsigned_abs(), start_time: process.start_time }
 }
 
+pub fn to_reference(process: Process) -> ProcessRef {
+    ProcessRef { pid: process.pid.cast_signed(), start_time: process.start_time }
+}
+
 /// The exit code shells expect, and the whole text.
 fn failure_of(error: &LaunchError) -> (u8, String) {
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !message.contains(&text) {
-            message = format!("{message}: {text}");
-        }
-        source = cause.source();
-    }
+    let message = chain(error);
     // Only the runtime's own words about the command itself mean 126 and 127.
     let code = if matches!(error, LaunchError::Refused { .. }) { exit_code_of(&message) } else { 125 };
     (code, message)
@@ -264,25 +308,30 @@ fn exit_code_of(message: &str) -> u8 {
     let says = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
     if says(&["executable file not found", "no such file or directory", "not a directory", "executable file `"]) {
         127
-    } else if says(&["permission denied", "is a directory", "exec format error"]) {
+    } else if says(&[
+        "permission denied",
+        "is a directory",
+        "exec format error",
+        "open executable: operation not permitted",
+    ]) {
         126
     } else {
         125
     }
 }
 
-/// Shared namespaces and the definition a spec is made from need this too.
+/// The process whose namespace is to be joined, alive now.
 pub(super) fn joined_process(
     engine: &Engine,
     other: &str,
     what: &'static str,
-) -> Result<(ContainerId, Process), LaunchError> {
+) -> Result<(ContainerId, ProcessRef), LaunchError> {
     let id: ContainerId = other.parse().map_err(|_| LaunchError::Refused {
         message: format!("`{other}`, whose {what} namespace is to be joined, is not a container's id"),
     })?;
     let run = engine.containers.get(&id).and_then(|entity| entity.container.phase.run().cloned());
-    let process = run.map(|run| run.process).ok_or(LaunchError::NotJoinable { id, what })?;
-    Ok((id, process))
+    let process = run.map(|run| to_reference(run.process)).filter(ProcessRef::alive);
+    Ok((id, process.ok_or(LaunchError::NotJoinable { id, what })?))
 }
 
 #[cfg(test)]
@@ -296,12 +345,15 @@ mod tests {
             ("exec /nope: no such file or directory", 127),
             ("executable file `nope` not found in $PATH", 127),
             ("open executable: Permission denied", 126),
+            ("open executable: Operation not permitted", 126),
             ("exec: \"/etc\": is a directory: permission denied", 126),
             ("unable to apply cgroup configuration", 125),
         ] {
             let error = LaunchError::Refused { message: text.into() };
             assert_eq!(failure_of(&error).0, code, "{text}");
         }
+        let not_run = LaunchError::NotRun { message: "cannot run the runtime: Exec format error".into() };
+        assert_eq!(failure_of(&not_run).0, 125);
         let missing =
             LaunchError::Runtime(RuntimeError::Missing { name: "x".into(), path: "no such file or directory".into() });
         assert_eq!(failure_of(&missing).0, 125);

@@ -13,16 +13,20 @@ mod release;
 mod signal;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::domain::container::{Container, Event, Phase, Run};
+use tokio::sync::Notify;
+
+use crate::domain::container::{Command, Container, Event, Phase, Run};
 use crate::domain::id::{ContainerId, Signal, StartId, Timestamp};
 use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
 
-pub use dismantle::dismantle;
-pub use launch::{RUNTIME_DEADLINE, await_launch, to_process};
-pub use prepare::{Specified, discard};
+pub use dismantle::{discard, dismantle};
+pub use launch::{RUNTIME_DEADLINE, await_launch, to_process, to_reference};
+pub use prepare::Specified;
 pub use release::{end_shim, release, undo_start};
 pub use signal::deliver;
 
@@ -46,6 +50,20 @@ impl Effect {
             Self::Signal { .. } | Self::StopTimer { .. } => false,
             Self::Launch { .. } | Self::Freeze | Self::Thaw | Self::Release | Self::Adopt { .. } | Self::Dismantle => {
                 true
+            }
+        }
+    }
+}
+
+impl Effect {
+    /// Beyond the deadlines of its own parts: what takes longer hangs in the kernel.
+    fn limit(&self) -> Duration {
+        match self {
+            Self::Launch { .. } | Self::Adopt { .. } => Duration::from_secs(400),
+            // A writable layer may be large.
+            Self::Dismantle => Duration::from_secs(900),
+            Self::Freeze | Self::Thaw | Self::Release | Self::Signal { .. } | Self::StopTimer { .. } => {
+                Duration::from_secs(240)
             }
         }
     }
@@ -105,11 +123,38 @@ fn signal_run(after: &Container, signal: Signal) -> Option<Effect> {
 #[derive(Debug, Default)]
 pub struct Effects {
     waiting: Mutex<HashMap<ContainerId, VecDeque<(Effect, Context)>>>,
+    /// The daemon is leaving: what is not begun is left to the next one.
+    stopped: AtomicBool,
+    /// Told when no container has effects any more.
+    idle: Notify,
+}
+
+impl Effects {
+    /// No effect is begun from now on.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until what was begun is done.
+    pub async fn idle(&self) {
+        loop {
+            let notified = self.idle.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+                return;
+            }
+            notified.await;
+        }
+    }
 }
 
 impl Engine {
     /// Puts an effect in its container's queue, or runs it at once. Never blocks: the journal's thread calls it.
     pub fn enqueue(self: &Arc<Self>, id: ContainerId, effect: Effect, context: &Context) {
+        if self.effects.stopped.load(Ordering::SeqCst) {
+            return;
+        }
         let context = Context { actor: Actor::Engine, ..context.clone() };
         if !effect.queues() {
             self.tasks.spawn(self.clone().execute(id, effect, context));
@@ -129,20 +174,47 @@ impl Engine {
     /// One container's effects, until none is left.
     async fn work(self: Arc<Self>, id: ContainerId, mut effect: Effect, mut context: Context) {
         loop {
-            // A task of its own: an effect that panics must not take those behind it along.
-            let outcome = self.tasks.spawn(self.clone().execute(id, effect.clone(), context)).await;
-            if let Err(error) = outcome {
-                tracing::error!(container_id = %id.short(), ?effect, %error, "an effect ended abnormally");
+            // A task of its own: an effect that panics or hangs must not take those behind it along.
+            let mut task = self.tasks.spawn(self.clone().execute(id, effect.clone(), context.clone()));
+            let problem = match tokio::time::timeout(effect.limit(), &mut task).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(format!("it ended abnormally: {error}")),
+                Err(_) => {
+                    task.abort();
+                    Some(format!("it did not finish within {} s", effect.limit().as_secs()))
+                }
+            };
+            if let Some(problem) = problem {
+                self.clone().fail(id, &effect, problem, &context).await;
             }
             let mut waiting = self.effects.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             match waiting.get_mut(&id).and_then(VecDeque::pop_front) {
                 Some(next) => (effect, context) = next,
                 None => {
                     waiting.remove(&id);
+                    if waiting.is_empty() {
+                        self.effects.idle.notify_waiters();
+                    }
                     return;
                 }
             }
         }
+    }
+
+    /// The outcome of an effect that has none of its own: every intent gets one, so that there is a way on.
+    async fn fail(self: Arc<Self>, id: ContainerId, effect: &Effect, message: String, context: &Context) {
+        tracing::error!(container_id = %id.short(), ?effect, message, "an effect has failed");
+        let report = match effect {
+            Effect::Launch { start } => {
+                Command::ReportStartFailed { start: *start, code: 125, message, at: crate::clock::now() }
+            }
+            Effect::Freeze => Command::ReportPauseFailed { message },
+            Effect::Thaw => Command::ReportResumeFailed { message },
+            Effect::Dismantle => Command::ReportRemoveFailed { message },
+            // No intent waits for these.
+            Effect::Release | Effect::Adopt { .. } | Effect::Signal { .. } | Effect::StopTimer { .. } => return,
+        };
+        self.report(id, context, report).await;
     }
 
     async fn execute(self: Arc<Self>, id: ContainerId, effect: Effect, context: Context) {
@@ -162,7 +234,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::container::{Card, Command, ExitStatus, decide, evolve};
+    use crate::domain::container::{Card, ExitStatus, decide, evolve};
     use crate::domain::id::{BootId, Digest, Process};
 
     const START: StartId = StartId(3);

@@ -1,13 +1,14 @@
-//! What a start needs before the shim: mounts and spec. And the undoing of a creation.
+//! What a start needs before the shim: mounts and spec.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
+use isulad_shim::ProcessRef;
 use isulad_shim::process::OomCounter;
 
 use super::launch::{LaunchError, joined_process};
-use crate::definition::{Definition, Network, Sharing};
+use crate::definition::{Definition, Network, Sharing, Ulimit};
 use crate::domain::container::Container;
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
@@ -20,18 +21,8 @@ use crate::spec::{self, Joined, Place, cgroup};
 pub struct Specified {
     pub shim_cgroups: Vec<PathBuf>,
     pub oom: Option<OomCounter>,
-}
-
-/// Undoes a creation: nothing ran, so only the bundle is there.
-pub async fn discard(engine: &Arc<Engine>, id: ContainerId) {
-    let Some(entity) = engine.containers.get(&id) else { return };
-    let bundle = engine.bundle(&entity.container);
-    let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(bundle.path())).await;
-    if let Ok(Err(error)) = removed
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        engine.warn(format!("container {}: cannot remove its directory: {error}", id.short()));
-    }
+    /// Processes whose namespaces are named by their pids.
+    pub joined: Vec<(ContainerId, ProcessRef)>,
 }
 
 /// Mounts the root filesystem and shared memory, builds the spec and writes it. May be repeated; blocks.
@@ -42,7 +33,7 @@ pub(super) fn mount_and_specify(
 ) -> Result<Specified, LaunchError> {
     let id = container.id.to_string();
     let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
-    let joined = joined(engine, definition)?;
+    let (joined, processes) = joined(engine, definition)?;
     let rootfs = rootfs::mount(&dirs, &definition.rootfs)?;
     let shm = match &definition.namespaces.ipc {
         Sharing::Own => Some(rootfs::mount_shm(&dirs, definition.shm_size)?),
@@ -62,7 +53,8 @@ pub(super) fn mount_and_specify(
         log_path: &log,
     };
     spec::make_sources(definition)?;
-    let built = spec::build(definition, &engine.host, &place)?;
+    let limited = with_open_files(definition, engine.config.open_files);
+    let built = spec::build(&limited, &engine.host, &place)?;
     for warning in &built.warnings {
         tracing::warn!(container_id = %container.id.short(), "{warning}");
     }
@@ -75,41 +67,47 @@ pub(super) fn mount_and_specify(
         cgroup::Version::V2 => OomCounter::V2 { path },
         cgroup::Version::V1 | cgroup::Version::Hybrid => OomCounter::V1 { path },
     });
-    Ok(Specified { shim_cgroups: engine.shim_cgroups(), oom })
+    Ok(Specified { shim_cgroups: engine.shim_cgroups(), oom, joined: processes })
 }
 
-/// The namespaces to be joined, through processes that are alive now.
-fn joined(engine: &Engine, definition: &Definition) -> Result<Joined, LaunchError> {
-    let path = |sharing: &Sharing, kind: &'static str| match sharing {
+/// The limit of open files that the daemon itself was started with, unless the container has one of its own.
+fn with_open_files(definition: &Definition, limits: Option<(i64, i64)>) -> Cow<'_, Definition> {
+    match limits {
+        Some((soft, hard)) if definition.ulimits.iter().all(|limit| limit.name != "nofile") => {
+            let mut definition = definition.clone();
+            definition.ulimits.push(Ulimit { name: "nofile".to_owned(), soft, hard });
+            Cow::Owned(definition)
+        }
+        Some(_) | None => Cow::Borrowed(definition),
+    }
+}
+
+/// The namespaces to be joined, by the pids of processes that are alive now, and those processes.
+fn joined(engine: &Engine, definition: &Definition) -> Result<(Joined, Vec<(ContainerId, ProcessRef)>), LaunchError> {
+    let mut processes = Vec::new();
+    let mut of_container = |other: &str, kind: &'static str| {
+        let (id, process) = joined_process(engine, other, kind)?;
+        processes.push((id, process));
+        Ok::<_, LaunchError>(PathBuf::from(format!("/proc/{}/ns/{kind}", process.pid)))
+    };
+    let mut of_sharing = |sharing: &Sharing, kind| match sharing {
         Sharing::Own | Sharing::Host => Ok(None),
-        Sharing::Container(other) => namespace_of(engine, other, kind).map(Some),
+        Sharing::Container(other) => of_container(other, kind).map(Some),
     };
     let spaces = &definition.namespaces;
-    let (network, network_bundle) = match &spaces.network {
-        Network::None | Network::Host => (None, None),
-        Network::Container(other) => {
-            let (id, _) = joined_process(engine, other, "net")?;
-            let bundle = engine.containers.get(&id).map(|entity| engine.bundle(&entity.container).path().to_owned());
-            (Some(namespace_of(engine, other, "net")?), bundle)
-        }
+    let mut joined = Joined {
+        pid: of_sharing(&spaces.pid, "pid")?,
+        ipc: of_sharing(&spaces.ipc, "ipc")?,
+        uts: of_sharing(&spaces.uts, "uts")?,
+        cgroup: of_sharing(&spaces.cgroup, "cgroup")?,
+        ..Joined::default()
     };
-    Ok(Joined {
-        network,
-        network_bundle,
-        pid: path(&spaces.pid, "pid")?,
-        ipc: path(&spaces.ipc, "ipc")?,
-        uts: path(&spaces.uts, "uts")?,
-        cgroup: path(&spaces.cgroup, "cgroup")?,
-    })
-}
-
-fn namespace_of(engine: &Engine, other: &str, kind: &'static str) -> Result<PathBuf, LaunchError> {
-    let (id, process) = joined_process(engine, other, kind)?;
-    let reference = isulad_shim::ProcessRef { pid: process.pid.cast_signed(), start_time: process.start_time };
-    if !reference.alive() {
-        return Err(LaunchError::NotJoinable { id, what: kind });
+    if let Network::Container(other) = &spaces.network {
+        joined.network = Some(of_container(other, "net")?);
+        let entity = other.parse().ok().and_then(|id| engine.containers.get(&id));
+        joined.network_bundle = entity.map(|entity| engine.bundle(&entity.container).path().to_owned());
     }
-    Ok(PathBuf::from(format!("/proc/{}/ns/{kind}", process.pid)))
+    Ok((joined, processes))
 }
 
 fn shm_of(engine: &Engine, other: &str) -> Result<PathBuf, LaunchError> {

@@ -5,11 +5,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isulad_shim::pid_file;
 use isulad_shim::sys::pidfd::PidFd;
+use isulad_shim::{ProcessRef, pid_file};
 
+use crate::abandon::{self, Owner};
+use crate::cause::chain;
 use crate::domain::container::Container;
-use crate::domain::id::ContainerId;
+use crate::domain::id::{ContainerId, Signal};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::rootfs::{self, ContainerDirs};
@@ -19,6 +21,8 @@ use crate::sys;
 const SHIM_PATIENCE: Duration = Duration::from_secs(60);
 /// A killed shim is gone soon after.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// Unmounting waits for nobody, but file systems have hung before.
+const UNMOUNT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// After an exit, or for a container that does not run: nothing of a run is left. Trouble is a warning; the next start,
 /// removal or restart of the daemon tries again.
@@ -40,61 +44,84 @@ pub async fn undo_start(engine: &Arc<Engine>, container: &Container) {
     }
 }
 
-/// Ends the shim, deletes at the runtime, unmounts, and removes the state directory. Answers all that went wrong.
+/// Ends the shim, deletes at the runtime, unmounts, and removes the state directory. Answers all that went wrong; the
+/// state directory is kept then, since it tells the next attempt what is left.
 pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Result<(), String> {
     let mut troubles = Vec::new();
     let state = engine.state_dir(container);
+    let id = container.id.to_string();
     if state.path().exists() {
         // In this order: a shim that was only just started finds nothing to run and leaves, or is seen here.
         let _ = state.remove(isulad_shim::state_dir::PROCESS);
         if let Err(error) = end_shim(&state).await {
             troubles.push(format!("cannot end its shim: {error}"));
         }
-        let id = container.id.to_string();
-        match engine.runtime(&container.card.runtime) {
-            Ok(runtime) => {
-                if let Err(error) = runtime.delete(&state, &id).await {
-                    troubles.push(crate::api::chain(&error));
-                }
-            }
-            Err(error) if state.runtime_root().join(&id).exists() => troubles.push(crate::api::chain(&error)),
-            Err(_) => {}
-        }
+        let deleted = match engine.runtime(&container.card.runtime) {
+            Ok(runtime) => runtime.delete(&state, &id).await,
+            Err(_) if !state.runtime_root().join(&id).exists() => Ok(()),
+            Err(error) => Err(error),
+        };
+        troubles.extend(deleted.err().map(|error| chain(&error)));
+    }
+    if let Err(error) = end_group(engine, container).await {
+        troubles.push(format!("cannot empty its cgroup: {error}"));
     }
     let blocking = {
-        let (engine, container) = (engine.clone(), container.clone());
-        tokio::task::spawn_blocking(move || unmount_and_clear(&engine, &container))
+        let (engine, container, clear) = (engine.clone(), container.clone(), troubles.is_empty());
+        abandon::blocking(move |owner| unmount_and_clear(&engine, &container, clear, owner))
     };
-    match blocking.await {
-        Ok(more) => troubles.extend(more),
-        Err(panic) => troubles.push(panic.to_string()),
+    match tokio::time::timeout(UNMOUNT_PATIENCE, blocking).await {
+        Ok(Ok(more)) => troubles.extend(more),
+        Ok(Err(panic)) => troubles.push(panic.to_string()),
+        Err(_) => troubles.push(format!("its mounts are not gone after {} s", UNMOUNT_PATIENCE.as_secs())),
     }
     if troubles.is_empty() { Ok(()) } else { Err(troubles.join("; ")) }
 }
 
-fn unmount_and_clear(engine: &Engine, container: &Container) -> Vec<String> {
+/// Ends what a runtime has left in the container's cgroup: without a pid namespace of its own, or after a failed delete.
+async fn end_group(engine: &Arc<Engine>, container: &Container) -> io::Result<()> {
+    let Some(group) = engine.left_group(container) else { return Ok(()) };
+    let deadline = tokio::time::Instant::now() + KILL_PATIENCE;
+    loop {
+        let pids = engine.host.cgroups.processes(&group)?;
+        if pids.is_empty() {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() > deadline {
+            return Err(io::Error::other(format!("processes {pids:?} do not end")));
+        }
+        for pid in pids {
+            // Opened before it is looked up again: what is still in the cgroup then is what the descriptor is of.
+            let Ok(pidfd) = ProcessRef::of(pid).and_then(PidFd::open) else { continue };
+            if engine.host.cgroups.processes(&group)?.contains(&pid) {
+                let _ = pidfd.send_signal(Signal::KILL.0);
+                let gone = sys::watch(pidfd.into())?;
+                let _ = tokio::time::timeout_at(deadline, gone.readable()).await;
+            }
+        }
+    }
+}
+
+fn unmount_and_clear(engine: &Engine, container: &Container, clear: bool, owner: &Owner) -> Vec<String> {
     let mut troubles = Vec::new();
     let id = container.id.to_string();
     let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
     for unmounted in [rootfs::unmount(&dirs), rootfs::unmount_shm(&dirs)] {
         if let Err(error) = unmounted {
-            troubles.push(crate::api::chain(&error));
+            troubles.push(chain(&error));
         }
     }
     failpoint::hit(failpoint::RELEASE_UNMOUNTED);
-    let state = engine.state_dir(container);
     // The runtime removes the cgroup; one that died half-way may not have.
-    if let Ok(group) = std::fs::read_to_string(engine.bundle(container).cgroup_note())
-        && !engine.config.systemd_cgroup
-        && engine.host.cgroups.exists(&group)
+    if let Some(group) = engine.left_group(container)
         && let Err(error) = engine.host.cgroups.remove(&group)
     {
         troubles.push(format!("cannot remove the cgroup `{group}`: {error}"));
     }
-    // Kept while something is left to delete: it says how.
-    if !troubles.is_empty() {
+    if !clear || !troubles.is_empty() || owner.has_left() {
         return troubles;
     }
+    let state = engine.state_dir(container);
     match std::fs::remove_dir_all(state.path()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             troubles.push(format!("cannot remove `{}`: {error}", state.path().display()));

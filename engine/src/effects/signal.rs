@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use isulad_shim::ProcessRef;
 use isulad_shim::sys::pidfd::PidFd;
 
+use super::launch::to_reference;
 use crate::clock;
 use crate::domain::container::{Command, Run};
 use crate::domain::id::{ContainerId, Process, Signal, StartId, Timestamp};
@@ -15,8 +15,7 @@ use crate::journal::record::Context;
 
 /// Sends a signal. A process that is gone is fine: its exit is told elsewhere.
 pub fn deliver(process: Process, signal: Signal) -> io::Result<()> {
-    let reference = ProcessRef { pid: process.pid.cast_signed(), start_time: process.start_time };
-    match PidFd::open(reference).and_then(|pidfd| pidfd.send_signal(signal.0)) {
+    match PidFd::open(to_reference(process)).and_then(|pidfd| pidfd.send_signal(signal.0)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
@@ -47,7 +46,7 @@ async fn thaw_if_frozen(engine: &Arc<Engine>, id: ContainerId) {
         && found.status == "paused"
         && let Err(error) = runtime.resume(&state, &text).await
     {
-        engine.warn(format!("container {}: cannot thaw it to end it: {}", id.short(), crate::api::chain(&error)));
+        engine.warn(format!("container {}: cannot thaw it to end it: {}", id.short(), crate::cause::chain(&error)));
     }
 }
 
@@ -61,5 +60,9 @@ pub(super) async fn stop_timer(
 ) {
     let left = deadline.0.saturating_sub(clock::now().0);
     tokio::time::sleep(std::time::Duration::from_nanos(left)).await;
-    engine.report(id, context, Command::StopDeadlinePassed { start }).await;
+    // A later stop or restart has a timer of its own.
+    let stop = engine.containers.get(&id).and_then(|entity| entity.container.phase.run()?.stop.clone());
+    if stop.is_some_and(|stop| stop.deadline == deadline) {
+        engine.report(id, context, Command::StopDeadlinePassed { start }).await;
+    }
 }

@@ -1,6 +1,7 @@
 //! After a start of the daemon: every container is compared with the world, and what was interrupted is finished or
 //! undone. Reads are served meanwhile; each container has its own deadline, and none of them can hold up the others.
 
+mod boot;
 mod observe;
 mod rebuild;
 mod sweep;
@@ -8,14 +9,13 @@ mod sweep;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use isulad_shim::ProcessRef;
 use isulad_shim::sys::pidfd::PidFd;
 use tokio::sync::Semaphore;
 
 use crate::clock;
 use crate::domain::container::{Command, Container, Phase, Step, recover};
-use crate::domain::id::{ContainerId, Process, Signal, StartId};
-use crate::effects::{self, Effect};
+use crate::domain::id::{ContainerId, Signal, StartId};
+use crate::effects::{self, Effect, to_reference};
 use crate::engine::{Engine, Trust};
 use crate::journal::record::{Actor, Context};
 
@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Compares every container that was loaded, then sweeps what nobody owns.
 pub async fn run(engine: &Arc<Engine>) {
     let begun = Instant::now();
+    if engine.trust() != Trust::ReadOnly {
+        boot::forget_pids_of_another(engine).await;
+    }
     match engine.trust() {
         Trust::Whole => {}
         Trust::Partial => rebuild::rebuild(engine).await,
@@ -67,6 +70,11 @@ pub async fn run(engine: &Arc<Engine>) {
     } else {
         engine.warn("what belongs to no container is left alone, since the store is not whole".to_owned());
     }
+}
+
+/// Says whether directories of containers are there.
+pub fn has_bundles(engines: &std::path::Path) -> bool {
+    !sweep::candidates(engines).is_empty()
 }
 
 async fn recover_one(engine: &Arc<Engine>, id: ContainerId) {
@@ -135,10 +143,10 @@ async fn reattach(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
     let Some(entity) = engine.containers.get(&id) else { return };
     let container = &entity.container;
     let Some(run) = container.phase.run() else { return };
-    let pidfd = PidFd::open(reference(run.process)).ok();
+    let pidfd = PidFd::open(to_reference(run.process)).ok();
     let fifo = engine.state_dir(container).open_exit_fifo();
     // Looked at after the fifo was opened: only then is a later end of the shim certain to be told by it.
-    let shim_lives = run.shim.is_some_and(|shim| reference(shim).alive());
+    let shim_lives = run.shim.is_some_and(|shim| to_reference(shim).alive());
     match fifo {
         Ok(fifo) if shim_lives => engine.supervise(id, run.start, fifo, pidfd),
         _ => lost_meanwhile(engine, id, run.start, pidfd, context).await,
@@ -170,8 +178,4 @@ fn resume_stop(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
     if !stop.killed {
         engine.enqueue(id, Effect::StopTimer { start: run.start, deadline: stop.deadline }, context);
     }
-}
-
-fn reference(process: Process) -> ProcessRef {
-    ProcessRef { pid: process.pid.cast_signed(), start_time: process.start_time }
 }

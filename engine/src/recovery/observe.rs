@@ -8,7 +8,7 @@ use isulad_shim::{ExitRecord, ProcessRef, StateDir, pid_file, state_dir};
 use crate::clock;
 use crate::domain::container::{Container, Found, Observation, Phase};
 use crate::domain::id::Process;
-use crate::effects::to_process;
+use crate::effects::{to_process, to_reference};
 use crate::engine::Engine;
 use crate::supervisor::to_found;
 
@@ -16,10 +16,11 @@ pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Obse
     let state = engine.state_dir(container);
     let starting = matches!(container.phase, Phase::Starting(_));
     let recorded = container.phase.run().map(|run| run.process);
+    let recorded_shim = container.phase.run().and_then(|run| run.shim);
     let record = engine.bundle(container).exit_record();
     let files = {
         let state = state.clone();
-        tokio::task::spawn_blocking(move || read_files(&state, starting, recorded, &record))
+        tokio::task::spawn_blocking(move || read_files(&state, starting, recorded, recorded_shim, &record))
     };
     let files = match files.await {
         Ok(Ok(files)) => files,
@@ -29,18 +30,21 @@ pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Obse
         }
         Err(_) => Files::default(),
     };
+    let paused = matches!(container.phase, Phase::Paused(_));
+    let told_frozen = engine.frozen(container);
     let mut seen = Observation {
         boot: engine.boot,
         at: clock::now(),
         shim: files.shim,
         process: files.process,
         exit: files.exit,
-        frozen: false,
+        // Where nobody can tell, it is as it was recorded.
+        frozen: told_frozen.unwrap_or(paused),
     };
     // The runtime is asked only where the files leave something open.
     let in_doubt = starting && seen.shim.is_none() && seen.process.is_none() && state.path().exists();
-    let live = container.phase.run().is_some() && seen.process.is_some();
-    if in_doubt || (live && may_be_frozen(engine, container)) {
+    let perhaps_frozen = told_frozen.is_none() && seen.process.is_some() && !starting;
+    if in_doubt || (perhaps_frozen && !matches!(container.phase, Phase::Running(_))) {
         ask_runtime(engine, container, &state, &mut seen).await;
     }
     seen
@@ -57,6 +61,7 @@ fn read_files(
     state: &StateDir,
     starting: bool,
     recorded: Option<Process>,
+    recorded_shim: Option<Process>,
     record: &std::path::Path,
 ) -> Result<Files, String> {
     if starting {
@@ -69,7 +74,8 @@ fn read_files(
         Ok(found) => Ok(found.filter(ProcessRef::alive).map(to_process)),
         Err(error) => Err(error.to_string()),
     };
-    let shim = living(&state.shim_pid())?;
+    // The file, or, where somebody has cleared the directory, what was recorded.
+    let shim = living(&state.shim_pid())?.or(recorded_shim.filter(|shim| to_reference(*shim).alive()));
     let alive =
         |process: &Process| ProcessRef { pid: process.pid.cast_signed(), start_time: process.start_time }.alive();
     let process = match recorded {
@@ -78,16 +84,13 @@ fn read_files(
         None => None,
     };
     // Last: a shim that ends between these looks has written it before it ended.
-    let exit = ExitRecord::read(record).map_err(|error| error.to_string())?.map(to_found);
+    let exit = match ExitRecord::read(record).map_err(|error| error.to_string())? {
+        // A shim that met a full disk puts it here.
+        None => ExitRecord::read(&state.exit_fallback()).map_err(|error| error.to_string())?,
+        found => found,
+    };
+    let exit = exit.map(to_found);
     Ok(Files { shim, process, exit })
-}
-
-/// Looked up in the freezer's file where that can be found; otherwise the runtime is asked for paused ones only.
-fn may_be_frozen(engine: &Engine, container: &Container) -> bool {
-    match engine.frozen(container) {
-        Some(frozen) => frozen,
-        None => !matches!(container.phase, Phase::Running(_)),
-    }
 }
 
 async fn ask_runtime(engine: &Engine, container: &Container, state: &StateDir, seen: &mut Observation) {
@@ -100,6 +103,6 @@ async fn ask_runtime(engine: &Engine, container: &Container, state: &StateDir, s
             }
         }
         Ok(None) => {}
-        Err(error) => engine.warn(format!("container {}: {}", container.id.short(), crate::api::chain(&error))),
+        Err(error) => engine.warn(format!("container {}: {}", container.id.short(), crate::cause::chain(&error))),
     }
 }

@@ -19,7 +19,8 @@ pub(super) async fn rebuild(engine: &Arc<Engine>) {
     let engines = engine.layout.engines();
     let found = tokio::task::spawn_blocking(move || candidates(&engines)).await.unwrap_or_default();
     for orphan in found {
-        if engine.containers.get(&orphan.id).is_some() {
+        // Also one that a user is creating at this moment.
+        if engine.containers.knows(&orphan.id) {
             continue;
         }
         let short = orphan.id.short();
@@ -37,7 +38,7 @@ pub(super) async fn rebuild(engine: &Arc<Engine>) {
 
 async fn rebuild_one(engine: &Arc<Engine>, orphan: &Orphan) -> Result<Name, String> {
     let path = orphan.path.join("definition.json");
-    let (definition, digest) = definition::read_unvouched(&path).map_err(|error| crate::api::chain(&error))?;
+    let (definition, digest) = definition::read_unvouched(&path).map_err(|error| crate::cause::chain(&error))?;
     if definition.id != orphan.id.to_string() || definition.runtime != orphan.runtime {
         return Err("its definition is of another container".to_owned());
     }
@@ -46,8 +47,11 @@ async fn rebuild_one(engine: &Arc<Engine>, orphan: &Orphan) -> Result<Name, Stri
     let mut events = vec![Event::CreateRequested { id: orphan.id, card }, Event::Created];
     events.extend(begun(engine, orphan));
     let context = Context::new(Actor::Recovery);
-    engine.record_rebuilt(orphan.id, &context, &events).await.map_err(|error| error.to_string())?;
-    Ok(name)
+    let recorded = engine.record_rebuilt(orphan.id, &context, &events).await;
+    if recorded.is_err() {
+        engine.containers.release_name(&name, orphan.id);
+    }
+    recorded.map(|()| name).map_err(|error| error.to_string())
 }
 
 /// The name it was created with, if nobody holds it; otherwise its id.

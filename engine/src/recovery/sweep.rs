@@ -36,11 +36,14 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
 
 /// Mounts and bundles at once; the state directories are for the caller, who can wait for processes.
 fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
-    // Read after the directories are listed, so a container created meanwhile is not taken for an orphan.
+    // Asked about after the directories are listed, and a creation under way is known from before it makes its own.
     let bundles = candidates(&engine.layout.engines());
     let states = candidates(&engine.layout.state);
     let mounts = rootfs::mounts_below(&[&engine.layout.mounts(), &engine.layout.engines()]);
-    let known = |id: &ContainerId| engine.containers.get(id).is_some();
+    // A directory with more in it than a creation writes is not provably nobody's: whoever it was may still run.
+    let kept: Vec<ContainerId> =
+        bundles.iter().filter(|bundle| !is_unborn(&bundle.path)).map(|bundle| bundle.id).collect();
+    let known = |id: &ContainerId| engine.containers.knows(id) || kept.contains(id);
     match mounts {
         Ok(mounts) => {
             for mount in mounts.iter().rev() {
@@ -50,13 +53,13 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
                         mount.target.display(),
                         id.short()
                     ));
-                    tell(engine, rootfs::release(&mount.target).map_err(|error| crate::api::chain(&error)));
+                    tell(engine, rootfs::release(&mount.target).map_err(|error| crate::cause::chain(&error)));
                 }
             }
         }
         Err(error) => engine.warn(format!("cannot read the mounts: {error}")),
     }
-    for orphan in bundles.into_iter().filter(|orphan| !known(&orphan.id)) {
+    for orphan in bundles.into_iter().filter(|orphan| !engine.containers.knows(&orphan.id) && orphan.path.exists()) {
         // A creation that ended before its intent: it holds nothing but what the engine wrote.
         if is_unborn(&orphan.path) {
             engine.warn(format!("directory `{}` of a creation that never began: removed", orphan.path.display()));
@@ -65,7 +68,7 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
             engine.warn(format!("directory `{}` belongs to no container; it is kept", orphan.path.display()));
         }
     }
-    states.into_iter().filter(|orphan| !known(&orphan.id)).collect()
+    states.into_iter().filter(|orphan| !known(&orphan.id) && orphan.path.exists()).collect()
 }
 
 /// Directories `<root>/<runtime>/<64 digits>`.
@@ -115,7 +118,7 @@ async fn sweep_state_dir(engine: &Arc<Engine>, orphan: &Orphan) {
     if let Ok(runtime) = engine.runtime(&orphan.runtime)
         && let Err(error) = runtime.delete(&state, &orphan.id.to_string()).await
     {
-        return engine.warn(crate::api::chain(&error));
+        return engine.warn(crate::cause::chain(&error));
     }
     let path = orphan.path.clone();
     let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path)).await;

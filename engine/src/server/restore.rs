@@ -11,26 +11,35 @@ use store::{Journal, OpenReport, Opened, Options};
 use crate::clock;
 use crate::config::Config;
 use crate::domain::container::{Container, evolve};
+use crate::domain::id::ContainerId;
 use crate::engine::{Engine, Trust};
 use crate::journal::record;
+use crate::layout::Layout;
 use crate::spec::Host;
 
 /// Opens the store, moves it forward if it is of an older format, and fills the projection.
 pub async fn open(config: Config, host: Host) -> anyhow::Result<Arc<Engine>> {
     let boot = clock::boot_id().context("cannot read the boot id")?;
-    let path = config.graph.join("journal");
+    let path = Layout { graph: config.graph.clone(), state: config.state.clone() }.journal();
+    let existed = path.exists();
     let opening = tokio::task::spawn_blocking(move || open_store(&path, boot.0));
     let opened = opening.await.context("the store could not be opened")??;
     let Opened { journal, rows, behind, report } = opened;
     let engine = Engine::new(config, host, boot, journal);
     tell(&engine, &report);
     let mut trust = trust(&report);
+    // The journal is made before the first container is: one without the other is a loss, not a beginning.
+    if !existed && trust == Trust::Whole && crate::recovery::has_bundles(&engine.layout.engines()) {
+        engine
+            .warn("the journal is gone though there are containers; they are put together from their files".to_owned());
+        trust = Trust::Partial;
+    }
     for row in &rows {
         match record::decode_row(row) {
             Ok(container) => engine.containers.restore(container, row.seq),
             // Set aside, not deleted: its row and its files stay where they are.
             Err(error) => {
-                engine.warn(format!("a container's record cannot be used: {}", crate::api::chain(&error)));
+                engine.warn(format!("a container's record cannot be used: {}", crate::cause::chain(&error)));
                 if trust == Trust::Whole {
                     trust = Trust::Partial;
                 }
@@ -60,7 +69,7 @@ fn trust(report: &OpenReport) -> Trust {
 
 fn open_store(path: &Path, boot: [u8; 16]) -> anyhow::Result<Opened> {
     match migrations::migrate(path) {
-        Ok(Outcome::Current) => {}
+        Ok(Outcome::Current | Outcome::Absent) => {}
         Ok(outcome) => tracing::info!(?outcome, "the store was moved to this version's format"),
         // Served read-only below.
         Err(MigrateError::Newer { .. }) => {}
@@ -108,17 +117,22 @@ fn replay_behind(engine: &Engine, behind: &[(store::StreamId, u64)]) {
         for record in rest {
             match record::decode(&record) {
                 Ok((_, event)) => container = evolve(container, &event),
-                Err(error) => engine.warn(format!("an event cannot be used: {}", crate::api::chain(&error))),
+                Err(error) => engine.warn(format!("an event cannot be used: {}", crate::cause::chain(&error))),
+            }
+            // Also past an event that cannot be used: the store counts it.
+            if let Some(container) = &mut container {
+                container.version = record.version;
             }
             seq = record.seq;
         }
-        replace(engine, container, seq);
+        replace(engine, &id, container, seq);
     }
 }
 
-fn replace(engine: &Engine, container: Option<Container>, seq: u64) {
-    if let Some(container) = container {
-        engine.containers.restore(container, seq);
+fn replace(engine: &Engine, id: &ContainerId, container: Option<Container>, seq: u64) {
+    match container {
+        Some(container) => engine.containers.restore(container, seq),
+        None => engine.containers.forget(id),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is left to do when the container's first process is gone, in the order that keeps the promise: no output lost,
 //! the status durable before anybody hears of it, nothing left behind.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,7 +23,8 @@ const SILENCE: Duration = Duration::from_millis(500);
 /// How long writers that go on writing are listened to.
 const DRAIN_SHARED: Duration = Duration::from_secs(3);
 const DRAIN_OWN: Duration = Duration::from_secs(10);
-/// How long clients may take for what is outstanding. Nothing waits for them by then but this process.
+/// How long clients may take for what is outstanding. The exit is known and the runtime's traces are gone by then; what
+/// waits is the next start in this state directory.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The tasks that carry output, and how to tell them that nothing more is waited for.
@@ -57,10 +58,7 @@ pub(crate) async fn finish(
         cause: ended.cause,
     };
     failpoint::hit(failpoint::BEFORE_EXIT_RECORD);
-    if let Err(error) = record.write(&shim.process.exit_record) {
-        // The daemon, if it listens, still hears the status.
-        eprintln!("isulad-shim: {:#}", anyhow::Error::from(error));
-    }
+    keep(shim, &record);
     failpoint::hit(failpoint::AFTER_EXIT_RECORD);
     if let Some(fifo) = &exit_fifo {
         // Nobody may be reading: the record is there for whoever comes.
@@ -70,14 +68,24 @@ pub(crate) async fn finish(
     hub.set_exit(ended.status);
     runtime::delete(shim, reaper).await;
     failpoint::hit(failpoint::AFTER_DELETE);
+    hub.farewell(FAREWELL).await;
     remove_files(shim);
     hub.log.borrow().report();
-    // From here on the state directory is the daemon's alone.
-    drop(exit_fifo);
-    hub.farewell(FAREWELL).await;
+    // Its hang-up says that we touch nothing any more, so it is the end of this process that closes it.
+    exit_fifo.map(IntoRawFd::into_raw_fd);
 }
 
-/// Removes what this shim made, except its and the container's pid and its log.
+/// Writes the record where it survives the host, or else at least where it survives the daemon and us.
+fn keep(shim: &Shim, record: &ExitRecord) {
+    let Err(error) = record.write(&shim.process.exit_record) else { return };
+    eprintln!("isulad-shim: {:#}", anyhow::Error::from(error));
+    if let Err(error) = record.write(&shim.state.exit_fallback()) {
+        // The daemon, if it listens, still hears the status.
+        eprintln!("isulad-shim: {:#}", anyhow::Error::from(error));
+    }
+}
+
+/// Removes what this shim made, except its and the container's pid, its log and an exit record.
 pub(crate) fn remove_files(shim: &Shim) {
     use state_dir::*;
     for name in [STDIN, STDOUT, STDERR, ATTACH_SOCKET, CONSOLE_SOCKET, RUNTIME_PID, RUNTIME_LOG] {

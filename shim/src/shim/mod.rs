@@ -1,7 +1,7 @@
 //! One container's shim, from its first instruction to its last.
 //!
 //! ```text
-//! detach ─▶ set up ─▶ launch ─▶ ready ─▶ supervise ─▶ drain ─▶ exit record ─▶ exit_fifo ─▶ delete ─▶ leave
+//! detach ─▶ set up ─▶ launch ─▶ ready ─▶ supervise ─▶ drain ─▶ exit record ─▶ exit_fifo ─▶ delete ─▶ farewell ─▶ leave
 //!              └────────┴─▶ undo, failed            adopt ──▲
 //! ```
 //! A crash up to `launch` leaves at most what the runtime's `delete --force` removes; from there on the container lives

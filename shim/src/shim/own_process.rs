@@ -34,7 +34,10 @@ pub(crate) fn detach(mode: Mode, state: &StateDir) -> anyhow::Result<ProcessRef>
     {
         bail!("the shim with pid {} is still alive", other.pid);
     }
-    nix::unistd::setsid().context("cannot start a session")?;
+    // A group of its own, out of reach of the daemon's terminal. A session would come with a scheduling group of its own
+    // (autogroup), in which the runtime takes longer: that follows after the launch.
+    let itself = nix::unistd::Pid::from_raw(0);
+    nix::unistd::setpgid(itself, itself).context("cannot start a process group")?;
     let (mut told, mut tell) = std::io::pipe().context("cannot make a pipe")?;
     if inherited::fork().context("cannot fork")?.is_some() {
         drop(tell);
@@ -68,9 +71,12 @@ pub(crate) fn settle(state: &StateDir) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Moves this process where it outlives a service manager's stop, and protects it from the OOM killer. Only after the
+/// Starts a session, moves this process where it outlives a service manager's stop, and protects it from the OOM killer. Only after the
 /// launch: both are inherited, and moving waits for the kernel. Each is best effort.
 pub(crate) fn protect(cgroup_procs: &[PathBuf]) {
+    if let Err(errno) = nix::unistd::setsid() {
+        eprintln!("isulad-shim: cannot start a session: {errno}");
+    }
     for path in cgroup_procs {
         if let Err(error) = fs::write(path, "0") {
             eprintln!("isulad-shim: cannot join the cgroup of `{}`: {error}", path.display());

@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::sys::process_ref::Stat;
 use isulad_shim::sys::readable;
+use isulad_shim::sys::reap::reap;
 use isulad_shim::{ExitStatus, ProcessRef};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 use tokio::io::unix::AsyncFd;
 
 /// Signals that arrive as bytes. Those that ask a process to leave are taken and not followed: the container would lose
@@ -46,14 +45,8 @@ impl Reaper {
     /// Waits for one child and reaps nothing else: what the container leaves behind stays readable in /proc.
     pub async fn only(&self, pid: i32) -> io::Result<ExitStatus> {
         loop {
-            match waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)) {
-                Ok(status) => {
-                    if let Some((_, status)) = ended(status) {
-                        return Ok(status);
-                    }
-                }
-                Err(Errno::EINTR) => continue,
-                Err(errno) => return Err(errno.into()),
+            if let Some((_, status)) = reap(Some(pid))? {
+                return Ok(status);
             }
             self.next_signal().await?;
         }
@@ -62,15 +55,9 @@ impl Reaper {
     /// Reaps every child until `pid` is among them.
     pub async fn until(&self, pid: i32) -> io::Result<ExitStatus> {
         loop {
-            loop {
-                match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                    Ok(status) => match ended(status) {
-                        Some((child, status)) if child == pid => return Ok(status),
-                        Some(_) => {}
-                        None => break,
-                    },
-                    Err(Errno::EINTR) => {}
-                    Err(errno) => return Err(errno.into()),
+            while let Some((child, status)) = reap(None)? {
+                if child == pid {
+                    return Ok(status);
                 }
             }
             self.next_signal().await?;
@@ -80,7 +67,7 @@ impl Reaper {
     /// Waits without a child to wait for, reaping whatever comes.
     pub async fn forever(&self) -> io::Error {
         loop {
-            while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| ended(status).is_some()) {}
+            reap_all();
             if let Err(error) = self.next_signal().await {
                 return error;
             }
@@ -98,7 +85,7 @@ impl Reaper {
                     let _ = pidfd.send_signal(libc::SIGKILL);
                 }
             }
-            while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| ended(status).is_some()) {}
+            reap_all();
             if found.is_empty() {
                 return;
             }
@@ -139,12 +126,9 @@ impl Reaper {
     }
 }
 
-fn ended(status: WaitStatus) -> Option<(i32, ExitStatus)> {
-    match status {
-        WaitStatus::Exited(pid, code) => Some((pid.as_raw(), ExitStatus::Code(code as u8))),
-        WaitStatus::Signaled(pid, signal, _) => Some((pid.as_raw(), ExitStatus::Signal(signal as u8))),
-        _ => None,
-    }
+/// Reaps whoever has ended. Having no child at all is no trouble here.
+fn reap_all() {
+    while matches!(reap(None), Ok(Some(_))) {}
 }
 
 /// Every process below this one, parents first.

@@ -5,4 +5,6 @@ pub mod inherited;
 pub mod pidfd;
 pub mod process_ref;
 pub mod readable;
+#[doc(hidden)]
+pub mod reap;
 pub mod spawn;

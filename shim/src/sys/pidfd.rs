@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::{ExitStatus, ProcessRef};
 
@@ -37,13 +37,20 @@ impl PidFd {
         if ProcessRef::of(process.pid)? == process { Ok(Self { fd }) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
-    /// Sends a signal number; `NotFound` when the process is gone.
+    /// Sends a signal number, real-time signals included; `NotFound` when the process is gone, `InvalidInput` for a
+    /// number that is no signal.
     pub fn send_signal(&self, signal: i32) -> io::Result<()> {
-        let signal = Signal::from_named_raw(signal).ok_or(io::ErrorKind::InvalidInput)?;
-        pidfd_send_signal(&self.fd, signal).map_err(|errno| match errno {
-            rustix::io::Errno::SRCH => io::ErrorKind::NotFound.into(),
-            errno => errno.into(),
-        })
+        if !(1..=64).contains(&signal) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let (info, flags) = (std::ptr::null::<libc::siginfo_t>(), 0);
+        // SAFETY: the descriptor is open for the call, and without a `siginfo` the kernel reads no memory of ours.
+        let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.fd.as_raw_fd(), signal, info, flags) };
+        if result == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        Err(if error.raw_os_error() == Some(libc::ESRCH) { io::ErrorKind::NotFound.into() } else { error })
     }
 
     /// Asks the kernel how the process ended. Never blocks.
@@ -147,6 +154,14 @@ mod tests {
         child.wait().unwrap();
         assert_eq!(pidfd.exit_status().unwrap(), Some(ExitStatus::Signal(9)));
         assert_eq!(pidfd.send_signal(libc::SIGKILL).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_number_that_is_no_signal_is_refused() {
+        let me = PidFd::open(ProcessRef::current().unwrap()).unwrap();
+        for number in [0, -1, 65, i32::MAX] {
+            assert_eq!(me.send_signal(number).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{number}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A process that cannot be mistaken for another one: its pid together with its start time.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 
 /// A pid and when the process with it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,8 +40,10 @@ impl ProcessRef {
 impl Stat {
     /// Reads `/proc/<pid>/stat`, also of a process that has ended and is not reaped yet.
     pub fn read(pid: i32) -> io::Result<Self> {
-        let text = fs::read(format!("/proc/{pid}/stat")).map_err(gone)?;
-        Self::parse(&text)
+        // One read gets the whole line: at most 50 numbers and a short name.
+        let mut text = [0; 2048];
+        let count = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut text)).map_err(gone)?;
+        Self::parse(&text[..count])
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat has another layout")))
     }
 
@@ -71,6 +73,14 @@ mod tests {
         assert_eq!(Stat::parse(text), Some(Stat { state: b'S', parent: 3, start_time: 777 }));
         assert_eq!(Stat::parse(b"12 (a"), None);
         assert_eq!(Stat::parse(b""), None);
+    }
+
+    #[test]
+    fn the_line_of_a_process_is_read_whole() {
+        let me = Stat::read(std::process::id() as i32).unwrap();
+        let text = std::fs::read("/proc/self/stat").unwrap();
+        assert_eq!(Stat::parse(&text).map(|stat| (stat.parent, stat.start_time)), Some((me.parent, me.start_time)));
+        assert!(text.len() < 2048);
     }
 
     #[test]

@@ -1,14 +1,20 @@
 //! From start to exit, undisturbed.
 
+use std::path::PathBuf;
+use std::process::Command;
+
 use isulad_shim::process::{Log, OomCounter};
-use isulad_shim::{Cause, ExitStatus, Outcome, pid_file};
+use isulad_shim::sys::process_ref::Stat;
+use isulad_shim::{Cause, ExitRecord, ExitStatus, Outcome, ProcessRef, pid_file};
+use nix::unistd::{Pid, getsid};
 use serde_json::json;
 
-use crate::stand::{Engine, Stand, alive, listen, log_text};
+use crate::stand::{Engine, Stand, alive, listen, log_text, wait_for};
 
 crate::on_both_runtimes!(
     an_exit_code_is_recorded_and_told,
     a_signal_is_recorded_as_one,
+    a_real_time_signal_is_recorded_as_one,
     a_process_that_ends_at_once_was_started,
     the_last_words_are_never_lost,
     output_of_both_kinds_is_kept_apart,
@@ -37,6 +43,40 @@ fn a_signal_is_recorded_as_one(engine: Engine) {
     isulad_shim::sys::pidfd::PidFd::open(ready.process()).unwrap().send_signal(libc::SIGKILL).unwrap();
     assert_eq!(stand.exit(), ExitStatus::Signal(9));
     assert_eq!(stand.record().status, ExitStatus::Signal(9));
+    stand.assert_clean();
+}
+
+fn a_real_time_signal_is_recorded_as_one(engine: Engine) {
+    let signal = libc::SIGRTMIN() + 3;
+    let mut stand = Stand::with_args(engine, &["/bin/sleep", "1000"]);
+    // Process 1 of a namespace ignores what it has no handler for.
+    stand.share_pid_namespace();
+    let ready = stand.start();
+    isulad_shim::sys::pidfd::PidFd::open(ready.process()).unwrap().send_signal(signal).unwrap();
+    assert_eq!(stand.exit(), ExitStatus::Signal(37));
+    assert_eq!((stand.record().status, stand.record().cause), (ExitStatus::Signal(37), Cause::Exited));
+    stand.assert_clean();
+}
+
+/// In a shared pid namespace what a process leaves behind becomes the shim's.
+#[test]
+fn an_orphan_killed_by_a_real_time_signal_does_not_take_the_shim_along() {
+    let script = "(sleep 1000 & echo $! >/tmp/orphan; echo told >/tmp/told) & wait; read line </tmp/go; exit 9";
+    let mut stand = Stand::new(Engine::Runc, script);
+    stand.share_pid_namespace();
+    stand.make_fifo("tmp/go");
+    stand.make_fifo("tmp/told");
+    let ready = stand.start();
+    std::fs::read(stand.in_root("tmp/told")).unwrap();
+    let pid = std::fs::read_to_string(stand.in_root("tmp/orphan")).unwrap().trim().parse().unwrap();
+    wait_for("the orphan to be the shim's", || Stat::read(pid).unwrap().parent == ready.shim_pid);
+    let orphan = ProcessRef::of(pid).unwrap();
+    isulad_shim::sys::pidfd::PidFd::open(orphan).unwrap().send_signal(libc::SIGRTMIN() + 3).unwrap();
+    wait_for("the orphan to be reaped", || ProcessRef::of(pid).is_err());
+    assert!(ready.shim().alive());
+    stand.release("tmp/go");
+    assert_eq!(stand.exit(), ExitStatus::Code(9));
+    assert_eq!(stand.record().status, ExitStatus::Code(9));
     stand.assert_clean();
 }
 
@@ -102,6 +142,14 @@ fn writers_left_in_a_shared_pid_namespace_do_not_hold_the_exit(engine: Engine) {
 }
 
 #[test]
+fn the_shim_has_a_session_of_its_own() {
+    let stand = Stand::with_args(Engine::Runc, &["/bin/sleep", "1000"]);
+    let shim = Pid::from_raw(stand.start().shim_pid);
+    wait_for("the shim's session", || getsid(Some(shim)) == Ok(shim));
+    assert_eq!(stand.shim_log(), "");
+}
+
+#[test]
 fn a_log_of_many_files_holds_the_newest_lines() {
     let mut stand = Stand::with_args(Engine::Runc, &["/bin/seq", "5000"]);
     let path = stand.process.bundle.join("console.log");
@@ -136,6 +184,48 @@ fn a_log_on_a_full_disk_does_not_stop_the_container() {
     stand.start();
     assert_eq!(stand.exit(), ExitStatus::Code(0));
     assert!(stand.shim_log().contains("100000 records are missing"), "{}", stand.shim_log());
+}
+
+/// The record goes to the state directory then, and is there when the word comes.
+#[test]
+fn an_exit_on_a_full_disk_is_still_recorded() {
+    let mut stand = Stand::new(Engine::Runc, "exit 7");
+    let full = FullDisk::mount(stand.root().join("full"));
+    stand.process.exit_record = full.path.join("exit");
+    stand.start();
+    assert_eq!(stand.hear_exit(), ExitStatus::Code(7));
+    let record = ExitRecord::read(&stand.state.exit_fallback()).unwrap().expect("there is a fallback");
+    assert_eq!((record.status, record.cause, record.start), (ExitStatus::Code(7), Cause::Exited, 5));
+    stand.wait_hang_up();
+    assert_eq!(ExitRecord::read(&stand.state.exit_fallback()).unwrap(), Some(record));
+    let names: Vec<_> = std::fs::read_dir(&full.path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["filler"], "neither a record nor the beginning of one");
+    assert!(stand.shim_log().contains("cannot write the exit record"), "{}", stand.shim_log());
+    std::fs::remove_file(stand.state.exit_fallback()).unwrap();
+    drop(full);
+    stand.assert_clean();
+}
+
+/// A file system of one page, which is taken.
+struct FullDisk {
+    path: PathBuf,
+}
+
+impl FullDisk {
+    fn mount(path: PathBuf) -> Self {
+        std::fs::create_dir(&path).unwrap();
+        let mount = ["-t", "tmpfs", "-o", "size=4k", "full"];
+        assert!(Command::new("mount").args(mount).arg(&path).status().unwrap().success());
+        let disk = Self { path };
+        std::fs::write(disk.path.join("filler"), [0; 4096]).unwrap();
+        disk
+    }
+}
+
+impl Drop for FullDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.path).status();
+    }
 }
 
 #[test]

@@ -184,22 +184,31 @@ impl Stand {
         }
     }
 
-    /// Waits for the four bytes and for the hang-up after them, when the shim is done.
+    /// Waits for the four bytes and for the hang-up after them, when the shim has left.
     pub fn exit(&self) -> ExitStatus {
+        let status = self.hear_exit();
+        self.wait_hang_up();
+        status
+    }
+
+    /// Waits for the four bytes.
+    pub fn hear_exit(&self) -> ExitStatus {
         let mut bytes = [0; 4];
         assert!(wait_readable(&self.exit_fifo), "no exit\n{}", self.shim_log());
         rustix::io::read(&self.exit_fifo, &mut bytes)
             .map(|count| assert_eq!(count, 4, "the shim is lost\n{}", self.shim_log()))
             .unwrap();
-        self.wait_hang_up();
         ExitStatus::from_wire(bytes)
     }
 
     /// Waits until no shim has `exit_fifo` open.
     pub fn wait_hang_up(&self) {
+        assert!(self.hangs_up_within(PATIENCE), "the shim does not leave\n{}", self.shim_log());
+    }
+
+    pub fn hangs_up_within(&self, limit: Duration) -> bool {
         let mut fds = [PollFd::new(self.exit_fifo.as_fd(), PollFlags::empty())];
-        let found = poll(&mut fds, PollTimeout::try_from(PATIENCE).unwrap()).unwrap();
-        assert_eq!(found, 1, "the shim does not leave\n{}", self.shim_log());
+        poll(&mut fds, PollTimeout::try_from(limit).unwrap()).unwrap() == 1
     }
 
     pub fn record(&self) -> ExitRecord {

@@ -2,11 +2,13 @@
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use isulad_shim::control::{Streams, kind};
+use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{ExitStatus, Frame, Request};
 
-use crate::stand::{Engine, Stand, answer, hear, listen, tell};
+use crate::stand::{Engine, Stand, answer, hear, listen, tell, wait_for};
 
 crate::on_both_runtimes!(
     input_reaches_the_container_and_ends_when_it_is_closed,
@@ -131,6 +133,43 @@ fn a_slow_client_that_reads_gets_everything() {
     assert_eq!(exit, Some(ExitStatus::Code(0)));
     assert!(out == whole.as_bytes(), "{} of {} bytes", out.len(), whole.len());
     stand.exit();
+}
+
+/// What takes a hang-up for the shim's end kills what is left of it: no client may lose anything by that.
+#[test]
+fn the_shim_is_there_until_a_client_that_reads_late_has_everything() {
+    // More than a socket takes, less than what makes the container wait.
+    let mut stand = Stand::with_args(Engine::Runc, &["/bin/seq", "50000"]);
+    let (ready, client) = stand.start_with_client();
+    let shim = PidFd::open(ready.shim()).unwrap();
+    assert_eq!(stand.hear_exit(), ExitStatus::Code(0));
+    wait_for("the runtime's delete", || !stand.state.runtime_root().join(&stand.process.id).exists());
+    // Long enough for what follows the delete, if it does not wait; short of how long it waits.
+    assert!(!stand.hangs_up_within(Duration::from_secs(1)), "the shim has left, and what a client wants with it");
+    std::thread::scope(|scope| {
+        let stand = &stand;
+        scope.spawn(move || {
+            stand.wait_hang_up();
+            let _ = shim.send_signal(libc::SIGKILL);
+        });
+        let (out, _, exit) = listen(&client);
+        let whole: String = (1..=50_000).map(|number| format!("{number}\n")).collect();
+        assert!(out == whole.as_bytes(), "{} of {} bytes", out.len(), whole.len());
+        assert_eq!(exit, Some(ExitStatus::Code(0)));
+    });
+    stand.assert_clean();
+}
+
+/// A client that reads nothing holds the end up for a bounded time.
+#[test]
+fn the_shim_leaves_although_a_client_takes_nothing() {
+    let mut stand = Stand::with_args(Engine::Runc, &["/bin/seq", "50000"]);
+    let (_, client) = stand.start_with_client();
+    assert_eq!(stand.exit(), ExitStatus::Code(0));
+    stand.assert_clean();
+    let mut rest = Vec::new();
+    let _ = (&client).read_to_end(&mut rest);
+    assert!(rest.len() < 288_894, "the socket had room for all: this test shows nothing");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::container::{ending, exit_status};
+use super::container::{Begun, ending, exit_status};
 use super::status::Verb;
 use super::{ApiError, Native};
 use crate::domain::container::{End, Event, Rejection};
@@ -32,6 +32,8 @@ type Sender = mpsc::Sender<Result<AttachOutput, Status>>;
 
 /// Messages in flight to a client: the shim's own buffer comes on top.
 const IN_FLIGHT: usize = 16;
+/// How long a client waits for a container that removes itself.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(30);
 /// An exit that the shim has told is recorded soon after.
 const EXIT_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -65,7 +67,9 @@ impl Native {
         } else {
             self.connect_to_running(id, &open).await?
         };
-        let session = Session { sender, told, start };
+        let entity = self.engine.containers.get(&id);
+        let removes_itself = entity.is_none_or(|entity| entity.container.card.auto_remove);
+        let session = Session { sender, told, start, removes_itself };
         tokio::spawn(session.relay(stream, input, open));
         Ok(ReceiverStream::new(receiver))
     }
@@ -79,19 +83,11 @@ impl Native {
         let pair = std::os::unix::net::UnixStream::pair()
             .map_err(|error| ApiError::failed(format!("cannot make a socket pair: {error}")))?;
         let (ours, theirs) = pair;
-        let mut told = self.engine.containers.listen(id);
-        let failure = self.start_container(&open.container, Some(OwnedFd::from(theirs)), context).await?;
-        if let Some(failure) = failure {
-            return Ok(Err(failure));
-        }
-        let start = std::iter::from_fn(|| told.try_recv().ok()).find_map(|told| match told.event {
-            Event::Started { start, .. } => Some(start),
-            _ => None,
-        });
-        match start {
-            Some(start) => Ok(Ok((into_tokio(ours)?, start))),
-            // It ran already: nothing was started, so join it like anybody else.
-            None => self.connect_to_running(id, open).await.map(Ok),
+        match self.begin(&open.container, Some(OwnedFd::from(theirs)), context).await? {
+            Begun::Started(start) => Ok(Ok((into_tokio(ours)?, start))),
+            Begun::Failed(failure) => Ok(Err(failure)),
+            // Nothing was started for this client: it joins like anybody else.
+            Begun::Already => self.connect_to_running(id, open).await.map(Ok),
         }
     }
 
@@ -163,6 +159,7 @@ struct Session {
     sender: Sender,
     told: mpsc::UnboundedReceiver<Told>,
     start: StartId,
+    removes_itself: bool,
 }
 
 impl Session {
@@ -213,6 +210,9 @@ impl Session {
         // Without the shim's word the container may well go on: the client is told so soon.
         let patience = if told_exit { EXIT_PATIENCE } else { Duration::from_secs(5) };
         let end: Option<End> = tokio::time::timeout(patience, waiting).await.ok().flatten();
+        if end.is_some() && self.removes_itself {
+            self.removed().await;
+        }
         let last = match end {
             Some(end) => {
                 let status: ExitStatus = exit_status(&end);
@@ -221,6 +221,20 @@ impl Session {
             None => Err(Status::unavailable("the connection to the container was lost; it may be running still")),
         };
         let _ = self.sender.send(last).await;
+    }
+}
+
+impl Session {
+    /// A script that uses the name again at once must find it free.
+    async fn removed(&mut self) {
+        let removal = async {
+            while let Some(told) = self.told.recv().await {
+                if matches!(told.event, Event::Removed | Event::RemoveFailed { .. }) {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(REMOVAL_PATIENCE, removal).await;
     }
 }
 

@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::container::nanoseconds;
 use super::{ApiError, Native};
+use crate::clock::rfc3339;
 use crate::domain::container::{Event, ExitStatus};
 use crate::domain::id::Timestamp;
 use crate::engine::Engine;
@@ -88,7 +89,7 @@ async fn pass_on(engine: &Arc<Engine>, range: Range, wanted: &Wanted, sender: &S
     }
     let mut subscription = engine.journal.subscribe(range.from);
     while let Some(records) = subscription.next().await {
-        let records = records.map_err(|error| ApiError::failed(crate::api::chain(&error)))?;
+        let records = records.map_err(|error| ApiError::failed(crate::cause::chain(&error)))?;
         for record in &records {
             if record.seq > range.until {
                 return Ok(());
@@ -208,19 +209,26 @@ fn verb(event: &Event) -> &'static str {
 fn facts(event: &Event) -> Vec<(String, String)> {
     let fact = |key: &str, value: String| (key.to_owned(), value);
     match event {
-        Event::Started { process, .. } => vec![fact("pid", process.pid.to_string())],
-        Event::Exited { status, .. } => match status {
-            ExitStatus::Code(code) => vec![fact("exitCode", code.to_string())],
-            ExitStatus::Signal(signal) => {
-                vec![fact("exitCode", (128 + signal.0).to_string()), fact("signal", signals::name(signal.0))]
-            }
-            ExitStatus::Unknown(cause) => {
-                vec![
-                    fact("exitCode", "unknown".to_owned()),
-                    fact("cause", super::container::cause_text(*cause).to_owned()),
-                ]
-            }
-        },
+        Event::Started { process, at, .. } => {
+            vec![fact("pid", process.pid.to_string()), fact("startedAt", rfc3339(Some(*at)))]
+        }
+        // The true time: the record's own is when the daemon learnt of it.
+        Event::Exited { status, at, .. } => {
+            let mut facts = vec![fact("finishedAt", rfc3339(Some(*at)))];
+            facts.extend(match status {
+                ExitStatus::Code(code) => vec![fact("exitCode", code.to_string())],
+                ExitStatus::Signal(signal) => {
+                    vec![fact("exitCode", (128 + signal.0).to_string()), fact("signal", signals::name(signal.0))]
+                }
+                ExitStatus::Unknown(cause) => {
+                    vec![
+                        fact("exitCode", "unknown".to_owned()),
+                        fact("cause", super::container::cause_text(*cause).to_owned()),
+                    ]
+                }
+            });
+            facts
+        }
         Event::StartFailed { code, message, .. } => {
             vec![fact("exitCode", code.to_string()), fact("error", message.clone())]
         }

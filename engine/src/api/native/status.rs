@@ -3,13 +3,18 @@
 use store::AppendError;
 use tonic::{Code, Status};
 
-use crate::api::chain;
+use crate::cause::chain;
 use crate::definition::DefinitionError;
 use crate::domain::container::Rejection;
 use crate::domain::id::{ContainerId, Name};
+use crate::domain::text::cut;
 use crate::projection::ResolveError;
 use crate::runtime::RuntimeError;
 use crate::turn::TurnError;
+
+/// A message travels in a header, spelled with up to three bytes for one of its own, and headers have a limit: a name
+/// that a caller has sent may be of any length.
+const MESSAGE_LIMIT: usize = 4000;
 
 /// Why a request is not answered with what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +123,7 @@ impl From<ApiError> for Status {
             ApiError::Journal(_) => error.to_string(),
             other => chain(other),
         };
-        Self::new(error.code(), message)
+        Self::new(error.code(), cut(&message, MESSAGE_LIMIT))
     }
 }
 
@@ -156,6 +161,12 @@ mod tests {
     fn rejected(verb: Verb, rejection: Rejection) -> (Code, String) {
         let status = Status::from(ApiError::Rejected { verb, reference: "x".into(), rejection });
         (status.code(), status.message().to_owned())
+    }
+
+    #[test]
+    fn a_message_does_not_grow_with_what_was_sent() {
+        let status = Status::from(ApiError::NoSuchContainer { reference: "x".repeat(1 << 20) });
+        assert_eq!(status.message().len(), MESSAGE_LIMIT);
     }
 
     #[test]

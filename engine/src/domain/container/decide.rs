@@ -113,7 +113,7 @@ impl Container {
                 }))
             }
             Command::ReportShimAdopted { start, shim } => {
-                Ok(only_if(self.running(*start).is_some_and(|run| run.shim.is_none()), || Event::ShimAdopted {
+                Ok(only_if(self.running(*start).is_some_and(|run| run.shim != Some(*shim)), || Event::ShimAdopted {
                     start: *start,
                     shim: *shim,
                 }))
@@ -249,8 +249,11 @@ impl Container {
             Phase::Running(_) => Err(Rejection::StillRunning),
             Phase::Paused(_) => Err(Rejection::StillPaused),
             Phase::Removing(removing) if removing.failed.is_some() => Ok(vec![Event::RemoveRequested { force }]),
-            // Joins the removal under way.
-            Phase::Removing(_) => Ok(vec![]),
+            // Joins the removal under way; a process that is still there gets its signal once more.
+            Phase::Removing(removing) => Ok(match &removing.run {
+                Some(run) if force => vec![Event::Killed { start: run.start, signal: Signal::KILL }],
+                Some(_) | None => vec![],
+            }),
             Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
                 Err(Rejection::InTransition)
             }

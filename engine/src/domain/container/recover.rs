@@ -112,9 +112,6 @@ fn recover_run(run: &Run, seen: &Observation, living: Vec<Step>) -> Vec<Step> {
             let mut steps = living;
             // A replacement that the last daemon had no time to record, or whose record is lost.
             if let Some(shim) = seen.shim.filter(|shim| run.shim != Some(*shim)) {
-                if run.shim.is_some() {
-                    steps.push(Step::Report(Command::ReportShimLost { start: run.start }));
-                }
                 steps.push(Step::Report(Command::ReportShimAdopted { start: run.start, shim }));
             }
             steps.push(Step::Reattach);

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use cri_api::isula::v1::{CreateRequest, CreateResponse, RunResponse, StartFailure};
+use store::AppendError;
 
 use super::carry::START_PATIENCE;
 use super::start::{outcome_of, started_by};
@@ -21,7 +22,7 @@ use crate::layout::Bundle;
 use crate::projection::Told;
 use crate::rootfs;
 use crate::spec::files::{self, HostNames};
-use crate::turn::Turned;
+use crate::turn::{TurnError, Turned};
 
 impl Native {
     pub(super) async fn create_container(
@@ -97,10 +98,18 @@ impl Native {
         }
         let recorded = self.engine.turn_all(id, context, &commands).await;
         drop(reservation);
-        if recorded.is_err() {
+        if recorded.as_ref().is_err_and(nothing_recorded) {
             let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(bundle.path())).await;
         }
         recorded.map_err(|error| ApiError::of_turn(error, Verb::Create, &id.to_string()))
+    }
+}
+
+/// A journal that failed in the middle may have recorded it: then the files must stay.
+fn nothing_recorded(error: &TurnError) -> bool {
+    match error {
+        TurnError::Rejected(_) => true,
+        TurnError::Journal(error) => !matches!(error, AppendError::Failed { .. } | AppendError::Closed),
     }
 }
 
@@ -146,7 +155,7 @@ fn write_files(
     definition: &Definition,
 ) -> Result<(Card, Bundle), ApiError> {
     failpoint::hit(failpoint::CREATE_BEFORE_FILES);
-    rootfs::check(&definition.rootfs).map_err(|error| ApiError::invalid(crate::api::chain(&error)))?;
+    rootfs::check(&definition.rootfs).map_err(|error| ApiError::invalid(crate::cause::chain(&error)))?;
     let bundle = engine.layout.bundle(&definition.runtime, &id);
     let written = fill(&bundle, definition);
     if written.is_err() {
@@ -162,12 +171,10 @@ fn fill(bundle: &Bundle, definition: &Definition) -> Result<crate::domain::id::D
         .recursive(true)
         .create(bundle.path())
         .map_err(|error| ApiError::failed(format!("cannot make `{}`: {error}", bundle.path().display())))?;
-    // A joined network brings its own files.
-    if !matches!(definition.namespaces.network, definition::Network::Container(_)) {
-        HostNames::read()
-            .and_then(|names| files::write(bundle.path(), definition, &names))
-            .map_err(|error| ApiError::failed(crate::api::chain(&error)))?;
-    }
+    // Also for a container in another's network, which sees the other's hosts and resolv.conf, but its own hostname.
+    HostNames::read()
+        .and_then(|names| files::write(bundle.path(), definition, &names))
+        .map_err(|error| ApiError::failed(crate::cause::chain(&error)))?;
     // Last: its sync makes the others durable too, and a directory with a definition has them.
     Ok(definition::write(&bundle.definition(), definition)?)
 }

@@ -21,7 +21,7 @@ impl Native {
         let entity = engine.containers.get(&id).ok_or_else(not_found)?;
         let reading = tokio::task::spawn_blocking(move || {
             let definition = engine.definition(&entity);
-            let problem = definition.as_ref().err().map(|error| crate::api::chain(error));
+            let problem = definition.as_ref().err().map(|error| crate::cause::chain(error));
             object(&engine, &entity, definition.as_deref().ok(), problem.as_deref())
         });
         let object = reading.await.map_err(|panic| ApiError::failed(panic.to_string()))?;

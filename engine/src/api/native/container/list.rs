@@ -19,6 +19,7 @@ impl Native {
         let listing = tokio::task::spawn_blocking(move || {
             // A filter by state asks for more than what runs.
             let all = request.all || request.last > 0 || filters.iter().any(|filter| filter.shows_stopped());
+            let labels = request.labels || filters.iter().any(|filter| filter.key == Key::Label);
             let mut found: Vec<Arc<Entity>> = engine
                 .containers
                 .snapshot()
@@ -29,7 +30,7 @@ impl Native {
             found.sort_by_key(|entity| std::cmp::Reverse(entity.container.card.created_at));
             let mut summaries: Vec<ContainerSummary> = found
                 .iter()
-                .map(|entity| summary(&engine, entity))
+                .map(|entity| summary(&engine, entity, labels))
                 .filter(|summary| matches(&filters, summary))
                 .collect();
             if request.last > 0 {
@@ -133,13 +134,14 @@ fn matches(filters: &[ByKey], it: &ContainerSummary) -> bool {
     })
 }
 
-pub(super) fn summary(engine: &Engine, entity: &Entity) -> ContainerSummary {
+fn summary(engine: &Engine, entity: &Entity, with_labels: bool) -> ContainerSummary {
     let container = &entity.container;
     let card = &container.card;
     let run = container.phase.run();
     let last = container.last.as_ref();
     // A definition that cannot be read costs the labels, not the listing; inspect and start say what is wrong.
-    let labels = engine.definition(entity).map(|definition| definition.labels.clone()).unwrap_or_default();
+    let definition = with_labels.then(|| engine.definition(entity).ok()).flatten();
+    let labels = definition.map(|definition| definition.labels.clone()).unwrap_or_default();
     ContainerSummary {
         id: container.id.to_string(),
         name: card.name.to_string(),

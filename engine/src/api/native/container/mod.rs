@@ -12,6 +12,7 @@ mod suspend;
 mod validate;
 mod wait;
 
+pub(super) use start::Begun;
 pub(super) use wait::ending;
 
 use cri_api::isula::v1::containers_server::Containers;
@@ -88,7 +89,7 @@ impl Containers for Native {
 
     async fn start(&self, request: Request<StartRequest>) -> Answer<StartResponse> {
         let context = peer::context(&request);
-        let failure = self.start_container(&request.into_inner().container, None, &context).await?;
+        let failure = self.start_container(&request.into_inner().container, &context).await?;
         Ok(Response::new(StartResponse { failure }))
     }
 

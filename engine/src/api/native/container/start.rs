@@ -1,6 +1,7 @@
 //! Start: returns when the outcome is recorded.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use cri_api::isula::v1::StartFailure;
 
@@ -9,41 +10,70 @@ use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
 use crate::clock;
 use crate::domain::container::{Command, Event};
-use crate::domain::id::StartId;
-use crate::journal::record::Context;
+use crate::domain::id::{ContainerId, StartId};
+use crate::engine::Engine;
+use crate::journal::record::{Context, OperationId};
+
+/// What became of a request to start.
+pub(in crate::api::native) enum Begun {
+    Started(StartId),
+    Failed(StartFailure),
+    /// It ran already.
+    Already,
+}
 
 impl Native {
+    pub(super) async fn start_container(
+        &self,
+        reference: &str,
+        context: &Context,
+    ) -> Result<Option<StartFailure>, ApiError> {
+        Ok(match self.begin(reference, None, context).await? {
+            Begun::Started(_) | Begun::Already => None,
+            Begun::Failed(failure) => Some(failure),
+        })
+    }
+
     /// `client` is attached from the first byte. The failure of the start itself is an answer, not an error.
-    pub(in crate::api::native) async fn start_container(
+    pub(in crate::api::native) async fn begin(
         &self,
         reference: &str,
         client: Option<OwnedFd>,
         context: &Context,
-    ) -> Result<Option<StartFailure>, ApiError> {
+    ) -> Result<Begun, ApiError> {
         let id = self.resolve(reference)?;
         let boot = self.engine.boot;
-        let client = std::sync::Mutex::new(client);
-        let operation = context.operation;
-        let carried = carry(&self.engine, id, (Verb::Start, reference), context, || {
-            // Here the command has its place in the container's queue: no other start's client is in the way.
-            if let Some(client) = client.lock().ok().and_then(|mut client| client.take()) {
-                self.engine.put_first_client(id, operation, client);
-            }
-            Command::Start { boot, at: clock::now() }
-        })
-        .await;
-        let started = carried.as_ref().ok().and_then(|carried| carried.events.iter().find_map(started_by));
-        let Some(start) = started else {
-            self.engine.withdraw_first_client(&id, operation);
-            return carried.map(|_| None);
-        };
-        let mut carried = carried?;
+        let left = client.map(|client| LeftClient::put(&self.engine, id, context.operation, client));
+        let asked = (Verb::Start, reference);
+        let mut carried = carry(&self.engine, id, asked, context, || Command::Start { boot, at: clock::now() }).await?;
+        let Some(start) = carried.events.iter().find_map(started_by) else { return Ok(Begun::Already) };
         let outcome = carried.until(START_PATIENCE, |event| outcome_of(event, start)).await;
+        drop(left);
         match outcome {
-            Some(Ok(())) => Ok(None),
-            Some(Err(failure)) => Ok(Some(failure)),
+            Some(Ok(())) => Ok(Begun::Started(start)),
+            Some(Err(failure)) => Ok(Begun::Failed(failure)),
             None => Err(ApiError::Deadline { message: format!("the start of {reference} has no outcome yet") }),
         }
+    }
+}
+
+/// A client that waits for its launch: taken back if that does not come, or the request is given up.
+struct LeftClient {
+    engine: Arc<Engine>,
+    id: ContainerId,
+    operation: OperationId,
+}
+
+impl LeftClient {
+    fn put(engine: &Arc<Engine>, id: ContainerId, operation: OperationId, client: OwnedFd) -> Self {
+        engine.put_first_client(id, operation, client);
+        Self { engine: engine.clone(), id, operation }
+    }
+}
+
+impl Drop for LeftClient {
+    fn drop(&mut self) {
+        drop(self.engine.take_first_client(&self.id, self.operation));
     }
 }
 

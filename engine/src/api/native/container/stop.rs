@@ -50,8 +50,20 @@ impl Native {
             Some(start) => start,
             None => {
                 let patience = patience_of(&carried);
-                let started = carried.until(patience, started_by).await;
-                started.ok_or_else(|| self.undying(id, reference))?
+                let next = carried.until(patience, |event| match event {
+                    Event::StartRequested { start, .. } => Some(Ok(*start)),
+                    Event::StopRequested { then_start: false, .. } | Event::RemoveRequested { .. } => Some(Err(())),
+                    _ => None,
+                });
+                match next.await {
+                    Some(Ok(start)) => start,
+                    Some(Err(())) => {
+                        return Err(ApiError::failed(format!(
+                            "the restart of {reference} gave way to a stop or removal"
+                        )));
+                    }
+                    None => return Err(self.undying(id, reference)),
+                }
             }
         };
         match carried.until(Duration::from_secs(300), |event| outcome_of(event, start)).await {

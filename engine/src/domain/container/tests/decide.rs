@@ -17,7 +17,7 @@ Pause           !n    !t           !r              !t          PauseRequested   
 Resume          !n    !t           !r              !t          -                -              !t          ResumeRequested !t           !r              !g           !g              !g
 Rename          !n    !t           Renamed         Renamed     Renamed          Renamed        Renamed     Renamed         Renamed      Renamed         !g           !g              !g
 Remove          !n    !t           RemoveRequested !t          !R               !R             !t          !P              !t           RemoveRequested -            -               RemoveRequested
-RemoveByForce   !n    !t           RemoveRequested !t          RemoveRequested  RemoveRequested !t         RemoveRequested !t           RemoveRequested -            -               RemoveRequested
+RemoveByForce   !n    !t           RemoveRequested !t          RemoveRequested  RemoveRequested !t         RemoveRequested !t           RemoveRequested -            Killed          RemoveRequested
 Created         -     Created      -               -           -                -              -           -               -            -               -            -               -
 CreateFailed    -     CreateFailed -               -           -                -              -           -               -            -               -            -               -
 Started         -     -            -               Started     -                -              -           -               -            -               -            -               -
@@ -37,7 +37,7 @@ Oom             -     -            -               -           OomKilled        
 StaleOom        -     -            -               -           -                -              -           -               -            -               -            -               -
 ShimLost        -     -            -               -           ShimLost         ShimLost       ShimLost    ShimLost        ShimLost     -               -            ShimLost        -
 StaleShimLost   -     -            -               -           -                -              -           -               -            -               -            -               -
-ShimAdopted     -     -            -               -           -                -              -           -               -            -               -            -               -
+ShimAdopted     -     -            -               -           ShimAdopted      ShimAdopted    ShimAdopted ShimAdopted     ShimAdopted  -               -            ShimAdopted     -
 Removed         -     -            -               -           -                -              -           -               -            -               Removed      -               Removed
 RemoveFailed    -     -            -               -           -                -              -           -               -            -               RemoveFailed RemoveFailed    RemoveFailed
 ";
@@ -306,8 +306,10 @@ fn a_shim_is_lost_once_and_adopted_once() {
         .then([])
         .when(Command::ReportShimAdopted { start: START, shim: OTHER_SHIM })
         .then([Event::ShimAdopted { start: START, shim: OTHER_SHIM }])
+        .when(Command::ReportShimAdopted { start: START, shim: OTHER_SHIM })
+        .then([])
         .when(Command::ReportShimAdopted { start: START, shim: SHIM })
-        .then([]);
+        .then([Event::ShimAdopted { start: START, shim: SHIM }]);
 }
 
 #[test]

@@ -16,7 +16,8 @@ pub(super) struct Model {
     stop_deadline: Option<u64>,
     stop_killed: bool,
     start_after: bool,
-    shim: bool,
+    /// Its pid and start time.
+    shim: Option<(u32, u64)>,
     oom: bool,
     fleeting: bool,
     name: String,
@@ -25,6 +26,10 @@ pub(super) struct Model {
     /// The number of the current or last start.
     start: u64,
     pub(super) exits: Vec<u64>,
+}
+
+fn facts(process: Process) -> (u32, u64) {
+    (process.pid, process.start_time)
 }
 
 const GRACE: u64 = 10_000_000_000;
@@ -108,11 +113,15 @@ impl Model {
             C::Remove { force } if self.alive && !self.removing && !force => {
                 return Err(if self.frozen { "StillPaused" } else { "StillRunning" });
             }
+            C::Remove { force: true } if self.alive && self.removing && self.removal_failed.is_none() => {
+                self.version += 1;
+                self.stop_killed |= stopping;
+            }
             C::Remove { .. } => self.when(!self.removing || self.removal_failed.is_some(), Self::go),
             C::ReportCreated => self.when(self.creating, |model| model.creating = false),
             C::ReportCreateFailed { .. } => self.when(self.creating, |model| model.exists = false),
             C::ReportStarted { start, shim, .. } => self.when(self.starting && start.0 == self.start, |model| {
-                (model.starting, model.alive, model.shim) = (false, true, shim.is_some());
+                (model.starting, model.alive, model.shim) = (false, true, shim.map(facts));
             }),
             C::ReportStartFailed { start, .. } => self.when(self.starting && start.0 == self.start, |model| {
                 model.starting = false;
@@ -131,9 +140,13 @@ impl Model {
             }
             C::ReportExit { start, oom, .. } if self.runs(*start) => self.exit(*oom),
             C::ReportOom { start } => self.when(self.runs(*start) && !self.oom, |model| model.oom = true),
-            C::ReportShimLost { start } => self.when(self.runs(*start) && self.shim, |model| model.shim = false),
-            C::ReportShimAdopted { start, .. } => {
-                self.when(self.runs(*start) && !self.shim, |model| model.shim = true);
+            C::ReportShimLost { start } => {
+                self.when(self.runs(*start) && self.shim.is_some(), |model| model.shim = None)
+            }
+            C::ReportShimAdopted { start, shim } => {
+                self.when(self.runs(*start) && self.shim != Some(facts(*shim)), |model| {
+                    model.shim = Some(facts(*shim))
+                });
             }
             C::ReportRemoved => self.when(self.removing && !self.alive, |model| model.exists = false),
             C::ReportRemoveFailed { message } => {
@@ -207,7 +220,7 @@ impl Model {
         assert_eq!(run.is_some(), self.alive);
         if let Some(run) = run {
             assert_eq!(run.start.0, self.start);
-            assert_eq!(run.shim.is_some(), self.shim);
+            assert_eq!(run.shim.map(facts), self.shim);
             assert_eq!(run.oom, self.oom);
             assert_eq!(run.stop.as_ref().map(|stop| stop.deadline.0), self.stop_deadline);
             assert_eq!(run.stop.as_ref().is_some_and(|stop| stop.killed), self.stop_killed);

@@ -1,0 +1,69 @@
+//! A state directory that outlives a restart of the host: its pid files name processes of the boot before. Number and
+//! start time together are unique within one boot only, so a new process may match; the files are removed unread.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use isulad_shim::{StateDir, state_dir};
+
+use super::sweep::candidates;
+use crate::engine::Engine;
+use crate::rootfs::write_atomically;
+
+/// Says which boot the state directory is of.
+const NAME: &str = "boot-id";
+
+/// To be called before any pid file is read.
+pub(super) async fn forget_pids_of_another(engine: &Arc<Engine>) {
+    let (state, boot) = (engine.layout.state.clone(), hex::encode(engine.boot.0));
+    let forgetting = tokio::task::spawn_blocking(move || forget(&state, &boot));
+    match forgetting.await {
+        Ok(Ok(())) => {}
+        Ok(Err(problem)) => engine.warn(problem),
+        Err(panic) => engine.warn(format!("the state directory was not examined: {panic}")),
+    }
+}
+
+fn forget(state: &Path, boot: &str) -> Result<(), String> {
+    let path = state.join(NAME);
+    let failed = |what: &str, error: &dyn std::fmt::Display| format!("cannot {what} `{}`: {error}", path.display());
+    let recorded = match std::fs::read_to_string(&path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(failed("read", &error)),
+    };
+    if recorded.as_deref().map(str::trim) == Some(boot) {
+        return Ok(());
+    }
+    if recorded.is_some() {
+        for found in candidates(state) {
+            let dir = StateDir::new(found.path);
+            for name in [state_dir::PID, state_dir::SHIM_PID] {
+                dir.remove(name).map_err(|error| format!("cannot remove `{}`: {error}", dir.file(name).display()))?;
+            }
+        }
+    }
+    write_atomically(&path, boot.as_bytes(), 0o600, false).map_err(|error| failed("write", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pid_files_go_with_their_boot() {
+        let root = tempfile::tempdir().unwrap();
+        let pid = root.path().join("runc").join("a".repeat(64)).join("shim-pid");
+        std::fs::create_dir_all(pid.parent().unwrap()).unwrap();
+        let look = |boot: &str| {
+            std::fs::write(&pid, "1 1\n").unwrap();
+            forget(root.path(), boot).unwrap();
+            pid.exists()
+        };
+        assert!(look("one"), "nothing tells that it is old");
+        assert!(look("one"));
+        assert!(!look("two"));
+        assert!(look("two"));
+    }
+}

@@ -1,0 +1,29 @@
+//! The real binaries: what they promise, tried on real runtimes.
+
+/// Runs each of a module's functions as a test on either runtime.
+macro_rules! on_each_runtime {
+    ($($test:ident),+ $(,)?) => {
+        mod runc {
+            $(#[test] fn $test() { super::$test(integration::Runtime::Runc) })+
+        }
+        mod crun {
+            $(#[test] fn $test() { super::$test(integration::Runtime::Crun) })+
+        }
+    };
+}
+
+mod bad_input;
+mod daemon_killed;
+mod events;
+mod faults;
+mod layers;
+mod lifecycle;
+mod listing;
+mod load;
+mod logs;
+mod names;
+mod options;
+mod shim_faults;
+mod shims;
+mod store_trouble;
+mod world_changed;

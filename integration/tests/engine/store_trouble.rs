@@ -1,0 +1,141 @@
+//! Trouble with the store: damaged, of a newer format, on a full disk. Containers run on, nothing is deleted.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use integration::{Node, Runtime};
+
+fn database(node: &Node) -> PathBuf {
+    node.graph().join("journal/db")
+}
+
+fn overwrite(path: &Path, from: u64, bytes: &[u8]) {
+    let mut file = OpenOptions::new().write(true).open(path).expect("the database is a file");
+    file.seek(SeekFrom::Start(from)).and_then(|_| file.write_all(bytes)).expect("it can be written");
+}
+
+/// Damages the store of an engine with containers in every state, and looks at what the next daemon makes of it.
+fn survives(damage: impl Fn(&Node)) {
+    let mut node = Node::start(Runtime::Runc);
+    node.create(&["--name", "created"], &["true"]);
+    node.run_detached(&["--name", "ended"], &["sh", "-c", "exit 7"]);
+    assert_eq!(node.wait("ended"), Some(7));
+    let running =
+        node.run_detached(&["--name", "running"], &["sh", "-c", "trap 'exit 3' TERM; echo ready; sleep 100000 & wait"]);
+    node.written("running", "ready");
+    let process = node.process_of("running");
+    node.kill9();
+    damage(&node);
+    node.launch();
+    node.verified();
+    assert!(process.alive(), "the container lives");
+    let bundles = fs::read_dir(node.graph().join("engines/runc")).expect("it is there").count();
+    assert_eq!(bundles, 3, "nothing was deleted");
+    let warnings = node.info().warnings;
+    assert!(!warnings.is_empty(), "the operator is told");
+    assert_eq!(node.list().len(), 3, "{warnings:#?}");
+    assert_eq!(node.process_of(&running), process);
+    node.ok(&["stop", &running]);
+    assert_eq!(node.state_of(&running)["ExitCode"], 3);
+    node.ok(&["start", "created"]);
+    node.remove_all();
+    assert!(node.leftovers().none(), "{:#?}", node.leftovers());
+    node.create(&["--name", "later"], &["true"]);
+    node.restart();
+    assert_eq!(node.ok(&["ps", "-a", "--format", "{{.Names}}"]), "later", "the store works again");
+    node.assert_clean_end_of_what_is_left();
+}
+
+trait End {
+    fn assert_clean_end_of_what_is_left(&self);
+}
+
+impl End for Node {
+    /// The journal may have gaps here, which it names.
+    fn assert_clean_end_of_what_is_left(&self) {
+        self.remove_all();
+        self.assert_nothing_left();
+    }
+}
+
+#[test]
+fn bytes_flipped_in_the_middle() {
+    survives(|node| {
+        let length = fs::metadata(database(node)).expect("there is a database").len();
+        for part in 1..8 {
+            overwrite(&database(node), length * part / 8, &[0xa5; 700]);
+        }
+    });
+}
+
+#[test]
+fn a_database_cut_short() {
+    survives(|node| {
+        let file = OpenOptions::new().write(true).open(database(node)).expect("there is a database");
+        let length = file.metadata().expect("it has a length").len();
+        file.set_len(length / 3).expect("it can be cut");
+    });
+}
+
+#[test]
+fn a_database_that_is_gone() {
+    survives(|node| fs::remove_dir_all(node.graph().join("journal")).expect("it is there"));
+}
+
+#[test]
+fn of_a_newer_format() {
+    let mut node = Node::start(Runtime::Runc);
+    let id = node.sleeper("x");
+    let process = node.process_of("x");
+    node.kill9();
+    let format = node.graph().join("journal/format");
+    let before = fs::read_to_string(&format).expect("a journal says its format");
+    fs::write(&format, "layout 1\nrecords 999\n").expect("it can be written");
+    node.launch();
+    assert_eq!(node.ok(&["ps", "-q", "--no-trunc"]), id, "reads are served");
+    let warnings = node.info().warnings.join("\n");
+    assert!(
+        warnings.contains("the store has format 999") && warnings.contains("install the newer isulad"),
+        "{warnings}"
+    );
+    let refusal = node.run(&[], &["true"]).refused(125);
+    assert!(refusal.contains("format") || refusal.contains("read-only"), "{refusal}");
+    assert_ne!(node.isula(&["rm", "-f", "x"]).code(), 0);
+    assert!(process.alive());
+    assert_eq!(node.ok(&["events"]).lines().count(), 4);
+    assert_eq!(fs::read_to_string(&format).expect("it is there"), "layout 1\nrecords 999\n", "nothing is changed");
+    node.kill9();
+    fs::write(&format, before).expect("it can be written");
+    node.launch();
+    node.verified();
+    assert_eq!(node.process_of("x"), process);
+    node.assert_clean_end();
+}
+
+#[test]
+fn a_full_disk() {
+    let mut node = Node::builder(Runtime::Runc).graph_size(64 << 20).start();
+    node.create(&["--name", "created"], &["true"]);
+    node.sleeper("running");
+    node.sleeper("second");
+    let ballast = node.graph().join("ballast");
+    let mut file = fs::File::create(&ballast).expect("the filesystem is ours");
+    while file.write_all(&[0; 1 << 16]).is_ok() {}
+    while file.write_all(&[0; 1]).is_ok() {}
+    drop(file);
+    let refusal = node.run(&["--name", "no-room"], &["true"]).refused(125);
+    assert!(refusal.to_lowercase().contains("space"), "{refusal}");
+    assert_eq!(node.ok(&["ps", "-aq"]).lines().count(), 3);
+    // What frees something works.
+    assert_eq!(node.ok(&["stop", "running"]), "running");
+    assert_eq!(node.state_of("running")["ExitCode"], 0);
+    assert_eq!(node.ok(&["rm", "running"]), "running");
+    assert_eq!(node.ok(&["rm", "-f", "second"]), "second");
+    node.restart();
+    node.verified();
+    assert_eq!(node.ok(&["ps", "-a", "--format", "{{.Names}}"]), "created");
+    fs::remove_file(&ballast).expect("it is there");
+    node.run_detached(&["--name", "room"], &["true"]);
+    node.assert_clean_end();
+}
