@@ -44,8 +44,12 @@ pub fn enter_own_mounts() -> anyhow::Result<()> {
     nix::sched::unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace; root is needed")?;
     nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("cannot make the mounts private")?;
-    match nix::mount::umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH) {
-        Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => Ok(()),
+    let second = "/sys/fs/cgroup/unified";
+    match nix::mount::umount2(second, MntFlags::MNT_DETACH) {
+        // What is under it is the machine's: a runtime that writes there all the same shall write nowhere.
+        Ok(()) => nix::mount::mount(Some("nothing"), second, Some("tmpfs"), MsFlags::empty(), None::<&str>)
+            .context("cannot cover the second cgroup mount"),
+        Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => Ok(()),
         Err(errno) => Err(errno).context("cannot hide the second cgroup mount"),
     }
 }
@@ -165,9 +169,9 @@ pub fn find(bins: &Path) -> anyhow::Result<PathBuf> {
 /// Kills whatever is in the cgroups below `parent` and removes them, in every hierarchy. Shims have a cgroup there too.
 fn end_cgroups(parent: &str) -> anyhow::Result<()> {
     let parent = parent.trim_start_matches('/');
-    let mut hierarchies = vec![PathBuf::from(CGROUPS)];
-    hierarchies
-        .extend(fs::read_dir(CGROUPS)?.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()));
+    let mut hierarchies = subdirectories(Path::new(CGROUPS));
+    hierarchies.push(CGROUPS.into());
+    hierarchies.retain(|root| root.join("cgroup.procs").is_file());
     let groups: Vec<PathBuf> = hierarchies.iter().map(|at| at.join(parent)).filter(|group| group.is_dir()).collect();
     let deadline = Instant::now() + GONE;
     loop {

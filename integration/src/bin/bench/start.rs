@@ -19,6 +19,9 @@ const BLOCK: usize = 10;
 /// Rounds whose times are not kept.
 const WARM_UP: usize = 2;
 const AT_ONCE: usize = 50;
+/// Before each start: what the one before it has left to do in the background is done, such as a shim's move to its
+/// cgroup, which makes the next process that enters a cgroup wait less.
+const PAUSE: Duration = Duration::from_millis(100);
 /// For the kernel to take namespaces apart.
 const SETTLE: Duration = Duration::from_millis(500);
 
@@ -69,8 +72,8 @@ pub async fn sequential(place: &Place, other: Option<&Path>, runtime: &str, roun
     daemon.remove_all().await?;
     section(
         &format!("1. engine overhead of a start, {runtime}"),
-        "rounds of bare create + start, `isula run -d`, bare run --detach and the Run call on an open connection, in\n  \
-         turn and in an order that rotates; same spec, overlay of the same directory (the bare one mounted beforehand),\n  \
+        "rounds of bare create + start, `isula run -d`, bare run --detach and the Run call on an open connection, 100 ms\n  \
+         apart and in an order that rotates; same spec, overlay of the same directory (the bare one mounted beforehand),\n  \
          removals outside; an overhead is the difference within a round. Stages: the events' own times",
     );
     times.show();
@@ -104,6 +107,7 @@ async fn round(
     };
     let ways = if other.is_some() { 5 } else { 4 };
     for way in 0..ways {
+        tokio::time::sleep(PAUSE).await;
         match (way + turn) % ways {
             0 => round.bare = ms(bare.create_start(&bundles[0])?),
             1 => {
@@ -186,10 +190,18 @@ pub async fn parallel(place: &Place, runtime: &str, rounds: usize) -> anyhow::Re
     let model = run(&mut daemon.isula_run(runtime))?;
     let mut bare = Bare::like(place, &daemon, runtime, &model)?;
     let (mut bare_times, mut engine_times, mut ratios) = (Sample::default(), Sample::default(), Sample::default());
-    for _ in 0..rounds {
+    for round in 0..rounds {
         let bundles = (0..AT_ONCE).map(|_| bare.prepare()).collect::<anyhow::Result<Vec<_>>>()?;
+        let engine_first = round % 2 == 1;
+        let start_engine = || at_once(|_| run(&mut daemon.isula_run(runtime)).map(drop));
+        let early = if engine_first { Some(start_engine()?) } else { None };
+        tokio::time::sleep(SETTLE).await;
         let bare_time = at_once(|index| bare.create_start(&bundles[index]).map(drop))?;
-        let engine_time = at_once(|_| run(&mut daemon.isula_run(runtime)).map(drop))?;
+        tokio::time::sleep(SETTLE).await;
+        let engine_time = match early {
+            Some(time) => time,
+            None => start_engine()?,
+        };
         bare_times.push_ms(bare_time);
         engine_times.push_ms(engine_time);
         ratios.push(engine_time.as_secs_f64() / bare_time.as_secs_f64());
