@@ -33,6 +33,10 @@ pub struct Reader {
     partial: Vec<u8>,
     /// The open file has another name now: nothing more is written to it.
     finished: bool,
+    /// Bytes of the open file that were read.
+    position: u64,
+    /// The file, and the place in it, where reading ends.
+    end: Option<(u64, u64)>,
 }
 
 /// Longer lines than a writer ever makes are damage; they are passed over.
@@ -41,7 +45,8 @@ const LONGEST: usize = 1 << 20;
 impl Reader {
     /// From the oldest file on, or so that the last `tail` lines follow.
     pub fn open(path: &Path, tail: Option<u64>) -> io::Result<Self> {
-        let mut reader = Self { path: path.to_owned(), file: None, partial: Vec::new(), finished: false };
+        let mut reader =
+            Self { path: path.to_owned(), file: None, partial: Vec::new(), finished: false, position: 0, end: None };
         let oldest = (1..).take_while(|n| rotated(path, *n).exists()).last().unwrap_or(0);
         let Some(tail) = tail else {
             reader.file = open(&rotated(path, oldest))?;
@@ -52,6 +57,7 @@ impl Reader {
             let Some(mut file) = open(&rotated(path, number))? else { continue };
             let (offset, found) = last_lines(file.get_mut(), left)?;
             file.seek(SeekFrom::Start(offset))?;
+            reader.position = offset;
             reader.file = Some(file);
             left -= found;
             if left == 0 {
@@ -61,14 +67,37 @@ impl Reader {
         Ok(reader)
     }
 
+    /// Ends with what is there now: a container that writes as fast as it is read would be read for ever.
+    pub fn until_now(mut self) -> io::Result<Self> {
+        self.end = match self.path.metadata() {
+            Ok(meta) => Some((meta.ino(), meta.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok(self)
+    }
+
+    fn at_end(&self, file: &File) -> io::Result<bool> {
+        match self.end {
+            Some((ino, length)) if self.position >= length => Ok(file.metadata()?.ino() == ino),
+            _ => Ok(false),
+        }
+    }
+
     /// The next entry that is complete; `None` at the end of what is there now.
     pub fn next_entry(&mut self) -> io::Result<Option<Entry>> {
         loop {
             if self.file.is_none() {
                 self.file = open(&self.path)?;
+                self.position = 0;
+            }
+            if let Some(file) = &self.file
+                && self.at_end(file.get_ref())?
+            {
+                return Ok(None);
             }
             let Some(file) = &mut self.file else { return Ok(None) };
-            file.by_ref().take(LONGEST as u64).read_until(b'\n', &mut self.partial)?;
+            self.position += file.by_ref().take(LONGEST as u64).read_until(b'\n', &mut self.partial)? as u64;
             if self.partial.last() == Some(&b'\n') || self.partial.len() >= LONGEST {
                 let line = std::mem::take(&mut self.partial);
                 match serde_json::from_slice::<Stored>(&line) {
@@ -105,6 +134,7 @@ impl Reader {
         self.partial.clear();
         self.finished = false;
         self.file = Some(following);
+        self.position = 0;
         Ok(true)
     }
 }
@@ -209,6 +239,21 @@ mod tests {
         std::fs::write(&path, lines(2..5)).unwrap();
         assert_eq!(drain(), 3);
         assert_eq!(drain(), 0);
+    }
+
+    #[test]
+    fn reading_until_now_ends_where_the_log_ended_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("console.log");
+        std::fs::write(&path, lines(0..3)).unwrap();
+        let mut reader = Reader::open(&path, Some(2)).unwrap().until_now().unwrap();
+        let mut grown = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut grown, lines(3..9).as_bytes()).unwrap();
+        // Also under another name, and with a file behind it.
+        std::fs::rename(&path, rotated(&path, 1)).unwrap();
+        std::fs::write(&path, lines(9..12)).unwrap();
+        let found: Vec<_> = std::iter::from_fn(|| reader.next_entry().unwrap()).map(|entry| entry.line).collect();
+        assert_eq!(found, ["1\n", "2\n"]);
     }
 
     #[test]

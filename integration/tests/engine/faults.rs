@@ -142,7 +142,6 @@ const REMOVING: &[Case] = &[
     case("remove-after-intent", Given::Exited, REMOVE, &[End::Absent]),
     case("remove-after-intent", Given::Created, REMOVE, &[End::Absent]),
     case("remove-released", Given::Exited, REMOVE, &[End::Absent]),
-    case("remove-state-gone", Given::Exited, REMOVE, &[End::Absent]),
     case("remove-bundle-gone", Given::Exited, REMOVE, &[End::Absent]),
     case("remove-done", Given::Exited, REMOVE, &[End::Absent]),
 ];

@@ -10,6 +10,8 @@ on_each_runtime!(fifty_at_once, everybody_at_one_container, nothing_leaks);
 
 const MANY: usize = 50;
 
+type Call = std::pin::Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
+
 fn request(name: &str) -> CreateRequest {
     CreateRequest {
         name: name.into(),
@@ -107,7 +109,7 @@ fn everybody_at_one_container(runtime: Runtime) {
         node.ok(&node.words("run", &["-d", "--name", &name], &["sh", "-c", "trap '' TERM; while :; do sleep 1; done"]));
         let deaf = node.spawn(&["wait", &name]);
         let calls: Vec<_> = (0..8)
-            .flat_map(|turn| -> Vec<std::pin::Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>> {
+            .flat_map(|turn| -> Vec<Call> {
                 vec![
                     Box::pin(stop(&node, &name)),
                     Box::pin(kill(&node, &name)),

@@ -153,7 +153,7 @@ fn mounts(runtime: Runtime) {
         "--mount",
         &format!("type=bind,src={place},dst=/m,readonly"),
     ];
-    let output = node.run(&flags.to_vec(), &["sh", "-c", script]);
+    let output = node.run(flags.as_ref(), &["sh", "-c", script]);
     assert_eq!(output.text(), "of the host\n1\nof the host", "{}", output.stderr);
     assert_eq!(fs::read_to_string(host.join("written")).expect("it was written"), "inside\n");
     let made = host.join("made/by/v");

@@ -86,7 +86,11 @@ async fn send(
     let mut running = entity.container.phase.run().is_some() || entity.container.phase.in_transition();
     // Watched before the first look: what is written in between is told.
     let watch = if follow { Some(Watch::new(path.parent().unwrap_or(Path::new("/")))?) } else { None };
-    let mut reader = blocking(move || Reader::open(&path, tail)).await?;
+    let opening = move || {
+        let reader = Reader::open(&path, tail)?;
+        if follow { Ok(reader) } else { reader.until_now() }
+    };
+    let mut reader = blocking(opening).await?;
     loop {
         let to = sender.clone();
         let (back, gone_on) = blocking(move || {

@@ -125,16 +125,15 @@ impl Fifo {
         let last = hung_up(self.fd.get_ref())?;
         match glass.look(self.fd.get_ref(), &mut bytes)? {
             Some(count) if count > self.seen => {
-                let new = &bytes[..count];
-                let done = self.hub.log.borrow_mut().write(self.stream, new, self.limit(count));
-                self.take(done)?;
-                self.hub.output(self.stream, &new[self.seen..]);
+                let done = self.hub.log.borrow_mut().write(self.stream, &bytes[..count], self.limit(count));
+                self.take(&mut bytes[..done])?;
+                self.hub.output(self.stream, &bytes[self.seen..count]);
                 self.seen = count - done;
                 Ok(Found::More)
             }
             Some(count) if last => {
                 self.hub.log.borrow_mut().write_rest(self.stream, &bytes[..count]);
-                self.take(count)?;
+                self.take(&mut bytes[..count])?;
                 self.seen = 0;
                 Ok(Found::End)
             }
@@ -151,7 +150,7 @@ impl Fifo {
         let mut bytes = glass.bytes.borrow_mut();
         if let Some(count) = glass.look(self.fd.get_ref(), &mut bytes)? {
             self.hub.log.borrow_mut().write_rest(self.stream, &bytes[..count]);
-            self.take(count)?;
+            self.take(&mut bytes[..count])?;
         }
         Ok(())
     }
@@ -165,15 +164,14 @@ impl Fifo {
         fcntl_getpipe_size(self.fd.get_ref()).map_or(SMALL, |size| LINE_LIMIT.min(size / 4))
     }
 
-    /// Takes out what is logged: in one call, which a kill comes before or after, so that whoever adopts the pipe never
-    /// begins in the middle of a line.
-    fn take(&self, count: usize) -> io::Result<()> {
-        let mut thrown = vec![0; count];
-        let mut left = count;
-        while left > 0 {
-            match rustix::io::read(self.fd.get_ref(), &mut thrown[..left]) {
+    /// Takes out what is logged, over its copy. In one call, which the kernel finishes once it has begun: a shim that was
+    /// killed between two would leave its successor the end of a line.
+    fn take(&self, logged: &mut [u8]) -> io::Result<()> {
+        let mut taken = 0;
+        while taken < logged.len() {
+            match rustix::io::read(self.fd.get_ref(), &mut logged[taken..]) {
                 Ok(0) | Err(Errno::AGAIN) => break,
-                Ok(count) => left -= count,
+                Ok(count) => taken += count,
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
