@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::container::nanoseconds;
 use super::{ApiError, Native};
 use crate::container_log::{Entry, Reader};
 use crate::domain::id::ContainerId;
@@ -51,10 +50,7 @@ impl Native {
             return Err(ApiError::invalid(format!("container {reference} keeps no log (log driver none)")));
         }
         let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-        // Without following, what is written from now on is not waited for, however fast it comes.
-        let end = if request.follow { i64::MAX } else { nanoseconds(crate::clock::now()) };
-        let until = if request.until == 0 { end } else { request.until.min(end) };
-        let window = Window { since: request.since, until };
+        let window = Window { since: request.since, until: if request.until == 0 { i64::MAX } else { request.until } };
         tokio::spawn(send_logs(self.engine.clone(), id, request.tail, window, request.follow, sender));
         Ok(ReceiverStream::new(receiver))
     }
