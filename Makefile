@@ -23,6 +23,8 @@ COMMIT = $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 COMMIT_DATE = $(shell git log -1 --format=%cI 2>/dev/null)
 VERSIONED = $(if $(COMMIT),ISULA_GIT_COMMIT=$(COMMIT) ISULAD_GIT_COMMIT=$(COMMIT)) \
 	$(if $(COMMIT_DATE),ISULA_BUILT=$(COMMIT_DATE) ISULAD_BUILT=$(COMMIT_DATE))
+# Each integration test runs a daemon and containers of its own: more at once only wait for each other.
+export RUST_TEST_THREADS ?= 4
 # Given to the last step only, so that no dependency is built twice.
 STATIC = -- -C target-feature=+crt-static
 
