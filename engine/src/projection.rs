@@ -30,6 +30,9 @@ struct Kept {
     /// The world's reports, in their order, also while one waits for room on the disk.
     reports: Arc<tokio::sync::Mutex<()>>,
     definition: OnceLock<Arc<Definition>>,
+    /// Held by blocking work on the container's files and mounts: what was abandoned and goes on late must not meet what
+    /// follows it.
+    files: Mutex<()>,
 }
 
 impl Entity {
@@ -45,6 +48,11 @@ impl Entity {
 
     pub fn definition(&self) -> Option<Arc<Definition>> {
         self.kept.definition.get().cloned()
+    }
+
+    /// Exclusive work on the container's files and mounts. Blocks.
+    pub fn hold_files(&self) -> MutexGuard<'_, ()> {
+        lock(&self.kept.files)
     }
 
     /// Remembers the definition; the first one stays.

@@ -22,6 +22,7 @@ use crate::cause::chain;
 use crate::clock;
 use crate::domain::container::{Cause, Command, Container, ExitStatus, Found};
 use crate::domain::id::{ContainerId, Process, Signal, StartId, Timestamp};
+use crate::effects;
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::{Actor, Context};
@@ -40,7 +41,7 @@ pub struct Supervisor {
     /// Turns `true` when the shim has left.
     shims: Mutex<HashMap<ContainerId, (StartId, watch::Receiver<bool>)>>,
     /// Of containers whose shim was lost, for whoever looks after them next.
-    bereft: Mutex<HashMap<ContainerId, Bereft>>,
+    bereft: Mutex<HashMap<(ContainerId, StartId), Bereft>>,
 }
 
 /// What keeps a container without a shim whole until somebody looks after it again.
@@ -77,12 +78,12 @@ impl Supervisor {
         tokio::time::timeout(patience, left.wait_for(|left| *left)).await.is_ok()
     }
 
-    pub fn put_bereft(&self, id: ContainerId, bereft: Bereft) {
-        lock(&self.bereft).insert(id, bereft);
+    pub fn put_bereft(&self, id: ContainerId, start: StartId, bereft: Bereft) {
+        lock(&self.bereft).insert((id, start), bereft);
     }
 
-    pub fn take_bereft(&self, id: &ContainerId) -> Option<Bereft> {
-        lock(&self.bereft).remove(id)
+    pub fn take_bereft(&self, id: &ContainerId, start: StartId) -> Option<Bereft> {
+        lock(&self.bereft).remove(&(*id, start))
     }
 
     /// Shims being watched.
@@ -95,13 +96,15 @@ impl Engine {
     /// Watches from now on. `pidfd` is of the first process, when it still could be opened.
     pub fn supervise(self: &Arc<Self>, id: ContainerId, start: StartId, fifo: OwnedFd, pidfd: Option<PidFd>) {
         let (sender, receiver) = watch::channel(false);
+        let own = receiver.clone();
         lock(&self.supervisor.shims).insert(id, (start, receiver));
         let engine = self.clone();
         self.tasks.spawn(async move {
             engine.watch(id, start, fifo, pidfd).await;
             sender.send_replace(true);
             let mut shims = lock(&engine.supervisor.shims);
-            if shims.get(&id).is_some_and(|(watched, _)| *watched == start) {
+            // An adopted shim may be watched under the same start by now.
+            if shims.get(&id).is_some_and(|(_, watched)| watched.same_channel(&own)) {
                 shims.remove(&id);
             }
         });
@@ -128,9 +131,16 @@ impl Engine {
                 self.report_status(id, start, to_status(status, Cause::ShimLost), &context).await;
             }
             (None, Heard::HangUp) => return self.shim_lost(id, start, pidfd, &context).await,
-            // The shim hangs. It is ended when the run is released; the kernel knows the status.
+            // The shim hangs.
             (None, Heard::OnlyTheEnd) => {
                 self.warn(format!("container {}: the shim does not tell the end of the process", id.short()));
+                // Once it is gone its child is reaped by process 1, and then the kernel tells.
+                if let Err(error) = effects::end_shim(&self.state_dir(container)).await {
+                    self.warn(format!("container {}: its shim cannot be ended: {error}", id.short()));
+                }
+                if let Some(found) = self.exit_record(container, start).await {
+                    return self.report_exit(id, &context, &found).await;
+                }
                 let status = match pidfd {
                     Some(pidfd) => status_by_pidfd(pidfd).await,
                     None => ExitStatus::Unknown(Cause::ShimLost),
@@ -150,10 +160,15 @@ impl Engine {
     pub async fn shim_lost(self: &Arc<Self>, id: ContainerId, start: StartId, pidfd: Option<PidFd>, context: &Context) {
         let Some(entity) = self.containers.get(&id) else { return };
         let bereft = Bereft { pidfd, _output: open_output(&self.state_dir(&entity.container)) };
-        lock(&self.supervisor.bereft).insert(id, bereft);
+        self.supervisor.put_bereft(id, start, bereft);
         tracing::warn!(container_id = %id.short(), "the shim is lost");
-        self.report(id, context, Command::ReportShimLost { start }).await;
+        self.report_recorded(id, context, Command::ReportShimLost { start }).await;
         failpoint::hit(failpoint::SHIM_LOST_RECORDED);
+        // Nobody adopts what has ended meanwhile.
+        let run = self.containers.get(&id).and_then(|entity| entity.container.phase.run().cloned());
+        if run.is_none_or(|run| run.start != start) {
+            drop(self.supervisor.take_bereft(&id, start));
+        }
     }
 
     pub async fn report_exit(self: &Arc<Self>, id: ContainerId, context: &Context, found: &Found) {
@@ -183,31 +198,52 @@ impl Engine {
     }
 
     /// A report of the world, recorded before anything that is reported of this container later. One that finds the disk
-    /// full is not lost: it waits for room. Other trouble with the journal stops the daemon.
+    /// full is not lost: it waits for room, and the caller goes on. A journal that has failed stops the daemon elsewhere.
     pub async fn report(self: &Arc<Self>, id: ContainerId, context: &Context, command: Command) {
         let Some(entity) = self.containers.get(&id) else { return };
         let place = entity.report_place().await;
-        match self.turn(id, context, &command).await {
-            Ok(_) => {}
-            Err(TurnError::Journal(AppendError::DiskFull { .. })) => {
-                self.warn(format!("container {}: the disk is full, `{command:?}` waits for room", id.short()));
-                let (engine, context) = (self.clone(), context.clone());
-                self.tasks.spawn(async move {
-                    engine.report_when_there_is_room(id, &context, &command).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::error!(container_id = %id.short(), %error, ?command, "a report could not be recorded");
-            }
+        if !self.try_report(id, context, &command).await {
+            let (engine, context) = (self.clone(), context.clone());
+            self.tasks.spawn(async move {
+                engine.insist(id, &context, &command).await;
+                drop(place);
+            });
         }
     }
 
-    async fn report_when_there_is_room(self: &Arc<Self>, id: ContainerId, context: &Context, command: &Command) {
+    /// The same for a caller whose next step goes by what the report has led to.
+    pub async fn report_recorded(self: &Arc<Self>, id: ContainerId, context: &Context, command: Command) {
+        let Some(entity) = self.containers.get(&id) else { return };
+        let _place = entity.report_place().await;
+        if !self.try_report(id, context, &command).await {
+            self.insist(id, context, &command).await;
+        }
+    }
+
+    async fn insist(self: &Arc<Self>, id: ContainerId, context: &Context, command: &Command) {
         let mut pause = Duration::from_secs(1);
-        while let Err(TurnError::Journal(AppendError::DiskFull { .. })) = self.turn(id, context, command).await {
+        loop {
             tokio::time::sleep(pause).await;
+            if self.try_report(id, context, command).await {
+                return;
+            }
             pause = (pause * 2).min(Duration::from_secs(30));
+        }
+    }
+
+    /// `false` when it is worth another attempt.
+    async fn try_report(self: &Arc<Self>, id: ContainerId, context: &Context, command: &Command) -> bool {
+        match self.turn(id, context, command).await {
+            Ok(_) => true,
+            Err(TurnError::Journal(error @ (AppendError::DiskFull { .. } | AppendError::Conflict { .. }))) => {
+                self.warn(format!("container {}: a report waits for the journal: {error}", id.short()));
+                false
+            }
+            Err(error) => {
+                let error = chain(&error);
+                tracing::error!(container_id = %id.short(), error, ?command, "a report could not be recorded");
+                true
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use isulad_shim::{ProcessRef, Ready, pid_file};
 use super::Effect;
 use super::launch::{LaunchError, accept, read_outcome, reap, to_process, to_reference};
 use super::prepare::state_error;
+use super::release::end_shim;
 use crate::clock;
 use crate::domain::container::{Cause, Command, Container, ExitStatus};
 use crate::domain::id::{ContainerId, StartId};
@@ -21,6 +22,8 @@ use crate::journal::record::Context;
 use crate::supervisor::{Bereft, status_by_pidfd};
 use crate::sys;
 
+/// No runtime is run for it.
+const ADOPTION: Duration = Duration::from_secs(30);
 /// Between attempts to start a shim that could not be started.
 const RETRY: Duration = Duration::from_secs(10);
 /// A shim drains the output of a process that has ended before it writes the record.
@@ -28,7 +31,7 @@ const LAST_WORDS: Duration = Duration::from_secs(60);
 
 pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
     // Taken whatever follows: it must not outlive the run it is of.
-    let held = engine.supervisor.take_bereft(&id);
+    let held = engine.supervisor.take_bereft(&id, start);
     let Some(entity) = engine.containers.get(&id) else { return };
     let container = &entity.container;
     let Some(run) = container.phase.run().filter(|run| run.start == start && run.shim.is_none()) else { return };
@@ -60,14 +63,20 @@ pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId,
             let problem = crate::cause::chain(&error);
             engine.warn(format!("container {}: no new shim could be started: {problem}", id.short()));
             let watched = pidfd.as_fd().try_clone_to_owned().ok();
-            engine.supervisor.put_bereft(id, bereft);
+            engine.supervisor.put_bereft(id, start, bereft);
             try_again(engine, id, start, watched, context);
         }
     }
 }
 
 /// Another attempt when the process ends, or after a while.
-fn try_again(engine: &Arc<Engine>, id: ContainerId, start: StartId, pidfd: Option<OwnedFd>, context: &Context) {
+pub(super) fn try_again(
+    engine: &Arc<Engine>,
+    id: ContainerId,
+    start: StartId,
+    pidfd: Option<OwnedFd>,
+    context: &Context,
+) {
     let (engine, context) = (engine.clone(), context.clone());
     let tasks = engine.tasks.clone();
     // Not in the queue of effects: a removal must not wait for it.
@@ -128,6 +137,13 @@ async fn spawn_adopter(
         .await
         .unwrap_or_else(|panic| Err(LaunchError::State { what: "start a shim", source: io::Error::other(panic) }))?;
     tokio::spawn(reap(middle));
-    let outcome = read_outcome(answer, &state).await?;
-    Ok((accept(outcome)?, fifo))
+    let answered = tokio::time::timeout(ADOPTION, read_outcome(answer, &state)).await;
+    match answered.unwrap_or(Err(LaunchError::NoAnswer)) {
+        Ok(outcome) => Ok((accept(outcome)?, fifo)),
+        // One that hangs would be in the way of the next.
+        Err(error) => {
+            let _ = end_shim(&state).await;
+            Err(error)
+        }
+    }
 }

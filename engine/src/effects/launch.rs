@@ -33,7 +33,7 @@ use crate::sys;
 pub const RUNTIME_DEADLINE: Duration = Duration::from_secs(120);
 /// Mounts and files: what takes longer hangs.
 const BEGIN_DEADLINE: Duration = Duration::from_secs(60);
-/// The shim answers within the runtime's deadlines (two executions) and a little for itself.
+/// The shim answers within the runtime's deadlines (the run, and the undoing of a failed one) and a little for itself.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(260);
 
 /// Why a container could not be started.
@@ -172,8 +172,8 @@ async fn attempt(
     client: Option<OwnedFd>,
 ) -> Result<(Ready, OwnedFd), LaunchError> {
     let container = &entity.container;
-    // What an earlier release could not delete would be in the way, and its only trace must not be wiped.
-    if engine.state_dir(container).runtime_root().join(container.id.to_string()).exists() {
+    // What an earlier release could not give back would be in the way, and its only trace must not be wiped.
+    if engine.state_dir(container).path().exists() {
         give_back(engine, container).await.map_err(|problem| LaunchError::Leftover { problem })?;
     }
     let begun = {
@@ -213,11 +213,13 @@ fn begin(
     client: Option<OwnedFd>,
     owner: &Owner,
 ) -> Result<Begun, LaunchError> {
+    let _files = entity.hold_files();
     let container = &entity.container;
     let definition = engine.definition(entity)?;
     let runtime = engine.runtime(&container.card.runtime)?;
     let shim = engine.shim().ok_or_else(|| LaunchError::ShimMissing { path: engine.config.shim.clone() })?;
     let state = engine.state_dir(container);
+    still_wanted(owner)?;
     fresh_state_dir(&state)?;
     let fifo = state.open_exit_fifo().map_err(|source| LaunchError::State { what: "make the exit fifo", source })?;
     let bundle = engine.bundle(container);
@@ -228,19 +230,37 @@ fn begin(
         _ => {}
     }
     let spec = super::prepare::mount_and_specify(engine, container, &definition)?;
+    if owner.has_left() {
+        super::release::unmount(engine, container);
+        return Err(LaunchError::Slow);
+    }
     failpoint::hit(failpoint::START_SPEC_WRITTEN);
     let mut process = shim_process::describe(engine, container, &definition, &runtime, &spec, start);
     process.first_client = client.is_some();
-    if owner.has_left() {
-        return Err(LaunchError::Slow);
-    }
     process.write(&state.process()).map_err(LaunchError::Describe)?;
     let (answer, ready) = io::pipe().map_err(|source| LaunchError::State { what: "make a pipe", source })?;
     let client = client.as_ref().map(AsFd::as_fd);
     let middle = spawn::start(&shim, Mode::Run, &state, ready.as_fd(), client)
         .map_err(|source| LaunchError::Spawn { path: shim, source })?;
     failpoint::hit(failpoint::START_SHIM_SPAWNED);
+    if owner.has_left() {
+        end_at_once(&state, middle);
+        return Err(LaunchError::Slow);
+    }
     Ok(Begun { state, fifo, answer: answer.into(), middle, joined: spec.joined })
+}
+
+fn still_wanted(owner: &Owner) -> Result<(), LaunchError> {
+    if owner.has_left() { Err(LaunchError::Slow) } else { Ok(()) }
+}
+
+/// A shim that nobody waits for any more. Blocks for as long as a process needs to fork.
+fn end_at_once(state: &StateDir, middle: i32) {
+    let _ = state.remove(isulad_shim::state_dir::PROCESS);
+    let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(middle), None);
+    if let Ok(Some(shim)) = pid_file::read(&state.shim_pid()) {
+        let _ = PidFd::open(shim).and_then(|pidfd| pidfd.send_signal(9));
+    }
 }
 
 /// An empty state directory: what an earlier run left in it means nothing now.

@@ -27,7 +27,7 @@ use crate::journal::record::{Actor, Context};
 pub use dismantle::{discard, dismantle};
 pub use launch::{RUNTIME_DEADLINE, await_launch, to_process, to_reference};
 pub use prepare::Specified;
-pub use release::{release, undo_start};
+pub use release::{end_shim, release, undo_start};
 pub use signal::deliver;
 
 /// Something to do in the world.
@@ -56,18 +56,21 @@ impl Effect {
 }
 
 impl Effect {
-    /// Beyond the deadlines of its own parts: what takes longer hangs in the kernel.
+    /// Of those that queue: beyond the deadlines of all their parts together. What takes longer hangs in the kernel.
     fn limit(&self) -> Duration {
         match self {
-            Self::Launch { .. } | Self::Adopt { .. } => Duration::from_secs(400),
+            Self::Launch { .. } => LAUNCH_LIMIT,
             // A writable layer may be large.
             Self::Dismantle => Duration::from_secs(900),
-            Self::Freeze | Self::Thaw | Self::Release | Self::Signal { .. } | Self::StopTimer { .. } => {
-                Duration::from_secs(240)
-            }
+            Self::Adopt { .. } | Self::Freeze | Self::Thaw | Self::Release => Duration::from_secs(300),
+            // Not queued: a timer is as long as it is, a signal is sent at once.
+            Self::Signal { .. } | Self::StopTimer { .. } => Duration::MAX,
         }
     }
 }
+
+/// A start gives back what is left of the last one, prepares, waits for the shim, and undoes what failed.
+pub const LAUNCH_LIMIT: Duration = Duration::from_secs(600);
 
 /// What one decision's events make us do; `after` is the container after all of them.
 pub fn plan(events: &[Event], after: Option<&Container>) -> Vec<Effect> {
@@ -188,7 +191,9 @@ impl Engine {
                 self.clone().fail(id, &effect, problem, &context).await;
             }
             let mut waiting = self.effects.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            match waiting.get_mut(&id).and_then(VecDeque::pop_front) {
+            // A daemon that leaves begins nothing more.
+            let stopped = self.effects.stopped.load(Ordering::SeqCst);
+            match waiting.get_mut(&id).filter(|_| !stopped).and_then(VecDeque::pop_front) {
                 Some(next) => (effect, context) = next,
                 None => {
                     waiting.remove(&id);
@@ -206,13 +211,17 @@ impl Engine {
         tracing::error!(container_id = %id.short(), ?effect, message, "an effect has failed");
         let report = match effect {
             Effect::Launch { start } => {
+                if let Some(entity) = self.containers.get(&id) {
+                    undo_start(&self, &entity.container).await;
+                }
                 Command::ReportStartFailed { start: *start, code: 125, message, at: crate::clock::now() }
             }
             Effect::Freeze => Command::ReportPauseFailed { message },
             Effect::Thaw => Command::ReportResumeFailed { message },
             Effect::Dismantle => Command::ReportRemoveFailed { message },
+            Effect::Adopt { start } => return adopt::try_again(&self, id, *start, None, context),
             // No intent waits for these.
-            Effect::Release | Effect::Adopt { .. } | Effect::Signal { .. } | Effect::StopTimer { .. } => return,
+            Effect::Release | Effect::Signal { .. } | Effect::StopTimer { .. } => return,
         };
         self.report(id, context, report).await;
     }

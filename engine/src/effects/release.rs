@@ -102,14 +102,24 @@ async fn end_group(engine: &Arc<Engine>, container: &Container) -> io::Result<()
     }
 }
 
-fn unmount_and_clear(engine: &Engine, container: &Container, clear: bool, owner: &Owner) -> Vec<String> {
-    let mut troubles = Vec::new();
+/// Unmounts root file system and shared memory. Blocks.
+pub(super) fn unmount(engine: &Engine, container: &Container) -> Vec<String> {
     let id = container.id.to_string();
     let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
-    for unmounted in [rootfs::unmount(&dirs), rootfs::unmount_shm(&dirs)] {
-        if let Err(error) = unmounted {
-            troubles.push(chain(&error));
-        }
+    let outcomes = [rootfs::unmount(&dirs), rootfs::unmount_shm(&dirs)];
+    outcomes.into_iter().filter_map(Result::err).map(|error| chain(&error)).collect()
+}
+
+fn unmount_and_clear(engine: &Engine, container: &Container, clear: bool, owner: &Owner) -> Vec<String> {
+    let entity = engine.containers.get(&container.id);
+    let _files = entity.as_ref().map(|entity| entity.hold_files());
+    // Waited for what was abandoned, and abandoned itself meanwhile: the mounts may be those of a later start.
+    if owner.has_left() {
+        return vec![];
+    }
+    let mut troubles = unmount(engine, container);
+    if owner.has_left() {
+        return troubles;
     }
     failpoint::hit(failpoint::RELEASE_UNMOUNTED);
     // The runtime removes the cgroup; one that died half-way may not have.
@@ -132,7 +142,7 @@ fn unmount_and_clear(engine: &Engine, container: &Container, clear: bool, owner:
 }
 
 /// Kills the shim named in `shim-pid`, if it lives, and waits until it is gone.
-async fn end_shim(state: &isulad_shim::StateDir) -> io::Result<()> {
+pub async fn end_shim(state: &isulad_shim::StateDir) -> io::Result<()> {
     let Ok(Some(shim)) = pid_file::read(&state.shim_pid()) else { return Ok(()) };
     let pidfd = match PidFd::open(shim) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

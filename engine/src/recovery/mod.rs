@@ -1,5 +1,5 @@
 //! After a start of the daemon: every container is compared with the world, and what was interrupted is finished or
-//! undone. Reads are served meanwhile; each container has its own deadline, and none of them can hold up the others.
+//! undone. Reads are served meanwhile; every step has a deadline of its own, and no container holds up another.
 
 mod boot;
 mod observe;
@@ -7,7 +7,7 @@ mod rebuild;
 mod sweep;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use isulad_shim::sys::pidfd::PidFd;
 use tokio::sync::Semaphore;
@@ -21,8 +21,6 @@ use crate::journal::record::{Actor, Context};
 
 /// At once: enough to hide waiting, few enough to leave the machine to the containers.
 const PARALLEL: usize = 32;
-/// One container's recovery; what takes longer goes on, but is not waited for.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Compares every container that was loaded, then sweeps what nobody owns.
 pub async fn run(engine: &Arc<Engine>) {
@@ -48,14 +46,7 @@ pub async fn run(engine: &Arc<Engine>) {
         let (engine, places, id) = (engine.clone(), places.clone(), entity.container.id);
         tasks.spawn(async move {
             let _place = places.acquire().await;
-            if tokio::time::timeout(PATIENCE, recover_one(&engine, id)).await.is_err() {
-                engine.warn(format!(
-                    "container {}: its recovery was given up after {} s",
-                    id.short(),
-                    PATIENCE.as_secs()
-                ));
-            }
-            // Either way users may command it again: `rm -f` is the way out of what recovery cannot mend.
+            recover_one(&engine, id).await;
             engine.containers.mark_verified(&id);
         });
     }
@@ -102,7 +93,8 @@ fn quiet(steps: &[Step]) -> bool {
 
 async fn take(engine: &Arc<Engine>, id: ContainerId, container: &Container, step: Step, context: &Context) {
     match step {
-        Step::Report(command) => engine.report(id, context, command).await,
+        // Recorded before the next step, which goes by it.
+        Step::Report(command) => engine.report_recorded(id, context, command).await,
         Step::AwaitLaunch { start } => {
             // May take as long as the runtime does: not waited for here.
             let (engine, context) = (engine.clone(), context.clone());

@@ -71,8 +71,9 @@ pub(crate) fn settle(state: &StateDir) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts a session, moves this process where it outlives a service manager's stop, and protects it from the OOM killer. Only after the
-/// launch: both are inherited, and moving waits for the kernel. Each is best effort.
+/// Starts a session, moves this process where it outlives a service manager's stop, protects it from the OOM killer, and
+/// makes it small. Only after the launch: a runtime would inherit the first three, and moving waits for the kernel. Each
+/// is best effort.
 pub(crate) fn protect(cgroup_procs: &[PathBuf]) {
     if let Err(errno) = nix::unistd::setsid() {
         eprintln!("isulad-shim: cannot start a session: {errno}");
@@ -84,6 +85,8 @@ pub(crate) fn protect(cgroup_procs: &[PathBuf]) {
     }
     // Refused without CAP_SYS_RESOURCE, which is a choice of whoever runs the daemon.
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    // What follows is mostly waiting.
+    isulad_shim::sys::resident::leave_code();
 }
 
 fn open(path: impl AsRef<Path>, flags: OFlags) -> anyhow::Result<OwnedFd> {

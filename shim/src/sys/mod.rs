@@ -7,4 +7,6 @@ pub mod process_ref;
 pub mod readable;
 #[doc(hidden)]
 pub mod reap;
+#[doc(hidden)]
+pub mod resident;
 pub mod spawn;

@@ -229,7 +229,10 @@ impl Session {
     async fn removed(&mut self) {
         let removal = async {
             while let Some(told) = self.told.recv().await {
-                if matches!(told.event, Event::Removed | Event::RemoveFailed { .. }) {
+                // A restart takes it away from its removal.
+                let settled =
+                    matches!(told.event, Event::Removed | Event::RemoveFailed { .. } | Event::StartRequested { .. });
+                if settled {
                     return;
                 }
             }

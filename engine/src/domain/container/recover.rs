@@ -106,15 +106,16 @@ fn recover_run(run: &Run, seen: &Observation, living: Vec<Step>) -> Vec<Step> {
     let mut steps = match (seen.shim, seen.process) {
         // A shim whose container is gone is writing the exit record: it says the rest itself.
         (Some(_), Some(_) | None) => {
-            if seen.process.is_none() {
-                return vec![Step::Reattach];
-            }
-            let mut steps = living;
+            let ended = seen.process.is_none();
+            let mut steps = if ended { vec![] } else { living };
             // A replacement that the last daemon had no time to record, or whose record is lost.
             if let Some(shim) = seen.shim.filter(|shim| run.shim != Some(*shim)) {
                 steps.push(Step::Report(Command::ReportShimAdopted { start: run.start, shim }));
             }
             steps.push(Step::Reattach);
+            if ended {
+                return steps;
+            }
             steps
         }
         (None, Some(_)) => {

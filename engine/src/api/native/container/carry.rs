@@ -10,6 +10,7 @@ use crate::api::native::ApiError;
 use crate::api::native::status::Verb;
 use crate::domain::container::{Command, Container, Event};
 use crate::domain::id::ContainerId;
+use crate::effects::LAUNCH_LIMIT;
 use crate::engine::Engine;
 use crate::journal::record::Context;
 use crate::projection::Told;
@@ -57,8 +58,8 @@ impl Carried {
     }
 }
 
-/// Longer than the launch's own deadlines: its outcome comes first.
-pub(super) const START_PATIENCE: Duration = Duration::from_secs(300);
+/// Longer than a launch may take: its outcome comes first.
+pub(super) const START_PATIENCE: Duration = LAUNCH_LIMIT.saturating_add(Duration::from_secs(60));
 
 /// For outcomes that only the container's own life bounds.
 pub(super) const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

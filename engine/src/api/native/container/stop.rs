@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::carry::{Carried, carry};
+use super::carry::{Carried, START_PATIENCE, carry};
 use super::start::{outcome_of, started_by};
 use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
@@ -66,7 +66,7 @@ impl Native {
                 }
             }
         };
-        match carried.until(Duration::from_secs(300), |event| outcome_of(event, start)).await {
+        match carried.until(START_PATIENCE, |event| outcome_of(event, start)).await {
             Some(Ok(())) => Ok(()),
             Some(Err(failure)) => Err(ApiError::Failed { message: failure.message }),
             None => Err(ApiError::Deadline { message: format!("the start of {reference} has no outcome yet") }),
