@@ -50,8 +50,8 @@ fn disarm(node: &mut Node) {
 
 fn a_start_is_undone(runtime: Runtime) {
     for point in BEFORE {
-        // Of a runtime whose create and start are one call.
-        if point == "after-create" && runtime == Runtime::Runc {
+        // Only where create and start are two calls, which the engine does not ask for; the shim's own tests do.
+        if point == "after-create" {
             continue;
         }
         let mut node = armed(runtime, point);
