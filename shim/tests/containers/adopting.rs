@@ -141,6 +141,9 @@ fn a_reused_pid_is_not_adopted() {
     pid_file::write(&stand.state.pid(), other).unwrap();
     let Outcome::Failed(failed) = stand.launch(Mode::Adopt, None).unwrap() else { panic!("adopted") };
     assert!(failed.message.contains("is gone"), "{failed:?}");
+    // It has answered and is about to leave; until then it counts as a shim that lives.
+    let refused = pid_file::read(&stand.state.shim_pid()).unwrap();
+    wait_for("the adopter's end", || refused.is_none_or(|shim| !shim.alive()));
     pid_file::write(&stand.state.pid(), ready.process()).unwrap();
     assert_eq!(stand.adopt().process(), ready.process());
 }
