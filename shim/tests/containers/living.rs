@@ -265,7 +265,9 @@ fn signals_that_ask_it_to_leave_are_not_followed() {
     stand.process.open_stdin = true;
     let (ready, client) = stand.start_with_client();
     let shim = nix::unistd::Pid::from_raw(ready.shim_pid);
-    assert_ne!(nix::unistd::getsid(Some(shim)).unwrap(), nix::unistd::getsid(None).unwrap());
+    // It takes one of its own just after it has answered.
+    let ours = nix::unistd::getsid(None).unwrap();
+    crate::stand::wait_for("a session of its own", || nix::unistd::getsid(Some(shim)).unwrap() != ours);
     let pidfd = isulad_shim::sys::pidfd::PidFd::open(ready.shim()).unwrap();
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGPIPE] {
         pidfd.send_signal(signal).unwrap();
