@@ -33,13 +33,27 @@ pub use signal::deliver;
 /// Something to do in the world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    Launch { start: StartId },
+    Launch {
+        start: StartId,
+    },
     Freeze,
     Thaw,
-    Signal { run: Box<Run>, signal: Signal },
-    StopTimer { start: StartId, deadline: Timestamp },
+    Signal {
+        run: Box<Run>,
+        signal: Signal,
+    },
+    /// After SIGKILL, which a frozen process does not get.
+    ThawKilled {
+        start: StartId,
+    },
+    StopTimer {
+        start: StartId,
+        deadline: Timestamp,
+    },
     Release,
-    Adopt { start: StartId },
+    Adopt {
+        start: StartId,
+    },
     Dismantle,
 }
 
@@ -48,9 +62,13 @@ impl Effect {
     fn queues(&self) -> bool {
         match self {
             Self::Signal { .. } | Self::StopTimer { .. } => false,
-            Self::Launch { .. } | Self::Freeze | Self::Thaw | Self::Release | Self::Adopt { .. } | Self::Dismantle => {
-                true
-            }
+            Self::Launch { .. }
+            | Self::ThawKilled { .. }
+            | Self::Freeze
+            | Self::Thaw
+            | Self::Release
+            | Self::Adopt { .. }
+            | Self::Dismantle => true,
         }
     }
 }
@@ -62,7 +80,9 @@ impl Effect {
             Self::Launch { .. } => LAUNCH_LIMIT,
             // A writable layer may be large.
             Self::Dismantle => Duration::from_secs(900),
-            Self::Adopt { .. } | Self::Freeze | Self::Thaw | Self::Release => Duration::from_secs(300),
+            Self::Adopt { .. } | Self::Freeze | Self::Thaw | Self::ThawKilled { .. } | Self::Release => {
+                Duration::from_secs(300)
+            }
             // Not queued: a timer is as long as it is, a signal is sent at once.
             Self::Signal { .. } | Self::StopTimer { .. } => Duration::MAX,
         }
@@ -221,7 +241,7 @@ impl Engine {
             Effect::Dismantle => Command::ReportRemoveFailed { message },
             Effect::Adopt { start } => return adopt::try_again(&self, id, *start, None, context),
             // No intent waits for these.
-            Effect::Release | Effect::Signal { .. } | Effect::StopTimer { .. } => return,
+            Effect::Release | Effect::ThawKilled { .. } | Effect::Signal { .. } | Effect::StopTimer { .. } => return,
         };
         self.report(id, context, report).await;
     }
@@ -231,7 +251,8 @@ impl Engine {
             Effect::Launch { start } => launch::launch(&self, id, start, &context).await,
             Effect::Freeze => freeze::freeze(&self, id, &context).await,
             Effect::Thaw => freeze::thaw(&self, id, &context).await,
-            Effect::Signal { run, signal } => signal::signal(&self, id, &run, signal).await,
+            Effect::Signal { run, signal } => signal::signal(&self, id, &run, signal, &context),
+            Effect::ThawKilled { start } => signal::thaw_killed(&self, id, start).await,
             Effect::StopTimer { start, deadline } => signal::stop_timer(&self, id, start, deadline, &context).await,
             Effect::Release => release(&self, id).await,
             Effect::Adopt { start } => adopt::adopt(&self, id, start, &context).await,
@@ -306,6 +327,7 @@ mod tests {
             Effect::Launch { .. } => "launch",
             Effect::Freeze => "freeze",
             Effect::Thaw => "thaw",
+            Effect::ThawKilled { .. } => "thaw killed",
             Effect::Signal { signal: Signal::KILL, .. } => "kill",
             Effect::Signal { .. } => "signal",
             Effect::StopTimer { .. } => "timer",

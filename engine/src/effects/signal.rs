@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use isulad_shim::sys::pidfd::PidFd;
 
+use super::Effect;
 use super::launch::to_reference;
 use crate::clock;
 use crate::domain::container::{Command, Run};
@@ -21,22 +22,24 @@ pub fn deliver(process: Process, signal: Signal) -> io::Result<()> {
     }
 }
 
-/// A frozen process gets SIGKILL when it is thawed (cgroup v1), so it is thawed.
-pub(super) async fn signal(engine: &Arc<Engine>, id: ContainerId, run: &Run, signal: Signal) {
+pub(super) fn signal(engine: &Arc<Engine>, id: ContainerId, run: &Run, signal: Signal, context: &Context) {
     failpoint::hit(failpoint::STOP_AFTER_INTENT);
     if let Err(error) = deliver(run.process, signal) {
         engine.warn(format!("container {}: cannot send signal {}: {error}", id.short(), signal.0));
     }
     failpoint::hit(if signal == Signal::KILL { failpoint::STOP_KILLED } else { failpoint::STOP_SIGNALLED });
     if signal == Signal::KILL {
-        thaw_if_frozen(engine, id).await;
+        engine.enqueue(id, Effect::ThawKilled { start: run.start }, context);
     }
 }
 
-async fn thaw_if_frozen(engine: &Arc<Engine>, id: ContainerId) {
+/// A frozen process gets SIGKILL when it is thawed (cgroup v1), so it is thawed. In its place among the effects: a runtime
+/// that is asked after the release would make its directory anew.
+pub(super) async fn thaw_killed(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
     let Some(entity) = engine.containers.get(&id) else { return };
     let container = &entity.container;
-    if engine.frozen(container) == Some(false) {
+    let over = container.phase.run().is_none_or(|run| run.start != start);
+    if over || engine.frozen(container) == Some(false) {
         return;
     }
     let Ok(runtime) = engine.runtime(&container.card.runtime) else { return };
