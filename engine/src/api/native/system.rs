@@ -77,6 +77,10 @@ fn info(engine: &Engine) -> InfoResponse {
         journal_seq: engine.journal.last(),
         warnings: engine.warnings(),
         unverified,
+        image_bytes: 0,
+        volumes: 0,
+        registry_mirrors: vec![],
+        insecure_registries: vec![],
     }
 }
 

@@ -186,6 +186,7 @@ fn mount(mount: &wire::Mount) -> Checked<Mount> {
     let kind = match mount.kind() {
         wire::mount::Kind::Bind => MountKind::Bind,
         wire::mount::Kind::Tmpfs => MountKind::Tmpfs,
+        wire::mount::Kind::Volume => return Err(ApiError::invalid("volumes are not supported yet")),
     };
     let climbs =
         |path: &str| std::path::Path::new(path).components().any(|part| part == std::path::Component::ParentDir);
