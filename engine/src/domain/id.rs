@@ -122,6 +122,43 @@ impl Signal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StartId(pub u64);
 
-/// SHA-256 of a file that an event vouches for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// SHA-256 of a file that an event vouches for, or of content that is named by it. As a text: `sha256:` and 64 digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The 64 digits alone: a file's name.
+    pub fn hex(&self) -> String {
+        ContainerId(self.0).to_string()
+    }
+
+    /// The first twelve digits, as shown in tables.
+    pub fn short(&self) -> String {
+        ContainerId(self.0).short()
+    }
+
+    /// From the 64 digits alone.
+    pub fn from_hex(digits: &str) -> Result<Self, InvalidId> {
+        digits.parse().map(|ContainerId(bytes)| Self(bytes))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", ContainerId(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        text.strip_prefix("sha256:").ok_or(InvalidId).and_then(Self::from_hex)
+    }
+}

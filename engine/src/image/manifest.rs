@@ -1,0 +1,1 @@
+//! Manifests, indexes and configs: parsed with limits, from untrusted bytes.

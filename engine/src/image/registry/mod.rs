@@ -1,0 +1,1 @@
+//! The client of registries: distribution over HTTP.
