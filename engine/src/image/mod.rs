@@ -8,6 +8,7 @@ pub mod feed;
 pub mod layer;
 pub mod manifest;
 pub mod progress;
+pub mod records;
 pub mod reference;
 pub mod registry;
 pub mod store;
