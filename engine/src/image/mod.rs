@@ -5,5 +5,6 @@
 
 pub mod layer;
 pub mod manifest;
+pub mod pause;
 pub mod reference;
 pub mod registry;
