@@ -16,6 +16,7 @@ mod load;
 mod making;
 pub mod manifest;
 mod outlet;
+pub mod pause;
 pub mod progress;
 mod pull;
 pub mod records;
