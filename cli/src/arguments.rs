@@ -137,7 +137,8 @@ fn build(verb: &Verb, path: &str) -> Command {
 
 /// All commands with all their flags, for completions.
 pub(crate) fn tree() -> Command {
-    let members = |group: &Group| group.verbs.iter().map(|verb| build(verb, &format!("{} {}", group.name, verb.name)));
+    let members =
+        |group: &'static Group| group.verbs.iter().map(|verb| build(verb, &format!("{} {}", group.name, verb.name)));
     let groups = command::GROUPS.iter().map(|&group| group_frame(group).subcommands(members(group)));
     help_frame().subcommands(command::VERBS.iter().map(|verb| build(verb, verb.name))).subcommands(groups)
 }

@@ -47,12 +47,12 @@ pub(super) async fn with_image<T>(
     match Pull::of(matches) {
         // A root filesystem of the host is here already.
         Pull::Always if !image.is_empty() => {
-            pull::image(client, wanted, false).await?;
+            pull::bring(client, wanted, false).await?;
         }
         Pull::Missing if !image.is_empty() => match make(request.clone()).await {
             Err(status) if is_missing_image(&status) => {
                 output::complain(&format!("Unable to find image '{image}' locally"));
-                pull::image(client, wanted, false).await?;
+                pull::bring(client, wanted, false).await?;
             }
             answer => return Ok(answer?.into_inner()),
         },

@@ -33,7 +33,7 @@ async fn run(Invocation { name: verb, matches, daemon }: Invocation) -> Result<u
     let request = PullRequest { image, platform: flag::text_or_empty(&matches, "platform"), credentials: None };
     let quiet = flag::is_on(&matches, "quiet");
     let client = daemon.connect().await?;
-    let done = image(&client, request, quiet).await?;
+    let done = bring(&client, request, quiet).await?;
     if quiet {
         output::line(&done.id)?;
     }
@@ -41,7 +41,7 @@ async fn run(Invocation { name: verb, matches, daemon }: Invocation) -> Result<u
 }
 
 /// Pulls and tells how it goes on standard error. A signal ends it, and the daemon then leaves nothing of it.
-pub(crate) async fn image(client: &Client, request: PullRequest, quiet: bool) -> Result<PullDone, Failure> {
+pub(crate) async fn bring(client: &Client, request: PullRequest, quiet: bool) -> Result<PullDone, Failure> {
     let image = request.image.clone();
     let tell = |word: &str| {
         if !quiet {
