@@ -9,7 +9,7 @@ use super::*;
 use crate::definition::*;
 
 /// A container that asks for nothing special.
-pub(super) fn definition() -> Definition {
+pub(crate) fn definition() -> Definition {
     Definition {
         version: 1,
         name: "c".to_owned(),
