@@ -23,7 +23,7 @@ pub(super) enum Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     pub fn new(mut source: Source<'a>) -> Result<Self, LayerError> {
-        let first = source.peek(6).map_err(|source| LayerError::Read { source })?;
+        let first = source.peek(XZ.len()).map_err(|source| LayerError::Read { source })?.to_vec();
         if first.starts_with(&GZIP) {
             return Ok(Self::Gzip(Some(GzDecoder::new(source))));
         }

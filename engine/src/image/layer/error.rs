@@ -49,7 +49,9 @@ pub enum LayerError {
     Changed { path: PathBuf, name: String },
     #[error("file `{name}` of the layer at `{path}` cannot be read")]
     Content { path: PathBuf, name: String, source: io::Error },
-    #[error("the layer at `{path}` is not what it was: digest {found} and {found_size} bytes, not {expected} and {size}")]
+    #[error(
+        "the layer at `{path}` is not what it was: digest {found} and {found_size} bytes, not {expected} and {size}"
+    )]
     Mismatch { path: PathBuf, expected: Digest, size: u64, found: Digest, found_size: u64 },
     #[error("cannot pass on the layer's archive")]
     Output { source: io::Error },
