@@ -7,6 +7,7 @@
 pub mod feed;
 pub mod layer;
 pub mod manifest;
+pub mod pause;
 pub mod progress;
 pub mod records;
 pub mod reference;
