@@ -18,6 +18,8 @@ failpoints! {
     CREATE_DONE = "create-done",
     START_AFTER_INTENT = "start-after-intent",
     START_MOUNTED = "start-mounted",
+    VOLUME_COPIED = "volume-copied",
+    VOLUME_FILLED = "volume-filled",
     START_SPEC_WRITTEN = "start-spec-written",
     START_SHIM_SPAWNED = "start-shim-spawned",
     START_READY = "start-ready",
