@@ -40,6 +40,9 @@ failpoints! {
     REMOVE_RELEASED = "remove-released",
     REMOVE_BUNDLE_GONE = "remove-bundle-gone",
     REMOVE_DONE = "remove-done",
+    VOLUME_CREATE_BEFORE_RECORD = "volume-create-before-record",
+    VOLUME_REMOVE_AFTER_INTENT = "volume-remove-after-intent",
+    VOLUME_REMOVE_DELETED = "volume-remove-deleted",
     SHIM_LOST_RECORDED = "shim-lost-recorded",
     SHIM_ADOPTED = "shim-adopted",
 }

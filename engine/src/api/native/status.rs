@@ -11,6 +11,7 @@ use crate::domain::text::cut;
 use crate::projection::ResolveError;
 use crate::runtime::RuntimeError;
 use crate::turn::TurnError;
+use crate::volume::VolumeError;
 
 /// A message travels in a header, spelled with up to three bytes for one of its own, and headers have a limit: a name
 /// that a caller has sent may be of any length.
@@ -35,6 +36,8 @@ pub enum ApiError {
     Runtime(#[from] RuntimeError),
     #[error(transparent)]
     Definition(#[from] DefinitionError),
+    #[error(transparent)]
+    Volume(VolumeError),
     #[error("cannot write the journal: {}", chain(.0))]
     Journal(AppendError),
     #[error("{message}")]
@@ -108,11 +111,29 @@ impl ApiError {
                 RuntimeError::Spawn { .. } | RuntimeError::Failed { .. } => Code::Internal,
                 RuntimeError::Deadline { .. } => Code::DeadlineExceeded,
             },
+            Self::Volume(error) => match error {
+                VolumeError::NoSuchVolume { .. } => Code::NotFound,
+                VolumeError::InvalidName { .. } | VolumeError::LabelsTooLong { .. } => Code::InvalidArgument,
+                VolumeError::InUse { .. } | VolumeError::BeingRemoved { .. } | VolumeError::Mounted { .. } => {
+                    Code::FailedPrecondition
+                }
+                VolumeError::Io { .. } => Code::Internal,
+                VolumeError::Journal(_) => Code::Unavailable,
+            },
             Self::Definition(_) | Self::Failed { .. } => Code::Internal,
             Self::Journal(AppendError::DiskFull { .. }) => Code::ResourceExhausted,
             Self::Journal(AppendError::TooLarge { .. }) => Code::InvalidArgument,
             Self::Journal(_) => Code::Unavailable,
             Self::Deadline { .. } => Code::DeadlineExceeded,
+        }
+    }
+}
+
+impl From<VolumeError> for ApiError {
+    fn from(error: VolumeError) -> Self {
+        match error {
+            VolumeError::Journal(error) => Self::Journal(error),
+            other => Self::Volume(other),
         }
     }
 }

@@ -78,7 +78,7 @@ fn info(engine: &Engine) -> InfoResponse {
         warnings: engine.warnings(),
         unverified,
         image_bytes: 0,
-        volumes: 0,
+        volumes: u32::try_from(engine.volumes.records.snapshot().len()).unwrap_or(u32::MAX),
         registry_mirrors: vec![],
         insecure_registries: vec![],
     }
