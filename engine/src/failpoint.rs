@@ -38,6 +38,7 @@ failpoints! {
     RELEASE_DONE = "release-done",
     REMOVE_AFTER_INTENT = "remove-after-intent",
     REMOVE_RELEASED = "remove-released",
+    REMOVE_VOLUMES_GONE = "remove-volumes-gone",
     REMOVE_BUNDLE_GONE = "remove-bundle-gone",
     REMOVE_DONE = "remove-done",
     VOLUME_CREATE_BEFORE_RECORD = "volume-create-before-record",

@@ -171,11 +171,6 @@ pub fn unmount_shm(dirs: &ContainerDirs<'_>) -> Result<(), RootfsError> {
     mountpoint::release(&dirs.shm())
 }
 
-/// Says whether something is mounted at `path`; in doubt, that something is.
-pub fn is_mounted(path: &Path) -> bool {
-    mountpoint::is_mounted(path).unwrap_or(true)
-}
-
 /// Unmounts anything mounted at `path` and removes the directory when it is empty: for a sweep of what nobody owns.
 pub fn release(path: &Path) -> Result<(), RootfsError> {
     mountpoint::release(path)
