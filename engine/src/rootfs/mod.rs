@@ -176,6 +176,11 @@ pub fn release(path: &Path) -> Result<(), RootfsError> {
     mountpoint::release(path)
 }
 
+/// Says whether something is mounted at `path`; what cannot be examined counts as mounted, so that nobody removes it.
+pub fn is_mounted(path: &Path) -> bool {
+    mountpoint::is_mounted(path).unwrap_or(true)
+}
+
 fn bind(dir: &Path, target: &Path) -> Result<(), RootfsError> {
     let source = overlay::open_lower(dir)?;
     let by_descriptor = overlay::descriptor_path(&source);
