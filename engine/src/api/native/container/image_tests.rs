@@ -118,7 +118,10 @@ fn ports() {
 
 #[test]
 fn volumes_are_plain_paths_and_never_the_root() {
-    let volumes = |paths: &[&str]| Execution { volumes: paths.iter().map(|path| (*path).to_owned()).collect(), ..Execution::default() };
+    let volumes = |paths: &[&str]| Execution {
+        volumes: paths.iter().map(|path| (*path).to_owned()).collect(),
+        ..Execution::default()
+    };
     let (_, brought, _) = merged(CreateRequest::default(), volumes(&["/data/", "/data", "var//lib/../db", "/a/./b"]));
     assert_eq!(brought.volumes, ["/a/b", "/data", "/var/db"]);
     for root in ["/", "", "/..", "a/.."] {

@@ -198,7 +198,9 @@ mod tests {
         card.image = "nginx".to_owned();
         card.image_id = Some(Digest([0xab; 32]));
         let id = Digest([0xab; 32]);
-        for value in ["nginx", "nginx:latest", "docker.io/library/nginx", "abab", "sha256:abab", &id.to_string(), &id.hex()] {
+        for value in
+            ["nginx", "nginx:latest", "docker.io/library/nginx", "abab", "sha256:abab", &id.to_string(), &id.hex()]
+        {
             assert!(comes_from(&card, &[value]), "{value}");
         }
         for value in ["nginx:1", "other", "ab", "abac", ""] {

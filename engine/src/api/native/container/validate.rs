@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use cri_api::isula::v1::{self as wire, CreateRequest};
 
-use crate::api::native::ApiError;
-use crate::config::Config;
 use super::image::{self, ImageForCreate};
 use super::volumes;
+use crate::api::native::ApiError;
+use crate::config::Config;
 use crate::definition::{
-    Definition, Device, Dns, Log, Mount, Namespaces, Network, Process, Resources, Rootfs, Seccomp, Security,
-    Sharing, Ulimit,
+    Definition, Device, Dns, Log, Mount, Namespaces, Network, Process, Resources, Rootfs, Seccomp, Security, Sharing,
+    Ulimit,
 };
 use crate::domain::id::{ContainerId, Name};
 use crate::engine::Engine;

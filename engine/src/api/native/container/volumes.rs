@@ -176,7 +176,10 @@ mod tests {
 
     fn shown(mounts: &[Mount]) -> Vec<String> {
         let name = |mount: &Mount| if mount.anonymous { "?".to_owned() } else { mount.name.clone() };
-        mounts.iter().map(|mount| format!("{}{}:{}", name(mount), if mount.copy { "*" } else { "" }, mount.target)).collect()
+        mounts
+            .iter()
+            .map(|mount| format!("{}{}:{}", name(mount), if mount.copy { "*" } else { "" }, mount.target))
+            .collect()
     }
 
     #[test]
