@@ -326,4 +326,37 @@ mod tests {
         assert_eq!(place.read("page").as_deref(), Some("image"));
         place.assert_settled();
     }
+
+    #[tokio::test]
+    async fn of_a_failed_creation_only_what_is_empty_and_its_own_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (graph, state) = (dir.path().join("graph"), dir.path().join("state"));
+        fs::create_dir(&graph).unwrap();
+        let config = crate::config::Config { graph, state, ..crate::config::Config::built_in() };
+        let journal = store::Journal::in_memory(store::Options::default()).unwrap();
+        let host = crate::spec::Host::probe().unwrap();
+        let engine = Engine::new(config, host, crate::domain::id::BootId::default(), journal);
+        let context = Context::new(crate::journal::record::Actor::Engine);
+        let mut definition = crate::spec::tests::definition();
+        for (name, anonymous) in [("own", true), ("written", true), ("named", false)] {
+            let name: VolumeName = name.parse().unwrap();
+            let data = volume::ensure(&engine, &name, anonymous, Default::default(), &context).await.unwrap();
+            if name.as_str() == "written" {
+                fs::write(data.join("x"), "").unwrap();
+            }
+            let bind = crate::spec::tests::bind(data.to_str().unwrap(), "/v");
+            definition.mounts.push(crate::definition::Mount {
+                kind: MountKind::Volume,
+                name: name.to_string(),
+                anonymous,
+                ..bind
+            });
+        }
+        for _ in 0..2 {
+            take_back(&engine, ContainerId::from_bytes([1; 32]), &definition, &context).await;
+            let left: Vec<_> = engine.volumes.records.snapshot().keys().map(ToString::to_string).collect();
+            assert_eq!(left, ["named", "written"]);
+        }
+        assert!(!engine.layout.volume(&"own".parse().unwrap()).exists());
+    }
 }

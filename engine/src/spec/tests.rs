@@ -65,7 +65,7 @@ pub(crate) fn definition() -> Definition {
     }
 }
 
-pub(super) fn bind(source: &str, target: &str) -> Mount {
+pub(crate) fn bind(source: &str, target: &str) -> Mount {
     Mount {
         kind: MountKind::Bind,
         source: source.to_owned(),
