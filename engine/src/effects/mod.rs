@@ -11,6 +11,7 @@ mod launch;
 mod prepare;
 mod release;
 mod signal;
+mod volumes;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +30,7 @@ pub use launch::{RUNTIME_DEADLINE, await_launch, to_process, to_reference};
 pub use prepare::Specified;
 pub use release::{end_shim, release, undo_start};
 pub use signal::deliver;
+pub use volumes::{FillError, take_back};
 
 /// Something to do in the world.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -273,6 +275,7 @@ mod tests {
         Card {
             name: "c".parse().unwrap(),
             image: "none".into(),
+            image_id: None,
             runtime: "runc".into(),
             command: "sh".into(),
             definition: Digest([0; 32]),
@@ -351,8 +354,8 @@ mod tests {
             (then(Command::Pause), vec!["freeze"]),
             (then(Command::ReportShimLost { start: START }), vec!["adopt"]),
             (then(exit()), vec!["release"]),
-            (then(Command::Remove { force: true }), vec!["kill"]),
-            (vec![Command::Remove { force: false }], vec!["dismantle"]),
+            (then(Command::Remove { force: true, volumes: false }), vec!["kill"]),
+            (vec![Command::Remove { force: false, volumes: false }], vec!["dismantle"]),
         ] {
             assert_eq!(kinds(&planned(false, &commands)), expected, "{commands:?}");
         }
@@ -365,7 +368,7 @@ mod tests {
         restarted.push(exit());
         assert_eq!(kinds(&planned(false, &restarted)), ["release", "launch"]);
         assert_eq!(kinds(&planned(true, &then(exit()))), ["release", "dismantle"]);
-        let mut removed = then(Command::Remove { force: true });
+        let mut removed = then(Command::Remove { force: true, volumes: false });
         removed.push(exit());
         assert_eq!(kinds(&planned(false, &removed)), ["release", "dismantle"]);
     }

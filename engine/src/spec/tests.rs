@@ -9,7 +9,7 @@ use super::*;
 use crate::definition::*;
 
 /// A container that asks for nothing special.
-pub(super) fn definition() -> Definition {
+pub(crate) fn definition() -> Definition {
     Definition {
         version: 1,
         name: "c".to_owned(),
@@ -60,6 +60,8 @@ pub(super) fn definition() -> Definition {
         dns: Dns::default(),
         extra_hosts: Vec::new(),
         log: Log { enabled: true, max_size: 0, max_files: 1 },
+        exposed: Vec::new(),
+        healthcheck: None,
     }
 }
 
@@ -73,10 +75,13 @@ pub(super) fn bind(source: &str, target: &str) -> Mount {
         options: Vec::new(),
         create_source: false,
         non_recursive: false,
+        name: String::new(),
+        anonymous: false,
+        copy: false,
     }
 }
 
-pub(super) fn tmpfs(target: &str, options: &[&str]) -> Mount {
+pub(crate) fn tmpfs(target: &str, options: &[&str]) -> Mount {
     let options = options.iter().map(|option| (*option).to_owned()).collect();
     Mount { kind: MountKind::Tmpfs, source: String::new(), options, ..bind("", target) }
 }

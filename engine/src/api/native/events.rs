@@ -1,26 +1,30 @@
 //! Events: the journal, told. They survive restarts of the daemon and removals of containers.
 
-use std::collections::HashMap;
+mod tell;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use cri_api::isula::v1::{Event as Told, EventsRequest};
-use store::Record;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::container::nanoseconds;
 use super::{ApiError, Native};
-use crate::clock::rfc3339;
-use crate::domain::container::{Event, ExitStatus};
 use crate::domain::id::Timestamp;
 use crate::engine::Engine;
-use crate::journal::record::{self, Context};
-use crate::signals;
+use tell::tell;
 
 type Sender = mpsc::Sender<Result<Told, Status>>;
 
 const IN_FLIGHT: usize = 256;
+
+const CONTAINER: &str = "container";
+const IMAGE: &str = "image";
+const VOLUME: &str = "volume";
+const KINDS: [&str; 3] = [CONTAINER, IMAGE, VOLUME];
 
 impl Native {
     pub(super) fn stream_events(
@@ -117,6 +121,8 @@ struct Wanted {
     verbs: Vec<String>,
     images: Vec<String>,
     labels: Vec<String>,
+    types: Vec<String>,
+    volumes: Vec<String>,
 }
 
 impl Wanted {
@@ -128,9 +134,14 @@ impl Wanted {
                 "event" => &mut wanted.verbs,
                 "image" => &mut wanted.images,
                 "label" => &mut wanted.labels,
+                "type" => &mut wanted.types,
+                "volume" => &mut wanted.volumes,
                 other => return Err(ApiError::invalid(format!("Invalid filter '{other}'"))),
             };
             list.push(filter.value.clone());
+        }
+        if let Some(other) = wanted.types.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
+            return Err(ApiError::invalid(format!("Invalid filter 'type={other}': container, image or volume")));
         }
         Ok(wanted)
     }
@@ -138,119 +149,25 @@ impl Wanted {
     fn matches(&self, told: &Told) -> bool {
         let any = |list: &[String], test: &dyn Fn(&String) -> bool| list.is_empty() || list.iter().any(test);
         let attribute = |key: &str| told.attributes.get(key).map(String::as_str);
-        any(&self.containers, &|wanted| {
-            attribute("name") == Some(wanted) || (!wanted.is_empty() && told.id.starts_with(wanted.as_str()))
-        }) && any(&self.verbs, &|wanted| told.verb == *wanted || told.name == *wanted)
-            && any(&self.images, &|wanted| attribute("image") == Some(wanted))
+        // Who names a container, wants nothing of images and volumes; and so on.
+        any(&self.types, &|wanted| told.kind == *wanted)
+            && any(&self.containers, &|wanted| {
+                told.kind == CONTAINER
+                    && (attribute("name") == Some(wanted)
+                        || (!wanted.is_empty() && told.id.starts_with(wanted.as_str())))
+            })
+            && any(&self.volumes, &|wanted| told.kind == VOLUME && told.id == *wanted)
+            && any(&self.verbs, &|wanted| told.verb == *wanted || told.name == *wanted)
+            && any(&self.images, &|wanted| {
+                let id = told.id.trim_start_matches("sha256:");
+                attribute("image") == Some(wanted)
+                    || (told.kind == IMAGE
+                        && wanted.len() >= 4
+                        && (told.id == *wanted || id.starts_with(wanted.as_str())))
+            })
             && any(&self.labels, &|wanted| match wanted.split_once('=') {
                 Some((key, value)) => attribute(key) == Some(value),
                 None => attribute(wanted).is_some(),
             })
-    }
-}
-
-/// `None` for what this daemon cannot read: of another kind, or of a newer one.
-fn tell(engine: &Engine, record: &Record) -> Option<Told> {
-    let id = record::container_of(&record.stream)?;
-    let (context, event) = record::decode(record).ok()?;
-    let mut attributes = labels(engine, &id);
-    attributes.extend(facts(&event));
-    let Context { actor, operation, name, image } = context;
-    attributes.insert("name".to_owned(), name);
-    attributes.insert("image".to_owned(), image);
-    Some(Told {
-        seq: record.seq,
-        time: nanoseconds(Timestamp(record.at)),
-        kind: "container".to_owned(),
-        verb: verb(&event).to_owned(),
-        id: id.to_string(),
-        attributes,
-        actor: actor.to_string(),
-        operation: operation.to_string(),
-        name: event.name().to_owned(),
-    })
-}
-
-/// Labels are no part of events (they may be large): told while the container exists and its definition is at hand.
-fn labels(engine: &Engine, id: &crate::domain::id::ContainerId) -> HashMap<String, String> {
-    let definition = engine.containers.get(id).and_then(|entity| entity.definition());
-    definition.map(|definition| definition.labels.clone().into_iter().collect()).unwrap_or_default()
-}
-
-/// The reference's verbs for outcomes; intents are told in the present participle.
-fn verb(event: &Event) -> &'static str {
-    match event {
-        Event::CreateRequested { .. } => "creating",
-        Event::Created => "create",
-        Event::CreateFailed { .. } => "create_failed",
-        Event::StartRequested { .. } => "starting",
-        Event::Started { .. } => "start",
-        Event::StartFailed { .. } => "start_failed",
-        Event::PauseRequested => "freezing",
-        Event::Paused => "pause",
-        Event::PauseFailed { .. } => "pause_failed",
-        Event::ResumeRequested => "thawing",
-        Event::Resumed => "unpause",
-        Event::ResumeFailed { .. } => "unpause_failed",
-        Event::StopRequested { then_start: false, .. } => "stopping",
-        Event::StopRequested { then_start: true, .. } => "restarting",
-        Event::Killed { .. } => "kill",
-        Event::Exited { .. } => "die",
-        Event::OomKilled { .. } => "oom",
-        Event::Renamed { .. } => "rename",
-        Event::ShimLost { .. } => "shim_lost",
-        Event::ShimAdopted { .. } => "shim_adopted",
-        Event::RemoveRequested { .. } => "removing",
-        Event::RemoveFailed { .. } => "remove_failed",
-        Event::Removed => "remove",
-    }
-}
-
-fn facts(event: &Event) -> Vec<(String, String)> {
-    let fact = |key: &str, value: String| (key.to_owned(), value);
-    match event {
-        Event::Started { process, at, .. } => {
-            vec![fact("pid", process.pid.to_string()), fact("startedAt", rfc3339(Some(*at)))]
-        }
-        // The true time: the record's own is when the daemon learnt of it.
-        Event::Exited { status, at, .. } => {
-            let mut facts = vec![fact("finishedAt", rfc3339(Some(*at)))];
-            facts.extend(match status {
-                ExitStatus::Code(code) => vec![fact("exitCode", code.to_string())],
-                ExitStatus::Signal(signal) => {
-                    vec![fact("exitCode", (128 + signal.0).to_string()), fact("signal", signals::name(signal.0))]
-                }
-                ExitStatus::Unknown(cause) => {
-                    vec![
-                        fact("exitCode", "unknown".to_owned()),
-                        fact("cause", super::container::cause_text(*cause).to_owned()),
-                    ]
-                }
-            });
-            facts
-        }
-        Event::StartFailed { code, message, .. } => {
-            vec![fact("exitCode", code.to_string()), fact("error", message.clone())]
-        }
-        Event::CreateFailed { message }
-        | Event::PauseFailed { message }
-        | Event::ResumeFailed { message }
-        | Event::RemoveFailed { message } => vec![fact("error", message.clone())],
-        Event::StopRequested { signal, .. } | Event::Killed { signal, .. } => {
-            vec![fact("signal", signals::name(signal.0))]
-        }
-        Event::Renamed { from, .. } => vec![fact("oldName", from.to_string())],
-        Event::ShimAdopted { shim, .. } => vec![fact("shimPid", shim.pid.to_string())],
-        Event::RemoveRequested { force } => vec![fact("force", force.to_string())],
-        Event::CreateRequested { .. }
-        | Event::Created
-        | Event::StartRequested { .. }
-        | Event::PauseRequested
-        | Event::Paused
-        | Event::ResumeRequested
-        | Event::Resumed
-        | Event::OomKilled { .. }
-        | Event::ShimLost { .. }
-        | Event::Removed => vec![],
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::container::{Container, End, ExitStatus, Phase};
 use crate::engine::Engine;
 use crate::layout::Bundle;
 use crate::projection::Entity;
-use crate::rootfs::ContainerDirs;
+use crate::rootfs::{self, ContainerDirs};
 use crate::signals;
 
 impl Native {
@@ -38,7 +38,7 @@ fn object(engine: &Engine, entity: &Entity, definition: Option<&Definition>, pro
     put("Id", json!(container.id.to_string()));
     put("Created", json!(rfc3339(Some(card.created_at))));
     put("State", state(entity));
-    put("Image", json!(card.image));
+    put("Image", json!(card.image_id.map_or_else(|| card.image.clone(), |id| id.to_string())));
     put("Runtime", json!(card.runtime));
     put("Name", json!(card.name.as_str()));
     put("RestartCount", json!(0));
@@ -113,6 +113,14 @@ fn graph_driver(engine: &Engine, container: &Container, definition: Option<&Defi
         Some(Rootfs::External { dir, direct: false }) => json!({ "Name": "overlay2", "Data": {
             "LowerDir": dir, "MergedDir": dirs.merged(), "UpperDir": dirs.upper(), "WorkDir": dirs.work(),
         }}),
+        Some(Rootfs::Image { layers, .. }) => {
+            // Colon-separated and topmost first, as mature engines tell it.
+            let files = layers.iter().rev().map(|layer| rootfs::layer_files(dirs.graph, layer));
+            let lower: Vec<_> = files.map(|path| path.to_string_lossy().into_owned()).collect();
+            json!({ "Name": "overlay2", "Data": {
+                "LowerDir": lower.join(":"), "MergedDir": dirs.merged(), "UpperDir": dirs.upper(), "WorkDir": dirs.work(),
+            }})
+        }
         Some(Rootfs::External { dir, direct: true }) => {
             json!({ "Name": "bind", "Data": { "LowerDir": dir, "MergedDir": dirs.merged() } })
         }
@@ -214,11 +222,15 @@ fn seccomp_word(definition: &Definition) -> &'static str {
 fn mounts(definition: &Definition) -> Value {
     let each = definition.mounts.iter().map(|mount| {
         json!({
-            "Type": match mount.kind { MountKind::Bind => "bind", MountKind::Tmpfs => "tmpfs" },
-            "Name": "",
+            "Type": match mount.kind {
+                MountKind::Bind => "bind",
+                MountKind::Tmpfs => "tmpfs",
+                MountKind::Volume => "volume",
+            },
+            "Name": mount.name,
             "Source": mount.source,
             "Destination": mount.target,
-            "Driver": "",
+            "Driver": if mount.kind == MountKind::Volume { "local" } else { "" },
             "Mode": mount.options.join(","),
             "RW": !mount.read_only,
             "Propagation": if mount.propagation.is_empty() { "rprivate" } else { &mount.propagation },
@@ -233,6 +245,8 @@ fn config(definition: &Definition, bundle: &Bundle) -> Value {
     if definition.log.enabled {
         annotations.insert("log.console.file".to_owned(), bundle.log().to_string_lossy().into_owned());
     }
+    let anonymous = definition.mounts.iter().filter(|mount| mount.kind == MountKind::Volume && mount.anonymous);
+    let image_ref = definition.rootfs.image().map_or_else(|| definition.image.clone(), |id| id.to_string());
     json!({
         "Hostname": definition.hostname,
         "User": process.user,
@@ -243,13 +257,26 @@ fn config(definition: &Definition, bundle: &Bundle) -> Value {
         "Entrypoint": process.entrypoint,
         "WorkingDir": process.workdir,
         "Labels": definition.labels,
-        "Volumes": {},
+        "Volumes": keys_alone(anonymous.map(|mount| mount.target.as_str())),
+        "ExposedPorts": keys_alone(definition.exposed.iter().map(String::as_str)),
+        "Healthcheck": definition.healthcheck.as_ref().map(|check| json!({
+            "Test": check.test,
+            "Interval": check.interval,
+            "Timeout": check.timeout,
+            "StartPeriod": check.start_period,
+            "Retries": check.retries,
+        })),
         "Annotations": annotations,
         "Image": definition.image,
-        "ImageRef": definition.image,
+        "ImageRef": image_ref,
         "StopSignal": signals::name(definition.stop_signal),
         "StopTimeout": definition.stop_timeout,
     })
+}
+
+/// A set, as objects of the format have it.
+fn keys_alone<'a>(keys: impl Iterator<Item = &'a str>) -> Value {
+    Value::Object(keys.map(|key| (key.to_owned(), json!({}))).collect())
 }
 
 fn network_mode(network: &Network) -> String {

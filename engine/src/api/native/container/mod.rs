@@ -2,14 +2,17 @@
 
 mod carry;
 mod create;
+mod image;
 mod inspect;
 mod list;
 mod remove;
 mod rename;
+mod resolve_image;
 mod start;
 mod stop;
 mod suspend;
 mod validate;
+mod volumes;
 mod wait;
 
 pub(super) use start::Begun;
@@ -138,9 +141,8 @@ impl Containers for Native {
 
     async fn remove(&self, request: Request<RemoveRequest>) -> Answer<Empty> {
         let context = peer::context(&request);
-        // Anonymous volumes come with images.
-        let RemoveRequest { container, force, volumes: _ } = request.into_inner();
-        self.remove_container(&container, force, &context).await?;
+        let RemoveRequest { container, force, volumes } = request.into_inner();
+        self.remove_container(&container, (force, volumes), &context).await?;
         Ok(Response::new(Empty {}))
     }
 
