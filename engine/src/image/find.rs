@@ -17,6 +17,13 @@ const CONFIGS: usize = 64;
 #[derive(Debug, Default)]
 pub struct Configs(Mutex<HashMap<Digest, Arc<ImageConfig>>>);
 
+impl Configs {
+    /// Of an image that is gone: it may come again, and its file with it or not.
+    pub(super) fn forget(&self, id: &Digest) {
+        lock(&self.0).remove(id);
+    }
+}
+
 impl Engine {
     /// By full id, name, or unambiguous beginning of an id, in this order.
     pub fn find_image(&self, reference: &str) -> Result<Arc<Entity>, ImageError> {
