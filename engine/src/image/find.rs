@@ -48,6 +48,20 @@ impl Engine {
         Ok(config)
     }
 
+    /// The layers that an overlay of the image is made of, bottom first. Looks at them; blocks.
+    pub fn image_layers(&self, config: &ImageConfig) -> Vec<Digest> {
+        let mut layers = stack(&config.diff_ids);
+        // The kernel does not ask a root whether it hides what is below it.
+        let hides = |diff_id: &Digest| {
+            let root = self.image_store.dirs().layer(diff_id).join("fs");
+            rustix::fs::lgetxattr(&root, "trusted.overlay.opaque", &mut [0; 8][..]).is_ok()
+        };
+        if let Some(top) = layers.iter().rposition(hides) {
+            layers.drain(..top);
+        }
+        layers
+    }
+
     /// A container that was made of the image.
     pub fn user_of_image(&self, id: &Digest) -> Option<ContainerId> {
         let containers = self.containers.snapshot();
