@@ -1,7 +1,7 @@
 //! From a layer's directory to its tar.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub fn assemble(dir: &Path, out: impl Write) -> Result<Facts, LayerError> {
         shadow: open_directory(&shadow)?,
         moves,
         buffer: vec![0; BUFFER],
-        out,
+        out: BufWriter::with_capacity(BUFFER, out),
         hash: Sha256::new(),
         length: 0,
         contents: 0,
@@ -48,13 +48,13 @@ pub fn assemble(dir: &Path, out: impl Write) -> Result<Facts, LayerError> {
     }
 }
 
-struct Assembly<'a, W> {
+struct Assembly<'a, W: Write> {
     dir: &'a Path,
     files: OwnedFd,
     shadow: OwnedFd,
     moves: Moves,
     buffer: Vec<u8>,
-    out: W,
+    out: BufWriter<W>,
     hash: Sha256,
     length: u64,
     contents: u64,

@@ -63,8 +63,8 @@ impl Applicant<'_> {
             .ok()
             .filter(|url: &Url| matches!(url.scheme(), "https" | "http") && url.host_str().is_some())
             .ok_or_else(|| bad_answer(self.registry, self.what, "its token service has no valid address".to_owned()))?;
-        let insecure = &self.transports.settings().insecure;
-        if self.credentials.is_some() && url.scheme() == "http" && !is_insecure(&url, insecure).await {
+        let settings = self.transports.settings();
+        if self.credentials.is_some() && url.scheme() == "http" && !is_insecure(&url, settings).await {
             let problem = format!("its token service `{}` would be told credentials without TLS", authority(&url));
             return Err(bad_answer(self.registry, self.what, problem));
         }

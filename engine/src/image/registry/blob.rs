@@ -9,13 +9,17 @@ use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Response, StatusCode};
 
 use super::remote::Remote;
+use super::source::Refusals;
 use super::transport::{Answer, within};
 use super::{Registry, RegistryError, Source};
 use crate::image::manifest::Descriptor;
 
 /// A blob on its way. It delivers exactly as many bytes as its descriptor says, or an error. Its digest is not compared here.
 pub struct Blob {
-    remote: Arc<Remote>,
+    source: Source,
+    /// Which of the source's remotes is asked.
+    number: usize,
+    refusals: Refusals,
     path: String,
     what: String,
     size: u64,
@@ -59,7 +63,9 @@ impl Registry {
     /// Opens nothing yet: the first `next` does.
     pub fn blob(&self, source: &Source, descriptor: &Descriptor) -> Blob {
         Blob {
-            remote: source.0.clone(),
+            source: source.clone(),
+            number: 0,
+            refusals: Refusals::default(),
             path: format!("blobs/{}", descriptor.digest),
             what: format!("blob {}", descriptor.digest),
             size: descriptor.size,
@@ -107,7 +113,7 @@ impl Blob {
     }
 
     async fn step(&mut self) -> Result<Option<Bytes>, RegistryError> {
-        let stall = self.remote.settings().patience.stall;
+        let stall = self.remote().settings().patience.stall;
         match &mut self.state {
             State::Over => Ok(None),
             State::Closed if self.received == self.size => Ok(None),
@@ -135,10 +141,11 @@ impl Blob {
                 let skipped = bytes.len().min(usize::try_from(open.skip).unwrap_or(usize::MAX));
                 open.skip -= skipped as u64;
                 let bytes = bytes.split_off(skipped);
-                self.received += bytes.len() as u64;
-                if self.received > self.size {
+                let received = self.received + bytes.len() as u64;
+                if received > self.size {
                     return Err(RegistryError::TooLarge { host, what, limit: self.size });
                 }
+                self.received = received;
                 Ok(Some(bytes))
             }
         }
@@ -150,15 +157,16 @@ impl Blob {
             let range = HeaderValue::from_str(&format!("bytes={}-", self.received));
             headers.insert(RANGE, range.expect("a number is plain characters"));
         }
-        let answer = match self.remote.get(&self.path, headers, &self.what).await {
+        let answer = match self.remote().get(&self.path, headers, &self.what).await {
             Err(RegistryError::Status { status: 416, .. }) if !self.without_range => {
                 self.without_range = true;
-                self.remote.get(&self.path, HeaderMap::new(), &self.what).await
+                self.remote().get(&self.path, HeaderMap::new(), &self.what).await
             }
             answer => answer,
         }?;
         let Answer { response, host, .. } = answer;
-        let skip = if response.status() == StatusCode::PARTIAL_CONTENT {
+        let partial = response.status() == StatusCode::PARTIAL_CONTENT;
+        let skip = if partial {
             self.check_range(&response, &host)?;
             0
         } else {
@@ -166,7 +174,8 @@ impl Blob {
         };
         if let Some(length) = response.content_length() {
             let found = (self.received - skip).saturating_add(length);
-            if found != self.size {
+            // Of a range it may send less than was asked for.
+            if found > self.size || (found < self.size && !partial) {
                 let (what, expected) = (self.what.clone(), self.size);
                 return Err(RegistryError::SizeMismatch { host, what, expected, found });
             }
@@ -186,22 +195,19 @@ impl Blob {
         Err(RegistryError::BadAnswer { host: host.to_owned(), what: self.what.clone(), problem })
     }
 
-    /// Waits if another attempt is worth it.
+    /// Waits if another attempt is worth it, or turns to whoever else may have the blob.
     async fn try_again(&mut self, error: RegistryError) -> Result<(), RegistryError> {
-        let patience = &self.remote.settings().patience;
-        if !error.is_passing() {
-            return Err(error);
-        }
         self.state = State::Closed;
-        if self.received - self.progress_from >= patience.progress {
+        if self.received - self.progress_from >= self.remote().settings().patience.progress {
             self.attempt = 0;
             self.progress_from = self.received;
         }
-        if self.attempt == patience.attempts {
-            return Err(error);
-        }
         self.attempt += 1;
-        let pause = patience.pause(self.attempt, error.retry_after());
+        let Some(pause) = self.remote().pause(self.attempt, &error) else {
+            self.number = self.refusals.next(self.source.remotes(), self.number, error, &self.what)?;
+            (self.attempt, self.without_range) = (0, false);
+            return Ok(());
+        };
         tracing::debug!("{}; asking again in {pause:?}", crate::cause::chain(&error));
         if let Some(hear) = &self.on_retry {
             hear(Retry { attempt: self.attempt, received: self.received, pause, error: &error });
@@ -209,11 +215,15 @@ impl Blob {
         tokio::time::sleep(pause).await;
         Ok(())
     }
+
+    fn remote(&self) -> &Arc<Remote> {
+        &self.source.remotes()[self.number]
+    }
 }
 
 impl fmt::Debug for Blob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {:?}: {} of {} bytes", self.what, self.remote, self.received, self.size)
+        write!(f, "{} of {:?}: {} of {} bytes", self.what, self.remote(), self.received, self.size)
     }
 }
 

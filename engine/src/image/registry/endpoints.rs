@@ -2,9 +2,9 @@
 
 use reqwest::Url;
 
+use super::RegistryError;
 use super::insecure::is_insecure;
 use super::settings::Settings;
-use super::{InsecureRule, RegistryError};
 use crate::image::reference::{DEFAULT_REGISTRY, Reference};
 
 /// Where docker.io's registry answers.
@@ -27,12 +27,12 @@ pub(super) async fn of_image(reference: &Reference, settings: &Settings) -> Resu
             endpoints.push(of_mirror(&mirror.0));
         }
     }
-    endpoints.push(of_server(reference.registry(), &settings.insecure).await?);
+    endpoints.push(of_server(reference.registry(), settings).await?);
     Ok(endpoints)
 }
 
 /// A registry by its name. One that is insecure is asked over TLS first, which is not verified then.
-pub(super) async fn of_server(server: &str, rules: &[InsecureRule]) -> Result<Endpoint, RegistryError> {
+pub(super) async fn of_server(server: &str, settings: &Settings) -> Result<Endpoint, RegistryError> {
     let host = if server == DEFAULT_REGISTRY { DEFAULT_HOST } else { server };
     let url = |scheme: &str| {
         format!("{scheme}://{host}/")
@@ -40,7 +40,7 @@ pub(super) async fn of_server(server: &str, rules: &[InsecureRule]) -> Result<En
             .map_err(|error| RegistryError::InvalidServer { server: server.to_owned(), problem: error.to_string() })
     };
     let mut bases = vec![url("https")?];
-    if is_insecure(&bases[0], rules).await {
+    if is_insecure(&bases[0], settings).await {
         bases.push(url("http")?);
     }
     Ok(Endpoint { name: server.to_owned(), bases, is_origin: true })

@@ -38,11 +38,16 @@ pub enum RegistryError {
     BadAnswer { host: String, what: String, problem: String },
     #[error("`{host}` sent something for {what} that cannot be used")]
     Document { host: String, what: String, source: Box<ManifestError> },
-    /// More than one endpoint was asked, and none had it.
+    /// More than one endpoint was asked, and none had it. `last` is what the registry itself said.
     #[error("no registry could provide {what}: {answers}")]
     NoEndpoint { what: String, answers: String, last: Box<RegistryError> },
     #[error("`{path}` cannot be used for connections to `{host}`: {problem}")]
     Certificate { host: String, path: PathBuf, problem: String },
+    #[error(
+        "no authorities are known that could vouch for `{host}`: install the system's (package ca-certificates), \
+         or put its own into `{place}`"
+    )]
+    NoAuthorities { host: String, place: PathBuf, source: reqwest::Error },
     #[error("cannot prepare connections to `{host}`")]
     Client { host: String, source: reqwest::Error },
     #[error("`{server}` is not a registry: {problem}")]
@@ -78,6 +83,7 @@ impl RegistryError {
             | Self::Document { .. }
             | Self::NoEndpoint { .. }
             | Self::Certificate { .. }
+            | Self::NoAuthorities { .. }
             | Self::Client { .. }
             | Self::InvalidServer { .. }
             | Self::NotLoggedIn { .. }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::settings::InvalidSetting;
+use super::settings::{InvalidSetting, Settings};
 use crate::image::reference::check_host;
 
 /// An entry of `insecure-registries`: `host`, `host:port`, or a range of addresses such as `10.1.0.0/16`.
@@ -48,10 +48,11 @@ impl FromStr for InsecureRule {
 
 /// Whether this server may be talked to over unverified TLS, or none: a rule says so, or it is this machine. A name is
 /// resolved only where ranges must be compared.
-pub(super) async fn is_insecure(url: &Url, rules: &[InsecureRule]) -> bool {
-    if is_loopback(url) {
+pub(super) async fn is_insecure(url: &Url, settings: &Settings) -> bool {
+    if settings.insecure_loopback && is_loopback(url) {
         return true;
     }
+    let rules = &settings.insecure;
     let Some(host) = url.host_str().map(str::to_ascii_lowercase) else { return false };
     let port = url.port_or_known_default();
     let named = rules.iter().any(|rule| match rule {
@@ -119,8 +120,10 @@ async fn lookup(host: &str, port: u16) -> Vec<IpAddr> {
 mod tests {
     use super::*;
 
-    fn rules(texts: &[&str]) -> Vec<InsecureRule> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
+    fn rules(texts: &[&str]) -> Settings {
+        let mut settings = Settings::new("/certs".into(), "/auth".into());
+        settings.insecure = texts.iter().map(|text| text.parse().unwrap()).collect();
+        settings
     }
 
     #[tokio::test]
@@ -144,8 +147,11 @@ mod tests {
         ] {
             assert_eq!(is_insecure(&url.parse().unwrap(), &rules).await, expected, "{url}");
         }
-        assert!(!is_insecure(&"https://10.1.2.3".parse().unwrap(), &[]).await);
+        assert!(!is_insecure(&"https://10.1.2.3".parse().unwrap(), &self::rules(&[])).await);
         assert!(is_insecure(&"https://9.9.9.9".parse().unwrap(), &self::rules(&["0.0.0.0/0"])).await);
+        let strict = Settings { insecure_loopback: false, ..self::rules(&["127.0.0.2"]) };
+        assert!(!is_insecure(&"https://127.0.0.1".parse().unwrap(), &strict).await);
+        assert!(is_insecure(&"https://127.0.0.2".parse().unwrap(), &strict).await);
     }
 
     #[test]

@@ -4,11 +4,13 @@ use std::sync::{Arc, PoisonError};
 
 use reqwest::header::HeaderMap;
 
-use super::remote::Remote;
+use super::remote::{Place, Remote};
+use super::source::first_answer;
 use super::transport::Transports;
 use super::{Credentials, Registry, RegistryError, Secret, auth_file, endpoints};
 use crate::image::reference::{DEFAULT_REGISTRY, check_host};
 
+const WHAT: &str = "a login";
 const ANSWER_LIMIT: u64 = 64 << 10;
 
 impl Registry {
@@ -21,23 +23,17 @@ impl Registry {
         if user.is_empty() || user.contains(':') {
             return Err(invalid("a user name is neither empty nor has a colon in it"));
         }
-        let endpoint = endpoints::of_server(&server, &self.settings.insecure).await?;
+        let endpoint = endpoints::of_server(&server, &self.settings).await?;
         let transports = Arc::new(Transports::new(self.settings.clone()));
         let credentials = Credentials::Password { user: user.to_owned(), password: password.clone() };
-        let mut outcome = Ok(());
-        for base in endpoint.bases {
-            let remote = Remote::new(transports.clone(), base, None, Some(credentials.clone()));
-            let answer = remote.read("", &HeaderMap::new(), ANSWER_LIMIT, "a login").await;
-            match (answer, &outcome) {
-                // The first scheme's failure says more than "nobody there either".
-                (Err(RegistryError::Unreachable { .. }), Err(_)) => {}
-                (answer, _) => outcome = answer.map(|_| ()),
-            }
-            if !outcome.as_ref().is_err_and(RegistryError::is_of_connection) {
-                break;
-            }
-        }
-        outcome?;
+        let attempts = self.settings.patience.attempts;
+        let remote = |base| {
+            let place = Place { base, endpoint: 0, attempts };
+            Arc::new(Remote::new(transports.clone(), place, None, Some(credentials.clone())))
+        };
+        let remotes: Vec<_> = endpoint.bases.into_iter().map(remote).collect();
+        let ask = |remote: Arc<Remote>| async move { remote.read("", &HeaderMap::new(), ANSWER_LIMIT, WHAT).await };
+        first_answer(&remotes, WHAT, ask).await?;
         let (user, password) = (user.to_owned(), password.clone());
         self.with_auth_file(server.clone(), move |path, server| auth_file::keep(path, server, &user, &password))
             .await?;

@@ -1,8 +1,9 @@
 //! The client of registries: distribution over HTTP.
 //!
 //! Everything about one image is asked of one [`Source`]: the endpoint (a mirror or the registry itself) at which its name was
-//! resolved, with its connections, certificates and authorization. Certificates and credentials are read anew for each name that
-//! is resolved, so a change of them needs no restart.
+//! resolved, with its connections, certificates and authorization. What that one cannot deliver after all is asked of those
+//! after it: content is named by its digest, so it does not matter where it comes from. Certificates and credentials are read
+//! anew for each name that is resolved, so a change of them needs no restart.
 //!
 //! `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` of the daemon's environment are honoured, except for loopback addresses.
 //!
@@ -24,6 +25,9 @@ mod remote;
 mod resolve;
 mod secret;
 mod settings;
+mod source;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 use std::sync::{Arc, Mutex};
@@ -36,8 +40,7 @@ pub use patience::Patience;
 pub use resolve::Resolved;
 pub use secret::Secret;
 pub use settings::{InvalidSetting, Mirror, Settings, standard_auth_files};
-
-use remote::Remote;
+pub use source::Source;
 
 /// Registries as these settings reach them. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -45,17 +48,6 @@ pub struct Registry {
     settings: Arc<Settings>,
     /// One change of the credentials' file at a time.
     auth_file: Arc<Mutex<()>>,
-}
-
-/// Where an image was found. Cheap to clone; connections are kept as long as a clone lives.
-#[derive(Debug, Clone)]
-pub struct Source(Arc<Remote>);
-
-impl Source {
-    /// Host and port that answer: `registry-1.docker.io`, a mirror.
-    pub fn host(&self) -> &str {
-        self.0.host()
-    }
 }
 
 impl Registry {

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
@@ -14,13 +15,23 @@ use super::credentials::Credentials;
 use super::transport::{Answer, Request, Transports, authority, read_body};
 use super::{RegistryError, Settings};
 
+/// Whom to ask.
+pub(super) struct Place {
+    /// Ends with a slash.
+    pub base: Url,
+    /// Equal for addresses of the same registry.
+    pub endpoint: usize,
+    /// Further ones after a failure.
+    pub attempts: u32,
+}
+
 pub(super) struct Remote {
     transports: Arc<Transports>,
-    /// Ends with a slash.
-    base: Url,
+    place: Place,
     repository: Option<String>,
     credentials: Option<Credentials>,
     granted: Mutex<Granted>,
+    has_answered: AtomicBool,
 }
 
 /// The authorization in use; `serial` grows with each new one, so that of several requests that were refused with the same one only
@@ -35,15 +46,21 @@ impl Remote {
     /// Without a repository it is for a login.
     pub fn new(
         transports: Arc<Transports>,
-        base: Url,
+        place: Place,
         repository: Option<String>,
         credentials: Option<Credentials>,
     ) -> Self {
-        Self { transports, base, repository, credentials, granted: Mutex::default() }
+        let (granted, has_answered) = (Mutex::default(), AtomicBool::new(false));
+        Self { transports, place, repository, credentials, granted, has_answered }
     }
 
-    pub fn host(&self) -> &str {
-        self.base.host_str().unwrap_or_default()
+    /// Host and port.
+    pub fn host(&self) -> String {
+        authority(&self.place.base)
+    }
+
+    pub fn endpoint(&self) -> usize {
+        self.place.endpoint
     }
 
     pub fn settings(&self) -> &Settings {
@@ -56,13 +73,14 @@ impl Remote {
             Some(repository) => format!("v2/{repository}/{path}"),
             None => format!("v2/{path}"),
         };
-        let url = self.base.join(&path).expect("repositories, tags and digests are plain characters");
+        let url = self.place.base.join(&path).expect("repositories, tags and digests are plain characters");
         let mut request = Request { method: Method::GET, url, headers, authorization: None, body: None, what };
         // Compressing a transfer on the way would change digests and lengths.
         request.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let (serial, header) = self.current().await;
         request.authorization = header;
         let mut answer = self.transports.send(&request).await?;
+        self.has_answered.store(true, Ordering::Relaxed);
         if answer.response.status() == StatusCode::UNAUTHORIZED
             && answer.is_direct
             && let Some(challenge) = challenge::of(answer.response.headers())
@@ -84,23 +102,26 @@ impl Remote {
         limit: u64,
         what: &str,
     ) -> Result<(Vec<u8>, HeaderMap), RegistryError> {
-        let patience = &self.settings().patience;
         let mut attempt = 0;
         loop {
             let error = match self.read_once(path, headers.clone(), limit, what).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            // Nobody there: whoever asks knows better whom to ask next.
-            let is_absent = matches!(error, RegistryError::Unreachable { .. });
-            if is_absent || !error.is_passing() || attempt == patience.attempts {
-                return Err(error);
-            }
             attempt += 1;
-            let pause = patience.pause(attempt, error.retry_after());
+            let Some(pause) = self.pause(attempt, &error) else { return Err(error) };
             tracing::debug!("{}; asking again in {pause:?}", crate::cause::chain(&error));
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// How long to wait before asking for the `attempt`th further time (from 1); none if that is not worth it. Somebody
+    /// who has never been there is not waited for.
+    pub fn pause(&self, attempt: u32, error: &RegistryError) -> Option<Duration> {
+        let is_absent =
+            matches!(error, RegistryError::Unreachable { .. }) && !self.has_answered.load(Ordering::Relaxed);
+        let is_worth_it = error.is_passing() && !is_absent && attempt <= self.place.attempts;
+        is_worth_it.then(|| self.settings().patience.pause(attempt, error.retry_after()))
     }
 
     async fn read_once(
@@ -132,7 +153,7 @@ impl Remote {
         let scope = self.repository.as_ref().map(|repository| format!("repository:{repository}:pull"));
         let applicant = Applicant {
             transports: &self.transports,
-            registry: &self.base,
+            registry: &self.place.base,
             scope: scope.as_deref(),
             credentials: self.credentials.as_ref(),
             what,
@@ -147,6 +168,6 @@ impl Remote {
 
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", authority(&self.base), self.repository.as_deref().unwrap_or_default())
+        write!(f, "{}/{}", authority(&self.place.base), self.repository.as_deref().unwrap_or_default())
     }
 }

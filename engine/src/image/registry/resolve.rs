@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 
-use super::endpoints::{self, Endpoint};
-use super::remote::Remote;
+use super::remote::{Place, Remote};
+use super::source::first_answer;
 use super::transport::Transports;
-use super::{Credentials, Registry, RegistryError, Source, auth_file};
+use super::{Credentials, Registry, RegistryError, Source, auth_file, endpoints};
 use crate::domain::id::Digest;
 use crate::image::manifest::document::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use crate::image::manifest::{Descriptor, Document, MANIFEST_LIMIT, digest_of};
@@ -37,24 +37,15 @@ impl Registry {
         reference: &Reference,
         credentials: Option<&Credentials>,
     ) -> Result<Resolved, RegistryError> {
-        let transports = Arc::new(Transports::new(self.settings.clone()));
-        let mut refusals: Vec<RegistryError> = Vec::new();
-        for endpoint in endpoints::of_image(reference, &self.settings).await? {
-            match self.resolve_at(&endpoint, reference, credentials, &transports).await {
-                Ok(resolved) => return Ok(resolved),
-                Err(error) => {
-                    tracing::debug!("`{}` did not provide {reference}: {}", endpoint.name, crate::cause::chain(&error));
-                    refusals.push(error);
-                }
-            }
-        }
-        let answers: Vec<String> = refusals.iter().map(|error| crate::cause::chain(error)).collect();
-        let last = refusals.pop().expect("a name has an endpoint at least");
-        if refusals.is_empty() {
-            return Err(last);
-        }
+        let remotes = self.remotes(reference, credentials).await?;
         let what = format!("`{}`", reference.familiar());
-        Err(RegistryError::NoEndpoint { what, answers: answers.join("; "), last: Box::new(last) })
+        let (number, found) = first_answer(&remotes, &what, |remote| resolve_at(remote, reference)).await?;
+        let here = &remotes[number];
+        let others = remotes[number..].iter().filter(|other| other.endpoint() != here.endpoint()).cloned();
+        let source = Source::new(here.clone(), others);
+        let Found { digest, bytes, document } = found;
+        let media_type = document.media_type().to_owned();
+        Ok(Resolved { digest, media_type, bytes, document, source })
     }
 
     /// A manifest of an index, verified. At most as long as the descriptor says.
@@ -77,29 +68,27 @@ impl Registry {
         verified(source, &path, HeaderMap::new(), descriptor, limit, &what).await
     }
 
-    async fn resolve_at(
+    /// Everybody who may have the image, in the order in which they are asked.
+    async fn remotes(
         &self,
-        endpoint: &Endpoint,
         reference: &Reference,
         given: Option<&Credentials>,
-        transports: &Arc<Transports>,
-    ) -> Result<Resolved, RegistryError> {
-        let credentials = match given {
-            Some(given) if endpoint.is_origin => Some(given.clone()),
-            Some(_) | None => self.kept_for(format!("{}/{}", endpoint.name, reference.repository())).await?,
-        };
-        let mut last = None;
-        for base in &endpoint.bases {
-            let repository = Some(reference.repository().to_owned());
-            let remote = Remote::new(transports.clone(), base.clone(), repository, credentials.clone());
-            match resolve_with(remote, reference).await {
-                // The first scheme's failure says more than "nobody there either".
-                Err(RegistryError::Unreachable { .. }) if last.is_some() => break,
-                Err(error) if error.is_of_connection() => last = Some(error),
-                outcome => return outcome,
+    ) -> Result<Vec<Arc<Remote>>, RegistryError> {
+        let transports = Arc::new(Transports::new(self.settings.clone()));
+        let mut remotes = Vec::new();
+        for (number, endpoint) in endpoints::of_image(reference, &self.settings).await?.into_iter().enumerate() {
+            let credentials = match given {
+                Some(given) if endpoint.is_origin => Some(given.clone()),
+                Some(_) | None => self.kept_for(format!("{}/{}", endpoint.name, reference.repository())).await?,
+            };
+            let attempts = self.settings.patience.attempts.min(if endpoint.is_origin { u32::MAX } else { 1 });
+            for base in endpoint.bases {
+                let place = Place { base, endpoint: number, attempts };
+                let repository = Some(reference.repository().to_owned());
+                remotes.push(Arc::new(Remote::new(transports.clone(), place, repository, credentials.clone())));
             }
         }
-        Err(last.expect("an endpoint has an address at least"))
+        Ok(remotes)
     }
 
     /// Credentials from files, for `host/path` or `host`.
@@ -111,8 +100,14 @@ impl Registry {
     }
 }
 
-async fn resolve_with(remote: Remote, reference: &Reference) -> Result<Resolved, RegistryError> {
-    let host = remote.host().to_owned();
+struct Found {
+    digest: Digest,
+    bytes: Vec<u8>,
+    document: Document,
+}
+
+async fn resolve_at(remote: Arc<Remote>, reference: &Reference) -> Result<Found, RegistryError> {
+    let host = remote.host();
     let what = format!("`{}`", reference.familiar());
     let wanted = match (reference.digest(), reference.tag()) {
         (Some(digest), _) => digest.to_string(),
@@ -134,8 +129,7 @@ async fn resolve_with(remote: Remote, reference: &Reference) -> Result<Resolved,
         what: what.clone(),
         source: Box::new(source),
     })?;
-    let media_type = document.media_type().to_owned();
-    Ok(Resolved { digest, media_type, bytes, document, source: Source(Arc::new(remote)) })
+    Ok(Found { digest, bytes, document })
 }
 
 async fn verified(
@@ -146,11 +140,23 @@ async fn verified(
     limit: u64,
     what: &str,
 ) -> Result<Vec<u8>, RegistryError> {
-    let (host, what) = (source.host().to_owned(), what.to_owned());
     if descriptor.size > limit {
-        return Err(RegistryError::TooLarge { host, what, limit });
+        return Err(RegistryError::TooLarge { host: source.host(), what: what.to_owned(), limit });
     }
-    let (bytes, _) = source.0.read(path, &headers, descriptor.size, &what).await?;
+    let ask = |remote| verified_at(remote, path, &headers, descriptor, what);
+    let (_, bytes) = first_answer(source.remotes(), what, ask).await?;
+    Ok(bytes)
+}
+
+async fn verified_at(
+    remote: Arc<Remote>,
+    path: &str,
+    headers: &HeaderMap,
+    descriptor: &Descriptor,
+    what: &str,
+) -> Result<Vec<u8>, RegistryError> {
+    let (bytes, _) = remote.read(path, headers, descriptor.size, what).await?;
+    let (host, what) = (remote.host(), what.to_owned());
     let found = bytes.len() as u64;
     if found != descriptor.size {
         return Err(RegistryError::SizeMismatch { host, what, expected: descriptor.size, found });

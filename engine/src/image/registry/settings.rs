@@ -12,6 +12,8 @@ pub struct Settings {
     /// For names on docker.io: asked in this order, then docker.io itself.
     pub mirrors: Vec<Mirror>,
     pub insecure: Vec<InsecureRule>,
+    /// Whether registries on this machine need no rule to be insecure.
+    pub insecure_loopback: bool,
     /// `<host[:port]>/` below it holds `*.crt` (authorities), `*.cert` and `*.key` (client certificates).
     pub certs_dir: PathBuf,
     /// Where `login` keeps credentials.
@@ -27,6 +29,7 @@ impl Settings {
         Self {
             mirrors: Vec::new(),
             insecure: Vec::new(),
+            insecure_loopback: true,
             certs_dir,
             auth_file,
             other_auth_files: standard_auth_files(),

@@ -81,6 +81,10 @@ impl Transports {
             let next = self.target(&url, &response, request.what).await?;
             if next.origin() != url.origin() {
                 authorization = None;
+                if request.body.is_some() {
+                    let problem = format!("it would pass on what it is sent to `{}`", authority(&next));
+                    return Err(bad_answer(&url, request.what, problem));
+                }
             }
             url = next;
         }
@@ -116,7 +120,7 @@ impl Transports {
         if !is_web {
             return Err(bad_answer(from, what, format!("it redirects to a {} address", next.scheme())));
         }
-        if from.scheme() == "https" && next.scheme() == "http" && !is_insecure(&next, &self.settings.insecure).await {
+        if from.scheme() == "https" && next.scheme() == "http" && !is_insecure(&next, &self.settings).await {
             let problem =
                 format!("it redirects to `{}` without TLS, which is not an insecure registry", authority(&next));
             return Err(bad_answer(from, what, problem));
@@ -126,7 +130,7 @@ impl Transports {
 
     async fn client(&self, url: &Url) -> Result<Client, RegistryError> {
         let trust = match url.scheme() {
-            "https" if is_insecure(url, &self.settings.insecure).await => Trust::Unverified,
+            "https" if is_insecure(url, &self.settings).await => Trust::Unverified,
             "https" => Trust::Verified,
             _ => Trust::None,
         };
@@ -158,8 +162,8 @@ fn build(settings: &Settings, url: &Url, trust: Trust) -> Result<Client, Registr
         builder = builder.no_proxy();
     }
     match trust {
-        // Such a client is never given an https address. Without this it would read the system's authorities.
-        Trust::None => builder = builder.tls_danger_accept_invalid_certs(true),
+        // Such a client is never given an https address, and the system's authorities need not be read for it.
+        Trust::None => builder = builder.tls_certs_only([]),
         Trust::Unverified | Trust::Verified => {
             let certs = certs::read(&settings.certs_dir, url)?;
             if let Some(identity) = certs.identity {
@@ -171,7 +175,15 @@ fn build(settings: &Settings, url: &Url, trust: Trust) -> Result<Client, Registr
             };
         }
     }
-    builder.build().map_err(|error| RegistryError::Client { host: authority(url), source: error.without_url() })
+    builder.build().map_err(|error| {
+        let (host, source) = (authority(url), error.without_url());
+        // What is ours was read above: the system's authorities are what is left to fail.
+        if trust == Trust::Verified {
+            let place = settings.certs_dir.join(&host).join("ca.crt");
+            return RegistryError::NoAuthorities { host, place, source };
+        }
+        RegistryError::Client { host, source }
+    })
 }
 
 /// Reads a body that has at most `limit` bytes.

@@ -2,6 +2,7 @@
 
 use super::image::ImageForCreate;
 use crate::api::native::{ApiError, Native};
+use crate::image::reference::Reference;
 use crate::image::{ImageLease, stack};
 
 impl Native {
@@ -9,6 +10,9 @@ impl Native {
     pub(super) async fn image_for_create(&self, reference: &str) -> Result<(ImageForCreate, ImageLease), ApiError> {
         let engine = self.engine.clone();
         engine.image_store.ready().await;
+        if let Ok(name) = reference.parse::<Reference>() {
+            engine.provide_built_in(&name).await?;
+        }
         let id = engine.find_image(reference)?.image.id;
         let lease = engine.image_leases.lease(id)?;
         // Again: it may have gone before the lease.
