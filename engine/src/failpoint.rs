@@ -7,7 +7,7 @@ pub const VARIABLE: &str = "ISULAD_FAILPOINT";
 macro_rules! failpoints {
     ($($name:ident = $text:literal),+ $(,)?) => {
         $(pub const $name: &str = $text;)+
-        /// Every failpoint, in the order a container's life reaches them.
+        /// Every failpoint, in the order in which the life of a container, then of an image, reaches them.
         pub const ALL: &[&str] = &[$($text),+];
     };
 }
@@ -18,6 +18,8 @@ failpoints! {
     CREATE_DONE = "create-done",
     START_AFTER_INTENT = "start-after-intent",
     START_MOUNTED = "start-mounted",
+    VOLUME_COPIED = "volume-copied",
+    VOLUME_FILLED = "volume-filled",
     START_SPEC_WRITTEN = "start-spec-written",
     START_SHIM_SPAWNED = "start-shim-spawned",
     START_READY = "start-ready",
@@ -36,10 +38,24 @@ failpoints! {
     RELEASE_DONE = "release-done",
     REMOVE_AFTER_INTENT = "remove-after-intent",
     REMOVE_RELEASED = "remove-released",
+    REMOVE_VOLUMES_GONE = "remove-volumes-gone",
     REMOVE_BUNDLE_GONE = "remove-bundle-gone",
     REMOVE_DONE = "remove-done",
+    VOLUME_CREATE_BEFORE_RECORD = "volume-create-before-record",
+    VOLUME_REMOVE_AFTER_INTENT = "volume-remove-after-intent",
+    VOLUME_REMOVE_DELETED = "volume-remove-deleted",
     SHIM_LOST_RECORDED = "shim-lost-recorded",
     SHIM_ADOPTED = "shim-adopted",
+    PULL_RESOLVED = "pull-resolved",
+    LOAD_SPOOLED = "load-spooled",
+    LAYER_UNPACKED = "layer-unpacked",
+    LAYER_STORED = "layer-stored",
+    IMAGE_BEFORE_RECORD = "image-before-record",
+    IMAGE_RECORDED = "image-recorded",
+    IMAGE_TAGGED = "image-tagged",
+    IMAGE_UNTAGGED = "image-untagged",
+    IMAGE_REMOVED = "image-removed",
+    IMAGE_SWEPT = "image-swept",
 }
 
 /// Dies here, as by `kill -9`, if this failpoint was picked.

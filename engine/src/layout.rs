@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use isulad_shim::StateDir;
 
-use crate::domain::id::ContainerId;
+use crate::domain::id::{ContainerId, VolumeName};
 
 /// The two roots and the paths below them.
 #[derive(Debug, Clone)]
@@ -35,9 +35,37 @@ impl Layout {
         StateDir::new(self.state.join(runtime).join(id.to_string()))
     }
 
+    /// The store of images' content.
+    pub fn images(&self) -> PathBuf {
+        self.graph.join("images")
+    }
+
+    /// Credentials for registries, unless the configuration names another file.
+    pub fn auth_file(&self) -> PathBuf {
+        self.graph.join("auth.json")
+    }
+
     /// Where root filesystems are mounted.
     pub fn mounts(&self) -> PathBuf {
         self.graph.join("mnt/rootfs")
+    }
+
+    pub fn volumes(&self) -> PathBuf {
+        self.graph.join("volumes")
+    }
+
+    pub fn volume(&self, name: &VolumeName) -> PathBuf {
+        self.volumes().join(name.as_str())
+    }
+
+    /// What containers see of it.
+    pub fn volume_data(&self, name: &VolumeName) -> PathBuf {
+        self.volume(name).join("_data")
+    }
+
+    /// Where a volume lies that is being deleted: no volume's name begins with a dot.
+    pub fn volume_removing(&self, name: &VolumeName) -> PathBuf {
+        self.volumes().join(format!(".removing-{name}"))
     }
 
     pub fn rootfs(&self, id: &ContainerId) -> PathBuf {
@@ -75,6 +103,11 @@ impl Bundle {
     /// Names the cgroup of the last start, for the release after it: also when the state directory is gone.
     pub fn cgroup_note(&self) -> PathBuf {
         self.path.join("cgroup")
+    }
+
+    /// There when the container's volumes were looked after at its first start.
+    pub fn filled_note(&self) -> PathBuf {
+        self.path.join("filled")
     }
 
     pub fn hostname(&self) -> PathBuf {

@@ -1,7 +1,7 @@
-//! `isula events`: what happened, from the daemon's journal. Containers that are gone are in it too.
+//! `isula events`: what happened, from the daemon's journal. What is gone is in it too.
 
 use clap::{ArgMatches, Command};
-use cri_api::isula::v1::{Event, EventsRequest, Filter};
+use cri_api::isula::v1::{Event, EventsRequest};
 use serde_json::json;
 
 use super::{Invocation, Verb};
@@ -19,7 +19,7 @@ pub(super) const VERB: Verb = Verb {
     run: |invocation| Box::pin(run(invocation)),
 };
 
-const FILTERS: [&str; 4] = ["container", "event", "image", "label"];
+const FILTERS: [&str; 6] = ["container", "event", "image", "label", "type", "volume"];
 
 /// An end of the range of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ fn flags(command: Command) -> Command {
         .arg(bound("since", "From here: a time, unix seconds, how long ago (10m), or seq:N").short('S'))
         .arg(bound("until", "Up to here, spelled likewise").short('U'))
         .arg(flag::value("name", "CONTAINER", "Only of this container").short('n'))
-        .arg(flag::list("filter", "KEY=VALUE", "container, event, image, label"))
+        .arg(flag::list("filter", "KEY=VALUE", "container, event, image, label, type (container, image, volume), volume"))
         .arg(flag::value("format", "FORMAT", "json: one object a line").value_parser(["json"]))
 }
 
@@ -47,7 +47,7 @@ fn bound(text: &str) -> Result<Bound, &'static str> {
     }
 }
 
-async fn run(Invocation { matches, daemon }: Invocation) -> Result<u8, Failure> {
+async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failure> {
     let request = request(&matches)?;
     let json = flag::text(&matches, "format").is_some();
     let client = daemon.connect().await?;
@@ -72,12 +72,7 @@ fn request(matches: &ArgMatches) -> Result<EventsRequest, Failure> {
     }
     let named = flag::text(matches, "name").map(|name| format!("container={name}"));
     for given in named.iter().map(String::as_str).chain(flag::texts(matches, "filter")) {
-        let complain = |reason: &str| Failure::usage(format!("Invalid value \"{given}\" for flag --filter: {reason}"));
-        let (key, value) = given.split_once('=').ok_or_else(|| complain("want KEY=VALUE"))?;
-        if !FILTERS.contains(&key) {
-            return Err(complain(&format!("unknown key '{key}'; known are {}", FILTERS.join(", "))));
-        }
-        request.filters.push(Filter { key: key.to_owned(), value: value.to_owned() });
+        request.filters.push(flag::filter(given, &FILTERS)?);
     }
     Ok(request)
 }

@@ -27,7 +27,7 @@ use nix::mount::MsFlags;
 use crate::definition::Rootfs;
 
 pub use beneath::{BeneathError, open_root};
-pub use copy::{Copied, CopyError, copy_tree};
+pub use copy::{Copied, CopyError, copy_facts, copy_tree};
 pub use mountinfo::{MountEntry, mounts_below, parse as parse_mountinfo};
 pub use view::{mount_view, unmount_view};
 pub use write::{WriteError, write_atomically};
@@ -112,9 +112,9 @@ impl ContainerDirs<'_> {
     }
 }
 
-/// The files of an image's layer, named by its chain id.
-pub fn layer_files(graph: &Path, chain: &str) -> PathBuf {
-    graph.join("images/layers").join(chain).join("fs")
+/// The files of an image's layer, named by the digits of its diff id.
+pub fn layer_files(graph: &Path, layer: &str) -> PathBuf {
+    graph.join("images/layers").join(layer).join("fs")
 }
 
 /// Checks that a root file system can be used: what a create tells its caller before anything is written.
@@ -174,6 +174,11 @@ pub fn unmount_shm(dirs: &ContainerDirs<'_>) -> Result<(), RootfsError> {
 /// Unmounts anything mounted at `path` and removes the directory when it is empty: for a sweep of what nobody owns.
 pub fn release(path: &Path) -> Result<(), RootfsError> {
     mountpoint::release(path)
+}
+
+/// Says whether something is mounted at `path`; what cannot be examined counts as mounted, so that nobody removes it.
+pub fn is_mounted(path: &Path) -> bool {
+    mountpoint::is_mounted(path).unwrap_or(true)
 }
 
 fn bind(dir: &Path, target: &Path) -> Result<(), RootfsError> {

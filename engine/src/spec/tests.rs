@@ -60,10 +60,12 @@ pub(crate) fn definition() -> Definition {
         dns: Dns::default(),
         extra_hosts: Vec::new(),
         log: Log { enabled: true, max_size: 0, max_files: 1 },
+        exposed: Vec::new(),
+        healthcheck: None,
     }
 }
 
-pub(super) fn bind(source: &str, target: &str) -> Mount {
+pub(crate) fn bind(source: &str, target: &str) -> Mount {
     Mount {
         kind: MountKind::Bind,
         source: source.to_owned(),

@@ -7,10 +7,15 @@ use crate::cause::chain;
 use crate::definition::DefinitionError;
 use crate::domain::container::Rejection;
 use crate::domain::id::{ContainerId, Name};
+use crate::domain::image;
 use crate::domain::text::cut;
+use crate::image::ImageError;
+use crate::image::registry::RegistryError;
+use crate::image::store::StoreError;
 use crate::projection::ResolveError;
 use crate::runtime::RuntimeError;
 use crate::turn::TurnError;
+use crate::volume::VolumeError;
 
 /// A message travels in a header, spelled with up to three bytes for one of its own, and headers have a limit: a name
 /// that a caller has sent may be of any length.
@@ -35,6 +40,10 @@ pub enum ApiError {
     Runtime(#[from] RuntimeError),
     #[error(transparent)]
     Definition(#[from] DefinitionError),
+    #[error(transparent)]
+    Volume(VolumeError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
     #[error("cannot write the journal: {}", chain(.0))]
     Journal(AppendError),
     #[error("{message}")]
@@ -108,12 +117,88 @@ impl ApiError {
                 RuntimeError::Spawn { .. } | RuntimeError::Failed { .. } => Code::Internal,
                 RuntimeError::Deadline { .. } => Code::DeadlineExceeded,
             },
+            Self::Volume(error) => match error {
+                VolumeError::NoSuchVolume { .. } => Code::NotFound,
+                VolumeError::InvalidName { .. } | VolumeError::LabelsTooLong { .. } => Code::InvalidArgument,
+                VolumeError::InUse { .. } | VolumeError::BeingRemoved { .. } | VolumeError::Mounted { .. } => {
+                    Code::FailedPrecondition
+                }
+                VolumeError::Io { .. } => Code::Internal,
+                VolumeError::Journal(_) => Code::Unavailable,
+            },
             Self::Definition(_) | Self::Failed { .. } => Code::Internal,
-            Self::Journal(AppendError::DiskFull { .. }) => Code::ResourceExhausted,
-            Self::Journal(AppendError::TooLarge { .. }) => Code::InvalidArgument,
-            Self::Journal(_) => Code::Unavailable,
+            Self::Image(error) => of_image(error),
+            Self::Journal(error) => of_journal(error),
             Self::Deadline { .. } => Code::DeadlineExceeded,
         }
+    }
+}
+
+impl From<VolumeError> for ApiError {
+    fn from(error: VolumeError) -> Self {
+        match error {
+            VolumeError::Journal(error) => Self::Journal(error),
+            other => Self::Volume(other),
+        }
+    }
+}
+
+fn of_journal(error: &AppendError) -> Code {
+    match error {
+        AppendError::DiskFull { .. } => Code::ResourceExhausted,
+        AppendError::TooLarge { .. } => Code::InvalidArgument,
+        _ => Code::Unavailable,
+    }
+}
+
+fn of_image(error: &ImageError) -> Code {
+    match error {
+        ImageError::NoSuchImage { .. } => Code::NotFound,
+        ImageError::Ambiguous { .. }
+        | ImageError::Reference(_)
+        | ImageError::NotATag { .. }
+        | ImageError::Archive { .. }
+        | ImageError::Document { .. }
+        | ImageError::Layer { .. }
+        | ImageError::WrongLayer { .. }
+        | ImageError::Change { .. }
+        | ImageError::Filter { .. } => Code::InvalidArgument,
+        ImageError::InUse { .. }
+        | ImageError::ManyNames { .. }
+        | ImageError::BeingRemoved { .. }
+        | ImageError::Mounted { .. }
+        | ImageError::Platform { .. }
+        | ImageError::ReadOnly => Code::FailedPrecondition,
+        ImageError::Rejected(image::Rejection::NoSuchImage) => Code::NotFound,
+        ImageError::Rejected(image::Rejection::TooManyNames { .. }) => Code::FailedPrecondition,
+        ImageError::Registry { source, .. } | ImageError::Login(source) => of_registry(source),
+        ImageError::Store(error) if is_full(error) => Code::ResourceExhausted,
+        ImageError::Journal(error) => of_journal(error),
+        ImageError::Shared(error) => of_image(error),
+        ImageError::GivenUp => Code::Cancelled,
+        ImageError::Store(_)
+        | ImageError::Receive { .. }
+        | ImageError::Send { .. }
+        | ImageError::View { .. }
+        | ImageError::Task { .. } => Code::Internal,
+    }
+}
+
+fn is_full(error: &StoreError) -> bool {
+    matches!(error, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+}
+
+fn of_registry(error: &RegistryError) -> Code {
+    match error {
+        RegistryError::NotFound { .. } => Code::NotFound,
+        RegistryError::Unauthorized { .. } => Code::Unauthenticated,
+        RegistryError::Denied { .. } => Code::PermissionDenied,
+        RegistryError::Stalled { .. } => Code::DeadlineExceeded,
+        RegistryError::NoEndpoint { last, .. } => of_registry(last),
+        RegistryError::InvalidServer { .. } => Code::InvalidArgument,
+        RegistryError::NotLoggedIn { .. } => Code::FailedPrecondition,
+        error if error.is_passing() => Code::Unavailable,
+        _ => Code::Internal,
     }
 }
 
