@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::cover;
 use super::error::ImageError;
 use super::manifest::{CONFIG_LIMIT, ImageConfig};
 use super::store::StoreError;
@@ -32,11 +33,15 @@ pub(super) struct Addition {
 pub(super) async fn add(engine: &Arc<Engine>, addition: Addition, context: &Context) -> Result<Digest, ImageError> {
     let Addition { source, config, manifest, parsed, names, pinned } = addition;
     debug_assert!(config.len() as u64 <= CONFIG_LIMIT, "documents are limited where they are received");
+    let cover = cover::make(engine, &parsed.diff_ids).await?;
+    let cover_id = cover.as_ref().map(|(diff_id, _)| *diff_id);
     // One at a time: what one change decides on is not taken away by another, neither names nor documents.
     let _changes = engine.image_changes.lock().await;
     let store = engine.image_store.clone();
     let writing = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
-        Ok((store.put_blob(&config)?, store.put_blob(&manifest)?))
+        let id = store.put_blob(&config)?;
+        store.put_cover(&id, cover_id.as_ref())?;
+        Ok((id, store.put_blob(&manifest)?))
     });
     let (id, manifest) = writing.await.map_err(|source| ImageError::Task { source })??;
     engine.image_store.sync_names().await?;
@@ -55,7 +60,8 @@ pub(super) async fn add(engine: &Arc<Engine>, addition: Addition, context: &Cont
         architecture: cut(&parsed.architecture, Facts::WORD_LIMIT).to_owned(),
     };
     let since = engine.images.next_since();
-    engine.layer_uses.add(id, &parsed.diff_ids);
+    let needed: Vec<Digest> = parsed.diff_ids.iter().copied().chain(cover_id).collect();
+    engine.layer_uses.add(id, &needed);
     let recorded = engine.turn_image(id, context, &Command::Add { source, facts, names: names.clone(), since }).await;
     if recorded.is_err() && engine.images.get(&id).is_none() {
         engine.layer_uses.remove(&id);

@@ -77,8 +77,12 @@ impl Engine {
         let images = self.images.snapshot();
         for entity in images.iter() {
             let id = entity.image.id;
-            match self.image_config(&id) {
-                Ok(config) => self.layer_uses.add(id, &config.diff_ids),
+            let needed = self.image_config(&id).and_then(|config| {
+                let cover = self.image_store.cover(&id)?;
+                Ok(config.diff_ids.iter().copied().chain(cover).collect::<Vec<Digest>>())
+            });
+            match needed {
+                Ok(needed) => self.layer_uses.add(id, &needed),
                 Err(error) => {
                     self.layer_uses.doubt();
                     self.warn(format!(
@@ -89,7 +93,11 @@ impl Engine {
                 }
             }
         }
-        match self.image_store.open() {
+        let opened = match self.trust() {
+            Trust::Whole | Trust::Partial => self.image_store.open(),
+            Trust::ReadOnly => Ok(self.image_store.look()),
+        };
+        match opened {
             Ok(troubles) => troubles.into_iter().for_each(|trouble| self.warn(trouble)),
             Err(error) => return self.warn(format!("images cannot be kept: {}", chain(&error))),
         }
@@ -104,6 +112,11 @@ impl Engine {
         let images = self.images.snapshot();
         let needed: std::collections::HashSet<Digest> =
             images.iter().flat_map(|entity| [entity.image.id, entity.image.facts.manifest]).collect();
+        for image in self.image_store.covered().iter().filter(|image| images.get(image).is_none()) {
+            if let Err(error) = self.image_store.put_cover(image, None) {
+                self.warn(chain(&error));
+            }
+        }
         let blobs = self.image_store.blobs().unwrap_or_default();
         for digest in blobs.iter().filter(|digest| !needed.contains(digest)) {
             if let Err(error) = self.image_store.remove_blob(digest) {

@@ -49,7 +49,7 @@ impl Engine {
     }
 
     /// The layers that an overlay of the image is made of, bottom first. Looks at them; blocks.
-    pub fn image_layers(&self, config: &ImageConfig) -> Vec<Digest> {
+    pub fn image_layers(&self, id: &Digest, config: &ImageConfig) -> Result<Vec<Digest>, ImageError> {
         let mut layers = stack(&config.diff_ids);
         // The kernel does not ask a root whether it hides what is below it.
         let hides = |diff_id: &Digest| {
@@ -59,7 +59,8 @@ impl Engine {
         if let Some(top) = layers.iter().rposition(hides) {
             layers.drain(..top);
         }
-        layers
+        layers.extend(self.image_store.cover(id)?);
+        Ok(layers)
     }
 
     /// A container that was made of the image.

@@ -7,6 +7,7 @@
 mod add;
 mod built_in;
 mod collect;
+mod cover;
 mod error;
 mod feed;
 mod find;

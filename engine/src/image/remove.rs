@@ -166,6 +166,7 @@ impl Engine {
         self.image_configs.forget(&id);
         let (engine, manifest) = (self.clone(), image.facts.manifest);
         let documents = tokio::task::spawn_blocking(move || {
+            engine.image_store.put_cover(&id, None)?;
             Ok::<u64, ImageError>(engine.image_store.remove_blob(&id)? + engine.image_store.remove_blob(&manifest)?)
         });
         let reclaimed = documents.await.map_err(|source| ImageError::Task { source })??;

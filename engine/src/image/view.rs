@@ -23,7 +23,7 @@ impl Engine {
             let config = engine.image_config(&id)?;
             let dirs = engine.image_store.dirs();
             let layers: Vec<PathBuf> =
-                engine.image_layers(&config).iter().map(|diff_id| dirs.layer(diff_id).join("fs")).collect();
+                engine.image_layers(&id, &config)?.iter().map(|diff_id| dirs.layer(diff_id).join("fs")).collect();
             let target = dirs.view(&id);
             rootfs::mount_view(&layers, &target).map_err(|source| ImageError::View { id: id.short(), source })?;
             Ok(target)

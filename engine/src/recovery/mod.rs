@@ -35,7 +35,7 @@ pub async fn run(engine: &Arc<Engine>) {
             for id in engine.containers.snapshot().keys() {
                 engine.containers.mark_verified(id);
             }
-            return;
+            return engine.recover_images().await;
         }
     }
     // Takes as long as the data is large, and no container waits for it.

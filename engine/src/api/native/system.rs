@@ -76,7 +76,7 @@ fn info(engine: &Engine) -> InfoResponse {
         runtimes: config.runtimes.keys().cloned().collect(),
         journal_seq: engine.journal.last(),
         warnings: engine.warnings(),
-        unverified,
+        unverified: unverified + u32::from(!engine.image_store.is_ready()),
         image_bytes: engine.image_store.bytes(),
         volumes: u32::try_from(engine.volumes.records.snapshot().len()).unwrap_or(u32::MAX),
         registry_mirrors: config.images.mirrors.iter().map(ToString::to_string).collect(),

@@ -8,6 +8,7 @@
 //! fs/           what an overlay takes as one of its lower directories
 //! recipe.zst    every byte of the tar that is not the content of a file, and references to those (`recipe.rs`)
 //! shadow/<n>    contents of files that the same layer replaced later, which the tar still needs
+//! implied       directories that the tar has nothing about (`implied.rs`)
 //! layer.json    what is known of the whole (`Facts`)
 //! ```
 //!
@@ -22,6 +23,7 @@ mod decoder;
 mod error;
 mod facts;
 mod header;
+mod implied;
 mod names;
 mod pax;
 mod recipe;
@@ -38,6 +40,7 @@ mod tests;
 pub use assemble::assemble;
 pub use error::{LayerError, Problem};
 pub use facts::{Facts, read_facts};
+pub use implied::read as read_implied;
 pub use unpack::{Limits, Unpacked, unpack};
 
 /// The parts of a layer's directory.

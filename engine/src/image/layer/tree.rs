@@ -4,7 +4,7 @@
 //! directory is looked up as if `fs` were the root of everything, and whatever is made, is made in an open directory under a
 //! single name that is never followed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -39,6 +39,8 @@ pub(super) struct Tree<'a> {
     pub(super) last: Option<(Vec<u8>, Rc<Directory>)>,
     /// Times of directories, set when nothing is made in them any more.
     pub(super) times: BTreeMap<Vec<u8>, (i64, u32)>,
+    /// Directories that the archive has nothing about, and that are here because something lies in them.
+    implied: BTreeSet<Vec<u8>>,
     limit: u64,
     totals: Totals,
     lost_attributes: u64,
@@ -97,8 +99,22 @@ impl<'a> Tree<'a> {
             .and_then(|()| fs::readlinkat(fs::CWD, proc_path(&root.fd), Vec::new()));
         let root_name = whole.map_err(|source| LayerError::write(&dir.join(FILES), source.into()))?.into_bytes();
         let (last, times, totals) = (None, BTreeMap::new(), Totals::default());
+        let implied = BTreeSet::from([Vec::new()]);
         let dir = dir.to_owned();
-        Ok(Self { dir, root, root_name, shadow, shadowed: 0, last, times, limit, totals, lost_attributes: 0, stop })
+        Ok(Self {
+            dir,
+            root,
+            root_name,
+            shadow,
+            shadowed: 0,
+            last,
+            times,
+            implied,
+            limit,
+            totals,
+            lost_attributes: 0,
+            stop,
+        })
     }
 
     /// Makes what the entry says.
@@ -178,6 +194,7 @@ impl<'a> Tree<'a> {
             let (count, path) = (self.lost_attributes, self.dir.display());
             tracing::warn!(count, %path, "extended attributes of a layer have no place in this file system");
         }
+        super::implied::write(&self.dir, &self.implied)?;
         Ok(self.totals)
     }
 
@@ -240,6 +257,7 @@ impl<'a> Tree<'a> {
             }
         }
         self.describe(place, entry)?;
+        self.implied.remove(&place.path());
         self.times.insert(place.path(), entry.mtime);
         Ok(())
     }
@@ -443,7 +461,9 @@ impl<'a> Tree<'a> {
             }
             other => other,
         };
-        made.map_err(|error| self.parent_failed(name, entry, error))
+        made.map_err(|error| self.parent_failed(name, entry, error))?;
+        self.implied.insert(place.path());
+        Ok(())
     }
 
     fn describe_root(&mut self, entry: &Entry) -> Result<(), LayerError> {
@@ -452,6 +472,7 @@ impl<'a> Tree<'a> {
         fs::fchown(&root.fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))).map_err(failed)?;
         fs::fchmod(&root.fd, Mode::from_raw_mode(entry.mode)).map_err(failed)?;
         self.set_attributes(entry, |name, value| fs::fsetxattr(&root.fd, name, value, XattrFlags::empty()))?;
+        self.implied.remove(&Vec::new());
         self.times.insert(Vec::new(), entry.mtime);
         Ok(())
     }

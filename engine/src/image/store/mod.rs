@@ -4,6 +4,7 @@
 //! <graph>/images/blobs/<digest>       whole documents
 //! <graph>/images/layers/<diff id>     whole layers: `fs/` and what `layer` keeps beside it
 //! <graph>/images/ingest/<random>      in the making; nothing there outlives the daemon
+//! <graph>/images/covers/<image id>    which further layer an image needs, if any
 //! <graph>/images/views/<image id>     where read-only views are mounted
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! found by comparing with the images' records, see `collect`; running operations hold what they are about to need.
 
 mod blobs;
+mod covers;
 mod ingest;
 mod layers;
 mod sync;
@@ -86,6 +88,10 @@ impl Dirs {
         self.root.join("ingest")
     }
 
+    pub fn covers(&self) -> PathBuf {
+        self.root.join("covers")
+    }
+
     pub fn views(&self) -> PathBuf {
         self.root.join("views")
     }
@@ -132,13 +138,27 @@ impl ImageStore {
     /// Makes the directories, removes what interrupted work has left, and reads which layers there are. Blocks. Answers
     /// what could not be read; it stays where it is.
     pub fn open(&self) -> Result<Vec<String>, StoreError> {
-        for dir in [self.dirs.blobs(), self.dirs.layers(), self.dirs.ingest(), self.dirs.views()] {
+        let outcome = self.make_and_load();
+        // Also after a failure: whoever waits meets it then.
+        self.ready.send_replace(true);
+        outcome
+    }
+
+    /// Reads which layers there are, and changes nothing. Blocks. Answers what could not be read.
+    pub fn look(&self) -> Vec<String> {
+        let troubles = layers::load(&self.dirs, &mut lock(&self.layers));
+        self.ready.send_replace(true);
+        troubles
+    }
+
+    fn make_and_load(&self) -> Result<Vec<String>, StoreError> {
+        let dirs = &self.dirs;
+        for dir in [dirs.blobs(), dirs.layers(), dirs.covers(), dirs.ingest(), dirs.views()] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed("make", &dir))?;
         }
         let mut troubles = ingest::clear(&self.dirs);
         troubles.extend(layers::load(&self.dirs, &mut lock(&self.layers)));
         self.blob_bytes.store(blobs::total(&self.dirs)?, Ordering::Relaxed);
-        self.ready.send_replace(true);
         Ok(troubles)
     }
 
@@ -146,6 +166,10 @@ impl ImageStore {
     pub async fn ready(&self) {
         // The sender lives in `self`, so waiting cannot fail.
         let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+
+    pub fn is_ready(&self) -> bool {
+        *self.ready.borrow()
     }
 
     /// Bytes on disk: of all layers, each counted once, and all blobs. Counted as they come and go, not by looking.

@@ -19,7 +19,7 @@ impl Native {
         engine.find_image(&id.to_string())?;
         let reading = tokio::task::spawn_blocking(move || {
             let config = engine.image_config(&id)?;
-            let layers = engine.image_layers(&config);
+            let layers = engine.image_layers(&id, &config)?;
             Ok::<_, ImageError>((config, layers))
         });
         let (config, layers) = reading.await.map_err(|panic| ApiError::failed(panic.to_string()))??;
