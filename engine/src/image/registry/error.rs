@@ -121,19 +121,8 @@ impl RegistryError {
     }
 }
 
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        if inner.is::<rustls::Error>() {
-            return true;
-        }
-        // An `io::Error` hides the error that it carries from `source`.
-        if let Some(carried) = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref)
-            && carried.is::<rustls::Error>()
-        {
-            return true;
-        }
-        cause = inner.source();
-    }
-    false
+/// Whether TLS is the cause, at whatever depth. An `io::Error` hides the error that it carries from `source`.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>() || carried.is_some_and(|carried| is_tls(carried)) || error.source().is_some_and(is_tls)
 }

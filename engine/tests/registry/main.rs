@@ -1,0 +1,50 @@
+//! The registry client against a real registry: Debian's `docker-registry`, filled by `skopeo`.
+
+mod images;
+mod plain;
+mod server;
+mod tls;
+
+use std::path::Path;
+use std::process::Command;
+
+use engine::image::manifest::{Descriptor, digest_of};
+use engine::image::registry::{Registry, RegistryError, Resolved, Settings, Source};
+
+/// Runs a tool to its end. Panics with what it said if it fails or is missing.
+fn run(command: &mut Command) -> Vec<u8> {
+    let tool = command.get_program().to_owned();
+    let output = command.output().unwrap_or_else(|error| {
+        panic!(
+            "`{}` cannot be run: {error}; these tests need docker-registry, skopeo, apache2-utils and openssl",
+            tool.display()
+        )
+    });
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+fn settings(dir: &Path) -> Settings {
+    let mut settings = Settings::new(dir.join("certs.d"), dir.join("auth.json"));
+    settings.other_auth_files = Vec::new();
+    settings
+}
+
+async fn resolve(registry: &Registry, name: &str) -> Result<Resolved, RegistryError> {
+    registry.resolve(&name.parse().unwrap(), None).await
+}
+
+/// A whole blob, verified.
+async fn receive(registry: &Registry, source: &Source, descriptor: &Descriptor) -> Vec<u8> {
+    let mut blob = registry.blob(source, descriptor);
+    let mut bytes = Vec::new();
+    while let Some(next) = blob.next().await {
+        bytes.extend_from_slice(&next.unwrap());
+    }
+    assert_eq!(digest_of(&bytes), descriptor.digest);
+    bytes
+}
+
+fn told<T: std::fmt::Debug>(outcome: Result<T, RegistryError>) -> String {
+    engine::cause::chain(&outcome.expect_err("it was to fail"))
+}
