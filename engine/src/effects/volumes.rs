@@ -136,7 +136,14 @@ pub async fn take_back(engine: &Arc<Engine>, container: ContainerId, definition:
     let names = anonymous(definition);
     let of = engine.clone();
     let looked = tokio::task::spawn_blocking(move || {
-        names.into_iter().filter(|name| is_empty(&of.layout.volume_data(name)).unwrap_or(false)).collect::<Vec<_>>()
+        let empty = |name: &VolumeName| is_empty(&of.layout.volume_data(name)).unwrap_or(false);
+        let (recorded, others): (Vec<_>, Vec<_>) =
+            names.into_iter().filter(empty).partition(|name| of.volumes.records.get(name).is_some());
+        // Ended between the directory and its record. An empty directory of this name is nobody else's.
+        for name in &others {
+            let _ = fs::remove_dir(of.layout.volume_data(name)).and_then(|()| fs::remove_dir(of.layout.volume(name)));
+        }
+        recorded
     });
     let names = looked.await.unwrap_or_default();
     remove(engine, container, names, context).await;
@@ -352,11 +359,18 @@ mod tests {
                 ..bind
             });
         }
+        // A crash between the directory and its record.
+        let unrecorded: VolumeName = "unrecorded".parse().unwrap();
+        fs::create_dir_all(engine.layout.volume_data(&unrecorded)).unwrap();
+        let of_unrecorded = crate::definition::Mount { name: unrecorded.to_string(), ..definition.mounts[0].clone() };
+        definition.mounts.push(of_unrecorded);
         for _ in 0..2 {
             take_back(&engine, ContainerId::from_bytes([1; 32]), &definition, &context).await;
             let left: Vec<_> = engine.volumes.records.snapshot().keys().map(ToString::to_string).collect();
             assert_eq!(left, ["named", "written"]);
         }
-        assert!(!engine.layout.volume(&"own".parse().unwrap()).exists());
+        for gone in ["own", "unrecorded"] {
+            assert!(!engine.layout.volume(&gone.parse().unwrap()).exists(), "{gone}");
+        }
     }
 }

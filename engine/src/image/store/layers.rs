@@ -213,7 +213,7 @@ mod tests {
     async fn add(store: &Arc<ImageStore>, diff_id: Digest, size: u64) {
         let maker = store.maker(&diff_id).await;
         let ingest = store.ingest().unwrap();
-        let facts = Facts { diff_id: diff_id, tar_size: 1024, size, entries: 1 };
+        let facts = Facts { diff_id, tar_size: 1024, size, entries: 1 };
         fs::write(ingest.path().join("content"), "x").unwrap();
         store.commit(ingest, (diff_id, maker), facts).await.unwrap();
     }
