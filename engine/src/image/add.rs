@@ -32,6 +32,8 @@ pub(super) struct Addition {
 pub(super) async fn add(engine: &Arc<Engine>, addition: Addition, context: &Context) -> Result<Digest, ImageError> {
     let Addition { source, config, manifest, parsed, names, pinned } = addition;
     debug_assert!(config.len() as u64 <= CONFIG_LIMIT, "documents are limited where they are received");
+    // One at a time: what one change decides on is not taken away by another, neither names nor documents.
+    let _changes = engine.image_changes.lock().await;
     let store = engine.image_store.clone();
     let writing = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
         Ok((store.put_blob(&config)?, store.put_blob(&manifest)?))
@@ -52,8 +54,6 @@ pub(super) async fn add(engine: &Arc<Engine>, addition: Addition, context: &Cont
         os: cut(&parsed.os, Facts::WORD_LIMIT).to_owned(),
         architecture: cut(&parsed.architecture, Facts::WORD_LIMIT).to_owned(),
     };
-    // One at a time: between looking at names and giving them lies nothing of anybody else's.
-    let _changes = engine.image_changes.lock().await;
     let since = engine.images.next_since();
     engine.layer_uses.add(id, &parsed.diff_ids);
     let recorded = engine.turn_image(id, context, &Command::Add { source, facts, names: names.clone(), since }).await;

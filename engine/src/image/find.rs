@@ -17,6 +17,13 @@ const CONFIGS: usize = 64;
 #[derive(Debug, Default)]
 pub struct Configs(Mutex<HashMap<Digest, Arc<ImageConfig>>>);
 
+impl Configs {
+    /// Of an image that is gone: it may come again, and its file with it or not.
+    pub(super) fn forget(&self, id: &Digest) {
+        lock(&self.0).remove(id);
+    }
+}
+
 impl Engine {
     /// By full id, name, or unambiguous beginning of an id, in this order.
     pub fn find_image(&self, reference: &str) -> Result<Arc<Entity>, ImageError> {
@@ -39,6 +46,20 @@ impl Engine {
         }
         configs.insert(*id, config.clone());
         Ok(config)
+    }
+
+    /// The layers that an overlay of the image is made of, bottom first. Looks at them; blocks.
+    pub fn image_layers(&self, config: &ImageConfig) -> Vec<Digest> {
+        let mut layers = stack(&config.diff_ids);
+        // The kernel does not ask a root whether it hides what is below it.
+        let hides = |diff_id: &Digest| {
+            let root = self.image_store.dirs().layer(diff_id).join("fs");
+            rustix::fs::lgetxattr(&root, "trusted.overlay.opaque", &mut [0; 8][..]).is_ok()
+        };
+        if let Some(top) = layers.iter().rposition(hides) {
+            layers.drain(..top);
+        }
+        layers
     }
 
     /// A container that was made of the image.

@@ -65,7 +65,7 @@ impl Engine {
         context: &Context,
     ) -> Result<Removal, ImageError> {
         self.image_store.ready().await;
-        let _changes = self.image_changes.lock().await;
+        let changes = self.image_changes.lock().await;
         let entity = self.find_image(reference)?;
         let images = self.images.snapshot();
         let names = images.names_of(&entity.image);
@@ -79,7 +79,12 @@ impl Engine {
             let names = names.iter().map(|name| familiar(name)).collect::<Vec<_>>().join(", ");
             return Err(ImageError::ManyNames { id: entity.image.id.short(), names });
         }
-        self.remove_whole(&entity.image, names, force, context).await
+        let (mut removal, layers) = self.remove_record(&entity.image, names, force, context).await?;
+        // Layers may be large: other changes need not wait for them.
+        drop(changes);
+        removal.reclaimed += self.collect_layers(layers, Duration::ZERO).await?;
+        failpoint::hit(failpoint::IMAGE_SWEPT);
+        Ok(removal)
     }
 
     /// Removes every image that matches and that nothing uses, and layers that no image needs.
@@ -99,8 +104,8 @@ impl Engine {
             {
                 continue;
             }
-            match self.remove_whole(image, names, false, context).await {
-                Ok(removal) => total.add(removal),
+            match self.remove_record(image, names, false, context).await {
+                Ok((removal, _)) => total.add(removal),
                 Err(ImageError::InUse { .. } | ImageError::Mounted { .. } | ImageError::BeingRemoved { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -135,13 +140,14 @@ impl Engine {
         Ok(removal)
     }
 
-    async fn remove_whole(
+    /// The record and the documents. Answers the layers too, which are nobody's if this image was the last to need them.
+    async fn remove_record(
         self: &Arc<Self>,
         image: &Image,
         names: Vec<String>,
         force: bool,
         context: &Context,
-    ) -> Result<Removal, ImageError> {
+    ) -> Result<(Removal, Vec<Digest>), ImageError> {
         let id = image.id;
         // From here on no creation takes the image up; one that did before is a container by the time it lets go.
         let leaving = self.image_leases.leave(id);
@@ -149,28 +155,22 @@ impl Engine {
         let user = user.or_else(|| leaving.is_none().then(|| "that is being created".to_owned()));
         if let Some(container) = user {
             return match force {
-                true => self.untag(image, names, context).await,
+                true => Ok((self.untag(image, names, context).await?, vec![])),
                 false => Err(ImageError::InUse { id: id.short(), container }),
             };
         }
         self.give_view_back(&id, force).await?;
         self.turn_image(id, context, &Command::Remove).await?;
         failpoint::hit(failpoint::IMAGE_REMOVED);
-        let reclaimed = self.sweep_removed(image).await?;
-        failpoint::hit(failpoint::IMAGE_SWEPT);
-        let untagged = names.iter().map(|name| familiar(name)).collect();
-        Ok(Removal { untagged, deleted: vec![id], reclaimed })
-    }
-
-    /// The files of an image whose record is gone.
-    async fn sweep_removed(self: &Arc<Self>, image: &Image) -> Result<u64, ImageError> {
-        let (engine, id, manifest) = (self.clone(), image.id, image.facts.manifest);
-        let diff_ids = self.layer_uses.remove(&id);
+        let layers = self.layer_uses.remove(&id).to_vec();
+        self.image_configs.forget(&id);
+        let (engine, manifest) = (self.clone(), image.facts.manifest);
         let documents = tokio::task::spawn_blocking(move || {
             Ok::<u64, ImageError>(engine.image_store.remove_blob(&id)? + engine.image_store.remove_blob(&manifest)?)
         });
-        let documents = documents.await.map_err(|source| ImageError::Task { source })??;
-        Ok(documents + self.collect_layers(diff_ids.to_vec(), Duration::ZERO).await?)
+        let reclaimed = documents.await.map_err(|source| ImageError::Task { source })??;
+        let untagged = names.iter().map(|name| familiar(name)).collect();
+        Ok((Removal { untagged, deleted: vec![id], reclaimed }, layers))
     }
 
     /// A view keeps the image's files in use.

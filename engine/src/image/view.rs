@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::ImageError;
-use super::find::stack;
 use crate::domain::id::Digest;
 use crate::engine::Engine;
 use crate::rootfs;
@@ -24,7 +23,7 @@ impl Engine {
             let config = engine.image_config(&id)?;
             let dirs = engine.image_store.dirs();
             let layers: Vec<PathBuf> =
-                stack(&config.diff_ids).iter().map(|diff_id| dirs.layer(diff_id).join("fs")).collect();
+                engine.image_layers(&config).iter().map(|diff_id| dirs.layer(diff_id).join("fs")).collect();
             let target = dirs.view(&id);
             rootfs::mount_view(&layers, &target).map_err(|source| ImageError::View { id: id.short(), source })?;
             Ok(target)

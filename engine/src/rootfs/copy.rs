@@ -365,7 +365,7 @@ fn sized(call: impl Fn(&mut Vec<u8>) -> Result<usize, Errno>) -> Result<Vec<u8>,
 }
 
 fn identity(facts: &Stat) -> (u64, u64) {
-    (facts.st_dev as u64, facts.st_ino as u64)
+    (facts.st_dev, facts.st_ino)
 }
 
 fn owner(facts: &Stat) -> (Option<Uid>, Option<Gid>) {

@@ -53,6 +53,9 @@ impl Engine {
         let maker = self.image_store.maker(&diff_id).await;
         if self.image_store.layer(&diff_id).is_none() {
             self.image_store.commit(ingest, (diff_id, maker), unpacked.facts).await?;
+        } else {
+            // Its end is work for the disk.
+            tokio::task::spawn_blocking(move || drop(ingest));
         }
         failpoint::hit(failpoint::LAYER_STORED);
         let platform = import.platform.unwrap_or_else(Platform::host);

@@ -497,8 +497,10 @@ impl<'a> Tree<'a> {
             match if keep { set(name, value) } else { Ok(()) } {
                 Ok(()) if keep => {}
                 Ok(()) => self.lost_attributes += 1,
-                // Not every file system has them, and links and devices have none of the users'.
-                Err(Errno::OPNOTSUPP | Errno::PERM) if name.starts_with(b"user.") || name.starts_with(b"system.") => {
+                // Not every file system has them, links and devices have none of the users', and other systems have names
+                // of their own. Without its capabilities a program is not what it was.
+                Err(Errno::OPNOTSUPP) if name.as_slice() != b"security.capability" => self.lost_attributes += 1,
+                Err(Errno::PERM) if name.starts_with(b"user.") || name.starts_with(b"system.") => {
                     self.lost_attributes += 1;
                 }
                 Err(error) => {

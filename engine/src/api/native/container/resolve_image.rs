@@ -3,7 +3,7 @@
 use super::image::ImageForCreate;
 use crate::api::native::{ApiError, Native};
 use crate::image::reference::Reference;
-use crate::image::{ImageLease, stack};
+use crate::image::{ImageError, ImageLease};
 
 impl Native {
     /// What is needed of the image, and the promise that it stays until the container is recorded as its user.
@@ -17,9 +17,13 @@ impl Native {
         let lease = engine.image_leases.lease(id)?;
         // Again: it may have gone before the lease.
         engine.find_image(&id.to_string())?;
-        let reading = tokio::task::spawn_blocking(move || engine.image_config(&id));
-        let config = reading.await.map_err(|panic| ApiError::failed(panic.to_string()))??;
-        let layers = stack(&config.diff_ids).iter().map(|diff_id| diff_id.hex()).collect();
+        let reading = tokio::task::spawn_blocking(move || {
+            let config = engine.image_config(&id)?;
+            let layers = engine.image_layers(&config);
+            Ok::<_, ImageError>((config, layers))
+        });
+        let (config, layers) = reading.await.map_err(|panic| ApiError::failed(panic.to_string()))??;
+        let layers = layers.iter().map(|diff_id| diff_id.hex()).collect();
         Ok((ImageForCreate { id, name: reference.to_owned(), config, layers }, lease))
     }
 }
