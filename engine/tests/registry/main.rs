@@ -1,7 +1,9 @@
 //! The registry client against a real registry: Debian's `docker-registry`, filled by `skopeo`.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod images;
 mod plain;
+mod proxy;
 mod server;
 mod tls;
 
@@ -10,6 +12,18 @@ use std::process::Command;
 
 use engine::image::manifest::{Descriptor, digest_of};
 use engine::image::registry::{Registry, RegistryError, Resolved, Settings, Source};
+
+/// Runs this test alone again, with these variables in its environment and no others that matter.
+fn run_again(test: &str, variables: &[(&str, &str)]) {
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY"]
+    {
+        again.env_remove(name);
+    }
+    let said = run(again.args(["--exact", test]).envs(variables.iter().copied()));
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("1 passed"), "{said}");
+}
 
 /// Runs a tool to its end. Panics with what it said if it fails or is missing.
 fn run(command: &mut Command) -> Vec<u8> {
@@ -20,7 +34,8 @@ fn run(command: &mut Command) -> Vec<u8> {
             tool.display()
         )
     });
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let said = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert!(output.status.success(), "{command:?}: {}{}", said[0], said[1]);
     output.stdout
 }
 

@@ -191,11 +191,11 @@ fn is_full(error: &StoreError) -> bool {
 fn of_registry(error: &RegistryError) -> Code {
     match error {
         RegistryError::NotFound { .. } => Code::NotFound,
-        RegistryError::Unauthorized { .. } => Code::Unauthenticated,
+        RegistryError::Unauthorized { .. } | RegistryError::LoginRefused { .. } => Code::Unauthenticated,
         RegistryError::Denied { .. } => Code::PermissionDenied,
         RegistryError::Stalled { .. } => Code::DeadlineExceeded,
         RegistryError::NoEndpoint { last, .. } => of_registry(last),
-        RegistryError::InvalidServer { .. } => Code::InvalidArgument,
+        RegistryError::InvalidServer { .. } | RegistryError::InvalidUser { .. } => Code::InvalidArgument,
         RegistryError::NotLoggedIn { .. } => Code::FailedPrecondition,
         error if error.is_passing() => Code::Unavailable,
         _ => Code::Internal,

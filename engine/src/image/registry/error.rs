@@ -12,6 +12,10 @@ use crate::image::manifest::ManifestError;
 pub enum RegistryError {
     #[error("`{host}` wants a login for {what}: {message}")]
     Unauthorized { host: String, what: String, message: String },
+    #[error("login to `{server}` failed: {message}")]
+    LoginRefused { server: String, message: String },
+    #[error("`{user}` cannot be the name of a user: it is empty or has a colon in it")]
+    InvalidUser { user: String },
     #[error("`{host}` denies {what}: {message}")]
     Denied { host: String, what: String, message: String },
     #[error("`{host}` does not have {what}")]
@@ -73,6 +77,8 @@ impl RegistryError {
             Self::Unreachable { .. } | Self::Stalled { .. } | Self::Broken { .. } | Self::CutShort { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
             Self::Unauthorized { .. }
+            | Self::LoginRefused { .. }
+            | Self::InvalidUser { .. }
             | Self::Denied { .. }
             | Self::NotFound { .. }
             | Self::Tls { .. }

@@ -18,10 +18,8 @@ impl Registry {
     /// is docker.io.
     pub async fn login(&self, server: &str, user: &str, password: &Secret) -> Result<String, RegistryError> {
         let server = server_name(server)?;
-        let invalid =
-            |problem: &str| RegistryError::InvalidServer { server: server.clone(), problem: problem.to_owned() };
         if user.is_empty() || user.contains(':') {
-            return Err(invalid("a user name is neither empty nor has a colon in it"));
+            return Err(RegistryError::InvalidUser { user: user.to_owned() });
         }
         let endpoint = endpoints::of_server(&server, &self.settings).await?;
         let transports = Arc::new(Transports::new(self.settings.clone()));
@@ -33,7 +31,12 @@ impl Registry {
         };
         let remotes: Vec<_> = endpoint.bases.into_iter().map(remote).collect();
         let ask = |remote: Arc<Remote>| async move { remote.read("", &HeaderMap::new(), ANSWER_LIMIT, WHAT).await };
-        first_answer(&remotes, WHAT, ask).await?;
+        first_answer(&remotes, WHAT, ask).await.map_err(|error| match error {
+            RegistryError::Unauthorized { message, .. } | RegistryError::Denied { message, .. } => {
+                RegistryError::LoginRefused { server: server.clone(), message }
+            }
+            other => other,
+        })?;
         let (user, password) = (user.to_owned(), password.clone());
         self.with_auth_file(server.clone(), move |path, server| auth_file::keep(path, server, &user, &password))
             .await?;

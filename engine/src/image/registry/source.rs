@@ -48,7 +48,8 @@ pub(super) async fn first_answer<T, F: Future<Output = Result<T, RegistryError>>
 /// What those answered that had nothing for us.
 #[derive(Default)]
 pub(super) struct Refusals {
-    answers: Vec<String>,
+    /// With the number of the endpoint that gave it.
+    answers: Vec<(usize, String)>,
     last: Option<RegistryError>,
 }
 
@@ -65,20 +66,24 @@ impl Refusals {
         // A server that does answer is not asked again without TLS.
         let may_follow = |next: &Arc<Remote>| next.endpoint() != here.endpoint() || error.is_of_connection();
         let next = (from + 1..remotes.len()).find(|number| may_follow(&remotes[*number]));
-        self.add(from > 0 && remotes[from - 1].endpoint() == here.endpoint(), error);
+        self.add(here.endpoint(), error);
         match next {
             Some(next) => Ok(next),
             None => Err(self.error(what)),
         }
     }
 
-    fn add(&mut self, again: bool, error: RegistryError) {
+    /// Each endpoint is quoted once. If it was asked in two ways, an answer says more than a failed connection, and of two of those
+    /// the first.
+    fn add(&mut self, endpoint: usize, error: RegistryError) {
         tracing::debug!("{}", crate::cause::chain(&error));
-        // The first scheme's failure says more than "nobody there either".
-        if again && self.last.is_some() && matches!(error, RegistryError::Unreachable { .. }) {
-            return;
+        if self.answers.last().is_some_and(|(last, _)| *last == endpoint) {
+            if error.is_of_connection() {
+                return;
+            }
+            self.answers.pop();
         }
-        self.answers.push(crate::cause::chain(&error));
+        self.answers.push((endpoint, crate::cause::chain(&error)));
         self.last = Some(error);
     }
 
@@ -88,7 +93,8 @@ impl Refusals {
         if self.answers.len() == 1 {
             return last;
         }
-        let answers = std::mem::take(&mut self.answers).join("; ");
+        let answers: Vec<String> = std::mem::take(&mut self.answers).into_iter().map(|(_, answer)| answer).collect();
+        let answers = answers.join("; ");
         RegistryError::NoEndpoint { what: what.to_owned(), answers, last: Box::new(last) }
     }
 }

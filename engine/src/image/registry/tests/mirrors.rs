@@ -90,4 +90,20 @@ async fn in_the_end_everybody_is_quoted() {
     let remotes = [remote(0, 1), remote(0, 2)];
     let error = source::first_answer(&remotes, "`x`", ask).await.unwrap_err();
     assert_eq!(error.to_string(), "`127.0.0.1:1` does not have `x`");
+
+    // One that does not is, and its answer is the one that counts.
+    let stalled = |host| RegistryError::Stalled { host, what: "`x`".to_owned(), after: Duration::ZERO };
+    let ask = |remote: Arc<remote::Remote>| {
+        let host = remote.host();
+        let error = if host.ends_with(":1") { stalled(host) } else { not_found(&host) };
+        async move { Err::<(), _>(error) }
+    };
+    let error = source::first_answer(&remotes, "`x`", ask).await.unwrap_err();
+    assert_eq!(error.to_string(), "`127.0.0.1:2` does not have `x`");
+    let ask = |remote: Arc<remote::Remote>| {
+        let error = stalled(remote.host());
+        async move { Err::<(), _>(error) }
+    };
+    let error = source::first_answer(&remotes, "`x`", ask).await.unwrap_err();
+    assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
 }
