@@ -52,7 +52,7 @@ pub enum LayerError {
     #[error(
         "the layer at `{path}` is not what it was: digest {found} and {found_size} bytes, not {expected} and {size}"
     )]
-    Mismatch { path: PathBuf, expected: Digest, size: u64, found: Digest, found_size: u64 },
+    Mismatch { path: PathBuf, expected: Box<Digest>, size: u64, found: Box<Digest>, found_size: u64 },
     #[error("cannot pass on the layer's archive")]
     Output { source: io::Error },
 }
