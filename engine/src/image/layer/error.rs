@@ -31,6 +31,8 @@ pub enum LayerError {
     TooLarge { limit: u64 },
     #[error("the layer has more than {limit} entries")]
     TooMany { limit: u64 },
+    #[error("the names of the layer's directories have more than {limit} bytes together")]
+    LongNames { limit: usize },
     #[error("the layer unpacks to more than {ratio} times its size, which no honest one does")]
     Bomb { ratio: u64 },
     #[error("the file system of `{path}` is full")]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::archive::Archive;
-use super::{Described, DescribedLayer, bad};
+use super::{Described, DescribedLayer, bad, check_count, check_size};
 use crate::image::error::ImageError;
 use crate::image::manifest::write::REF_NAME;
 use crate::image::manifest::{
@@ -18,6 +18,7 @@ pub(super) fn describe(archive: &Archive, platform: &Platform) -> Result<Vec<Des
     let bytes = archive.document("index.json", MANIFEST_LIMIT)?;
     let document = Document::parse(&bytes, None).map_err(ImageError::document("index.json"))?;
     let Document::Index(index) = document else { return Err(bad("its `index.json` is no index")) };
+    check_count(index.manifests.len())?;
     let mut images: Vec<Described> = Vec::new();
     for entry in named_entries(&index, platform)? {
         let image = image(archive, entry, platform)?;
@@ -26,6 +27,7 @@ pub(super) fn describe(archive: &Archive, platform: &Platform) -> Result<Vec<Des
             Some(known) => known.names.extend(image.names),
             None => images.push(image),
         }
+        check_size(&images)?;
     }
     if images.is_empty() { Err(bad("its `index.json` names no image")) } else { Ok(images) }
 }
