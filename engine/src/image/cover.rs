@@ -69,7 +69,8 @@ enum Found {
 
 impl Look {
     fn at(dir: &Path, diff_id: Digest) -> Result<Self, StoreError> {
-        let implied = layer::read_implied(dir).map_err(|source| StoreError::Layer { diff_id, source })?;
+        let implied =
+            layer::read_implied(dir).map_err(|source| StoreError::Layer { diff_id, source: source.into() })?;
         let path = dir.join("fs");
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = rustix::fs::open(&path, flags, Mode::empty());

@@ -181,7 +181,7 @@ impl Engine {
             if rootfs::is_mounted(&path) && !force {
                 return Err(ImageError::Mounted { id: id.short(), path: path.display().to_string() });
             }
-            rootfs::release(&path).map_err(|source| ImageError::View { id: id.short(), source })
+            rootfs::release(&path).map_err(|source| ImageError::View { id: id.short(), source: source.into() })
         });
         looking.await.map_err(|source| ImageError::Task { source })?
     }

@@ -43,7 +43,7 @@ pub enum StoreError {
     #[error("`{path}` is larger than {limit} bytes")]
     TooLarge { path: PathBuf, limit: u64 },
     #[error("the layer {diff_id} cannot be read")]
-    Layer { diff_id: Digest, source: LayerError },
+    Layer { diff_id: Digest, source: Box<LayerError> },
     #[error("the disk below `{path}` has not taken what was written within {} s", sync::DEADLINE.as_secs())]
     Slow { path: PathBuf },
 }
