@@ -1,5 +1,6 @@
 //! One engine: its directories, its daemon, and the means to talk to it.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cri_api::isula::v1::containers_client::ContainersClient;
+use cri_api::isula::v1::images_client::ImagesClient;
 use cri_api::isula::v1::system_client::SystemClient;
+use cri_api::isula::v1::volumes_client::VolumesClient;
 use cri_api::isula::v1::{ContainerRequest, ContainerSummary, Empty, InfoResponse, ListRequest};
 use nix::mount::{MntFlags, umount2};
 use serde_json::{Map, Value, json};
@@ -419,11 +422,26 @@ impl Node {
         }
     }
 
-    /// Removes every container; then nothing is left of them, and their story is whole.
+    /// Removes every volume and every image, by force.
+    #[track_caller]
+    pub fn remove_images(&self) {
+        for volume in self.ok(&["volume", "ls", "-q"]).lines() {
+            self.ok(&["volume", "rm", volume]);
+        }
+        // By id: one without a name has nothing else, and one with several loses all of them.
+        let ids = self.ok(&["images", "-q", "--no-trunc"]);
+        let ids: BTreeSet<&str> = ids.lines().collect();
+        for id in ids {
+            self.ok(&["rmi", "-f", id]);
+        }
+    }
+
+    /// Removes every container, volume and image; then nothing is left of them, and their story is whole.
     #[track_caller]
     pub fn assert_clean_end(&self) {
         self.verified();
         self.remove_all();
+        self.remove_images();
         self.assert_nothing_left();
         self.assert_journal_whole();
     }
@@ -471,6 +489,16 @@ impl Node {
     /// The calls about containers, over a connection of their own.
     pub fn containers(&self) -> ContainersClient<Channel> {
         ContainersClient::new(self.channel()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The calls about images, over a connection of their own.
+    pub fn images(&self) -> ImagesClient<Channel> {
+        ImagesClient::new(self.channel()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The calls about volumes, over a connection of their own.
+    pub fn volumes(&self) -> VolumesClient<Channel> {
+        VolumesClient::new(self.channel()).max_decoding_message_size(usize::MAX)
     }
 
     /// The calls about the daemon, over a connection of their own.
