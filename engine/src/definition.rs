@@ -61,6 +61,7 @@ impl Definition {
         Card {
             name,
             image: self.image.clone(),
+            image_id: None,
             runtime: self.runtime.clone(),
             command: Card::command_line(self.process.args()),
             definition: digest,
@@ -110,7 +111,7 @@ impl Process {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     pub kind: MountKind,
-    /// Absolute host path; empty for tmpfs.
+    /// Absolute host path, of a volume that of its data; empty for tmpfs.
     pub source: String,
     /// Absolute path in the container.
     pub target: String,
@@ -120,6 +121,15 @@ pub struct Mount {
     pub options: Vec<String>,
     pub create_source: bool,
     pub non_recursive: bool,
+    /// Of the volume; empty for other kinds.
+    #[serde(default)]
+    pub name: String,
+    /// The volume was made for this container and goes with it.
+    #[serde(default)]
+    pub anonymous: bool,
+    /// An empty volume is filled with what the image has at `target`.
+    #[serde(default)]
+    pub copy: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,6 +137,7 @@ pub struct Mount {
 pub enum MountKind {
     Bind,
     Tmpfs,
+    Volume,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,12 +12,14 @@ use crate::definition::{self, Definition, DefinitionError};
 use crate::domain::container::Container;
 use crate::domain::id::{BootId, ContainerId};
 use crate::effects::Effects;
+use crate::image::records::Images;
 use crate::journal::record::OperationId;
 use crate::layout::{Bundle, Layout};
 use crate::projection::{Containers, Entity};
 use crate::runtime::{Runtime, RuntimeError, locate};
 use crate::spec::Host;
 use crate::supervisor::Supervisor;
+use crate::volume::Volumes;
 
 /// Warnings kept for `isula info`: the newest.
 const WARNINGS: usize = 100;
@@ -42,6 +44,8 @@ pub struct Engine {
     pub boot: BootId,
     pub journal: Journal,
     pub containers: Containers,
+    pub images: Images,
+    pub volumes: Volumes,
     pub effects: Effects,
     pub supervisor: Supervisor,
     /// Clients that are to be attached from the first byte of a start that was asked for.
@@ -64,6 +68,8 @@ impl Engine {
             boot,
             journal,
             containers: Containers::default(),
+            images: Images::default(),
+            volumes: Volumes::default(),
             effects: Effects::default(),
             supervisor: Supervisor::default(),
             first_clients: Mutex::default(),

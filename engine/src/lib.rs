@@ -25,3 +25,4 @@ pub mod spec;
 pub mod supervisor;
 mod sys;
 pub mod turn;
+pub mod volume;

@@ -291,6 +291,7 @@ mod tests {
         let card = Card {
             name: name.parse().unwrap(),
             image: "none".into(),
+            image_id: None,
             runtime: "runc".into(),
             command: "sh".into(),
             definition: Digest([0; 32]),

@@ -5,12 +5,21 @@
 
 use crate::codec::{self, Malformed};
 use crate::v1::*;
+use crate::v2::*;
 
-/// Streams of this kind are containers.
+/// Streams of this kind are containers. Kind 2 is reserved for sandboxes.
 pub const CONTAINER_STREAM: u8 = 1;
+/// Streams of this kind are images.
+pub const IMAGE_STREAM: u8 = 3;
+/// Streams of this kind are volumes.
+pub const VOLUME_STREAM: u8 = 4;
 
 /// The shape in which a container's savepoint row is written today.
-pub const CONTAINER_ROW_SCHEMA: u16 = 1;
+pub const CONTAINER_ROW_SCHEMA: u16 = 2;
+/// The shape in which an image's savepoint row is written today.
+pub const IMAGE_ROW_SCHEMA: u16 = 1;
+/// The shape in which a volume's savepoint row is written today.
+pub const VOLUME_ROW_SCHEMA: u16 = 1;
 
 /// A kind of event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,22 +31,29 @@ pub struct Kind {
 }
 
 /// From one table: the numbers, and the enum of events in the shapes of today with its encoding.
-macro_rules! container_events {
-    ($($number:literal $name:ident($shape:ident) schema $schema:literal,)*) => {
-        /// An event of a container, in the shape of today.
+macro_rules! events {
+    (
+        $(#[$doc:meta])*
+        $events:ident, $kinds:ident, $prefix:literal:
+        $($number:literal $name:ident($shape:ident) schema $schema:literal,)*
+    ) => {
+        $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq)]
-        pub enum ContainerEvent {
+        pub enum $events {
             $($name($shape),)*
         }
 
-        /// Every kind of event that is known.
-        pub const KINDS: &[Kind] = &[$(Kind { number: $number, name: stringify!($name), schema: $schema },)*];
+        #[doc = concat!("Every kind of [`", stringify!($events), "`].")]
+        pub const $kinds: &[Kind] =
+            &[$(Kind { number: $number, name: concat!($prefix, stringify!($name)), schema: $schema },)*];
 
-        impl ContainerEvent {
+        impl $events {
             /// The kind it is stored as.
             pub fn kind(&self) -> Kind {
                 match self {
-                    $(Self::$name(_) => Kind { number: $number, name: stringify!($name), schema: $schema },)*
+                    $(Self::$name(_) => {
+                        Kind { number: $number, name: concat!($prefix, stringify!($name)), schema: $schema }
+                    })*
                 }
             }
 
@@ -62,8 +78,10 @@ macro_rules! container_events {
     };
 }
 
-container_events! {
-    1 CreateRequested(CreateRequestedV1) schema 1,
+events! {
+    /// An event of a container, in the shape of today.
+    ContainerEvent, CONTAINER_KINDS, "":
+    1 CreateRequested(CreateRequestedV2) schema 2,
     2 Created(CreatedV1) schema 1,
     3 CreateFailed(CreateFailedV1) schema 1,
     4 StartRequested(StartRequestedV1) schema 1,
@@ -82,14 +100,66 @@ container_events! {
     17 Renamed(RenamedV1) schema 1,
     18 ShimLost(ShimLostV1) schema 1,
     19 ShimAdopted(ShimAdoptedV1) schema 1,
-    20 RemoveRequested(RemoveRequestedV1) schema 1,
+    20 RemoveRequested(RemoveRequestedV2) schema 2,
     21 RemoveFailed(RemoveFailedV1) schema 1,
     22 Removed(RemovedV1) schema 1,
 }
 
+events! {
+    /// An event of an image, in the shape of today.
+    ImageEvent, IMAGE_KINDS, "Image":
+    200 Pulled(ImageAddedV1) schema 1,
+    201 Loaded(ImageAddedV1) schema 1,
+    202 Imported(ImageAddedV1) schema 1,
+    203 Tagged(ImageTaggedV1) schema 1,
+    204 Untagged(ImageUntaggedV1) schema 1,
+    205 Removed(ImageRemovedV1) schema 1,
+}
+
+events! {
+    /// An event of a volume, in the shape of today.
+    VolumeEvent, VOLUME_KINDS, "Volume":
+    300 Created(VolumeCreatedV1) schema 1,
+    301 RemoveRequested(VolumeRemoveRequestedV1) schema 1,
+    302 Removed(VolumeRemovedV1) schema 1,
+}
+
+/// Every kind of event that is known.
+pub fn kinds() -> impl Iterator<Item = Kind> {
+    [CONTAINER_KINDS, IMAGE_KINDS, VOLUME_KINDS].into_iter().flatten().copied()
+}
+
 /// The kind with this number.
 pub fn kind(number: u16) -> Option<Kind> {
-    KINDS.iter().copied().find(|kind| kind.number == number)
+    kinds().find(|kind| kind.number == number)
+}
+
+/// Says whether the bytes are an event of this kind, in the shape of today; `None` when there is no such kind.
+pub fn check_event(kind: u16, bytes: &[u8]) -> Option<Result<(), Malformed>> {
+    ContainerEvent::decode(kind, bytes)
+        .map(|decoded| decoded.map(drop))
+        .or_else(|| ImageEvent::decode(kind, bytes).map(|decoded| decoded.map(drop)))
+        .or_else(|| VolumeEvent::decode(kind, bytes).map(|decoded| decoded.map(drop)))
+}
+
+/// The schema number that rows of this kind of stream are written with today; `None` when there is no such kind.
+pub fn row_schema(stream: u8) -> Option<u16> {
+    match stream {
+        CONTAINER_STREAM => Some(CONTAINER_ROW_SCHEMA),
+        IMAGE_STREAM => Some(IMAGE_ROW_SCHEMA),
+        VOLUME_STREAM => Some(VOLUME_ROW_SCHEMA),
+        _ => None,
+    }
+}
+
+/// Says whether the bytes are a row of this kind of stream, in the shape of today; `None` when there is no such kind.
+pub fn check_row(stream: u8, bytes: &[u8]) -> Option<Result<(), Malformed>> {
+    match stream {
+        CONTAINER_STREAM => Some(codec::decode::<ContainerRowV2>(bytes).map(drop)),
+        IMAGE_STREAM => Some(codec::decode::<ImageRowV1>(bytes).map(drop)),
+        VOLUME_STREAM => Some(codec::decode::<VolumeRowV1>(bytes).map(drop)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -97,16 +167,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_unique_and_containers_stay_in_their_range() {
-        let mut numbers: Vec<_> = KINDS.iter().map(|kind| kind.number).collect();
-        numbers.dedup();
-        assert_eq!(numbers.len(), KINDS.len());
-        assert!(numbers.is_sorted() && numbers.iter().all(|number| (1..100).contains(number)));
+    fn numbers_are_unique_and_stay_in_their_ranges() {
+        let numbers: Vec<_> = kinds().map(|kind| kind.number).collect();
+        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
+        for (kinds, range) in [(CONTAINER_KINDS, 1..100), (IMAGE_KINDS, 200..300), (VOLUME_KINDS, 300..400)] {
+            assert!(!kinds.is_empty() && kinds.iter().all(|kind| range.contains(&kind.number)), "{kinds:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let names: std::collections::BTreeSet<_> = kinds().map(|kind| kind.name).collect();
+        assert_eq!(names.len(), kinds().count());
     }
 
     #[test]
     fn an_unknown_kind_is_not_an_error_of_its_bytes() {
         assert!(ContainerEvent::decode(99, b"").is_none());
         assert!(ContainerEvent::decode(22, b"").is_some_and(|decoded| decoded.is_err()));
+        assert!(check_event(99, b"").is_none() && check_row(2, b"").is_none());
+        for kind in kinds() {
+            assert!(check_event(kind.number, b"").is_some_and(|checked| checked.is_err()), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn every_kind_of_row_has_a_schema_and_a_shape() {
+        for stream in 0..=u8::MAX {
+            assert_eq!(row_schema(stream).is_some(), check_row(stream, b"").is_some(), "{stream}");
+        }
     }
 }

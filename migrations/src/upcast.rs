@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::codec::Malformed;
-use crate::kinds::{CONTAINER_ROW_SCHEMA, CONTAINER_STREAM, kind};
+use crate::kinds::{CONTAINER_STREAM, kind, row_schema};
+use crate::v2::upcasts as to_v2;
 
 /// Makes the bytes of one schema into those of the next. Pure.
 pub type Upcast = fn(&[u8]) -> Result<Vec<u8>, Malformed>;
@@ -51,8 +52,7 @@ impl What {
             Self::Event(number) => {
                 kind(number).map(|kind| kind.schema).ok_or(UpcastError::UnknownKind { kind: number })
             }
-            Self::Row(CONTAINER_STREAM) => Ok(CONTAINER_ROW_SCHEMA),
-            Self::Row(stream) => Err(UpcastError::UnknownRow { stream }),
+            Self::Row(stream) => row_schema(stream).ok_or(UpcastError::UnknownRow { stream }),
         }
     }
 }
@@ -64,9 +64,12 @@ pub struct Upcasts {
 }
 
 impl Upcasts {
-    /// Those of this program. None yet: format 1 is the first.
+    /// Those of this program.
     pub fn of_today() -> Self {
         Self::default()
+            .with(What::Event(1), 1, to_v2::create_requested)
+            .with(What::Event(20), 1, to_v2::remove_requested)
+            .with(What::Row(CONTAINER_STREAM), 1, to_v2::container_row)
     }
 
     /// With one more, which leads from `schema` to the next.

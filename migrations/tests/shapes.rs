@@ -1,8 +1,9 @@
 //! Properties of every stored shape: what is written is read, and nothing that is read harms.
 
 use migrations::codec::{self, SIZE_LIMIT};
-use migrations::kinds::{ContainerEvent, KINDS};
+use migrations::kinds::{ContainerEvent, ImageEvent, VolumeEvent, check_event, check_row, kinds};
 use migrations::v1::*;
+use migrations::v2::*;
 use proptest::option;
 use proptest::prelude::*;
 
@@ -13,12 +14,13 @@ fn text() -> impl Strategy<Value = String> {
 prop_compose! {
     fn card()(
         (name, image, runtime, command) in (text(), text(), text(), text()),
-        definition in any::<[u8; 32]>(), created_at in any::<u64>(),
+        definition in any::<[u8; 32]>(), image_id in any::<Option<[u8; 32]>>(), created_at in any::<u64>(),
         (auto_remove, tty, open_stdin) in any::<(bool, bool, bool)>(),
         stop_signal in any::<i32>(), stop_timeout in any::<u32>(),
-    ) -> CardV1 {
-        CardV1 {
-            name, image, runtime, command, definition, created_at, auto_remove, tty, open_stdin, stop_signal, stop_timeout,
+    ) -> CardV2 {
+        CardV2 {
+            name, image, image_id, runtime, command, definition, created_at, auto_remove, tty, open_stdin, stop_signal,
+            stop_timeout,
         }
     }
 }
@@ -59,21 +61,22 @@ prop_compose! {
     }
 }
 
-fn phase() -> impl Strategy<Value = PhaseV1> {
+fn phase() -> impl Strategy<Value = PhaseV2> {
     prop_oneof![
-        Just(PhaseV1::Creating),
-        Just(PhaseV1::Created),
-        any::<(u64, [u8; 16], u64)>().prop_map(|(start, boot, since)| PhaseV1::Starting(StartingV1 {
+        Just(PhaseV2::Creating),
+        Just(PhaseV2::Created),
+        any::<(u64, [u8; 16], u64)>().prop_map(|(start, boot, since)| PhaseV2::Starting(StartingV1 {
             start,
             boot,
             since
         })),
-        run().prop_map(PhaseV1::Running),
-        run().prop_map(PhaseV1::Pausing),
-        run().prop_map(PhaseV1::Paused),
-        run().prop_map(PhaseV1::Resuming),
-        end().prop_map(PhaseV1::Exited),
-        (option::of(run()), option::of(text())).prop_map(|(run, failed)| PhaseV1::Removing(RemovingV1 { run, failed })),
+        run().prop_map(PhaseV2::Running),
+        run().prop_map(PhaseV2::Pausing),
+        run().prop_map(PhaseV2::Paused),
+        run().prop_map(PhaseV2::Resuming),
+        end().prop_map(PhaseV2::Exited),
+        (option::of(run()), option::of(text()), any::<bool>())
+            .prop_map(|(run, failed, volumes)| PhaseV2::Removing(RemovingV2 { run, failed, volumes })),
     ]
 }
 
@@ -103,7 +106,7 @@ prop_compose! {
 fn event() -> impl Strategy<Value = ContainerEvent> {
     use ContainerEvent as E;
     prop_oneof![
-        card().prop_map(|card| E::CreateRequested(CreateRequestedV1 { card })),
+        card().prop_map(|card| E::CreateRequested(CreateRequestedV2 { card })),
         Just(E::Created(CreatedV1 {})),
         text().prop_map(|message| E::CreateFailed(CreateFailedV1 { message })),
         any::<(u64, [u8; 16], u64)>().prop_map(|(start, boot, at)| E::StartRequested(StartRequestedV1 {
@@ -138,13 +141,77 @@ fn event() -> impl Strategy<Value = ContainerEvent> {
         (text(), text()).prop_map(|(from, to)| E::Renamed(RenamedV1 { from, to })),
         any::<u64>().prop_map(|start| E::ShimLost(ShimLostV1 { start })),
         (any::<u64>(), process()).prop_map(|(start, shim)| E::ShimAdopted(ShimAdoptedV1 { start, shim })),
-        any::<bool>().prop_map(|force| E::RemoveRequested(RemoveRequestedV1 { force })),
+        any::<(bool, bool)>().prop_map(|(force, volumes)| E::RemoveRequested(RemoveRequestedV2 { force, volumes })),
         text().prop_map(|message| E::RemoveFailed(RemoveFailedV1 { message })),
         Just(E::Removed(RemovedV1 {})),
     ]
 }
 
+prop_compose! {
+    fn facts()(
+        manifest in any::<[u8; 32]>(), (size, layers, created) in any::<(u64, u16, Option<u64>)>(),
+        (added_at, used_at, pinned) in any::<(u64, u64, bool)>(), (os, architecture) in (text(), text()),
+    ) -> ImageFactsV1 {
+        ImageFactsV1 { manifest, size, layers, created, added_at, used_at, pinned, os, architecture }
+    }
+}
+
+fn image_event() -> impl Strategy<Value = ImageEvent> {
+    use ImageEvent as E;
+    let added =
+        || {
+            (facts(), prop::collection::vec(text(), 0..4), any::<u64>())
+                .prop_map(|(facts, names, since)| ImageAddedV1 { facts, names, since })
+        };
+    prop_oneof![
+        added().prop_map(E::Pulled),
+        added().prop_map(E::Loaded),
+        added().prop_map(E::Imported),
+        (text(), any::<u64>()).prop_map(|(name, since)| E::Tagged(ImageTaggedV1 { name, since })),
+        text().prop_map(|name| E::Untagged(ImageUntaggedV1 { name })),
+        Just(E::Removed(ImageRemovedV1 {})),
+    ]
+}
+
+fn labels() -> impl Strategy<Value = std::collections::BTreeMap<String, String>> {
+    prop::collection::btree_map(text(), text(), 0..4)
+}
+
+fn volume_event() -> impl Strategy<Value = VolumeEvent> {
+    use VolumeEvent as E;
+    prop_oneof![
+        (text(), labels(), any::<bool>(), any::<u64>()).prop_map(|(name, labels, anonymous, created_at)| E::Created(
+            VolumeCreatedV1 { name, labels, anonymous, created_at }
+        )),
+        Just(E::RemoveRequested(VolumeRemoveRequestedV1 {})),
+        Just(E::Removed(VolumeRemovedV1 {})),
+    ]
+}
+
 proptest! {
+    #[test]
+    fn events_of_images_and_volumes_round_trip(context in context(), image in image_event(), volume in volume_event()) {
+        let bytes = image.encode(&context);
+        let decoded = ImageEvent::decode(image.kind().number, &bytes).unwrap().unwrap();
+        prop_assert_eq!(decoded, (context.clone(), image));
+        let bytes = volume.encode(&context);
+        let decoded = VolumeEvent::decode(volume.kind().number, &bytes).unwrap().unwrap();
+        prop_assert_eq!(decoded, (context, volume));
+    }
+
+    #[test]
+    fn rows_of_images_and_volumes_round_trip(
+        facts in facts(), names in prop::collection::vec((text(), any::<u64>()), 0..4),
+        labels in labels(), anonymous in any::<bool>(), created_at in any::<u64>(), removing in any::<bool>(),
+    ) {
+        let names = names.into_iter().map(|(name, since)| ImageNameV1 { name, since }).collect();
+        let row = ImageRowV1 { facts, names };
+        prop_assert_eq!(codec::decode::<ImageRowV1>(&codec::encode(&row)).unwrap(), row);
+        let phase = if removing { VolumePhaseV1::Removing } else { VolumePhaseV1::Ready };
+        let row = VolumeRowV1 { labels, anonymous, created_at, phase };
+        prop_assert_eq!(codec::decode::<VolumeRowV1>(&codec::encode(&row)).unwrap(), row);
+    }
+
     #[test]
     fn events_round_trip(context in context(), event in event()) {
         let bytes = event.encode(&context);
@@ -153,8 +220,8 @@ proptest! {
 
     #[test]
     fn rows_round_trip(card in card(), phase in phase(), last in last()) {
-        let row = ContainerRowV1 { card, phase, last };
-        prop_assert_eq!(codec::decode::<ContainerRowV1>(&codec::encode(&row)).unwrap(), row);
+        let row = ContainerRowV2 { card, phase, last };
+        prop_assert_eq!(codec::decode::<ContainerRowV2>(&codec::encode(&row)).unwrap(), row);
     }
 
     /// No cut of an event reads as the whole, nor the whole with more behind it.
@@ -172,12 +239,16 @@ proptest! {
     /// Whatever reads at all was made of these very bytes: nothing is skipped, nothing has two spellings.
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
-        for kind in KINDS {
-            if let Ok((context, event)) = ContainerEvent::decode(kind.number, &bytes).unwrap() {
+        for kind in kinds() {
+            if let Some(Ok((context, event))) = ContainerEvent::decode(kind.number, &bytes) {
                 prop_assert_eq!(event.encode(&context), bytes.clone());
             }
+            let _ = check_event(kind.number, &bytes).unwrap();
         }
-        if let Ok(row) = codec::decode::<ContainerRowV1>(&bytes) {
+        for stream in 0..=u8::MAX {
+            let _ = check_row(stream, &bytes);
+        }
+        if let Ok(row) = codec::decode::<ContainerRowV2>(&bytes) {
             prop_assert_eq!(codec::encode(&row), bytes);
         }
     }

@@ -87,6 +87,33 @@ impl fmt::Display for Name {
     }
 }
 
+/// A volume's name: a letter or digit, then letters, digits, `_`, `.` or `-`; at most 128 bytes, since it is its stream's id.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VolumeName(String);
+
+impl VolumeName {
+    pub const LIMIT: usize = 128;
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for VolumeName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let Name(name) = text.parse()?;
+        if name.len() <= Self::LIMIT { Ok(Self(name)) } else { Err(InvalidName) }
+    }
+}
+
+impl fmt::Display for VolumeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Wall time in nanoseconds since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp(pub u64);

@@ -273,6 +273,7 @@ mod tests {
         Card {
             name: "c".parse().unwrap(),
             image: "none".into(),
+            image_id: None,
             runtime: "runc".into(),
             command: "sh".into(),
             definition: Digest([0; 32]),
@@ -351,8 +352,8 @@ mod tests {
             (then(Command::Pause), vec!["freeze"]),
             (then(Command::ReportShimLost { start: START }), vec!["adopt"]),
             (then(exit()), vec!["release"]),
-            (then(Command::Remove { force: true }), vec!["kill"]),
-            (vec![Command::Remove { force: false }], vec!["dismantle"]),
+            (then(Command::Remove { force: true, volumes: false }), vec!["kill"]),
+            (vec![Command::Remove { force: false, volumes: false }], vec!["dismantle"]),
         ] {
             assert_eq!(kinds(&planned(false, &commands)), expected, "{commands:?}");
         }
@@ -365,7 +366,7 @@ mod tests {
         restarted.push(exit());
         assert_eq!(kinds(&planned(false, &restarted)), ["release", "launch"]);
         assert_eq!(kinds(&planned(true, &then(exit()))), ["release", "dismantle"]);
-        let mut removed = then(Command::Remove { force: true });
+        let mut removed = then(Command::Remove { force: true, volumes: false });
         removed.push(exit());
         assert_eq!(kinds(&planned(false, &removed)), ["release", "dismantle"]);
     }

@@ -4,20 +4,22 @@
 //! and no row ever reaches the journal's limit for a value: an event that cannot be stored would be a fact denied.
 
 mod event;
+pub mod image;
 mod row;
 #[cfg(test)]
 mod tests;
+pub mod volume;
 
 use std::fmt;
 
 use migrations::codec::Malformed;
-use migrations::kinds::CONTAINER_STREAM;
+use migrations::kinds::{CONTAINER_STREAM, IMAGE_STREAM, VOLUME_STREAM};
 use migrations::v1::{ActorV1, ContextV1, ProcessV1};
 use migrations::{UpcastError, What};
 use store::StreamId;
 
 use crate::domain::container::Card;
-use crate::domain::id::{ContainerId, Process};
+use crate::domain::id::{ContainerId, Digest, Process, VolumeName};
 use crate::domain::text::cut;
 
 pub use event::{decode, encode};
@@ -25,18 +27,23 @@ pub use row::{decode_row, encode_row};
 
 /// The kind of stream that a container's events are in.
 pub const CONTAINER: u8 = CONTAINER_STREAM;
+/// The kind of stream that an image's events are in.
+pub const IMAGE: u8 = IMAGE_STREAM;
+/// The kind of stream that a volume's events are in.
+pub const VOLUME: u8 = VOLUME_STREAM;
 
 /// Bytes kept of an executable's path.
 const EXE_LIMIT: usize = 512;
 /// Bytes kept of a name; what passes as a name is never longer.
 const NAME_LIMIT: usize = 255;
 
-/// Who asked for an event, in which operation, and what to call the container when it is told.
+/// Who asked for an event, in which operation, and what to call the container, image or volume when it is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
     pub actor: Actor,
     pub operation: OperationId,
-    /// The container's name and image at the time: an event is read long after its container is gone.
+    /// The container's name and image at the time: an event is read long after its container is gone. Of an image only
+    /// `image` is set, of a volume only `name`.
     pub name: String,
     pub image: String,
 }
@@ -83,7 +90,7 @@ impl fmt::Display for OperationId {
 /// A stored event or row cannot be understood.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Of a newer program, or not a container's at all: to be skipped, not repaired.
+    /// Of a newer program, or not of this kind of stream at all: to be skipped, not repaired.
     #[error("{what} of stream `{stream}` is of a kind that this program does not know")]
     UnknownKind { what: What, stream: StreamId },
     /// Written by a newer program in a shape of its own.
@@ -106,6 +113,8 @@ pub enum Problem {
     Shape(#[from] Malformed),
     #[error(transparent)]
     Upcast(#[from] UpcastError),
+    #[error("the stream's id is not one of its kind")]
+    StreamId,
     #[error("`{text}` is not a name")]
     Name { text: String },
     #[error("the last end is said to be the phase's, which has none")]
@@ -121,6 +130,27 @@ pub fn stream(id: &ContainerId) -> StreamId {
 pub fn container_of(stream: &StreamId) -> Option<ContainerId> {
     let bytes = stream.id().try_into().ok().filter(|_| stream.kind() == CONTAINER)?;
     Some(ContainerId::from_bytes(bytes))
+}
+
+/// An image's stream.
+pub fn image_stream(id: &Digest) -> StreamId {
+    StreamId::new(IMAGE, &id.0).expect("32 bytes can name a stream")
+}
+
+/// The image whose stream this is; `None` when it is another kind's.
+pub fn image_of(stream: &StreamId) -> Option<Digest> {
+    stream.id().try_into().ok().filter(|_| stream.kind() == IMAGE).map(Digest)
+}
+
+/// A volume's stream.
+pub fn volume_stream(name: &VolumeName) -> StreamId {
+    StreamId::new(VOLUME, name.as_str().as_bytes()).expect("a volume's name has 1 to 128 bytes")
+}
+
+/// The volume whose stream this is; `None` when it is another kind's.
+pub fn volume_of(stream: &StreamId) -> Option<VolumeName> {
+    let text = std::str::from_utf8(stream.id()).ok().filter(|_| stream.kind() == VOLUME)?;
+    text.parse().ok()
 }
 
 fn refused(what: What, stream: &StreamId, error: UpcastError) -> DecodeError {

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use migrations::{MigrateError, Outcome};
-use store::{Journal, OpenReport, Opened, Options};
+use store::{Journal, OpenReport, Opened, Options, Record, SavedRow, StreamId};
 
 use crate::clock;
 use crate::config::Config;
-use crate::domain::container::{Container, evolve};
-use crate::domain::id::ContainerId;
+use crate::domain::container::{self, Container};
+use crate::domain::id::{ContainerId, Digest, VolumeName};
+use crate::domain::image::{self, Image};
+use crate::domain::volume::{self, Volume};
 use crate::engine::{Engine, Trust};
 use crate::journal::record;
 use crate::layout::Layout;
@@ -37,14 +39,12 @@ pub async fn open(config: Config, host: Host) -> anyhow::Result<Arc<Engine>> {
         trust = Trust::Partial;
     }
     for row in &rows {
-        match record::decode_row(row) {
-            Ok(container) => engine.containers.restore(container, row.seq),
-            // Set aside, not deleted: its row and its files stay where they are.
-            Err(error) => {
-                engine.warn(format!("a container's record cannot be used: {}", crate::cause::chain(&error)));
-                if trust == Trust::Whole {
-                    trust = Trust::Partial;
-                }
+        // Set aside, not deleted: its row and its files stay where they are.
+        if let Err(error) = restore_row(&engine, row) {
+            let whose = whose(&row.stream);
+            engine.warn(format!("{whose} record cannot be used: {}", crate::cause::chain(&error)));
+            if trust == Trust::Whole {
+                trust = Trust::Partial;
             }
         }
     }
@@ -105,40 +105,97 @@ fn tell(engine: &Engine, report: &OpenReport) {
     }
 }
 
+fn restore_row(engine: &Engine, row: &SavedRow) -> Result<(), record::DecodeError> {
+    match row.stream.kind() {
+        record::IMAGE => engine.images.restore(record::image::decode_row(row)?, row.seq),
+        record::VOLUME => engine.volumes.records.restore(record::volume::decode_row(row)?, row.seq),
+        // A container, or of a kind that is not known, which is an error there.
+        _ => engine.containers.restore(record::decode_row(row)?, row.seq),
+    }
+    Ok(())
+}
+
+fn whose(stream: &StreamId) -> &'static str {
+    match stream.kind() {
+        record::IMAGE => "an image's",
+        record::VOLUME => "a volume's",
+        _ => "a container's",
+    }
+}
+
 /// Streams whose row is older than their last event: the events are folded in.
-fn replay_behind(engine: &Engine, behind: &[(store::StreamId, u64)]) {
+fn replay_behind(engine: &Engine, behind: &[(StreamId, u64)]) {
     for (stream, _) in behind {
-        let Some(id) = record::container_of(stream) else { continue };
-        let before = engine.containers.get(&id);
-        let mut container = before.as_ref().map(|entity| entity.container.clone());
-        let mut seq = before.as_ref().map_or(0, |entity| entity.seq);
-        let Some(rest) = read_stream(engine, stream, seq + 1) else {
-            engine.warn(format!("the events of `{stream}` cannot be read; its state may be old"));
-            continue;
-        };
-        for record in rest {
-            match record::decode(&record) {
-                Ok((_, event)) => container = evolve(container, &event),
-                Err(error) => engine.warn(format!("an event cannot be used: {}", crate::cause::chain(&error))),
-            }
-            // Also past an event that cannot be used: the store counts it.
-            if let Some(container) = &mut container {
-                container.version = record.version;
-            }
-            seq = record.seq;
+        if let Some(id) = record::container_of(stream) {
+            replay_container(engine, stream, &id);
+        } else if let Some(id) = record::image_of(stream) {
+            replay_image(engine, stream, &id);
+        } else if let Some(name) = record::volume_of(stream) {
+            replay_volume(engine, stream, &name);
         }
-        replace(engine, &id, container, seq);
     }
 }
 
-fn replace(engine: &Engine, id: &ContainerId, container: Option<Container>, seq: u64) {
-    match container {
-        Some(container) => engine.containers.restore(container, seq),
-        None => engine.containers.forget(id),
+fn replay_container(engine: &Engine, stream: &StreamId, id: &ContainerId) {
+    let before = engine.containers.get(id);
+    let known = before.as_ref().map(|entity| (entity.container.clone(), entity.seq));
+    let set_version = |container: &mut Container, version| container.version = version;
+    match replay(engine, stream, known, record::decode, container::evolve, set_version) {
+        Some((Some(container), seq)) => engine.containers.restore(container, seq),
+        Some((None, _)) => engine.containers.forget(id),
+        None => {}
     }
 }
 
-fn read_stream(engine: &Engine, stream: &store::StreamId, from: u64) -> Option<Vec<store::Record>> {
+fn replay_image(engine: &Engine, stream: &StreamId, id: &Digest) {
+    let known = engine.images.get(id).map(|entity| (entity.image.clone(), entity.seq));
+    let set_version = |image: &mut Image, version| image.version = version;
+    match replay(engine, stream, known, record::image::decode, image::evolve, set_version) {
+        Some((Some(image), seq)) => engine.images.restore(image, seq),
+        Some((None, _)) => engine.images.forget(id),
+        None => {}
+    }
+}
+
+fn replay_volume(engine: &Engine, stream: &StreamId, name: &VolumeName) {
+    let known = engine.volumes.records.get(name).map(|entity| (entity.volume.clone(), entity.seq));
+    let set_version = |volume: &mut Volume, version| volume.version = version;
+    match replay(engine, stream, known, record::volume::decode, volume::evolve, set_version) {
+        Some((Some(volume), seq)) => engine.volumes.records.restore(volume, seq),
+        Some((None, _)) => engine.volumes.records.forget(name),
+        None => {}
+    }
+}
+
+/// The state after a stream's later events, and the last one's number; `None` when they cannot be read.
+fn replay<S, E>(
+    engine: &Engine,
+    stream: &StreamId,
+    known: Option<(S, u64)>,
+    decode: impl Fn(&Record) -> Result<(record::Context, E), record::DecodeError>,
+    evolve: impl Fn(Option<S>, &E) -> Option<S>,
+    set_version: impl Fn(&mut S, u64),
+) -> Option<(Option<S>, u64)> {
+    let (mut state, mut seq) = known.map_or((None, 0), |(state, seq)| (Some(state), seq));
+    let Some(rest) = read_stream(engine, stream, seq + 1) else {
+        engine.warn(format!("the events of `{stream}` cannot be read; its state may be old"));
+        return None;
+    };
+    for record in rest {
+        match decode(&record) {
+            Ok((_, event)) => state = evolve(state, &event),
+            Err(error) => engine.warn(format!("an event cannot be used: {}", crate::cause::chain(&error))),
+        }
+        // Also past an event that cannot be used: the store counts it.
+        if let Some(state) = &mut state {
+            set_version(state, record.version);
+        }
+        seq = record.seq;
+    }
+    Some((state, seq))
+}
+
+fn read_stream(engine: &Engine, stream: &StreamId, from: u64) -> Option<Vec<Record>> {
     const CHUNK: usize = 1024;
     let mut found = Vec::new();
     let mut next = from.max(engine.journal.first());

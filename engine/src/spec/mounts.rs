@@ -40,7 +40,7 @@ pub(super) fn plan<'a>(definition: &'a Definition, place: &Place<'a>) -> Result<
         let target = normal(&mount.target)?;
         list.retain(|known| known.destination != target);
         list.push(match mount.kind {
-            MountKind::Bind => bind(mount, target, &mut propagation)?,
+            MountKind::Bind | MountKind::Volume => bind(mount, target, &mut propagation)?,
             MountKind::Tmpfs => tmpfs(mount, target),
         });
     }

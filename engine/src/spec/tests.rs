@@ -73,6 +73,9 @@ pub(super) fn bind(source: &str, target: &str) -> Mount {
         options: Vec::new(),
         create_source: false,
         non_recursive: false,
+        name: String::new(),
+        anonymous: false,
+        copy: false,
     }
 }
 

@@ -6,9 +6,7 @@ use store::{Journal, OpenReport, Options, SavedRow, Seq};
 
 use super::MigrateError;
 use crate::FORMAT;
-use crate::codec;
-use crate::kinds::{CONTAINER_ROW_SCHEMA, CONTAINER_STREAM, ContainerEvent, kind};
-use crate::v1::ContainerRowV1;
+use crate::kinds::{check_event, check_row, kind, row_schema};
 
 /// Events decoded at once.
 const PAGE: usize = 1000;
@@ -52,9 +50,8 @@ fn decode_events(journal: &Journal) -> Result<(), String> {
         let Some(end) = page.last() else { return Ok(()) };
         from = end.seq + 1;
         for record in &page {
-            let decoded = ContainerEvent::decode(record.kind, &record.payload);
             let readable = kind(record.kind).is_some_and(|kind| kind.schema == record.schema)
-                && decoded.is_some_and(|decoded| decoded.is_ok());
+                && check_event(record.kind, &record.payload).is_some_and(|checked| checked.is_ok());
             if !readable {
                 return Err(format!("event {} of kind {} cannot be decoded", record.seq, record.kind));
             }
@@ -63,8 +60,8 @@ fn decode_events(journal: &Journal) -> Result<(), String> {
 }
 
 fn decode_row(row: &SavedRow) -> Result<(), String> {
-    let known = row.stream.kind() == CONTAINER_STREAM && row.schema == CONTAINER_ROW_SCHEMA;
-    if known && codec::decode::<ContainerRowV1>(&row.bytes).is_ok() {
+    let kind = row.stream.kind();
+    if row_schema(kind) == Some(row.schema) && check_row(kind, &row.bytes).is_some_and(|checked| checked.is_ok()) {
         Ok(())
     } else {
         Err(format!("the row of `{}` cannot be decoded", row.stream))
@@ -76,6 +73,7 @@ mod tests {
     use store::{Append, NewEvent, Row, StreamId};
 
     use super::*;
+    use crate::kinds::{CONTAINER_ROW_SCHEMA, CONTAINER_STREAM, ContainerEvent};
     use crate::v1::{ActorV1, ContextV1, CreatedV1};
 
     /// Three events and a row, each as given.

@@ -2,15 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-mod format0;
+mod older;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use format0::{Contents, EVENTS, ROWS, build, contents, expected, upcasts};
 use migrations::{FORMAT, MigrateError, Migrated, Outcome, Step, migrate, migrate_with};
+use older::{Contents, EVENTS, ROWS, build, contents, expected, upcasts};
 use store::{Journal, OpenError, Options};
 
 /// A directory with a store of format 0 in it, at `journal`, and what it holds.
@@ -55,11 +55,27 @@ fn an_older_store_is_brought_to_the_shapes_of_today() {
     assert_eq!(migrate(&dir).unwrap(), Outcome::Current);
 }
 
+/// What is in the field: no upcasts but those of the program.
+#[test]
+fn a_store_of_format_1_is_brought_to_format_2() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("journal");
+    build(&dir, 1);
+    let before = contents(&dir, 1);
+    let done = migrated(migrate(&dir).unwrap());
+    assert_eq!((done.from, done.to, done.records, done.rows), (1, 2, EVENTS, ROWS));
+    assert_eq!(contents(&dir, FORMAT), expected(&before));
+    assert_eq!(contents(&done.original, 1), before);
+    assert_eq!(migrate(&dir).unwrap(), Outcome::Current);
+    older::append_one(&dir);
+    assert_eq!(contents(&dir, FORMAT).records.len() as u64, EVENTS + 1);
+}
+
 #[test]
 fn a_migrated_store_is_written_on() {
     let (_root, dir, before) = old_store();
     migrate_with(&dir, &upcasts(), &mut |_| ()).unwrap();
-    format0::append_one(&dir);
+    older::append_one(&dir);
     let after = contents(&dir, FORMAT);
     assert_eq!(after.records.len() as u64, EVENTS + 1);
     assert_eq!(after.records[..EVENTS as usize], expected(&before).records);
@@ -116,7 +132,7 @@ fn without_an_upcast_the_store_stays_as_it_was() {
 /// Upcasts that make something else than the shapes of today are noticed before the flip.
 #[test]
 fn a_copy_that_does_not_decode_never_takes_the_place() {
-    for broken in [format0::upcasts_with_bad_events(), format0::upcasts_with_bad_rows()] {
+    for broken in [older::upcasts_with_bad_events(), older::upcasts_with_bad_rows()] {
         let (root, dir, before) = old_store();
         let error = migrate_with(&dir, &broken, &mut |_| ()).unwrap_err();
         assert!(matches!(&error, MigrateError::Unsound { problem, .. } if problem.contains("cannot be decoded")));
@@ -203,7 +219,7 @@ fn what_an_older_program_writes_after_an_interruption_is_kept() {
     for at in interruptions().filter(|step| !matches!(step, Step::Install | Step::Done)) {
         let (root, dir, _) = old_store();
         interrupt(&dir, at);
-        format0::append_old(&dir);
+        older::append_old(&dir);
         let before = contents(&dir, 0);
         assert_eq!(before.records.len() as u64, EVENTS + 1);
         migrate_with(&dir, &upcasts(), &mut |_| ()).unwrap();

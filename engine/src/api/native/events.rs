@@ -14,6 +14,7 @@ use super::{ApiError, Native};
 use crate::clock::rfc3339;
 use crate::domain::container::{Event, ExitStatus};
 use crate::domain::id::Timestamp;
+use crate::domain::{image, volume};
 use crate::engine::Engine;
 use crate::journal::record::{self, Context};
 use crate::signals;
@@ -21,6 +22,11 @@ use crate::signals;
 type Sender = mpsc::Sender<Result<Told, Status>>;
 
 const IN_FLIGHT: usize = 256;
+
+const CONTAINER: &str = "container";
+const IMAGE: &str = "image";
+const VOLUME: &str = "volume";
+const KINDS: [&str; 3] = [CONTAINER, IMAGE, VOLUME];
 
 impl Native {
     pub(super) fn stream_events(
@@ -117,6 +123,8 @@ struct Wanted {
     verbs: Vec<String>,
     images: Vec<String>,
     labels: Vec<String>,
+    types: Vec<String>,
+    volumes: Vec<String>,
 }
 
 impl Wanted {
@@ -128,9 +136,14 @@ impl Wanted {
                 "event" => &mut wanted.verbs,
                 "image" => &mut wanted.images,
                 "label" => &mut wanted.labels,
+                "type" => &mut wanted.types,
+                "volume" => &mut wanted.volumes,
                 other => return Err(ApiError::invalid(format!("Invalid filter '{other}'"))),
             };
             list.push(filter.value.clone());
+        }
+        if let Some(other) = wanted.types.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
+            return Err(ApiError::invalid(format!("Invalid filter 'type={other}': container, image or volume")));
         }
         Ok(wanted)
     }
@@ -138,10 +151,22 @@ impl Wanted {
     fn matches(&self, told: &Told) -> bool {
         let any = |list: &[String], test: &dyn Fn(&String) -> bool| list.is_empty() || list.iter().any(test);
         let attribute = |key: &str| told.attributes.get(key).map(String::as_str);
-        any(&self.containers, &|wanted| {
-            attribute("name") == Some(wanted) || (!wanted.is_empty() && told.id.starts_with(wanted.as_str()))
-        }) && any(&self.verbs, &|wanted| told.verb == *wanted || told.name == *wanted)
-            && any(&self.images, &|wanted| attribute("image") == Some(wanted))
+        // Who names a container, wants nothing of images and volumes; and so on.
+        any(&self.types, &|wanted| told.kind == *wanted)
+            && any(&self.containers, &|wanted| {
+                told.kind == CONTAINER
+                    && (attribute("name") == Some(wanted)
+                        || (!wanted.is_empty() && told.id.starts_with(wanted.as_str())))
+            })
+            && any(&self.volumes, &|wanted| told.kind == VOLUME && told.id == *wanted)
+            && any(&self.verbs, &|wanted| told.verb == *wanted || told.name == *wanted)
+            && any(&self.images, &|wanted| {
+                let id = told.id.trim_start_matches("sha256:");
+                attribute("image") == Some(wanted)
+                    || (told.kind == IMAGE
+                        && wanted.len() >= 4
+                        && (told.id == *wanted || id.starts_with(wanted.as_str())))
+            })
             && any(&self.labels, &|wanted| match wanted.split_once('=') {
                 Some((key, value)) => attribute(key) == Some(value),
                 None => attribute(wanted).is_some(),
@@ -151,24 +176,94 @@ impl Wanted {
 
 /// `None` for what this daemon cannot read: of another kind, or of a newer one.
 fn tell(engine: &Engine, record: &Record) -> Option<Told> {
-    let id = record::container_of(&record.stream)?;
-    let (context, event) = record::decode(record).ok()?;
-    let mut attributes = labels(engine, &id);
-    attributes.extend(facts(&event));
-    let Context { actor, operation, name, image } = context;
-    attributes.insert("name".to_owned(), name);
-    attributes.insert("image".to_owned(), image);
-    Some(Told {
+    if let Some(id) = record::container_of(&record.stream) {
+        let (context, event) = record::decode(record).ok()?;
+        let mut attributes = labels(engine, &id);
+        attributes.extend(facts(&event));
+        attributes.insert("name".to_owned(), context.name.clone());
+        attributes.insert("image".to_owned(), context.image.clone());
+        let words = Words { kind: CONTAINER, verb: verb(&event), name: event.name() };
+        Some(told(record, &context, words, id.to_string(), attributes))
+    } else if let Some(id) = record::image_of(&record.stream) {
+        let (context, event) = record::image::decode(record).ok()?;
+        let words = Words { kind: IMAGE, verb: image_verb(&event), name: event.name() };
+        let attributes = image_facts(&context, &event);
+        Some(told(record, &context, words, id.to_string(), attributes))
+    } else {
+        let name = record::volume_of(&record.stream)?;
+        let (context, event) = record::volume::decode(record).ok()?;
+        let words = Words { kind: VOLUME, verb: volume_verb(&event), name: event.name() };
+        let attributes = volume_facts(&context, &event);
+        Some(told(record, &context, words, name.to_string(), attributes))
+    }
+}
+
+struct Words {
+    kind: &'static str,
+    verb: &'static str,
+    name: &'static str,
+}
+
+fn told(record: &Record, context: &Context, words: Words, id: String, attributes: HashMap<String, String>) -> Told {
+    Told {
         seq: record.seq,
         time: nanoseconds(Timestamp(record.at)),
-        kind: "container".to_owned(),
-        verb: verb(&event).to_owned(),
-        id: id.to_string(),
+        kind: words.kind.to_owned(),
+        verb: words.verb.to_owned(),
+        id,
         attributes,
-        actor: actor.to_string(),
-        operation: operation.to_string(),
-        name: event.name().to_owned(),
-    })
+        actor: context.actor.to_string(),
+        operation: context.operation.to_string(),
+        name: words.name.to_owned(),
+    }
+}
+
+fn image_verb(event: &image::Event) -> &'static str {
+    match event {
+        image::Event::Added { source: image::Source::Pulled, .. } => "pull",
+        image::Event::Added { source: image::Source::Loaded, .. } => "load",
+        image::Event::Added { source: image::Source::Imported, .. } => "import",
+        image::Event::Tagged { .. } => "tag",
+        image::Event::Untagged { .. } => "untag",
+        image::Event::Removed => "remove",
+    }
+}
+
+/// `name` and `image` are the same: a name of the image, with which the filter `image` finds it.
+fn image_facts(context: &Context, event: &image::Event) -> HashMap<String, String> {
+    let fact = |key: &str, value: String| (key.to_owned(), value);
+    let mut facts = HashMap::from([fact("name", context.image.clone()), fact("image", context.image.clone())]);
+    match event {
+        image::Event::Added { facts: told, names, .. } => {
+            facts.extend([fact("digest", told.manifest.to_string()), fact("size", told.size.to_string())]);
+            if names.len() > 1 {
+                facts.extend([fact("names", names.join(","))]);
+            }
+        }
+        image::Event::Tagged { .. } | image::Event::Untagged { .. } | image::Event::Removed => {}
+    }
+    facts
+}
+
+fn volume_verb(event: &volume::Event) -> &'static str {
+    match event {
+        volume::Event::Created { .. } => "create",
+        volume::Event::RemoveRequested => "removing",
+        volume::Event::Removed => "remove",
+    }
+}
+
+fn volume_facts(context: &Context, event: &volume::Event) -> HashMap<String, String> {
+    let mut facts = match event {
+        volume::Event::Created { labels, anonymous, .. } => {
+            let mut facts: HashMap<String, String> = labels.clone().into_iter().collect();
+            facts.insert("anonymous".to_owned(), anonymous.to_string());
+            facts
+        }
+        volume::Event::RemoveRequested | volume::Event::Removed => HashMap::new(),
+    };
+    facts.extend([("driver".to_owned(), "local".to_owned()), ("name".to_owned(), context.name.clone())]);
+    facts
 }
 
 /// Labels are no part of events (they may be large): told while the container exists and its definition is at hand.
@@ -241,7 +336,9 @@ fn facts(event: &Event) -> Vec<(String, String)> {
         }
         Event::Renamed { from, .. } => vec![fact("oldName", from.to_string())],
         Event::ShimAdopted { shim, .. } => vec![fact("shimPid", shim.pid.to_string())],
-        Event::RemoveRequested { force } => vec![fact("force", force.to_string())],
+        Event::RemoveRequested { force, volumes } => {
+            vec![fact("force", force.to_string()), fact("volumes", volumes.to_string())]
+        }
         Event::CreateRequested { .. }
         | Event::Created
         | Event::StartRequested { .. }

@@ -34,8 +34,10 @@ pub enum Command {
     Rename {
         name: Name,
     },
+    /// `volumes`: its anonymous volumes too.
     Remove {
         force: bool,
+        volumes: bool,
     },
 
     // Reported by the world: effects, timers, the supervisor, recovery.

@@ -71,7 +71,7 @@ impl Container {
             Command::Pause => self.pause(),
             Command::Resume => self.resume(),
             Command::Rename { name } => self.rename(name),
-            Command::Remove { force } => self.remove(*force),
+            Command::Remove { force, volumes } => self.remove(*force, *volumes),
             Command::ReportCreated => Ok(only_if(matches!(self.phase, Phase::Creating), || Event::Created)),
             Command::ReportCreateFailed { message } => {
                 let message = short(message);
@@ -242,13 +242,15 @@ impl Container {
         }
     }
 
-    fn remove(&self, force: bool) -> Decision {
+    fn remove(&self, force: bool, volumes: bool) -> Decision {
         match &self.phase {
-            Phase::Created | Phase::Exited(_) => Ok(vec![Event::RemoveRequested { force }]),
-            Phase::Running(_) | Phase::Paused(_) if force => Ok(vec![Event::RemoveRequested { force }]),
+            Phase::Created | Phase::Exited(_) => Ok(vec![Event::RemoveRequested { force, volumes }]),
+            Phase::Running(_) | Phase::Paused(_) if force => Ok(vec![Event::RemoveRequested { force, volumes }]),
             Phase::Running(_) => Err(Rejection::StillRunning),
             Phase::Paused(_) => Err(Rejection::StillPaused),
-            Phase::Removing(removing) if removing.failed.is_some() => Ok(vec![Event::RemoveRequested { force }]),
+            Phase::Removing(removing) if removing.failed.is_some() => {
+                Ok(vec![Event::RemoveRequested { force, volumes }])
+            }
             // Joins the removal under way; a process that is still there gets its signal once more.
             Phase::Removing(removing) => Ok(match &removing.run {
                 Some(run) if force => vec![Event::Killed { start: run.start, signal: Signal::KILL }],
@@ -266,7 +268,7 @@ impl Container {
         }
         let mut events = vec![Event::StartFailed { start, code, message: short(message), at }];
         if self.card.auto_remove {
-            events.push(Event::RemoveRequested { force: false });
+            events.push(self.auto_removal());
         }
         events
     }
@@ -278,10 +280,15 @@ impl Container {
         } else if run.stop.as_ref().is_some_and(|stop| stop.then_start) {
             Some(self.start_requested(after, boot, at))
         } else if self.card.auto_remove {
-            Some(Event::RemoveRequested { force: false })
+            Some(self.auto_removal())
         } else {
             None
         }
+    }
+
+    /// What was made for this container alone goes with it.
+    fn auto_removal(&self) -> Event {
+        Event::RemoveRequested { force: false, volumes: true }
     }
 
     fn stop_deadline_passed(&self, start: StartId) -> Vec<Event> {

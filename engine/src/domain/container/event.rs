@@ -24,7 +24,7 @@ pub enum Event {
     Renamed { from: Name, to: Name },
     ShimLost { start: StartId },
     ShimAdopted { start: StartId, shim: Process },
-    RemoveRequested { force: bool },
+    RemoveRequested { force: bool, volumes: bool },
     RemoveFailed { message: String },
     Removed,
 }

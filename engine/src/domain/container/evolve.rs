@@ -74,9 +74,11 @@ impl Container {
             Event::Renamed { to, .. } => self.card.name = to.clone(),
             Event::ShimLost { start } => self.with_run(*start, |run| run.shim = None),
             Event::ShimAdopted { start, shim } => self.with_run(*start, |run| run.shim = Some(*shim)),
-            Event::RemoveRequested { .. } => {
+            Event::RemoveRequested { volumes, .. } => {
                 let run = self.phase.run().cloned();
-                self.phase = Phase::Removing(Removing { run, failed: None });
+                // Asked for again after a failure: what the first one was to take goes all the same.
+                let before = matches!(&self.phase, Phase::Removing(removing) if removing.volumes);
+                self.phase = Phase::Removing(Removing { run, failed: None, volumes: *volumes || before });
             }
             Event::RemoveFailed { message } => {
                 if let Phase::Removing(removing) = &mut self.phase {

@@ -54,6 +54,8 @@ pub struct Container {
 pub struct Card {
     pub name: Name,
     pub image: String,
+    /// What it was made of; `None` for a root filesystem of the host's.
+    pub image_id: Option<Digest>,
     pub runtime: String,
     /// Path and arguments, cut at `Card::COMMAND_LIMIT` bytes.
     pub command: String,
@@ -160,6 +162,8 @@ pub struct Removing {
     pub run: Option<Run>,
     /// Why the last attempt failed; the removal may be asked for again.
     pub failed: Option<String>,
+    /// Its anonymous volumes go too.
+    pub volumes: bool,
 }
 
 impl Phase {

@@ -2,6 +2,7 @@
 
 use migrations::kinds::ContainerEvent;
 use migrations::v1::*;
+use migrations::v2::{CreateRequestedV2, RemoveRequestedV2};
 use migrations::{Upcasts, What};
 use store::{NewEvent, Record};
 
@@ -38,7 +39,7 @@ fn store(event: &Event) -> ContainerEvent {
     match event {
         // The id is the stream's.
         Event::CreateRequested { id: _, card } => {
-            ContainerEvent::CreateRequested(CreateRequestedV1 { card: store_card(card) })
+            ContainerEvent::CreateRequested(CreateRequestedV2 { card: store_card(card) })
         }
         Event::Created => ContainerEvent::Created(CreatedV1 {}),
         Event::CreateFailed { message: text } => {
@@ -84,7 +85,9 @@ fn store(event: &Event) -> ContainerEvent {
         Event::ShimAdopted { start, shim } => {
             ContainerEvent::ShimAdopted(ShimAdoptedV1 { start: start.0, shim: store_process(shim) })
         }
-        Event::RemoveRequested { force } => ContainerEvent::RemoveRequested(RemoveRequestedV1 { force: *force }),
+        Event::RemoveRequested { force, volumes } => {
+            ContainerEvent::RemoveRequested(RemoveRequestedV2 { force: *force, volumes: *volumes })
+        }
         Event::RemoveFailed { message: text } => {
             ContainerEvent::RemoveFailed(RemoveFailedV1 { message: message(text) })
         }
@@ -94,7 +97,7 @@ fn store(event: &Event) -> ContainerEvent {
 
 fn load(id: ContainerId, stored: ContainerEvent) -> Result<Event, Problem> {
     Ok(match stored {
-        ContainerEvent::CreateRequested(CreateRequestedV1 { card }) => {
+        ContainerEvent::CreateRequested(CreateRequestedV2 { card }) => {
             Event::CreateRequested { id, card: load_card(card)? }
         }
         ContainerEvent::Created(CreatedV1 {}) => Event::Created,
@@ -135,7 +138,9 @@ fn load(id: ContainerId, stored: ContainerEvent) -> Result<Event, Problem> {
         ContainerEvent::ShimAdopted(ShimAdoptedV1 { start, shim }) => {
             Event::ShimAdopted { start: StartId(start), shim: load_process(shim) }
         }
-        ContainerEvent::RemoveRequested(RemoveRequestedV1 { force }) => Event::RemoveRequested { force },
+        ContainerEvent::RemoveRequested(RemoveRequestedV2 { force, volumes }) => {
+            Event::RemoveRequested { force, volumes }
+        }
         ContainerEvent::RemoveFailed(RemoveFailedV1 { message }) => Event::RemoveFailed { message },
         ContainerEvent::Removed(RemovedV1 {}) => Event::Removed,
     })

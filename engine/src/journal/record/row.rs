@@ -3,6 +3,7 @@
 use migrations::codec;
 use migrations::kinds::CONTAINER_ROW_SCHEMA;
 use migrations::v1::*;
+use migrations::v2::{CardV2, ContainerRowV2, PhaseV2, RemovingV2};
 use migrations::{Upcasts, What};
 use store::{Row, SavedRow};
 
@@ -13,7 +14,7 @@ use crate::domain::text::cut;
 
 /// The row that saves this state, for the batch that brings it about. Always small enough for the journal.
 pub fn encode_row(container: &Container) -> Row {
-    let row = ContainerRowV1 {
+    let row = ContainerRowV2 {
         card: store_card(&container.card),
         phase: store_phase(&container.phase),
         last: match (&container.last, &container.phase) {
@@ -33,7 +34,7 @@ pub fn decode_row(row: &SavedRow) -> Result<Container, DecodeError> {
     let (_, bytes) = Upcasts::of_today()
         .to_today(What::Row(CONTAINER), row.schema, row.bytes.clone())
         .map_err(|error| refused(what, &row.stream, error))?;
-    let stored: ContainerRowV1 = codec::decode(&bytes).map_err(|error| damaged(error.into()))?;
+    let stored: ContainerRowV2 = codec::decode(&bytes).map_err(|error| damaged(error.into()))?;
     let phase = load_phase(stored.phase);
     let last = match (stored.last, &phase) {
         (LastV1::Never, _) => None,
@@ -44,10 +45,11 @@ pub fn decode_row(row: &SavedRow) -> Result<Container, DecodeError> {
     Ok(Container { id, version: row.version, card: load_card(stored.card).map_err(damaged)?, phase, last })
 }
 
-pub(super) fn store_card(card: &Card) -> CardV1 {
-    CardV1 {
+pub(super) fn store_card(card: &Card) -> CardV2 {
+    CardV2 {
         name: card.name.as_str().to_owned(),
         image: cut(&card.image, Card::IMAGE_LIMIT).to_owned(),
+        image_id: card.image_id.map(|id| id.0),
         runtime: cut(&card.runtime, Card::RUNTIME_LIMIT).to_owned(),
         command: cut(&card.command, Card::COMMAND_LIMIT).to_owned(),
         definition: card.definition.0,
@@ -60,10 +62,11 @@ pub(super) fn store_card(card: &Card) -> CardV1 {
     }
 }
 
-pub(super) fn load_card(stored: CardV1) -> Result<Card, Problem> {
+pub(super) fn load_card(stored: CardV2) -> Result<Card, Problem> {
     Ok(Card {
         name: load_name(stored.name)?,
         image: stored.image,
+        image_id: stored.image_id.map(Digest),
         runtime: stored.runtime,
         command: stored.command,
         definition: Digest(stored.definition),
@@ -104,38 +107,41 @@ pub(super) fn load_status(stored: ExitStatusV1) -> ExitStatus {
     }
 }
 
-fn store_phase(phase: &Phase) -> PhaseV1 {
+fn store_phase(phase: &Phase) -> PhaseV2 {
     match phase {
-        Phase::Creating => PhaseV1::Creating,
-        Phase::Created => PhaseV1::Created,
+        Phase::Creating => PhaseV2::Creating,
+        Phase::Created => PhaseV2::Created,
         Phase::Starting(Starting { start, boot, since }) => {
-            PhaseV1::Starting(StartingV1 { start: start.0, boot: boot.0, since: since.0 })
+            PhaseV2::Starting(StartingV1 { start: start.0, boot: boot.0, since: since.0 })
         }
-        Phase::Running(run) => PhaseV1::Running(store_run(run)),
-        Phase::Pausing(run) => PhaseV1::Pausing(store_run(run)),
-        Phase::Paused(run) => PhaseV1::Paused(store_run(run)),
-        Phase::Resuming(run) => PhaseV1::Resuming(store_run(run)),
-        Phase::Exited(end) => PhaseV1::Exited(store_end(end)),
-        Phase::Removing(Removing { run, failed }) => PhaseV1::Removing(RemovingV1 {
+        Phase::Running(run) => PhaseV2::Running(store_run(run)),
+        Phase::Pausing(run) => PhaseV2::Pausing(store_run(run)),
+        Phase::Paused(run) => PhaseV2::Paused(store_run(run)),
+        Phase::Resuming(run) => PhaseV2::Resuming(store_run(run)),
+        Phase::Exited(end) => PhaseV2::Exited(store_end(end)),
+        Phase::Removing(Removing { run, failed, volumes }) => PhaseV2::Removing(RemovingV2 {
             run: run.as_ref().map(store_run),
             failed: failed.as_ref().map(|text| cut(text, Event::MESSAGE_LIMIT).to_owned()),
+            volumes: *volumes,
         }),
     }
 }
 
-fn load_phase(stored: PhaseV1) -> Phase {
+fn load_phase(stored: PhaseV2) -> Phase {
     match stored {
-        PhaseV1::Creating => Phase::Creating,
-        PhaseV1::Created => Phase::Created,
-        PhaseV1::Starting(StartingV1 { start, boot, since }) => {
+        PhaseV2::Creating => Phase::Creating,
+        PhaseV2::Created => Phase::Created,
+        PhaseV2::Starting(StartingV1 { start, boot, since }) => {
             Phase::Starting(Starting { start: StartId(start), boot: BootId(boot), since: Timestamp(since) })
         }
-        PhaseV1::Running(run) => Phase::Running(load_run(run)),
-        PhaseV1::Pausing(run) => Phase::Pausing(load_run(run)),
-        PhaseV1::Paused(run) => Phase::Paused(load_run(run)),
-        PhaseV1::Resuming(run) => Phase::Resuming(load_run(run)),
-        PhaseV1::Exited(end) => Phase::Exited(load_end(end)),
-        PhaseV1::Removing(RemovingV1 { run, failed }) => Phase::Removing(Removing { run: run.map(load_run), failed }),
+        PhaseV2::Running(run) => Phase::Running(load_run(run)),
+        PhaseV2::Pausing(run) => Phase::Pausing(load_run(run)),
+        PhaseV2::Paused(run) => Phase::Paused(load_run(run)),
+        PhaseV2::Resuming(run) => Phase::Resuming(load_run(run)),
+        PhaseV2::Exited(end) => Phase::Exited(load_end(end)),
+        PhaseV2::Removing(RemovingV2 { run, failed, volumes }) => {
+            Phase::Removing(Removing { run: run.map(load_run), failed, volumes })
+        }
     }
 }
 

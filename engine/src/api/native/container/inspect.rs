@@ -214,11 +214,15 @@ fn seccomp_word(definition: &Definition) -> &'static str {
 fn mounts(definition: &Definition) -> Value {
     let each = definition.mounts.iter().map(|mount| {
         json!({
-            "Type": match mount.kind { MountKind::Bind => "bind", MountKind::Tmpfs => "tmpfs" },
-            "Name": "",
+            "Type": match mount.kind {
+                MountKind::Bind => "bind",
+                MountKind::Tmpfs => "tmpfs",
+                MountKind::Volume => "volume",
+            },
+            "Name": mount.name,
             "Source": mount.source,
             "Destination": mount.target,
-            "Driver": "",
+            "Driver": if mount.kind == MountKind::Volume { "local" } else { "" },
             "Mode": mount.options.join(","),
             "RW": !mount.read_only,
             "Propagation": if mount.propagation.is_empty() { "rprivate" } else { &mount.propagation },

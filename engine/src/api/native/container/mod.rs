@@ -138,9 +138,8 @@ impl Containers for Native {
 
     async fn remove(&self, request: Request<RemoveRequest>) -> Answer<Empty> {
         let context = peer::context(&request);
-        // Anonymous volumes come with images.
-        let RemoveRequest { container, force, volumes: _ } = request.into_inner();
-        self.remove_container(&container, force, &context).await?;
+        let RemoveRequest { container, force, volumes } = request.into_inner();
+        self.remove_container(&container, (force, volumes), &context).await?;
         Ok(Response::new(Empty {}))
     }
 

@@ -15,12 +15,12 @@ impl Native {
     pub(super) async fn remove_container(
         &self,
         reference: &str,
-        force: bool,
+        (force, volumes): (bool, bool),
         context: &Context,
     ) -> Result<(), ApiError> {
         let id = self.resolve(reference)?;
         let mut carried =
-            carry(&self.engine, id, (Verb::Remove, reference), context, || Command::Remove { force }).await?;
+            carry(&self.engine, id, (Verb::Remove, reference), context, || Command::Remove { force, volumes }).await?;
         let outcome = carried.until(PATIENCE, |event| match event {
             Event::Removed => Some(Ok(())),
             Event::RemoveFailed { message } => Some(Err(message.clone())),

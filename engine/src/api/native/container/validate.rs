@@ -208,6 +208,9 @@ fn mount(mount: &wire::Mount) -> Checked<Mount> {
         options: mount.options.clone(),
         create_source: mount.create_source,
         non_recursive: mount.non_recursive,
+        name: String::new(),
+        anonymous: false,
+        copy: false,
     })
 }
 

@@ -57,8 +57,8 @@ fn command(label: &str) -> Command {
         "Pause" => Command::Pause,
         "Resume" => Command::Resume,
         "Rename" => Command::Rename { name: "db".parse().unwrap() },
-        "Remove" => Command::Remove { force: false },
-        "RemoveByForce" => Command::Remove { force: true },
+        "Remove" => Command::Remove { force: false, volumes: false },
+        "RemoveByForce" => Command::Remove { force: true, volumes: false },
         "Created" => Command::ReportCreated,
         "CreateFailed" => Command::ReportCreateFailed { message: message() },
         "Started" => started(START),
@@ -231,14 +231,14 @@ fn a_stop_takes_back_the_start_that_a_restart_wanted() {
 #[test]
 fn a_fleeting_container_is_removed_when_it_exits_or_fails_to_start() {
     let exit = Command::ReportExit { start: START, status: CODE, at: at(9), oom: false, boot: BOOT };
-    given(Phase::Running(run()))
-        .with(|container| container.card = fleeting())
-        .when(exit)
-        .then([Event::Exited { start: START, status: CODE, at: at(9) }, Event::RemoveRequested { force: false }]);
+    given(Phase::Running(run())).with(|container| container.card = fleeting()).when(exit).then([
+        Event::Exited { start: START, status: CODE, at: at(9) },
+        Event::RemoveRequested { force: false, volumes: true },
+    ]);
     let failed = Command::ReportStartFailed { start: START, code: 126, message: "no".to_owned(), at: at(4) };
     given(Phase::Starting(starting())).with(|container| container.card = fleeting()).when(failed).then([
         Event::StartFailed { start: START, code: 126, message: "no".to_owned(), at: at(4) },
-        Event::RemoveRequested { force: false },
+        Event::RemoveRequested { force: false, volumes: true },
     ]);
 }
 
@@ -272,9 +272,9 @@ fn a_removal_that_failed_may_be_asked_for_again() {
         .then([Event::RemoveFailed { message: "busy".to_owned() }])
         .when(failed("busy"))
         .then([])
-        .when(Command::Remove { force: false })
-        .then([Event::RemoveRequested { force: false }])
-        .when(Command::Remove { force: true })
+        .when(Command::Remove { force: false, volumes: false })
+        .then([Event::RemoveRequested { force: false, volumes: false }])
+        .when(Command::Remove { force: true, volumes: false })
         .then([])
         .when(failed("busy"))
         .then([Event::RemoveFailed { message: "busy".to_owned() }])

@@ -70,7 +70,7 @@ fn event(label: &str) -> Event {
         "StaleShimLost" => Event::ShimLost { start: STALE },
         "ShimAdopted" => Event::ShimAdopted { start: START, shim: OTHER_SHIM },
         "StaleAdopted" => Event::ShimAdopted { start: STALE, shim: OTHER_SHIM },
-        "RemoveRequested" => Event::RemoveRequested { force: false },
+        "RemoveRequested" => Event::RemoveRequested { force: false, volumes: false },
         "RemoveFailed" => Event::RemoveFailed { message: message() },
         "Removed" => Event::Removed,
         other => panic!("no event for `{other}`"),
@@ -161,7 +161,8 @@ fn the_last_end_is_kept_through_a_start_and_a_removal() {
         .when(Command::Start { boot: BOOT, at: at(10) })
         .then([Event::StartRequested { start: StartId(9), boot: BOOT, at: at(10) }]);
     assert_eq!(given.0.as_ref().unwrap().last, Some(end()));
-    let removing = super::given(Phase::Exited(end())).becomes(Event::RemoveRequested { force: false }).unwrap();
+    let removing =
+        super::given(Phase::Exited(end())).becomes(Event::RemoveRequested { force: false, volumes: false }).unwrap();
     assert_eq!(removing.last, Some(end()));
 }
 

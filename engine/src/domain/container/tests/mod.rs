@@ -29,6 +29,7 @@ pub(crate) fn card() -> Card {
     Card {
         name: "web".parse().unwrap(),
         image: "nginx".to_owned(),
+        image_id: None,
         runtime: "runc".to_owned(),
         command: "nginx".to_owned(),
         definition: Digest([3; 32]),
@@ -67,7 +68,7 @@ pub(crate) fn starting() -> Starting {
 }
 
 fn removing(run: Option<Run>, failed: Option<&str>) -> Phase {
-    Phase::Removing(Removing { run, failed: failed.map(str::to_owned) })
+    Phase::Removing(Removing { run, failed: failed.map(str::to_owned), volumes: false })
 }
 
 /// A container of version 8 in this phase.

@@ -110,10 +110,10 @@ impl Model {
             C::Resume => self.when(self.frozen, |model| (model.frozen, model.resuming) = (false, true)),
             C::Rename { name } if name.as_str() == self.name => return Err("SameName"),
             C::Rename { name } => self.when(true, |model| model.name = name.to_string()),
-            C::Remove { force } if self.alive && !self.removing && !force => {
+            C::Remove { force, .. } if self.alive && !self.removing && !force => {
                 return Err(if self.frozen { "StillPaused" } else { "StillRunning" });
             }
-            C::Remove { force: true } if self.alive && self.removing && self.removal_failed.is_none() => {
+            C::Remove { force: true, .. } if self.alive && self.removing && self.removal_failed.is_none() => {
                 self.version += 1;
                 self.stop_killed |= stopping;
             }

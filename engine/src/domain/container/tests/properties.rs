@@ -61,8 +61,8 @@ fn way_out(container: &Container) -> Command {
         }
         Phase::Pausing(_) => Command::ReportPauseFailed { message: failed() },
         Phase::Resuming(_) => Command::ReportResumeFailed { message: failed() },
-        Phase::Created | Phase::Exited(_) => Command::Remove { force: false },
-        Phase::Running(_) | Phase::Paused(_) => Command::Remove { force: true },
+        Phase::Created | Phase::Exited(_) => Command::Remove { force: false, volumes: false },
+        Phase::Running(_) | Phase::Paused(_) => Command::Remove { force: true, volumes: false },
         Phase::Removing(removing) => match &removing.run {
             Some(run) => Command::ReportExit { start: run.start, status: CODE, at: at(9000), oom: false, boot: BOOT },
             None => Command::ReportRemoved,

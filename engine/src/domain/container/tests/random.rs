@@ -61,7 +61,7 @@ impl Idea {
             5 => Command::Pause,
             6 => Command::Resume,
             7 => Command::Rename { name: name() },
-            8 => Command::Remove { force: flag },
+            8 => Command::Remove { force: flag, volumes: seconds % 2 == 0 },
             9 => Command::ReportCreated,
             10 => Command::ReportCreateFailed { message },
             11 => Command::ReportStarted { start, process, shim: flag.then_some(process), at: now },

@@ -1,4 +1,4 @@
-//! One pass through the flow: request → command → decide → events → append → evolve → effects → reply.
+//! A turn of a container.
 //!
 //! Every change of a container, whoever asks for it, is `turn`. Users come through `ask`, which queues them per
 //! container and lets them wait for an operation under way; the world's reports do not queue.
@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::{Append, AppendError};
+use store::AppendError;
 use tokio::time::timeout_at;
 
-use crate::clock;
+use super::{Addition, CONFLICT_PATIENCE, TurnError};
 use crate::domain::container::{Command, Container, Event, Rejection, decide, evolve};
 use crate::domain::id::ContainerId;
 use crate::effects;
@@ -19,9 +19,6 @@ use crate::journal::record::{self, Context};
 /// How long a user's command waits for an operation under way before it is refused.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-/// Between the journal's knowing of an event and its publication is one sync.
-const CONFLICT_PATIENCE: Duration = Duration::from_secs(30);
-
 /// What a turn has led to.
 #[derive(Debug)]
 pub struct Turned {
@@ -29,15 +26,6 @@ pub struct Turned {
     pub container: Option<Container>,
     /// What has happened; empty when it was already so.
     pub events: Vec<Event>,
-}
-
-/// Why a turn did not happen: an answer, or trouble.
-#[derive(Debug, thiserror::Error)]
-pub enum TurnError {
-    #[error("the command was refused")]
-    Rejected(Rejection),
-    #[error("cannot write the journal")]
-    Journal(#[from] AppendError),
 }
 
 impl Engine {
@@ -103,7 +91,8 @@ impl Engine {
             }
             tracing::info!(container_id = %id.short(), events = %names(&events), operation = %context.operation, "turn");
             let publish = self.publication(id, context, &events, after.as_ref());
-            match self.append(id, expected, context, &events, after.as_ref(), publish).await {
+            let addition = self.addition(id, expected, context, &events, after.as_ref());
+            match self.append(addition, publish).await {
                 // Somebody else's event came first: decide again on what is true once that is told. If it never is, the
                 // store and what was read from it do not agree.
                 Err(error @ AppendError::Conflict { .. }) => {
@@ -136,7 +125,8 @@ impl Engine {
                     engine.containers.restore(container, seq);
                 }
             };
-            match self.append(id, known, context, events, after.as_ref(), publish).await {
+            let addition = self.addition(id, known, context, events, after.as_ref());
+            match self.append(addition, publish).await {
                 // Its state is lost, but not all of its history: this goes on behind it.
                 Err(AppendError::Conflict { found, .. }) if found > known => known = found,
                 outcome => return outcome,
@@ -144,27 +134,22 @@ impl Engine {
         }
     }
 
-    /// Durable when it returns, and `publish` has run: in journal order, with the sequence number of the last event.
-    async fn append(
-        self: &Arc<Self>,
+    fn addition(
+        &self,
         id: ContainerId,
         expected: u64,
         context: &Context,
         events: &[Event],
         after: Option<&Container>,
-        publish: impl FnOnce(u64) + Send + 'static,
-    ) -> Result<(), AppendError> {
+    ) -> Addition {
         let context = self.describe(context, &id, after, events);
-        let append = Append {
+        Addition {
             stream: record::stream(&id),
             expected,
-            at: clock::now().0,
             urgent: events.iter().any(is_urgent),
             events: events.iter().map(|event| record::encode(&context, event)).collect(),
             row: after.map_or(store::Row::Delete, record::encode_row),
-            on_durable: Some(Box::new(move |records| publish(records.last().map_or(0, |record| record.seq)))),
-        };
-        self.journal.append(append).await.map(drop)
+        }
     }
 
     /// What becomes of durable events: the new state for every reader, word to who waits, and effects.
@@ -248,6 +233,7 @@ mod tests {
         let card = Card {
             name: format!("c{byte}").parse().unwrap(),
             image: "none".into(),
+            image_id: None,
             runtime: "runc".into(),
             command: "sh".into(),
             definition: Digest([0; 32]),
@@ -331,11 +317,14 @@ mod tests {
         let (id, commands) = create(4);
         engine.turn_all(id, &context, &commands).await.unwrap();
         let mut told = engine.containers.listen(id);
-        engine.turn_all(id, &context, &[Command::Remove { force: false }, Command::ReportRemoved]).await.unwrap();
+        engine
+            .turn_all(id, &context, &[Command::Remove { force: false, volumes: false }, Command::ReportRemoved])
+            .await
+            .unwrap();
         assert!(engine.containers.get(&id).is_none());
         let last = engine.journal.read(4, 1).unwrap().remove(0);
         assert_eq!(record::decode(&last).unwrap().0.name, "c4");
-        assert_eq!(told.recv().await.unwrap().event, Event::RemoveRequested { force: false });
+        assert_eq!(told.recv().await.unwrap().event, Event::RemoveRequested { force: false, volumes: false });
         assert_eq!(told.recv().await.unwrap().event, Event::Removed);
         assert!(told.recv().await.is_none(), "nothing more is told of what is gone");
     }

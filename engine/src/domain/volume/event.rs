@@ -1,0 +1,23 @@
+//! What has happened to a volume: facts, in the past tense, never edited.
+
+use std::collections::BTreeMap;
+
+use crate::domain::id::{Timestamp, VolumeName};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    Created { name: VolumeName, labels: BTreeMap<String, String>, anonymous: bool, at: Timestamp },
+    RemoveRequested,
+    Removed,
+}
+
+impl Event {
+    /// As it is called in records and in what is told of them.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Created { .. } => "VolumeCreated",
+            Self::RemoveRequested => "VolumeRemoveRequested",
+            Self::Removed => "VolumeRemoved",
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! Manifests, indexes and configs: parsed with limits, from untrusted bytes.

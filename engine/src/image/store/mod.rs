@@ -1,0 +1,185 @@
+//! What images have on disk: blobs (manifests and configs) and unpacked layers, both named by their content.
+//!
+//! ```text
+//! <graph>/images/blobs/<digest>       whole documents
+//! <graph>/images/layers/<diff id>     whole layers: `fs/` and what `layer` keeps beside it
+//! <graph>/images/ingest/<random>      in the making; nothing there outlives the daemon
+//! <graph>/images/views/<image id>     where read-only views are mounted
+//! ```
+//!
+//! A name under `blobs` or `layers` appears by a rename, after what it names has reached the disk. What no image needs is
+//! found by comparing with the images' records, see `collect`; running operations hold what they are about to need.
+
+mod blobs;
+mod ingest;
+mod layers;
+mod sync;
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::watch;
+
+use crate::domain::id::Digest;
+use crate::image::layer::LayerError;
+
+pub use ingest::{Ingest, Spool};
+pub use layers::{Hold, Layer, Maker};
+
+/// Trouble with what is on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot {action} `{path}`{}", hint(.source))]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("`{path}` is not what its name says: its digest is {found}")]
+    Altered { path: PathBuf, found: Digest },
+    #[error("`{path}` is larger than {limit} bytes")]
+    TooLarge { path: PathBuf, limit: u64 },
+    #[error("the layer {diff_id} cannot be read")]
+    Layer { diff_id: Digest, source: LayerError },
+    #[error("the disk below `{path}` has not taken what was written within {} s", sync::DEADLINE.as_secs())]
+    Slow { path: PathBuf },
+}
+
+/// A full disk is the one trouble with a way out that everybody can take.
+fn hint(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::StorageFull { ": the disk is full; `isula image prune` makes room" } else { "" }
+}
+
+/// The directories.
+#[derive(Debug, Clone)]
+pub struct Dirs {
+    root: PathBuf,
+}
+
+impl Dirs {
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    pub fn blob(&self, digest: &Digest) -> PathBuf {
+        self.blobs().join(digest.hex())
+    }
+
+    pub fn layers(&self) -> PathBuf {
+        self.root.join("layers")
+    }
+
+    pub fn layer(&self, diff_id: &Digest) -> PathBuf {
+        self.layers().join(diff_id.hex())
+    }
+
+    pub fn ingest(&self) -> PathBuf {
+        self.root.join("ingest")
+    }
+
+    pub fn views(&self) -> PathBuf {
+        self.root.join("views")
+    }
+
+    pub fn view(&self, image: &Digest) -> PathBuf {
+        self.views().join(image.hex())
+    }
+}
+
+/// The store of images' content. One per daemon.
+#[derive(Debug)]
+pub struct ImageStore {
+    dirs: Dirs,
+    layers: Mutex<layers::Table>,
+    /// Layers that running operations need, and how many of them do.
+    held: Mutex<HashMap<Digest, usize>>,
+    /// One at a time makes a layer.
+    makers: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
+    sync: sync::SyncGroup,
+    /// Bytes of all blobs.
+    blob_bytes: AtomicU64,
+    /// The table is as on disk.
+    ready: watch::Sender<bool>,
+}
+
+impl ImageStore {
+    /// Nothing is read or made yet: see [`Self::open`].
+    pub fn new(root: PathBuf) -> Arc<Self> {
+        Arc::new(Self {
+            dirs: Dirs::new(root),
+            layers: Mutex::default(),
+            held: Mutex::default(),
+            makers: Mutex::default(),
+            sync: sync::SyncGroup::default(),
+            blob_bytes: AtomicU64::new(0),
+            ready: watch::Sender::new(false),
+        })
+    }
+
+    pub fn dirs(&self) -> &Dirs {
+        &self.dirs
+    }
+
+    /// Makes the directories, removes what interrupted work has left, and reads which layers there are. Blocks. Answers
+    /// what could not be read; it stays where it is.
+    pub fn open(&self) -> Result<Vec<String>, StoreError> {
+        for dir in [self.dirs.blobs(), self.dirs.layers(), self.dirs.ingest(), self.dirs.views()] {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed("make", &dir))?;
+        }
+        let mut troubles = ingest::clear(&self.dirs);
+        troubles.extend(layers::load(&self.dirs, &mut lock(&self.layers)));
+        self.blob_bytes.store(blobs::total(&self.dirs)?, Ordering::Relaxed);
+        self.ready.send_replace(true);
+        Ok(troubles)
+    }
+
+    /// Waits until the layers are known: a moment after the daemon's start.
+    pub async fn ready(&self) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+
+    /// Bytes on disk: of all layers, each counted once, and all blobs. Counted as they come and go, not by looking.
+    pub fn bytes(&self) -> u64 {
+        lock(&self.layers).bytes() + self.blob_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What was written into ingests so far reaches the disk. Several callers share one sync.
+    async fn sync_content(&self) -> Result<(), StoreError> {
+        self.sync.sync(&self.dirs.ingest()).await
+    }
+
+    /// The names that layers were given so far reach the disk: before a record tells of them.
+    pub async fn sync_names(&self) -> Result<(), StoreError> {
+        let dir = self.dirs.layers();
+        sync::blocking(self.dirs.root(), move || {
+            fs::File::open(&dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", &dir))
+        })
+        .await
+    }
+}
+
+fn failed<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> StoreError + use<'a> {
+    move |source| StoreError::Io { action, path: path.to_owned(), source }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes a directory with all it holds, whatever its modes are; one that is gone is fine.
+fn remove_tree(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
