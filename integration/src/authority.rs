@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::command::tool;
 
+/// A name of the server beside those of loopback.
+pub const NAME: &str = "registry.test";
+
 /// A directory with `ca.crt` and what it has signed.
 #[derive(Debug, Clone)]
 pub struct Authority {
@@ -22,7 +25,10 @@ impl Authority {
             &["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"],
             &["-subj", subject, "-keyout", &key, "-out", &certificate],
         );
-        authority.sign("server", "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth\n");
+        authority.sign(
+            "server",
+            &format!("subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:{NAME}\nextendedKeyUsage=serverAuth\n"),
+        );
         authority.sign("client", "extendedKeyUsage=clientAuth\n");
         authority
     }

@@ -49,6 +49,7 @@ pub struct NodeBuilder {
     runtime: Runtime,
     config: Map<String, Value>,
     graph_size: Option<u64>,
+    host: Option<String>,
 }
 
 impl NodeBuilder {
@@ -63,6 +64,13 @@ impl NodeBuilder {
     #[must_use]
     pub fn graph_size(mut self, bytes: u64) -> Self {
         self.graph_size = Some(bytes);
+        self
+    }
+
+    /// The daemon knows this name for the machine's loopback: a registry that is nobody's own machine.
+    #[must_use]
+    pub fn host(mut self, name: &str) -> Self {
+        self.host = Some(name.to_owned());
         self
     }
 
@@ -90,9 +98,18 @@ impl NodeBuilder {
         for dir in [node.graph(), node.state()] {
             std::fs::create_dir(dir).expect("the node's directory is ours");
         }
+        let mut changes = Vec::new();
         // crun takes a hybrid machine for one of version 2: there it gets a view without that hierarchy.
         if self.runtime == Runtime::Crun && cgroup::hybrid() {
-            node.namespace = Some(Namespace::make());
+            changes.push("umount /sys/fs/cgroup/unified".to_owned());
+        }
+        if let Some(name) = self.host {
+            let hosts = node.dir().join("hosts");
+            std::fs::write(&hosts, format!("127.0.0.1 localhost {name}\n")).expect("the node's directory is ours");
+            changes.push(format!("mount --bind {} /etc/hosts", hosts.display()));
+        }
+        if !changes.is_empty() {
+            node.namespace = Some(Namespace::make(&changes));
         }
         if let Some(bytes) = self.graph_size {
             let graph = node.graph();
@@ -121,10 +138,10 @@ struct Namespace {
 }
 
 impl Namespace {
-    fn make() -> Self {
-        let script = "umount /sys/fs/cgroup/unified && echo made && exec cat >/dev/null";
+    fn make(changes: &[String]) -> Self {
+        let script = format!("{} && echo made && exec cat >/dev/null", changes.join(" && "));
         let mut keeper = Command::new(binaries::required("unshare"))
-            .args(["--mount", "--propagation", "private", "sh", "-c", script])
+            .args(["--mount", "--propagation", "private", "sh", "-c", &script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -132,7 +149,7 @@ impl Namespace {
         let mut line = String::new();
         let stdout = keeper.stdout.take().expect("its output is piped");
         let _ = BufReader::new(stdout).read_line(&mut line);
-        assert_eq!(line, "made\n", "a mount namespace without the unified hierarchy cannot be made");
+        assert_eq!(line, "made\n", "a mount namespace cannot be made: {changes:?}");
         Self { keeper }
     }
 }
@@ -160,7 +177,7 @@ pub struct Node {
 
 impl Node {
     pub fn builder(runtime: Runtime) -> NodeBuilder {
-        NodeBuilder { runtime, config: Map::new(), graph_size: None }
+        NodeBuilder { runtime, config: Map::new(), graph_size: None, host: None }
     }
 
     /// A node with the defaults, whose daemon serves.

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use crate::authority::Authority;
+use crate::authority::{self, Authority};
 use crate::binaries;
 use crate::command::tool;
 use crate::companion::Companion;
@@ -118,6 +118,11 @@ impl Registry {
     /// The full name of something in it.
     pub fn name(&self, rest: &str) -> String {
         format!("{}/{rest}", self.host())
+    }
+
+    /// Its host by a name, for nodes that know it: see [`crate::NodeBuilder::host`].
+    pub fn named_host(&self) -> String {
+        format!("{}:{}", authority::NAME, self.port)
     }
 
     /// Who has signed its certificate.

@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use integration::images::BASIC;
-use integration::{Fault, Faulty, Node, Output, Registry, command, deadline, registry};
+use integration::{Fault, Faulty, Node, Output, Registry, authority, command, deadline, registry};
 use serde_json::json;
 
 use super::{builder, files, id, listed, pushed};
@@ -16,9 +16,9 @@ use super::{builder, files, id, listed, pushed};
 const USER: &str = "someone";
 const PASSWORD: &str = "correct-horse-battery";
 
-/// A node that trusts nobody but for what is in its `certs.d`.
+/// A node that trusts nobody but for what is in its `certs.d`. Loopback is trusted anyhow, a name for it is not.
 fn strict() -> Node {
-    let mut node = builder().config("insecure-registries", json!([])).build();
+    let mut node = builder().config("insecure-registries", json!([])).host(authority::NAME).build();
     let certificates = certificates(&node, "");
     node.set("certs-dir", json!(certificates));
     node.launch();
@@ -34,27 +34,39 @@ fn over_tls() {
     let node = strict();
     let registry = Registry::builder().tls().start();
     registry.push(&BASIC, "secure/busybox:1");
-    let name = registry.name("secure/busybox:1");
+    let name = format!("{}/secure/busybox:1", registry.named_host());
     let refusal = node.isula(&["pull", &name]).refused(1);
     assert!(refusal.contains("certificate"), "{refusal}");
-    assert!(refusal.contains("certs.d") && refusal.contains(&registry.host()), "the way out is named: {refusal}");
-    registry.write_certificates(&certificates(&node, &registry.host()), false);
+    assert!(refusal.contains("certs.d") && refusal.contains(&registry.named_host()), "the way out is named: {refusal}");
+    registry.write_certificates(&certificates(&node, &registry.named_host()), false);
     node.ok(&["pull", &name]);
     assert_eq!(id(&node, &name), BASIC.id());
-    // Another name of the same machine is another registry.
-    let local = name.replace("127.0.0.1", "localhost");
-    node.isula(&["pull", &local]).refused(1);
-    registry.write_certificates(&certificates(&node, &registry.host().replace("127.0.0.1", "localhost")), false);
-    node.ok(&["pull", &local]);
     // A certificate that cannot be read is told, not passed over.
-    let file = certificates(&node, &registry.host()).join("ca.crt");
+    let file = certificates(&node, &registry.named_host()).join("ca.crt");
     fs::write(&file, "not a certificate").expect("it is ours");
     let refusal = node.isula(&["pull", &name]).refused(1);
     assert!(refusal.contains(&file.display().to_string()), "{refusal}");
+    // Loopback is this machine itself.
+    node.ok(&["pull", &registry.name("secure/busybox:1")]);
     node.assert_clean_end();
 
     // Without looking at the certificate, where that is allowed.
-    let careless = super::node();
+    let allowed = json!([authority::NAME]);
+    let careless = builder().config("insecure-registries", allowed).host(authority::NAME).start();
+    careless.ok(&["pull", &name]);
+    careless.assert_clean_end();
+}
+
+#[test]
+fn plain_http_only_where_that_is_allowed() {
+    let name = pushed(&BASIC, "plain-http:1").replace("127.0.0.1", authority::NAME);
+    let node = strict();
+    let refusal = node.isula(&["pull", &name]).refused(1);
+    assert!(refusal.contains(&registry::SHARED.named_host()), "{refusal}");
+    assert!(refusal.contains("insecure-registries"), "the way out is named: {refusal}");
+    super::assert_nothing_of_images(&node);
+    // By the range that the name's address is in.
+    let careless = builder().host(authority::NAME).start();
     careless.ok(&["pull", &name]);
     careless.assert_clean_end();
 }
@@ -64,8 +76,8 @@ fn with_a_client_certificate() {
     let node = strict();
     let registry = Registry::builder().client_certificates().start();
     registry.push(&BASIC, "mutual:1");
-    let name = registry.name("mutual:1");
-    let dir = certificates(&node, &registry.host());
+    let name = format!("{}/mutual:1", registry.named_host());
+    let dir = certificates(&node, &registry.named_host());
     registry.write_certificates(&dir, false);
     node.isula(&["pull", &name]).refused(1);
     registry.write_certificates(&dir, true);

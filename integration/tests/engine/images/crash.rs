@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use integration::command::{self, tool};
-use integration::images::{self, BASIC, Image, digest};
+use integration::images::{self, BASIC, Image};
 use integration::{Faulty, Node, deadline, registry, tree};
 use serde_json::json;
 
@@ -212,22 +212,12 @@ impl World {
 
     /// The layers of the pulled image that are there already, by their digests in the registry.
     fn stored(&self) -> Vec<String> {
-        let layers = self.image.layers().into_iter().map(|(digest, _)| digest);
-        let there =
-            |chain: &String| self.node.graph().join("images/layers").join(chain.replace("sha256:", "")).exists();
-        layers.zip(self.chain()).filter(|(_, chain)| there(chain)).map(|(digest, _)| digest).collect()
-    }
-
-    /// The chain ids of the image's layers.
-    fn chain(&self) -> Vec<String> {
         let config = self.image.configuration();
         let diff_ids = config["rootfs"]["diff_ids"].as_array().expect("it has layers").iter();
-        let mut chain: Vec<String> = Vec::new();
-        for diff_id in diff_ids.filter_map(|it| it.as_str()) {
-            let next = chain.last().map_or(diff_id.to_owned(), |below| digest(format!("{below} {diff_id}").as_bytes()));
-            chain.push(next);
-        }
-        chain
+        let hex = diff_ids.filter_map(|it| it.as_str()?.strip_prefix("sha256:"));
+        let there = |hex: &str| self.node.graph().join("images/layers").join(hex).exists();
+        let layers = self.image.layers().into_iter().map(|(digest, _)| digest);
+        layers.zip(hex).filter(|(_, hex)| there(hex)).map(|(digest, _)| digest).collect()
     }
 
     fn clear(&self, point: &str) {

@@ -187,14 +187,6 @@ fn what_is_not_there() {
         assert!(refusal.contains(bad), "{bad}: {refusal}");
     }
     node.assert_clean_end();
-
-    // Plain HTTP is spoken only where that is allowed.
-    let strict = builder().config("insecure-registries", json!([])).start();
-    let name = pushed(&BASIC, "plain-http:1");
-    let refusal = strict.isula(&["pull", &name]).refused(1);
-    assert!(refusal.contains(&registry::SHARED.host()), "{refusal}");
-    assert!(refusal.contains("insecure-registries"), "the way out is named: {refusal}");
-    assert_nothing_of_images(&strict);
 }
 
 #[test]
