@@ -6,22 +6,15 @@ use std::path::Path;
 use std::process::Stdio;
 
 use integration::command::tool;
-use integration::images::{self, BASIC, Image, ODD, Tape, pack};
+use integration::images::{self, BASIC, ODD, Tape, pack};
 use integration::rootfs::BUSYBOX;
 use integration::{Node, command, deadline, tree};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    assert_nothing_of_images, diff_ids, docker_archive, id, inspect, listed, node, noise, place, pushed, written,
+    as_skopeo_reads, assert_nothing_of_images, diff_ids, docker_archive, id, inspect, listed, node, noise, place,
+    pushed, written,
 };
-
-/// The configuration and the diff ids of what an archive of ours holds, as skopeo finds them.
-fn as_skopeo_reads(source: &str) -> (String, Value) {
-    let layout = images::scratch("read");
-    tool(&["skopeo", "copy", "--quiet", "--insecure-policy", source, &format!("oci:{}:it", layout.display())]);
-    let image = Image::new(layout, "it");
-    (image.id(), image.configuration()["rootfs"]["diff_ids"].clone())
-}
 
 fn isula_with_input(node: &Node, words: &[&str], input: &str) -> integration::Output {
     let mut command = node.command(words);

@@ -16,9 +16,11 @@ mod volumes;
 pub use crash::points;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use integration::command::tool;
 use integration::images::{self, Image, Tape, architecture};
-use integration::{Node, NodeBuilder, Registry, Runtime, registry};
+use integration::{Node, NodeBuilder, Registry, Runtime, command, deadline, registry};
 use serde_json::{Value, json};
 
 /// An engine to be, that takes loopback for insecure and has no certificates of the machine's.
@@ -77,7 +79,7 @@ fn listed(node: &Node) -> Vec<String> {
 fn assert_nothing_of_images(node: &Node) {
     assert_eq!(listed(node), Vec::<String>::new());
     let empty = || node.storage().is_empty() && node.mounts().is_empty();
-    integration::deadline::until("nothing is left of images", empty);
+    deadline::until("nothing is left of images", empty);
 }
 
 /// Unpacks a layer of one file named `name`, whose contents are not compressible and told by `seed`.
@@ -126,6 +128,19 @@ fn docker_archive(images: &[Handmade<'_>]) -> Vec<u8> {
         manifest.push(json!({"Config": format!("{hex}.json"), "RepoTags": names, "Layers": files}));
     }
     tape.file("manifest.json", Value::from(manifest).to_string().as_bytes()).finish()
+}
+
+/// The id and the diff ids of the image in an archive, as skopeo finds them when it copies all of it.
+fn as_skopeo_reads(source: &str) -> (String, Value) {
+    let mut inspect = Command::new("skopeo");
+    let config = command::run(inspect.args(["inspect", "--config", "--raw", source]), deadline::PATIENCE);
+    let id = images::digest(&config.stdout);
+    config.ok();
+    let layout = images::scratch("read");
+    tool(&["skopeo", "copy", "--quiet", "--insecure-policy", source, &format!("oci:{}:it", layout.display())]);
+    let diff_ids = Image::new(layout.clone(), "it").configuration()["rootfs"]["diff_ids"].take();
+    std::fs::remove_dir_all(layout).expect("it is ours");
+    (id, diff_ids)
 }
 
 /// Writes a file of the test's own.

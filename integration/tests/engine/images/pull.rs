@@ -110,7 +110,7 @@ fn of_several_platforms() {
     let index = layout.nested(&all);
     let index_digest = index["digest"].as_str().expect("it was described").to_owned();
     let source = layout.single(index).source();
-    registry::SHARED.push_with(&source, "platforms:1", &["--all"]);
+    registry::SHARED.push_with(&source, "platforms:1", &["--all", "--preserve-digests"]);
     let name = registry::SHARED.name("platforms:1");
 
     let shown = |node: &Node, name: &str| {
