@@ -10,7 +10,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
 use crate::client::Daemon;
-use crate::command::{self, Invocation, Verb};
+use crate::command::{self, Group, Invocation, Named, Verb};
 use crate::failure::{Ended, Failure, GENERAL};
 use crate::{flag, host, output};
 
@@ -20,10 +20,29 @@ pub(crate) fn run(words: Vec<OsString>) -> Result<u8, Ended> {
     match parsed {
         Words::Help => print(&help().render_help().to_string()),
         Words::Version => print(&command::version::line()),
-        Words::Verb { name, host, rest } => {
-            let unknown = || Ended::new(Failure::UnknownCommand(name.clone()), GENERAL);
-            let verb = command::find(&name).ok_or_else(unknown)?;
-            execute(verb, host.as_deref(), rest).map_err(|failure| Ended::new(failure, verb.refusal))
+        Words::Verb { name, host, rest } => match command::find(&name) {
+            Some(Named::Verb(verb)) => execute(verb, name, host.as_deref(), rest),
+            Some(Named::Group(group)) => run_in(group, host, rest),
+            None => Err(Ended::new(Failure::UnknownCommand { name, help: "isula".into() }, GENERAL)),
+        },
+    }
+}
+
+/// Goes on behind the name of a group.
+fn run_in(group: &'static Group, host: Option<String>, words: Vec<OsString>) -> Result<u8, Ended> {
+    let parsed = split(words).map_err(|failure| Ended::new(failure, GENERAL))?;
+    match parsed {
+        Words::Help => print(&outline(group).render_help().to_string()),
+        Words::Version => Err(Ended::new(unknown_flag("--version"), GENERAL)),
+        Words::Verb { name, host: nearer, rest } => {
+            let path = format!("{} {name}", group.name);
+            match group.verbs.iter().find(|verb| verb.name == name) {
+                Some(verb) => execute(verb, path, nearer.or(host).as_deref(), rest),
+                None => {
+                    let help = format!("isula {}", group.name);
+                    Err(Ended::new(Failure::UnknownCommand { name: path, help }, GENERAL))
+                }
+            }
         }
     }
 }
@@ -48,7 +67,7 @@ fn split(words: Vec<OsString>) -> Result<Words, Failure> {
             "--help" | "-h" => return Ok(Words::Help),
             "--version" | "-v" => return Ok(Words::Version),
             "-D" | "--debug" | "--" => {}
-            "help" => return Ok(help_on(words.next())),
+            "help" => return Ok(help_on(words)),
             "-H" | "--host" => {
                 let value = words.next().and_then(|value| value.into_string().ok());
                 host = Some(value.ok_or_else(|| Failure::usage(format!("Flag needs an argument: {text}")))?);
@@ -69,21 +88,26 @@ fn attached_host(word: &str) -> Option<&str> {
     Some(value.strip_prefix('=').unwrap_or(value))
 }
 
-/// `isula help run` is `isula run --help`.
-fn help_on(name: Option<OsString>) -> Words {
-    match name.and_then(|name| name.into_string().ok()) {
-        Some(name) => Words::Verb { name, host: None, rest: vec!["--help".into()] },
+/// `isula help run` is `isula run --help`, `isula help image ls` is `isula image ls --help`.
+fn help_on(mut words: impl Iterator<Item = OsString>) -> Words {
+    match words.next().and_then(|name| name.into_string().ok()) {
+        Some(name) => Words::Verb { name, host: None, rest: words.chain(["--help".into()]).collect() },
         None => Words::Help,
     }
 }
 
-fn execute(verb: &'static Verb, host: Option<&str>, rest: Vec<OsString>) -> Result<u8, Failure> {
-    let matches = match build(verb).no_binary_name(true).try_get_matches_from(rest) {
+/// `path` is the command's name with its group's before it.
+fn execute(verb: &'static Verb, path: String, host: Option<&str>, rest: Vec<OsString>) -> Result<u8, Ended> {
+    perform(verb, path, host, rest).map_err(|failure| Ended::new(failure, verb.refusal))
+}
+
+fn perform(verb: &'static Verb, path: String, host: Option<&str>, rest: Vec<OsString>) -> Result<u8, Failure> {
+    let matches = match build(verb, &path).no_binary_name(true).try_get_matches_from(rest) {
         Ok(matches) => matches,
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
             return output::write(error.render().to_string().as_bytes()).map(|()| 0);
         }
-        Err(error) => return Err(reword(verb.name, &error)),
+        Err(error) => return Err(reword(&path, &error)),
     };
     let environment = std::env::var("ISULAD_HOST").ok();
     let socket = host::choose(flag::text(&matches, "host").or(host), environment.as_deref())?;
@@ -91,14 +115,16 @@ fn execute(verb: &'static Verb, host: Option<&str>, rest: Vec<OsString>) -> Resu
         .enable_all()
         .build()
         .map_err(|error| Failure::io("start the event loop", error))?;
-    runtime.block_on((verb.run)(Invocation { matches, daemon: Daemon { socket } }))
+    runtime.block_on((verb.run)(Invocation { name: path, matches, daemon: Daemon { socket } }))
 }
 
 /// The parser of one command.
-fn build(verb: &Verb) -> Command {
+fn build(verb: &Verb, path: &str) -> Command {
+    // A verb of a group may be a command of another name by itself.
+    let arguments = verb.usage.split_once(' ').map_or(String::new(), |(_, arguments)| format!(" {arguments}"));
     let command = Command::new(verb.name)
         .about(verb.about)
-        .override_usage(format!("isula {}", verb.usage))
+        .override_usage(format!("isula {path}{arguments}"))
         .disable_help_flag(true)
         .disable_version_flag(true)
         .args_override_self(true)
@@ -111,24 +137,44 @@ fn build(verb: &Verb) -> Command {
 
 /// All commands with all their flags, for completions.
 pub(crate) fn tree() -> Command {
-    help_frame().subcommands(command::VERBS.iter().map(build))
+    let members =
+        |group: &'static Group| group.verbs.iter().map(|verb| build(verb, &format!("{} {}", group.name, verb.name)));
+    let groups = command::GROUPS.iter().map(|&group| group_frame(group).subcommands(members(group)));
+    help_frame().subcommands(command::VERBS.iter().map(|verb| build(verb, verb.name))).subcommands(groups)
 }
 
 /// The commands with a line each.
 fn help() -> Command {
-    let outline = |verb: &Verb| Command::new(verb.name).about(verb.about).hide(verb.hidden);
-    help_frame().subcommands(command::VERBS.iter().map(outline))
+    let groups = command::GROUPS.iter().map(|group| Command::new(group.name).about(group.about));
+    help_frame().subcommands(command::VERBS.iter().map(line)).subcommands(groups)
+}
+
+/// The commands of a group with a line each.
+fn outline(group: &Group) -> Command {
+    group_frame(group).subcommands(group.verbs.iter().map(line))
+}
+
+fn line(verb: &Verb) -> Command {
+    Command::new(verb.name).about(verb.about).hide(verb.hidden)
 }
 
 fn help_frame() -> Command {
-    Command::new("isula")
-        .about("Containers on this machine, through the daemon isulad")
+    frame("isula", "Containers on this machine, through the daemon isulad")
         .override_usage("isula [OPTIONS] COMMAND [ARGS...]")
+        .arg(Arg::new("version").long("version").action(ArgAction::SetTrue).help("Print the version"))
+}
+
+fn group_frame(group: &Group) -> Command {
+    frame(group.name, group.about).override_usage(format!("isula {} COMMAND [ARGS...]", group.name))
+}
+
+fn frame(name: &'static str, about: &'static str) -> Command {
+    Command::new(name)
+        .about(about)
         .disable_help_flag(true)
         .disable_help_subcommand(true)
         .disable_version_flag(true)
         .arg(Arg::new("help").long("help").action(ArgAction::Help).help("Print this help"))
-        .arg(Arg::new("version").long("version").action(ArgAction::SetTrue).help("Print the version"))
         .arg(flag::value("host", "HOST", "The daemon's socket [default: unix:///var/run/isulad.sock]").short('H'))
 }
 
@@ -168,8 +214,8 @@ mod tests {
     use super::*;
 
     fn complaint(verb: &str, words: &[&str]) -> String {
-        let verb = command::find(verb).expect("the verb exists");
-        let error = build(verb).no_binary_name(true).try_get_matches_from(words).expect_err("refused");
+        let Some(Named::Verb(verb)) = command::find(verb) else { panic!("the verb exists") };
+        let error = build(verb, verb.name).no_binary_name(true).try_get_matches_from(words).expect_err("refused");
         reword(verb.name, &error).to_string().lines().next().unwrap_or_default().to_owned()
     }
 
@@ -193,8 +239,8 @@ mod tests {
     #[test]
     fn every_command_is_well_formed() {
         tree().debug_assert();
-        for verb in command::VERBS {
-            build(verb).debug_assert();
+        for verb in command::VERBS.iter().chain(command::GROUPS.iter().flat_map(|group| group.verbs)) {
+            build(verb, verb.name).debug_assert();
         }
     }
 

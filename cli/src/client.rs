@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cri_api::isula::v1::containers_client::ContainersClient;
+use cri_api::isula::v1::images_client::ImagesClient;
 use cri_api::isula::v1::system_client::SystemClient;
+use cri_api::isula::v1::volumes_client::VolumesClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 
@@ -33,6 +35,16 @@ impl Client {
     /// The calls about containers. Messages may be large: a list of thousands, a profile in a request.
     pub(crate) fn containers(&self) -> ContainersClient<Channel> {
         ContainersClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The calls about images.
+    pub(crate) fn images(&self) -> ImagesClient<Channel> {
+        ImagesClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The calls about volumes.
+    pub(crate) fn volumes(&self) -> VolumesClient<Channel> {
+        VolumesClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
 
     /// The calls about the daemon.
@@ -72,8 +84,15 @@ pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
 
 /// Waits for the answer of a read, but not for ever.
 pub(crate) async fn read<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Failure> {
+    Ok(answer(call).await??)
+}
+
+/// The same, for those who want to know how it was refused.
+pub(crate) async fn answer<T>(
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<Result<T, Status>, Failure> {
     match tokio::time::timeout(READ_DEADLINE, call).await {
-        Ok(answer) => Ok(answer?.into_inner()),
+        Ok(answer) => Ok(answer.map(Response::into_inner)),
         Err(_) => Err(Failure::Silent(READ_DEADLINE)),
     }
 }

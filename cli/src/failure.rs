@@ -15,8 +15,8 @@ const CLOSED_PIPE: u8 = 141;
 pub(crate) enum Failure {
     #[error("{0}")]
     Usage(String),
-    #[error("isula: '{0}' is not an isula command.\nSee 'isula --help'.")]
-    UnknownCommand(String),
+    #[error("isula: '{name}' is not an isula command.\nSee '{help} --help'.")]
+    UnknownCommand { name: String, help: String },
     #[error("Can not connect with server.Is the iSulad daemon running on the host?\n{path}: {reason}")]
     NoServer { path: String, reason: String },
     #[error("Permission denied to connect with server at {path}: are you root or in the socket's group?")]
@@ -31,6 +31,9 @@ pub(crate) enum Failure {
     Client(String),
     #[error("cannot {doing}: {source}")]
     Io { doing: String, source: io::Error },
+    /// A signal told us to go: whoever sent it knows.
+    #[error("ended by signal {0}")]
+    Interrupted(i32),
     /// Whoever read our output has left: nobody to tell.
     #[error("output closed")]
     ClosedPipe,
@@ -54,7 +57,8 @@ impl Failure {
     pub(crate) fn code(&self, refusal: u8) -> u8 {
         match self {
             Self::Usage(_) => USAGE,
-            Self::UnknownCommand(_) => GENERAL,
+            Self::UnknownCommand { .. } => GENERAL,
+            Self::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
             Self::ClosedPipe => CLOSED_PIPE,
             Self::NoServer { .. }
             | Self::Forbidden { .. }
@@ -68,7 +72,7 @@ impl Failure {
 
     /// Says it on stderr; a closed output is not worth a word.
     pub(crate) fn report(&self) {
-        if !matches!(self, Self::ClosedPipe) {
+        if !matches!(self, Self::ClosedPipe | Self::Interrupted(_)) {
             crate::output::complain(&self.to_string());
         }
     }

@@ -2,6 +2,9 @@
 //! `--x=v`, `--x v`, `-xv`, `-x=v`, `-x v`; switches as `-x`, `--x` and `--x=true|false`, short ones in clusters.
 
 use clap::{Arg, ArgAction, ArgMatches};
+use cri_api::isula::v1::Filter;
+
+use crate::failure::Failure;
 
 /// A flag that is on, off, or absent (off).
 pub(crate) fn switch(long: &'static str, help: &'static str) -> Arg {
@@ -63,6 +66,21 @@ pub(crate) fn texts<'a>(matches: &'a ArgMatches, long: &str) -> impl Iterator<It
 /// All values of a flag, in order, owned.
 pub(crate) fn owned(matches: &ArgMatches, long: &str) -> Vec<String> {
     texts(matches, long).map(str::to_owned).collect()
+}
+
+/// The values of `--filter`, which must be of these keys.
+pub(crate) fn filters(matches: &ArgMatches, known: &[&str]) -> Result<Vec<Filter>, Failure> {
+    texts(matches, "filter").map(|given| filter(given, known)).collect()
+}
+
+/// One `KEY=VALUE` of `--filter`.
+pub(crate) fn filter(given: &str, known: &[&str]) -> Result<Filter, Failure> {
+    let complain = |reason: &str| Failure::usage(format!("Invalid value \"{given}\" for flag --filter: {reason}"));
+    let (key, value) = given.split_once('=').ok_or_else(|| complain("want KEY=VALUE"))?;
+    if !known.contains(&key) {
+        return Err(complain(&format!("unknown key '{key}'; known are {}", known.join(", "))));
+    }
+    Ok(Filter { key: key.to_owned(), value: value.to_owned() })
 }
 
 /// The words after the flags.

@@ -1,6 +1,7 @@
 //! `isula`: the command line of the engine. It turns words into one request on the daemon's socket and the answer
 //! into text and an exit code; it decides nothing about containers itself.
 
+mod archive;
 mod arguments;
 mod client;
 mod command;
@@ -8,7 +9,10 @@ mod container;
 mod failure;
 mod flag;
 mod host;
+mod interrupt;
 mod output;
+mod progress;
+mod prompt;
 mod stream;
 mod targets;
 mod text;

@@ -81,6 +81,8 @@ impl Definition {
 pub enum Rootfs {
     /// A directory of the host, through an overlay (`direct: false`) or itself.
     External { dir: String, direct: bool },
+    /// The layers of an image through an overlay: their chain ids, bottom first.
+    Image { id: String, layers: Vec<String> },
 }
 
 /// The first process.

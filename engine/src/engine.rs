@@ -13,6 +13,9 @@ use crate::domain::container::Container;
 use crate::domain::id::{BootId, ContainerId};
 use crate::effects::Effects;
 use crate::image::records::Images;
+use crate::image::registry::{self, Registry};
+use crate::image::store::ImageStore;
+use crate::image::{Configs, ImageLeases, LayerUses, Pulls};
 use crate::journal::record::OperationId;
 use crate::layout::{Bundle, Layout};
 use crate::projection::{Containers, Entity};
@@ -45,6 +48,14 @@ pub struct Engine {
     pub journal: Journal,
     pub containers: Containers,
     pub images: Images,
+    pub image_store: Arc<ImageStore>,
+    pub image_configs: Configs,
+    pub image_leases: Arc<ImageLeases>,
+    pub layer_uses: LayerUses,
+    /// Changes of images' names and removals, one after the other: they decide on what the others have led to.
+    pub image_changes: tokio::sync::Mutex<()>,
+    pub pulls: Pulls,
+    pub registry: Registry,
     pub volumes: Volumes,
     pub effects: Effects,
     pub supervisor: Supervisor,
@@ -61,14 +72,22 @@ pub struct Engine {
 impl Engine {
     pub fn new(config: Config, host: Host, boot: BootId, journal: Journal) -> Arc<Self> {
         let layout = Layout { graph: config.graph.clone(), state: config.state.clone() };
+        let registry = Registry::new(registry_settings(&config, &layout));
         Arc::new(Self {
             config,
-            layout,
             host,
             boot,
             journal,
             containers: Containers::default(),
             images: Images::default(),
+            image_store: ImageStore::new(layout.images()),
+            image_configs: Configs::default(),
+            image_leases: Arc::default(),
+            layer_uses: LayerUses::default(),
+            image_changes: tokio::sync::Mutex::default(),
+            pulls: Pulls::default(),
+            registry,
+            layout,
             volumes: Volumes::default(),
             effects: Effects::default(),
             supervisor: Supervisor::default(),
@@ -164,6 +183,15 @@ impl Engine {
     pub fn warnings(&self) -> Vec<String> {
         lock(&self.warnings).iter().cloned().collect()
     }
+}
+
+fn registry_settings(config: &Config, layout: &Layout) -> registry::Settings {
+    let images = &config.images;
+    let auth_file = images.auth_file.clone().unwrap_or_else(|| layout.auth_file());
+    let mut settings = registry::Settings::new(images.certs_dir.clone(), auth_file);
+    settings.mirrors.clone_from(&images.mirrors);
+    settings.insecure.clone_from(&images.insecure);
+    settings
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,7 +7,7 @@ pub const VARIABLE: &str = "ISULAD_FAILPOINT";
 macro_rules! failpoints {
     ($($name:ident = $text:literal),+ $(,)?) => {
         $(pub const $name: &str = $text;)+
-        /// Every failpoint, in the order a container's life reaches them.
+        /// Every failpoint, in the order in which the life of a container, then of an image, reaches them.
         pub const ALL: &[&str] = &[$($text),+];
     };
 }
@@ -40,6 +40,16 @@ failpoints! {
     REMOVE_DONE = "remove-done",
     SHIM_LOST_RECORDED = "shim-lost-recorded",
     SHIM_ADOPTED = "shim-adopted",
+    PULL_RESOLVED = "pull-resolved",
+    LOAD_SPOOLED = "load-spooled",
+    LAYER_UNPACKED = "layer-unpacked",
+    LAYER_STORED = "layer-stored",
+    IMAGE_BEFORE_RECORD = "image-before-record",
+    IMAGE_RECORDED = "image-recorded",
+    IMAGE_TAGGED = "image-tagged",
+    IMAGE_UNTAGGED = "image-untagged",
+    IMAGE_REMOVED = "image-removed",
+    IMAGE_SWEPT = "image-swept",
 }
 
 /// Dies here, as by `kill -9`, if this failpoint was picked.

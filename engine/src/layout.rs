@@ -35,6 +35,16 @@ impl Layout {
         StateDir::new(self.state.join(runtime).join(id.to_string()))
     }
 
+    /// The store of images' content.
+    pub fn images(&self) -> PathBuf {
+        self.graph.join("images")
+    }
+
+    /// Credentials for registries, unless the configuration names another file.
+    pub fn auth_file(&self) -> PathBuf {
+        self.graph.join("auth.json")
+    }
+
     /// Where root filesystems are mounted.
     pub fn mounts(&self) -> PathBuf {
         self.graph.join("mnt/rootfs")

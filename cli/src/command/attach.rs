@@ -24,7 +24,7 @@ fn flags(command: Command) -> Command {
     command.arg(flag::words("CONTAINER"))
 }
 
-async fn run(Invocation { matches, daemon }: Invocation) -> Result<u8, Failure> {
+async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failure> {
     let [container] = targets::exactly(&matches, VERB.name)?;
     let client = daemon.connect().await?;
     let session = session(&client, &container, false).await?;

@@ -1,7 +1,7 @@
-//! `isula events`: what happened, from the daemon's journal. Containers that are gone are in it too.
+//! `isula events`: what happened, from the daemon's journal. What is gone is in it too.
 
 use clap::{ArgMatches, Command};
-use cri_api::isula::v1::{Event, EventsRequest, Filter};
+use cri_api::isula::v1::{Event, EventsRequest};
 use serde_json::json;
 
 use super::{Invocation, Verb};
@@ -47,7 +47,7 @@ fn bound(text: &str) -> Result<Bound, &'static str> {
     }
 }
 
-async fn run(Invocation { matches, daemon }: Invocation) -> Result<u8, Failure> {
+async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failure> {
     let request = request(&matches)?;
     let json = flag::text(&matches, "format").is_some();
     let client = daemon.connect().await?;
@@ -72,12 +72,7 @@ fn request(matches: &ArgMatches) -> Result<EventsRequest, Failure> {
     }
     let named = flag::text(matches, "name").map(|name| format!("container={name}"));
     for given in named.iter().map(String::as_str).chain(flag::texts(matches, "filter")) {
-        let complain = |reason: &str| Failure::usage(format!("Invalid value \"{given}\" for flag --filter: {reason}"));
-        let (key, value) = given.split_once('=').ok_or_else(|| complain("want KEY=VALUE"))?;
-        if !FILTERS.contains(&key) {
-            return Err(complain(&format!("unknown key '{key}'; known are {}", FILTERS.join(", "))));
-        }
-        request.filters.push(Filter { key: key.to_owned(), value: value.to_owned() });
+        request.filters.push(flag::filter(given, &FILTERS)?);
     }
     Ok(request)
 }

@@ -5,6 +5,7 @@ use cri_api::isula::v1::{Empty, InfoResponse};
 
 use super::{Invocation, Verb};
 use crate::failure::{Failure, GENERAL};
+use crate::text::size;
 use crate::{client, output};
 
 pub(super) const VERB: Verb = Verb {
@@ -44,6 +45,8 @@ fn page(info: &InfoResponse) -> String {
     }
     lines.extend([
         format!("Images: {}", info.images),
+        format!(" Size: {}", size::shown(info.image_bytes)),
+        format!("Volumes: {}", info.volumes),
         format!("Server Version: {}", info.server_version),
         format!("Storage Driver: {}", info.storage_driver),
         format!("Logging Driver: {}", info.logging_driver),
@@ -62,5 +65,13 @@ fn page(info: &InfoResponse) -> String {
         format!("iSulad State Dir: {}", info.state_dir),
         format!("Journal Sequence: {}", info.journal_seq),
     ]);
+    for (title, entries) in
+        [("Registry Mirrors", &info.registry_mirrors), ("Insecure Registries", &info.insecure_registries)]
+    {
+        if !entries.is_empty() {
+            lines.push(format!("{title}:"));
+            lines.extend(entries.iter().map(|entry| format!(" {entry}")));
+        }
+    }
     lines.join("\n") + "\n"
 }

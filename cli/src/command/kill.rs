@@ -23,7 +23,7 @@ fn flags(command: Command) -> Command {
         .arg(flag::words("CONTAINER"))
 }
 
-async fn run(Invocation { matches, daemon }: Invocation) -> Result<u8, Failure> {
+async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failure> {
     let names = targets::names(&matches, VERB.name)?;
     let signal = flag::text_or_empty(&matches, "signal");
     let client = daemon.connect().await?;

@@ -46,7 +46,7 @@ fn time(text: &str) -> Result<i64, &'static str> {
     moment::parse(text, moment::now())
 }
 
-async fn run(Invocation { matches, daemon }: Invocation) -> Result<u8, Failure> {
+async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failure> {
     let [container] = targets::exactly(&matches, VERB.name)?;
     let request = LogsRequest {
         container,

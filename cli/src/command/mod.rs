@@ -1,12 +1,15 @@
-//! One file per verb. A verb says which flags it takes, what it asks of the daemon and how the answer is shown.
+//! One file per verb, one folder per noun. A verb says which flags it takes, what it asks of the daemon and how the answer is shown.
 
 mod attach;
 mod completion;
 mod create;
 mod events;
+mod image;
 mod info;
 mod inspect;
 mod kill;
+mod login;
+mod logout;
 mod logs;
 mod pause;
 mod ps;
@@ -18,6 +21,7 @@ mod start;
 mod stop;
 mod unpause;
 pub(crate) mod version;
+mod volume;
 mod wait;
 
 use std::pin::Pin;
@@ -32,6 +36,8 @@ pub(crate) type Outcome = Pin<Box<dyn Future<Output = Result<u8, Failure>>>>;
 
 /// A command as it was given.
 pub(crate) struct Invocation {
+    /// As it was called: "pull" or "image pull".
+    pub(crate) name: String,
     pub(crate) matches: ArgMatches,
     pub(crate) daemon: Daemon,
 }
@@ -40,12 +46,26 @@ pub(crate) struct Invocation {
 pub(crate) struct Verb {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
+    /// One word, and the arguments.
     pub(crate) usage: &'static str,
     /// Exit code when the daemon refuses or cannot be reached.
     pub(crate) refusal: u8,
     pub(crate) hidden: bool,
     pub(crate) flags: fn(Command) -> Command,
     pub(crate) run: fn(Invocation) -> Outcome,
+}
+
+/// Verbs of one noun, named behind it: `isula volume ls`.
+pub(crate) struct Group {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) verbs: &'static [Verb],
+}
+
+/// What the first word of the command line can be.
+pub(crate) enum Named {
+    Verb(&'static Verb),
+    Group(&'static Group),
 }
 
 /// All of them, in the order of the help page.
@@ -65,13 +85,27 @@ pub(crate) static VERBS: &[Verb] = &[
     ps::VERB,
     inspect::VERB,
     logs::VERB,
+    image::LIST,
+    image::PULL,
+    image::LOAD,
+    image::SAVE,
+    image::IMPORT,
+    image::TAG,
+    image::REMOVE,
+    image::HISTORY,
+    login::VERB,
+    logout::VERB,
     events::VERB,
     info::VERB,
     version::VERB,
     completion::VERB,
 ];
 
-/// The verb of this name.
-pub(crate) fn find(name: &str) -> Option<&'static Verb> {
-    VERBS.iter().find(|verb| verb.name == name)
+/// Behind them on the help page.
+pub(crate) static GROUPS: &[&Group] = &[&image::GROUP, &volume::GROUP];
+
+/// The verb or group of this name.
+pub(crate) fn find(name: &str) -> Option<Named> {
+    let verb = VERBS.iter().find(|verb| verb.name == name).map(Named::Verb);
+    verb.or_else(|| GROUPS.iter().find(|group| group.name == name).map(|&group| Named::Group(group)))
 }

@@ -3,11 +3,12 @@
 use std::cmp::Reverse;
 
 use clap::{ArgMatches, Command, value_parser};
-use cri_api::isula::v1::{ContainerSummary, Filter, ListRequest};
+use cri_api::isula::v1::{ContainerSummary, ListRequest};
 
 use super::{Invocation, Verb};
 use crate::failure::{Failure, GENERAL};
-use crate::text::{moment, table, template::Template};
+use crate::text::listing::Listing;
+use crate::text::moment;
 use crate::{client, flag, output};
 
 mod row;
@@ -36,7 +37,7 @@ fn flags(command: Command) -> Command {
         .arg(flag::value("format", "TEMPLATE", "table TEMPLATE, TEMPLATE or json"))
 }
 
-async fn run(Invocation { matches, daemon }: Invocation) -> Result<u8, Failure> {
+async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failure> {
     let request = request(&matches)?;
     let ordered_by_daemon = request.last > 0;
     let shape = Shape::of(&matches)?;
@@ -51,15 +52,7 @@ async fn run(Invocation { matches, daemon }: Invocation) -> Result<u8, Failure> 
 }
 
 fn request(matches: &ArgMatches) -> Result<ListRequest, Failure> {
-    let mut filters = Vec::new();
-    for given in flag::texts(matches, "filter") {
-        let complain = |reason: &str| Failure::usage(format!("Invalid value \"{given}\" for flag --filter: {reason}"));
-        let (key, value) = given.split_once('=').ok_or_else(|| complain("want KEY=VALUE"))?;
-        if !FILTERS.contains(&key) {
-            return Err(complain(&format!("unknown key '{key}'; known are {}", FILTERS.join(", "))));
-        }
-        filters.push(Filter { key: key.to_owned(), value: value.to_owned() });
-    }
+    let filters = flag::filters(matches, &FILTERS)?;
     let last = match matches.get_one::<i64>("last") {
         Some(&last) => u32::try_from(last).unwrap_or(0),
         None => u32::from(flag::is_on(matches, "latest")),
@@ -71,53 +64,26 @@ fn request(matches: &ArgMatches) -> Result<ListRequest, Failure> {
 }
 
 /// What is printed of each container.
-enum Shape {
-    Ids { full: bool },
-    Json { full: bool },
-    Rows { template: Template, header: bool, full: bool },
+struct Shape {
+    full: bool,
+    listing: Option<Listing>,
 }
 
 impl Shape {
     fn of(matches: &ArgMatches) -> Result<Self, Failure> {
         let full = flag::is_on(matches, "no-trunc");
         if flag::is_on(matches, "quiet") {
-            return Ok(Self::Ids { full });
+            return Ok(Self { full, listing: None });
         }
-        let format = flag::text(matches, "format").filter(|format| !format.is_empty()).unwrap_or(DEFAULT);
-        let format = if format.trim() == "table" { DEFAULT } else { format };
-        if format == "json" {
-            return Ok(Self::Json { full });
-        }
-        let (header, format) = match format.strip_prefix("table ") {
-            Some(rest) => (true, rest.trim_start()),
-            None => (false, format),
-        };
-        let template = Template::parse(format).map_err(|error| Failure::usage(error.to_string()))?;
-        // Refuse an unknown field also when there is nothing to list.
-        template
-            .render(&row::fields(&ContainerSummary::default(), 0, full))
-            .map_err(|error| Failure::usage(error.to_string()))?;
-        Ok(Self::Rows { template, header, full })
+        let sample = row::fields(&ContainerSummary::default(), 0, full);
+        let listing = Listing::new(flag::text(matches, "format"), DEFAULT, row::title, &sample)?;
+        Ok(Self { full, listing: Some(listing) })
     }
 
     fn render(&self, containers: &[ContainerSummary], now: i64) -> Result<String, Failure> {
-        let lines =
-            |line: &dyn Fn(&ContainerSummary) -> String| containers.iter().map(|one| line(one) + "\n").collect();
-        match self {
-            Self::Ids { full } => Ok(lines(&|one| row::id(one, *full))),
-            Self::Json { full } => Ok(lines(&|one| row::fields(one, now, *full).to_string())),
-            Self::Rows { template, header, full } => {
-                let mut rows: Vec<String> = header.then(|| template.header(row::title)).into_iter().collect();
-                for container in containers {
-                    let fields = row::fields(container, now, *full);
-                    rows.push(template.render(&fields).map_err(|error| Failure::usage(error.to_string()))?);
-                }
-                if *header {
-                    Ok(table::aligned(&rows))
-                } else {
-                    Ok(rows.iter().map(|row| format!("{row}\n")).collect())
-                }
-            }
+        match &self.listing {
+            None => Ok(containers.iter().map(|one| row::id(one, self.full) + "\n").collect()),
+            Some(listing) => listing.render(containers.iter().map(|one| row::fields(one, now, self.full))),
         }
     }
 }

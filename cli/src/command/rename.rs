@@ -21,7 +21,7 @@ fn flags(command: Command) -> Command {
     command.arg(flag::words("NAME"))
 }
 
-async fn run(Invocation { matches, daemon }: Invocation) -> Result<u8, Failure> {
+async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failure> {
     let [container, name] = targets::exactly(&matches, VERB.name)?;
     let client = daemon.connect().await?;
     client.containers().rename(RenameRequest { container, name }).await?;

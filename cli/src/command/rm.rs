@@ -24,7 +24,7 @@ fn flags(command: Command) -> Command {
         .arg(flag::words("CONTAINER"))
 }
 
-async fn run(Invocation { matches, daemon }: Invocation) -> Result<u8, Failure> {
+async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failure> {
     let names = targets::names(&matches, VERB.name)?;
     let (force, volumes) = (flag::is_on(&matches, "force"), flag::is_on(&matches, "volumes"));
     let client = daemon.connect().await?;

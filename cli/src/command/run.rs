@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use clap::{ArgMatches, Command};
 use cri_api::isula::v1::{AttachOpen, CreateRequest};
 
-use super::create::warn;
+use super::create::{warn, with_image};
 use super::{Invocation, Verb};
 use crate::client::Client;
 use crate::failure::{Failure, USAGE};
@@ -27,14 +27,14 @@ fn flags(command: Command) -> Command {
     container::flags(command).arg(flag::switch("detach", "Leave it in the background and print its id").short('d'))
 }
 
-async fn run(Invocation { matches, daemon }: Invocation) -> Result<u8, Failure> {
+async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failure> {
     let request = request(&matches)?;
     let detach = flag::is_on(&matches, "detach");
     if !detach && request.tty && request.open_stdin && !std::io::stdin().is_terminal() {
         return Err(Failure::Client("The input device is not a TTY".into()));
     }
     let client = daemon.connect().await?;
-    if detach { detached(&client, request).await } else { foreground(&client, request).await }
+    if detach { detached(&client, &matches, request).await } else { foreground(&client, &matches, request).await }
 }
 
 fn request(matches: &ArgMatches) -> Result<CreateRequest, Failure> {
@@ -45,8 +45,9 @@ fn request(matches: &ArgMatches) -> Result<CreateRequest, Failure> {
 }
 
 /// The id comes first, so that a script has it also when the start failed.
-async fn detached(client: &Client, request: CreateRequest) -> Result<u8, Failure> {
-    let answer = client.containers().run(request).await?.into_inner();
+async fn detached(client: &Client, matches: &ArgMatches, request: CreateRequest) -> Result<u8, Failure> {
+    let run = async |request| client.containers().run(request).await;
+    let answer = with_image(client, matches, request, run).await?;
     warn(&answer.warnings);
     output::line(&answer.id)?;
     match answer.failure {
@@ -55,9 +56,10 @@ async fn detached(client: &Client, request: CreateRequest) -> Result<u8, Failure
     }
 }
 
-async fn foreground(client: &Client, request: CreateRequest) -> Result<u8, Failure> {
+async fn foreground(client: &Client, matches: &ArgMatches, request: CreateRequest) -> Result<u8, Failure> {
     let (tty, stdin) = (request.tty, request.open_stdin);
-    let created = client.containers().create(request).await?.into_inner();
+    let create = async |request| client.containers().create(request).await;
+    let created = with_image(client, matches, request, create).await?;
     warn(&created.warnings);
     let open = AttachOpen { container: created.id, stdin, stdout: true, stderr: !tty, size: None };
     stream::run(client, Session { open, tty, start: true }).await

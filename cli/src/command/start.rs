@@ -23,7 +23,7 @@ fn flags(command: Command) -> Command {
         .arg(flag::words("CONTAINER"))
 }
 
-async fn run(Invocation { matches, daemon }: Invocation) -> Result<u8, Failure> {
+async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failure> {
     let names = targets::names(&matches, VERB.name)?;
     let attached = flag::is_on(&matches, "attach");
     if attached && names.len() > 1 {

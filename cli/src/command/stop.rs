@@ -28,7 +28,7 @@ fn flags(command: Command) -> Command {
         .arg(flag::words("CONTAINER"))
 }
 
-async fn run(Invocation { matches, daemon }: Invocation) -> Result<u8, Failure> {
+async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failure> {
     let names = targets::names(&matches, VERB.name)?;
     let timeout = matches.get_one::<u32>("time").copied();
     let force = flag::is_on(&matches, "force");

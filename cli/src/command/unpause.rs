@@ -21,7 +21,7 @@ fn flags(command: Command) -> Command {
     command.arg(flag::words("CONTAINER"))
 }
 
-async fn run(Invocation { matches, daemon }: Invocation) -> Result<u8, Failure> {
+async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failure> {
     let names = targets::names(&matches, VERB.name)?;
     let client = daemon.connect().await?;
     targets::each(&names, async |name| {

@@ -36,7 +36,8 @@ pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) -> Result
     Ok(())
 }
 
-fn insert(labels: &mut HashMap<String, String>, given: &str) -> Result<(), &'static str> {
+/// Adds `KEY[=VALUE]`.
+pub(crate) fn insert(labels: &mut HashMap<String, String>, given: &str) -> Result<(), &'static str> {
     let (key, value) = given.split_once('=').unwrap_or((given, ""));
     if key.is_empty() {
         return Err("the key is empty");

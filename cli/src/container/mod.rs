@@ -4,11 +4,12 @@
 
 mod device;
 mod environment;
-mod label;
+pub(crate) mod label;
 mod logging;
 mod mount;
 mod namespace;
 mod process;
+mod pull;
 mod resources;
 mod rootfs;
 mod security;
@@ -21,12 +22,15 @@ use cri_api::isula::v1::CreateRequest;
 use crate::failure::Failure;
 use crate::flag;
 
+pub(crate) use pull::Pull;
+
 /// Adds the flags of `run` and `create`.
 pub(crate) fn flags(command: Command) -> Command {
     command
         .arg(flag::value("name", "NAME", "Name of the container [default: one is made up]").short('n'))
         .arg(flag::value("runtime", "RUNTIME", "OCI runtime [default: the daemon's]").short('R'))
         .args(rootfs::flags())
+        .arg(pull::flag())
         .args(process::flags())
         .args(environment::flags())
         .args(label::flags())

@@ -17,6 +17,7 @@ pub(super) fn flags() -> Vec<Arg> {
         flag::value("uts", "MODE", "Own (default) or host"),
         flag::value("cgroupns", "MODE", "Own (default) or host"),
         flag::value("cgroup-parent", "PATH", "Cgroup to be under"),
+        flag::list("expose", "PORT[-PORT][/PROTOCOL]", "Port that the container listens on, beside the image's"),
         flag::list("add-host", "NAME:ADDRESS", "Line for the container's hosts file"),
         flag::list("dns", "ADDRESS", "Name server"),
         flag::list("dns-search", "DOMAIN", "Search domain"),
@@ -33,6 +34,10 @@ pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) -> Result
     request.cgroup_parent = flag::text_or_empty(matches, "cgroup-parent");
     request.dns_search = flag::owned(matches, "dns-search");
     request.dns_options = flag::owned(matches, "dns-opt");
+    for given in flag::texts(matches, "expose") {
+        ports(given).map_err(|reason| invalid(given, "expose", reason))?;
+        request.expose.push(given.to_owned());
+    }
     for given in flag::texts(matches, "dns") {
         let address = given.parse::<IpAddr>().map_err(|_| invalid(given, "dns", "it is not an IP address"))?;
         request.dns.push(address.to_string());
@@ -44,6 +49,23 @@ pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) -> Result
             return Err(invalid(given, "add-host", "want NAME:ADDRESS"));
         }
         request.extra_hosts.push(given.to_owned());
+    }
+    Ok(())
+}
+
+/// Checks `PORT[-PORT][/PROTOCOL]`.
+fn ports(text: &str) -> Result<(), &'static str> {
+    let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let port = |text: &str| {
+        let port = text.parse::<u16>().ok().filter(|port| *port > 0 && text.bytes().all(|byte| byte.is_ascii_digit()));
+        port.ok_or("want PORT[-PORT][/PROTOCOL], with ports from 1 to 65535")
+    };
+    if port(first)? > port(last)? {
+        return Err("the first port is above the last");
+    }
+    if !["tcp", "udp", "sctp"].contains(&protocol) {
+        return Err("protocols are tcp, udp and sctp");
     }
     Ok(())
 }
@@ -74,6 +96,8 @@ mod tests {
             "--dns=1.1.1.1",
             "--dns-search=lan",
             "--dns-opt=ndots:2",
+            "--expose=80",
+            "--expose=8000-8010/udp",
             "--add-host=a:1.2.3.4",
             "--add-host",
             "b:::1",
@@ -87,12 +111,16 @@ mod tests {
             (request.dns, request.dns_search, request.dns_options),
             (vec!["1.1.1.1".to_owned()], vec!["lan".to_owned()], vec!["ndots:2".to_owned()])
         );
+        assert_eq!(request.expose, ["80", "8000-8010/udp"]);
         assert_eq!(request.extra_hosts, ["a:1.2.3.4", "b:::1"]);
         assert_eq!(parse(&["--network=none", "x"]).unwrap().network, "none");
     }
 
     #[test]
     fn nonsense() {
+        for bad in ["", "0", "x", "+1", "65536", "2-1", "1-", "1/", "1/icmp"] {
+            assert!(parse(&["--expose", bad, "x"]).is_err(), "{bad}");
+        }
         for bad in ["--dns=x", "--add-host=a", "--add-host=:1.2.3.4", "--add-host=a:b"] {
             assert!(parse(&[bad, "x"]).is_err(), "{bad}");
         }

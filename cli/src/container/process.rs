@@ -8,7 +8,11 @@ use crate::flag;
 pub(super) fn flags() -> Vec<Arg> {
     vec![
         flag::value("hostname", "NAME", "Host name of the container").short('h'),
-        flag::value("entrypoint", "PROGRAM", "Program that the command becomes the arguments of"),
+        flag::value(
+            "entrypoint",
+            "PROGRAM",
+            "Program instead of the image's, whose command is not used then either; \"\" for none",
+        ),
         flag::value("user", "USER[:GROUP]", "Name or uid, and group or gid").short('u'),
         flag::list("group-add", "GROUP", "Further groups of the process"),
         flag::value("workdir", "DIR", "Working directory in the container").short('w'),
@@ -17,6 +21,7 @@ pub(super) fn flags() -> Vec<Arg> {
             .value_parser(value_parser!(u32)),
         flag::switch("tty", "Give it a terminal").short('t'),
         flag::switch("interactive", "Keep its stdin open").short('i'),
+        flag::switch("no-healthcheck", "Without the image's health check"),
         flag::switch("rm", "Remove the container when it exits"),
     ]
 }
@@ -24,6 +29,9 @@ pub(super) fn flags() -> Vec<Arg> {
 pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) {
     request.hostname = flag::text_or_empty(matches, "hostname");
     request.entrypoint = flag::owned(matches, "entrypoint");
+    // An empty one is no program, but the wish for none.
+    request.no_entrypoint = request.entrypoint.iter().any(String::is_empty);
+    request.entrypoint.retain(|program| !program.is_empty());
     request.user = flag::text_or_empty(matches, "user");
     request.group_add = flag::owned(matches, "group-add");
     request.workdir = flag::text_or_empty(matches, "workdir");
@@ -33,6 +41,7 @@ pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) {
     request.open_stdin = flag::is_on(matches, "interactive");
     // The first client that attaches and leaves ends the input, as a closed pipe would.
     request.stdin_once = request.open_stdin;
+    request.no_healthcheck = flag::is_on(matches, "no-healthcheck");
     request.auto_remove = flag::is_on(matches, "rm");
 }
 
@@ -58,6 +67,17 @@ mod tests {
         {
             assert_eq!(parse(words).unwrap().hostname, "box", "{words:?}");
         }
+    }
+
+    #[test]
+    fn an_empty_entrypoint_is_none() {
+        for words in [&["--entrypoint", "", "x"][..], &["--entrypoint=", "x"]] {
+            let request = parse(words).unwrap();
+            assert!(request.no_entrypoint && request.entrypoint.is_empty(), "{words:?}");
+        }
+        let request = parse(&["--no-healthcheck", "--entrypoint=/e", "x"]).unwrap();
+        assert!(!request.no_entrypoint && request.no_healthcheck);
+        assert!(!parse(&["x"]).unwrap().no_entrypoint);
     }
 
     #[test]

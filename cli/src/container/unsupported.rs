@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::flag;
 
 /// Flags with a value.
-const VALUES: [&str; 26] = [
+const VALUES: [&str; 23] = [
     "blkio-weight-device",
     "device-cgroup-rule",
     "device-read-bps",
@@ -16,7 +16,6 @@ const VALUES: [&str; 26] = [
     "device-write-bps",
     "device-write-iops",
     "env-target-file",
-    "expose",
     "files-limit",
     "health-cmd",
     "health-interval",
@@ -30,16 +29,13 @@ const VALUES: [&str; 26] = [
     "kernel-memory",
     "ns-change-opt",
     "publish",
-    "pull",
     "storage-opt",
     "user-remap",
     "userns",
-    "volumes-from",
 ];
 
 /// Flags that are on or off; `=false` asks for nothing and is taken.
-const SWITCHES: [&str; 6] =
-    ["health-exit-on-unhealthy", "init", "no-healthcheck", "no-pivot", "publish-all", "system-container"];
+const SWITCHES: [&str; 5] = ["health-exit-on-unhealthy", "init", "no-pivot", "publish-all", "system-container"];
 
 pub(super) fn flags() -> Vec<Arg> {
     let values = VALUES.iter().map(|&long| flag::list(long, "VALUE", ""));

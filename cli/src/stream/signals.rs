@@ -3,8 +3,6 @@
 //! Without a terminal they are the container's: Ctrl-C ends the process it was meant for. With one, the keys travel
 //! as bytes, and a signal can only mean that we shall go.
 
-use std::pin::Pin;
-
 use cri_api::isula::v1::attach_input::Input;
 use cri_api::isula::v1::{AttachInput, KillRequest};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::terminal;
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::interrupt::{self, next};
 
 /// Signals kept for a container that is being started. One more, and the caller means us.
 const PATIENCE: usize = 2;
@@ -26,17 +25,9 @@ pub(super) struct Signals {
 impl Signals {
     /// From here on these signals no longer end the program.
     pub(super) fn listen(tty: bool) -> Result<Self, Failure> {
-        let failed = |error| Failure::io("listen for signals", error);
-        let mut passed_on = Vec::new();
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
-        let ignored = ignored();
-        for kind in kinds.into_iter().chain([SignalKind::user_defined1(), SignalKind::user_defined2()]) {
-            if ignored & (1 << (kind.as_raw_value() - 1)) != 0 {
-                continue;
-            }
-            passed_on.push((kind, signal(kind).map_err(failed)?));
-        }
-        let resized = signal(SignalKind::window_change()).map_err(failed)?;
+        let mut passed_on = interrupt::listen(&interrupt::ENDING)?;
+        passed_on.extend(interrupt::listen(&[SignalKind::user_defined1(), SignalKind::user_defined2()])?);
+        let resized = signal(SignalKind::window_change()).map_err(|error| Failure::io("listen for signals", error))?;
         Ok(Self { tty, passed_on, resized })
     }
 
@@ -73,26 +64,6 @@ impl Signals {
             }
         }
     }
-}
-
-/// Signals, as bits, that whoever started us made us ignore: `nohup isula run …` means that a hang-up shall not reach
-/// the container either.
-fn ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
-}
-
-async fn next(signals: &mut [(SignalKind, Signal)]) -> i32 {
-    std::future::poll_fn(|context| {
-        for (kind, signal) in signals.iter_mut() {
-            if Pin::new(signal).poll_recv(context).is_ready() {
-                return std::task::Poll::Ready(kind.as_raw_value());
-            }
-        }
-        std::task::Poll::Pending
-    })
-    .await
 }
 
 /// A container that has just exited cannot be told; its exit is on the way to us.

@@ -12,6 +12,14 @@ pub(crate) fn rfc3339(nanos: i64) -> String {
     DateTime::<Utc>::from_timestamp_nanos(nanos).to_rfc3339_opts(SecondsFormat::Nanos, true)
 }
 
+/// `2026-11-22 10:00:00` in local time; a dash for a time that is not known.
+pub(crate) fn local_seconds(nanos: i64) -> String {
+    if nanos == 0 {
+        return "-".to_owned();
+    }
+    DateTime::<Utc>::from_timestamp_nanos(nanos).with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
 /// Reads a time: RFC 3339 (without a zone it is local; the time of day may be missing), unix seconds with a fraction,
 /// or a duration such as `1h30m` before `now`.
 pub(crate) fn parse(text: &str, now: i64) -> Result<i64, &'static str> {

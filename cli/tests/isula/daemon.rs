@@ -9,7 +9,9 @@ use std::time::Duration;
 use cri_api::isula::v1::attach_input::Input;
 use cri_api::isula::v1::attach_output::Output;
 use cri_api::isula::v1::containers_server::{Containers, ContainersServer};
+use cri_api::isula::v1::images_server::ImagesServer;
 use cri_api::isula::v1::system_server::{System, SystemServer};
+use cri_api::isula::v1::volumes_server::VolumesServer;
 use cri_api::isula::v1::*;
 use tokio::net::UnixListener;
 use tokio::sync::Notify;
@@ -17,6 +19,11 @@ use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tokio_stream::{Stream, StreamExt, iter};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
+
+mod images;
+mod volumes;
+
+pub use images::{Received, Upload, layer, piece};
 
 /// Long enough for the slowest machine; only a failing test waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,6 +61,20 @@ pub struct Script {
     pub events: Vec<Event>,
     pub info: InfoResponse,
     pub attached: Attached,
+    /// Images that are not here until they are pulled.
+    pub missing: Vec<String>,
+    pub pulled: Vec<PullProgress>,
+    /// After `pulled`, nothing more: the stream stays open.
+    pub stalled: bool,
+    pub upload: Upload,
+    pub loaded: Vec<LoadProgress>,
+    pub saved: Vec<Piece>,
+    pub images: Vec<ImageSummary>,
+    pub history: Vec<HistoryEntry>,
+    /// By image and by volume: the JSON of `inspect`.
+    pub image_details: HashMap<String, String>,
+    pub volume_details: HashMap<String, String>,
+    pub volumes: Vec<Volume>,
 }
 
 pub const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -64,6 +85,7 @@ struct Part {
     go_ahead: Arc<Notify>,
     killed: Arc<Mutex<String>>,
     kill: Arc<Notify>,
+    pulled: Mutex<Vec<String>>,
 }
 
 /// A running daemon; gone when dropped.
@@ -86,6 +108,7 @@ impl Daemon {
             go_ahead: go_ahead.clone(),
             killed: Arc::default(),
             kill: Arc::default(),
+            pulled: Mutex::default(),
         });
         // Bound before this returns: nobody has to wait for the socket.
         let listener = {
@@ -94,7 +117,9 @@ impl Daemon {
         };
         let server = Server::builder()
             .add_service(ContainersServer::from_arc(part.clone()))
-            .add_service(SystemServer::from_arc(part))
+            .add_service(SystemServer::from_arc(part.clone()))
+            .add_service(ImagesServer::from_arc(part.clone()))
+            .add_service(VolumesServer::from_arc(part))
             .serve_with_incoming(UnixListenerStream::new(listener));
         runtime.spawn(server);
         Self { directory, asked, go_ahead, runtime: Some(runtime) }
@@ -153,6 +178,15 @@ impl Part {
             Some(message) => Err(Status::failed_precondition(message.clone())),
             None => Ok(()),
         }
+    }
+
+    /// As a daemon refuses to make a container of an image that is not here.
+    fn image(&self, image: &str) -> Result<(), Status> {
+        let missing = self.script.missing.iter().any(|missing| missing == image);
+        if missing && !self.pulled.lock().unwrap().iter().any(|pulled| pulled == image) {
+            return Err(Status::not_found(format!("No such image:{image}")));
+        }
+        Ok(())
     }
 
     async fn attach(
@@ -230,12 +264,14 @@ impl Containers for Part {
     async fn create(&self, request: Request<CreateRequest>) -> Result<Response<CreateResponse>, Status> {
         self.heard("Create", request.get_ref());
         self.about(&request.get_ref().name)?;
+        self.image(&request.get_ref().image)?;
         Ok(Response::new(CreateResponse { id: ID.into(), warnings: self.script.warnings.clone() }))
     }
 
     async fn run(&self, request: Request<CreateRequest>) -> Result<Response<RunResponse>, Status> {
         self.heard("Run", request.get_ref());
         self.about(&request.get_ref().name)?;
+        self.image(&request.get_ref().image)?;
         let Script { warnings, failure, .. } = self.script.clone();
         Ok(Response::new(RunResponse { id: ID.into(), warnings, failure }))
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{Config, RuntimeEntry};
+use crate::image::registry::InvalidSetting;
 
 /// Why the daemon's settings cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,14 @@ pub(super) struct File {
     #[serde(default)]
     default_ulimits: BTreeMap<String, Ulimit>,
     shim: Option<PathBuf>,
+    #[serde(default)]
+    registry_mirrors: Vec<String>,
+    #[serde(default)]
+    insecure_registries: Vec<String>,
+    certs_dir: Option<PathBuf>,
+    auth_file: Option<PathBuf>,
+    pull_concurrency: Option<usize>,
+    layer_limit: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -101,6 +110,20 @@ impl File {
         set(&mut config.cgroup_parent, self.cgroup_parent);
         set(&mut config.systemd_cgroup, self.systemd_cgroup);
         set(&mut config.shim, self.shim);
+        let images = &mut config.images;
+        for mirror in &self.registry_mirrors {
+            images.mirrors.push(mirror.parse().map_err(|problem: InvalidSetting| value("registry-mirrors", &problem.to_string()))?);
+        }
+        for rule in &self.insecure_registries {
+            images.insecure.push(rule.parse().map_err(|problem: InvalidSetting| value("insecure-registries", &problem.to_string()))?);
+        }
+        set(&mut images.certs_dir, self.certs_dir);
+        images.auth_file = self.auth_file.or(images.auth_file.take());
+        set(&mut images.pull_concurrency, self.pull_concurrency);
+        set(&mut images.limits.bytes, self.layer_limit);
+        if images.pull_concurrency == 0 || images.limits.bytes == 0 {
+            return bad("pull-concurrency, layer-limit", "0 would let nothing in");
+        }
         for (name, runtime) in self.runtimes {
             if !is_runtime_name(&name) {
                 return bad("runtimes", &format!("`{name}` cannot be a runtime's name: use letters, digits, . _ -"));
@@ -209,7 +232,9 @@ mod tests {
             r#"{"hosts":["unix:///a.sock"],"group":"g","graph":"/g","state":"/s","pidfile":"/p","default-runtime":"x",
             "runtimes":{"x":{"path":"/x","runtime-args":["--a"]}},"log-level":"debug","cgroup-parent":"/c",
             "systemd-cgroup":true,"container-log":{"driver":"json-file","opts":{"max-size":"30KB","max-file":"2"}},
-            "default-ulimits":{"nofile":{"Name":"nofile","Soft":1,"Hard":2}},"shim":"/shim"}"#,
+            "default-ulimits":{"nofile":{"Name":"nofile","Soft":1,"Hard":2}},"shim":"/shim",
+            "registry-mirrors":["https://mirror.example"],"insecure-registries":["r.example:5000","10.0.0.0/8"],
+            "certs-dir":"/certs","auth-file":"/auth","pull-concurrency":5,"layer-limit":4096}"#,
         )
         .unwrap();
         assert_eq!(config.hosts, [PathBuf::from("/a.sock")]);
@@ -219,6 +244,9 @@ mod tests {
             super::super::ContainerLog { enabled: true, max_size: 30 << 10, max_files: 2 }
         );
         assert_eq!(config.default_ulimits, [("nofile".to_owned(), 1, 2)]);
+        let images = &config.images;
+        assert_eq!((images.mirrors.len(), images.insecure.len(), images.pull_concurrency), (1, 2, 5));
+        assert_eq!((images.limits.bytes, &images.certs_dir), (4096, &PathBuf::from("/certs")));
         assert!(config.systemd_cgroup && config.default_runtime == "x" && config.cgroup_parent == "/c");
     }
 
@@ -235,6 +263,9 @@ mod tests {
             r#"{"container-log":{"driver":"syslog"}}"#,
             r#"{"container-log":{"opts":{"max-size":"-1"}}}"#,
             r#"{"default-ulimits":{"nofile":{"Name":"nofile","Soft":3,"Hard":2}}}"#,
+            r#"{"registry-mirrors":["ftp://x"]}"#,
+            r#"{"insecure-registries":["10.0.0.0/99"]}"#,
+            r#"{"pull-concurrency":0}"#,
         ] {
             assert!(complaint(text).contains("daemon.json"), "{text}");
         }

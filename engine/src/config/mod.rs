@@ -9,6 +9,9 @@ pub use flags::Flags;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::image::layer::Limits;
+use crate::image::registry::{InsecureRule, Mirror};
+
 /// The effective configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -26,6 +29,7 @@ pub struct Config {
     pub systemd_cgroup: bool,
     pub container_log: ContainerLog,
     pub shim: PathBuf,
+    pub images: Images,
     /// Ulimits of containers that do not set their own: name, soft, hard.
     pub default_ulimits: Vec<(String, i64, i64)>,
     /// Open files as this process was started with: what containers get that ask for nothing else. It raises its own.
@@ -47,6 +51,20 @@ pub struct ContainerLog {
     /// Bytes; 0 never rotates.
     pub max_size: u64,
     pub max_files: u32,
+}
+
+/// Where images come from, and what is taken.
+#[derive(Debug, Clone)]
+pub struct Images {
+    pub mirrors: Vec<Mirror>,
+    pub insecure: Vec<InsecureRule>,
+    /// `<host[:port]>/` below it has certificates for that registry.
+    pub certs_dir: PathBuf,
+    /// Where `login` keeps credentials; `None` is in the graph.
+    pub auth_file: Option<PathBuf>,
+    /// Layers of one pull that are downloaded at once.
+    pub pull_concurrency: usize,
+    pub limits: Limits,
 }
 
 pub const DEFAULT_FILE: &str = "/etc/isulad/daemon.json";
@@ -82,6 +100,14 @@ impl Config {
             systemd_cgroup: false,
             container_log: ContainerLog { enabled: true, max_size: 1 << 20, max_files: 7 },
             shim: default_shim(),
+            images: Images {
+                mirrors: vec![],
+                insecure: vec![],
+                certs_dir: "/etc/isulad/certs.d".into(),
+                auth_file: None,
+                pull_concurrency: 3,
+                limits: Limits::default(),
+            },
             default_ulimits: vec![],
             open_files: None,
         }

@@ -23,7 +23,7 @@ use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::projection::Entity;
-use crate::rootfs::RootfsError;
+use crate::rootfs::{BeneathError, RootfsError};
 use crate::runtime::RuntimeError;
 use crate::shim_process;
 use crate::spec::SpecError;
@@ -47,6 +47,8 @@ pub enum LaunchError {
     Rootfs(#[from] RootfsError),
     #[error(transparent)]
     Spec(#[from] SpecError),
+    #[error("cannot make the working directory `{path}` of the container")]
+    Workdir { path: String, source: BeneathError },
     #[error("container {id}, whose {what} namespace is to be joined, is not running")]
     NotJoinable { id: ContainerId, what: &'static str },
     #[error("cannot find the shim `{path}`; install it beside isulad or set `shim` in daemon.json")]

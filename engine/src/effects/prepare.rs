@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use isulad_shim::ProcessRef;
 use isulad_shim::process::OomCounter;
@@ -13,7 +13,7 @@ use crate::domain::container::Container;
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
 use crate::failpoint;
-use crate::rootfs::{self, ContainerDirs};
+use crate::rootfs::{self, BeneathError, ContainerDirs, beneath};
 use crate::spec::{self, Joined, Place, cgroup};
 
 /// What a start needs to know of its spec.
@@ -41,6 +41,7 @@ pub(super) fn mount_and_specify(
         Sharing::Container(other) => Some(shm_of(engine, other)?),
     };
     failpoint::hit(failpoint::START_MOUNTED);
+    make_workdir(&rootfs, definition)?;
     let bundle = engine.bundle(container);
     let log = bundle.log();
     let place = Place {
@@ -68,6 +69,21 @@ pub(super) fn mount_and_specify(
         cgroup::Version::V1 | cgroup::Version::Hybrid => OomCounter::V1 { path },
     });
     Ok(Specified { shim_cgroups: engine.shim_cgroups(), oom, joined: processes })
+}
+
+/// A missing working directory is made, as root's. The runtimes would do so too, but their words for one that cannot be
+/// made do not help anybody. One that lies within a mount is left to them: it appears with the mount only.
+fn make_workdir(rootfs: &Path, definition: &Definition) -> Result<(), LaunchError> {
+    let workdir = Path::new(&definition.process.workdir);
+    let below_mount = definition.mounts.iter().any(|mount| workdir.starts_with(&mount.target));
+    let below_standard = ["/proc", "/dev", "/sys"].iter().any(|target| workdir.starts_with(target));
+    if below_mount || below_standard || definition.process.workdir.is_empty() {
+        return Ok(());
+    }
+    let failed = |source| LaunchError::Workdir { path: definition.process.workdir.clone(), source };
+    let open = |source| BeneathError::Open { path: rootfs.to_path_buf(), source };
+    let root = rootfs::open_root(rootfs).map_err(|error| failed(open(error)))?;
+    beneath::make_dirs(&root, workdir, 0o755, (0, 0)).map(drop).map_err(failed)
 }
 
 /// The limit of open files that the daemon itself was started with, unless the container has one of its own.
@@ -124,4 +140,46 @@ fn shm_of(engine: &Engine, other: &str) -> Result<PathBuf, LaunchError> {
 
 pub(super) fn state_error(what: &'static str, source: io::Error) -> LaunchError {
     LaunchError::State { what, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    use super::*;
+    use crate::cause::chain;
+
+    fn made(root: &Path, workdir: &str, mounted: &[&str]) -> Result<(), String> {
+        let mut definition = spec::tests::definition();
+        definition.process.workdir = workdir.to_owned();
+        definition.mounts = mounted.iter().map(|target| spec::tests::tmpfs(target, &[])).collect();
+        make_workdir(root, &definition).map_err(|error| chain(&error))
+    }
+
+    #[test]
+    fn a_missing_working_directory_is_made_and_one_that_cannot_be_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("file"), "").unwrap();
+        for workdir in ["/srv/app/", "/srv/app", "/", ""] {
+            made(root.path(), workdir, &[]).unwrap();
+        }
+        let facts = fs::metadata(root.path().join("srv/app")).unwrap();
+        assert_eq!((facts.uid(), facts.gid(), facts.permissions().mode() & 0o7777), (0, 0, 0o755));
+        assert_eq!(
+            made(root.path(), "/file/below", &[]).unwrap_err(),
+            "cannot make the working directory `/file/below` of the container: `/file` is not a directory"
+        );
+    }
+
+    #[test]
+    fn what_lies_within_a_mount_is_not_made_beneath_it() {
+        let root = tempfile::tempdir().unwrap();
+        for workdir in ["/data/app", "/data", "/dev/x", "/proc/self"] {
+            made(root.path(), workdir, &["/data"]).unwrap();
+        }
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+        made(root.path(), "/database", &["/data"]).unwrap();
+        assert!(root.path().join("database").is_dir());
+    }
 }

@@ -4,11 +4,38 @@
 //! that are unpacked once, whatever images they are in: what an unpacked layer looks like does not depend on those below
 //! it. Nothing is visible before it is whole and on disk.
 
-pub mod feed;
+mod add;
+mod collect;
+mod error;
+mod feed;
+mod find;
+mod import;
 pub mod layer;
+mod list;
+mod load;
+mod making;
 pub mod manifest;
+mod outlet;
+pub mod pause;
 pub mod progress;
+mod pull;
 pub mod records;
 pub mod reference;
 pub mod registry;
+mod remove;
+mod save;
 pub mod store;
+mod uses;
+mod view;
+
+pub use error::ImageError;
+pub use feed::{Feed, Unwanted, feed};
+pub use find::{Configs, stack};
+pub use import::Import;
+pub use list::{Chosen, Listed};
+pub use load::Loaded;
+pub use pull::{Pulled, Pulling, Pulls, Wanted};
+pub use remove::{Pruned, Removal};
+pub(crate) use remove::familiar;
+pub use save::Format;
+pub use uses::{ImageLease, ImageLeases, LayerUses};

@@ -100,11 +100,14 @@ impl Cell {
         self.current.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    pub fn stage(&self) -> Stage {
+        Stage::ALL[usize::from(self.stage.load(Ordering::Relaxed))]
+    }
+
     fn state(&self) -> LayerState {
-        let stage = usize::from(self.stage.load(Ordering::Relaxed));
         LayerState {
             digest: self.digest,
-            stage: Stage::ALL[stage],
+            stage: self.stage(),
             current: self.current.load(Ordering::Relaxed),
             total: self.total,
         }

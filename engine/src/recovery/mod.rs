@@ -38,6 +38,11 @@ pub async fn run(engine: &Arc<Engine>) {
             return;
         }
     }
+    // Beside the containers: what images have on disk is read, and nothing of it concerns them.
+    let images = engine.tasks.spawn({
+        let engine = engine.clone();
+        async move { engine.recover_images().await }
+    });
     let places = Arc::new(Semaphore::new(PARALLEL));
     let mut tasks = tokio::task::JoinSet::new();
     let mut count = 0_usize;
@@ -54,6 +59,9 @@ pub async fn run(engine: &Arc<Engine>) {
         if let Err(error) = done {
             engine.warn(format!("the recovery of a container ended abnormally: {error}"));
         }
+    }
+    if let Err(error) = images.await {
+        engine.warn(format!("the recovery of images ended abnormally: {error}"));
     }
     tracing::info!(containers = count, took_ms = begun.elapsed().as_millis() as u64, "all containers are verified");
     if engine.trust() == Trust::Whole {

@@ -9,9 +9,12 @@
 //! the daemon's own would break the `rshared` binds users ask for. What we do mount is made private at once, so that
 //! nothing mounted inside a container's root ever travels back to the host.
 
+pub mod beneath;
+mod copy;
 mod mountinfo;
 mod mountpoint;
 mod overlay;
+mod view;
 mod write;
 
 use std::fs;
@@ -23,7 +26,10 @@ use nix::mount::MsFlags;
 
 use crate::definition::Rootfs;
 
+pub use beneath::{BeneathError, open_root};
+pub use copy::{Copied, CopyError, copy_tree};
 pub use mountinfo::{MountEntry, mounts_below, parse as parse_mountinfo};
+pub use view::{mount_view, unmount_view};
 pub use write::{WriteError, write_atomically};
 
 /// Bytes of `/dev/shm` when nobody says how many.
@@ -40,14 +46,21 @@ pub enum RootfsError {
     NotADirectory { path: PathBuf },
     #[error("cannot open root file system `{path}`")]
     Open { path: PathBuf, source: io::Error },
+    #[error("layer {} of the image is missing (`{path}`); pull or load the image again", .layer.get(..12).unwrap_or(.layer))]
+    MissingLayer { layer: String, path: PathBuf },
+    #[error("{count} layers are more than one mount takes: {most}")]
+    TooManyLayers { count: usize, most: usize },
     #[error("the kernel has no overlay file system")]
     NoOverlay,
     #[error(
         "root file system `{path}` contains the engine's own directory, or lies within it; use it directly instead"
     )]
     Overlapping { path: PathBuf },
+    /// The topmost of its layers is named.
     #[error("cannot mount an overlay of `{lower}` at `{target}`")]
     Overlay { lower: PathBuf, target: PathBuf, source: io::Error },
+    #[error("cannot show an image at `{target}`")]
+    View { target: PathBuf, source: io::Error },
     #[error("cannot bind `{path}` at `{target}`")]
     Bind { path: PathBuf, target: PathBuf, source: io::Error },
     #[error("cannot mount {size} bytes of shared memory at `{target}`")]
@@ -99,10 +112,16 @@ impl ContainerDirs<'_> {
     }
 }
 
+/// The files of an image's layer, named by its chain id.
+pub fn layer_files(graph: &Path, chain: &str) -> PathBuf {
+    graph.join("images/layers").join(chain).join("fs")
+}
+
 /// Checks that a root file system can be used: what a create tells its caller before anything is written.
-pub fn check(rootfs: &Rootfs) -> Result<(), RootfsError> {
+pub fn check(graph: &Path, rootfs: &Rootfs) -> Result<(), RootfsError> {
     match rootfs {
         Rootfs::External { dir, .. } => overlay::open_lower(Path::new(dir)).map(drop),
+        Rootfs::Image { layers, .. } => overlay::open_layers(graph, layers).map(drop),
     }
 }
 
@@ -116,7 +135,10 @@ pub fn mount(dirs: &ContainerDirs<'_>, rootfs: &Rootfs) -> Result<PathBuf, Rootf
     if !mountpoint::is_mounted(&target)? {
         match rootfs {
             Rootfs::External { dir, direct: true } => bind(Path::new(dir), &target)?,
-            Rootfs::External { dir, direct: false } => overlay::mount(dirs, Path::new(dir), &target)?,
+            Rootfs::External { dir, direct: false } => {
+                overlay::mount(dirs, &[overlay::lower(Path::new(dir))?], &target)?
+            }
+            Rootfs::Image { layers, .. } => overlay::mount(dirs, &overlay::open_layers(dirs.graph, layers)?, &target)?,
         }
     }
     mountpoint::make_private(&target)?;
@@ -152,6 +174,11 @@ pub fn unmount_shm(dirs: &ContainerDirs<'_>) -> Result<(), RootfsError> {
 /// Unmounts anything mounted at `path` and removes the directory when it is empty: for a sweep of what nobody owns.
 pub fn release(path: &Path) -> Result<(), RootfsError> {
     mountpoint::release(path)
+}
+
+/// Says whether something is mounted at `path`; what cannot be examined counts as mounted, so that nobody removes it.
+pub fn is_mounted(path: &Path) -> bool {
+    mountpoint::is_mounted(path).unwrap_or(true)
 }
 
 fn bind(dir: &Path, target: &Path) -> Result<(), RootfsError> {

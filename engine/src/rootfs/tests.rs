@@ -181,7 +181,7 @@ fn a_root_that_cannot_be_used_is_named() {
     for (dir, expected) in cases {
         for direct in [false, true] {
             let rootfs = external(dir.clone(), direct);
-            for error in [check(&rootfs).unwrap_err(), mount(&dirs, &rootfs).unwrap_err()] {
+            for error in [check(&graph, &rootfs).unwrap_err(), mount(&dirs, &rootfs).unwrap_err()] {
                 assert!(error.to_string().contains(expected), "{error}");
             }
         }
@@ -236,4 +236,126 @@ fn an_unmount_never_follows_a_link() {
     let _ = unmount(&dirs);
     assert_eq!(fixture.mounted(), 1, "the link's target stays mounted");
     unmount_shm(&dirs).unwrap();
+}
+
+/// Layers with a file of their own each, and one that all have: the topmost one's counts.
+fn layers(graph: &Path, names: &[String]) -> Vec<PathBuf> {
+    let make = |name: &String| {
+        let files = layer_files(graph, name);
+        fs::create_dir_all(&files).unwrap();
+        fs::write(files.join(name), "").unwrap();
+        fs::write(files.join("all"), name).unwrap();
+        files
+    };
+    names.iter().map(make).collect()
+}
+
+fn image(layers: &[String]) -> Rootfs {
+    Rootfs::Image { id: String::new(), layers: layers.to_vec() }
+}
+
+fn chain(number: usize) -> String {
+    format!("{number:064x}")
+}
+
+#[test]
+fn layers_lie_over_one_another_in_order() {
+    let fixture = Fixture::new();
+    let graph = fixture.graph();
+    let dirs = fixture.dirs(&graph);
+    let names = ["bottom", "middle", "top"].map(str::to_owned);
+    let paths = layers(&graph, &names);
+    fs::set_permissions(&paths[0], fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(&paths[2], fs::Permissions::from_mode(0o1751)).unwrap();
+    std::os::unix::fs::chown(&paths[2], Some(77), Some(78)).unwrap();
+    check(&graph, &image(&names)).unwrap();
+    for _ in 0..2 {
+        let root = mount(&dirs, &image(&names)).unwrap();
+        assert_eq!(fs::read_to_string(root.join("all")).unwrap(), "top");
+        assert!(names.iter().all(|name| root.join(name).exists()));
+        let facts = fs::metadata(&root).unwrap();
+        assert_eq!((facts.uid(), facts.gid(), facts.mode() & 0o7777), (77, 78, 0o1751));
+        fs::write(root.join("all"), "written").unwrap();
+        assert_eq!(fs::read_to_string(paths[2].join("all")).unwrap(), "top");
+        fs::write(root.join("all"), "top").unwrap();
+    }
+    assert_eq!(fixture.mounted(), 1);
+    unmount(&dirs).unwrap();
+}
+
+#[test]
+fn as_many_layers_as_an_image_may_have_in_a_long_place() {
+    let fixture = Fixture::new();
+    let graph = fixture.dir.path().join("g".repeat(200));
+    let dirs = fixture.dirs(&graph);
+    let names: Vec<String> = (0..127).map(chain).collect();
+    let paths = layers(&graph, &names);
+    let root = mount(&dirs, &image(&names)).unwrap();
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 128);
+    assert_eq!(fs::read_to_string(root.join("all")).unwrap(), names[126]);
+    unmount(&dirs).unwrap();
+    let view = fixture.dir.path().join("view");
+    mount_view(&paths, &view).unwrap();
+    assert_eq!(fs::read_dir(&view).unwrap().count(), 128);
+    unmount_view(&view).unwrap();
+    // More than a page of names, and more than anybody builds.
+    let many: Vec<String> = (0..400).map(|number| chain(number % 127)).collect();
+    assert!(matches!(mount(&dirs, &image(&many)).unwrap_err(), RootfsError::TooManyLayers { count: 400, .. }));
+    unmount(&dirs).unwrap();
+}
+
+#[test]
+fn an_image_without_layers_is_an_empty_root() {
+    let fixture = Fixture::new();
+    let graph = fixture.graph();
+    let dirs = fixture.dirs(&graph);
+    let root = mount(&dirs, &image(&[])).unwrap();
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+    fs::write(root.join("new"), "").unwrap();
+    unmount(&dirs).unwrap();
+}
+
+#[test]
+fn a_missing_layer_is_named_with_the_way_out() {
+    let fixture = Fixture::new();
+    let graph = fixture.graph();
+    let dirs = fixture.dirs(&graph);
+    let names = [chain(1), chain(2)];
+    layers(&graph, &names[..1]);
+    for error in [check(&graph, &image(&names)).unwrap_err(), mount(&dirs, &image(&names)).unwrap_err()] {
+        let text = error.to_string();
+        assert!(text.starts_with("layer 000000000000 of the image is missing (`"), "{text}");
+        assert!(text.contains(&names[1]) && text.ends_with("pull or load the image again"), "{text}");
+    }
+    let error = mount_view(&[layer_files(&graph, &names[1])], &fixture.dir.path().join("view")).unwrap_err();
+    assert!(matches!(error, RootfsError::MissingLayer { .. }), "{error}");
+    unmount(&dirs).unwrap();
+}
+
+#[test]
+fn a_view_is_only_read() {
+    let fixture = Fixture::new();
+    let graph = fixture.graph();
+    let target = graph.join("images/views/x");
+    for count in 0..3 {
+        let names: Vec<String> = (0..count).map(|number| format!("layer-{number}")).collect();
+        let paths = layers(&graph, &names);
+        for _ in 0..3 {
+            mount_view(&paths, &target).unwrap();
+        }
+        assert_eq!(fixture.mounted(), 1, "a repeated mount must not stack");
+        assert!(names.iter().all(|name| target.join(name).exists()));
+        let error = fs::write(target.join("new"), "x").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ReadOnlyFilesystem, "{count} layers");
+        let entry = mounts_below(&[&target]).unwrap().remove(0);
+        for option in ["ro", "nosuid", "nodev"] {
+            assert!(entry.options.split(',').any(|found| found == option), "{}", entry.options);
+        }
+        assert!(entry.propagation.is_empty());
+        for _ in 0..3 {
+            unmount_view(&target).unwrap();
+        }
+        assert_eq!(fixture.mounted(), 0);
+        assert!(!target.exists());
+    }
 }

@@ -182,7 +182,7 @@ fn utf8(path: &Path) -> Result<&str, SpecError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 #[cfg(test)]
 mod runtime_tests;

@@ -302,6 +302,20 @@ fn binds_tmpfs_and_shared_memory() {
     }
 }
 
+/// What the engine does itself before a start, and leaves to the runtime within a mount.
+#[test]
+fn a_missing_working_directory_is_made_by_the_runtime_too() {
+    let script = "pwd; stat -c '%u %g %a' .";
+    for (workdir, mounts) in [("/made/here", vec![]), ("/data/app", vec![tmpfs("/data", &["mode=755"])])] {
+        let change = |definition: &mut Definition| {
+            definition.process.user = "1:1".to_owned();
+            definition.process.workdir = workdir.to_owned();
+            definition.mounts = mounts.clone();
+        };
+        expect(script, change, &format!("{workdir}\n0 0 755"));
+    }
+}
+
 #[test]
 fn sysctls_ulimits_devices_and_the_oom_score() {
     let script = "cat /proc/sys/kernel/shmmni /proc/sys/net/ipv4/ip_forward; ulimit -Sn; ulimit -Hn; \

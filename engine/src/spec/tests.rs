@@ -9,7 +9,7 @@ use super::*;
 use crate::definition::*;
 
 /// A container that asks for nothing special.
-pub(super) fn definition() -> Definition {
+pub(crate) fn definition() -> Definition {
     Definition {
         version: 1,
         name: "c".to_owned(),
@@ -79,7 +79,7 @@ pub(super) fn bind(source: &str, target: &str) -> Mount {
     }
 }
 
-pub(super) fn tmpfs(target: &str, options: &[&str]) -> Mount {
+pub(crate) fn tmpfs(target: &str, options: &[&str]) -> Mount {
     let options = options.iter().map(|option| (*option).to_owned()).collect();
     Mount { kind: MountKind::Tmpfs, source: String::new(), options, ..bind("", target) }
 }

@@ -5,12 +5,11 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
-
 use crate::definition::Process;
+use crate::rootfs::{beneath, open_root};
 
 use super::SpecError;
 
@@ -152,15 +151,10 @@ fn id(field: &str) -> Option<u32> {
     number(field).ok().flatten()
 }
 
-fn open_root(rootfs: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(CWD, rootfs, flags, Mode::empty())?)
-}
-
 /// The text of a file below the root; empty when there is none. Bytes that are no UTF-8 cannot be in a name of ours.
 fn read(root: &OwnedFd, file: &'static str) -> Result<String, UserError> {
     let failed = |source| UserError::Read { file, source };
-    let descriptor = match open_beneath(root, file) {
+    let descriptor = match beneath::open_file(root, Path::new(file)) {
         Ok(descriptor) => descriptor,
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(String::new()),
         Err(errno) => return Err(failed(errno.into())),
@@ -176,30 +170,6 @@ fn read(root: &OwnedFd, file: &'static str) -> Result<String, UserError> {
         return Err(UserError::TooLarge { file });
     }
     Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
-}
-
-/// Opens with the root as `/`: a link, absolute or climbing, leads to somewhere inside. Does not wait for a FIFO's writer.
-fn open_beneath(root: &OwnedFd, file: &str) -> Result<OwnedFd, rustix::io::Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    for _ in 0..16 {
-        match rustix::fs::openat2(root, file, flags, Mode::empty(), resolve) {
-            // Something was renamed meanwhile, so the kernel could not vouch for `..`.
-            Err(rustix::io::Errno::AGAIN) => {}
-            Err(rustix::io::Errno::NOSYS) => return open_without_links(root, file),
-            result => return result,
-        }
-    }
-    Err(rustix::io::Errno::AGAIN)
-}
-
-/// Before Linux 5.6: component by component, and no links at all.
-fn open_without_links(root: &OwnedFd, file: &str) -> Result<OwnedFd, rustix::io::Errno> {
-    let (dir, leaf) = file.split_once('/').unwrap_or((".", file));
-    let into = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let dir = rustix::fs::openat(root, dir, into, Mode::empty())?;
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
-    rustix::fs::openat(dir.as_fd(), leaf, flags, Mode::empty())
 }
 
 #[cfg(test)]

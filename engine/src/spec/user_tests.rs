@@ -159,17 +159,6 @@ fn links_never_lead_out_of_the_root() {
 }
 
 #[test]
-fn an_old_kernel_follows_no_links_at_all() {
-    let root = Root::new().with_etc();
-    fs::write(root.path().join("etc/passwd"), "").unwrap();
-    symlink("passwd", root.path().join("etc/group")).unwrap();
-    let handle = open_root(&root.path()).unwrap();
-    assert!(open_without_links(&handle, "etc/passwd").is_ok());
-    assert_eq!(open_without_links(&handle, "etc/group").unwrap_err(), rustix::io::Errno::LOOP);
-    assert_eq!(open_without_links(&handle, "etc/none").unwrap_err(), rustix::io::Errno::NOENT);
-}
-
-#[test]
 fn only_regular_files_of_a_sane_size_are_read() {
     let root = Root::new().with_etc();
     let passwd = root.path().join("etc/passwd");

@@ -3,7 +3,7 @@
 use cri_api::isula::v1::ContainerSummary;
 use serde_json::{Value, json};
 
-use crate::text::elapsed;
+use crate::text::{cut, elapsed, one_line};
 
 const SHORT_ID: usize = 12;
 /// Width of a shortened command with its quotes.
@@ -53,15 +53,7 @@ fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
 
 /// In quotes, on one line, cut to fit its column.
 fn command(text: &str, full: bool) -> String {
-    let one_line: String = text
-        .chars()
-        .flat_map(|letter| if letter.is_control() { letter.escape_default().collect() } else { vec![letter] })
-        .collect();
-    if full || one_line.chars().count() <= COMMAND - 2 {
-        return format!("\"{one_line}\"");
-    }
-    let start: String = one_line.chars().take(COMMAND - 5).collect();
-    format!("\"{start}...\"")
+    if full { format!("\"{}\"", one_line(text)) } else { format!("\"{}\"", cut(text, COMMAND - 2)) }
 }
 
 /// 0 for what has not exited; `unknown` where nobody can tell.

@@ -3,7 +3,7 @@
 use cri_api::isula::v1::Mount;
 use cri_api::isula::v1::mount::Kind;
 
-use super::{NO_VOLUMES, set_propagation, target_path};
+use super::{is_volume_name, set_propagation, target_path};
 use crate::container::size;
 
 /// `--mount key=value,…`: nothing is made on the host, nothing is guessed.
@@ -20,6 +20,7 @@ pub(super) fn parse(text: &str) -> Result<Mount, String> {
             "readonly" | "ro" => mount.read_only = truth(key, value)?,
             "bind-propagation" => set_propagation(&mut mount, wanted()?)?,
             "bind-nonrecursive" => mount.non_recursive = truth(key, value)?,
+            "volume-nocopy" => mount.no_copy = truth(key, value)?,
             "tmpfs-size" => {
                 let size = size::bytes(wanted()?).map_err(|reason| format!("tmpfs-size: {reason}"))?;
                 mount.options.push(format!("size={size}"));
@@ -31,23 +32,37 @@ pub(super) fn parse(text: &str) -> Result<Mount, String> {
     match kind.as_deref() {
         Some("bind") => mount.kind = Kind::Bind.into(),
         Some("tmpfs") => mount.kind = Kind::Tmpfs.into(),
-        None | Some("volume") => return Err(NO_VOLUMES.into()),
-        Some(other) => return Err(format!("type '{other}' is not supported yet; known are bind and tmpfs")),
+        None | Some("volume") => mount.kind = Kind::Volume.into(),
+        Some(other) => return Err(format!("type '{other}' is not supported yet; known are volume, bind and tmpfs")),
     }
     if mount.target.is_empty() {
         return Err("'target' is missing".into());
     }
-    if mount.kind() == Kind::Bind {
-        if !mount.source.starts_with('/') {
-            return Err("a bind needs an absolute 'source'".into());
-        }
-        if !mount.options.is_empty() {
-            return Err("'tmpfs-size' and 'tmpfs-mode' are for type=tmpfs".into());
-        }
-    } else if !mount.source.is_empty() || !mount.propagation.is_empty() || mount.non_recursive {
-        return Err("'source' and 'bind-…' are for type=bind".into());
-    }
+    check(&mount)?;
     Ok(mount)
+}
+
+/// Each kind with what belongs to it.
+fn check(mount: &Mount) -> Result<(), String> {
+    let kind = mount.kind();
+    match kind {
+        Kind::Bind if !mount.source.starts_with('/') => return Err("a bind needs an absolute 'source'".into()),
+        Kind::Volume if !mount.source.is_empty() && !is_volume_name(&mount.source) => {
+            return Err(format!("'{}' is not a volume's name; for a path of the host say type=bind", mount.source));
+        }
+        Kind::Tmpfs if !mount.source.is_empty() => return Err("'source' is for type=bind and type=volume".into()),
+        Kind::Bind | Kind::Volume | Kind::Tmpfs => {}
+    }
+    if kind != Kind::Tmpfs && !mount.options.is_empty() {
+        return Err("'tmpfs-size' and 'tmpfs-mode' are for type=tmpfs".into());
+    }
+    if kind != Kind::Bind && (!mount.propagation.is_empty() || mount.non_recursive) {
+        return Err("'bind-…' is for type=bind".into());
+    }
+    if kind != Kind::Volume && mount.no_copy {
+        return Err("'volume-nocopy' is for type=volume".into());
+    }
+    Ok(())
 }
 
 /// Splits at commas; a field in double quotes may hold some, and a doubled quote is one.
@@ -86,7 +101,7 @@ fn octal(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::bind;
+    use super::super::tests::{bind, volume};
     use super::*;
 
     #[test]
@@ -106,14 +121,24 @@ mod tests {
                 ..Mount::default()
             })
         );
+        assert_eq!(parse("target=/b"), Ok(volume("", "/b")));
+        assert_eq!(
+            parse("type=volume,source=v,target=/b,readonly,volume-nocopy"),
+            Ok(Mount { read_only: true, no_copy: true, ..volume("v", "/b") })
+        );
         for (bad, reason) in [
             ("", "unknown key ''"),
             ("type=bind,source=/a", "'target' is missing"),
             ("type=bind,target=/b", "a bind needs an absolute 'source'"),
             ("type=bind,source=a,target=/b", "a bind needs an absolute 'source'"),
-            ("source=/a,target=/b", NO_VOLUMES),
-            ("type=squashfs,source=/a,target=/b", "type 'squashfs' is not supported yet; known are bind and tmpfs"),
-            ("type=tmpfs,source=/a,target=/b", "'source' and 'bind-…' are for type=bind"),
+            ("source=/a,target=/b", "'/a' is not a volume's name; for a path of the host say type=bind"),
+            ("type=volume,source=a,target=/b,bind-propagation=slave", "'bind-…' is for type=bind"),
+            ("type=bind,source=/a,target=/b,volume-nocopy", "'volume-nocopy' is for type=volume"),
+            (
+                "type=squashfs,source=/a,target=/b",
+                "type 'squashfs' is not supported yet; known are volume, bind and tmpfs",
+            ),
+            ("type=tmpfs,source=/a,target=/b", "'source' is for type=bind and type=volume"),
             ("type=bind,source=/a,target=/b,tmpfs-size=1", "'tmpfs-size' and 'tmpfs-mode' are for type=tmpfs"),
             ("type=tmpfs,target=/b,tmpfs-mode=9", "'9' is not a mode such as 1777"),
             ("type=bind,src=/a,dst=/b,ro=maybe", "'ro' is true or false, not 'maybe'"),

@@ -13,12 +13,17 @@ use crate::failure::Failure;
 use crate::flag;
 
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "slave", "rslave", "shared", "rshared"];
-const NO_VOLUMES: &str = "volumes are not supported yet, name a directory of the host";
 
 pub(super) fn flags() -> Vec<Arg> {
     vec![
-        flag::list("volume", "HOST:CONTAINER[:OPTIONS]", "Directory or file of the host, made when missing").short('v'),
-        flag::list("mount", "KEY=VALUE,...", "Mount: type=bind|tmpfs,source=,target=,readonly,..."),
+        flag::list(
+            "volume",
+            "[SOURCE:]CONTAINER[:OPTIONS]",
+            "Directory or file of the host, or volume; made when missing. Without a source, a new volume",
+        )
+        .short('v'),
+        flag::list("mount", "KEY=VALUE,...", "Mount: type=volume|bind|tmpfs,source=,target=,readonly,..."),
+        flag::list("volumes-from", "CONTAINER[:ro|:rw]", "All that this container mounts"),
         flag::list("tmpfs", "DIR[:OPTIONS]", "A tmpfs in the container"),
         flag::value("shm-size", "SIZE", "Size of /dev/shm [default: 64m]").value_parser(size::bytes),
     ]
@@ -27,11 +32,17 @@ pub(super) fn flags() -> Vec<Arg> {
 pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) -> Result<(), Failure> {
     for given in flag::texts(matches, "volume") {
         let mut mount = volume::parse(given).map_err(|reason| invalid(given, "volume", reason))?;
-        mount.source = absolute(&mount.source, "volume")?;
+        if mount.kind() == Kind::Bind {
+            mount.source = absolute(&mount.source, "volume")?;
+        }
         request.mounts.push(mount);
     }
     for given in flag::texts(matches, "mount") {
         request.mounts.push(described::parse(given).map_err(|reason| invalid(given, "mount", reason))?);
+    }
+    for given in flag::texts(matches, "volumes-from") {
+        volumes_from(given).map_err(|reason| invalid(given, "volumes-from", reason))?;
+        request.volumes_from.push(given.to_owned());
     }
     for given in flag::texts(matches, "tmpfs") {
         request.mounts.push(tmpfs(given).map_err(|reason| invalid(given, "tmpfs", reason))?);
@@ -51,6 +62,21 @@ fn set_propagation(mount: &mut Mount, word: &str) -> Result<(), String> {
         return Err("a propagation may be given once".into());
     }
     mount.propagation = word.to_owned();
+    Ok(())
+}
+
+/// Letters, digits, `_`, `.` and `-`, of which the first is a letter or digit. How long it may be, the daemon knows.
+fn is_volume_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    text.bytes().all(allowed) && text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
+}
+
+/// Checks `CONTAINER[:ro|:rw]`.
+fn volumes_from(text: &str) -> Result<(), &'static str> {
+    let (container, mode) = text.split_once(':').unwrap_or((text, "rw"));
+    if container.is_empty() || !["ro", "rw"].contains(&mode) {
+        return Err("want CONTAINER[:ro|:rw]");
+    }
     Ok(())
 }
 
@@ -84,6 +110,21 @@ mod tests {
 
     pub(super) fn bind(source: &str, target: &str) -> Mount {
         Mount { kind: Kind::Bind.into(), source: source.into(), target: target.into(), ..Mount::default() }
+    }
+
+    pub(super) fn volume(name: &str, target: &str) -> Mount {
+        Mount { kind: Kind::Volume.into(), source: name.into(), target: target.into(), ..Mount::default() }
+    }
+
+    #[test]
+    fn volumes_of_others() {
+        let request =
+            crate::container::parse(&["--volumes-from=a", "--volumes-from", "b:ro", "-v", "n:/d", "x"]).unwrap();
+        assert_eq!(request.volumes_from, ["a", "b:ro"]);
+        assert_eq!(request.mounts, [volume("n", "/d")]);
+        for bad in ["", ":ro", "a:", "a:rx"] {
+            assert!(crate::container::parse(&["--volumes-from", bad, "x"]).is_err(), "{bad}");
+        }
     }
 
     #[test]

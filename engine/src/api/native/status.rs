@@ -7,7 +7,11 @@ use crate::cause::chain;
 use crate::definition::DefinitionError;
 use crate::domain::container::Rejection;
 use crate::domain::id::{ContainerId, Name};
+use crate::domain::image;
 use crate::domain::text::cut;
+use crate::image::ImageError;
+use crate::image::registry::RegistryError;
+use crate::image::store::StoreError;
 use crate::projection::ResolveError;
 use crate::runtime::RuntimeError;
 use crate::turn::TurnError;
@@ -35,6 +39,8 @@ pub enum ApiError {
     Runtime(#[from] RuntimeError),
     #[error(transparent)]
     Definition(#[from] DefinitionError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
     #[error("cannot write the journal: {}", chain(.0))]
     Journal(AppendError),
     #[error("{message}")]
@@ -109,11 +115,69 @@ impl ApiError {
                 RuntimeError::Deadline { .. } => Code::DeadlineExceeded,
             },
             Self::Definition(_) | Self::Failed { .. } => Code::Internal,
-            Self::Journal(AppendError::DiskFull { .. }) => Code::ResourceExhausted,
-            Self::Journal(AppendError::TooLarge { .. }) => Code::InvalidArgument,
-            Self::Journal(_) => Code::Unavailable,
+            Self::Image(error) => of_image(error),
+            Self::Journal(error) => of_journal(error),
             Self::Deadline { .. } => Code::DeadlineExceeded,
         }
+    }
+}
+
+fn of_journal(error: &AppendError) -> Code {
+    match error {
+        AppendError::DiskFull { .. } => Code::ResourceExhausted,
+        AppendError::TooLarge { .. } => Code::InvalidArgument,
+        _ => Code::Unavailable,
+    }
+}
+
+fn of_image(error: &ImageError) -> Code {
+    match error {
+        ImageError::NoSuchImage { .. } => Code::NotFound,
+        ImageError::Ambiguous { .. }
+        | ImageError::Reference(_)
+        | ImageError::NotATag { .. }
+        | ImageError::Archive { .. }
+        | ImageError::Document { .. }
+        | ImageError::Layer { .. }
+        | ImageError::WrongLayer { .. }
+        | ImageError::Change { .. }
+        | ImageError::Filter { .. } => Code::InvalidArgument,
+        ImageError::InUse { .. }
+        | ImageError::ManyNames { .. }
+        | ImageError::BeingRemoved { .. }
+        | ImageError::Mounted { .. }
+        | ImageError::Platform { .. }
+        | ImageError::ReadOnly => Code::FailedPrecondition,
+        ImageError::Rejected(image::Rejection::NoSuchImage) => Code::NotFound,
+        ImageError::Rejected(image::Rejection::TooManyNames { .. }) => Code::FailedPrecondition,
+        ImageError::Registry { source, .. } | ImageError::Login(source) => of_registry(source),
+        ImageError::Store(error) if is_full(error) => Code::ResourceExhausted,
+        ImageError::Journal(error) => of_journal(error),
+        ImageError::Shared(error) => of_image(error),
+        ImageError::GivenUp => Code::Cancelled,
+        ImageError::Store(_)
+        | ImageError::Receive { .. }
+        | ImageError::Send { .. }
+        | ImageError::View { .. }
+        | ImageError::Task { .. } => Code::Internal,
+    }
+}
+
+fn is_full(error: &StoreError) -> bool {
+    matches!(error, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+}
+
+fn of_registry(error: &RegistryError) -> Code {
+    match error {
+        RegistryError::NotFound { .. } => Code::NotFound,
+        RegistryError::Unauthorized { .. } => Code::Unauthenticated,
+        RegistryError::Denied { .. } => Code::PermissionDenied,
+        RegistryError::Stalled { .. } => Code::DeadlineExceeded,
+        RegistryError::NoEndpoint { last, .. } => of_registry(last),
+        RegistryError::InvalidServer { .. } => Code::InvalidArgument,
+        RegistryError::NotLoggedIn { .. } => Code::FailedPrecondition,
+        error if error.is_passing() => Code::Unavailable,
+        _ => Code::Internal,
     }
 }
 

@@ -53,7 +53,7 @@ fn info(engine: &Engine) -> InfoResponse {
         running,
         paused,
         stopped,
-        images: 0,
+        images: u32::try_from(engine.images.snapshot().len()).unwrap_or(u32::MAX),
         server_version: env!("CARGO_PKG_VERSION").to_owned(),
         storage_driver: "overlay2".to_owned(),
         logging_driver: if config.container_log.enabled { "json-file" } else { "none" }.to_owned(),
@@ -77,10 +77,10 @@ fn info(engine: &Engine) -> InfoResponse {
         journal_seq: engine.journal.last(),
         warnings: engine.warnings(),
         unverified,
-        image_bytes: 0,
+        image_bytes: engine.image_store.bytes(),
         volumes: 0,
-        registry_mirrors: vec![],
-        insecure_registries: vec![],
+        registry_mirrors: config.images.mirrors.iter().map(ToString::to_string).collect(),
+        insecure_registries: config.images.insecure.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) fn is_host_like(first: &str) -> bool {
 }
 
 /// `name`, `name:port`, `[IPv6]` or `[IPv6]:port`.
-pub(super) fn host(text: &str) -> Result<(), String> {
+pub(in crate::image) fn host(text: &str) -> Result<(), String> {
     let (name, port) = if let Some(rest) = text.strip_prefix('[') {
         let (address, rest) = rest.split_once(']').ok_or_else(|| format!("registry `{text}` lacks the closing `]`"))?;
         address.parse::<Ipv6Addr>().map_err(|_| format!("registry `{text}`: `{address}` is not an IPv6 address"))?;

@@ -13,6 +13,8 @@ use std::str::FromStr;
 
 use crate::domain::id::Digest;
 
+pub(super) use check::host as check_host;
+
 /// The registry of names that name none.
 pub const DEFAULT_REGISTRY: &str = "docker.io";
 const OTHER_NAME_OF_DEFAULT: &str = "index.docker.io";

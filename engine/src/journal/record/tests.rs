@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use migrations::codec;
-use migrations::kinds::{KINDS, kind};
-use migrations::v1::{CardV1, ContainerRowV1, LastV1, PhaseV1, RemovedV1, RenamedV1};
+use migrations::kinds::{kind, kinds};
+use migrations::v1::{LastV1, RemovedV1, RenamedV1};
+use migrations::v2::{CardV2, ContainerRowV2, PhaseV2};
 use proptest::prelude::*;
 use store::{NewEvent, Record, Row, SavedRow, StreamId, VALUE_LIMIT};
 
@@ -118,14 +119,14 @@ fn rows_that_cannot_be_read_say_why() {
     let foreign = SavedRow { stream: StreamId::new(9, b"x").unwrap(), ..good.clone() };
     assert!(matches!(decode_row(&foreign), Err(DecodeError::UnknownKind { what: What::Row(9), .. })));
     let newer = SavedRow { schema: 9, ..good.clone() };
-    assert!(matches!(decode_row(&newer), Err(DecodeError::NewerSchema { found: 9, known: 1, .. })));
+    assert!(matches!(decode_row(&newer), Err(DecodeError::NewerSchema { found: 9, known: 2, .. })));
     let torn = SavedRow { bytes: good.bytes[1..].to_vec(), ..good.clone() };
     assert!(matches!(decode_row(&torn), Err(DecodeError::Damaged { problem: Problem::Shape(_), .. })));
-    let shape: ContainerRowV1 = codec::decode(&good.bytes).unwrap();
-    let odd = ContainerRowV1 { phase: PhaseV1::Created, last: LastV1::AsPhase, ..shape.clone() };
+    let shape: ContainerRowV2 = codec::decode(&good.bytes).unwrap();
+    let odd = ContainerRowV2 { phase: PhaseV2::Created, last: LastV1::AsPhase, ..shape.clone() };
     let odd = SavedRow { bytes: codec::encode(&odd), ..good.clone() };
     assert!(matches!(decode_row(&odd), Err(DecodeError::Damaged { problem: Problem::LastEnd, .. })));
-    let nameless = ContainerRowV1 { card: CardV1 { name: String::new(), ..shape.card.clone() }, ..shape };
+    let nameless = ContainerRowV2 { card: CardV2 { name: String::new(), ..shape.card.clone() }, ..shape };
     let nameless = SavedRow { bytes: codec::encode(&nameless), ..good };
     assert!(matches!(decode_row(&nameless), Err(DecodeError::Damaged { problem: Problem::Name { .. }, .. })));
 }
@@ -161,8 +162,16 @@ prop_compose! {
 prop_compose! {
     fn huge_card()(
         image in huge(), runtime in huge(), command in huge(), name in "[a-z]{255}",
+        image_id in any::<Option<[u8; 32]>>(),
     ) -> crate::domain::container::Card {
-        crate::domain::container::Card { name: name.parse().unwrap(), image, runtime, command, ..card() }
+        crate::domain::container::Card {
+            name: name.parse().unwrap(),
+            image,
+            image_id: image_id.map(Digest),
+            runtime,
+            command,
+            ..card()
+        }
     }
 }
 
@@ -189,7 +198,7 @@ prop_compose! {
     ) -> Container {
         let ended = End { error: Some(error), ..end() };
         let phase = match which {
-            0 => Phase::Removing(Removing { run: Some(run()), failed: Some(other) }),
+            0 => Phase::Removing(Removing { run: Some(run()), failed: Some(other), volumes: true }),
             1 => Phase::Exited(End { error: Some(other), ..end() }),
             _ => Phase::Exited(ended.clone()),
         };
@@ -243,10 +252,18 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(schema in 0u16..3, bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        for kind in KINDS {
-            let _ = decode(&record(NewEvent { kind: kind.number, schema, payload: bytes.clone() }));
+        for kind in kinds() {
+            let record = record(NewEvent { kind: kind.number, schema, payload: bytes.clone() });
+            let _ = decode(&record);
+            let _ = image::decode(&Record { stream: image_stream(&Digest([7; 32])), ..record.clone() });
+            let _ = volume::decode(&Record { stream: volume_stream(&"data".parse().unwrap()), ..record });
         }
-        let _ = decode_row(&SavedRow { stream: stream(&ID), version: 1, seq: 1, schema, bytes });
+        for stream in [stream(&ID), image_stream(&Digest([7; 32])), volume_stream(&"data".parse().unwrap())] {
+            let row = SavedRow { stream, version: 1, seq: 1, schema, bytes: bytes.clone() };
+            let _ = decode_row(&row);
+            let _ = image::decode_row(&row);
+            let _ = volume::decode_row(&row);
+        }
     }
 }
 

@@ -155,7 +155,8 @@ fn write_files(
     definition: &Definition,
 ) -> Result<(Card, Bundle), ApiError> {
     failpoint::hit(failpoint::CREATE_BEFORE_FILES);
-    rootfs::check(&definition.rootfs).map_err(|error| ApiError::invalid(crate::cause::chain(&error)))?;
+    rootfs::check(&engine.layout.graph, &definition.rootfs)
+        .map_err(|error| ApiError::invalid(crate::cause::chain(&error)))?;
     let bundle = engine.layout.bundle(&definition.runtime, &id);
     let written = fill(&bundle, definition);
     if written.is_err() {

@@ -10,7 +10,7 @@ use crate::domain::container::{Container, End, ExitStatus, Phase};
 use crate::engine::Engine;
 use crate::layout::Bundle;
 use crate::projection::Entity;
-use crate::rootfs::ContainerDirs;
+use crate::rootfs::{self, ContainerDirs};
 use crate::signals;
 
 impl Native {
@@ -113,6 +113,14 @@ fn graph_driver(engine: &Engine, container: &Container, definition: Option<&Defi
         Some(Rootfs::External { dir, direct: false }) => json!({ "Name": "overlay2", "Data": {
             "LowerDir": dir, "MergedDir": dirs.merged(), "UpperDir": dirs.upper(), "WorkDir": dirs.work(),
         }}),
+        Some(Rootfs::Image { layers, .. }) => {
+            // Colon-separated and topmost first, as mature engines tell it.
+            let files = layers.iter().rev().map(|layer| rootfs::layer_files(dirs.graph, layer));
+            let lower: Vec<_> = files.map(|path| path.to_string_lossy().into_owned()).collect();
+            json!({ "Name": "overlay2", "Data": {
+                "LowerDir": lower.join(":"), "MergedDir": dirs.merged(), "UpperDir": dirs.upper(), "WorkDir": dirs.work(),
+            }})
+        }
         Some(Rootfs::External { dir, direct: true }) => {
             json!({ "Name": "bind", "Data": { "LowerDir": dir, "MergedDir": dirs.merged() } })
         }

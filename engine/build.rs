@@ -1,0 +1,74 @@
+//! Compiles the pause program for the engine's target: with the compiler at hand, without a standard library.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+const SOURCE: &str = "pause/pause.rs";
+
+fn main() -> Result<()> {
+    println!("cargo::rerun-if-changed=pause");
+    let target = env::var("TARGET").context("cargo names the target")?;
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").context("cargo names the architecture")?;
+    let assembly = Path::new(SOURCE).with_file_name(format!("{arch}.rs"));
+    if !assembly.exists() {
+        bail!("the pause program has no system calls for {arch}: add `engine/{}`", assembly.display());
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").context("cargo names the output directory")?).join("isulad-pause");
+    compile(&target, &out)
+}
+
+fn compile(target: &str, out: &Path) -> Result<()> {
+    let rustc = env::var_os("RUSTC").context("cargo names the compiler")?;
+    let mut command = Command::new(rustc);
+    command.args([SOURCE, "--crate-name", "pause", "--crate-type", "bin", "--edition", "2024", "--target", target]);
+    for option in [
+        "panic=abort",
+        "opt-level=z",
+        "lto=fat",
+        "codegen-units=1",
+        "debug-assertions=off",
+        "overflow-checks=off",
+        "force-unwind-tables=no",
+        "relocation-model=static",
+        "target-feature=+crt-static",
+        "strip=symbols",
+    ] {
+        command.args(["-C", option]);
+    }
+    // Nothing but what is written down: no start files, no libraries, no identification that differs between machines.
+    let linker = linker(target);
+    let arguments: &[&str] = if linker.as_deref().is_some_and(is_bare) {
+        &["-static", "--build-id=none", "-znoexecstack"]
+    } else {
+        &["-nostartfiles", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none", "-Wl,-z,noexecstack"]
+    };
+    for argument in arguments {
+        command.arg("-C").arg(format!("link-arg={argument}"));
+    }
+    if let Some(linker) = linker {
+        let mut option = OsString::from("linker=");
+        option.push(linker);
+        command.arg("-C").arg(option);
+    }
+    command.arg("-o").arg(out);
+    let status = command.status().with_context(|| format!("cannot run the compiler: {command:?}"))?;
+    ensure!(status.success(), "cannot build the pause program ({status}): {command:?}");
+    Ok(())
+}
+
+/// What links for this target: as cargo was told, else the compiler's own choice.
+fn linker(target: &str) -> Option<OsString> {
+    let variable = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace(['-', '.'], "_"));
+    println!("cargo::rerun-if-env-changed={variable}");
+    env::var_os("RUSTC_LINKER").or_else(|| env::var_os(variable))
+}
+
+/// Whether it is a linker itself and not, as usual, a C compiler that runs one.
+fn is_bare(linker: &OsStr) -> bool {
+    let name = Path::new(linker).file_stem().and_then(OsStr::to_str).unwrap_or_default();
+    name == "ld" || name.ends_with("-ld") || name.ends_with("lld")
+}

@@ -1,0 +1,126 @@
+//! Pull: the work is the engine's and may be shared; this tells one client how it goes, and lets go when the client does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cri_api::isula::v1::layer_progress::State;
+use cri_api::isula::v1::pull_progress::Progress as Told;
+use cri_api::isula::v1::{self as wire, PullDone, PullProgress, PullRequest, PullResolved};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use crate::api::native::{ApiError, Native};
+use crate::image::manifest::Platform;
+use crate::image::progress::{LayerState, Progress, Seen, Stage};
+use crate::image::reference::Reference;
+use crate::image::registry::{Credentials, Secret};
+use crate::image::{ImageError, Pulling, Wanted};
+use crate::journal::record::Context;
+
+/// How often bytes are told; changes of stage are told at once.
+const TICK: Duration = Duration::from_millis(100);
+const IN_FLIGHT: usize = 16;
+
+impl Native {
+    pub(super) fn stream_pull(
+        &self,
+        request: PullRequest,
+        context: Context,
+    ) -> Result<ReceiverStream<Result<PullProgress, Status>>, ApiError> {
+        let reference: Reference = request.image.parse().map_err(ImageError::from)?;
+        let platform = platform(&request.platform)?;
+        let wanted = Wanted { reference, platform, credentials: request.credentials.and_then(credentials) };
+        let pulling = self.engine.pull_image(wanted, context);
+        let (sender, receiver) = mpsc::channel(IN_FLIGHT);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = tell(&pulling, &sender) => {}
+                () = sender.closed() => {}
+            }
+        });
+        Ok(ReceiverStream::new(receiver))
+    }
+}
+
+/// Until the outcome is told.
+async fn tell(pulling: &Arc<Pulling>, sender: &mpsc::Sender<Result<PullProgress, Status>>) {
+    let mut seen = Seen::default();
+    let mut is_resolved = false;
+    let mut changed = pulling.progress.subscribe();
+    let outcome = pulling.outcome();
+    tokio::pin!(outcome);
+    loop {
+        let settled = tokio::select! {
+            settled = &mut outcome => Some(settled),
+            _ = changed.changed() => None,
+            () = tokio::time::sleep(TICK) => None,
+        };
+        if let Some((digest, layers)) = pulling.progress.state() {
+            if !is_resolved {
+                is_resolved = true;
+                let size = |layer: &LayerState| wire::LayerSize { digest: layer.digest.to_string(), size: layer.total };
+                let layers = layers.iter().map(size).collect();
+                let resolved = Told::Resolved(PullResolved { digest: digest.to_string(), layers });
+                let _ = sender.send(Ok(PullProgress { progress: Some(resolved) })).await;
+            }
+            for layer in seen.news(&layers) {
+                let _ = sender.send(Ok(PullProgress { progress: Some(Told::Layer(layer_progress(&layer))) })).await;
+            }
+        }
+        let Some(settled) = settled else { continue };
+        let last = settled.map(|pulled| PullProgress {
+            progress: Some(Told::Done(PullDone {
+                id: pulled.id.to_string(),
+                reference: pulled.reference.familiar(),
+                up_to_date: pulled.up_to_date,
+            })),
+        });
+        let _ = sender.send(last.map_err(|error| ApiError::from(error).into())).await;
+        return;
+    }
+}
+
+/// What has moved on since `seen`.
+pub(super) fn news(progress: &Progress, seen: &mut Seen) -> Vec<wire::LayerProgress> {
+    let layers = progress.state().map(|(_, layers)| layers).unwrap_or_default();
+    seen.news(&layers).iter().map(layer_progress).collect()
+}
+
+fn layer_progress(layer: &LayerState) -> wire::LayerProgress {
+    let state = match layer.stage {
+        Stage::Waiting => State::Waiting,
+        Stage::Pulling => State::Pulling,
+        Stage::Storing => State::Storing,
+        Stage::Done => State::Done,
+        Stage::Exists => State::Exists,
+        Stage::Retrying => State::Retrying,
+    };
+    wire::LayerProgress {
+        digest: layer.digest.to_string(),
+        state: state.into(),
+        current: layer.current,
+        total: layer.total,
+    }
+}
+
+pub(super) fn platform(text: &str) -> Result<Option<Platform>, ApiError> {
+    match text {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|error| ApiError::invalid(format!("{error}"))),
+    }
+}
+
+/// Empty ones are none.
+fn credentials(given: wire::Credentials) -> Option<Credentials> {
+    let wire::Credentials { username, password, identity_token, registry_token } = given;
+    if !registry_token.is_empty() {
+        Some(Credentials::RegistryToken { token: Secret::new(registry_token) })
+    } else if !identity_token.is_empty() {
+        Some(Credentials::IdentityToken { user: username, token: Secret::new(identity_token) })
+    } else if !username.is_empty() || !password.is_empty() {
+        Some(Credentials::password(username, password))
+    } else {
+        None
+    }
+}

@@ -1,0 +1,75 @@
+//! Recording an image whose layers are here: documents first, then one record that tells of all.
+
+use std::sync::Arc;
+
+use super::error::ImageError;
+use super::manifest::{CONFIG_LIMIT, ImageConfig};
+use super::store::StoreError;
+use crate::clock;
+use crate::domain::id::Digest;
+use crate::domain::image::{Command, Facts, Source};
+use crate::domain::text::cut;
+use crate::engine::Engine;
+use crate::failpoint;
+use crate::journal::record::Context;
+
+/// An image to be recorded.
+#[derive(Debug)]
+pub(super) struct Addition {
+    pub source: Source,
+    /// The documents as they came: their digests are what they are named by.
+    pub config: Vec<u8>,
+    pub manifest: Vec<u8>,
+    /// `config`, parsed.
+    pub parsed: Arc<ImageConfig>,
+    /// Canonical.
+    pub names: Vec<String>,
+    pub pinned: bool,
+}
+
+/// Makes the documents and the layers' names durable, then records the image. The caller holds the layers. Answers the
+/// image's id.
+pub(super) async fn add(engine: &Arc<Engine>, addition: Addition, context: &Context) -> Result<Digest, ImageError> {
+    let Addition { source, config, manifest, parsed, names, pinned } = addition;
+    debug_assert!(config.len() as u64 <= CONFIG_LIMIT, "documents are limited where they are received");
+    let store = engine.image_store.clone();
+    let writing = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
+        Ok((store.put_blob(&config)?, store.put_blob(&manifest)?))
+    });
+    let (id, manifest) = writing.await.map_err(|source| ImageError::Task { source })??;
+    engine.image_store.sync_names().await?;
+    failpoint::hit(failpoint::IMAGE_BEFORE_RECORD);
+    let now = clock::now();
+    let sizes = parsed.diff_ids.iter().filter_map(|diff_id| engine.image_store.layer(diff_id));
+    let facts = Facts {
+        manifest,
+        size: sizes.map(|layer| layer.facts.size).sum(),
+        layers: u16::try_from(parsed.diff_ids.len()).unwrap_or(u16::MAX),
+        created: parsed.created,
+        added_at: now,
+        used_at: now,
+        pinned,
+        os: cut(&parsed.os, Facts::WORD_LIMIT).to_owned(),
+        architecture: cut(&parsed.architecture, Facts::WORD_LIMIT).to_owned(),
+    };
+    // One at a time: between looking at names and giving them lies nothing of anybody else's.
+    let _changes = engine.image_changes.lock().await;
+    let since = engine.images.next_since();
+    engine.turn_image(id, context, &Command::Add { source, facts, names: names.clone(), since }).await?;
+    failpoint::hit(failpoint::IMAGE_RECORDED);
+    tell_losers(engine, id, &names, context).await;
+    Ok(id)
+}
+
+/// The images that had these names before are told that they have lost them. Nothing depends on it: a name is its latest
+/// holder's; so trouble waits for the next time.
+pub(super) async fn tell_losers(engine: &Arc<Engine>, winner: Digest, names: &[String], context: &Context) {
+    for name in names {
+        for loser in engine.images.snapshot().listing(name).into_iter().filter(|id| *id != winner) {
+            let untag = Command::Untag { name: name.clone() };
+            if let Err(error) = engine.turn_image(loser, context, &untag).await {
+                tracing::warn!(image_id = %loser.short(), %name, %error, "a name that was lost stays listed");
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What no image needs any more is removed; what may be needed is not touched.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::ImageError;
+use crate::cause::chain;
+use crate::domain::id::Digest;
+use crate::engine::{Engine, Trust};
+use crate::rootfs;
+
+/// Layers of work that was interrupted wait this long for another attempt.
+const LEFT_LAYERS: Duration = Duration::from_secs(24 * 3600);
+
+impl Engine {
+    /// Removes those of the layers that no image needs and no work holds. Answers the bytes given back.
+    pub async fn collect_layers(
+        self: &Arc<Self>,
+        diff_ids: Vec<Digest>,
+        older_than: Duration,
+    ) -> Result<u64, ImageError> {
+        if let Some(doubt) = self.doubt_about_layers() {
+            self.warn(format!("layers that nobody may need are kept: {doubt}"));
+            return Ok(0);
+        }
+        let engine = self.clone();
+        let removing = tokio::task::spawn_blocking(move || {
+            engine.image_store.remove_layers(&diff_ids, older_than, |diff_id| engine.layer_uses.is_needed(diff_id))
+        });
+        Ok(removing.await.map_err(|source| ImageError::Task { source })??)
+    }
+
+    /// The same in the background, once whoever makes one of them now is done.
+    pub fn collect_soon(self: &Arc<Self>, diff_ids: Vec<Digest>) {
+        let engine = self.clone();
+        self.tasks.spawn(async move {
+            for diff_id in &diff_ids {
+                drop(engine.image_store.maker(diff_id).await);
+            }
+            if let Err(error) = engine.collect_layers(diff_ids, Duration::ZERO).await {
+                engine.warn(format!("layers of a pull that was given up are left: {}", chain(&error)));
+            }
+        });
+    }
+
+    /// A layer may be needed by something that is not known: then none is removed.
+    fn doubt_about_layers(&self) -> Option<String> {
+        if self.layer_uses.is_unsure() {
+            return Some("the config of an image cannot be read".to_owned());
+        }
+        let images = self.images.snapshot();
+        let containers = self.containers.snapshot();
+        let lost = containers.values().find(|entity| {
+            entity.container.card.image_id.is_some_and(|image| images.get(&image).is_none())
+        });
+        lost.map(|entity| format!("the image of container {} is not known", entity.container.id.short()))
+    }
+
+    /// Reads what there is, clears what interrupted work has left, and compares it with the records. Once, after the
+    /// daemon's start; pulls and the like wait for it.
+    pub async fn recover_images(self: &Arc<Self>) {
+        let engine = self.clone();
+        let opened = tokio::task::spawn_blocking(move || engine.open_images());
+        if let Err(error) = opened.await {
+            self.warn(format!("the images could not be examined: {error}"));
+        }
+        if self.trust() != Trust::Whole {
+            return;
+        }
+        let all = self.image_store.all_layers().into_iter().map(|(diff_id, _)| diff_id).collect();
+        if let Err(error) = self.collect_layers(all, LEFT_LAYERS).await {
+            self.warn(format!("layers that nobody needs are left: {}", chain(&error)));
+        }
+    }
+
+    fn open_images(&self) {
+        let images = self.images.snapshot();
+        for entity in images.iter() {
+            let id = entity.image.id;
+            match self.image_config(&id) {
+                Ok(config) => self.layer_uses.add(id, &config.diff_ids),
+                Err(error) => {
+                    self.layer_uses.doubt();
+                    self.warn(format!(
+                        "image {} cannot be used: {}; pull or load it again, or remove it",
+                        id.short(),
+                        chain(&error)
+                    ));
+                }
+            }
+        }
+        match self.image_store.open() {
+            Ok(troubles) => troubles.into_iter().for_each(|trouble| self.warn(trouble)),
+            Err(error) => return self.warn(format!("images cannot be kept: {}", chain(&error))),
+        }
+        if self.trust() == Trust::Whole {
+            self.sweep_blobs();
+            self.sweep_views();
+        }
+    }
+
+    /// Documents of images that were never recorded, or are not any more.
+    fn sweep_blobs(&self) {
+        let images = self.images.snapshot();
+        let needed: std::collections::HashSet<Digest> =
+            images.iter().flat_map(|entity| [entity.image.id, entity.image.facts.manifest]).collect();
+        let blobs = self.image_store.blobs().unwrap_or_default();
+        for digest in blobs.iter().filter(|digest| !needed.contains(digest)) {
+            if let Err(error) = self.image_store.remove_blob(digest) {
+                self.warn(chain(&error));
+            }
+        }
+    }
+
+    /// Views of images that are gone; those of living ones are their users'.
+    fn sweep_views(&self) {
+        for entry in std::fs::read_dir(self.image_store.dirs().views()).into_iter().flatten().flatten() {
+            let image = entry.file_name().to_str().and_then(|name| Digest::from_hex(name).ok());
+            let kept = image.is_some_and(|id| self.images.get(&id).is_some()) && rootfs::is_mounted(&entry.path());
+            if !kept && let Err(error) = rootfs::release(&entry.path()) {
+                self.warn(chain(&error));
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! From what somebody typed to an image, and what is known of it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::error::ImageError;
+use super::manifest::ImageConfig;
+use super::records::{Entity, Snapshot};
+use super::reference::Reference;
+use crate::domain::id::{ContainerId, Digest};
+use crate::engine::Engine;
+
+/// Configs kept in memory: those of images that containers are made of again and again.
+const CONFIGS: usize = 64;
+
+/// Parsed configs, by image.
+#[derive(Debug, Default)]
+pub struct Configs(Mutex<HashMap<Digest, Arc<ImageConfig>>>);
+
+impl Engine {
+    /// By full id, name, or unambiguous beginning of an id, in this order.
+    pub fn find_image(&self, reference: &str) -> Result<Arc<Entity>, ImageError> {
+        let images = self.images.snapshot();
+        let found = find(&images, reference)?;
+        Ok(images.get(&found).expect("it was found in this snapshot").clone())
+    }
+
+    /// What the image runs, and its layers. Blocks on the disk the first time.
+    pub fn image_config(&self, id: &Digest) -> Result<Arc<ImageConfig>, ImageError> {
+        if let Some(config) = lock(&self.image_configs.0).get(id) {
+            return Ok(config.clone());
+        }
+        let bytes = self.image_store.blob(id)?;
+        let config = ImageConfig::parse(&bytes).map_err(ImageError::document(format!("config {id}")))?;
+        let config = Arc::new(config);
+        let mut configs = lock(&self.image_configs.0);
+        if configs.len() >= CONFIGS {
+            configs.clear();
+        }
+        configs.insert(*id, config.clone());
+        Ok(config)
+    }
+
+    /// A container that was made of the image.
+    pub fn user_of_image(&self, id: &Digest) -> Option<ContainerId> {
+        let containers = self.containers.snapshot();
+        let user = containers.values().find(|entity| entity.container.card.image_id.as_ref() == Some(id));
+        user.map(|entity| entity.container.id)
+    }
+}
+
+fn find(images: &Snapshot, text: &str) -> Result<Digest, ImageError> {
+    let not_found = || ImageError::NoSuchImage { reference: text.to_owned() };
+    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    if let Ok(id) = Digest::from_hex(digits) {
+        return images.get(&id).map(|_| id).ok_or_else(not_found);
+    }
+    let named = match text.parse::<Reference>() {
+        Ok(reference) => names_to_try(&reference).iter().find_map(|name| images.named(name)).map(|entity| entity.image.id),
+        // Only what can be the beginning of an id may be no name.
+        Err(error) if images.with_prefix(digits).is_empty() => return Err(error.into()),
+        Err(_) => None,
+    };
+    if let Some(id) = named {
+        return Ok(id);
+    }
+    match images.with_prefix(digits).as_slice() {
+        [] => Err(not_found()),
+        [id] => Ok(*id),
+        _ => Err(ImageError::Ambiguous { reference: text.to_owned() }),
+    }
+}
+
+/// A name with tag and digest stands for the digest.
+pub(super) fn names_to_try(reference: &Reference) -> Vec<String> {
+    match reference.digest() {
+        Some(digest) => vec![reference.with_digest(*digest).to_string()],
+        None => vec![reference.to_string()],
+    }
+}
+
+/// Diff ids as an overlay takes them: bottom first, each once. Of one that occurs twice the upper one hides the lower.
+pub fn stack(diff_ids: &[Digest]) -> Vec<Digest> {
+    let mut seen = HashSet::new();
+    let mut stack: Vec<Digest> = diff_ids.iter().rev().filter(|diff_id| seen.insert(**diff_id)).copied().collect();
+    stack.reverse();
+    stack
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::image::tests::facts;
+    use crate::domain::image::{Image, NameHeld};
+    use crate::image::records::Images;
+
+    fn image(byte: u8, names: &[&str]) -> Image {
+        let names = names.iter().map(|name| NameHeld { name: (*name).to_owned(), since: 1 }).collect();
+        Image { id: Digest([byte; 32]), version: 1, facts: facts(), names }
+    }
+
+    #[test]
+    fn an_image_is_found_by_id_name_and_beginning() {
+        let images = Images::default();
+        let digest = Digest([7; 32]);
+        images.restore(image(0xbe, &["docker.io/library/busybox:latest"]), 1);
+        images.restore(image(0xbf, &["docker.io/library/be:latest", &format!("docker.io/library/busybox@{digest}")]), 2);
+        let images = images.snapshot();
+        let found = |text: &str| find(&images, text).map(|id| id.0[0]);
+        for text in ["busybox", "docker.io/library/busybox:latest", &format!("sha256:{}", "be".repeat(32)), "bebe", "sha256:bebe"] {
+            assert_eq!(found(text).unwrap(), 0xbe, "{text}");
+        }
+        for text in ["be", "bf", &format!("busybox@{digest}"), &format!("busybox:other@{digest}")] {
+            assert_eq!(found(text).unwrap(), 0xbf, "a name goes before the beginning of an id: {text}");
+        }
+        assert!(matches!(found("b"), Err(ImageError::Ambiguous { .. })));
+        for text in ["nothing", "c0", &"ab".repeat(32), "busybox:1", ""] {
+            assert!(matches!(found(text), Err(ImageError::NoSuchImage { .. } | ImageError::Reference(_))), "{text}");
+        }
+        assert!(matches!(found("Not:A:Name"), Err(ImageError::Reference(_))));
+    }
+
+    #[test]
+    fn of_a_layer_that_occurs_twice_the_upper_one_stays() {
+        let id = |byte| Digest([byte; 32]);
+        assert_eq!(stack(&[id(1), id(2), id(1), id(3)]), [id(2), id(1), id(3)]);
+        assert_eq!(stack(&[]), []);
+    }
+}

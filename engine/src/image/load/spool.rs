@@ -1,0 +1,67 @@
+//! Receiving an archive into a file without a name.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::sync::Arc;
+
+use super::archive::Archive;
+use crate::abandon::{self, Owner};
+use crate::engine::Engine;
+use crate::image::error::ImageError;
+use crate::image::feed::Pieces;
+use crate::image::store::Spool;
+
+const BUFFER: usize = 1 << 20;
+const GZIP: &[u8] = &[0x1f, 0x8b];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+
+/// The archive, decompressed, and what is where in it.
+pub(super) async fn receive(engine: &Arc<Engine>, pieces: Pieces) -> Result<Arc<Archive>, ImageError> {
+    let (store, limit) = (engine.image_store.clone(), engine.config.images.limits.bytes);
+    let work = abandon::blocking(move |owner| {
+        let spool = store.spool()?;
+        copy(pieces, &spool, limit, owner)?;
+        Archive::read(spool.file).map(Arc::new)
+    });
+    work.await.map_err(|source| ImageError::Task { source })?
+}
+
+fn copy(pieces: Pieces, spool: &Spool, limit: u64, owner: &Owner) -> Result<(), ImageError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::StorageFull => ImageError::Archive {
+            problem: format!("the disk is full, in `{}`: `isula image prune` makes room", spool.dir.display()),
+        },
+        io::ErrorKind::UnexpectedEof => ImageError::Archive { problem: "its compressed data is cut short".to_owned() },
+        _ => ImageError::Receive { source },
+    };
+    let mut source = decompressed(BufReader::with_capacity(BUFFER, pieces)).map_err(failed)?;
+    let mut file = &spool.file;
+    let mut buffer = vec![0; BUFFER];
+    let mut total = 0_u64;
+    loop {
+        let length = source.read(&mut buffer).map_err(failed)?;
+        if length == 0 {
+            return Ok(());
+        }
+        if owner.has_left() {
+            return Err(ImageError::GivenUp);
+        }
+        total += length as u64;
+        if total > limit {
+            let problem = format!("it has more than {limit} bytes; raise `layer-limit` in daemon.json to take it");
+            return Err(ImageError::Archive { problem });
+        }
+        file.write_all(&buffer[..length]).map_err(failed)?;
+    }
+}
+
+/// By the first bytes.
+fn decompressed(mut source: BufReader<Pieces>) -> io::Result<Box<dyn Read>> {
+    let start = source.fill_buf()?;
+    Ok(if start.starts_with(GZIP) {
+        Box::new(flate2::bufread::MultiGzDecoder::new(source))
+    } else if start.starts_with(ZSTD) {
+        Box::new(zstd::stream::read::Decoder::with_buffer(source)?)
+    } else {
+        Box::new(source)
+    })
+}

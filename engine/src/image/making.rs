@@ -1,0 +1,89 @@
+//! One layer, from wherever it comes to its place.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use super::error::ImageError;
+use super::layer::{self, Unpacked};
+use super::progress::{Cell, Stage};
+use super::store::{Ingest, Maker};
+use crate::abandon;
+use crate::domain::id::Digest;
+use crate::engine::Engine;
+use crate::failpoint;
+
+/// What a layer has to be.
+#[derive(Debug, Clone)]
+pub(super) struct Expected {
+    pub diff_id: Digest,
+    /// As transported, where somebody has promised that.
+    pub transported: Option<(Digest, u64)>,
+}
+
+/// Unpacks what `source` gives and compares it with what was promised, before anything becomes visible. Nothing is left
+/// when it fails, or when its caller goes away.
+pub(super) async fn unpack(
+    engine: &Arc<Engine>,
+    expected: Option<Expected>,
+    source: impl Read + Send + 'static,
+) -> Result<(Ingest, Unpacked), ImageError> {
+    let (store, limits) = (engine.image_store.clone(), engine.config.images.limits.clone());
+    // The directory stays with the work: when that is abandoned, it removes it as soon as it notices.
+    let work = abandon::blocking(move |owner| {
+        let ingest = store.ingest()?;
+        let named = expected.as_ref().map_or(Digest([0; 32]), Expected::name);
+        let unpacked = layer::unpack(source, ingest.path(), &limits, &|| owner.has_left())
+            .map_err(|source| ImageError::Layer { layer: named, source })?;
+        expected.map_or(Ok(()), |expected| expected.compare(&unpacked))?;
+        Ok((ingest, unpacked))
+    });
+    work.await.map_err(|source| ImageError::Task { source })?
+}
+
+/// Unpacks a layer whose diff id is known and puts it in its place, unless it is there.
+pub(super) async fn make(
+    engine: &Arc<Engine>,
+    expected: Expected,
+    maker: Maker,
+    source: impl Read + Send + 'static,
+    cell: &Cell,
+) -> Result<(), ImageError> {
+    let diff_id = expected.diff_id;
+    let (ingest, unpacked) = unpack(engine, Some(expected), source).await?;
+    failpoint::hit(failpoint::LAYER_UNPACKED);
+    cell.set(Stage::Storing);
+    engine.image_store.commit(ingest, (diff_id, maker), unpacked.facts).await?;
+    failpoint::hit(failpoint::LAYER_STORED);
+    cell.set(Stage::Done);
+    Ok(())
+}
+
+impl Expected {
+    /// As its manifest names it.
+    pub(super) fn name(&self) -> Digest {
+        self.transported.map_or(self.diff_id, |(digest, _)| digest)
+    }
+
+    fn compare(&self, unpacked: &Unpacked) -> Result<(), ImageError> {
+        let layer = self.name();
+        let wrong = |what, expected: &dyn ToString, found: &dyn ToString| ImageError::WrongLayer {
+            layer,
+            what,
+            expected: expected.to_string(),
+            found: found.to_string(),
+        };
+        if let Some((digest, size)) = self.transported {
+            let (found, length) = unpacked.source;
+            if length != size {
+                return Err(wrong("its size", &size, &length));
+            }
+            if found != digest {
+                return Err(wrong("its digest", &digest, &found));
+            }
+        }
+        if unpacked.facts.diff_id != self.diff_id {
+            return Err(wrong("the digest of its content", &self.diff_id, &unpacked.facts.diff_id));
+        }
+        Ok(())
+    }
+}

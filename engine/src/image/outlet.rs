@@ -1,0 +1,87 @@
+//! From those who write, which blocks, to those who send: pieces of an archive on their way to a client.
+
+use std::io::{self, Write};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc;
+
+/// Large enough for few messages, small enough for little memory.
+const PIECE: usize = 256 << 10;
+const IN_FLIGHT: usize = 4;
+
+/// The writing side: a writer for a thread that may block. What was not finished is an error at the other side.
+#[derive(Debug)]
+pub struct Outlet {
+    sender: mpsc::Sender<Result<Bytes, io::Error>>,
+    piece: BytesMut,
+}
+
+pub fn outlet() -> (Outlet, mpsc::Receiver<Result<Bytes, io::Error>>) {
+    let (sender, receiver) = mpsc::channel(IN_FLIGHT);
+    (Outlet { sender, piece: BytesMut::with_capacity(PIECE) }, receiver)
+}
+
+impl Outlet {
+    fn send(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        let piece = std::mem::replace(&mut self.piece, BytesMut::with_capacity(PIECE)).freeze();
+        self.sender.blocking_send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// All was written, or nothing more will be.
+    pub fn finish(mut self, outcome: io::Result<()>) {
+        let outcome = outcome.and_then(|()| self.send());
+        if let Err(error) = outcome {
+            let _ = self.sender.blocking_send(Err(error));
+        }
+    }
+}
+
+impl Write for Outlet {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..length]);
+        if self.piece.len() == PIECE {
+            self.send()?;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.send()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_written_arrives_in_pieces() {
+        let (mut outlet, mut receiver) = outlet();
+        let writing = tokio::task::spawn_blocking(move || {
+            let outcome = (0..3).try_for_each(|byte| outlet.write_all(&vec![byte; PIECE / 2 + 1]));
+            outlet.finish(outcome);
+        });
+        let mut total = Vec::new();
+        while let Some(piece) = receiver.recv().await {
+            total.extend_from_slice(&piece.unwrap());
+        }
+        writing.await.unwrap();
+        assert_eq!(total.len(), 3 * (PIECE / 2 + 1));
+        assert!(total.is_sorted());
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_and_a_client_that_leaves_ends_the_work() {
+        let (outlet, mut receiver) = super::outlet();
+        tokio::task::spawn_blocking(move || outlet.finish(Err(io::ErrorKind::StorageFull.into()))).await.unwrap();
+        assert_eq!(receiver.recv().await.unwrap().unwrap_err().kind(), io::ErrorKind::StorageFull);
+        let (mut outlet, receiver) = super::outlet();
+        drop(receiver);
+        let writing = tokio::task::spawn_blocking(move || outlet.write_all(&vec![0; 2 * PIECE]));
+        assert_eq!(writing.await.unwrap().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}

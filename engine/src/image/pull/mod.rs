@@ -1,0 +1,207 @@
+//! Pulling: what a name stands for, then its layers side by side, each unpacked as it comes, then one record.
+//!
+//! Whoever asks for what is being pulled already joins in; the work ends when nobody watches any more. What a pull
+//! that was given up has brought goes with it; what one that failed or was killed has brought whole stays for a day, for
+//! the next attempt.
+
+mod shared;
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::add::{self, Addition};
+use super::error::ImageError;
+use super::feed::{Feed, feed};
+use super::find::stack;
+use super::making::{self, Expected};
+use super::manifest::{self, CONFIG_LIMIT, Document, ImageConfig, Layer, Manifest, Platform};
+use super::progress::{Cell, Progress, Stage};
+use super::reference::Reference;
+use super::registry::{Blob, Credentials, RegistryError, Resolved};
+use crate::domain::id::Digest;
+use crate::domain::image::Source;
+use crate::engine::Engine;
+use crate::failpoint;
+use crate::journal::record::Context;
+
+pub use shared::{Pulling, Pulls};
+
+/// What to pull.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    pub reference: Reference,
+    /// `None` takes the host's, and an image for another where there is no choice.
+    pub platform: Option<Platform>,
+    /// Before any that are kept.
+    pub credentials: Option<Credentials>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulled {
+    pub id: Digest,
+    /// By digest: what the name stood for.
+    pub reference: Reference,
+    /// It was here already, under this name.
+    pub up_to_date: bool,
+}
+
+async fn pull(
+    engine: &Arc<Engine>,
+    wanted: &Wanted,
+    (progress, brought): (&Progress, &shared::Brought),
+    context: &Context,
+) -> Result<Pulled, ImageError> {
+    let shown = wanted.reference.familiar();
+    let refused = |source| ImageError::Registry { reference: shown.clone(), source };
+    engine.image_store.ready().await;
+    let resolved = engine.registry.resolve(&wanted.reference, wanted.credentials.as_ref()).await.map_err(refused)?;
+    failpoint::hit(failpoint::PULL_RESOLVED);
+    let (bytes, manifest) = choose(engine, wanted, &resolved).await?;
+    let config =
+        engine.registry.small_blob(&resolved.source, &manifest.config, CONFIG_LIMIT).await.map_err(refused)?;
+    let parsed = Arc::new(ImageConfig::parse(&config).map_err(ImageError::document(&shown))?);
+    manifest::check_layers(&manifest, &parsed).map_err(ImageError::document(&shown))?;
+    check_platform(wanted, &parsed)?;
+    let reference = wanted.reference.with_digest(resolved.digest);
+    // A digest in the name decides: what its tag stands for was not asked.
+    let names = match (wanted.reference.digest(), wanted.reference.tagged()) {
+        (None, Some(tagged)) => vec![tagged.to_string(), reference.to_string()],
+        (_, _) => vec![reference.to_string()],
+    };
+    let id = manifest.config.digest;
+    let _hold = engine.image_store.hold(&parsed.diff_ids);
+    let sizes: Vec<_> =
+        manifest.layers.iter().map(|layer| (layer.descriptor.digest, layer.descriptor.size)).collect();
+    progress.resolved(resolved.digest, &sizes);
+    let images = engine.images.snapshot();
+    let known = names.iter().all(|name| images.named(name).is_some_and(|entity| entity.image.id == id));
+    let whole = stack(&parsed.diff_ids).iter().all(|diff_id| engine.image_store.layer(diff_id).is_some());
+    let up_to_date = known && whole && engine.image_config(&id).is_ok();
+    if up_to_date {
+        (0..sizes.len()).filter_map(|index| progress.cell(index)).for_each(|cell| cell.set(Stage::Exists));
+        return Ok(Pulled { id, reference, up_to_date });
+    }
+    brought.note(&parsed.diff_ids);
+    fetch_layers(engine, wanted, &resolved, &manifest, &parsed, progress).await?;
+    let addition =
+        Addition { source: Source::Pulled, config, manifest: bytes, parsed, names, pinned: false };
+    let added = add::add(engine, addition, context).await?;
+    debug_assert_eq!(added, id, "the config was verified");
+    Ok(Pulled { id, reference, up_to_date })
+}
+
+/// The manifest for the platform, and its bytes.
+async fn choose(
+    engine: &Arc<Engine>,
+    wanted: &Wanted,
+    resolved: &Resolved,
+) -> Result<(Vec<u8>, Manifest), ImageError> {
+    let shown = wanted.reference.familiar();
+    let index = match &resolved.document {
+        Document::Manifest(manifest) => return Ok((resolved.bytes.clone(), manifest.clone())),
+        Document::Index(index) => index,
+    };
+    let platform = wanted.platform.clone().unwrap_or_else(Platform::host);
+    let chosen = platform.choose(index).map_err(ImageError::document(&shown))?;
+    let refused = |source| ImageError::Registry { reference: shown.clone(), source };
+    let bytes = engine.registry.manifest(&resolved.source, chosen).await.map_err(refused)?;
+    match Document::parse(&bytes, Some(&chosen.media_type)).map_err(ImageError::document(&shown))? {
+        Document::Manifest(manifest) => Ok((bytes, manifest)),
+        Document::Index(index) => {
+            let problem = "an index within an index is not followed".to_owned();
+            let what = "index";
+            tracing::debug!(manifests = index.manifests.len(), "an index within an index");
+            Err(ImageError::document(&shown)(manifest::ManifestError::Invalid { what, problem }))
+        }
+    }
+}
+
+/// Who asks for a platform by name gets it or nothing.
+fn check_platform(wanted: &Wanted, config: &ImageConfig) -> Result<(), ImageError> {
+    let Some(platform) = &wanted.platform else { return Ok(()) };
+    let found = config.platform();
+    if (&found.os, &found.architecture) == (&platform.os, &platform.architecture) {
+        return Ok(());
+    }
+    let (found, wanted_text) = (found.to_string(), platform.to_string());
+    Err(ImageError::Platform { reference: wanted.reference.familiar(), found, wanted: wanted_text })
+}
+
+/// All layers that are not here, a few at a time, from the bottom up. The first failure ends the others.
+async fn fetch_layers(
+    engine: &Arc<Engine>,
+    wanted: &Wanted,
+    resolved: &Resolved,
+    manifest: &Manifest,
+    config: &ImageConfig,
+    progress: &Progress,
+) -> Result<(), ImageError> {
+    let places = Arc::new(Semaphore::new(engine.config.images.pull_concurrency));
+    let mut tasks = JoinSet::new();
+    for (index, (layer, diff_id)) in manifest.layers.iter().zip(&config.diff_ids).enumerate() {
+        let Some(cell) = progress.cell(index) else { continue };
+        let retried = cell.clone();
+        let blob = engine.registry.blob(&resolved.source, &layer.descriptor);
+        let blob = blob.on_retry(move |_| retried.set(Stage::Retrying));
+        let fetching = Fetching { engine: engine.clone(), layer: layer.clone(), diff_id: *diff_id, blob, cell };
+        let (places, reference) = (places.clone(), wanted.reference.familiar());
+        tasks.spawn(async move {
+            let _place = places.acquire_owned().await;
+            fetching.run(&reference).await
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.map_err(|source| ImageError::Task { source })??;
+    }
+    Ok(())
+}
+
+/// One layer on its way.
+struct Fetching {
+    engine: Arc<Engine>,
+    layer: Layer,
+    diff_id: Digest,
+    blob: Blob,
+    cell: Arc<Cell>,
+}
+
+impl Fetching {
+    async fn run(self, reference: &str) -> Result<(), ImageError> {
+        let Self { engine, layer, diff_id, blob, cell } = self;
+        // Somebody else may be at it, for another image: then it is here afterwards.
+        let maker = engine.image_store.maker(&diff_id).await;
+        if engine.image_store.layer(&diff_id).is_some() {
+            cell.set(Stage::Exists);
+            return Ok(());
+        }
+        cell.set(Stage::Pulling);
+        let transported = Some((layer.descriptor.digest, layer.descriptor.size));
+        let (feed, pieces) = feed();
+        let making = making::make(&engine, Expected { diff_id, transported }, maker, pieces, &cell);
+        let (made, received) = tokio::join!(making, receive(blob, feed, &cell));
+        // An unpacking that broke off because the download did is no news.
+        match received {
+            Err(source) => Err(ImageError::Registry { reference: reference.to_owned(), source }),
+            Ok(()) => made,
+        }
+    }
+}
+
+/// Passes a blob on until its end, or until the other side has seen enough.
+async fn receive(mut blob: Blob, feed: Feed, cell: &Cell) -> Result<(), RegistryError> {
+    while let Some(bytes) = blob.next().await {
+        let bytes = bytes?;
+        if cell.stage() == Stage::Retrying {
+            cell.set(Stage::Pulling);
+        }
+        cell.add(bytes.len() as u64);
+        if feed.push(bytes).await.is_err() {
+            return Ok(());
+        }
+    }
+    let _ = feed.end().await;
+    Ok(())
+}

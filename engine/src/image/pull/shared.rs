@@ -1,0 +1,133 @@
+//! Identical pulls are one.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use super::{Pulled, Wanted, pull};
+use crate::domain::id::Digest;
+use crate::engine::Engine;
+use crate::image::error::ImageError;
+use crate::image::manifest::Platform;
+use crate::image::progress::Progress;
+use crate::image::reference::Reference;
+use crate::journal::record::Context;
+
+/// Those under way.
+#[derive(Debug, Default)]
+pub struct Pulls(Mutex<HashMap<Key, Weak<Pulling>>>);
+
+/// Who brings other credentials does not join: what may be pulled with them is another question.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    reference: Reference,
+    platform: Option<Platform>,
+    credentials: Option<u64>,
+}
+
+type Outcome = Result<Pulled, Arc<ImageError>>;
+
+/// A pull under way, or its outcome. It is given up when the last one who holds this lets go.
+#[derive(Debug)]
+pub struct Pulling {
+    pub progress: Arc<Progress>,
+    outcome: watch::Receiver<Option<Outcome>>,
+    task: AbortHandle,
+}
+
+impl Pulling {
+    /// Waits for the outcome.
+    pub async fn outcome(&self) -> Result<Pulled, ImageError> {
+        let mut outcome = self.outcome.clone();
+        let settled = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        settled.unwrap_or_else(|| Err(Arc::new(ImageError::GivenUp))).map_err(ImageError::Shared)
+    }
+}
+
+impl Drop for Pulling {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Engine {
+    /// Begins to pull, or joins those who do so already.
+    pub fn pull_image(self: &Arc<Self>, wanted: Wanted, context: Context) -> Arc<Pulling> {
+        let key = Key {
+            reference: wanted.reference.clone(),
+            platform: wanted.platform.clone(),
+            credentials: wanted.credentials.as_ref().map(fingerprint),
+        };
+        let mut pulls = self.pulls.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pulls.retain(|_, pulling| pulling.strong_count() > 0);
+        if let Some(pulling) = pulls.get(&key).and_then(Weak::upgrade).filter(|pulling| !pulling.is_settled()) {
+            return pulling;
+        }
+        let progress = Progress::new();
+        let (sender, outcome) = watch::channel(None);
+        let task = tokio::spawn({
+            let (engine, progress) = (self.clone(), progress.clone());
+            async move {
+                // Outlives what the pull itself holds.
+                let brought = Brought { engine: engine.clone(), layers: Mutex::default() };
+                let settled = pull(&engine, &wanted, (&progress, &brought), &context).await;
+                if let Err(error) = &settled {
+                    let reference = wanted.reference.familiar();
+                    tracing::warn!(%reference, error = %crate::cause::chain(error), "an image was not pulled");
+                }
+                brought.keep();
+                sender.send_replace(Some(settled.map_err(Arc::new)));
+            }
+        });
+        let pulling = Arc::new(Pulling { progress, outcome, task: task.abort_handle() });
+        pulls.insert(key, Arc::downgrade(&pulling));
+        pulling
+    }
+}
+
+impl Pulling {
+    fn is_settled(&self) -> bool {
+        self.outcome.borrow().is_some()
+    }
+}
+
+/// Told apart, not kept.
+fn fingerprint(credentials: &crate::image::registry::Credentials) -> u64 {
+    use crate::image::registry::Credentials;
+    let mut hasher = DefaultHasher::new();
+    match credentials {
+        Credentials::Password { user, password } => (0, user, password.expose()).hash(&mut hasher),
+        Credentials::IdentityToken { user, token } => (1, user, token.expose()).hash(&mut hasher),
+        Credentials::RegistryToken { token } => (2, token.expose()).hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+/// The layers of a pull: gone, as far as nobody else needs them, when it is given up in the middle.
+pub(super) struct Brought {
+    engine: Arc<Engine>,
+    layers: Mutex<Vec<Digest>>,
+}
+
+impl Brought {
+    pub(super) fn note(&self, diff_ids: &[Digest]) {
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner).extend(diff_ids);
+    }
+
+    /// The pull has come to an end of its own.
+    fn keep(self) {
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Drop for Brought {
+    fn drop(&mut self) {
+        let layers = std::mem::take(self.layers.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if !layers.is_empty() {
+            self.engine.collect_soon(layers);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Taking names away, and images that nothing needs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::ImageError;
+use super::find::names_to_try;
+use super::records::{Entity, Snapshot};
+use super::reference::Reference;
+use crate::domain::id::{Digest, Timestamp};
+use crate::domain::image::{Command, Image};
+use crate::engine::Engine;
+use crate::failpoint;
+use crate::journal::record::Context;
+use crate::rootfs;
+
+/// What a removal has led to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Removal {
+    /// Familiar.
+    pub untagged: Vec<String>,
+    pub deleted: Vec<Digest>,
+    /// Bytes.
+    pub reclaimed: u64,
+}
+
+/// Which images a prune is about.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// Also those that have a name.
+    pub all: bool,
+    /// Only those that came before.
+    pub until: Option<Timestamp>,
+    /// `key` or `key=value`; any of them.
+    pub labels: Vec<String>,
+}
+
+impl Engine {
+    /// Gives an image one more name.
+    pub async fn tag_image(self: &Arc<Self>, image: &str, name: &str, context: &Context) -> Result<(), ImageError> {
+        let reference: Reference = name.parse()?;
+        if reference.digest().is_some() || reference.tag().is_none() {
+            return Err(ImageError::NotATag { name: name.to_owned() });
+        }
+        let _changes = self.image_changes.lock().await;
+        let id = self.find_image(image)?.image.id;
+        let name = reference.to_string();
+        if self.images.named(&name).is_some_and(|entity| entity.image.id == id) {
+            return Ok(());
+        }
+        let since = self.images.next_since();
+        self.turn_image(id, context, &Command::Tag { name: name.clone(), since }).await?;
+        failpoint::hit(failpoint::IMAGE_TAGGED);
+        super::add::tell_losers(self, id, &[name], context).await;
+        Ok(())
+    }
+
+    /// Takes away the name, or the image when it is its last one or is named by its id. By force also from an image that
+    /// containers use: then it stays without a name.
+    pub async fn remove_image(
+        self: &Arc<Self>,
+        reference: &str,
+        force: bool,
+        context: &Context,
+    ) -> Result<Removal, ImageError> {
+        self.image_store.ready().await;
+        let _changes = self.image_changes.lock().await;
+        let entity = self.find_image(reference)?;
+        let images = self.images.snapshot();
+        let names = images.names_of(&entity.image);
+        let named = reference.parse::<Reference>().ok().filter(|asked| is_name_of(&images, asked, &entity));
+        if let Some(asked) = &named {
+            let goes = names_that_go_with(asked, &names);
+            if goes.len() < names.len() && names.iter().any(|name| !goes.contains(name) && is_tag(name)) {
+                return self.untag(&entity.image, goes, context).await;
+            }
+        } else if !force && repositories(&names).len() > 1 {
+            let names = names.iter().map(|name| familiar(name)).collect::<Vec<_>>().join(", ");
+            return Err(ImageError::ManyNames { id: entity.image.id.short(), names });
+        }
+        self.remove_whole(&entity.image, names, force, context).await
+    }
+
+    /// Removes every image that matches and that nothing uses, and layers that no image needs.
+    pub async fn prune_images(self: &Arc<Self>, pruned: Pruned, context: &Context) -> Result<Removal, ImageError> {
+        self.image_store.ready().await;
+        let mut total = Removal::default();
+        for entity in self.images.snapshot().iter() {
+            let _changes = self.image_changes.lock().await;
+            let Some(entity) = self.images.get(&entity.image.id) else { continue };
+            let image = &entity.image;
+            let names = self.images.snapshot().names_of(image);
+            let young = pruned.until.is_some_and(|until| image.facts.added_at >= until);
+            if image.facts.pinned || young || (!names.is_empty() && !pruned.all) || !self.has_label(image, &pruned).await {
+                continue;
+            }
+            match self.remove_whole(image, names, false, context).await {
+                Ok(removal) => total.add(removal),
+                Err(ImageError::InUse { .. } | ImageError::Mounted { .. } | ImageError::BeingRemoved { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let all = self.image_store.all_layers().into_iter().map(|(diff_id, _)| diff_id).collect();
+        total.reclaimed += self.collect_layers(all, Duration::ZERO).await?;
+        Ok(total)
+    }
+
+    async fn has_label(self: &Arc<Self>, image: &Image, pruned: &Pruned) -> bool {
+        if pruned.labels.is_empty() {
+            return true;
+        }
+        let (engine, id) = (self.clone(), image.id);
+        let config = tokio::task::spawn_blocking(move || engine.image_config(&id)).await;
+        let Ok(Ok(config)) = config else { return false };
+        pruned.labels.iter().any(|label| super::list::has_label(&config.execution.labels, label))
+    }
+
+    async fn untag(self: &Arc<Self>, image: &Image, names: Vec<String>, context: &Context) -> Result<Removal, ImageError> {
+        let mut removal = Removal::default();
+        for name in names {
+            self.turn_image(image.id, context, &Command::Untag { name: name.clone() }).await?;
+            failpoint::hit(failpoint::IMAGE_UNTAGGED);
+            removal.untagged.push(familiar(&name));
+        }
+        Ok(removal)
+    }
+
+    async fn remove_whole(
+        self: &Arc<Self>,
+        image: &Image,
+        names: Vec<String>,
+        force: bool,
+        context: &Context,
+    ) -> Result<Removal, ImageError> {
+        let id = image.id;
+        // From here on no creation takes the image up; one that did before is a container by the time it lets go.
+        let leaving = self.image_leases.leave(id);
+        let user = self.user_of_image(&id).map(|container| container.short());
+        let user = user.or_else(|| leaving.is_none().then(|| "that is being created".to_owned()));
+        if let Some(container) = user {
+            return match force {
+                true => self.untag(image, names, context).await,
+                false => Err(ImageError::InUse { id: id.short(), container }),
+            };
+        }
+        self.give_view_back(&id, force).await?;
+        self.turn_image(id, context, &Command::Remove).await?;
+        failpoint::hit(failpoint::IMAGE_REMOVED);
+        let reclaimed = self.sweep_removed(image).await?;
+        failpoint::hit(failpoint::IMAGE_SWEPT);
+        let untagged = names.iter().map(|name| familiar(name)).collect();
+        Ok(Removal { untagged, deleted: vec![id], reclaimed })
+    }
+
+    /// The files of an image whose record is gone.
+    async fn sweep_removed(self: &Arc<Self>, image: &Image) -> Result<u64, ImageError> {
+        let (engine, id, manifest) = (self.clone(), image.id, image.facts.manifest);
+        let diff_ids = self.layer_uses.remove(&id);
+        let documents = tokio::task::spawn_blocking(move || {
+            Ok::<u64, ImageError>(engine.image_store.remove_blob(&id)? + engine.image_store.remove_blob(&manifest)?)
+        });
+        let documents = documents.await.map_err(|source| ImageError::Task { source })??;
+        Ok(documents + self.collect_layers(diff_ids.to_vec(), Duration::ZERO).await?)
+    }
+
+    /// A view keeps the image's files in use.
+    async fn give_view_back(self: &Arc<Self>, id: &Digest, force: bool) -> Result<(), ImageError> {
+        let (path, id) = (self.image_store.dirs().view(id), *id);
+        let looking = tokio::task::spawn_blocking(move || {
+            if rootfs::is_mounted(&path) && !force {
+                return Err(ImageError::Mounted { id: id.short(), path: path.display().to_string() });
+            }
+            rootfs::release(&path).map_err(|source| ImageError::View { id: id.short(), source })
+        });
+        looking.await.map_err(|source| ImageError::Task { source })?
+    }
+}
+
+impl Removal {
+    fn add(&mut self, other: Self) {
+        self.untagged.extend(other.untagged);
+        self.deleted.extend(other.deleted);
+        self.reclaimed += other.reclaimed;
+    }
+}
+
+fn is_name_of(images: &Snapshot, asked: &Reference, entity: &Entity) -> bool {
+    let named = names_to_try(asked).iter().find_map(|name| images.named(name));
+    named.is_some_and(|named| named.image.id == entity.image.id)
+}
+
+/// The name itself, and with the last tag of a repository the digests in it: nobody would look for them.
+fn names_that_go_with(asked: &Reference, names: &[String]) -> Vec<String> {
+    let mut goes = names_to_try(asked);
+    let within = |name: &String| {
+        name.parse::<Reference>().is_ok_and(|name| name.repository_name() == asked.repository_name())
+    };
+    let other_tag = names.iter().any(|name| within(name) && is_tag(name) && !goes.contains(name));
+    if asked.digest().is_none() && !other_tag {
+        goes.extend(names.iter().filter(|name| within(name) && !is_tag(name)).cloned());
+    }
+    goes
+}
+
+fn is_tag(name: &str) -> bool {
+    !name.contains('@')
+}
+
+fn repositories(names: &[String]) -> BTreeSet<String> {
+    let tags = names.iter().filter(|name| is_tag(name));
+    tags.filter_map(|name| Some(name.parse::<Reference>().ok()?.repository_name())).collect()
+}
+
+/// As people write it.
+pub(crate) fn familiar(name: &str) -> String {
+    name.parse::<Reference>().map_or_else(|_| name.to_owned(), |reference| reference.familiar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_the_last_tag_of_a_repository_its_digests_go() {
+        let digest = Digest([7; 32]);
+        let by_digest = format!("docker.io/library/a@{digest}");
+        let names: Vec<String> =
+            ["docker.io/library/a:1", "docker.io/library/a:2", "h.example/b:1", &by_digest].map(str::to_owned).to_vec();
+        let goes = |asked: &str, names: &[String]| names_that_go_with(&asked.parse().unwrap(), names);
+        assert_eq!(goes("a:1", &names), ["docker.io/library/a:1"]);
+        assert_eq!(goes("a:1", &names[..1]), ["docker.io/library/a:1"]);
+        assert_eq!(goes("a:2", &names[1..]), ["docker.io/library/a:2".to_owned(), by_digest.clone()]);
+        assert_eq!(goes("h.example/b:1", &names), ["h.example/b:1"]);
+        assert_eq!(goes(&format!("a@{digest}"), &names), [by_digest]);
+        assert_eq!(repositories(&names).len(), 2);
+    }
+}

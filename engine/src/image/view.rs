@@ -1,0 +1,43 @@
+//! An image's files, shown read-only in a directory of the host.
+//!
+//! What is mounted is what the kernel says is mounted: there is no record of it, a second mount changes nothing, and
+//! views outlive the daemon.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::ImageError;
+use super::find::stack;
+use crate::domain::id::Digest;
+use crate::engine::Engine;
+use crate::rootfs;
+
+impl Engine {
+    /// Mounts the image and says where.
+    pub async fn mount_image(self: &Arc<Self>, reference: &str) -> Result<PathBuf, ImageError> {
+        self.image_store.ready().await;
+        let id = self.find_image(reference)?.image.id;
+        let lease = self.image_leases.lease(id)?;
+        let engine = self.clone();
+        let mounting = tokio::task::spawn_blocking(move || {
+            let _lease = lease;
+            let config = engine.image_config(&id)?;
+            let dirs = engine.image_store.dirs();
+            let layers: Vec<PathBuf> =
+                stack(&config.diff_ids).iter().map(|diff_id| dirs.layer(diff_id).join("fs")).collect();
+            let target = dirs.view(&id);
+            rootfs::mount_view(&layers, &target).map_err(|source| ImageError::View { id: id.short(), source })?;
+            Ok(target)
+        });
+        mounting.await.map_err(|source| ImageError::Task { source })?
+    }
+
+    /// Unmounts it again; one that is not mounted is fine.
+    pub async fn unmount_image(self: &Arc<Self>, reference: &str) -> Result<(), ImageError> {
+        let id: Digest = self.find_image(reference)?.image.id;
+        let target = self.image_store.dirs().view(&id);
+        let unmounting = tokio::task::spawn_blocking(move || rootfs::unmount_view(&target));
+        let unmounted = unmounting.await.map_err(|source| ImageError::Task { source })?;
+        unmounted.map_err(|source| ImageError::View { id: id.short(), source })
+    }
+}
