@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use isulad_shim::StateDir;
 
-use crate::domain::id::ContainerId;
+use crate::domain::id::{ContainerId, VolumeName};
 
 /// The two roots and the paths below them.
 #[derive(Debug, Clone)]
@@ -48,6 +48,24 @@ impl Layout {
     /// Where root filesystems are mounted.
     pub fn mounts(&self) -> PathBuf {
         self.graph.join("mnt/rootfs")
+    }
+
+    pub fn volumes(&self) -> PathBuf {
+        self.graph.join("volumes")
+    }
+
+    pub fn volume(&self, name: &VolumeName) -> PathBuf {
+        self.volumes().join(name.as_str())
+    }
+
+    /// What containers see of it.
+    pub fn volume_data(&self, name: &VolumeName) -> PathBuf {
+        self.volume(name).join("_data")
+    }
+
+    /// Where a volume lies that is being deleted: no volume's name begins with a dot.
+    pub fn volume_removing(&self, name: &VolumeName) -> PathBuf {
+        self.volumes().join(format!(".removing-{name}"))
     }
 
     pub fn rootfs(&self, id: &ContainerId) -> PathBuf {

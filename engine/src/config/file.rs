@@ -112,10 +112,14 @@ impl File {
         set(&mut config.shim, self.shim);
         let images = &mut config.images;
         for mirror in &self.registry_mirrors {
-            images.mirrors.push(mirror.parse().map_err(|problem: InvalidSetting| value("registry-mirrors", &problem.to_string()))?);
+            images.mirrors.push(
+                mirror.parse().map_err(|problem: InvalidSetting| value("registry-mirrors", &problem.to_string()))?,
+            );
         }
         for rule in &self.insecure_registries {
-            images.insecure.push(rule.parse().map_err(|problem: InvalidSetting| value("insecure-registries", &problem.to_string()))?);
+            images.insecure.push(
+                rule.parse().map_err(|problem: InvalidSetting| value("insecure-registries", &problem.to_string()))?,
+            );
         }
         set(&mut images.certs_dir, self.certs_dir);
         images.auth_file = self.auth_file.or(images.auth_file.take());

@@ -50,9 +50,9 @@ impl Engine {
         }
         let images = self.images.snapshot();
         let containers = self.containers.snapshot();
-        let lost = containers.values().find(|entity| {
-            entity.container.card.image_id.is_some_and(|image| images.get(&image).is_none())
-        });
+        let lost = containers
+            .values()
+            .find(|entity| entity.container.card.image_id.is_some_and(|image| images.get(&image).is_none()));
         lost.map(|entity| format!("the image of container {} is not known", entity.container.id.short()))
     }
 

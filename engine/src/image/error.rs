@@ -47,7 +47,9 @@ pub enum ImageError {
     Send { source: io::Error },
     #[error("invalid change `{instruction}`: {problem}")]
     Change { instruction: String, problem: String },
-    #[error("image {id} is in use by container {container}; remove that first, or use -f to take away the image's names")]
+    #[error(
+        "image {id} is in use by container {container}; remove that first, or use -f to take away the image's names"
+    )]
     InUse { id: String, container: String },
     #[error("image {id} has several names ({names}); use -f to remove it with all of them")]
     ManyNames { id: String, names: String },

@@ -56,7 +56,9 @@ fn find(images: &Snapshot, text: &str) -> Result<Digest, ImageError> {
         return images.get(&id).map(|_| id).ok_or_else(not_found);
     }
     let named = match text.parse::<Reference>() {
-        Ok(reference) => names_to_try(&reference).iter().find_map(|name| images.named(name)).map(|entity| entity.image.id),
+        Ok(reference) => {
+            names_to_try(&reference).iter().find_map(|name| images.named(name)).map(|entity| entity.image.id)
+        }
         // Only what can be the beginning of an id may be no name.
         Err(error) if images.with_prefix(digits).is_empty() => return Err(error.into()),
         Err(_) => None,
@@ -108,10 +110,17 @@ mod tests {
         let images = Images::default();
         let digest = Digest([7; 32]);
         images.restore(image(0xbe, &["docker.io/library/busybox:latest"]), 1);
-        images.restore(image(0xbf, &["docker.io/library/be:latest", &format!("docker.io/library/busybox@{digest}")]), 2);
+        images
+            .restore(image(0xbf, &["docker.io/library/be:latest", &format!("docker.io/library/busybox@{digest}")]), 2);
         let images = images.snapshot();
         let found = |text: &str| find(&images, text).map(|id| id.0[0]);
-        for text in ["busybox", "docker.io/library/busybox:latest", &format!("sha256:{}", "be".repeat(32)), "bebe", "sha256:bebe"] {
+        for text in [
+            "busybox",
+            "docker.io/library/busybox:latest",
+            &format!("sha256:{}", "be".repeat(32)),
+            "bebe",
+            "sha256:bebe",
+        ] {
             assert_eq!(found(text).unwrap(), 0xbe, "{text}");
         }
         for text in ["be", "bf", &format!("busybox@{digest}"), &format!("busybox:other@{digest}")] {

@@ -56,7 +56,9 @@ impl Engine {
     /// The newest first. Blocks on the disk when labels are asked for.
     pub fn list_images(&self, chosen: &Chosen) -> Result<Vec<Listed>, ImageError> {
         let images = self.images.snapshot();
-        let born = |text: &String| self.find_image(text).map(|entity| (entity.image.facts.created, entity.image.facts.added_at));
+        let born = |text: &String| {
+            self.find_image(text).map(|entity| (entity.image.facts.created, entity.image.facts.added_at))
+        };
         let before = chosen.before.iter().map(born).collect::<Result<Vec<_>, _>>()?;
         let since = chosen.since.iter().map(born).collect::<Result<Vec<_>, _>>()?;
         let mut counts: BTreeMap<Digest, u32> = BTreeMap::new();
@@ -96,8 +98,7 @@ impl Engine {
     }
 
     fn is_labelled(&self, id: &Digest, labels: &[String]) -> bool {
-        self.image_config(id)
-            .is_ok_and(|config| labels.iter().any(|label| has_label(&config.execution.labels, label)))
+        self.image_config(id).is_ok_and(|config| labels.iter().any(|label| has_label(&config.execution.labels, label)))
     }
 }
 
@@ -148,10 +149,13 @@ mod tests {
 
     #[test]
     fn patterns() {
-        for (pattern, text) in [("busy*", "busybox"), ("*", ""), ("b?sybox", "busybox"), ("*/b", "a/b"), ("a*c*e", "abcde"), ("x", "x")] {
+        for (pattern, text) in
+            [("busy*", "busybox"), ("*", ""), ("b?sybox", "busybox"), ("*/b", "a/b"), ("a*c*e", "abcde"), ("x", "x")]
+        {
             assert!(fits(pattern.as_bytes(), text.as_bytes()), "{pattern} {text}");
         }
-        for (pattern, text) in [("busy", "busybox"), ("*", "a/b"), ("?", "/"), ("a*c", "ab"), ("", "a"), ("a*b", "a/b")] {
+        for (pattern, text) in [("busy", "busybox"), ("*", "a/b"), ("?", "/"), ("a*c", "ab"), ("", "a"), ("a*b", "a/b")]
+        {
             assert!(!fits(pattern.as_bytes(), text.as_bytes()), "{pattern} {text}");
         }
     }

@@ -35,7 +35,7 @@ pub use import::Import;
 pub use list::{Chosen, Listed};
 pub use load::Loaded;
 pub use pull::{Pulled, Pulling, Pulls, Wanted};
-pub use remove::{Pruned, Removal};
 pub(crate) use remove::familiar;
+pub use remove::{Pruned, Removal};
 pub use save::Format;
 pub use uses::{ImageLease, ImageLeases, LayerUses};

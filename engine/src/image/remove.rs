@@ -92,7 +92,11 @@ impl Engine {
             let image = &entity.image;
             let names = self.images.snapshot().names_of(image);
             let young = pruned.until.is_some_and(|until| image.facts.added_at >= until);
-            if image.facts.pinned || young || (!names.is_empty() && !pruned.all) || !self.has_label(image, &pruned).await {
+            if image.facts.pinned
+                || young
+                || (!names.is_empty() && !pruned.all)
+                || !self.has_label(image, &pruned).await
+            {
                 continue;
             }
             match self.remove_whole(image, names, false, context).await {
@@ -116,7 +120,12 @@ impl Engine {
         pruned.labels.iter().any(|label| super::list::has_label(&config.execution.labels, label))
     }
 
-    async fn untag(self: &Arc<Self>, image: &Image, names: Vec<String>, context: &Context) -> Result<Removal, ImageError> {
+    async fn untag(
+        self: &Arc<Self>,
+        image: &Image,
+        names: Vec<String>,
+        context: &Context,
+    ) -> Result<Removal, ImageError> {
         let mut removal = Removal::default();
         for name in names {
             self.turn_image(image.id, context, &Command::Untag { name: name.clone() }).await?;
@@ -193,9 +202,8 @@ fn is_name_of(images: &Snapshot, asked: &Reference, entity: &Entity) -> bool {
 /// The name itself, and with the last tag of a repository the digests in it: nobody would look for them.
 fn names_that_go_with(asked: &Reference, names: &[String]) -> Vec<String> {
     let mut goes = names_to_try(asked);
-    let within = |name: &String| {
-        name.parse::<Reference>().is_ok_and(|name| name.repository_name() == asked.repository_name())
-    };
+    let within =
+        |name: &String| name.parse::<Reference>().is_ok_and(|name| name.repository_name() == asked.repository_name());
     let other_tag = names.iter().any(|name| within(name) && is_tag(name) && !goes.contains(name));
     if asked.digest().is_none() && !other_tag {
         goes.extend(names.iter().filter(|name| within(name) && !is_tag(name)).cloned());

@@ -43,6 +43,11 @@ pub async fn run(engine: &Arc<Engine>) {
         let engine = engine.clone();
         async move { engine.recover_images().await }
     });
+    // Takes as long as the data is large, and no container waits for it.
+    tokio::spawn({
+        let engine = engine.clone();
+        async move { crate::volume::finish_removals(&engine).await }
+    });
     let places = Arc::new(Semaphore::new(PARALLEL));
     let mut tasks = tokio::task::JoinSet::new();
     let mut count = 0_usize;

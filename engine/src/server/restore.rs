@@ -206,3 +206,107 @@ fn read_stream(engine: &Engine, stream: &StreamId, from: u64) -> Option<Vec<Reco
         found.extend(records.into_iter().filter(|record| record.stream == *stream));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::domain::id::Timestamp;
+    use crate::domain::image::tests::{ID, add};
+    use crate::journal::record::{Actor, Context};
+
+    fn config(root: &Path) -> Config {
+        let (graph, state) = (root.join("graph"), root.join("state"));
+        std::fs::create_dir_all(&graph).unwrap();
+        Config { graph, state, ..Config::built_in() }
+    }
+
+    async fn reopened(root: &Path) -> Arc<Engine> {
+        open(config(root), Host::probe().unwrap()).await.unwrap()
+    }
+
+    fn name(text: &str) -> VolumeName {
+        text.parse().unwrap()
+    }
+
+    async fn append(engine: &Engine, stream: StreamId, expected: u64, events: Vec<store::NewEvent>, row: store::Row) {
+        let append = store::Append { stream, expected, at: 1, urgent: false, events, row, on_durable: None };
+        engine.journal.append(append).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn images_and_volumes_are_there_again() {
+        let root = tempfile::tempdir().unwrap();
+        let context = Context::new(Actor::Engine);
+        let engine = reopened(root.path()).await;
+        engine.turn_image(ID, &context, &add(&["a", "b"], 7)).await.unwrap();
+        engine.save_image_row(ID, Timestamp(1 << 60)).await.unwrap();
+        engine.turn_image(Digest([9; 32]), &context, &add(&["a"], 8)).await.unwrap();
+        engine.turn_image(Digest([1; 32]), &context, &add(&["x"], 40)).await.unwrap();
+        engine.turn_image(Digest([1; 32]), &context, &image::Command::Remove).await.unwrap();
+        let labels = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
+        let create = volume::Command::Create { labels, anonymous: true, at: Timestamp(3) };
+        engine.turn_volume(&name("data"), &context, &create).await.unwrap();
+        engine.turn_volume(&name("going"), &context, &create).await.unwrap();
+        engine.turn_volume(&name("going"), &context, &volume::Command::Remove).await.unwrap();
+        let images: Vec<Image> = engine.images.snapshot().iter().map(|entity| entity.image.clone()).collect();
+        let volumes = engine.volumes.records.snapshot();
+        engine.journal.close().await;
+        drop(engine);
+
+        let engine = reopened(root.path()).await;
+        assert_eq!(engine.trust(), Trust::Whole);
+        let restored: Vec<Image> = engine.images.snapshot().iter().map(|entity| entity.image.clone()).collect();
+        assert_eq!(restored, images);
+        assert_eq!(engine.images.get(&ID).unwrap().image.facts.used_at, Timestamp(1 << 60));
+        assert_eq!(engine.images.named("a").unwrap().image.id, Digest([9; 32]));
+        assert_eq!(engine.volumes.records.snapshot(), volumes);
+        assert_eq!(engine.volumes.records.get(&name("going")).unwrap().volume.phase, volume::Phase::Removing);
+    }
+
+    #[tokio::test]
+    async fn what_is_behind_its_events_is_brought_forward() {
+        let root = tempfile::tempdir().unwrap();
+        let context = Context::new(Actor::Engine);
+        let engine = reopened(root.path()).await;
+        engine.turn_image(ID, &context, &add(&["a"], 7)).await.unwrap();
+        let tagged = image::Event::Tagged { name: "b".to_owned(), since: 9 };
+        let events = vec![record::image::encode(&context, &tagged)];
+        append(&engine, record::image_stream(&ID), 1, events, store::Row::Keep).await;
+        let create = volume::Command::Create { labels: BTreeMap::new(), anonymous: false, at: Timestamp(3) };
+        engine.turn_volume(&name("data"), &context, &create).await.unwrap();
+        let events = vec![record::volume::encode(&context, &volume::Event::RemoveRequested)];
+        append(&engine, record::volume_stream(&name("data")), 1, events, store::Row::Keep).await;
+        engine.journal.close().await;
+        drop(engine);
+
+        let engine = reopened(root.path()).await;
+        let image = engine.images.named("b").unwrap().image.clone();
+        assert_eq!((image.id, image.version, image.names.len()), (ID, 2, 2));
+        assert_eq!(engine.images.next_since(), 10);
+        let volume = engine.volumes.records.get(&name("data")).unwrap().volume.clone();
+        assert_eq!((volume.phase, volume.version), (volume::Phase::Removing, 2));
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_used_is_set_aside_and_told() {
+        let root = tempfile::tempdir().unwrap();
+        let context = Context::new(Actor::Engine);
+        let engine = reopened(root.path()).await;
+        engine.turn_image(ID, &context, &add(&["a"], 7)).await.unwrap();
+        let torn = || store::Row::Put { schema: 1, bytes: vec![1, 2, 3] };
+        append(&engine, record::image_stream(&Digest([9; 32])), 0, vec![], torn()).await;
+        append(&engine, record::volume_stream(&name("data")), 0, vec![], torn()).await;
+        engine.journal.close().await;
+        drop(engine);
+
+        let engine = reopened(root.path()).await;
+        assert_eq!(engine.trust(), Trust::Partial);
+        assert_eq!(engine.images.snapshot().len(), 1);
+        let warnings = engine.warnings();
+        for whose in ["an image's record", "a volume's record"] {
+            assert!(warnings.iter().any(|warning| warning.starts_with(whose)), "{warnings:?}");
+        }
+    }
+}

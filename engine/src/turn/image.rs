@@ -104,3 +104,107 @@ fn is_urgent(event: &Event) -> bool {
         Event::Untagged { .. } | Event::Removed => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::domain::id::BootId;
+    use crate::domain::image::tests::{ID, add, facts};
+    use crate::journal::record::Actor;
+    use crate::spec::Host;
+
+    fn engine() -> Arc<Engine> {
+        let journal = store::Journal::in_memory(store::Options::default()).unwrap();
+        Engine::new(Config::built_in(), Host::probe().unwrap(), BootId::default(), journal)
+    }
+
+    fn tag(name: &str, since: u64) -> Command {
+        Command::Tag { name: name.to_owned(), since }
+    }
+
+    #[tokio::test]
+    async fn a_name_moves_with_the_event_of_its_new_image() {
+        let engine = engine();
+        let context = Context::new(Actor::Engine);
+        let other = Digest([9; 32]);
+        let since = engine.images.next_since();
+        engine.turn_image(ID, &context, &add(&["a", "b"], since)).await.unwrap();
+        let since = engine.images.next_since();
+        engine.turn_image(other, &context, &add(&["a"], since)).await.unwrap();
+        assert_eq!(engine.images.named("a").unwrap().image.id, other);
+        assert_eq!(engine.images.snapshot().listing("a").len(), 2);
+        let turned = engine.turn_image(ID, &context, &Command::Untag { name: "a".to_owned() }).await.unwrap();
+        assert_eq!(turned.image.unwrap().names.len(), 1);
+        assert_eq!(engine.images.snapshot().listing("a"), [other]);
+        let records = engine.journal.read(1, 10).unwrap();
+        let told: Vec<_> = records
+            .iter()
+            .map(|record| record::image::decode(record).unwrap())
+            .map(|(context, event)| format!("{} {}", event.name(), context.image))
+            .collect();
+        assert_eq!(told, ["ImagePulled a", "ImagePulled a", "ImageUntagged a"]);
+    }
+
+    #[tokio::test]
+    async fn an_image_that_was_removed_comes_again() {
+        let engine = engine();
+        let context = Context::new(Actor::Engine);
+        for round in 1..=3 {
+            engine.turn_image(ID, &context, &add(&["a"], round)).await.unwrap();
+            engine.turn_image(ID, &context, &Command::Remove).await.unwrap();
+            assert!(engine.images.get(&ID).is_none() && engine.images.named("a").is_none());
+        }
+        let refused = engine.turn_image(ID, &context, &Command::Remove).await;
+        assert!(matches!(refused, Err(TurnError::Rejected(Rejection::NoSuchImage))));
+        assert_eq!(engine.journal.last(), 6);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn racing_turns_each_decide_on_what_is_true() {
+        let engine = engine();
+        let context = Context::new(Actor::Engine);
+        engine.turn_image(ID, &context, &add(&[], 0)).await.unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..32_u64 {
+            let (engine, context) = (engine.clone(), context.clone());
+            tasks.spawn(async move {
+                // Its caller goes away, perhaps when the turn is being recorded: what follows decides on that.
+                let lost = tag(&format!("lost{n}"), n + 1);
+                tokio::select! {
+                    biased;
+                    _ = engine.turn_image(ID, &context, &lost) => {}
+                    () = tokio::task::yield_now() => {}
+                }
+                engine.turn_image(ID, &context, &tag(&format!("n{n}"), n + 1)).await.unwrap();
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+        let image = engine.images.get(&ID).unwrap().image.clone();
+        assert!((0..32).all(|n| image.holds(&format!("n{n}"))));
+        let records = engine.journal.read(1, 200).unwrap();
+        let replayed = records.iter().fold(None, |image, record| {
+            assert_eq!(record.version, record.seq, "one line, without gaps");
+            evolve(image, &record::image::decode(record).unwrap().1)
+        });
+        assert_eq!(replayed, Some(image));
+    }
+
+    #[tokio::test]
+    async fn a_use_is_saved_without_an_event() {
+        let engine = engine();
+        let context = Context::new(Actor::Engine);
+        engine.turn_image(ID, &context, &add(&["a"], 1)).await.unwrap();
+        let later = Timestamp(facts().used_at.0 + 50);
+        engine.save_image_row(ID, later).await.unwrap();
+        engine.save_image_row(ID, Timestamp(1)).await.unwrap();
+        engine.save_image_row(Digest([9; 32]), later).await.unwrap();
+        assert_eq!(engine.journal.last(), 1);
+        let image = engine.images.get(&ID).unwrap().image.clone();
+        assert_eq!((image.facts.used_at, image.version), (later, 1));
+        engine.turn_image(ID, &context, &tag("b", 2)).await.unwrap();
+        assert_eq!(engine.images.get(&ID).unwrap().image.facts.used_at, later);
+    }
+}

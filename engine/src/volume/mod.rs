@@ -1,11 +1,68 @@
 //! Volumes: directories with data that outlive containers.
+//!
+//! ```text
+//! <graph>/volumes/<name>/_data       what containers see
+//! <graph>/volumes/.removing-<name>/  on its way out: there only while the record says that it is being removed
+//! ```
+//!
+//! A volume is its record in the journal. A directory that no record knows is never deleted; creating a volume of its name
+//! takes it over with its data. A removal is an intent, then the deletion, then its outcome: see `remove.rs`.
 
+mod create;
+mod error;
+mod files;
+mod leases;
 pub mod records;
+mod remove;
+#[cfg(test)]
+mod tests;
+mod users;
 
-use records::Records;
+use std::path::PathBuf;
 
-/// The volumes of the engine.
+use crate::domain::id::VolumeName;
+use crate::domain::volume::Phase;
+use crate::engine::Engine;
+
+pub use create::{anonymous_name, ensure};
+pub use error::VolumeError;
+pub use leases::Lease;
+pub use remove::{Reclaimed, finish_removals, prune, remove, remove_anonymous};
+pub use users::{User, users};
+
+/// The volumes of the engine, and who is about to use one.
 #[derive(Debug, Default)]
 pub struct Volumes {
-    pub records: Records,
+    pub records: records::Records,
+    leases: leases::Leases,
+}
+
+impl Volumes {
+    /// Keeps these volumes from being removed until it is dropped: for a creation under way, until its container is recorded.
+    /// Waits for a removal of one of them, but not for ever.
+    pub async fn lease(&self, names: impl IntoIterator<Item = VolumeName>) -> Result<Lease<'_>, VolumeError> {
+        self.leases.lease(names.into_iter().collect()).await
+    }
+
+    /// Its removal was recorded and is not finished.
+    fn is_going(&self, name: &VolumeName) -> bool {
+        self.records.get(name).is_some_and(|entity| entity.volume.phase == Phase::Removing)
+    }
+}
+
+/// Where the volume's data lies, whether or not it exists.
+pub fn path(engine: &Engine, name: &VolumeName) -> PathBuf {
+    engine.layout.volume_data(name)
+}
+
+/// Work on a volume's files, off the threads that serve requests.
+async fn blocking<T: Send + 'static>(
+    engine: &Engine,
+    name: &VolumeName,
+    work: impl FnOnce() -> Result<T, VolumeError> + Send + 'static,
+) -> Result<T, VolumeError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
+        let source = std::io::Error::other(panic);
+        Err(VolumeError::Io { action: "work in", path: engine.layout.volume(name), source })
+    })
 }

@@ -1,23 +1,21 @@
 //! Events: the journal, told. They survive restarts of the daemon and removals of containers.
 
-use std::collections::HashMap;
+mod tell;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use cri_api::isula::v1::{Event as Told, EventsRequest};
-use store::Record;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::container::nanoseconds;
 use super::{ApiError, Native};
-use crate::clock::rfc3339;
-use crate::domain::container::{Event, ExitStatus};
 use crate::domain::id::Timestamp;
-use crate::domain::{image, volume};
 use crate::engine::Engine;
-use crate::journal::record::{self, Context};
-use crate::signals;
+use tell::tell;
 
 type Sender = mpsc::Sender<Result<Told, Status>>;
 
@@ -171,183 +169,5 @@ impl Wanted {
                 Some((key, value)) => attribute(key) == Some(value),
                 None => attribute(wanted).is_some(),
             })
-    }
-}
-
-/// `None` for what this daemon cannot read: of another kind, or of a newer one.
-fn tell(engine: &Engine, record: &Record) -> Option<Told> {
-    if let Some(id) = record::container_of(&record.stream) {
-        let (context, event) = record::decode(record).ok()?;
-        let mut attributes = labels(engine, &id);
-        attributes.extend(facts(&event));
-        attributes.insert("name".to_owned(), context.name.clone());
-        attributes.insert("image".to_owned(), context.image.clone());
-        let words = Words { kind: CONTAINER, verb: verb(&event), name: event.name() };
-        Some(told(record, &context, words, id.to_string(), attributes))
-    } else if let Some(id) = record::image_of(&record.stream) {
-        let (context, event) = record::image::decode(record).ok()?;
-        let words = Words { kind: IMAGE, verb: image_verb(&event), name: event.name() };
-        let attributes = image_facts(&context, &event);
-        Some(told(record, &context, words, id.to_string(), attributes))
-    } else {
-        let name = record::volume_of(&record.stream)?;
-        let (context, event) = record::volume::decode(record).ok()?;
-        let words = Words { kind: VOLUME, verb: volume_verb(&event), name: event.name() };
-        let attributes = volume_facts(&context, &event);
-        Some(told(record, &context, words, name.to_string(), attributes))
-    }
-}
-
-struct Words {
-    kind: &'static str,
-    verb: &'static str,
-    name: &'static str,
-}
-
-fn told(record: &Record, context: &Context, words: Words, id: String, attributes: HashMap<String, String>) -> Told {
-    Told {
-        seq: record.seq,
-        time: nanoseconds(Timestamp(record.at)),
-        kind: words.kind.to_owned(),
-        verb: words.verb.to_owned(),
-        id,
-        attributes,
-        actor: context.actor.to_string(),
-        operation: context.operation.to_string(),
-        name: words.name.to_owned(),
-    }
-}
-
-fn image_verb(event: &image::Event) -> &'static str {
-    match event {
-        image::Event::Added { source: image::Source::Pulled, .. } => "pull",
-        image::Event::Added { source: image::Source::Loaded, .. } => "load",
-        image::Event::Added { source: image::Source::Imported, .. } => "import",
-        image::Event::Tagged { .. } => "tag",
-        image::Event::Untagged { .. } => "untag",
-        image::Event::Removed => "remove",
-    }
-}
-
-/// `name` and `image` are the same: a name of the image, with which the filter `image` finds it.
-fn image_facts(context: &Context, event: &image::Event) -> HashMap<String, String> {
-    let fact = |key: &str, value: String| (key.to_owned(), value);
-    let mut facts = HashMap::from([fact("name", context.image.clone()), fact("image", context.image.clone())]);
-    match event {
-        image::Event::Added { facts: told, names, .. } => {
-            facts.extend([fact("digest", told.manifest.to_string()), fact("size", told.size.to_string())]);
-            if names.len() > 1 {
-                facts.extend([fact("names", names.join(","))]);
-            }
-        }
-        image::Event::Tagged { .. } | image::Event::Untagged { .. } | image::Event::Removed => {}
-    }
-    facts
-}
-
-fn volume_verb(event: &volume::Event) -> &'static str {
-    match event {
-        volume::Event::Created { .. } => "create",
-        volume::Event::RemoveRequested => "removing",
-        volume::Event::Removed => "remove",
-    }
-}
-
-fn volume_facts(context: &Context, event: &volume::Event) -> HashMap<String, String> {
-    let mut facts = match event {
-        volume::Event::Created { labels, anonymous, .. } => {
-            let mut facts: HashMap<String, String> = labels.clone().into_iter().collect();
-            facts.insert("anonymous".to_owned(), anonymous.to_string());
-            facts
-        }
-        volume::Event::RemoveRequested | volume::Event::Removed => HashMap::new(),
-    };
-    facts.extend([("driver".to_owned(), "local".to_owned()), ("name".to_owned(), context.name.clone())]);
-    facts
-}
-
-/// Labels are no part of events (they may be large): told while the container exists and its definition is at hand.
-fn labels(engine: &Engine, id: &crate::domain::id::ContainerId) -> HashMap<String, String> {
-    let definition = engine.containers.get(id).and_then(|entity| entity.definition());
-    definition.map(|definition| definition.labels.clone().into_iter().collect()).unwrap_or_default()
-}
-
-/// The reference's verbs for outcomes; intents are told in the present participle.
-fn verb(event: &Event) -> &'static str {
-    match event {
-        Event::CreateRequested { .. } => "creating",
-        Event::Created => "create",
-        Event::CreateFailed { .. } => "create_failed",
-        Event::StartRequested { .. } => "starting",
-        Event::Started { .. } => "start",
-        Event::StartFailed { .. } => "start_failed",
-        Event::PauseRequested => "freezing",
-        Event::Paused => "pause",
-        Event::PauseFailed { .. } => "pause_failed",
-        Event::ResumeRequested => "thawing",
-        Event::Resumed => "unpause",
-        Event::ResumeFailed { .. } => "unpause_failed",
-        Event::StopRequested { then_start: false, .. } => "stopping",
-        Event::StopRequested { then_start: true, .. } => "restarting",
-        Event::Killed { .. } => "kill",
-        Event::Exited { .. } => "die",
-        Event::OomKilled { .. } => "oom",
-        Event::Renamed { .. } => "rename",
-        Event::ShimLost { .. } => "shim_lost",
-        Event::ShimAdopted { .. } => "shim_adopted",
-        Event::RemoveRequested { .. } => "removing",
-        Event::RemoveFailed { .. } => "remove_failed",
-        Event::Removed => "remove",
-    }
-}
-
-fn facts(event: &Event) -> Vec<(String, String)> {
-    let fact = |key: &str, value: String| (key.to_owned(), value);
-    match event {
-        Event::Started { process, at, .. } => {
-            vec![fact("pid", process.pid.to_string()), fact("startedAt", rfc3339(Some(*at)))]
-        }
-        // The true time: the record's own is when the daemon learnt of it.
-        Event::Exited { status, at, .. } => {
-            let mut facts = vec![fact("finishedAt", rfc3339(Some(*at)))];
-            facts.extend(match status {
-                ExitStatus::Code(code) => vec![fact("exitCode", code.to_string())],
-                ExitStatus::Signal(signal) => {
-                    vec![fact("exitCode", (128 + signal.0).to_string()), fact("signal", signals::name(signal.0))]
-                }
-                ExitStatus::Unknown(cause) => {
-                    vec![
-                        fact("exitCode", "unknown".to_owned()),
-                        fact("cause", super::container::cause_text(*cause).to_owned()),
-                    ]
-                }
-            });
-            facts
-        }
-        Event::StartFailed { code, message, .. } => {
-            vec![fact("exitCode", code.to_string()), fact("error", message.clone())]
-        }
-        Event::CreateFailed { message }
-        | Event::PauseFailed { message }
-        | Event::ResumeFailed { message }
-        | Event::RemoveFailed { message } => vec![fact("error", message.clone())],
-        Event::StopRequested { signal, .. } | Event::Killed { signal, .. } => {
-            vec![fact("signal", signals::name(signal.0))]
-        }
-        Event::Renamed { from, .. } => vec![fact("oldName", from.to_string())],
-        Event::ShimAdopted { shim, .. } => vec![fact("shimPid", shim.pid.to_string())],
-        Event::RemoveRequested { force, volumes } => {
-            vec![fact("force", force.to_string()), fact("volumes", volumes.to_string())]
-        }
-        Event::CreateRequested { .. }
-        | Event::Created
-        | Event::StartRequested { .. }
-        | Event::PauseRequested
-        | Event::Paused
-        | Event::ResumeRequested
-        | Event::Resumed
-        | Event::OomKilled { .. }
-        | Event::ShimLost { .. }
-        | Event::Removed => vec![],
     }
 }

@@ -8,6 +8,7 @@ mod logs;
 mod peer;
 mod status;
 mod system;
+mod volume;
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::engine::Engine;
 
 pub use status::ApiError;
 
-/// One service object for both of the native services.
+/// One service object for all of the native services.
 #[derive(Debug, Clone)]
 pub struct Native {
     engine: Arc<Engine>,

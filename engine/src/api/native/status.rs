@@ -15,6 +15,7 @@ use crate::image::store::StoreError;
 use crate::projection::ResolveError;
 use crate::runtime::RuntimeError;
 use crate::turn::TurnError;
+use crate::volume::VolumeError;
 
 /// A message travels in a header, spelled with up to three bytes for one of its own, and headers have a limit: a name
 /// that a caller has sent may be of any length.
@@ -41,6 +42,8 @@ pub enum ApiError {
     Definition(#[from] DefinitionError),
     #[error(transparent)]
     Image(#[from] ImageError),
+    #[error(transparent)]
+    Volume(VolumeError),
     #[error("cannot write the journal: {}", chain(.0))]
     Journal(AppendError),
     #[error("{message}")]
@@ -114,6 +117,15 @@ impl ApiError {
                 RuntimeError::Spawn { .. } | RuntimeError::Failed { .. } => Code::Internal,
                 RuntimeError::Deadline { .. } => Code::DeadlineExceeded,
             },
+            Self::Volume(error) => match error {
+                VolumeError::NoSuchVolume { .. } => Code::NotFound,
+                VolumeError::InvalidName { .. } | VolumeError::LabelsTooLong { .. } => Code::InvalidArgument,
+                VolumeError::InUse { .. } | VolumeError::BeingRemoved { .. } | VolumeError::Mounted { .. } => {
+                    Code::FailedPrecondition
+                }
+                VolumeError::Io { .. } => Code::Internal,
+                VolumeError::Journal(_) => Code::Unavailable,
+            },
             Self::Definition(_) | Self::Failed { .. } => Code::Internal,
             Self::Image(error) => of_image(error),
             Self::Journal(error) => of_journal(error),
@@ -178,6 +190,15 @@ fn of_registry(error: &RegistryError) -> Code {
         RegistryError::NotLoggedIn { .. } => Code::FailedPrecondition,
         error if error.is_passing() => Code::Unavailable,
         _ => Code::Internal,
+    }
+}
+
+impl From<VolumeError> for ApiError {
+    fn from(error: VolumeError) -> Self {
+        match error {
+            VolumeError::Journal(error) => Self::Journal(error),
+            other => Self::Volume(other),
+        }
     }
 }
 

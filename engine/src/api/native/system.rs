@@ -78,7 +78,7 @@ fn info(engine: &Engine) -> InfoResponse {
         warnings: engine.warnings(),
         unverified,
         image_bytes: engine.image_store.bytes(),
-        volumes: 0,
+        volumes: u32::try_from(engine.volumes.records.snapshot().len()).unwrap_or(u32::MAX),
         registry_mirrors: config.images.mirrors.iter().map(ToString::to_string).collect(),
         insecure_registries: config.images.insecure.iter().map(ToString::to_string).collect(),
     }

@@ -185,7 +185,14 @@ fn duration(text: &str) -> Result<u64, String> {
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let number: u64 = rest[..digits].parse().map_err(|_| bad())?;
         rest = &rest[digits..];
-        let units = [("ms", 1_000_000), ("us", 1_000), ("ns", 1), ("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000)];
+        let units = [
+            ("ms", 1_000_000),
+            ("us", 1_000),
+            ("ns", 1),
+            ("h", 3_600_000_000_000),
+            ("m", 60_000_000_000),
+            ("s", 1_000_000_000),
+        ];
         let (unit, factor) = units.into_iter().find(|(unit, _)| rest.starts_with(unit)).ok_or_else(bad)?;
         total = number.checked_mul(factor).and_then(|part| total.checked_add(part)).ok_or_else(bad)?;
         rest = &rest[unit.len()..];
@@ -224,7 +231,10 @@ mod tests {
         assert_eq!(made.cmd.unwrap(), ["/bin/sh", "-c", "echo hello"]);
         assert_eq!(made.env, ["B=two words", "C=a b", "A=7 eight"]);
         assert_eq!(made.labels["key"], "value");
-        assert_eq!(made.exposed_ports.iter().map(String::as_str).collect::<Vec<_>>(), ["53/udp", "80/tcp", "8000-8010/tcp"]);
+        assert_eq!(
+            made.exposed_ports.iter().map(String::as_str).collect::<Vec<_>>(),
+            ["53/udp", "80/tcp", "8000-8010/tcp"]
+        );
         assert_eq!(made.volumes.len(), 3);
         assert_eq!((made.user.as_str(), made.working_dir.as_str()), ("1000:1000", "/srv/www"));
         assert_eq!(made.stop_signal.as_deref(), Some("SIGQUIT"));
@@ -236,8 +246,21 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_with_the_instruction() {
         for change in [
-            "RUN true", "", "ENV", "ENV =x", "EXPOSE 0", "EXPOSE 9-8", "EXPOSE 1/icmp", "VOLUME data", "USER a b",
-            "STOPSIGNAL NOPE", "CMD [1]", "LABEL \"a", "HEALTHCHECK CMD", "HEALTHCHECK --interval=x CMD a", "HEALTHCHECK",
+            "RUN true",
+            "",
+            "ENV",
+            "ENV =x",
+            "EXPOSE 0",
+            "EXPOSE 9-8",
+            "EXPOSE 1/icmp",
+            "VOLUME data",
+            "USER a b",
+            "STOPSIGNAL NOPE",
+            "CMD [1]",
+            "LABEL \"a",
+            "HEALTHCHECK CMD",
+            "HEALTHCHECK --interval=x CMD a",
+            "HEALTHCHECK",
         ] {
             let error = made(&[change]).unwrap_err();
             assert!(error.contains(&format!("`{change}`")), "{change}: {error}");

@@ -111,7 +111,8 @@ impl Engine {
             making::make(self, expected, maker, reader, cell).await?;
         }
         let manifest = manifest.unwrap_or_else(|| plain_manifest(&self.image_store, &config, &parsed));
-        let (familiar, names) = (names.iter().map(Reference::familiar).collect(), names.iter().map(ToString::to_string));
+        let (familiar, names) =
+            (names.iter().map(Reference::familiar).collect(), names.iter().map(ToString::to_string));
         let names = names.collect();
         let addition = Addition { source: Source::Loaded, config, manifest, parsed, names, pinned: false };
         let id = add::add(self, addition, context).await?;
@@ -132,7 +133,8 @@ fn describe(archive: &Archive, platform: &Platform) -> Result<Vec<Described>, Im
     } else if archive.has("index.json") {
         oci::describe(archive, platform)
     } else {
-        let problem = "it is neither a docker-archive (there is no `manifest.json`) nor an OCI layout (no `index.json`)";
+        let problem =
+            "it is neither a docker-archive (there is no `manifest.json`) nor an OCI layout (no `index.json`)";
         let hint = if archive.is_empty() { "; it is empty" } else { "; a root file system is taken by `isula import`" };
         Err(ImageError::Archive { problem: format!("{problem}{hint}") })
     }

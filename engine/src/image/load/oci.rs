@@ -73,11 +73,7 @@ fn image(archive: &Archive, entry: &Descriptor, platform: &Platform) -> Result<D
     Ok(Described { config, parsed: Arc::new(parsed), manifest: Some(bytes), layers, names })
 }
 
-fn manifest_of(
-    archive: &Archive,
-    entry: &Descriptor,
-    platform: &Platform,
-) -> Result<(Vec<u8>, Manifest), ImageError> {
+fn manifest_of(archive: &Archive, entry: &Descriptor, platform: &Platform) -> Result<(Vec<u8>, Manifest), ImageError> {
     let bytes = blob(archive, entry, MANIFEST_LIMIT)?;
     let shown = || ImageError::document(format!("manifest {}", entry.digest));
     match Document::parse(&bytes, Some(&entry.media_type)).map_err(shown())? {

@@ -60,8 +60,7 @@ async fn pull(
     let resolved = engine.registry.resolve(&wanted.reference, wanted.credentials.as_ref()).await.map_err(refused)?;
     failpoint::hit(failpoint::PULL_RESOLVED);
     let (bytes, manifest) = choose(engine, wanted, &resolved).await?;
-    let config =
-        engine.registry.small_blob(&resolved.source, &manifest.config, CONFIG_LIMIT).await.map_err(refused)?;
+    let config = engine.registry.small_blob(&resolved.source, &manifest.config, CONFIG_LIMIT).await.map_err(refused)?;
     let parsed = Arc::new(ImageConfig::parse(&config).map_err(ImageError::document(&shown))?);
     manifest::check_layers(&manifest, &parsed).map_err(ImageError::document(&shown))?;
     check_platform(wanted, &parsed)?;
@@ -73,8 +72,7 @@ async fn pull(
     };
     let id = manifest.config.digest;
     let _hold = engine.image_store.hold(&parsed.diff_ids);
-    let sizes: Vec<_> =
-        manifest.layers.iter().map(|layer| (layer.descriptor.digest, layer.descriptor.size)).collect();
+    let sizes: Vec<_> = manifest.layers.iter().map(|layer| (layer.descriptor.digest, layer.descriptor.size)).collect();
     progress.resolved(resolved.digest, &sizes);
     let images = engine.images.snapshot();
     let known = names.iter().all(|name| images.named(name).is_some_and(|entity| entity.image.id == id));
@@ -86,19 +84,14 @@ async fn pull(
     }
     brought.note(&parsed.diff_ids);
     fetch_layers(engine, wanted, &resolved, &manifest, &parsed, progress).await?;
-    let addition =
-        Addition { source: Source::Pulled, config, manifest: bytes, parsed, names, pinned: false };
+    let addition = Addition { source: Source::Pulled, config, manifest: bytes, parsed, names, pinned: false };
     let added = add::add(engine, addition, context).await?;
     debug_assert_eq!(added, id, "the config was verified");
     Ok(Pulled { id, reference, up_to_date })
 }
 
 /// The manifest for the platform, and its bytes.
-async fn choose(
-    engine: &Arc<Engine>,
-    wanted: &Wanted,
-    resolved: &Resolved,
-) -> Result<(Vec<u8>, Manifest), ImageError> {
+async fn choose(engine: &Arc<Engine>, wanted: &Wanted, resolved: &Resolved) -> Result<(Vec<u8>, Manifest), ImageError> {
     let shown = wanted.reference.familiar();
     let index = match &resolved.document {
         Document::Manifest(manifest) => return Ok((resolved.bytes.clone(), manifest.clone())),

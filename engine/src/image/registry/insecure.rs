@@ -16,6 +16,16 @@ pub enum InsecureRule {
     Range { network: IpAddr, bits: u8 },
 }
 
+impl std::fmt::Display for InsecureRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Host { name, port: Some(port) } => write!(f, "{name}:{port}"),
+            Self::Host { name, port: None } => f.write_str(name),
+            Self::Range { network, bits } => write!(f, "{network}/{bits}"),
+        }
+    }
+}
+
 impl FromStr for InsecureRule {
     type Err = InvalidSetting;
 

@@ -114,3 +114,114 @@ fn load_facts(stored: ImageFactsV1) -> Facts {
         architecture: stored.architecture,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use store::VALUE_LIMIT;
+
+    use super::*;
+    use crate::domain::image::{Command, decide, evolve};
+    use crate::journal::record::{Actor, OperationId, image_stream};
+
+    const ID: Digest = Digest([7; 32]);
+
+    fn record(event: NewEvent) -> Record {
+        Record {
+            seq: 17,
+            stream: image_stream(&ID),
+            version: 3,
+            at: 5,
+            boot: [0; 16],
+            kind: event.kind,
+            schema: event.schema,
+            ends_stream: false,
+            payload: Arc::from(event.payload),
+        }
+    }
+
+    prop_compose! {
+        /// The largest there can be.
+        fn context()(exe in ".{0,600}", image in ".{0,600}") -> Context {
+            let actor = Actor::Peer { uid: 1, pid: 2, exe };
+            Context { actor, operation: OperationId([1; 8]), name: String::new(), image }
+        }
+    }
+
+    prop_compose! {
+        fn facts()(size in any::<u64>(), layers in any::<u16>(), created in any::<Option<u64>>(), word in ".{0,100}") -> Facts {
+            let created = created.map(Timestamp);
+            let (os, architecture) = (word.clone(), word);
+            let (added_at, used_at) = (Timestamp(5), Timestamp(6));
+            Facts { manifest: Digest([8; 32]), size, layers, created, added_at, used_at, pinned: true, os, architecture }
+        }
+    }
+
+    fn command() -> impl Strategy<Value = Command> {
+        let source = prop_oneof![Just(Source::Pulled), Just(Source::Loaded), Just(Source::Imported)];
+        let names = || prop::collection::vec("[a-f]{1,3}|[a-z]{1,500}", 0..12);
+        prop_oneof![
+            (source, facts(), names(), any::<u64>()).prop_map(|(source, facts, names, since)| Command::Add {
+                source,
+                facts,
+                names,
+                since
+            }),
+            ("[a-f]{1,3}|[a-z]{1,500}", any::<u64>()).prop_map(|(name, since)| Command::Tag { name, since }),
+            "[a-f]{1,3}".prop_map(|name| Command::Untag { name }),
+        ]
+    }
+
+    proptest! {
+        /// Whatever `decide` allows can be stored, and what is read back leads to the same state.
+        #[test]
+        fn a_history_fits_into_the_journal_and_comes_back(
+            context in context(), commands in prop::collection::vec(command(), 1..20),
+        ) {
+            let (mut live, mut replayed) = (None, None);
+            for command in &commands {
+                for event in decide(ID, live.as_ref(), command).unwrap_or_default() {
+                    live = evolve(live, &event);
+                    let stored = encode(&context, &event);
+                    prop_assert!(stored.payload.len() + 128 < VALUE_LIMIT, "{} bytes", stored.payload.len());
+                    prop_assert_eq!(migrations::kinds::kind(stored.kind).unwrap().name, event.name());
+                    let (_, event) = decode(&record(stored)).unwrap();
+                    replayed = evolve(replayed, &event);
+                }
+                let Some(image) = &live else { continue };
+                let Row::Put { schema, bytes } = encode_row(image) else { unreachable!("an image has a row") };
+                prop_assert!(bytes.len() + 128 < VALUE_LIMIT, "{} bytes", bytes.len());
+                let saved = SavedRow { stream: image_stream(&ID), version: image.version, seq: 1, schema, bytes };
+                let mut loaded = decode_row(&saved).unwrap();
+                prop_assert_eq!(Some(&loaded), replayed.as_ref());
+                // Long words are cut, once.
+                loaded.facts.os.clone_from(&image.facts.os);
+                loaded.facts.architecture.clone_from(&image.facts.architecture);
+                prop_assert_eq!(&loaded, image);
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        let context = Context::new(Actor::Engine);
+        let good = record(encode(&context, &Event::Removed));
+        assert_eq!(decode(&good).unwrap().1, Event::Removed);
+        let other = store::StreamId::new(super::super::CONTAINER, &ID.0).unwrap();
+        assert!(matches!(
+            decode(&Record { stream: other.clone(), ..good.clone() }),
+            Err(DecodeError::UnknownKind { .. })
+        ));
+        assert!(matches!(
+            decode(&Record { kind: 1, ..good.clone() }),
+            Err(DecodeError::Damaged { .. } | DecodeError::UnknownKind { .. })
+        ));
+        assert!(matches!(decode(&Record { schema: 9, ..good.clone() }), Err(DecodeError::NewerSchema { .. })));
+        let torn = Record { payload: Arc::from(&good.payload[1..]), ..good };
+        assert!(matches!(decode(&torn), Err(DecodeError::Damaged { .. })));
+        let row = SavedRow { stream: other, version: 1, seq: 1, schema: 1, bytes: vec![] };
+        assert!(matches!(decode_row(&row), Err(DecodeError::Damaged { .. })));
+    }
+}

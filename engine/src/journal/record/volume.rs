@@ -90,3 +90,63 @@ fn load(stored: VolumeEvent) -> Result<Event, Problem> {
         VolumeEvent::Removed(VolumeRemovedV1 {}) => Event::Removed,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use store::VALUE_LIMIT;
+
+    use super::*;
+    use crate::domain::id::VolumeName;
+    use crate::domain::volume::{Command, decide, evolve};
+    use crate::journal::record::{Actor, OperationId, volume_stream};
+
+    #[test]
+    fn the_largest_history_fits_and_comes_back() {
+        let name: VolumeName = "n".repeat(VolumeName::LIMIT).parse().unwrap();
+        let exe = "e".repeat(9999);
+        let context = Context {
+            actor: Actor::Peer { uid: 1, pid: 2, exe },
+            operation: OperationId([1; 8]),
+            name: name.to_string(),
+            image: String::new(),
+        };
+        let labels = BTreeMap::from([("k".to_owned(), "v".repeat(Volume::LABELS_LIMIT - 17))]);
+        let create = Command::Create { labels, anonymous: true, at: Timestamp(9) };
+        let (mut live, mut seq) = (None, 0);
+        for command in [create, Command::Remove, Command::ReportRemoved] {
+            for event in decide(&name, live.as_ref(), &command).unwrap() {
+                let stored = encode(&context, &event);
+                assert!(stored.payload.len() + 256 < VALUE_LIMIT, "{} bytes", stored.payload.len());
+                assert_eq!(migrations::kinds::kind(stored.kind).unwrap().name, event.name());
+                seq += 1;
+                let record = Record {
+                    seq,
+                    stream: volume_stream(&name),
+                    version: seq,
+                    at: 5,
+                    boot: [0; 16],
+                    kind: stored.kind,
+                    schema: stored.schema,
+                    ends_stream: false,
+                    payload: Arc::from(stored.payload),
+                };
+                assert_eq!(decode(&record).unwrap().1, event);
+                live = evolve(live, &event);
+            }
+            let Some(volume) = &live else { continue };
+            let Row::Put { schema, bytes } = encode_row(volume) else { unreachable!("a volume has a row") };
+            assert!(bytes.len() + 256 < VALUE_LIMIT, "{} bytes", bytes.len());
+            let row = SavedRow { stream: volume_stream(&name), version: volume.version, seq, schema, bytes };
+            assert_eq!(decode_row(&row).unwrap(), *volume);
+            let odd = store::StreamId::new(VOLUME, b".odd").unwrap();
+            assert!(matches!(
+                decode_row(&SavedRow { stream: odd, ..row }),
+                Err(DecodeError::Damaged { problem: Problem::StreamId, .. })
+            ));
+        }
+        assert_eq!((live, seq), (None, 3));
+    }
+}

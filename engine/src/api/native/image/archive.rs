@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use cri_api::isula::v1::load_progress::Progress as Told;
 use cri_api::isula::v1::{
-    Empty, ImportOpen, ImportRequest, ImportResponse, LoadDone, LoadOpen, LoadProgress, LoadRequest, LoadedImage, Piece,
-    SaveRequest, import_request, load_request, save_request,
+    Empty, ImportOpen, ImportRequest, ImportResponse, LoadDone, LoadOpen, LoadProgress, LoadRequest, LoadedImage,
+    Piece, SaveRequest, import_request, load_request, save_request,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -79,7 +79,9 @@ impl Native {
             let progress = Progress::new();
             let (has_received, received) = watch::channel(false);
             let loading = async {
-                let told = (&*progress, move || drop(has_received.send_replace(true)));
+                let told = (&*progress, move || {
+                    has_received.send_replace(true);
+                });
                 engine.load_images(pieces, name, told, &context).await
             };
             let telling = tell(&progress, received, &sender);

@@ -26,8 +26,9 @@ impl Native {
         let config = reading.map_err(|source| ImageError::Task { source })??;
         // Steps that made a layer and layers go together, from the bottom up; a history may be missing or too short.
         let mut layers = config.diff_ids.iter();
-        let mut size_of_next =
-            || layers.next().and_then(|diff_id| self.engine.image_store.layer(diff_id)).map_or(0, |layer| layer.facts.size);
+        let mut size_of_next = || {
+            layers.next().and_then(|diff_id| self.engine.image_store.layer(diff_id)).map_or(0, |layer| layer.facts.size)
+        };
         let mut entries: Vec<HistoryEntry> = config
             .history
             .iter()
@@ -80,7 +81,8 @@ pub(super) fn pruned(request: PruneImagesRequest) -> Result<Pruned, ApiError> {
         match filter.key.as_str() {
             "label" => pruned.labels.push(filter.value),
             "until" => {
-                let until = filter.value.parse().map_err(|_| ApiError::invalid("`until` is not a time in nanoseconds"))?;
+                let until =
+                    filter.value.parse().map_err(|_| ApiError::invalid("`until` is not a time in nanoseconds"))?;
                 pruned.until = Some(Timestamp(until));
             }
             _ => return Err(ImageError::Filter { key: filter.key }.into()),

@@ -8,8 +8,8 @@ mod pull;
 use cri_api::isula::v1::images_server::Images;
 use cri_api::isula::v1::{
     Empty, HistoryResponse, ImageRequest, ImportRequest, ImportResponse, InspectResponse, ListImagesRequest,
-    ListImagesResponse, LoadProgress, LoadRequest, LoginRequest, LoginResponse, LogoutRequest, MountImageResponse, Piece,
-    PruneImagesRequest, PruneImagesResponse, PullProgress, PullRequest, RemoveImageRequest, RemoveImageResponse,
+    ListImagesResponse, LoadProgress, LoadRequest, LoginRequest, LoginResponse, LogoutRequest, MountImageResponse,
+    Piece, PruneImagesRequest, PruneImagesResponse, PullProgress, PullRequest, RemoveImageRequest, RemoveImageResponse,
     SaveRequest, TagRequest,
 };
 use tokio_stream::wrappers::ReceiverStream;

@@ -1,0 +1,22 @@
+//! Prune: anonymous volumes that nobody uses, or all that nobody uses.
+
+use cri_api::isula::v1::{PruneVolumesRequest, PruneVolumesResponse};
+
+use super::filter::Filters;
+use crate::api::native::{ApiError, Native};
+use crate::journal::record::Context;
+use crate::volume::{self, Reclaimed};
+
+impl Native {
+    pub(super) async fn prune_volumes(
+        &self,
+        request: &PruneVolumesRequest,
+        context: &Context,
+    ) -> Result<PruneVolumesResponse, ApiError> {
+        let filters = Filters::parse_prune(&request.filters)?;
+        let wanted = |volume: &crate::domain::volume::Volume| filters.matches(volume);
+        let Reclaimed { names, bytes } = volume::prune(&self.engine, request.all, wanted, context).await;
+        let deleted = names.iter().map(ToString::to_string).collect();
+        Ok(PruneVolumesResponse { deleted, reclaimed: bytes })
+    }
+}

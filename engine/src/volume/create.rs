@@ -1,0 +1,47 @@
+//! A volume comes into being: first its directory, then its record.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{VolumeError, files};
+use crate::clock;
+use crate::domain::id::VolumeName;
+use crate::domain::volume::Command;
+use crate::engine::Engine;
+use crate::failpoint;
+use crate::journal::record::Context;
+
+/// A name that nobody has thought of.
+pub fn anonymous_name() -> Result<VolumeName, VolumeError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| VolumeError::Io {
+        action: "make a random name from",
+        path: "/dev/urandom".into(),
+        source: std::io::Error::other(error),
+    })?;
+    let name = hex::encode(bytes);
+    name.parse().map_err(|_| VolumeError::InvalidName { name })
+}
+
+/// The volume exists and its directory is there when this returns: where its data lies. One that exists stays as it is,
+/// labels included. To be called with a lease of the name, unless it does not matter that it may be removed again.
+pub async fn ensure(
+    engine: &Arc<Engine>,
+    name: &VolumeName,
+    anonymous: bool,
+    labels: BTreeMap<String, String>,
+    context: &Context,
+) -> Result<PathBuf, VolumeError> {
+    // A removal that ends while we make the directory would leave it without a record.
+    let _lease = engine.volumes.lease([name.clone()]).await?;
+    if engine.volumes.is_going(name) {
+        return Err(VolumeError::BeingRemoved { name: name.clone() });
+    }
+    let (layout, of) = (engine.layout.clone(), name.clone());
+    let data = super::blocking(engine, name, move || files::make(&layout, &of)).await?;
+    failpoint::hit(failpoint::VOLUME_CREATE_BEFORE_RECORD);
+    let create = Command::Create { labels, anonymous, at: clock::now() };
+    engine.turn_volume(name, context, &create).await.map_err(|error| VolumeError::of_turn(error, name))?;
+    Ok(data)
+}

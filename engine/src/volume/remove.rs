@@ -1,0 +1,146 @@
+//! A volume goes: the intent is recorded, its directory is moved away and deleted, then the outcome is recorded. What a crash
+//! interrupts, recovery finishes; what fails can be asked for again.
+
+use std::sync::Arc;
+
+use super::leases::Claim;
+use super::users::Uses;
+use super::{VolumeError, files};
+use crate::cause::chain;
+use crate::domain::id::{ContainerId, VolumeName};
+use crate::domain::volume::{Command, Phase, Volume};
+use crate::engine::Engine;
+use crate::failpoint;
+use crate::journal::record::{Actor, Context};
+
+/// What a prune has removed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Reclaimed {
+    pub names: Vec<VolumeName>,
+    /// Given back to the disk.
+    pub bytes: u64,
+}
+
+/// Removes a volume that nobody uses, with its data. Goes on also when the caller goes away.
+pub async fn remove(engine: &Arc<Engine>, name: &VolumeName, context: &Context) -> Result<(), VolumeError> {
+    remove_with(engine, name, None, context).await
+}
+
+/// Removes those of a container's volumes that were made for it, when the container itself is on its way out. One that
+/// another container uses too stays. May be repeated from anywhere; all are tried, and the first trouble is told.
+pub async fn remove_anonymous(
+    engine: &Arc<Engine>,
+    container: ContainerId,
+    names: impl IntoIterator<Item = VolumeName>,
+    context: &Context,
+) -> Result<(), VolumeError> {
+    let mut outcome = Ok(());
+    for name in names {
+        if engine.volumes.records.get(&name).is_none_or(|entity| !entity.volume.anonymous) {
+            continue;
+        }
+        match remove_with(engine, &name, Some(container), context).await {
+            Ok(()) | Err(VolumeError::InUse { .. } | VolumeError::NoSuchVolume { .. }) => {}
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
+    }
+    outcome
+}
+
+/// Removes the volumes that are wanted gone, that no container uses and, unless `all`, that are anonymous.
+pub async fn prune(engine: &Arc<Engine>, all: bool, wanted: impl Fn(&Volume) -> bool, context: &Context) -> Reclaimed {
+    let mut reclaimed = Reclaimed::default();
+    for (name, entity) in &engine.volumes.records.snapshot() {
+        if !(all || entity.volume.anonymous) || !wanted(&entity.volume) {
+            continue;
+        }
+        let (dir, of) = (engine.layout.volume(name), engine.clone());
+        let looked = tokio::task::spawn_blocking({
+            let name = name.clone();
+            // Most are in use: that is cheaper to know than their size.
+            move || Uses::of_all_but(&of, None).of(&name).is_empty().then(|| files::bytes(&dir))
+        });
+        let Ok(Some(bytes)) = looked.await else { continue };
+        match remove(engine, name, context).await {
+            Ok(()) => {
+                reclaimed.names.push(name.clone());
+                reclaimed.bytes = reclaimed.bytes.saturating_add(bytes);
+            }
+            // Somebody came first.
+            Err(VolumeError::InUse { .. } | VolumeError::NoSuchVolume { .. }) => {}
+            Err(error) => engine.warn(chain(&error)),
+        }
+    }
+    reclaimed
+}
+
+/// After a start of the daemon: what was being removed is removed.
+pub async fn finish_removals(engine: &Arc<Engine>) {
+    let context = Context::new(Actor::Recovery);
+    for (name, entity) in &engine.volumes.records.snapshot() {
+        if entity.volume.phase != Phase::Removing {
+            continue;
+        }
+        match remove(engine, name, &context).await {
+            Ok(()) | Err(VolumeError::NoSuchVolume { .. }) => {}
+            Err(error) => engine.warn(format!("the removal of a volume is not finished: {}", chain(&error))),
+        }
+    }
+}
+
+async fn remove_with(
+    engine: &Arc<Engine>,
+    name: &VolumeName,
+    leaving: Option<ContainerId>,
+    context: &Context,
+) -> Result<(), VolumeError> {
+    let (of, name, context) = (engine.clone(), name.clone(), context.clone());
+    let removing = async move {
+        let claim = of.volumes.leases.claim(&name).await?;
+        remove_claimed(&of, &claim, &name, leaving, &context).await
+    };
+    // On its own: a caller that goes away must not leave the directory half deleted until the next start.
+    engine.tasks.spawn(removing).await.map_err(|panic| VolumeError::Io {
+        action: "finish the removal below",
+        path: engine.layout.volumes(),
+        source: std::io::Error::other(panic),
+    })?
+}
+
+async fn remove_claimed(
+    engine: &Arc<Engine>,
+    _claim: &Claim<'_>,
+    name: &VolumeName,
+    leaving: Option<ContainerId>,
+    context: &Context,
+) -> Result<(), VolumeError> {
+    let no_such = || VolumeError::NoSuchVolume { name: name.clone() };
+    let phase = engine.volumes.records.get(name).ok_or_else(no_such)?.volume.phase;
+    if phase == Phase::Ready {
+        let (of, volume) = (engine.clone(), name.clone());
+        super::blocking(engine, name, move || {
+            let users = Uses::of_all_but(&of, leaving).of(&volume);
+            if !users.is_empty() {
+                return Err(VolumeError::InUse { name: volume, users });
+            }
+            // A removal that cannot succeed is better refused.
+            files::check_mounts(&of.layout, &volume)
+        })
+        .await?;
+    }
+    turn(engine, name, context, &Command::Remove).await?;
+    failpoint::hit(failpoint::VOLUME_REMOVE_AFTER_INTENT);
+    let (layout, volume) = (engine.layout.clone(), name.clone());
+    super::blocking(engine, name, move || files::delete(&layout, &volume)).await?;
+    failpoint::hit(failpoint::VOLUME_REMOVE_DELETED);
+    turn(engine, name, context, &Command::ReportRemoved).await
+}
+
+async fn turn(
+    engine: &Arc<Engine>,
+    name: &VolumeName,
+    context: &Context,
+    command: &Command,
+) -> Result<(), VolumeError> {
+    engine.turn_volume(name, context, command).await.map(drop).map_err(|error| VolumeError::of_turn(error, name))
+}

@@ -1,0 +1,248 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+
+use super::*;
+use crate::config::Config;
+use crate::definition::{Definition, Mount, MountKind};
+use crate::domain::container::{self, Card};
+use crate::domain::id::{BootId, ContainerId, Digest, Signal, Timestamp};
+use crate::domain::volume::Command;
+use crate::journal::record::{Actor, Context};
+use crate::spec::Host;
+
+struct World {
+    engine: Arc<Engine>,
+    context: Context,
+    _root: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let (graph, state) = (root.path().join("graph"), root.path().join("state"));
+        fs::create_dir(&graph).unwrap();
+        let config = Config { graph, state, ..Config::built_in() };
+        let journal = store::Journal::in_memory(store::Options::default()).unwrap();
+        let engine = Engine::new(config, Host::probe().unwrap(), BootId::default(), journal);
+        Self { engine, context: Context::new(Actor::Engine), _root: root }
+    }
+
+    async fn ensure(&self, text: &str, anonymous: bool) -> PathBuf {
+        ensure(&self.engine, &name(text), anonymous, BTreeMap::new(), &self.context).await.unwrap()
+    }
+
+    async fn remove(&self, text: &str) -> Result<(), VolumeError> {
+        remove(&self.engine, &name(text), &self.context).await
+    }
+
+    fn phase(&self, text: &str) -> Option<Phase> {
+        self.engine.volumes.records.get(&name(text)).map(|entity| entity.volume.phase)
+    }
+
+    /// A container that mounts these volumes; with none of them, one whose definition cannot be read.
+    async fn container(&self, byte: u8, volumes: &[&str]) -> ContainerId {
+        let card = Card {
+            name: format!("c{byte}").parse().unwrap(),
+            image: "none".into(),
+            image_id: None,
+            runtime: "runc".into(),
+            command: "sh".into(),
+            definition: Digest([0; 32]),
+            created_at: Timestamp(1),
+            auto_remove: false,
+            tty: false,
+            open_stdin: false,
+            stop_signal: Signal::TERM,
+            stop_timeout: 10,
+        };
+        let id = ContainerId::from_bytes([byte; 32]);
+        let commands = [container::Command::Create { id, card }, container::Command::ReportCreated];
+        self.engine.turn_all(id, &self.context, &commands).await.unwrap();
+        if !volumes.is_empty() {
+            let mounts = volumes.iter().map(|name| mount(name)).collect();
+            let entity = self.engine.containers.get(&id).unwrap();
+            entity.remember_definition(Arc::new(Definition { mounts, ..crate::spec::tests::definition() }));
+        }
+        id
+    }
+
+    async fn forget_container(&self, id: ContainerId) {
+        let remove = container::Command::Remove { force: false, volumes: false };
+        self.engine.turn_all(id, &self.context, &[remove, container::Command::ReportRemoved]).await.unwrap();
+    }
+}
+
+fn name(text: &str) -> VolumeName {
+    text.parse().unwrap()
+}
+
+fn mount(name: &str) -> Mount {
+    Mount {
+        kind: MountKind::Volume,
+        source: String::new(),
+        target: format!("/{name}"),
+        read_only: false,
+        propagation: String::new(),
+        options: vec![],
+        create_source: false,
+        non_recursive: false,
+        name: name.to_owned(),
+        anonymous: false,
+        copy: true,
+    }
+}
+
+#[test]
+fn names_are_short_enough_for_a_stream() {
+    for good in ["a", "0", "data_1.x-y", &"n".repeat(128)] {
+        assert_eq!(good.parse::<VolumeName>().unwrap().as_str(), good);
+    }
+    for bad in ["", ".hidden", "-x", "_data", "a/b", "a b", "ü", &"n".repeat(129)] {
+        assert!(bad.parse::<VolumeName>().is_err(), "{bad}");
+    }
+    assert_ne!(anonymous_name().unwrap(), anonymous_name().unwrap());
+}
+
+#[tokio::test]
+async fn a_volume_is_made_once_and_stays_what_it_is() {
+    let world = World::new();
+    let path = world.ensure("data", false).await;
+    assert_eq!(path, world.engine.layout.graph.join("volumes/data/_data"));
+    fs::write(path.join("file"), "kept").unwrap();
+    let labels = BTreeMap::from([("late".to_owned(), String::new())]);
+    assert_eq!(ensure(&world.engine, &name("data"), true, labels, &world.context).await.unwrap(), path);
+    let volume = world.engine.volumes.records.get(&name("data")).unwrap().volume.clone();
+    assert_eq!((volume.anonymous, volume.labels.len(), volume.version), (false, 0, 1));
+    assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "kept");
+    // An operator has deleted too much: it can be used again.
+    fs::remove_dir_all(world.engine.layout.volumes()).unwrap();
+    assert!(world.ensure("data", false).await.is_dir());
+}
+
+#[tokio::test]
+async fn a_directory_that_no_record_knows_is_taken_over() {
+    let world = World::new();
+    let data = world.engine.layout.volume_data(&name("old"));
+    fs::create_dir_all(&data).unwrap();
+    fs::write(data.join("file"), "precious").unwrap();
+    assert_eq!(world.phase("old"), None);
+    assert!(matches!(world.remove("old").await, Err(VolumeError::NoSuchVolume { .. })));
+    assert_eq!(world.ensure("old", false).await, data);
+    assert_eq!(fs::read_to_string(data.join("file")).unwrap(), "precious");
+    // A file is no volume.
+    fs::write(world.engine.layout.volumes().join("file"), "").unwrap();
+    let made = ensure(&world.engine, &name("file"), false, BTreeMap::new(), &world.context).await;
+    assert!(matches!(made, Err(VolumeError::Io { .. })), "{made:?}");
+}
+
+#[tokio::test]
+async fn what_a_container_uses_stays() {
+    let world = World::new();
+    world.ensure("data", false).await;
+    world.ensure("other", false).await;
+    let id = world.container(1, &["data", "more"]).await;
+    let error = world.remove("data").await.unwrap_err();
+    assert_eq!(error.to_string(), format!("volume data is in use: container {}", id.short()));
+    assert_eq!(world.phase("data"), Some(Phase::Ready));
+    world.remove("other").await.unwrap();
+    world.forget_container(id).await;
+    world.remove("data").await.unwrap();
+    assert_eq!(fs::read_dir(world.engine.layout.volumes()).unwrap().count(), 0);
+    assert!(matches!(world.remove("data").await, Err(VolumeError::NoSuchVolume { .. })));
+}
+
+#[tokio::test]
+async fn who_cannot_be_read_may_use_anything() {
+    let world = World::new();
+    world.ensure("data", true).await;
+    let id = world.container(1, &[]).await;
+    let error = world.remove("data").await.unwrap_err().to_string();
+    assert!(error.contains("perhaps container") && error.contains(&id.short()), "{error}");
+    assert_eq!(prune(&world.engine, true, |_| true, &world.context).await, Reclaimed::default());
+}
+
+#[tokio::test]
+async fn what_is_leased_stays() {
+    let world = World::new();
+    world.ensure("data", false).await;
+    let lease = world.engine.volumes.lease([name("data")]).await.unwrap();
+    world.ensure("data", false).await;
+    let error = world.remove("data").await.unwrap_err();
+    assert!(matches!(&error, VolumeError::InUse { users, .. } if *users == [User::Creation]), "{error}");
+    drop(lease);
+    world.remove("data").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_container_takes_its_anonymous_volumes_with_it() {
+    let world = World::new();
+    for (text, anonymous) in [("mine", true), ("shared", true), ("named", false)] {
+        world.ensure(text, anonymous).await;
+    }
+    let id = world.container(1, &["mine", "shared", "named"]).await;
+    world.container(2, &["shared"]).await;
+    let names = || ["mine", "shared", "named", "never"].map(name);
+    remove_anonymous(&world.engine, id, names(), &world.context).await.unwrap();
+    assert_eq!(world.phase("mine"), None);
+    assert_eq!((world.phase("shared"), world.phase("named")), (Some(Phase::Ready), Some(Phase::Ready)));
+    remove_anonymous(&world.engine, id, names(), &world.context).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_interrupted_removal_is_finished() {
+    let world = World::new();
+    for text in ["begun", "moved", "deleted", "kept"] {
+        fs::write(world.ensure(text, false).await.join("file"), "x").unwrap();
+    }
+    let layout = &world.engine.layout;
+    for text in ["begun", "moved", "deleted"] {
+        world.engine.turn_volume(&name(text), &world.context, &Command::Remove).await.unwrap();
+    }
+    fs::rename(layout.volume(&name("moved")), layout.volume_removing(&name("moved"))).unwrap();
+    fs::remove_dir_all(layout.volume(&name("deleted"))).unwrap();
+    // Meanwhile nobody gets it.
+    let made = ensure(&world.engine, &name("begun"), false, BTreeMap::new(), &world.context).await;
+    assert!(matches!(made, Err(VolumeError::BeingRemoved { .. })), "{made:?}");
+    finish_removals(&world.engine).await;
+    assert!(world.engine.warnings().is_empty(), "{:?}", world.engine.warnings());
+    let left: Vec<_> = world.engine.volumes.records.snapshot().keys().map(ToString::to_string).collect();
+    assert_eq!(left, ["kept"]);
+    let left: Vec<_> = fs::read_dir(layout.volumes()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["kept"]);
+}
+
+#[tokio::test]
+async fn a_removal_follows_no_link() {
+    let world = World::new();
+    let outside = world.engine.layout.graph.join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("file"), "kept").unwrap();
+    let data = world.ensure("data", false).await;
+    std::os::unix::fs::symlink(&outside, data.join("link")).unwrap();
+    world.remove("data").await.unwrap();
+    // The volume itself may be a link, too: an operator has moved it to a larger disk.
+    fs::create_dir_all(outside.join("_data")).unwrap();
+    std::os::unix::fs::symlink(&outside, world.engine.layout.volume(&name("far"))).unwrap();
+    world.ensure("far", false).await;
+    world.remove("far").await.unwrap();
+    assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "kept");
+    assert_eq!(fs::read_dir(world.engine.layout.volumes()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_prune_takes_what_nobody_uses() {
+    let world = World::new();
+    for (text, anonymous) in [("a1", true), ("a2", true), ("n1", false), ("n2", false)] {
+        fs::write(world.ensure(text, anonymous).await.join("file"), vec![1; 10_000]).unwrap();
+    }
+    let id = world.container(1, &["a2", "n2"]).await;
+    let pruned = prune(&world.engine, false, |_| true, &world.context).await;
+    assert_eq!(pruned.names, [name("a1")]);
+    assert!(pruned.bytes >= 10_000, "{}", pruned.bytes);
+    let pruned = prune(&world.engine, true, |volume| volume.name.as_str() != "n1", &world.context).await;
+    assert_eq!(pruned, Reclaimed::default());
+    world.forget_container(id).await;
+    let pruned = prune(&world.engine, true, |_| true, &world.context).await;
+    assert_eq!(pruned.names, ["a2", "n1", "n2"].map(name));
+}

@@ -1,0 +1,83 @@
+//! The containers that mount a volume, by their definitions.
+
+use std::collections::HashMap;
+
+use crate::definition::{Definition, MountKind};
+use crate::domain::id::{ContainerId, VolumeName};
+use crate::engine::Engine;
+
+/// Who keeps a volume from being removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum User {
+    Container(ContainerId),
+    /// Its definition cannot be read: it may be using any volume.
+    Unreadable(ContainerId),
+    /// A container that is being created.
+    Creation,
+}
+
+/// Every volume with its users. Whoever may use any is told apart.
+#[derive(Debug, Default)]
+pub(super) struct Uses {
+    by_name: HashMap<String, Vec<ContainerId>>,
+    unreadable: Vec<ContainerId>,
+}
+
+impl Uses {
+    /// Reads the definitions of all containers but one. Blocks on the disk.
+    pub(super) fn of_all_but(engine: &Engine, left_out: Option<ContainerId>) -> Self {
+        let mut uses = Self::default();
+        for (id, entity) in &engine.containers.snapshot() {
+            if left_out == Some(*id) {
+                continue;
+            }
+            match engine.definition(entity) {
+                Ok(definition) => {
+                    for name in volumes_of(&definition) {
+                        let users = uses.by_name.entry(name.to_owned()).or_default();
+                        if !users.contains(id) {
+                            users.push(*id);
+                        }
+                    }
+                }
+                // Gone meanwhile, and its definition with it.
+                Err(_) if engine.containers.get(id).is_none() => {}
+                Err(_) => uses.unreadable.push(*id),
+            }
+        }
+        uses
+    }
+
+    /// The containers that certainly mount it.
+    pub(super) fn certain(&self, name: &VolumeName) -> &[ContainerId] {
+        self.by_name.get(name.as_str()).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn of(&self, name: &VolumeName) -> Vec<User> {
+        let certain = self.certain(name).iter().copied().map(User::Container);
+        certain.chain(self.unreadable.iter().copied().map(User::Unreadable)).collect()
+    }
+}
+
+/// For each of these volumes, the containers that mount it. Blocks on the disk.
+pub fn users<'a>(
+    engine: &Engine,
+    names: impl IntoIterator<Item = &'a VolumeName>,
+) -> HashMap<VolumeName, Vec<ContainerId>> {
+    let uses = Uses::of_all_but(engine, None);
+    names.into_iter().map(|name| (name.clone(), uses.certain(name).to_vec())).collect()
+}
+
+fn volumes_of(definition: &Definition) -> impl Iterator<Item = &str> {
+    definition.mounts.iter().filter(|mount| mount.kind == MountKind::Volume).map(|mount| mount.name.as_str())
+}
+
+/// For the text of a refusal.
+pub(super) fn text(users: &[User]) -> String {
+    let words = users.iter().map(|user| match user {
+        User::Container(id) => format!("container {}", id.short()),
+        User::Unreadable(id) => format!("perhaps container {}, whose definition cannot be read", id.short()),
+        User::Creation => "a container that is being created".to_owned(),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
