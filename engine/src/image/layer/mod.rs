@@ -1,42 +1,47 @@
 //! Layers: from a tar stream to a directory that an overlay can be made of, and back.
-// STUB, not committed
-use crate::domain::id::Digest;
-#[derive(Debug, Clone)]
-pub struct Facts {
-    pub diff_id: Digest,
-    pub tar_size: u64,
-    pub size: u64,
-    pub entries: u64,
-}
-#[derive(Debug, thiserror::Error)]
-pub enum LayerError {
-    #[error("stub")]
-    Stub,
-    #[error("stopped")]
-    Stopped,
-}
-#[derive(Debug, Clone, Default)]
-pub struct Limits {
-    pub bytes: u64,
-    pub entries: u64,
-    pub ratio: u64,
-    pub ratio_floor: u64,
-}
-pub struct Unpacked {
-    pub facts: Facts,
-    pub source: (Digest, u64),
-}
-pub fn read_facts(_dir: &std::path::Path) -> Result<Facts, LayerError> {
-    Err(LayerError::Stub)
-}
-pub fn unpack(
-    _s: impl std::io::Read,
-    _d: &std::path::Path,
-    _l: &Limits,
-    _stop: &dyn Fn() -> bool,
-) -> Result<Unpacked, LayerError> {
-    Err(LayerError::Stub)
-}
-pub fn assemble(_d: &std::path::Path, _o: impl std::io::Write) -> Result<(Digest, u64), LayerError> {
-    Err(LayerError::Stub)
-}
+//!
+//! A layer streams: it is decompressed, hashed on both sides of that, and unpacked, and is never on the disk as a blob. What
+//! makes the tar more than its files (the order, the headers, the padding) goes into a *recipe* beside them, from which
+//! [`assemble`] puts exactly the same tar together again. A layer's directory is
+//!
+//! ```text
+//! fs/           what an overlay takes as one of its lower directories
+//! recipe.zst    every byte of the tar that is not the content of a file, and references to those (`recipe.rs`)
+//! shadow/<n>    contents of files that the same layer replaced later, which the tar still needs
+//! layer.json    what is known of the whole (`Facts`)
+//! ```
+//!
+//! Archives come from strangers. Every name is looked up beneath a handle of `fs`, so that a link inside a layer is followed
+//! inside the layer; what an archive may cost is limited; and nothing here panics on any bytes (`engine/fuzz`).
+//!
+//! All of it is blocking code, and neither syncs nor renames: a layer that was left half made is the caller's to remove.
+
+mod archive;
+mod assemble;
+mod decoder;
+mod error;
+mod facts;
+mod header;
+mod names;
+mod pax;
+mod recipe;
+mod replace;
+mod source;
+mod sparse;
+mod stream;
+mod tree;
+mod unpack;
+
+#[cfg(test)]
+mod tests;
+
+pub use assemble::assemble;
+pub use error::{LayerError, Problem};
+pub use facts::{Facts, read_facts};
+pub use unpack::{Limits, Unpacked, unpack};
+
+/// The parts of a layer's directory.
+pub const FILES: &str = "fs";
+const RECIPE: &str = "recipe.zst";
+const SHADOW: &str = "shadow";
+const FACTS: &str = "layer.json";
