@@ -24,7 +24,7 @@ pub struct Definition {
     pub id: String,
     /// The name at creation; today's is in the journal.
     pub name: String,
-    /// `none` without an image.
+    /// As it was asked for; `none` without an image.
     pub image: String,
     pub rootfs: Rootfs,
     pub runtime: String,
@@ -53,6 +53,12 @@ pub struct Definition {
     /// "host:ip"
     pub extra_hosts: Vec<String>,
     pub log: Log,
+    /// Ports that the program says it listens on: "80/tcp", "7000-7010/udp".
+    #[serde(default)]
+    pub exposed: Vec<String>,
+    /// How the image would have its health checked.
+    #[serde(default)]
+    pub healthcheck: Option<Healthcheck>,
 }
 
 impl Definition {
@@ -61,7 +67,7 @@ impl Definition {
         Card {
             name,
             image: self.image.clone(),
-            image_id: None,
+            image_id: self.rootfs.image(),
             runtime: self.runtime.clone(),
             command: Card::command_line(self.process.args()),
             definition: digest,
@@ -81,8 +87,18 @@ impl Definition {
 pub enum Rootfs {
     /// A directory of the host, through an overlay (`direct: false`) or itself.
     External { dir: String, direct: bool },
-    /// The layers of an image through an overlay: their chain ids, bottom first.
+    /// The layers of an image through an overlay, bottom first: each is named by the 64 digits of its diff id.
     Image { id: String, layers: Vec<String> },
+}
+
+impl Rootfs {
+    /// The image that it is made of.
+    pub fn image(&self) -> Option<Digest> {
+        match self {
+            Self::External { .. } => None,
+            Self::Image { id, .. } => id.parse().ok(),
+        }
+    }
 }
 
 /// The first process.
@@ -248,6 +264,17 @@ pub struct Log {
     pub max_size: u64,
     /// Files kept, the live one included.
     pub max_files: u32,
+}
+
+/// Times are nanoseconds, 0 is the default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Healthcheck {
+    /// `["CMD", …]` or `["CMD-SHELL", "…"]`
+    pub test: Vec<String>,
+    pub interval: u64,
+    pub timeout: u64,
+    pub start_period: u64,
+    pub retries: u32,
 }
 
 /// Why a container's definition cannot be used.

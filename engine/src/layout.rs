@@ -105,6 +105,11 @@ impl Bundle {
         self.path.join("cgroup")
     }
 
+    /// There when the container's volumes were looked after at its first start.
+    pub fn filled_note(&self) -> PathBuf {
+        self.path.join("filled")
+    }
+
     pub fn hostname(&self) -> PathBuf {
         self.path.join("hostname")
     }

@@ -19,7 +19,7 @@ pub(super) const VERB: Verb = Verb {
     run: |invocation| Box::pin(run(invocation)),
 };
 
-const FILTERS: [&str; 4] = ["container", "event", "image", "label"];
+const FILTERS: [&str; 6] = ["container", "event", "image", "label", "type", "volume"];
 
 /// An end of the range of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ fn flags(command: Command) -> Command {
         .arg(bound("since", "From here: a time, unix seconds, how long ago (10m), or seq:N").short('S'))
         .arg(bound("until", "Up to here, spelled likewise").short('U'))
         .arg(flag::value("name", "CONTAINER", "Only of this container").short('n'))
-        .arg(flag::list("filter", "KEY=VALUE", "container, event, image, label"))
+        .arg(flag::list("filter", "KEY=VALUE", "container, event, image, label, type (container, image, volume), volume"))
         .arg(flag::value("format", "FORMAT", "json: one object a line").value_parser(["json"]))
 }
 

@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::release::give_back;
-use crate::domain::container::{Command, Container};
+use super::volumes;
+use crate::cause::chain;
+use crate::definition::DefinitionError;
+use crate::domain::container::{Command, Phase};
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
+use crate::projection::Entity;
 
 pub async fn dismantle(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
     failpoint::hit(failpoint::REMOVE_AFTER_INTENT);
     let Some(entity) = engine.containers.get(&id) else { return };
     engine.supervisor.shim_left(&id, Duration::from_secs(60)).await;
-    let outcome = remove(engine, &entity.container).await;
+    let outcome = remove(engine, &entity, context).await;
     let report = match outcome {
         Ok(()) => Command::ReportRemoved,
         Err(message) => Command::ReportRemoveFailed { message },
@@ -24,9 +28,14 @@ pub async fn dismantle(engine: &Arc<Engine>, id: ContainerId, context: &Context)
     failpoint::hit(failpoint::REMOVE_DONE);
 }
 
-async fn remove(engine: &Arc<Engine>, container: &Container) -> Result<(), String> {
+async fn remove(engine: &Arc<Engine>, entity: &Arc<Entity>, context: &Context) -> Result<(), String> {
+    let container = &entity.container;
     give_back(engine, container).await?;
     failpoint::hit(failpoint::REMOVE_RELEASED);
+    if matches!(&container.phase, Phase::Removing(removing) if removing.volumes) {
+        remove_volumes(engine, entity, context).await;
+        failpoint::hit(failpoint::REMOVE_VOLUMES_GONE);
+    }
     let bundle = engine.bundle(container);
     let path = bundle.path().to_owned();
     let removed = tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(&path) {
@@ -36,6 +45,19 @@ async fn remove(engine: &Arc<Engine>, container: &Container) -> Result<(), Strin
     removed.await.map_err(|panic| panic.to_string())??;
     failpoint::hit(failpoint::REMOVE_BUNDLE_GONE);
     Ok(())
+}
+
+/// Before the definition goes, which alone tells what they are.
+async fn remove_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>, context: &Context) {
+    let (of, read) = (engine.clone(), entity.clone());
+    let id = entity.container.id;
+    match tokio::task::spawn_blocking(move || of.definition(&read)).await {
+        Ok(Ok(definition)) => volumes::remove_anonymous(engine, id, &definition, context).await,
+        // After an interrupted attempt the bundle is gone, and with it, before it, the volumes.
+        Ok(Err(DefinitionError::Read { source, .. })) if source.kind() == io::ErrorKind::NotFound => {}
+        Ok(Err(error)) => engine.warn(format!("container {}: volumes of its own stay: {}", id.short(), chain(&error))),
+        Err(panic) => engine.warn(format!("container {}: volumes of its own stay: {panic}", id.short())),
+    }
 }
 
 /// Undoes a creation: nothing ran, so only the bundle is there.

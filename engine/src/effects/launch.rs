@@ -13,6 +13,7 @@ use isulad_shim::{Failed, Outcome, ProcessRef, Ready, StateDir, pid_file};
 use tokio::io::AsyncReadExt;
 
 use super::release::{give_back, undo_start};
+use super::volumes::{self, FillError};
 use crate::abandon::{self, Owner};
 use crate::cause::chain;
 use crate::clock;
@@ -33,6 +34,8 @@ use crate::sys;
 pub const RUNTIME_DEADLINE: Duration = Duration::from_secs(120);
 /// Mounts and files: what takes longer hangs.
 const BEGIN_DEADLINE: Duration = Duration::from_secs(60);
+/// Copying what an image has into new volumes.
+const FILL_DEADLINE: Duration = Duration::from_secs(240);
 /// The shim answers within the runtime's deadlines (the run, and the undoing of a failed one) and a little for itself.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(260);
 
@@ -49,6 +52,10 @@ pub enum LaunchError {
     Spec(#[from] SpecError),
     #[error("cannot make the working directory `{path}` of the container")]
     Workdir { path: String, source: BeneathError },
+    #[error(transparent)]
+    Fill(#[from] FillError),
+    #[error("the container's volumes were not filled from its image within {} s; mount them with `nocopy` to begin with empty ones", FILL_DEADLINE.as_secs())]
+    SlowFill,
     #[error("container {id}, whose {what} namespace is to be joined, is not running")]
     NotJoinable { id: ContainerId, what: &'static str },
     #[error("cannot find the shim `{path}`; install it beside isulad or set `shim` in daemon.json")]
@@ -178,6 +185,7 @@ async fn attempt(
     if engine.state_dir(container).path().exists() {
         give_back(engine, container).await.map_err(|problem| LaunchError::Leftover { problem })?;
     }
+    fill_volumes(engine, entity).await?;
     let begun = {
         let (engine, entity) = (engine.clone(), entity.clone());
         abandon::blocking(move |owner| begin(&engine, &entity, start, client, owner))
@@ -194,6 +202,31 @@ async fn attempt(
         Some((id, _)) => Err(LaunchError::NotJoinable { id: *id, what: "joined" }),
         None => Ok((ready, fifo)),
     }
+}
+
+/// Before anything else of a first start, with a deadline of its own: the only step whose length is up to the user.
+async fn fill_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>) -> Result<(), LaunchError> {
+    if entity.definition().is_some_and(|definition| definition.mounts.iter().all(|mount| !mount.copy)) {
+        return Ok(());
+    }
+    let (engine, entity) = (engine.clone(), entity.clone());
+    let filling = abandon::blocking(move |owner| {
+        let _files = entity.hold_files();
+        let definition = engine.definition(&entity)?;
+        let container = &entity.container;
+        if !volumes::are_to_be_filled(&engine, container, &definition) {
+            return Ok(());
+        }
+        still_wanted(owner)?;
+        let rootfs = super::prepare::mount_root(&engine, container, &definition)?;
+        let filled = volumes::fill(&engine, container, &definition, &rootfs, &|| owner.has_left());
+        if owner.has_left() {
+            super::release::unmount(&engine, container);
+        }
+        Ok(filled?)
+    });
+    let filled = tokio::time::timeout(FILL_DEADLINE, filling).await.map_err(|_| LaunchError::SlowFill)?;
+    filled.unwrap_or_else(|panic| Err(LaunchError::State { what: "fill volumes", source: io::Error::other(panic) }))
 }
 
 /// A shim at work.

@@ -11,6 +11,7 @@ mod launch;
 mod prepare;
 mod release;
 mod signal;
+mod volumes;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +30,7 @@ pub use launch::{RUNTIME_DEADLINE, await_launch, to_process, to_reference};
 pub use prepare::Specified;
 pub use release::{end_shim, release, undo_start};
 pub use signal::deliver;
+pub use volumes::{FillError, take_back};
 
 /// Something to do in the world.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -34,7 +34,7 @@ pub(super) fn mount_and_specify(
     let id = container.id.to_string();
     let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
     let (joined, processes) = joined(engine, definition)?;
-    let rootfs = rootfs::mount(&dirs, &definition.rootfs)?;
+    let rootfs = mount_root(engine, container, definition)?;
     let shm = match &definition.namespaces.ipc {
         Sharing::Own => Some(rootfs::mount_shm(&dirs, definition.shm_size)?),
         Sharing::Host => None,
@@ -69,6 +69,17 @@ pub(super) fn mount_and_specify(
         cgroup::Version::V1 | cgroup::Version::Hybrid => OomCounter::V1 { path },
     });
     Ok(Specified { shim_cgroups: engine.shim_cgroups(), oom, joined: processes })
+}
+
+/// Mounts the root filesystem and says where.
+pub(super) fn mount_root(
+    engine: &Engine,
+    container: &Container,
+    definition: &Definition,
+) -> Result<PathBuf, LaunchError> {
+    let id = container.id.to_string();
+    let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
+    Ok(rootfs::mount(&dirs, &definition.rootfs)?)
 }
 
 /// A missing working directory is made, as root's. The runtimes would do so too, but their words for one that cannot be

@@ -55,7 +55,12 @@ pub(super) async fn add(engine: &Arc<Engine>, addition: Addition, context: &Cont
     // One at a time: between looking at names and giving them lies nothing of anybody else's.
     let _changes = engine.image_changes.lock().await;
     let since = engine.images.next_since();
-    engine.turn_image(id, context, &Command::Add { source, facts, names: names.clone(), since }).await?;
+    engine.layer_uses.add(id, &parsed.diff_ids);
+    let recorded = engine.turn_image(id, context, &Command::Add { source, facts, names: names.clone(), since }).await;
+    if recorded.is_err() && engine.images.get(&id).is_none() {
+        engine.layer_uses.remove(&id);
+    }
+    recorded?;
     failpoint::hit(failpoint::IMAGE_RECORDED);
     tell_losers(engine, id, &names, context).await;
     Ok(id)

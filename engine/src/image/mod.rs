@@ -5,6 +5,7 @@
 //! it. Nothing is visible before it is whole and on disk.
 
 mod add;
+mod built_in;
 mod collect;
 mod error;
 mod feed;

@@ -38,15 +38,15 @@ pub async fn run(engine: &Arc<Engine>) {
             return;
         }
     }
-    // Beside the containers: what images have on disk is read, and nothing of it concerns them.
-    let images = engine.tasks.spawn({
-        let engine = engine.clone();
-        async move { engine.recover_images().await }
-    });
     // Takes as long as the data is large, and no container waits for it.
     tokio::spawn({
         let engine = engine.clone();
         async move { crate::volume::finish_removals(&engine).await }
+    });
+    // Beside the containers: what images have on disk is read, and nothing of it concerns them.
+    let images = engine.tasks.spawn({
+        let engine = engine.clone();
+        async move { engine.recover_images().await }
     });
     let places = Arc::new(Semaphore::new(PARALLEL));
     let mut tasks = tokio::task::JoinSet::new();

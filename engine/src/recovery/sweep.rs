@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use isulad_shim::{StateDir, pid_file};
 
+use crate::definition;
 use crate::domain::id::ContainerId;
+use crate::effects;
 use crate::engine::Engine;
+use crate::journal::record::{Actor, Context};
 use crate::rootfs;
 
 /// A directory named like a container, of which the journal knows nothing.
@@ -20,6 +23,7 @@ pub(super) struct Orphan {
 }
 
 pub(super) async fn sweep(engine: &Arc<Engine>) {
+    take_back_volumes(engine).await;
     let found = {
         let engine = engine.clone();
         tokio::task::spawn_blocking(move || sweep_mounts_and_bundles(&engine))
@@ -31,6 +35,24 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
             }
         }
         Err(error) => engine.warn(format!("the sweep ended abnormally: {error}")),
+    }
+}
+
+/// Of creations that ended before their intent: the volumes that were made for them, as long as their definitions tell.
+async fn take_back_volumes(engine: &Arc<Engine>) {
+    let of = engine.clone();
+    let looking = tokio::task::spawn_blocking(move || {
+        let bundles = candidates(&of.layout.engines()).into_iter();
+        let unborn = bundles.filter(|orphan| !of.containers.knows(&orphan.id) && is_unborn(&orphan.path));
+        let read = |orphan: Orphan| {
+            let path = of.layout.bundle(&orphan.runtime, &orphan.id).definition();
+            definition::read_unvouched(&path).ok().map(|(definition, _)| (orphan.id, definition))
+        };
+        unborn.filter_map(read).collect::<Vec<_>>()
+    });
+    let context = Context::new(Actor::Recovery);
+    for (id, definition) in looking.await.unwrap_or_default() {
+        effects::take_back(engine, id, &definition, &context).await;
     }
 }
 

@@ -27,7 +27,7 @@ use nix::mount::MsFlags;
 use crate::definition::Rootfs;
 
 pub use beneath::{BeneathError, open_root};
-pub use copy::{Copied, CopyError, copy_tree};
+pub use copy::{Copied, CopyError, copy_facts, copy_tree};
 pub use mountinfo::{MountEntry, mounts_below, parse as parse_mountinfo};
 pub use view::{mount_view, unmount_view};
 pub use write::{WriteError, write_atomically};
@@ -112,9 +112,9 @@ impl ContainerDirs<'_> {
     }
 }
 
-/// The files of an image's layer, named by its chain id.
-pub fn layer_files(graph: &Path, chain: &str) -> PathBuf {
-    graph.join("images/layers").join(chain).join("fs")
+/// The files of an image's layer, named by the digits of its diff id.
+pub fn layer_files(graph: &Path, layer: &str) -> PathBuf {
+    graph.join("images/layers").join(layer).join("fs")
 }
 
 /// Checks that a root file system can be used: what a create tells its caller before anything is written.

@@ -45,14 +45,14 @@ pub(super) fn open_layers(graph: &Path, layers: &[String]) -> Result<Vec<Dir>, R
     layers.iter().map(|layer| self::layer(&layer_files(graph, layer))).collect()
 }
 
-/// Opens the files of one layer, `…/<chain id>/fs`.
+/// Opens the files of one layer, `…/<diff id>/fs`.
 pub(super) fn layer(path: &Path) -> Result<Dir, RootfsError> {
     let path = path.to_path_buf();
     match open_dir(&path) {
         Ok(descriptor) => Ok(Dir { path, descriptor }),
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {
-            let chain = path.parent().and_then(Path::file_name).unwrap_or_default();
-            Err(RootfsError::MissingLayer { layer: chain.to_string_lossy().into_owned(), path })
+            let layer = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+            Err(RootfsError::MissingLayer { layer, path })
         }
         Err(errno) => Err(RootfsError::Open { path, source: errno.into() }),
     }

@@ -101,6 +101,8 @@ pub enum SpecError {
     UlimitOrder { name: String, soft: i64, hard: i64 },
     #[error("bind source path `{path}` does not exist")]
     MissingSource { path: String },
+    #[error("the directory `{path}` of volume `{name}` is gone; make it again to go on with an empty one")]
+    MissingVolume { name: String, path: String },
     #[error("cannot make bind source path `{path}`")]
     MakeSource { path: String, source: io::Error },
     #[error("mount target `{path}` is not an absolute path below `/`")]

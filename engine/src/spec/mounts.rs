@@ -97,7 +97,11 @@ fn network_files<'a>(definition: &Definition, place: &Place<'a>) -> Result<[oci:
 
 fn bind<'a>(mount: &'a Mount, target: String, propagation: &mut Propagation) -> Result<oci::Mount<'a>, SpecError> {
     if !Path::new(&mount.source).exists() {
-        return Err(SpecError::MissingSource { path: mount.source.clone() });
+        let path = mount.source.clone();
+        return Err(match mount.kind {
+            MountKind::Volume => SpecError::MissingVolume { name: mount.name.clone(), path },
+            MountKind::Bind | MountKind::Tmpfs => SpecError::MissingSource { path },
+        });
     }
     let mut options: Vec<Cow<'a, str>> = vec![if mount.non_recursive { "bind" } else { "rbind" }.into()];
     options.push(if mount.read_only { "ro" } else { "rw" }.into());

@@ -60,6 +60,8 @@ pub(crate) fn definition() -> Definition {
         dns: Dns::default(),
         extra_hosts: Vec::new(),
         log: Log { enabled: true, max_size: 0, max_files: 1 },
+        exposed: Vec::new(),
+        healthcheck: None,
     }
 }
 

@@ -41,9 +41,9 @@ pub enum ApiError {
     #[error(transparent)]
     Definition(#[from] DefinitionError),
     #[error(transparent)]
-    Image(#[from] ImageError),
-    #[error(transparent)]
     Volume(VolumeError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
     #[error("cannot write the journal: {}", chain(.0))]
     Journal(AppendError),
     #[error("{message}")]
@@ -134,6 +134,15 @@ impl ApiError {
     }
 }
 
+impl From<VolumeError> for ApiError {
+    fn from(error: VolumeError) -> Self {
+        match error {
+            VolumeError::Journal(error) => Self::Journal(error),
+            other => Self::Volume(other),
+        }
+    }
+}
+
 fn of_journal(error: &AppendError) -> Code {
     match error {
         AppendError::DiskFull { .. } => Code::ResourceExhausted,
@@ -190,15 +199,6 @@ fn of_registry(error: &RegistryError) -> Code {
         RegistryError::NotLoggedIn { .. } => Code::FailedPrecondition,
         error if error.is_passing() => Code::Unavailable,
         _ => Code::Internal,
-    }
-}
-
-impl From<VolumeError> for ApiError {
-    fn from(error: VolumeError) -> Self {
-        match error {
-            VolumeError::Journal(error) => Self::Journal(error),
-            other => Self::Volume(other),
-        }
     }
 }
 

@@ -57,6 +57,9 @@ async fn pull(
     let shown = wanted.reference.familiar();
     let refused = |source| ImageError::Registry { reference: shown.clone(), source };
     engine.image_store.ready().await;
+    if let Some(id) = engine.provide_built_in(&wanted.reference).await? {
+        return Ok(Pulled { id, reference: wanted.reference.clone(), up_to_date: true });
+    }
     let resolved = engine.registry.resolve(&wanted.reference, wanted.credentials.as_ref()).await.map_err(refused)?;
     failpoint::hit(failpoint::PULL_RESOLVED);
     let (bytes, manifest) = choose(engine, wanted, &resolved).await?;

@@ -67,6 +67,7 @@ fn what_is_no_name_is_told_why() {
         ("h.x:/a", "not a port"),
         ("-h.x/a", "not a host name"),
         ("h..x/a", "not a host name"),
+        ("0_a.a/a", "not a host name"),
         ("http://h.x/a", "not a port"),
         ("[::1/a", "closing"),
         ("[::g]/a", "IPv6"),
@@ -119,7 +120,11 @@ fn name() -> impl Strategy<Value = String> {
         proptest::option::of(tag),
         proptest::option::of(digest),
     )
-        .prop_map(|(host, path, tag, digest)| {
+        .prop_map(|(host, mut path, tag, digest)| {
+            // A dot before the first slash would make a host of it.
+            if host.is_none() && path.len() > 1 {
+                path[0] = path[0].replace('.', "-");
+            }
             let tag = tag.map_or(String::new(), |tag| format!(":{tag}"));
             let digest = digest.map_or(String::new(), |digest| format!("@sha256:{digest}"));
             format!("{}{}{tag}{digest}", host.unwrap_or_default(), path.join("/"))

@@ -37,7 +37,7 @@ pub enum RegistryError {
     #[error("`{host}` gives an answer for {what} that makes no sense: {problem}")]
     BadAnswer { host: String, what: String, problem: String },
     #[error("`{host}` sent something for {what} that cannot be used")]
-    Document { host: String, what: String, source: ManifestError },
+    Document { host: String, what: String, source: Box<ManifestError> },
     /// More than one endpoint was asked, and none had it.
     #[error("no registry could provide {what}: {answers}")]
     NoEndpoint { what: String, answers: String, last: Box<RegistryError> },

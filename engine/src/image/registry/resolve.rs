@@ -132,7 +132,7 @@ async fn resolve_with(remote: Remote, reference: &Reference) -> Result<Resolved,
     let document = Document::parse(&bytes, content_type).map_err(|source| RegistryError::Document {
         host: host.clone(),
         what: what.clone(),
-        source,
+        source: Box::new(source),
     })?;
     let media_type = document.media_type().to_owned();
     Ok(Resolved { digest, media_type, bytes, document, source: Source(Arc::new(remote)) })

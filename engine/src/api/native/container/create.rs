@@ -1,6 +1,8 @@
-//! Create: its files made durable, then the container recorded. Nothing runs, and nothing but files of one directory with
-//! a random name is made before the record: what a crash leaves of them is swept.
+//! Create: its files made durable, then the container recorded. Nothing runs, and nothing is made before the record but
+//! files of one directory with a random name, and volumes: what a crash leaves of the files, and of volumes without a name,
+//! is swept.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cri_api::isula::v1::{CreateRequest, CreateResponse, RunResponse, StartFailure};
@@ -8,21 +10,25 @@ use store::AppendError;
 
 use super::carry::START_PATIENCE;
 use super::start::{outcome_of, started_by};
-use super::validate;
+use super::validate::{self, Referred};
+use super::volumes::volumes_of;
 use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
 use crate::clock;
 use crate::definition::{self, Definition};
 use crate::domain::container::{Card, Command};
-use crate::domain::id::{ContainerId, Name};
+use crate::domain::id::{ContainerId, Digest, Name};
+use crate::effects;
 use crate::engine::Engine;
 use crate::failpoint;
+use crate::image::ImageLease;
 use crate::journal::record::Context;
 use crate::layout::Bundle;
 use crate::projection::Told;
 use crate::rootfs;
 use crate::spec::files::{self, HostNames};
 use crate::turn::{TurnError, Turned};
+use crate::volume;
 
 impl Native {
     pub(super) async fn create_container(
@@ -30,7 +36,7 @@ impl Native {
         request: CreateRequest,
         context: &Context,
     ) -> Result<CreateResponse, ApiError> {
-        let prepared = self.prepare(request).await?;
+        let prepared = self.prepare(request, context).await?;
         let (id, warnings) = (prepared.id, prepared.warnings.clone());
         self.record(prepared, false, context).await?;
         failpoint::hit(failpoint::CREATE_DONE);
@@ -43,7 +49,7 @@ impl Native {
         request: CreateRequest,
         context: &Context,
     ) -> Result<RunResponse, ApiError> {
-        let prepared = self.prepare(request).await?;
+        let prepared = self.prepare(request, context).await?;
         let (id, warnings) = (prepared.id, prepared.warnings.clone());
         let mut told = self.engine.containers.listen(id);
         let turned = self.record(prepared, true, context).await?;
@@ -67,8 +73,8 @@ impl Native {
         Ok(RunResponse { id: id.to_string(), warnings, failure })
     }
 
-    /// Checks the request, reserves the name and writes the files.
-    async fn prepare(&self, request: CreateRequest) -> Result<Prepared, ApiError> {
+    /// Checks the request, reserves the name, writes the files and makes the volumes.
+    async fn prepare(&self, mut request: CreateRequest, context: &Context) -> Result<Prepared<'_>, ApiError> {
         let id = new_id()?;
         let name = match request.name.as_str() {
             "" => id.to_string().parse::<Name>(),
@@ -80,28 +86,69 @@ impl Native {
                 request.name
             ))
         })?;
-        let (definition, warnings) = validate::definition(&self.engine, id, &name, request)?;
+        let (image, image_lease) = match request.image.as_str() {
+            "" | "none" => (None, None),
+            reference => self.image_for_create(reference).await.map(|(image, lease)| (Some(image), Some(lease)))?,
+        };
+        let inherited = self.inherited(std::mem::take(&mut request.volumes_from)).await?;
+        let referred = Referred { image, inherited };
+        let (definition, warnings) = validate::definition(&self.engine, id, &name, request, referred)?;
         self.engine.runtime(&definition.runtime)?;
         let reservation = Reservation::take(&self.engine, &name, id)?;
-        let engine = self.engine.clone();
-        let writing = tokio::task::spawn_blocking(move || write_files(&engine, id, name, &definition));
+        let definition = Arc::new(definition);
+        let volumes = volumes_of(&definition);
+        let volume_lease = self.engine.volumes.lease(volumes.iter().map(|(name, _)| name.clone())).await?;
+        let writing = tokio::task::spawn_blocking({
+            let (engine, definition) = (self.engine.clone(), definition.clone());
+            move || write_files(&engine, id, name, &definition)
+        });
         let (card, bundle) = writing.await.map_err(|panic| ApiError::failed(panic.to_string()))??;
-        Ok(Prepared { id, card, bundle, warnings, reservation })
+        let leases = Leases { _image: image_lease, _volumes: volume_lease };
+        let prepared = Prepared { id, definition, card, bundle, warnings, reservation, leases };
+        // After the definition: of a creation that a crash ends here, it tells which volumes were made for it.
+        for (name, anonymous) in volumes {
+            if let Err(error) = volume::ensure(&self.engine, &name, anonymous, BTreeMap::new(), context).await {
+                self.undo(prepared, context).await;
+                return Err(error.into());
+            }
+        }
+        Ok(prepared)
     }
 
-    async fn record(&self, prepared: Prepared, start: bool, context: &Context) -> Result<Turned, ApiError> {
+    async fn record(&self, prepared: Prepared<'_>, start: bool, context: &Context) -> Result<Turned, ApiError> {
         failpoint::hit(failpoint::CREATE_BEFORE_INTENT);
-        let Prepared { id, card, bundle, reservation, .. } = prepared;
+        let (id, card) = (prepared.id, prepared.card.clone());
         let mut commands = vec![Command::Create { id, card }, Command::ReportCreated];
         if start {
             commands.push(Command::Start { boot: self.engine.boot, at: clock::now() });
         }
         let recorded = self.engine.turn_all(id, context, &commands).await;
-        drop(reservation);
-        if recorded.as_ref().is_err_and(nothing_recorded) {
-            let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(bundle.path())).await;
+        match &recorded {
+            Err(error) if nothing_recorded(error) => self.undo(prepared, context).await,
+            Ok(_) => self.note_use(prepared.definition.rootfs.image()),
+            Err(_) => {}
         }
         recorded.map_err(|error| ApiError::of_turn(error, Verb::Create, &id.to_string()))
+    }
+
+    /// Nothing is left of a creation that came to nothing. The files go last: they tell what else is to go.
+    async fn undo(&self, prepared: Prepared<'_>, context: &Context) {
+        let Prepared { id, definition, bundle, leases, reservation, .. } = prepared;
+        drop(leases);
+        effects::take_back(&self.engine, id, &definition, context).await;
+        let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(bundle.path())).await;
+        drop(reservation);
+    }
+
+    /// For lists and prunes of images; a creation does not wait for it.
+    fn note_use(&self, image: Option<Digest>) {
+        let Some(id) = image else { return };
+        let engine = self.engine.clone();
+        self.engine.tasks.spawn(async move {
+            if let Err(error) = engine.save_image_row(id, clock::now()).await {
+                tracing::warn!(image_id = %id.short(), %error, "cannot note that the image was used");
+            }
+        });
     }
 }
 
@@ -114,12 +161,20 @@ fn nothing_recorded(error: &TurnError) -> bool {
 }
 
 /// A container that only its record is missing of.
-struct Prepared {
+struct Prepared<'a> {
     id: ContainerId,
+    definition: Arc<Definition>,
     card: Card,
     bundle: Bundle,
     warnings: Vec<String>,
     reservation: Reservation,
+    leases: Leases<'a>,
+}
+
+/// What the container will use stays until it is known as its user.
+struct Leases<'a> {
+    _image: Option<ImageLease>,
+    _volumes: volume::Lease<'a>,
 }
 
 /// A name that is given back unless its container came to be.

@@ -38,7 +38,7 @@ fn object(engine: &Engine, entity: &Entity, definition: Option<&Definition>, pro
     put("Id", json!(container.id.to_string()));
     put("Created", json!(rfc3339(Some(card.created_at))));
     put("State", state(entity));
-    put("Image", json!(card.image));
+    put("Image", json!(card.image_id.map_or_else(|| card.image.clone(), |id| id.to_string())));
     put("Runtime", json!(card.runtime));
     put("Name", json!(card.name.as_str()));
     put("RestartCount", json!(0));
@@ -245,6 +245,8 @@ fn config(definition: &Definition, bundle: &Bundle) -> Value {
     if definition.log.enabled {
         annotations.insert("log.console.file".to_owned(), bundle.log().to_string_lossy().into_owned());
     }
+    let anonymous = definition.mounts.iter().filter(|mount| mount.kind == MountKind::Volume && mount.anonymous);
+    let image_ref = definition.rootfs.image().map_or_else(|| definition.image.clone(), |id| id.to_string());
     json!({
         "Hostname": definition.hostname,
         "User": process.user,
@@ -255,13 +257,26 @@ fn config(definition: &Definition, bundle: &Bundle) -> Value {
         "Entrypoint": process.entrypoint,
         "WorkingDir": process.workdir,
         "Labels": definition.labels,
-        "Volumes": {},
+        "Volumes": keys_alone(anonymous.map(|mount| mount.target.as_str())),
+        "ExposedPorts": keys_alone(definition.exposed.iter().map(String::as_str)),
+        "Healthcheck": definition.healthcheck.as_ref().map(|check| json!({
+            "Test": check.test,
+            "Interval": check.interval,
+            "Timeout": check.timeout,
+            "StartPeriod": check.start_period,
+            "Retries": check.retries,
+        })),
         "Annotations": annotations,
         "Image": definition.image,
-        "ImageRef": definition.image,
+        "ImageRef": image_ref,
         "StopSignal": signals::name(definition.stop_signal),
         "StopTimeout": definition.stop_timeout,
     })
+}
+
+/// A set, as objects of the format have it.
+fn keys_alone<'a>(keys: impl Iterator<Item = &'a str>) -> Value {
+    Value::Object(keys.map(|key| (key.to_owned(), json!({}))).collect())
 }
 
 fn network_mode(network: &Network) -> String {

@@ -6,9 +6,10 @@ use cri_api::isula::v1::{ContainerSummary, Filter, ListRequest, ListResponse};
 
 use super::{exit_status, nanoseconds};
 use crate::api::native::{ApiError, Native};
-use crate::domain::container::{End, Phase};
+use crate::domain::container::{Card, End, Phase};
 use crate::domain::id::Timestamp;
 use crate::engine::Engine;
+use crate::image::reference::Reference;
 use crate::projection::Entity;
 
 impl Native {
@@ -30,6 +31,7 @@ impl Native {
             found.sort_by_key(|entity| std::cmp::Reverse(entity.container.card.created_at));
             let mut summaries: Vec<ContainerSummary> = found
                 .iter()
+                .filter(|entity| comes_from(&filters, &entity.container.card))
                 .map(|entity| summary(&engine, entity, labels))
                 .filter(|summary| matches(&filters, summary))
                 .collect();
@@ -122,7 +124,8 @@ fn matches(filters: &[ByKey], it: &ContainerSummary) -> bool {
                 None => it.labels.contains_key(value),
             },
             Key::Status => it.state == *value,
-            Key::Ancestor => it.image == *value,
+            // Told by the card: see `comes_from`.
+            Key::Ancestor => true,
             Key::Exited => {
                 it.state == "exited"
                     && it.exit.as_ref().and_then(|exit| exit.code).map(|code| code.to_string()).as_deref()
@@ -132,6 +135,19 @@ fn matches(filters: &[ByKey], it: &ContainerSummary) -> bool {
             Key::Since => it.created_at > value.parse().unwrap_or(i64::MAX),
         })
     })
+}
+
+/// By the name that the image was asked for, in any spelling, or by its id or the beginning of that.
+fn comes_from(filters: &[ByKey], card: &Card) -> bool {
+    let whole = |name: &str| name.parse::<Reference>().ok();
+    let of = |value: &str| {
+        let digits = value.strip_prefix("sha256:").unwrap_or(value);
+        let by_id = || card.image_id.is_some_and(|id| digits.len() >= 4 && id.hex().starts_with(digits));
+        let same_name = || whole(value).is_some_and(|wanted| whole(&card.image) == Some(wanted));
+        card.image == value || by_id() || same_name()
+    };
+    let ancestors = filters.iter().filter(|by| by.key == Key::Ancestor);
+    ancestors.into_iter().all(|by| by.values.iter().any(|value| of(value)))
 }
 
 fn summary(engine: &Engine, entity: &Entity, with_labels: bool) -> ContainerSummary {
@@ -165,4 +181,33 @@ fn summary(engine: &Engine, entity: &Entity, with_labels: bool) -> ContainerSumm
 /// Of the run it is in, or the last one.
 pub(super) fn started_at(phase: &Phase, last: Option<&End>) -> Option<Timestamp> {
     phase.run().map(|run| run.since).or_else(|| last.and_then(|end| end.started_at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::Digest;
+
+    #[test]
+    fn an_ancestor_is_named_in_any_spelling_or_by_its_id() {
+        let mut card = crate::domain::container::tests::card();
+        let comes_from = |card: &Card, values: &[&str]| {
+            let values = values.iter().map(|value| (*value).to_owned()).collect();
+            comes_from(&[ByKey { key: Key::Ancestor, values }], card)
+        };
+        card.image = "nginx".to_owned();
+        card.image_id = Some(Digest([0xab; 32]));
+        let id = Digest([0xab; 32]);
+        for value in
+            ["nginx", "nginx:latest", "docker.io/library/nginx", "abab", "sha256:abab", &id.to_string(), &id.hex()]
+        {
+            assert!(comes_from(&card, &[value]), "{value}");
+        }
+        for value in ["nginx:1", "other", "ab", "abac", ""] {
+            assert!(!comes_from(&card, &[value]), "{value}");
+        }
+        assert!(comes_from(&card, &["other", "nginx"]));
+        (card.image, card.image_id) = ("none".to_owned(), None);
+        assert!(comes_from(&card, &["none"]) && !comes_from(&card, &["abab"]));
+    }
 }

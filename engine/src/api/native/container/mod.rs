@@ -2,14 +2,17 @@
 
 mod carry;
 mod create;
+mod image;
 mod inspect;
 mod list;
 mod remove;
 mod rename;
+mod resolve_image;
 mod start;
 mod stop;
 mod suspend;
 mod validate;
+mod volumes;
 mod wait;
 
 pub(super) use start::Begun;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use cri_api::isula::v1::{self as wire, CreateRequest};
 
+use super::image::{self, ImageForCreate};
+use super::volumes;
 use crate::api::native::ApiError;
 use crate::config::Config;
 use crate::definition::{
-    Definition, Device, Dns, Log, Mount, MountKind, Namespaces, Network, Process, Resources, Rootfs, Seccomp, Security,
-    Sharing, Ulimit,
+    Definition, Device, Dns, Log, Mount, Namespaces, Network, Process, Resources, Rootfs, Seccomp, Security, Sharing,
+    Ulimit,
 };
 use crate::domain::id::{ContainerId, Name};
 use crate::engine::Engine;
@@ -22,15 +24,26 @@ const DEFAULT_GRACE: u32 = 10;
 
 type Checked<T> = Result<T, ApiError>;
 
+/// What a request refers to, looked up.
+#[derive(Debug, Default)]
+pub(super) struct Referred {
+    pub image: Option<ImageForCreate>,
+    /// Mounts of other containers.
+    pub inherited: Vec<Mount>,
+}
+
 /// The definition and what its creator should know.
 pub(super) fn definition(
     engine: &Arc<Engine>,
     id: ContainerId,
     name: &Name,
-    request: CreateRequest,
+    mut request: CreateRequest,
+    referred: Referred,
 ) -> Checked<(Definition, Vec<String>)> {
     let config = &engine.config;
     let mut warnings = Vec::new();
+    let rootfs = rootfs(&request, referred.image.as_ref())?;
+    let brought = image::merge(&mut request, referred.image.as_ref(), &mut warnings)?;
     let network = network(engine, &request.network)?;
     let namespaces = Namespaces {
         pid: sharing(engine, "pid", &request.pid, true)?,
@@ -43,14 +56,14 @@ pub(super) fn definition(
         version: VERSION,
         id: id.to_string(),
         name: name.to_string(),
-        image: image(&request)?,
-        rootfs: rootfs(&request)?,
+        image: referred.image.map_or_else(|| "none".to_owned(), |image| image.name),
+        rootfs,
         runtime: runtime(config, &request.runtime)?,
         hostname: hostname(id, &request.hostname, &namespaces)?,
         stop_signal: stop_signal(&request.stop_signal)?,
         stop_timeout: request.stop_timeout.unwrap_or(DEFAULT_GRACE),
         auto_remove: request.auto_remove,
-        mounts: request.mounts.iter().map(mount).collect::<Checked<_>>()?,
+        mounts: volumes::mounts(&engine.layout, &request.mounts, referred.inherited, &brought.volumes)?,
         shm_size: if request.shm_size == 0 { DEFAULT_SHM } else { request.shm_size },
         devices: request.devices.iter().map(device).collect::<Checked<_>>()?,
         read_only_rootfs: request.read_only_rootfs,
@@ -85,21 +98,10 @@ pub(super) fn definition(
             request.workdir,
             (request.tty, request.open_stdin, request.stdin_once),
         )?,
+        exposed: brought.exposed,
+        healthcheck: brought.healthcheck,
     };
     Ok((definition, warnings))
-}
-
-fn image(request: &CreateRequest) -> Checked<String> {
-    match (request.image.as_str(), request.rootfs.is_empty()) {
-        ("" | "none", false) => Ok("none".to_owned()),
-        ("" | "none", true) => Err(ApiError::invalid("an image or --external-rootfs is required")),
-        (image, true) => Err(ApiError::invalid(format!(
-            "Unable to find image '{image}' locally: images are not supported yet; use --external-rootfs DIR"
-        ))),
-        (image, false) => {
-            Err(ApiError::invalid(format!("image '{image}' and --external-rootfs exclude each other; use `none`")))
-        }
-    }
 }
 
 fn cgroup_parent(parent: String) -> Checked<String> {
@@ -109,11 +111,20 @@ fn cgroup_parent(parent: String) -> Checked<String> {
     Ok(parent)
 }
 
-fn rootfs(request: &CreateRequest) -> Checked<Rootfs> {
-    if !request.rootfs.starts_with('/') {
-        return Err(ApiError::invalid(format!("root file system `{}` is not an absolute path", request.rootfs)));
+/// Of the image, or of a directory of the host; one of them.
+fn rootfs(request: &CreateRequest, image: Option<&ImageForCreate>) -> Checked<Rootfs> {
+    match (image, request.rootfs.is_empty()) {
+        (Some(image), true) => Ok(Rootfs::Image { id: image.id.to_string(), layers: image.layers.clone() }),
+        (Some(image), false) => Err(ApiError::invalid(format!(
+            "image '{}' and --external-rootfs exclude each other; use `none`",
+            image.name
+        ))),
+        (None, true) => Err(ApiError::invalid("an image or --external-rootfs is required")),
+        (None, false) if !request.rootfs.starts_with('/') => {
+            Err(ApiError::invalid(format!("root file system `{}` is not an absolute path", request.rootfs)))
+        }
+        (None, false) => Ok(Rootfs::External { dir: request.rootfs.clone(), direct: request.rootfs_direct }),
     }
-    Ok(Rootfs::External { dir: request.rootfs.clone(), direct: request.rootfs_direct })
 }
 
 fn runtime(config: &Config, name: &str) -> Checked<String> {
@@ -180,38 +191,6 @@ fn process(
         )));
     }
     Ok(Process { entrypoint, command, env, user, group_add, workdir, tty, open_stdin, stdin_once })
-}
-
-fn mount(mount: &wire::Mount) -> Checked<Mount> {
-    let kind = match mount.kind() {
-        wire::mount::Kind::Bind => MountKind::Bind,
-        wire::mount::Kind::Tmpfs => MountKind::Tmpfs,
-        wire::mount::Kind::Volume => return Err(ApiError::invalid("volumes are not supported yet")),
-    };
-    let climbs =
-        |path: &str| std::path::Path::new(path).components().any(|part| part == std::path::Component::ParentDir);
-    if !mount.target.starts_with('/') || climbs(&mount.target) || mount.target.trim_end_matches('/').is_empty() {
-        return Err(ApiError::invalid(format!("mount target `{}` is not an absolute path below `/`", mount.target)));
-    }
-    if kind == MountKind::Bind && !mount.source.starts_with('/') {
-        return Err(ApiError::invalid(format!("mount source `{}` is not an absolute path", mount.source)));
-    }
-    if !matches!(mount.propagation.as_str(), "" | "private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared") {
-        return Err(ApiError::invalid(format!("mount propagation `{}` is unknown", mount.propagation)));
-    }
-    Ok(Mount {
-        kind,
-        source: mount.source.clone(),
-        target: mount.target.clone(),
-        read_only: mount.read_only,
-        propagation: mount.propagation.clone(),
-        options: mount.options.clone(),
-        create_source: mount.create_source,
-        non_recursive: mount.non_recursive,
-        name: String::new(),
-        anonymous: false,
-        copy: false,
-    })
 }
 
 fn device(device: &wire::Device) -> Checked<Device> {

@@ -1,0 +1,173 @@
+//! What an image brings into a container: its settings, where the request has none of its own.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cri_api::isula::v1::CreateRequest;
+
+use crate::api::native::ApiError;
+use crate::definition::Healthcheck;
+use crate::domain::id::Digest;
+use crate::image::manifest::ImageConfig;
+use crate::signals;
+
+/// The image of a container that is being created.
+#[derive(Debug, Clone)]
+pub(super) struct ImageForCreate {
+    pub id: Digest,
+    /// As it was asked for.
+    pub name: String,
+    pub config: Arc<ImageConfig>,
+    /// Directories of its layers, bottom first and each once.
+    pub layers: Vec<String>,
+}
+
+/// What has no place in a request.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Brought {
+    /// `port[-port]/protocol`, the request's and the image's.
+    pub exposed: Vec<String>,
+    /// Where the image wants volumes: absolute and plain.
+    pub volumes: Vec<String>,
+    pub healthcheck: Option<Healthcheck>,
+}
+
+/// Fills the request up with what the image says. What is wrong in the image and can be left out is, with a warning: its
+/// user cannot change it.
+pub(super) fn merge(
+    request: &mut CreateRequest,
+    image: Option<&ImageForCreate>,
+    warnings: &mut Vec<String>,
+) -> Result<Brought, ApiError> {
+    let mut brought = Brought::default();
+    for port in &request.expose {
+        brought.expose(port).map_err(ApiError::invalid)?;
+    }
+    let Some(image) = image else { return Ok(brought) };
+    let (name, config) = (&image.name, &image.config.execution);
+    let mut ignored = |what: String| warnings.push(format!("image {name}: {what}; it is ignored"));
+    command(request, config.entrypoint.as_deref(), config.cmd.as_deref());
+    request.env = environment(&config.env, &request.env, &mut ignored);
+    if request.user.is_empty() {
+        request.user.clone_from(&config.user);
+    }
+    if request.workdir.is_empty() && !config.working_dir.is_empty() {
+        request.workdir = from_root(&config.working_dir);
+    }
+    if let Some(signal) = config.stop_signal.as_deref().filter(|_| request.stop_signal.is_empty()) {
+        match signals::parse(signal) {
+            Some(_) => request.stop_signal = signal.to_owned(),
+            None => ignored(format!("stop signal `{signal}` is unknown")),
+        }
+    }
+    for (key, value) in config.labels.iter().filter(|(key, _)| !key.is_empty()) {
+        request.labels.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    for port in &config.exposed_ports {
+        if let Err(problem) = brought.expose(port) {
+            ignored(problem);
+        }
+    }
+    let volumes: BTreeSet<String> = config.volumes.iter().map(|path| plain(path)).collect();
+    if volumes.contains("/") {
+        return Err(ApiError::invalid(format!("image {name} wants a volume at `/`, which no container can have")));
+    }
+    brought.volumes = volumes.into_iter().collect();
+    brought.healthcheck = config
+        .healthcheck
+        .as_ref()
+        .filter(|check| !request.no_healthcheck && check.test.first().is_some_and(|kind| kind != "NONE"))
+        .map(|check| Healthcheck {
+            test: check.test.clone(),
+            interval: check.interval,
+            timeout: check.timeout,
+            start_period: check.start_period,
+            retries: check.retries,
+        });
+    Ok(brought)
+}
+
+/// The image's command goes with the image's entry point: whoever replaces that has the command to give as well.
+fn command(request: &mut CreateRequest, entrypoint: Option<&[String]>, command: Option<&[String]>) {
+    if !request.entrypoint.is_empty() || request.no_entrypoint {
+        return;
+    }
+    request.entrypoint = entrypoint.unwrap_or_default().to_vec();
+    if request.command.is_empty() {
+        request.command = command.unwrap_or_default().to_vec();
+    }
+}
+
+/// The image's variables, each replaced by the request's of that name, then the request's others.
+fn environment(of_image: &[String], own: &[String], ignored: &mut impl FnMut(String)) -> Vec<String> {
+    let key = |entry: &str| entry.split_once('=').map(|(key, _)| key.to_owned());
+    let mut merged: Vec<String> = Vec::with_capacity(of_image.len() + own.len());
+    let mut put = |entry: &String| {
+        match merged.iter_mut().find(|known| key(known) == key(entry)) {
+            Some(known) => known.clone_from(entry),
+            None => merged.push(entry.clone()),
+        };
+    };
+    for entry in of_image {
+        match key(entry) {
+            Some(key) if !key.is_empty() => put(entry),
+            Some(_) | None => ignored(format!("environment variable `{entry}` is not KEY=VALUE")),
+        }
+    }
+    own.iter().for_each(put);
+    merged
+}
+
+impl Brought {
+    fn expose(&mut self, text: &str) -> Result<(), String> {
+        let port = port(text).ok_or_else(|| {
+            format!("exposed port `{text}` is not PORT[-PORT][/tcp|udp|sctp] with ports from 1 to 65535")
+        })?;
+        if !self.exposed.contains(&port) {
+            self.exposed.push(port);
+        }
+        Ok(())
+    }
+}
+
+/// A port or a range of them, with its protocol.
+fn port(text: &str) -> Option<String> {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = protocol.to_ascii_lowercase();
+    if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
+        return None;
+    }
+    let number = |text: &str| -> Option<u16> {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|port| digits && *port > 0)
+    };
+    match ports.split_once('-') {
+        Some((first, last)) => match (number(first)?, number(last)?) {
+            (first, last) if first == last => Some(format!("{first}/{protocol}")),
+            (first, last) => (first < last).then(|| format!("{first}-{last}/{protocol}")),
+        },
+        None => number(ports).map(|port| format!("{port}/{protocol}")),
+    }
+}
+
+/// A path in an image is taken from its root, also where it says nothing of it.
+fn from_root(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
+/// An absolute path without doubled slashes, `.` and `..`.
+pub(super) fn plain(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            name => parts.push(name),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+#[cfg(test)]
+#[path = "image_tests.rs"]
+mod tests;

@@ -1,0 +1,233 @@
+//! What a new container has mounted: as asked for, as other containers have it, and as its image wants it, in this order.
+
+use cri_api::isula::v1::{self as wire};
+
+use super::image::plain;
+use crate::api::native::{ApiError, Native};
+use crate::definition::{Definition, Mount, MountKind};
+use crate::domain::id::VolumeName;
+use crate::layout::Layout;
+use crate::volume;
+
+type Checked<T> = Result<T, ApiError>;
+
+/// All mounts, each at a place of its own. Nothing is made: volumes without a name get one.
+pub(super) fn mounts(
+    layout: &Layout,
+    asked: &[wire::Mount],
+    inherited: Vec<Mount>,
+    of_image: &[String],
+) -> Checked<Vec<Mount>> {
+    let mut mounts: Vec<Mount> = Vec::with_capacity(asked.len() + inherited.len() + of_image.len());
+    let taken = |mounts: &[Mount], target: &str| mounts.iter().any(|mount| plain(&mount.target) == plain(target));
+    for wanted in asked {
+        let mount = mount(layout, wanted)?;
+        if taken(&mounts, &mount.target) {
+            return Err(ApiError::invalid(format!("Duplicate mount point: {}", mount.target)));
+        }
+        mounts.push(mount);
+    }
+    let own = mounts.len();
+    for mount in inherited {
+        if taken(&mounts[..own], &mount.target) {
+            continue;
+        }
+        // Of several containers the last one named has it.
+        mounts.retain(|other| plain(&other.target) != plain(&mount.target));
+        mounts.push(mount);
+    }
+    for target in of_image {
+        if !taken(&mounts, target) {
+            mounts.push(volume(layout, "", target, true)?);
+        }
+    }
+    Ok(mounts)
+}
+
+fn mount(layout: &Layout, mount: &wire::Mount) -> Checked<Mount> {
+    let climbs =
+        |path: &str| std::path::Path::new(path).components().any(|part| part == std::path::Component::ParentDir);
+    if !mount.target.starts_with('/') || climbs(&mount.target) || plain(&mount.target) == "/" {
+        return Err(ApiError::invalid(format!("mount target `{}` is not an absolute path below `/`", mount.target)));
+    }
+    if !matches!(mount.propagation.as_str(), "" | "private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared") {
+        return Err(ApiError::invalid(format!("mount propagation `{}` is unknown", mount.propagation)));
+    }
+    let kind = match mount.kind() {
+        wire::mount::Kind::Bind => MountKind::Bind,
+        wire::mount::Kind::Tmpfs => MountKind::Tmpfs,
+        wire::mount::Kind::Volume => {
+            if !mount.propagation.is_empty() {
+                return Err(ApiError::invalid(format!("the volume at `{}` cannot have a propagation", mount.target)));
+            }
+            let volume = volume(layout, &mount.source, &mount.target, !mount.no_copy)?;
+            return Ok(Mount { read_only: mount.read_only, options: mount.options.clone(), ..volume });
+        }
+    };
+    if kind == MountKind::Bind && !mount.source.starts_with('/') {
+        return Err(ApiError::invalid(format!("mount source `{}` is not an absolute path", mount.source)));
+    }
+    Ok(Mount {
+        kind,
+        source: mount.source.clone(),
+        target: mount.target.clone(),
+        read_only: mount.read_only,
+        propagation: mount.propagation.clone(),
+        options: mount.options.clone(),
+        create_source: mount.create_source,
+        non_recursive: mount.non_recursive,
+        name: String::new(),
+        anonymous: false,
+        copy: false,
+    })
+}
+
+/// A volume, anonymous without a name.
+fn volume(layout: &Layout, name: &str, target: &str, copy: bool) -> Checked<Mount> {
+    let anonymous = name.is_empty();
+    let name: VolumeName = if anonymous {
+        volume::anonymous_name()?
+    } else {
+        name.parse().map_err(|_| volume::VolumeError::InvalidName { name: name.to_owned() })?
+    };
+    let source = layout.volume_data(&name);
+    let source = source.to_str().ok_or_else(|| {
+        ApiError::failed(format!("the volumes' directory `{}` is not valid UTF-8", layout.volumes().display()))
+    })?;
+    Ok(Mount {
+        kind: MountKind::Volume,
+        source: source.to_owned(),
+        target: target.to_owned(),
+        read_only: false,
+        propagation: String::new(),
+        options: Vec::new(),
+        create_source: false,
+        non_recursive: true,
+        name: name.to_string(),
+        anonymous,
+        copy,
+    })
+}
+
+/// The volumes of a definition, and which of them are anonymous.
+pub(super) fn volumes_of(definition: &Definition) -> Vec<(VolumeName, bool)> {
+    let volumes = definition.mounts.iter().filter(|mount| mount.kind == MountKind::Volume);
+    volumes.filter_map(|mount| Some((mount.name.parse().ok()?, mount.anonymous))).collect()
+}
+
+impl Native {
+    /// The bind mounts and volumes of other containers: `container[:ro|:rw]` each.
+    pub(super) async fn inherited(&self, from: Vec<String>) -> Checked<Vec<Mount>> {
+        let mut sources = Vec::with_capacity(from.len());
+        for text in from {
+            let (reference, mode) = text.split_once(':').unwrap_or((&text, "rw"));
+            let read_only = match mode {
+                "ro" => true,
+                "rw" => false,
+                other => {
+                    return Err(ApiError::invalid(format!("--volumes-from {text}: mode `{other}` is not ro or rw")));
+                }
+            };
+            let id = self.resolve(reference)?;
+            let entity = self.engine.containers.get(&id);
+            let gone = || ApiError::NoSuchContainer { reference: reference.to_owned() };
+            sources.push((entity.ok_or_else(gone)?, read_only));
+        }
+        if sources.is_empty() {
+            return Ok(vec![]);
+        }
+        let engine = self.engine.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut mounts = Vec::new();
+            for (entity, read_only) in sources {
+                let definition = engine.definition(&entity)?;
+                mounts.extend(inherit(&definition, read_only));
+            }
+            Ok(mounts)
+        });
+        reading.await.map_err(|panic| ApiError::failed(panic.to_string()))?
+    }
+}
+
+/// Filled by the container that they were made for, if at all.
+fn inherit(definition: &Definition, read_only: bool) -> impl Iterator<Item = Mount> {
+    let handed_on = definition.mounts.iter().filter(|mount| match mount.kind {
+        MountKind::Bind | MountKind::Volume => true,
+        MountKind::Tmpfs => false,
+    });
+    handed_on.map(move |mount| Mount { read_only: mount.read_only || read_only, copy: false, ..mount.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout() -> Layout {
+        Layout { graph: "/graph".into(), state: "/state".into() }
+    }
+
+    fn asked(kind: wire::mount::Kind, source: &str, target: &str) -> wire::Mount {
+        wire::Mount { kind: kind.into(), source: source.into(), target: target.into(), ..wire::Mount::default() }
+    }
+
+    fn named(name: &str, target: &str) -> Mount {
+        volume(&layout(), name, target, false).unwrap()
+    }
+
+    fn shown(mounts: &[Mount]) -> Vec<String> {
+        let name = |mount: &Mount| if mount.anonymous { "?".to_owned() } else { mount.name.clone() };
+        mounts
+            .iter()
+            .map(|mount| format!("{}{}:{}", name(mount), if mount.copy { "*" } else { "" }, mount.target))
+            .collect()
+    }
+
+    #[test]
+    fn own_mounts_go_before_inherited_ones_and_those_before_the_images() {
+        let own = [asked(wire::mount::Kind::Volume, "own", "/a/"), asked(wire::mount::Kind::Volume, "", "/b")];
+        let inherited = vec![named("x", "/a"), named("x", "/c"), named("y", "/c"), named("y", "/d")];
+        let of_image = ["/a", "/b", "/c", "/e"].map(str::to_owned);
+        let mounts = mounts(&layout(), &own, inherited, &of_image).unwrap();
+        assert_eq!(shown(&mounts), ["own*:/a/", "?*:/b", "y:/c", "y:/d", "?*:/e"]);
+        assert_eq!(mounts[0].source, "/graph/volumes/own/_data");
+        let random = &mounts[1].name;
+        assert!(random.len() == 64 && random.bytes().all(|b| b.is_ascii_hexdigit()) && *random != mounts[4].name);
+    }
+
+    #[test]
+    fn what_cannot_be_mounted_is_named() {
+        use wire::mount::Kind::{Bind, Tmpfs, Volume};
+        for (list, expected) in [
+            (vec![asked(Bind, "/x", "/a"), asked(Tmpfs, "", "//a/")], "Duplicate mount point: //a/"),
+            (vec![asked(Volume, "a/b", "/a")], "`a/b` is not a volume name"),
+            (vec![asked(Volume, "v", "a")], "mount target `a`"),
+            (vec![asked(Volume, "v", "/x/../..")], "mount target `/x/../..`"),
+            (vec![asked(Volume, "v", "/./")], "mount target `/./`"),
+            (vec![asked(Bind, "x", "/a")], "mount source `x` is not an absolute path"),
+            (
+                vec![wire::Mount { propagation: "shared".into(), ..asked(Volume, "v", "/a") }],
+                "the volume at `/a` cannot have a propagation",
+            ),
+        ] {
+            let error = mounts(&layout(), &list, vec![], &[]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_handed_on_is_not_filled_again_and_may_become_read_only() {
+        let mut definition = crate::spec::tests::definition();
+        let filled = |name| volume(&layout(), name, "/v", true).unwrap();
+        definition.mounts = vec![
+            filled("a"),
+            filled(""),
+            Mount { read_only: true, ..filled("c") },
+            crate::spec::tests::tmpfs("/t", &[]),
+        ];
+        for read_only in [false, true] {
+            let mounts: Vec<_> = inherit(&definition, read_only).collect();
+            assert_eq!(shown(&mounts), ["a:/v", "?:/v", "c:/v"]);
+            assert_eq!(mounts.iter().map(|mount| mount.read_only).collect::<Vec<_>>(), [read_only, read_only, true]);
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Volumes of a container: filled from its root at the first start, and taken back with it.
+//!
+//! A volume is filled in its place: another container may have it mounted already, and would not see a directory that was
+//! put in its stead. So that a crash leaves no half of it behind, the copy is made beside it:
+//!
+//! ```text
+//! <volume>/_data       empty                                          what containers see
+//! <volume>/_data.new   being copied; begun anew after a crash
+//! <volume>/_data.full  whole and on disk; its entries are being moved to `_data`, and after a crash the rest of them
+//! ```
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::cause::chain;
+use crate::definition::{Definition, MountKind};
+use crate::domain::container::Container;
+use crate::domain::id::{ContainerId, VolumeName};
+use crate::engine::Engine;
+use crate::failpoint;
+use crate::journal::record::Context;
+use crate::rootfs::{self, CopyError, copy_tree};
+use crate::volume;
+
+/// Why a volume was not filled. It is as it was, or will be finished at the next start.
+#[derive(Debug, thiserror::Error)]
+pub enum FillError {
+    #[error("cannot {action} `{path}`")]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot fill volume {name} with what is at `{target}`")]
+    Copy { name: String, target: String, source: CopyError },
+}
+
+/// Whether a start has volumes to look after that no start before it has.
+pub(super) fn are_to_be_filled(engine: &Engine, container: &Container, definition: &Definition) -> bool {
+    definition.mounts.iter().any(|mount| mount.copy) && !engine.bundle(container).filled_note().exists()
+}
+
+/// Fills those of the container's volumes that are empty with what the mounted root has at their place. Blocks, for as
+/// long as the copying takes.
+pub(super) fn fill(
+    engine: &Engine,
+    container: &Container,
+    definition: &Definition,
+    rootfs: &Path,
+    stop: &dyn Fn() -> bool,
+) -> Result<(), FillError> {
+    let root = rootfs::open_root(rootfs).map_err(failed("open", rootfs))?;
+    for mount in definition.mounts.iter().filter(|mount| mount.copy && mount.kind == MountKind::Volume) {
+        let of_copy = |source| FillError::Copy { name: mount.name.clone(), target: mount.target.clone(), source };
+        match fill_one(&root, Path::new(&mount.target), Path::new(&mount.source), stop) {
+            Ok(()) => {}
+            Err(Trouble::Copy(source)) => return Err(of_copy(source)),
+            Err(Trouble::Fill(error)) => return Err(error),
+        }
+        failpoint::hit(failpoint::VOLUME_FILLED);
+    }
+    // Only spares later starts the looking, so it need not survive a crash.
+    let note = engine.bundle(container).filled_note();
+    fs::write(&note, "").map_err(failed("write", &note))
+}
+
+enum Trouble {
+    Copy(CopyError),
+    Fill(FillError),
+}
+
+impl From<FillError> for Trouble {
+    fn from(error: FillError) -> Self {
+        Self::Fill(error)
+    }
+}
+
+fn fill_one(root: &OwnedFd, target: &Path, data: &Path, stop: &dyn Fn() -> bool) -> Result<(), Trouble> {
+    let place = place_of(data);
+    // Of several containers that start with the same volume, one fills it.
+    let _one = place.lock().unwrap_or_else(PoisonError::into_inner);
+    let (new, full) = (data.with_extension("new"), data.with_extension("full"));
+    if full.exists() {
+        return Ok(settle(&full, data)?);
+    }
+    if stop() {
+        return Err(Trouble::Copy(CopyError::Stopped));
+    }
+    if !is_empty(data)? {
+        return Ok(());
+    }
+    remove_tree(&new)?;
+    fs::DirBuilder::new().mode(0o700).create(&new).map_err(failed("make", &new))?;
+    let into: OwnedFd = File::open(&new).map_err(failed("open", &new))?.into();
+    let copied = copy_tree(root, target, &into, stop).and_then(|copied| match copied {
+        Some(_) if stop() => Err(CopyError::Stopped),
+        copied => Ok(copied),
+    });
+    match copied {
+        Ok(Some(_)) => {}
+        Ok(None) => return Ok(remove_tree(&new)?),
+        Err(error) => {
+            let _ = remove_tree(&new);
+            return Err(Trouble::Copy(error));
+        }
+    }
+    rustix::fs::syncfs(&into).map_err(|errno| failed("sync", &new)(errno.into()))?;
+    fs::rename(&new, &full).map_err(failed("rename", &new))?;
+    sync_dir(data.parent().unwrap_or(data))?;
+    failpoint::hit(failpoint::VOLUME_COPIED);
+    Ok(settle(&full, data)?)
+}
+
+/// Moves a whole copy to its place. May be repeated; what somebody has put there meanwhile stays.
+fn settle(full: &Path, data: &Path) -> Result<(), FillError> {
+    // All of them first: a directory that changes while it is read may keep some to itself.
+    let entries = fs::read_dir(full).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+    for entry in entries.map_err(failed("read", full))? {
+        let from = entry.path();
+        let to = data.join(from.file_name().unwrap_or_default());
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(rustix::fs::CWD, &from, rustix::fs::CWD, &to, flags) {
+            Err(rustix::io::Errno::EXIST) => {}
+            moved => moved.map_err(|errno| failed("move", &from)(errno.into()))?,
+        }
+    }
+    rootfs::copy_facts(full, data).map_err(failed("set owner and mode of", data))?;
+    sync_dir(data)?;
+    remove_tree(full)
+}
+
+/// Of a creation that has failed: the anonymous volumes that were made for it. One that has anything in it is somebody's,
+/// since the container never ran.
+pub async fn take_back(engine: &Arc<Engine>, container: ContainerId, definition: &Definition, context: &Context) {
+    let names = anonymous(definition);
+    let of = engine.clone();
+    let looked = tokio::task::spawn_blocking(move || {
+        names.into_iter().filter(|name| is_empty(&of.layout.volume_data(name)).unwrap_or(false)).collect::<Vec<_>>()
+    });
+    let names = looked.await.unwrap_or_default();
+    remove(engine, container, names, context).await;
+}
+
+/// Removes the volumes that were made for a container which is about to go. One that another container uses stays, and
+/// trouble with one does not keep the container: it stays as a volume that can be removed by its name.
+pub(super) async fn remove_anonymous(
+    engine: &Arc<Engine>,
+    container: ContainerId,
+    definition: &Definition,
+    context: &Context,
+) {
+    remove(engine, container, anonymous(definition), context).await;
+}
+
+async fn remove(engine: &Arc<Engine>, container: ContainerId, names: Vec<VolumeName>, context: &Context) {
+    if names.is_empty() {
+        return;
+    }
+    if let Err(error) = volume::remove_anonymous(engine, container, names, context).await {
+        engine.warn(format!("container {}: a volume of its own stays: {}", container.short(), chain(&error)));
+    }
+}
+
+fn anonymous(definition: &Definition) -> Vec<VolumeName> {
+    let volumes = definition.mounts.iter().filter(|mount| mount.kind == MountKind::Volume && mount.anonymous);
+    volumes.filter_map(|mount| mount.name.parse().ok()).collect()
+}
+
+/// Who fills the volume with this data.
+fn place_of(data: &Path) -> Arc<Mutex<()>> {
+    static PLACES: Mutex<Option<HashMap<PathBuf, Weak<Mutex<()>>>>> = Mutex::new(None);
+    let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+    let places = places.get_or_insert_default();
+    places.retain(|_, place| place.strong_count() > 0);
+    let place = places.get(data).and_then(Weak::upgrade).unwrap_or_default();
+    places.insert(data.to_owned(), Arc::downgrade(&place));
+    place
+}
+
+fn is_empty(dir: &Path) -> Result<bool, FillError> {
+    Ok(fs::read_dir(dir).map_err(failed("read", dir))?.next().is_none())
+}
+
+fn remove_tree(path: &Path) -> Result<(), FillError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(failed("remove", path)),
+    }
+}
+
+fn sync_dir(dir: &Path) -> Result<(), FillError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
+}
+
+fn failed<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> FillError + use<'a> {
+    move |source| FillError::Io { action, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+
+    struct Place(tempfile::TempDir);
+
+    impl Place {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            for name in ["root/srv", "volume/_data"] {
+                fs::create_dir_all(dir.path().join(name)).unwrap();
+            }
+            fs::write(dir.path().join("root/srv/page"), "image").unwrap();
+            fs::create_dir(dir.path().join("root/srv/sub")).unwrap();
+            fs::write(dir.path().join("root/srv/sub/deep"), "image").unwrap();
+            std::os::unix::fs::chown(dir.path().join("root/srv"), Some(33), Some(34)).unwrap();
+            fs::set_permissions(dir.path().join("root/srv"), fs::Permissions::from_mode(0o2750)).unwrap();
+            Self(dir)
+        }
+
+        fn at(&self, path: &str) -> PathBuf {
+            self.0.path().join(path)
+        }
+
+        fn fill(&self, target: &str) -> Result<(), String> {
+            self.fill_until(target, &|| false)
+        }
+
+        fn fill_until(&self, target: &str, stop: &dyn Fn() -> bool) -> Result<(), String> {
+            let root = rootfs::open_root(&self.at("root")).unwrap();
+            fill_one(&root, Path::new(target), &self.at("volume/_data"), stop).map_err(|trouble| match trouble {
+                Trouble::Copy(error) => chain(&error),
+                Trouble::Fill(error) => chain(&error),
+            })
+        }
+
+        fn read(&self, path: &str) -> Option<String> {
+            fs::read_to_string(self.at("volume/_data").join(path)).ok()
+        }
+
+        fn assert_settled(&self) {
+            assert_eq!(fs::read_dir(self.at("volume")).unwrap().count(), 1, "nothing is left beside the data");
+        }
+    }
+
+    #[test]
+    fn an_empty_volume_gets_what_the_image_has_where_it_is() {
+        let place = Place::new();
+        // Another container has it mounted already: it must see the same directory filled.
+        let before = fs::metadata(place.at("volume/_data")).unwrap().ino();
+        place.fill("/srv").unwrap();
+        assert_eq!((place.read("page").as_deref(), place.read("sub/deep").as_deref()), (Some("image"), Some("image")));
+        let facts = fs::metadata(place.at("volume/_data")).unwrap();
+        assert_eq!((facts.uid(), facts.gid(), facts.mode() & 0o7777, facts.ino()), (33, 34, 0o2750, before));
+        place.assert_settled();
+    }
+
+    #[test]
+    fn a_volume_with_anything_in_it_is_left_alone() {
+        let place = Place::new();
+        fs::write(place.at("volume/_data/mine"), "mine").unwrap();
+        place.fill("/srv").unwrap();
+        assert_eq!((place.read("mine").as_deref(), place.read("page")), (Some("mine"), None));
+        place.assert_settled();
+    }
+
+    #[test]
+    fn what_the_image_does_not_have_fills_nothing() {
+        let place = Place::new();
+        symlink(place.at("volume"), place.at("root/out")).unwrap();
+        for target in ["/none", "/srv/page", "/out"] {
+            place.fill(target).unwrap();
+            assert!(is_empty(&place.at("volume/_data")).unwrap(), "{target}");
+            place.assert_settled();
+        }
+    }
+
+    #[test]
+    fn a_crash_before_the_copy_was_whole_begins_anew() {
+        let place = Place::new();
+        fs::create_dir(place.at("volume/_data.new")).unwrap();
+        fs::write(place.at("volume/_data.new/half"), "half").unwrap();
+        place.fill("/srv").unwrap();
+        assert_eq!((place.read("half"), place.read("page").as_deref()), (None, Some("image")));
+        place.assert_settled();
+    }
+
+    #[test]
+    fn a_crash_in_the_middle_of_the_moving_is_finished() {
+        let place = Place::new();
+        fs::create_dir(place.at("volume/_data.full")).unwrap();
+        fs::write(place.at("volume/_data.full/second"), "image").unwrap();
+        fs::write(place.at("volume/_data.full/both"), "image").unwrap();
+        fs::write(place.at("volume/_data/first"), "image").unwrap();
+        fs::write(place.at("volume/_data/both"), "written since").unwrap();
+        place.fill("/srv").unwrap();
+        assert_eq!((place.read("first").as_deref(), place.read("second").as_deref()), (Some("image"), Some("image")));
+        assert_eq!((place.read("both").as_deref(), place.read("page")), (Some("written since"), None));
+        place.assert_settled();
+    }
+
+    #[test]
+    fn a_filling_that_nobody_waits_for_leaves_the_volume_empty() {
+        let place = Place::new();
+        for rounds in 0..4 {
+            let asked = std::cell::Cell::new(0);
+            let stop = || {
+                asked.set(asked.get() + 1);
+                asked.get() > rounds
+            };
+            assert_eq!(place.fill_until("/srv", &stop).unwrap_err(), "the copying was given up");
+            assert!(is_empty(&place.at("volume/_data")).unwrap());
+            place.assert_settled();
+        }
+    }
+
+    #[test]
+    fn of_many_who_fill_one_volume_one_does() {
+        let place = Place::new();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| place.fill("/srv").unwrap());
+            }
+        });
+        assert_eq!(place.read("page").as_deref(), Some("image"));
+        place.assert_settled();
+    }
+}

@@ -1,0 +1,43 @@
+//! The image that is part of the daemon: made in the store when somebody first asks for its name.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use super::add::{self, Addition};
+use super::error::ImageError;
+use super::making::{self, Expected};
+use super::manifest::ImageConfig;
+use super::pause::{self, PauseImage};
+use super::reference::Reference;
+use crate::domain::id::Digest;
+use crate::domain::image::Source;
+use crate::engine::Engine;
+use crate::journal::record::{Actor, Context};
+
+impl Engine {
+    /// Makes the pause image when that is what the name means and it is not here, or not this daemon's own.
+    pub async fn provide_built_in(self: &Arc<Self>, reference: &Reference) -> Result<Option<Digest>, ImageError> {
+        let name = reference.to_string();
+        if name != pause::REFERENCE {
+            return Ok(None);
+        }
+        self.image_store.ready().await;
+        let PauseImage { layer, diff_id, config, manifest } = pause::pause_image();
+        let id = super::manifest::digest_of(&config);
+        let is_here = self.images.named(&name).is_some_and(|entity| entity.image.id == id);
+        if is_here && self.image_store.layer(&diff_id).is_some() {
+            return Ok(Some(id));
+        }
+        let _hold = self.image_store.hold(&[diff_id]);
+        let maker = self.image_store.maker(&diff_id).await;
+        if self.image_store.layer(&diff_id).is_none() {
+            let expected = Expected { diff_id, transported: None };
+            let (ingest, unpacked) = making::unpack(self, Some(expected), Cursor::new(layer)).await?;
+            self.image_store.commit(ingest, (diff_id, maker), unpacked.facts).await?;
+        }
+        let parsed = ImageConfig::parse(&config).map_err(ImageError::document(&name))?;
+        let (parsed, names) = (Arc::new(parsed), vec![name]);
+        let addition = Addition { source: Source::Imported, config, manifest, parsed, names, pinned: true };
+        add::add(self, addition, &Context::new(Actor::Engine)).await.map(Some)
+    }
+}
