@@ -35,7 +35,11 @@ fn flags(command: Command) -> Command {
         .arg(bound("since", "From here: a time, unix seconds, how long ago (10m), or seq:N").short('S'))
         .arg(bound("until", "Up to here, spelled likewise").short('U'))
         .arg(flag::value("name", "CONTAINER", "Only of this container").short('n'))
-        .arg(flag::list("filter", "KEY=VALUE", "container, event, image, label, type (container, image, volume), volume"))
+        .arg(flag::list(
+            "filter",
+            "KEY=VALUE",
+            "container, event, image, label, type (container, image, volume), volume",
+        ))
         .arg(flag::value("format", "FORMAT", "json: one object a line").value_parser(["json"]))
 }
 

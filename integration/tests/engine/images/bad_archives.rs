@@ -51,7 +51,7 @@ fn docker_archives() {
                 Tape::new().file("c.json", config.as_bytes()).file("l.tar", &noise("b", 10, 3)),
                 &entry("c.json", &["l.tar"]),
             ),
-            "diff",
+            "digest of its content",
         ),
         ("a bad name", manifest(base(), &entry("c.json", &["l.tar"]).replace("x:1", "UPPER CASE")), "UPPER CASE"),
         ("cut short", good[..good.len() / 2].to_vec(), "ends"),
@@ -220,10 +220,10 @@ fn too_much_and_half_good() {
     let mut archive =
         docker_archive(&[(&["good:1"], json!({}), &[first]), (&["bad:1"], json!({}), std::slice::from_ref(&second))]);
     // One byte in the second image's layer.
-    let at = archive.windows(64).position(|window| *window == second[600..664]).expect("it is in there");
+    let at = archive.windows(64).position(|window| *window == second[1100..1164]).expect("it is in there");
     archive[at] ^= 1;
     let refusal = node.isula(&["load", "-i", &written(&node, "half.tar", &archive)]).refused(1);
-    assert!(refusal.contains("diff") || refusal.contains("digest"), "{refusal}");
+    assert!(refusal.contains("digest of its content"), "{refusal}");
     // Each is there as a whole or not at all.
     node.isula(&["image", "inspect", "bad:1"]).refused(1);
     if node.isula(&["image", "inspect", "good:1"]).code() == 0 {

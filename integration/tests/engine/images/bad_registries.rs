@@ -65,7 +65,7 @@ const DOCUMENTS: &[Case] = &[
             let config = layout.json(OCI_CONFIG, &config(&[b"another".to_vec()]));
             layout.manifest(&config, &[blob])
         },
-        &["diff"],
+        &["digest of its content"],
     ),
     (
         "fewer diff ids than layers",

@@ -11,7 +11,7 @@ use super::{
 fn loaded(node: &integration::Node, names: &[&str], seed: u64) -> String {
     let config =
         json!({"created": format!("2020-01-0{seed}T00:00:00Z"), "config": {"Labels": {"seed": seed.to_string()}}});
-    let file = written(node, "names.tar", &docker_archive(&[(names, config, &[noise("x", 1000, seed)])]));
+    let file = written(node, "names.tar", &docker_archive(&[(names, config, &[noise("x", 5000, seed)])]));
     node.ok(&["load", "-i", &file]);
     names.first().map_or_else(String::new, |name| id(node, name))
 }

@@ -63,7 +63,8 @@ fn every_format() {
         shared.push_with(&plain.source(), name, flags);
     }
     let types = |name: &str| shared.raw(name)["layers"][0]["mediaType"].as_str().unwrap_or_default().to_owned();
-    assert!(types("format:zstd").ends_with("+zstd") && types("format:v2s2").contains("docker"), "made as meant");
+    let made = (types("format:zstd"), types("format:v2s2"));
+    assert!(made.0.ends_with("+zstd") && made.1.contains("docker"), "made as meant: {made:?}");
     let shelf = Faulty::serving(plain.layout());
     let names = ["gzip", "zstd", "v2s2", "oci"].map(|tag| shared.name(&format!("format:{tag}")));
     let wanted = plain.configuration()["rootfs"]["diff_ids"].clone();
