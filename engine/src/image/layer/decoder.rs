@@ -17,7 +17,7 @@ const BZIP2: [u8; 3] = *b"BZh";
 pub(super) enum Decoder<'a> {
     Plain(Source<'a>),
     /// One member after the other; none while it is being exchanged.
-    Gzip(Option<GzDecoder<Source<'a>>>),
+    Gzip(Option<Box<GzDecoder<Source<'a>>>>),
     Zstd(Box<zstd::Decoder<'static, Source<'a>>>),
 }
 
@@ -25,7 +25,7 @@ impl<'a> Decoder<'a> {
     pub fn new(mut source: Source<'a>) -> Result<Self, LayerError> {
         let first = source.peek(XZ.len()).map_err(|source| LayerError::Read { source })?.to_vec();
         if first.starts_with(&GZIP) {
-            return Ok(Self::Gzip(Some(GzDecoder::new(source))));
+            return Ok(Self::Gzip(Some(Box::new(GzDecoder::new(source)))));
         }
         let skippable = first.len() >= 4 && first[0] & 0xf0 == ZSTD_SKIPPABLE[0] && first[1..4] == ZSTD_SKIPPABLE[1..];
         if first.starts_with(&ZSTD) || skippable {
@@ -93,7 +93,7 @@ fn is_trailing(error: &io::Error) -> bool {
 }
 
 /// Reads through all members. Zeros after the last one are padding; anything else is not ours.
-fn read_gzip<'a>(slot: &mut Option<GzDecoder<Source<'a>>>, into: &mut [u8]) -> io::Result<usize> {
+fn read_gzip<'a>(slot: &mut Option<Box<GzDecoder<Source<'a>>>>, into: &mut [u8]) -> io::Result<usize> {
     loop {
         let decoder = slot.as_mut().expect("a member is always put back");
         let read = decoder.read(into)?;
@@ -109,7 +109,7 @@ fn read_gzip<'a>(slot: &mut Option<GzDecoder<Source<'a>>>, into: &mut [u8]) -> i
             return skip_zeros(source).map(|()| 0);
         }
         let source = slot.take().expect("it was there just now").into_inner();
-        *slot = Some(GzDecoder::new(source));
+        *slot = Some(Box::new(GzDecoder::new(source)));
     }
 }
 

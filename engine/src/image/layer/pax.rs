@@ -2,8 +2,11 @@
 
 use super::Problem;
 
+/// Key and value.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// The records of an extended header, in order.
-pub(super) fn records(mut bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Problem> {
+pub(super) fn records(mut bytes: &[u8]) -> Result<Vec<Pair<'_>>, Problem> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
         let (key, value, rest) = record(bytes).ok_or(Problem::ExtendedHeader)?;
