@@ -54,8 +54,8 @@ fn docker_archives() {
             "digest of its content",
         ),
         ("a bad name", manifest(base(), &entry("c.json", &["l.tar"]).replace("x:1", "UPPER CASE")), "UPPER CASE"),
-        ("cut short", good[..good.len() / 2].to_vec(), "ends"),
-        ("cut short within a header", good[..600].to_vec(), "ends"),
+        ("cut short", good[..good.len() / 2].to_vec(), "cut short"),
+        ("cut short within a header", good[..600].to_vec(), "cut short"),
     ];
     for (what, archive, complaint) in cases {
         let file = written(&node, "bad.tar", &archive);

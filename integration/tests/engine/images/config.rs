@@ -84,7 +84,8 @@ fn layers_stay_as_they_are(runtime: Runtime) {
     let mut node = Node::builder(runtime).config("insecure-registries", json!(["127.0.0.0/8"])).start();
     let name = pushed(&BASIC, &format!("stays-{}:1", runtime.name()));
     node.ok(&["pull", &name]);
-    let script = "echo mine > /etc/passwd; rm /etc/group; mkdir /new; chmod 0 /bin/busybox; echo done; sleep 100000";
+    let script =
+        "echo mine > /etc/passwd; rm /etc/group; mkdir /new; sleep 100000 & chmod 0 /bin/busybox; echo done; wait";
     node.ok(&["run", "-d", "--name", "x", &name, "sh", "-c", script]);
     node.written("x", "done");
     assert_eq!(

@@ -249,6 +249,10 @@ fn try_one(world: &mut World, (point, when): (&str, When)) {
     world.node.launch();
     world.node.verified();
     assert!(world.node.ingest().is_empty(), "{point}: {:?}", world.node.ingest());
+    // What was intended is finished without anybody asking again.
+    if matches!(when, RemoveVolume | RemoveWithVolumes) {
+        deadline::until("the removal is finished", || world.done(when));
+    }
     let done = world.done(when);
     assert!(done || answer.code() != 0, "{point}: acknowledged, and not so");
     world.verify(point);
@@ -346,6 +350,7 @@ fn the_host_goes_down_again_and_again() {
         let _ = command::finish(pull, deadline::PATIENCE);
         world.faulty.forget();
         world.node.launch();
+        world.node.verified();
         assert!(world.node.ingest().is_empty());
         world.verify("in the middle");
     }

@@ -55,8 +55,9 @@ fn every_format() {
     let plain = layout.single(manifest);
     let shared = &registry::SHARED;
     for (name, flags) in [
-        ("format:gzip", &[][..]),
-        ("format:zstd", &["--dest-compress-format=zstd"]),
+        // First: what is there in another form is used again.
+        ("format:zstd", &["--dest-compress-format=zstd"][..]),
+        ("format:gzip", &[]),
         ("format:v2s2", &["--format=v2s2"]),
         ("format:oci", &["--format=oci"]),
     ] {

@@ -49,6 +49,7 @@ fn counted_as_it_is() {
     }
     assert_eq!(node.info().images, 3);
     node.restart();
+    node.verified();
     assert_eq!(told(&node), layers(&node), "known again after a restart");
     // Each image's own: as it is unpacked.
     let size = inspect(&node, &names[2])["Size"].as_u64().expect("it has a size");

@@ -69,6 +69,8 @@ fn filled_from_the_image(runtime: Runtime) {
     node.written("c", "from the image");
     // As the image has it: owners, modes, links.
     let view = node.ok(&["image", "mount", &name]);
+    // As the daemon sees it, which may have mounts of its own.
+    let view = format!("/proc/{}/root{view}", node.daemon().pid);
     let wanted = tree::read(&Path::new(&view).join("data"));
     let mut found = tree::read(&data(&node, "named"));
     let first = |tree: &mut tree::Tree| {
