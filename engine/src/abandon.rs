@@ -9,6 +9,11 @@ use tokio::task::JoinError;
 pub struct Owner(Weak<()>);
 
 impl Owner {
+    /// Of work whose owner is this.
+    pub fn of(owner: &Arc<()>) -> Self {
+        Self(Arc::downgrade(owner))
+    }
+
     /// Nobody waits any more: what was to be done has been undone, or will be.
     pub fn has_left(&self) -> bool {
         self.0.strong_count() == 0
@@ -18,7 +23,7 @@ impl Owner {
 /// Runs `work` where it may block. Dropping the future abandons it.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce(&Owner) -> T + Send + 'static) -> Result<T, JoinError> {
     let owner = Arc::new(());
-    let held = Owner(Arc::downgrade(&owner));
+    let held = Owner::of(&owner);
     let outcome = tokio::task::spawn_blocking(move || work(&held)).await;
     drop(owner);
     outcome

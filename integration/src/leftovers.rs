@@ -1,4 +1,4 @@
-//! What an engine has left in the world: nothing, when its containers are removed.
+//! What an engine has left in the world: nothing, when its containers, images and volumes are removed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,8 @@ pub struct Leftovers {
     pub cgroups: Vec<PathBuf>,
     /// Containers' directories below graph and state.
     pub directories: Vec<PathBuf>,
+    /// Blobs, layers, half-made layers, views and volumes.
+    pub storage: Vec<PathBuf>,
 }
 
 impl Leftovers {
@@ -39,7 +41,19 @@ impl Node {
             shims: self.shims(),
             cgroups: cgroup::below(self.cgroup_parent()),
             directories,
+            storage: self.storage(),
         }
+    }
+
+    /// What images and volumes have on the disk.
+    pub fn storage(&self) -> Vec<PathBuf> {
+        let places = ["images/blobs", "images/layers", "images/ingest", "images/views", "volumes"];
+        places.iter().flat_map(|place| entries(&self.graph().join(place))).collect()
+    }
+
+    /// What is being made of layers, or was left of it.
+    pub fn ingest(&self) -> Vec<PathBuf> {
+        entries(&self.graph().join("images/ingest"))
     }
 
     /// # Panics
@@ -68,6 +82,9 @@ impl Node {
 }
 
 fn children(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    entries(dir).into_iter().filter(|path| path.is_dir()).collect()
+}
+
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }

@@ -1,21 +1,31 @@
 //! The harness of the integration tests and the benchmarks: one [`Node`] is one engine of real binaries on directories,
 //! a socket and a cgroup of its own, and leaves nothing behind, whatever happened to it.
 //!
-//! Needs root, `runc` or `crun`, and a static `busybox`. What is missing is a panic that names it: nothing is skipped.
+//! Needs root, `runc` or `crun`, and a static `busybox`; for images `docker-registry`, `skopeo`, `umoci`, `openssl` and
+//! `htpasswd`. What is missing is a panic that names it: nothing is skipped.
 
+pub mod authority;
 pub mod binaries;
 pub mod cgroup;
 pub mod command;
+mod companion;
 mod daemon;
 pub mod deadline;
 mod events;
+pub mod faulty;
+pub mod images;
 pub mod leftovers;
 pub mod node;
 pub mod process;
+pub mod registry;
 pub mod rootfs;
+pub mod tree;
 
 pub use command::Output;
 pub use daemon::Ended;
+pub use faulty::{Fault, Faulty};
+pub use images::Image;
 pub use leftovers::Leftovers;
 pub use node::{Node, NodeBuilder, Runtime};
 pub use process::Process;
+pub use registry::Registry;

@@ -1,5 +1,6 @@
 //! One engine: its directories, its daemon, and the means to talk to it.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cri_api::isula::v1::containers_client::ContainersClient;
+use cri_api::isula::v1::images_client::ImagesClient;
 use cri_api::isula::v1::system_client::SystemClient;
+use cri_api::isula::v1::volumes_client::VolumesClient;
 use cri_api::isula::v1::{ContainerRequest, ContainerSummary, Empty, InfoResponse, ListRequest};
 use nix::mount::{MntFlags, umount2};
 use serde_json::{Map, Value, json};
@@ -46,6 +49,7 @@ pub struct NodeBuilder {
     runtime: Runtime,
     config: Map<String, Value>,
     graph_size: Option<u64>,
+    host: Option<String>,
 }
 
 impl NodeBuilder {
@@ -60,6 +64,13 @@ impl NodeBuilder {
     #[must_use]
     pub fn graph_size(mut self, bytes: u64) -> Self {
         self.graph_size = Some(bytes);
+        self
+    }
+
+    /// The daemon knows this name for the machine's loopback: a registry that is nobody's own machine.
+    #[must_use]
+    pub fn host(mut self, name: &str) -> Self {
+        self.host = Some(name.to_owned());
         self
     }
 
@@ -87,9 +98,18 @@ impl NodeBuilder {
         for dir in [node.graph(), node.state()] {
             std::fs::create_dir(dir).expect("the node's directory is ours");
         }
+        let mut changes = Vec::new();
         // crun takes a hybrid machine for one of version 2: there it gets a view without that hierarchy.
         if self.runtime == Runtime::Crun && cgroup::hybrid() {
-            node.namespace = Some(Namespace::make());
+            changes.push("umount /sys/fs/cgroup/unified".to_owned());
+        }
+        if let Some(name) = self.host {
+            let hosts = node.dir().join("hosts");
+            std::fs::write(&hosts, format!("127.0.0.1 localhost {name}\n")).expect("the node's directory is ours");
+            changes.push(format!("mount --bind {} /etc/hosts", hosts.display()));
+        }
+        if !changes.is_empty() {
+            node.namespace = Some(Namespace::make(&changes));
         }
         if let Some(bytes) = self.graph_size {
             let graph = node.graph();
@@ -118,10 +138,10 @@ struct Namespace {
 }
 
 impl Namespace {
-    fn make() -> Self {
-        let script = "umount /sys/fs/cgroup/unified && echo made && exec cat >/dev/null";
+    fn make(changes: &[String]) -> Self {
+        let script = format!("{} && echo made && exec cat >/dev/null", changes.join(" && "));
         let mut keeper = Command::new(binaries::required("unshare"))
-            .args(["--mount", "--propagation", "private", "sh", "-c", script])
+            .args(["--mount", "--propagation", "private", "sh", "-c", &script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -129,7 +149,7 @@ impl Namespace {
         let mut line = String::new();
         let stdout = keeper.stdout.take().expect("its output is piped");
         let _ = BufReader::new(stdout).read_line(&mut line);
-        assert_eq!(line, "made\n", "a mount namespace without the unified hierarchy cannot be made");
+        assert_eq!(line, "made\n", "a mount namespace cannot be made: {changes:?}");
         Self { keeper }
     }
 }
@@ -157,7 +177,7 @@ pub struct Node {
 
 impl Node {
     pub fn builder(runtime: Runtime) -> NodeBuilder {
-        NodeBuilder { runtime, config: Map::new(), graph_size: None }
+        NodeBuilder { runtime, config: Map::new(), graph_size: None, host: None }
     }
 
     /// A node with the defaults, whose daemon serves.
@@ -414,16 +434,35 @@ impl Node {
     pub fn remove_all(&self) {
         let ids = self.ok(&["ps", "-aq", "--no-trunc"]);
         let ids: Vec<&str> = ids.lines().collect();
-        if !ids.is_empty() {
-            self.ok(&[&["rm", "-f"], ids.as_slice()].concat());
+        for id in ids {
+            let output = self.isula(&["rm", "-f", id]);
+            // One that removes itself may be quicker.
+            assert!(output.code() == 0 || output.stderr.contains("No such container"), "{}", output.stderr);
+        }
+        deadline::until("every container is gone", || self.ok(&["ps", "-aq"]).is_empty());
+    }
+
+    /// Removes every volume and every image, by force.
+    #[track_caller]
+    pub fn remove_images(&self) {
+        for volume in self.ok(&["volume", "ls", "-q"]).lines() {
+            let output = self.isula(&["volume", "rm", volume]);
+            assert!(output.code() == 0 || output.stderr.contains("No such volume"), "{}", output.stderr);
+        }
+        // By id: one without a name has nothing else, and one with several loses all of them.
+        let ids = self.ok(&["images", "-q", "--no-trunc"]);
+        let ids: BTreeSet<&str> = ids.lines().collect();
+        for id in ids {
+            self.ok(&["rmi", "-f", id]);
         }
     }
 
-    /// Removes every container; then nothing is left of them, and their story is whole.
+    /// Removes every container, volume and image; then nothing is left of them, and their story is whole.
     #[track_caller]
     pub fn assert_clean_end(&self) {
         self.verified();
         self.remove_all();
+        self.remove_images();
         self.assert_nothing_left();
         self.assert_journal_whole();
     }
@@ -471,6 +510,16 @@ impl Node {
     /// The calls about containers, over a connection of their own.
     pub fn containers(&self) -> ContainersClient<Channel> {
         ContainersClient::new(self.channel()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The calls about images, over a connection of their own.
+    pub fn images(&self) -> ImagesClient<Channel> {
+        ImagesClient::new(self.channel()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The calls about volumes, over a connection of their own.
+    pub fn volumes(&self) -> VolumesClient<Channel> {
+        VolumesClient::new(self.channel()).max_decoding_message_size(usize::MAX)
     }
 
     /// The calls about the daemon, over a connection of their own.

@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 mod images;
 mod volumes;
 
-pub use images::{Received, Upload, layer, piece};
+pub use images::{DIGEST, Received, Upload, layer, piece};
 
 /// Long enough for the slowest machine; only a failing test waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);

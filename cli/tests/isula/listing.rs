@@ -146,14 +146,20 @@ fn info_and_version() {
         default_runtime: "runc".into(),
         runtimes: vec!["crun".into(), "runc".into()],
         journal_seq: 77,
+        images: 3,
+        image_bytes: 3 << 29,
+        volumes: 2,
+        registry_mirrors: vec!["https://m".into(), "http://n".into()],
+        insecure_registries: vec!["10.0.0.0/8".into()],
         warnings: vec!["no swap limit".into()],
         ..InfoResponse::default()
     };
-    let wanted = "Containers: 3\n Running: 1\n Paused: 0\n Stopped: 2\nImages: 0\nServer Version: 1.2.3\n\
+    let wanted = "Containers: 3\n Running: 1\n Paused: 0\n Stopped: 2\nImages: 3\n Size: 1.500GB\nVolumes: 2\nServer Version: 1.2.3\n\
                   Storage Driver: overlay2\nLogging Driver: json-file\nCgroup Driver: cgroupfs\nCgroup Version: 2\n\
                   Runtimes: crun runc\nDefault Runtime: runc\nKernel Version: 6.18.0\nOperating System: Debian\n\
                   OSType: Linux\nArchitecture: x86_64\nCPUs: 2\nTotal Memory: 8 GB\nName: box\n\
-                  iSulad Root Dir: /var/lib/isulad\niSulad State Dir: /var/run/isulad\nJournal Sequence: 77\n";
+                  iSulad Root Dir: /var/lib/isulad\niSulad State Dir: /var/run/isulad\nJournal Sequence: 77\n\
+                  Registry Mirrors:\n https://m\n http://n\nInsecure Registries:\n 10.0.0.0/8\n";
     assert_eq!(
         play(Script { info, ..Script::default() }, &["info"]).0,
         Outcome::of(0, wanted, "WARNING: no swap limit\n")

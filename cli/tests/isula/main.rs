@@ -6,10 +6,13 @@
 mod daemon;
 mod failures;
 mod foreground;
+mod images;
 mod listing;
 mod requests;
 mod streams;
 mod terminal;
+mod transfers;
+mod volumes;
 
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};

@@ -11,13 +11,13 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use super::daemon::{Attached, Daemon, Script};
 use super::{finish, isula};
 
-struct Terminal {
-    ours: OwnedFd,
+pub struct Terminal {
+    pub ours: OwnedFd,
     theirs: File,
 }
 
 impl Terminal {
-    fn open() -> Self {
+    pub fn open() -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
@@ -31,11 +31,27 @@ impl Terminal {
         tcsetwinsize(&self.ours, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
     }
 
-    fn echoes(&self) -> bool {
+    pub fn echoes(&self) -> bool {
         tcgetattr(&self.theirs).unwrap().local_modes.contains(LocalModes::ECHO | LocalModes::ICANON)
     }
 
-    fn spawn(&self, command: &mut Command) -> Child {
+    /// For what a test writes behind the program's output.
+    pub fn theirs_for_marks(&self) -> &File {
+        &self.theirs
+    }
+
+    /// What was written to it, up to and with `text`.
+    pub fn read_until(&self, text: &str) -> String {
+        let mut shown = Vec::new();
+        let mut buffer = [0; 4096];
+        while !String::from_utf8_lossy(&shown).contains(text) {
+            let count = rustix::io::read(&self.ours, &mut buffer).unwrap();
+            shown.extend_from_slice(&buffer[..count]);
+        }
+        String::from_utf8_lossy(&shown).into_owned()
+    }
+
+    pub fn spawn(&self, command: &mut Command) -> Child {
         let copy = || self.theirs.try_clone().unwrap();
         command.stdin(copy()).stdout(copy()).stderr(copy()).spawn().unwrap()
     }

@@ -21,6 +21,7 @@ use super::find::stack;
 use super::layer;
 use super::making;
 use super::store::{Hold, StoreError};
+use crate::abandon;
 use crate::domain::id::Digest;
 use crate::engine::Engine;
 
@@ -29,10 +30,10 @@ const OPAQUE: &str = "trusted.overlay.opaque";
 /// Makes the cover that these layers need, if any. They are all here, and held.
 pub(super) async fn make(engine: &Arc<Engine>, diff_ids: &[Digest]) -> Result<Option<(Digest, Hold)>, ImageError> {
     let (store, layers) = (engine.image_store.clone(), stack(diff_ids));
-    let looking = tokio::task::spawn_blocking(move || {
+    let looking = abandon::blocking(move |owner| {
         let top_first = layers.iter().rev().map(|diff_id| Look::at(&store.dirs().layer(diff_id), *diff_id));
         let layers = top_first.collect::<Result<Vec<_>, StoreError>>()?;
-        tar_of(&layers).map_err(|source| StoreError::Io {
+        tar_of(&layers, &|| owner.has_left()).map_err(|source| StoreError::Io {
             action: "examine the layers in",
             path: store.dirs().layers(),
             source,
@@ -68,7 +69,8 @@ enum Found {
 
 impl Look {
     fn at(dir: &Path, diff_id: Digest) -> Result<Self, StoreError> {
-        let implied = layer::read_implied(dir).map_err(|source| StoreError::Layer { diff_id, source })?;
+        let implied =
+            layer::read_implied(dir).map_err(|source| StoreError::Layer { diff_id, source: source.into() })?;
         let path = dir.join("fs");
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = rustix::fs::open(&path, flags, Mode::empty());
@@ -79,7 +81,7 @@ impl Look {
     /// Also whether it hides what lies below under this name.
     fn find(&self, path: &[u8]) -> io::Result<(Found, bool)> {
         let mut dir = self.root.try_clone()?;
-        let mut hides = false;
+        let mut hides = rustix::fs::getxattr(proc_path(&dir), OPAQUE, &mut [0; 8][..]).is_ok();
         for component in path.split(|byte| *byte == b'/').filter(|component| !component.is_empty()) {
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             dir = match rustix::fs::openat(&dir, component, flags, Mode::empty()) {
@@ -110,7 +112,10 @@ impl Facts {
         let stat: Stat = rustix::fs::statat(dir, "", AtFlags::EMPTY_PATH)?;
         let path = proc_path(dir);
         let mut names = vec![0; 64 << 10];
-        let length = rustix::fs::listxattr(&path, &mut names[..]).unwrap_or(0);
+        let length = match rustix::fs::listxattr(&path, &mut names[..]) {
+            Err(Errno::OPNOTSUPP) => 0,
+            other => other?,
+        };
         let mut attributes = Vec::new();
         for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
             let mut value = vec![0; 64 << 10];
@@ -155,10 +160,13 @@ fn resolve(layers: &[Look], path: &[u8]) -> io::Result<Option<(Facts, Facts)>> {
 }
 
 /// The cover's tar; none when all is as it should be.
-fn tar_of(layers: &[Look]) -> io::Result<Option<Vec<u8>>> {
+fn tar_of(layers: &[Look], stop: &dyn Fn() -> bool) -> io::Result<Option<Vec<u8>>> {
     let implied: BTreeSet<&Vec<u8>> = layers.iter().flat_map(|layer| &layer.implied).collect();
     let mut wanted = BTreeSet::new();
     for path in implied {
+        if stop() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         let Some((top, right)) = resolve(layers, path)? else { continue };
         // Nearly no layer has an entry for the root, whose time is of no use to anybody.
         let differs = if path.is_empty() { Facts { time: top.time, ..right } != top } else { right != top };
@@ -198,7 +206,7 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, path: &[u8], facts: &Facts) -> io::Re
     record(b"path", &name);
     record(b"uid", facts.owner.0.to_string().as_bytes());
     record(b"gid", facts.owner.1.to_string().as_bytes());
-    record(b"mtime", format!("{}.{:09}", facts.time.0, facts.time.1).as_bytes());
+    record(b"mtime", time(facts.time).as_bytes());
     for (key, value) in &facts.attributes {
         record(&[b"SCHILY.xattr.", key.as_slice()].concat(), value);
     }
@@ -214,6 +222,14 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, path: &[u8], facts: &Facts) -> io::Re
     header.set_mtime(0);
     header.set_cksum();
     tar.append(&header, io::empty())
+}
+
+/// Seconds as a decimal number. The nanoseconds count forward, also before 1970.
+fn time((seconds, nanoseconds): (i64, u64)) -> String {
+    match (seconds, nanoseconds) {
+        (..0, 1..) => format!("-{}.{:09}", -(seconds + 1), 1_000_000_000 - nanoseconds),
+        _ => format!("{seconds}.{nanoseconds:09}"),
+    }
 }
 
 fn proc_path(fd: &OwnedFd) -> PathBuf {
@@ -255,7 +271,7 @@ mod tests {
 
         fn cover(&self) -> Option<PathBuf> {
             let layers: Vec<Look> = self.1.iter().rev().map(|dir| Look::at(dir, Digest([0; 32])).unwrap()).collect();
-            let tar = tar_of(&layers).unwrap()?;
+            let tar = tar_of(&layers, &|| false).unwrap()?;
             let dir = self.0.path().join("cover");
             std::fs::create_dir(&dir).unwrap();
             layer::unpack(Cursor::new(tar), &dir, &Limits::default(), &|| false).unwrap();

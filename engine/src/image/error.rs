@@ -26,15 +26,15 @@ pub enum ImageError {
     #[error("cannot give an image the name `{name}`: a name that it is given has a tag and no digest")]
     NotATag { name: String },
     #[error("cannot pull `{reference}`")]
-    Registry { reference: String, source: RegistryError },
+    Registry { reference: String, source: Box<RegistryError> },
     #[error(transparent)]
-    Login(RegistryError),
+    Login(Box<RegistryError>),
     #[error("`{what}` cannot be used")]
-    Document { what: String, source: ManifestError },
+    Document { what: String, source: Box<ManifestError> },
     #[error("`{reference}` is for {found}, not for {wanted}")]
     Platform { reference: String, found: String, wanted: String },
     #[error("cannot unpack layer {layer}")]
-    Layer { layer: Digest, source: LayerError },
+    Layer { layer: Digest, source: Box<LayerError> },
     #[error("layer {layer} is not what its manifest says: {what} is {found} instead of {expected}")]
     WrongLayer { layer: Digest, what: &'static str, expected: String, found: String },
     #[error(transparent)]
@@ -56,7 +56,7 @@ pub enum ImageError {
     #[error("image {id} is being removed; try again")]
     BeingRemoved { id: String },
     #[error("cannot mount image {id}")]
-    View { id: String, source: RootfsError },
+    View { id: String, source: Box<RootfsError> },
     #[error("image {id} is mounted at `{path}`; unmount it first: isula image unmount {id}")]
     Mounted { id: String, path: String },
     #[error("{0}")]
@@ -86,7 +86,16 @@ impl From<TurnError<Rejection>> for ImageError {
 }
 
 impl ImageError {
+    /// Another attempt may succeed, and goes on where this one has ended.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Registry { source, .. } => source.is_passing(),
+            Self::Store(_) | Self::Journal(_) => true,
+            _ => false,
+        }
+    }
+
     pub(super) fn document(what: impl Into<String>) -> impl FnOnce(ManifestError) -> Self {
-        move |source| Self::Document { what: what.into(), source }
+        move |source| Self::Document { what: what.into(), source: source.into() }
     }
 }

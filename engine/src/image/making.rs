@@ -33,7 +33,7 @@ pub(super) async fn unpack(
         let ingest = store.ingest()?;
         let named = expected.as_ref().map_or(Digest([0; 32]), Expected::name);
         let unpacked = layer::unpack(source, ingest.path(), &limits, &|| owner.has_left())
-            .map_err(|source| ImageError::Layer { layer: named, source })?;
+            .map_err(|source| ImageError::Layer { layer: named, source: source.into() })?;
         expected.map_or(Ok(()), |expected| expected.compare(&unpacked))?;
         Ok((ingest, unpacked))
     });

@@ -25,7 +25,8 @@ impl Engine {
             let layers: Vec<PathBuf> =
                 engine.image_layers(&id, &config)?.iter().map(|diff_id| dirs.layer(diff_id).join("fs")).collect();
             let target = dirs.view(&id);
-            rootfs::mount_view(&layers, &target).map_err(|source| ImageError::View { id: id.short(), source })?;
+            rootfs::mount_view(&layers, &target)
+                .map_err(|source| ImageError::View { id: id.short(), source: source.into() })?;
             Ok(target)
         });
         mounting.await.map_err(|source| ImageError::Task { source })?
@@ -37,6 +38,6 @@ impl Engine {
         let target = self.image_store.dirs().view(&id);
         let unmounting = tokio::task::spawn_blocking(move || rootfs::unmount_view(&target));
         let unmounted = unmounting.await.map_err(|source| ImageError::Task { source })?;
-        unmounted.map_err(|source| ImageError::View { id: id.short(), source })
+        unmounted.map_err(|source| ImageError::View { id: id.short(), source: source.into() })
     }
 }

@@ -91,7 +91,7 @@ mod tests {
             id: format!("sha256:{}", "a".repeat(64)),
             tags: vec!["busybox:latest".into(), "host:5000/b:1".into()],
             digests: vec!["busybox@sha256:cc".into()],
-            size: 12_944_670,
+            size: 12_944_671,
             created_at: 1_136_214_245_000_000_000,
             ..ImageSummary::default()
         };

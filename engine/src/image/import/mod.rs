@@ -18,6 +18,9 @@ use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 
+/// A tar of nothing at all: the two blocks at its end.
+const SMALLEST: u64 = 1024;
+
 /// What to make of the tar.
 #[derive(Debug, Default)]
 pub struct Import {
@@ -48,6 +51,11 @@ impl Engine {
         self.image_store.ready().await;
         let (ingest, unpacked) = making::unpack(self, None, pieces).await?;
         failpoint::hit(failpoint::LAYER_UNPACKED);
+        // Nobody knows its digest: at least it is an archive, and not what a command that failed has left of one.
+        if unpacked.facts.tar_size < SMALLEST {
+            tokio::task::spawn_blocking(move || drop(ingest));
+            return Err(ImageError::Archive { problem: "it is empty".to_owned() });
+        }
         let diff_id = unpacked.facts.diff_id;
         let _hold = self.image_store.hold(&[diff_id]);
         let maker = self.image_store.maker(&diff_id).await;

@@ -135,9 +135,9 @@ impl<W: Write> Assembly<'_, W> {
     fn mismatch(&self, found: Digest) -> LayerError {
         LayerError::Mismatch {
             path: self.dir.to_owned(),
-            expected: Box::new(self.expected.diff_id),
+            expected: self.expected.diff_id,
             size: self.expected.tar_size,
-            found: Box::new(found),
+            found,
             found_size: self.length,
         }
     }

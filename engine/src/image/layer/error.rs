@@ -31,6 +31,8 @@ pub enum LayerError {
     TooLarge { limit: u64 },
     #[error("the layer has more than {limit} entries")]
     TooMany { limit: u64 },
+    #[error("the names of the layer's directories have more than {limit} bytes together")]
+    LongNames { limit: usize },
     #[error("the layer unpacks to more than {ratio} times its size, which no honest one does")]
     Bomb { ratio: u64 },
     #[error("the file system of `{path}` is full")]
@@ -52,7 +54,7 @@ pub enum LayerError {
     #[error(
         "the layer at `{path}` is not what it was: digest {found} and {found_size} bytes, not {expected} and {size}"
     )]
-    Mismatch { path: PathBuf, expected: Box<Digest>, size: u64, found: Box<Digest>, found_size: u64 },
+    Mismatch { path: PathBuf, expected: Digest, size: u64, found: Digest, found_size: u64 },
     #[error("cannot pass on the layer's archive")]
     Output { source: io::Error },
 }

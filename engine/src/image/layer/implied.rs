@@ -10,8 +10,8 @@ use std::path::Path;
 use super::LayerError;
 
 const IMPLIED: &str = "implied";
-/// Beyond what the limits of a layer allow in names.
-const LONGEST: u64 = 1 << 30;
+/// What `tree.rs` keeps of names, and so the most that is written.
+const LONGEST: u64 = 64 << 20;
 
 /// The implied directories of the whole layer in this directory.
 pub fn read(dir: &Path) -> Result<Vec<Vec<u8>>, LayerError> {
@@ -21,6 +21,9 @@ pub fn read(dir: &Path) -> Result<Vec<Vec<u8>>, LayerError> {
         // All of them are described.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
         Err(source) => return Err(LayerError::Open { path, source }),
+        Ok(length) if length as u64 == LONGEST || bytes.last() != Some(&0) => {
+            return Err(LayerError::Open { path, source: io::ErrorKind::InvalidData.into() });
+        }
         Ok(_) => {}
     }
     bytes.pop();

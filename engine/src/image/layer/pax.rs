@@ -2,28 +2,29 @@
 
 use super::Problem;
 
-/// A key and its value.
+/// Key and value.
 type Pair<'a> = (&'a [u8], &'a [u8]);
 
 /// The records of an extended header, in order.
 pub(super) fn records(mut bytes: &[u8]) -> Result<Vec<Pair<'_>>, Problem> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
-        let (pair, rest) = record(bytes).ok_or(Problem::ExtendedHeader)?;
-        records.push(pair);
+        let (key, value, rest) = record(bytes).ok_or(Problem::ExtendedHeader)?;
+        records.push((key, value));
         bytes = rest;
     }
     Ok(records)
 }
 
-/// The first record, and what is behind it.
-fn record(bytes: &[u8]) -> Option<(Pair<'_>, &[u8])> {
+type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+fn record(bytes: &[u8]) -> Option<Record<'_>> {
     let space = bytes.iter().position(|byte| *byte == b' ')?;
     let length: usize = digits(&bytes[..space])?.try_into().ok()?;
     let whole = bytes.get(..length)?;
     let text = whole.get(space + 1..)?.strip_suffix(b"\n")?;
     let equals = text.iter().position(|byte| *byte == b'=')?;
-    (equals > 0).then(|| ((&text[..equals], &text[equals + 1..]), &bytes[length..]))
+    (equals > 0).then(|| (&text[..equals], &text[equals + 1..], &bytes[length..]))
 }
 
 /// A decimal number without a sign.

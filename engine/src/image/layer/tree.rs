@@ -25,6 +25,9 @@ use super::{FILES, LayerError, Problem, SHADOW};
 
 /// Longer names cannot be looked up.
 const LONGEST_PATH: usize = 4095;
+/// What names of directories may take in memory, each with what is kept beside it.
+const KEPT_LIMIT: usize = 64 << 20;
+const NAME_COST: usize = 64;
 const OPAQUE: (&[u8], &[u8]) = (b"trusted.overlay.opaque", b"y");
 
 pub(super) struct Tree<'a> {
@@ -40,7 +43,9 @@ pub(super) struct Tree<'a> {
     /// Times of directories, set when nothing is made in them any more.
     pub(super) times: BTreeMap<Vec<u8>, (i64, u32)>,
     /// Directories that the archive has nothing about, and that are here because something lies in them.
-    implied: BTreeSet<Vec<u8>>,
+    pub(super) implied: BTreeSet<Vec<u8>>,
+    /// Bytes of names that are kept in memory.
+    kept: usize,
     limit: u64,
     totals: Totals,
     lost_attributes: u64,
@@ -110,6 +115,7 @@ impl<'a> Tree<'a> {
             last,
             times,
             implied,
+            kept: 0,
             limit,
             totals,
             lost_attributes: 0,
@@ -251,14 +257,17 @@ impl<'a> Tree<'a> {
             } else {
                 self.replace(place, recipe).map_err(|error| error.of(self, &entry.name))?;
                 make().map_err(|error| self.failed(&entry.name, "make it", error))?;
-                if is_whiteout(&stat) {
-                    self.make_opaque(&place.proc_path(), entry)?;
-                }
+                // What was there has ended whatever the layers below have under this name.
+                self.make_opaque(&place.proc_path(), entry)?;
             }
         }
         self.describe(place, entry)?;
-        self.implied.remove(&place.path());
-        self.times.insert(place.path(), entry.mtime);
+        let path = place.path();
+        self.implied.remove(&path);
+        if !self.times.contains_key(&path) {
+            self.keep(&path)?;
+        }
+        self.times.insert(path, entry.mtime);
         Ok(())
     }
 
@@ -462,8 +471,16 @@ impl<'a> Tree<'a> {
             other => other,
         };
         made.map_err(|error| self.parent_failed(name, entry, error))?;
-        self.implied.insert(place.path());
+        let path = place.path();
+        self.keep(&path)?;
+        self.implied.insert(path);
         Ok(())
+    }
+
+    /// Names of directories are kept to the end. A small archive can have very long ones.
+    pub(super) fn keep(&mut self, path: &[u8]) -> Result<(), LayerError> {
+        self.kept += path.len() + NAME_COST;
+        if self.kept > KEPT_LIMIT { Err(LayerError::LongNames { limit: KEPT_LIMIT }) } else { Ok(()) }
     }
 
     fn describe_root(&mut self, entry: &Entry) -> Result<(), LayerError> {

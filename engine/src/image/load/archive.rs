@@ -8,11 +8,14 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 
 use super::bad;
+use crate::abandon::Owner;
 use crate::image::error::ImageError;
 use crate::image::progress::Cell;
 
 /// Archives have a few files for each image.
 const FILES: usize = 100_000;
+/// Bytes that may describe one entry.
+const DESCRIPTION: u64 = 64 << 10;
 /// Bytes kept of a name.
 const NAME: usize = 1024;
 /// Links followed from a name to a file.
@@ -41,15 +44,16 @@ pub(super) struct Archive {
 
 impl Archive {
     /// Finds the files. Nothing of their names is ever a path of the host.
-    pub(super) fn read(mut file: File) -> Result<Self, ImageError> {
+    pub(super) fn read(mut file: File, owner: &Owner) -> Result<Self, ImageError> {
         let failed = |source| ImageError::Receive { source };
         let end = file.seek(SeekFrom::End(0)).map_err(failed)?;
+        check_descriptions(&mut file, owner)?;
         file.rewind().map_err(failed)?;
         let mut tar = tar::Archive::new(BufReader::with_capacity(64 << 10, &file));
         let mut places = HashMap::new();
         let entries = tar.entries_with_seek().map_err(failed)?;
         for entry in entries {
-            let entry = entry.map_err(|error| bad(format!("it is no tar, or is damaged: {error}")))?;
+            let entry = entry.map_err(|error| bad(format!("it is no tar, is damaged or cut short: {error}")))?;
             if places.len() >= FILES {
                 return Err(bad(format!("it holds more than {FILES} files")));
             }
@@ -131,6 +135,31 @@ impl Read for SectionReader {
     }
 }
 
+/// The library reads what describes an entry into memory, however long it is: looked at before it does.
+fn check_descriptions(file: &mut File, owner: &Owner) -> Result<(), ImageError> {
+    file.rewind().map_err(|source| ImageError::Receive { source })?;
+    let mut tar = tar::Archive::new(BufReader::with_capacity(4 << 10, &*file));
+    let entries = tar.entries_with_seek().map_err(|source| ImageError::Receive { source })?;
+    for (number, entry) in entries.raw(true).enumerate() {
+        let entry = entry.map_err(|error| bad(format!("it is no tar, is damaged or cut short: {error}")))?;
+        let kind = entry.header().entry_type();
+        let describes = kind.is_gnu_longname()
+            || kind.is_gnu_longlink()
+            || kind.is_pax_local_extensions()
+            || kind.is_pax_global_extensions();
+        if describes && entry.size() > DESCRIPTION {
+            return Err(bad(format!("the description of an entry has more than {DESCRIPTION} bytes")));
+        }
+        if number >= FILES {
+            return Err(bad(format!("it holds more than {FILES} files")));
+        }
+        if owner.has_left() {
+            return Err(ImageError::GivenUp);
+        }
+    }
+    Ok(())
+}
+
 fn name_of(bytes: &[u8]) -> Result<String, ImageError> {
     let shown = || String::from_utf8_lossy(&bytes[..bytes.len().min(100)]).into_owned();
     let text = std::str::from_utf8(bytes).map_err(|_| bad(format!("`{}` in it is no text", shown())))?;
@@ -158,6 +187,9 @@ fn normal(name: &str) -> Option<String> {
 /// What a link names, from the archive's root.
 fn linked(name: &str, target: &[u8], symbolic: bool) -> Result<String, ImageError> {
     let text = std::str::from_utf8(target).map_err(|_| bad(format!("the link `{name}` in it is no text")))?;
+    if text.len() > NAME {
+        return Err(bad(format!("the link `{name}` in it leads to a name of more than {NAME} bytes")));
+    }
     let from = match name.rsplit_once('/') {
         Some((dir, _)) if symbolic && !text.starts_with('/') => format!("{dir}/{text}"),
         _ => text.to_owned(),
@@ -175,7 +207,15 @@ mod tests {
         fill(&mut builder);
         builder.finish().unwrap();
         drop(builder);
-        Archive::read(file)
+        Archive::read(file, &owned())
+    }
+
+    /// Somebody who waits for ever.
+    fn owned() -> Owner {
+        let owner = std::sync::Arc::new(());
+        let held = Owner::of(&owner);
+        std::mem::forget(owner);
+        held
     }
 
     fn header(kind: tar::EntryType, size: u64) -> tar::Header {
@@ -215,9 +255,9 @@ mod tests {
         builder.finish().unwrap();
         drop(builder);
         file.set_len(1024).unwrap();
-        assert!(Archive::read(file).unwrap_err().to_string().contains("cut short within `a`"));
+        assert!(Archive::read(file, &owned()).unwrap_err().to_string().contains("cut short within `a`"));
         let noise = tempfile::tempfile().unwrap();
         std::io::Write::write_all(&mut &noise, &[b'x'; 4096]).unwrap();
-        assert!(Archive::read(noise).unwrap_err().to_string().contains("no tar"));
+        assert!(Archive::read(noise, &owned()).unwrap_err().to_string().contains("no tar"));
     }
 }

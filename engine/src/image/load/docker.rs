@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::archive::Archive;
-use super::{Described, DescribedLayer, bad};
+use super::{Described, DescribedLayer, bad, check_count, check_size};
 use crate::image::error::ImageError;
 use crate::image::manifest::write::{ArchiveEntry, parse_archive};
 use crate::image::manifest::{CONFIG_LIMIT, ImageConfig, MANIFEST_LIMIT};
@@ -15,7 +15,13 @@ pub(super) fn describe(archive: &Archive) -> Result<Vec<Described>, ImageError> 
     if entries.is_empty() {
         return Err(bad("its `manifest.json` names no image"));
     }
-    entries.into_iter().map(|entry| image(archive, entry)).collect()
+    check_count(entries.len())?;
+    let mut images: Vec<Described> = Vec::new();
+    for entry in entries {
+        images.push(image(archive, entry)?);
+        check_size(&images)?;
+    }
+    Ok(images)
 }
 
 fn image(archive: &Archive, entry: ArchiveEntry) -> Result<Described, ImageError> {
@@ -27,6 +33,7 @@ fn image(archive: &Archive, entry: ArchiveEntry) -> Result<Described, ImageError
     }
     let layer = |name: &String| Ok(DescribedLayer { section: archive.section(name)?, transported: None });
     let layers = entry.layers.iter().map(layer).collect::<Result<_, ImageError>>()?;
+    check_count(entry.repo_tags.len())?;
     let names = entry.repo_tags.iter().map(|name| name.parse::<Reference>()).collect::<Result<_, _>>()?;
     Ok(Described { config, parsed: Arc::new(parsed), manifest: None, layers, names })
 }

@@ -67,7 +67,7 @@ impl Engine {
         received();
         let reading = {
             let archive = archive.clone();
-            tokio::task::spawn_blocking(move || describe(&archive, &Platform::host()))
+            tokio::task::spawn_blocking(move || described(&archive, &Platform::host()))
         };
         let mut images = reading.await.map_err(|source| ImageError::Task { source })??;
         if let Some(name) = name {
@@ -126,6 +126,15 @@ impl DescribedLayer {
     }
 }
 
+/// All images, under names that an archive can give.
+fn described(archive: &Archive, platform: &Platform) -> Result<Vec<Described>, ImageError> {
+    let images = describe(archive, platform)?;
+    if images.iter().any(|image| image.names.iter().any(|name| name.digest().is_some())) {
+        return Err(bad("it gives an image a name by digest, which only a registry can vouch for"));
+    }
+    Ok(images)
+}
+
 /// Which of the two kinds it is shows in its files. Newer docker-archives are both; theirs is the kind with the names.
 fn describe(archive: &Archive, platform: &Platform) -> Result<Vec<Described>, ImageError> {
     if archive.has("manifest.json") {
@@ -138,6 +147,22 @@ fn describe(archive: &Archive, platform: &Platform) -> Result<Vec<Described>, Im
         let hint = if archive.is_empty() { "; it is empty" } else { "; a root file system is taken by `isula import`" };
         Err(ImageError::Archive { problem: format!("{problem}{hint}") })
     }
+}
+
+/// What an archive may list, of images and of names of one: all of them are described in memory before the first is taken.
+const LISTED: usize = 1_000;
+const CONFIGS: u64 = 64 << 20;
+
+fn check_count(count: usize) -> Result<(), ImageError> {
+    if count > LISTED { Err(bad(format!("it lists more than {LISTED} images or names"))) } else { Ok(()) }
+}
+
+fn check_size(images: &[Described]) -> Result<(), ImageError> {
+    let total: usize = images.iter().map(|image| image.config.len()).sum();
+    if total as u64 <= CONFIGS {
+        return Ok(());
+    }
+    Err(bad(format!("the configs of its images have more than {CONFIGS} bytes together")))
 }
 
 fn bad(problem: impl Into<String>) -> ImageError {

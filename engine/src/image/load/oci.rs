@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::archive::Archive;
-use super::{Described, DescribedLayer, bad};
+use super::{Described, DescribedLayer, bad, check_count, check_size};
 use crate::image::error::ImageError;
 use crate::image::manifest::write::REF_NAME;
 use crate::image::manifest::{
@@ -15,9 +15,11 @@ use crate::image::reference::Reference;
 const WHOLE_NAME: &str = "io.containerd.image.name";
 
 pub(super) fn describe(archive: &Archive, platform: &Platform) -> Result<Vec<Described>, ImageError> {
+    check_version(archive)?;
     let bytes = archive.document("index.json", MANIFEST_LIMIT)?;
     let document = Document::parse(&bytes, None).map_err(ImageError::document("index.json"))?;
     let Document::Index(index) = document else { return Err(bad("its `index.json` is no index")) };
+    check_count(index.manifests.len())?;
     let mut images: Vec<Described> = Vec::new();
     for entry in named_entries(&index, platform)? {
         let image = image(archive, entry, platform)?;
@@ -26,8 +28,24 @@ pub(super) fn describe(archive: &Archive, platform: &Platform) -> Result<Vec<Des
             Some(known) => known.names.extend(image.names),
             None => images.push(image),
         }
+        check_size(&images)?;
     }
     if images.is_empty() { Err(bad("its `index.json` names no image")) } else { Ok(images) }
+}
+
+/// A layout that does not say is taken for one of today.
+fn check_version(archive: &Archive) -> Result<(), ImageError> {
+    if !archive.has("oci-layout") {
+        return Ok(());
+    }
+    let bytes = archive.document("oci-layout", MANIFEST_LIMIT)?;
+    let layout: serde_json::Value =
+        serde_json::from_slice(&bytes).map_err(|error| bad(format!("its `oci-layout` is not valid: {error}")))?;
+    match layout["imageLayoutVersion"].as_str() {
+        Some(version) if version.starts_with("1.") => Ok(()),
+        Some(version) => Err(bad(format!("its layout has version `{}`, which is not known", version.escape_debug()))),
+        None => Err(bad("its `oci-layout` names no version")),
+    }
 }
 
 /// Of entries with one name for several platforms the one for ours; of those that tell no platform all.

@@ -1,6 +1,8 @@
 //! Receiving an archive into a file without a name.
 
+use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::archive::Archive;
@@ -8,7 +10,8 @@ use crate::abandon::{self, Owner};
 use crate::engine::Engine;
 use crate::image::error::ImageError;
 use crate::image::feed::Pieces;
-use crate::image::store::Spool;
+use crate::image::layer::Limits;
+use crate::image::store::{Spool, StoreError};
 
 const BUFFER: usize = 1 << 20;
 const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -16,24 +19,26 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
 /// The archive, decompressed, and what is where in it.
 pub(super) async fn receive(engine: &Arc<Engine>, pieces: Pieces) -> Result<Arc<Archive>, ImageError> {
-    let (store, limit) = (engine.image_store.clone(), engine.config.images.limits.bytes);
+    let (store, limits) = (engine.image_store.clone(), engine.config.images.limits.clone());
     let work = abandon::blocking(move |owner| {
         let spool = store.spool()?;
-        copy(pieces, &spool, limit, owner)?;
-        Archive::read(spool.file).map(Arc::new)
+        copy(pieces, &spool, &limits, owner)?;
+        Archive::read(spool.file, owner).map(Arc::new)
     });
     work.await.map_err(|source| ImageError::Task { source })?
 }
 
-fn copy(pieces: Pieces, spool: &Spool, limit: u64, owner: &Owner) -> Result<(), ImageError> {
+fn copy(pieces: Pieces, spool: &Spool, limits: &Limits, owner: &Owner) -> Result<(), ImageError> {
     let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::StorageFull => ImageError::Archive {
-            problem: format!("the disk is full, in `{}`: `isula image prune` makes room", spool.dir.display()),
-        },
+        io::ErrorKind::StorageFull => {
+            ImageError::Store(StoreError::Io { action: "write to", path: spool.dir.clone(), source })
+        }
         io::ErrorKind::UnexpectedEof => ImageError::Archive { problem: "its compressed data is cut short".to_owned() },
         _ => ImageError::Receive { source },
     };
-    let mut source = decompressed(BufReader::with_capacity(BUFFER, pieces)).map_err(failed)?;
+    let received = Rc::new(Cell::new(0));
+    let counted = Counted { pieces, received: received.clone() };
+    let mut source = decompressed(BufReader::with_capacity(BUFFER, counted)).map_err(failed)?;
     let mut file = &spool.file;
     let mut buffer = vec![0; BUFFER];
     let mut total = 0_u64;
@@ -46,6 +51,11 @@ fn copy(pieces: Pieces, spool: &Spool, limit: u64, owner: &Owner) -> Result<(), 
             return Err(ImageError::GivenUp);
         }
         total += length as u64;
+        if total > limits.ratio_floor && total > received.get().saturating_mul(limits.ratio) {
+            let problem = format!("it grows to more than {} times its size", limits.ratio);
+            return Err(ImageError::Archive { problem });
+        }
+        let limit = limits.bytes;
         if total > limit {
             let problem = format!("it has more than {limit} bytes; raise `layer-limit` in daemon.json to take it");
             return Err(ImageError::Archive { problem });
@@ -54,8 +64,22 @@ fn copy(pieces: Pieces, spool: &Spool, limit: u64, owner: &Owner) -> Result<(), 
     }
 }
 
+/// Counts what comes.
+struct Counted {
+    pieces: Pieces,
+    received: Rc<Cell<u64>>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.pieces.read(buffer)?;
+        self.received.set(self.received.get() + length as u64);
+        Ok(length)
+    }
+}
+
 /// By the first bytes.
-fn decompressed(mut source: BufReader<Pieces>) -> io::Result<Box<dyn Read>> {
+fn decompressed(mut source: BufReader<Counted>) -> io::Result<Box<dyn Read>> {
     let start = source.fill_buf()?;
     Ok(if start.starts_with(GZIP) {
         Box::new(flate2::bufread::MultiGzDecoder::new(source))

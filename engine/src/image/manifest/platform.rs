@@ -138,6 +138,10 @@ pub(super) struct Raw {
 
 impl From<Raw> for Platform {
     fn from(raw: Raw) -> Self {
-        Self::new(&super::descriptor::cut(&raw.os), &super::descriptor::cut(&raw.architecture), raw.variant.as_deref())
+        Self::new(
+            &super::descriptor::cut(&raw.os),
+            &super::descriptor::cut(&raw.architecture),
+            raw.variant.as_deref().map(super::descriptor::cut).as_deref(),
+        )
     }
 }

@@ -55,7 +55,7 @@ async fn pull(
     context: &Context,
 ) -> Result<Pulled, ImageError> {
     let shown = wanted.reference.familiar();
-    let refused = |source| ImageError::Registry { reference: shown.clone(), source };
+    let refused = |source: RegistryError| ImageError::Registry { reference: shown.clone(), source: source.into() };
     engine.image_store.ready().await;
     if let Some(id) = engine.provide_built_in(&wanted.reference).await? {
         return Ok(Pulled { id, reference: wanted.reference.clone(), up_to_date: true });
@@ -102,7 +102,7 @@ async fn choose(engine: &Arc<Engine>, wanted: &Wanted, resolved: &Resolved) -> R
     };
     let platform = wanted.platform.clone().unwrap_or_else(Platform::host);
     let chosen = platform.choose(index).map_err(ImageError::document(&shown))?;
-    let refused = |source| ImageError::Registry { reference: shown.clone(), source };
+    let refused = |source: RegistryError| ImageError::Registry { reference: shown.clone(), source: source.into() };
     let bytes = engine.registry.manifest(&resolved.source, chosen).await.map_err(refused)?;
     match Document::parse(&bytes, Some(&chosen.media_type)).map_err(ImageError::document(&shown))? {
         Document::Manifest(manifest) => Ok((bytes, manifest)),
@@ -115,11 +115,12 @@ async fn choose(engine: &Arc<Engine>, wanted: &Wanted, resolved: &Resolved) -> R
     }
 }
 
-/// Who asks for a platform by name gets it or nothing.
+/// An image for another platform comes only to whom asks for that. One that says nothing is for all.
 fn check_platform(wanted: &Wanted, config: &ImageConfig) -> Result<(), ImageError> {
-    let Some(platform) = &wanted.platform else { return Ok(()) };
+    let platform = wanted.platform.clone().unwrap_or_else(Platform::host);
     let found = config.platform();
-    if (&found.os, &found.architecture) == (&platform.os, &platform.architecture) {
+    let same = |found: &str, wanted: &str| found.is_empty() || found == wanted;
+    if same(&found.os, &platform.os) && same(&found.architecture, &platform.architecture) {
         return Ok(());
     }
     let (found, wanted_text) = (found.to_string(), platform.to_string());
@@ -180,7 +181,7 @@ impl Fetching {
         let (made, received) = tokio::join!(making, receive(blob, feed, &cell));
         // An unpacking that broke off because the download did is no news.
         match received {
-            Err(source) => Err(ImageError::Registry { reference: reference.to_owned(), source }),
+            Err(source) => Err(ImageError::Registry { reference: reference.to_owned(), source: source.into() }),
             Ok(()) => made,
         }
     }

@@ -20,7 +20,9 @@ pub enum RegistryError {
     Denied { host: String, what: String, message: String },
     #[error("`{host}` does not have {what}")]
     NotFound { host: String, what: String },
-    #[error("cannot talk TLS with `{host}` for {what}")]
+    #[error(
+        "cannot talk TLS with `{host}` for {what} (for an authority of its own put the certificate into `certs.d/{host}/ca.crt`, to go without name the host in `insecure-registries`)"
+    )]
     Tls { host: String, what: String, source: reqwest::Error },
     #[error("cannot reach `{host}` for {what}")]
     Unreachable { host: String, what: String, source: reqwest::Error },

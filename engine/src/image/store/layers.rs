@@ -55,7 +55,7 @@ pub(super) fn load(dirs: &Dirs, table: &mut Table) -> Vec<String> {
         match layer::read_facts(&entry.path()) {
             Ok(facts) => table.insert(diff_id, Layer { facts, since }),
             Err(source) => {
-                let error = StoreError::Layer { diff_id, source };
+                let error = StoreError::Layer { diff_id, source: source.into() };
                 troubles.push(format!("{}; it is not used and stays where it is", crate::cause::chain(&error)));
             }
         }

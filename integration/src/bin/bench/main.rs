@@ -4,8 +4,10 @@
 //! root, leaves nothing behind, and exits with an error only when something could not be measured.
 
 mod bare;
+mod child;
 mod daemon;
 mod figures;
+mod images;
 mod memory;
 mod place;
 mod restart;
@@ -20,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use place::{Disk, Place};
 
-const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,running,recorded] [--runtimes runc,crun] \
+const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,running,recorded,images] [--runtimes runc,crun] \
                      [--rounds N] [--compare DIR] [--work-dir DIR] \
                      [--disk image|plain] [--busybox FILE]";
 
@@ -42,7 +44,7 @@ impl Options {
         let list = |value: &str| value.split(',').map(str::to_owned).collect();
         let mut options = Self {
             bins: PathBuf::new(),
-            only: list("sequential,parallel,running,recorded"),
+            only: list("sequential,parallel,running,recorded,images"),
             runtimes: list("runc,crun"),
             rounds: 50,
             compare: None,
@@ -78,6 +80,12 @@ impl Options {
 }
 
 fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, rest @ ..] = words.as_slice()
+        && first == child::WORD
+    {
+        return child::main(rest);
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -125,6 +133,9 @@ async fn measure(place: &Place, options: &Options) -> anyhow::Result<()> {
     }
     if options.wants("recorded") {
         restart::recorded(place, runtime).await?;
+    }
+    if options.wants("images") {
+        images::images(place, runtime, options.rounds.div_ceil(10)).await?;
     }
     Ok(())
 }

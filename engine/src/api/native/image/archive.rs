@@ -16,6 +16,7 @@ use tonic::{Status, Streaming};
 use super::pull::{news, platform};
 use crate::api::native::{ApiError, Native};
 use crate::image::progress::{Progress, Seen};
+use crate::image::reference::Reference;
 use crate::image::{Feed, Format, ImageError, Import, Loaded, feed};
 use crate::journal::record::Context;
 
@@ -70,7 +71,7 @@ impl Native {
         let open = opening(&mut requests).await?;
         let name = match open.tag.as_str() {
             "" => None,
-            tag => Some(tag.parse().map_err(ImageError::from)?),
+            tag => Some(name_to_give(tag)?),
         };
         let (sender, receiver) = mpsc::channel(IN_FLIGHT);
         let engine = self.engine.clone();
@@ -111,7 +112,7 @@ impl Native {
         let ImportOpen { name, changes, message, platform: wanted } = opening(&mut requests).await?;
         let name = match name.as_str() {
             "" => None,
-            name => Some(name.parse().map_err(ImageError::from)?),
+            name => Some(name_to_give(name)?),
         };
         let import = Import { name, changes, message, platform: platform(&wanted)? };
         // Before the client sends a gigabyte.
@@ -146,6 +147,15 @@ impl Native {
             }
         });
         Ok(ReceiverStream::new(receiver))
+    }
+}
+
+/// A digest is what an image has, not what it is given.
+fn name_to_give(text: &str) -> Result<Reference, ApiError> {
+    let reference: Reference = text.parse().map_err(ImageError::from)?;
+    match reference.digest() {
+        None => Ok(reference),
+        Some(_) => Err(ImageError::NotATag { name: text.to_owned() }.into()),
     }
 }
 

@@ -111,6 +111,7 @@ impl Images for Native {
     }
 
     async fn mount(&self, request: Request<ImageRequest>) -> Answer<MountImageResponse> {
+        self.may_change_images()?;
         let (engine, image) = (self.engine.clone(), request.into_inner().image);
         let path = finished(async move { engine.mount_image(&image).await }).await?;
         Ok(Response::new(MountImageResponse { path: path.to_string_lossy().into_owned() }))
@@ -126,13 +127,16 @@ impl Images for Native {
         let LoginRequest { server, username, password } = request.into_inner();
         let registry = self.engine.registry.clone();
         let password = Secret::new(password);
-        let login = async move { registry.login(&server, &username, &password).await.map_err(ImageError::Login) };
+        let login = async move {
+            registry.login(&server, &username, &password).await.map_err(|error| ImageError::Login(error.into()))
+        };
         Ok(Response::new(LoginResponse { server: finished(login).await? }))
     }
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Answer<Empty> {
         let (registry, server) = (self.engine.registry.clone(), request.into_inner().server);
-        finished(async move { registry.logout(&server).await.map_err(ImageError::Login) }).await?;
+        finished(async move { registry.logout(&server).await.map_err(|error| ImageError::Login(error.into())) })
+            .await?;
         Ok(Response::new(Empty {}))
     }
 }

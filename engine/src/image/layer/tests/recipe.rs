@@ -17,8 +17,8 @@ fn error(place: &Place) -> String {
 
 #[test]
 fn a_file_that_is_not_what_it_was_is_named() {
-    type Change = fn(&Place);
-    let changes: [(Change, &str); 7] = [
+    type Change = (fn(&Place), &'static str);
+    let changes: [Change; 7] = [
         (
             |place| fs::remove_file(place.path("d/kept")).unwrap(),
             "file `d/kept` of the layer at `LAYER` is missing: No such file or directory (os error 2)",
