@@ -59,7 +59,7 @@ integration: deps
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) test --locked -p integration layers
+	$(CARGO) test --locked -p integration layers::
 
 bench: deps release
 	$(CARGO) run --locked --release -p integration --bin bench -- --bin-dir '$(RELEASE)'
