@@ -145,7 +145,7 @@ const DOCUMENTS: &[Case] = &[
             let text = json!({"schemaVersion": 1, "name": "x", "tag": "it", "fsLayers": [], "history": []});
             layout.blob(old, text.to_string().as_bytes())
         },
-        &["manifest.v1"],
+        &["schema 1"],
     ),
     (
         "digest of another algorithm",

@@ -56,7 +56,7 @@ fn every_format() {
     let shared = &registry::SHARED;
     for (name, flags) in [
         // First: what is there in another form is used again.
-        ("format:zstd", &["--dest-compress-format=zstd"][..]),
+        ("format:zstd", &["--format=oci", "--dest-compress-format=zstd"][..]),
         ("format:gzip", &[]),
         ("format:v2s2", &["--format=v2s2"]),
         ("format:oci", &["--format=oci"]),
