@@ -145,7 +145,7 @@ const DOCUMENTS: &[Case] = &[
             let text = json!({"schemaVersion": 1, "name": "x", "tag": "it", "fsLayers": [], "history": []});
             layout.blob(old, text.to_string().as_bytes())
         },
-        &["manifest.v1"],
+        &["schema 1"],
     ),
     (
         "digest of another algorithm",
@@ -184,7 +184,7 @@ const DOCUMENTS: &[Case] = &[
             config["size"] = (1_u64 << 30).into();
             layout.manifest(&config, &[])
         },
-        &["config"],
+        &["more than"],
     ),
     (
         "a layer that is not there",
@@ -192,7 +192,7 @@ const DOCUMENTS: &[Case] = &[
             let config = layout.json(OCI_CONFIG, &config(&[layer()]));
             layout.manifest(&config, &[descriptor(OCI_LAYER, &layer())])
         },
-        &["404"],
+        &["does not have blob"],
     ),
     ("an empty index", |layout| layout.nested(&[]), &["platform"]),
     (

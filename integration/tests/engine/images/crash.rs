@@ -70,6 +70,8 @@ const CASES: &[(&str, When)] = &[
     ("volume-remove-after-intent", RemoveVolume),
     ("volume-remove-after-intent", RemoveWithVolumes),
     ("volume-remove-deleted", RemoveVolume),
+    ("remove-volumes-gone", RemoveWithVolumes),
+    ("volume-copied", Fill),
     ("volume-filled", Fill),
 ];
 

@@ -94,16 +94,11 @@ fn used_up_in_the_middle() {
     }
     // Everything else works: what is there is there, and what frees something too.
     assert_eq!(id(&node, &small), noisy_id(&small));
-    node.ok(&[
-        "create",
-        "--name",
-        "more",
-        "--external-rootfs",
-        &integration::rootfs::BUSYBOX.display().to_string(),
-        "none",
-        "true",
-    ]);
+    // Something new is refused, with the reason.
+    let refusal = node.isula(&node.words("create", &["--name", "more"], &["true"])).refused(125);
+    assert!(refusal.contains("no space left"), "{refusal}");
     assert_eq!(node.status_of("runs"), "running");
+    node.ok(&["stop", "-t", "0", "runs"]);
     node.ok(&["rmi", &small]);
     node.restart();
     node.verified();
