@@ -54,8 +54,8 @@ fn docker_archives() {
             "digest of its content",
         ),
         ("a bad name", manifest(base(), &entry("c.json", &["l.tar"]).replace("x:1", "UPPER CASE")), "UPPER CASE"),
-        ("cut short", good[..good.len() / 2].to_vec(), "ends"),
-        ("cut short within a header", good[..600].to_vec(), "ends"),
+        ("cut short", good[..good.len() / 2].to_vec(), "cut short"),
+        ("cut short within a header", good[..600].to_vec(), "cut short"),
     ];
     for (what, archive, complaint) in cases {
         let file = written(&node, "bad.tar", &archive);
@@ -191,7 +191,9 @@ fn oci_layouts() {
     for (what, spoil, complaint) in cases {
         let (layout, manifest) = fresh();
         spoil(&layout, manifest);
-        let refusal = node.isula(&["load", "-i", &tarred(&layout)]).refused(1);
+        let output = node.isula(&["load", "-i", &tarred(&layout)]);
+        let refusal = &output.stderr;
+        assert_eq!(output.code(), 1, "{what}: {}", output.text());
         assert!(
             refusal.to_lowercase().contains(&complaint.to_lowercase()),
             "{what}: `{complaint}` is not in {refusal}"

@@ -120,18 +120,6 @@ const DOCUMENTS: &[Case] = &[
         },
         &["config"],
     ),
-    (
-        "another platform than asked for",
-        |layout| {
-            let config = layout.json(
-                OCI_CONFIG,
-                &json!({"os": "plan9", "architecture": "mips",
-            "rootfs": {"type": "layers", "diff_ids": []}}),
-            );
-            layout.manifest(&config, &[])
-        },
-        &["plan9"],
-    ),
     ("manifest that is no JSON", |layout| layout.blob(OCI_MANIFEST, b"not json at all"), &["manifest"]),
     (
         "manifest without a configuration",
@@ -233,6 +221,19 @@ fn documents_that_make_no_sense() {
         }
         assert_nothing_of_images(&node);
     }
+    node.assert_clean_end();
+}
+
+/// An image that says nothing of platforms until its configuration is read.
+#[test]
+fn of_another_platform_than_asked_for() {
+    let node = node();
+    let layout = Layout::new(&images::scratch("plan9"));
+    let manifest = layout.image(&json!({"os": "plan9", "architecture": "mips"}), &[layer()]);
+    let shelf = Faulty::serving(layout.single(manifest).layout());
+    let refusal = node.isula(&["pull", "--platform", "linux/s390x", &shelf.name("other:it")]).refused(1);
+    assert!(refusal.contains("plan9/mips") && refusal.contains("linux/s390x"), "{refusal}");
+    assert_nothing_of_images(&node);
     node.assert_clean_end();
 }
 

@@ -51,7 +51,8 @@ fn as_the_image_says(runtime: Runtime) {
     node.written("x", "first second word");
     node.written("x", "ready");
     let container = node.inspect("x");
-    assert_eq!(container["Image"], json!(name), "{container:#}");
+    assert_eq!(container["Image"], json!(SETTINGS.id()));
+    assert_eq!(container["Config"]["Image"], json!(name));
     assert_eq!(container["Config"]["Labels"], json!({"maker": "the tests", "both": "mine"}));
     assert_eq!(container["Config"]["User"], "guest:extra");
     assert_eq!(container["Config"]["WorkingDir"], "/made/when/missing");
@@ -84,7 +85,8 @@ fn layers_stay_as_they_are(runtime: Runtime) {
     let mut node = Node::builder(runtime).config("insecure-registries", json!(["127.0.0.0/8"])).start();
     let name = pushed(&BASIC, &format!("stays-{}:1", runtime.name()));
     node.ok(&["pull", &name]);
-    let script = "echo mine > /etc/passwd; rm /etc/group; mkdir /new; chmod 0 /bin/busybox; echo done; sleep 100000";
+    let script =
+        "sleep 100000 & echo mine > /etc/passwd; rm /etc/group; mkdir /new; chmod 0 /bin/busybox; echo done; wait";
     node.ok(&["run", "-d", "--name", "x", &name, "sh", "-c", script]);
     node.written("x", "done");
     assert_eq!(
