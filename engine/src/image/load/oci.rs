@@ -15,6 +15,7 @@ use crate::image::reference::Reference;
 const WHOLE_NAME: &str = "io.containerd.image.name";
 
 pub(super) fn describe(archive: &Archive, platform: &Platform) -> Result<Vec<Described>, ImageError> {
+    check_version(archive)?;
     let bytes = archive.document("index.json", MANIFEST_LIMIT)?;
     let document = Document::parse(&bytes, None).map_err(ImageError::document("index.json"))?;
     let Document::Index(index) = document else { return Err(bad("its `index.json` is no index")) };
@@ -30,6 +31,21 @@ pub(super) fn describe(archive: &Archive, platform: &Platform) -> Result<Vec<Des
         check_size(&images)?;
     }
     if images.is_empty() { Err(bad("its `index.json` names no image")) } else { Ok(images) }
+}
+
+/// A layout of another major version may mean something else by the same files. One that tells none is taken for the first.
+fn check_version(archive: &Archive) -> Result<(), ImageError> {
+    if !archive.has("oci-layout") {
+        return Ok(());
+    }
+    let bytes = archive.document("oci-layout", MANIFEST_LIMIT)?;
+    let layout: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
+    let version = layout.as_ref().and_then(|layout| layout["imageLayoutVersion"].as_str());
+    match version {
+        Some(version) if version.starts_with("1.") => Ok(()),
+        Some(version) => Err(bad(format!("it is an OCI layout of version `{version}`, and version 1 is known"))),
+        None => Err(bad("its `oci-layout` tells no version")),
+    }
 }
 
 /// Of entries with one name for several platforms the one for ours; of those that tell no platform all.

@@ -20,7 +20,10 @@ pub enum RegistryError {
     Denied { host: String, what: String, message: String },
     #[error("`{host}` does not have {what}")]
     NotFound { host: String, what: String },
-    #[error("cannot talk TLS with `{host}` for {what}")]
+    #[error(
+        "cannot talk TLS with `{host}` for {what}; an authority of its own goes into `certs.d/{host}/ca.crt`, a registry \
+         without TLS into `insecure-registries`"
+    )]
     Tls { host: String, what: String, source: reqwest::Error },
     #[error("cannot reach `{host}` for {what}")]
     Unreachable { host: String, what: String, source: reqwest::Error },

@@ -131,7 +131,7 @@ fn oci_layouts() {
                 std::fs::remove_file(layout.blob_file(manifest["digest"].as_str().unwrap_or_default()))
                     .expect("it is there");
             }),
-            "sha256:",
+            "blobs/sha256/",
         ),
         (
             "a manifest that is another",
@@ -185,7 +185,7 @@ fn oci_layouts() {
                 let manifest = layout.manifest(&config, &[images::descriptor(OCI_LAYER, b"elsewhere")]);
                 layout.index(&[(Some("x:1"), manifest)]);
             }),
-            "sha256:",
+            "blobs/sha256/",
         ),
     ];
     for (what, spoil, complaint) in cases {

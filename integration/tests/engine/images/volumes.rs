@@ -240,7 +240,7 @@ fn beneath_the_root_only() {
     ]);
     let name = pushed(&image, "escape:1");
     node.ok(&["pull", &name]);
-    let output = node.isula(&["run", "--rm", &name, "sh", "-c", "cat /out/secret; pwd"]);
+    let output = node.isula(&["run", "--name", "x", &name, "sh", "-c", "cat /out/secret; pwd"]);
     assert!(!output.text().contains("secret"), "{output:?}");
     assert_eq!(fs::read_dir(&outside).expect("it is there").count(), 1, "nothing was made outside");
     for volume in volumes(&node) {
