@@ -114,6 +114,8 @@ fn fill_one(root: &OwnedFd, target: &Path, data: &Path, stop: &dyn Fn() -> bool)
 
 /// Moves a whole copy to its place. May be repeated; what somebody has put there meanwhile stays.
 fn settle(full: &Path, data: &Path) -> Result<(), FillError> {
+    // Before it changes by what is moved out of it.
+    let modified = full.metadata().and_then(|facts| facts.modified()).map_err(failed("examine", full))?;
     // All of them first: a directory that changes while it is read may keep some to itself.
     let entries = fs::read_dir(full).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
     for entry in entries.map_err(failed("read", full))? {
@@ -126,6 +128,9 @@ fn settle(full: &Path, data: &Path) -> Result<(), FillError> {
         }
     }
     rootfs::copy_facts(full, data).map_err(failed("set owner and mode of", data))?;
+    let opened = File::open(data).map_err(failed("open", data))?;
+    let times = fs::FileTimes::new().set_modified(modified);
+    opened.set_times(times).map_err(failed("set the time of", data))?;
     sync_dir(data)?;
     remove_tree(full)
 }

@@ -11,7 +11,7 @@ use super::pause::{self, PauseImage};
 use super::reference::Reference;
 use crate::domain::id::Digest;
 use crate::domain::image::Source;
-use crate::engine::Engine;
+use crate::engine::{Engine, Trust};
 use crate::journal::record::{Actor, Context};
 
 impl Engine {
@@ -22,6 +22,9 @@ impl Engine {
             return Ok(None);
         }
         self.image_store.ready().await;
+        if self.trust() == Trust::ReadOnly {
+            return Ok(None);
+        }
         let PauseImage { layer, diff_id, config, manifest } = pause::pause_image();
         let id = super::manifest::digest_of(&config);
         let is_here = self.images.named(&name).is_some_and(|entity| entity.image.id == id);

@@ -45,6 +45,16 @@ impl Engine {
 
     /// A layer may be needed by something that is not known: then none is removed.
     fn doubt_about_layers(&self) -> Option<String> {
+        if self.trust() != Trust::Whole {
+            return Some("the store is not whole".to_owned());
+        }
+        let mark = self.image_store.dirs().unsure();
+        if mark.exists() {
+            return Some(format!(
+                "the store was not whole once, and images may be missing in it; remove `{}` when all are there",
+                mark.display()
+            ));
+        }
         if self.layer_uses.is_unsure() {
             return Some("the config of an image cannot be read".to_owned());
         }
@@ -74,6 +84,14 @@ impl Engine {
     }
 
     fn open_images(&self) {
+        // Whatever happens here: those who wait go on when it is over, and meet what is wrong themselves.
+        struct Ready<'a>(&'a Engine);
+        impl Drop for Ready<'_> {
+            fn drop(&mut self) {
+                self.0.image_store.set_ready();
+            }
+        }
+        let _ready = Ready(self);
         let images = self.images.snapshot();
         for entity in images.iter() {
             let id = entity.image.id;
@@ -84,7 +102,7 @@ impl Engine {
             match needed {
                 Ok(needed) => self.layer_uses.add(id, &needed),
                 Err(error) => {
-                    self.layer_uses.doubt();
+                    self.layer_uses.doubt(id);
                     self.warn(format!(
                         "image {} cannot be used: {}; pull or load it again, or remove it",
                         id.short(),
@@ -101,9 +119,19 @@ impl Engine {
             Ok(troubles) => troubles.into_iter().for_each(|trouble| self.warn(trouble)),
             Err(error) => return self.warn(format!("images cannot be kept: {}", chain(&error))),
         }
-        if self.trust() == Trust::Whole {
-            self.sweep_blobs();
-            self.sweep_views();
+        match self.trust() {
+            Trust::Whole if self.doubt_about_layers().is_none() => {
+                self.sweep_blobs();
+                self.sweep_views();
+            }
+            Trust::Whole | Trust::ReadOnly => {}
+            // The next start may find a store that is whole again, without what this one has lost.
+            Trust::Partial => {
+                let mark = self.image_store.dirs().unsure();
+                if let Err(error) = crate::rootfs::write_atomically(&mark, b"", 0o600, true) {
+                    self.warn(chain(&error));
+                }
+            }
         }
     }
 

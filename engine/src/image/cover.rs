@@ -81,7 +81,7 @@ impl Look {
     /// Also whether it hides what lies below under this name.
     fn find(&self, path: &[u8]) -> io::Result<(Found, bool)> {
         let mut dir = self.root.try_clone()?;
-        let mut hides = false;
+        let mut hides = rustix::fs::getxattr(proc_path(&dir), OPAQUE, &mut [0; 8][..]).is_ok();
         for component in path.split(|byte| *byte == b'/').filter(|component| !component.is_empty()) {
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             dir = match rustix::fs::openat(&dir, component, flags, Mode::empty()) {
@@ -112,7 +112,10 @@ impl Facts {
         let stat: Stat = rustix::fs::statat(dir, "", AtFlags::EMPTY_PATH)?;
         let path = proc_path(dir);
         let mut names = vec![0; 64 << 10];
-        let length = rustix::fs::listxattr(&path, &mut names[..]).unwrap_or(0);
+        let length = match rustix::fs::listxattr(&path, &mut names[..]) {
+            Err(Errno::OPNOTSUPP) => 0,
+            other => other?,
+        };
         let mut attributes = Vec::new();
         for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
             let mut value = vec![0; 64 << 10];

@@ -86,6 +86,15 @@ impl From<TurnError<Rejection>> for ImageError {
 }
 
 impl ImageError {
+    /// Another attempt may succeed, and goes on where this one has ended.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Registry { source, .. } => source.is_passing(),
+            Self::Store(_) | Self::Journal(_) => true,
+            _ => false,
+        }
+    }
+
     pub(super) fn document(what: impl Into<String>) -> impl FnOnce(ManifestError) -> Self {
         move |source| Self::Document { what: what.into(), source: source.into() }
     }

@@ -70,16 +70,20 @@ impl Engine {
         let mut listed = Vec::new();
         for entity in images.iter() {
             let image = &entity.image;
-            let names = images.names_of(image);
+            let mut names = images.names_of(image);
+            if !chosen.references.is_empty() {
+                names.retain(|name| chosen.is_named(name));
+            }
             let (mut tags, mut digests): (Vec<_>, Vec<_>) = names.iter().partition(|name| !name.contains('@'));
             tags.sort();
             digests.sort();
+            let is_dangling = images.names_of(image).iter().all(|name| name.contains('@'));
             let age = (image.facts.created, image.facts.added_at);
-            let matches = chosen.dangling.is_none_or(|dangling| dangling == tags.is_empty())
+            let matches = chosen.dangling.is_none_or(|dangling| dangling == is_dangling)
                 && before.iter().all(|other| age < *other)
                 && since.iter().all(|other| age > *other)
                 && (chosen.ids.is_empty() || chosen.ids.iter().any(|id| image.id.hex().starts_with(id.as_str())))
-                && (chosen.references.is_empty() || names.iter().any(|name| chosen.is_named(name)))
+                && (chosen.references.is_empty() || !names.is_empty())
                 && (chosen.labels.is_empty() || self.is_labelled(&image.id, &chosen.labels));
             if matches {
                 listed.push(Listed {

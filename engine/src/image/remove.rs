@@ -165,11 +165,21 @@ impl Engine {
         let layers = self.layer_uses.remove(&id).to_vec();
         self.image_configs.forget(&id);
         let (engine, manifest) = (self.clone(), image.facts.manifest);
+        // The image is gone. What of its files cannot be removed now, the next start tries again.
         let documents = tokio::task::spawn_blocking(move || {
-            engine.image_store.put_cover(&id, None)?;
-            Ok::<u64, ImageError>(engine.image_store.remove_blob(&id)? + engine.image_store.remove_blob(&manifest)?)
+            let store = &engine.image_store;
+            let removed =
+                [store.put_cover(&id, None).map(|()| 0), store.remove_blob(&id), store.remove_blob(&manifest)];
+            let mut bytes = 0;
+            for outcome in removed {
+                match outcome {
+                    Ok(more) => bytes += more,
+                    Err(error) => engine.warn(crate::cause::chain(&error)),
+                }
+            }
+            bytes
         });
-        let reclaimed = documents.await.map_err(|source| ImageError::Task { source })??;
+        let reclaimed = documents.await.map_err(|source| ImageError::Task { source })?;
         let untagged = names.iter().map(|name| familiar(name)).collect();
         Ok((Removal { untagged, deleted: vec![id], reclaimed }, layers))
     }

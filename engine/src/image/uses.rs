@@ -14,32 +14,41 @@ pub struct LayerUses(Mutex<Uses>);
 struct Uses {
     of_image: HashMap<Digest, Arc<[Digest]>>,
     counts: HashMap<Digest, usize>,
-    /// Some image's layers are not known: then nobody can say what is not needed.
-    unsure: bool,
+    /// Images whose layers are not known: then nobody can say what is not needed.
+    unsure: HashSet<Digest>,
+}
+
+impl Uses {
+    fn forget(&mut self, diff_ids: &[Digest]) {
+        for diff_id in diff_ids {
+            if let Some(count) = self.counts.get_mut(diff_id) {
+                *count -= 1;
+                if *count == 0 {
+                    self.counts.remove(diff_id);
+                }
+            }
+        }
+    }
 }
 
 impl LayerUses {
     pub fn add(&self, image: Digest, diff_ids: &[Digest]) {
         let mut uses = lock(&self.0);
-        if uses.of_image.insert(image, diff_ids.into()).is_none() {
-            for diff_id in diff_ids {
-                *uses.counts.entry(*diff_id).or_default() += 1;
-            }
+        for diff_id in diff_ids {
+            *uses.counts.entry(*diff_id).or_default() += 1;
         }
+        if let Some(before) = uses.of_image.insert(image, diff_ids.into()) {
+            uses.forget(&before);
+        }
+        uses.unsure.remove(&image);
     }
 
     /// Answers what the image needed.
     pub fn remove(&self, image: &Digest) -> Arc<[Digest]> {
         let mut uses = lock(&self.0);
+        uses.unsure.remove(image);
         let Some(diff_ids) = uses.of_image.remove(image) else { return Arc::default() };
-        for diff_id in diff_ids.iter() {
-            if let Some(count) = uses.counts.get_mut(diff_id) {
-                *count -= 1;
-                if *count == 0 {
-                    uses.counts.remove(diff_id);
-                }
-            }
-        }
+        uses.forget(&diff_ids);
         diff_ids
     }
 
@@ -47,12 +56,13 @@ impl LayerUses {
         lock(&self.0).counts.contains_key(diff_id)
     }
 
-    pub fn doubt(&self) {
-        lock(&self.0).unsure = true;
+    /// Nobody can say what this image needs, until it comes again or goes.
+    pub fn doubt(&self, image: Digest) {
+        lock(&self.0).unsure.insert(image);
     }
 
     pub fn is_unsure(&self) -> bool {
-        lock(&self.0).unsure
+        !lock(&self.0).unsure.is_empty()
     }
 }
 

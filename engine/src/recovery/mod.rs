@@ -38,11 +38,14 @@ pub async fn run(engine: &Arc<Engine>) {
             return engine.recover_images().await;
         }
     }
-    // Takes as long as the data is large, and no container waits for it.
-    tokio::spawn({
-        let engine = engine.clone();
-        async move { crate::volume::finish_removals(&engine).await }
-    });
+    // Takes as long as the data is large, and no container waits for it. Of a store that has lost its end, an intent may
+    // be of a volume that was made anew since.
+    if engine.trust() == Trust::Whole {
+        engine.tasks.spawn({
+            let engine = engine.clone();
+            async move { crate::volume::finish_removals(&engine).await }
+        });
+    }
     // Beside the containers: what images have on disk is read, and nothing of it concerns them.
     let images = engine.tasks.spawn({
         let engine = engine.clone();
@@ -74,6 +77,11 @@ pub async fn run(engine: &Arc<Engine>) {
     } else {
         engine.warn("what belongs to no container is left alone, since the store is not whole".to_owned());
     }
+}
+
+/// The containers that have a directory there.
+pub fn containers_in(root: &std::path::Path) -> Vec<ContainerId> {
+    sweep::candidates(root).into_iter().map(|orphan| orphan.id).collect()
 }
 
 /// Says whether directories of containers are there.

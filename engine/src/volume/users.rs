@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::definition::{Definition, MountKind};
 use crate::domain::id::{ContainerId, VolumeName};
-use crate::engine::Engine;
+use crate::engine::{Engine, Trust};
 
 /// Who keeps a volume from being removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,11 @@ impl Uses {
                 Err(_) if engine.containers.get(id).is_none() => {}
                 Err(_) => uses.unreadable.push(*id),
             }
+        }
+        // Of a store that is not whole, containers may be missing that run all the same.
+        if engine.trust() != Trust::Whole {
+            let there = crate::recovery::containers_in(&engine.layout.engines());
+            uses.unreadable.extend(there.into_iter().filter(|id| engine.containers.get(id).is_none()));
         }
         uses
     }

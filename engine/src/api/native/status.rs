@@ -10,6 +10,7 @@ use crate::domain::id::{ContainerId, Name};
 use crate::domain::image;
 use crate::domain::text::cut;
 use crate::image::ImageError;
+use crate::image::layer::LayerError;
 use crate::image::registry::RegistryError;
 use crate::image::store::StoreError;
 use crate::projection::ResolveError;
@@ -159,7 +160,6 @@ fn of_image(error: &ImageError) -> Code {
         | ImageError::NotATag { .. }
         | ImageError::Archive { .. }
         | ImageError::Document { .. }
-        | ImageError::Layer { .. }
         | ImageError::WrongLayer { .. }
         | ImageError::Change { .. }
         | ImageError::Filter { .. } => Code::InvalidArgument,
@@ -171,6 +171,13 @@ fn of_image(error: &ImageError) -> Code {
         | ImageError::ReadOnly => Code::FailedPrecondition,
         ImageError::Rejected(image::Rejection::NoSuchImage) => Code::NotFound,
         ImageError::Rejected(image::Rejection::TooManyNames { .. }) => Code::FailedPrecondition,
+        ImageError::Layer { source, .. } => match **source {
+            LayerError::Full { .. } => Code::ResourceExhausted,
+            LayerError::Write { .. } | LayerError::Open { .. } => Code::Internal,
+            LayerError::Stopped => Code::Cancelled,
+            _ => Code::InvalidArgument,
+        },
+        ImageError::Store(StoreError::Slow { .. }) => Code::DeadlineExceeded,
         ImageError::Registry { source, .. } | ImageError::Login(source) => of_registry(source),
         ImageError::Store(error) if is_full(error) => Code::ResourceExhausted,
         ImageError::Journal(error) => of_journal(error),

@@ -53,7 +53,7 @@ impl Archive {
         let mut places = HashMap::new();
         let entries = tar.entries_with_seek().map_err(failed)?;
         for entry in entries {
-            let entry = entry.map_err(|error| bad(format!("it is no tar, or is damaged: {error}")))?;
+            let entry = entry.map_err(|error| bad(format!("it is no tar, is damaged or cut short: {error}")))?;
             if places.len() >= FILES {
                 return Err(bad(format!("it holds more than {FILES} files")));
             }
@@ -141,7 +141,7 @@ fn check_descriptions(file: &mut File, owner: &Owner) -> Result<(), ImageError> 
     let mut tar = tar::Archive::new(BufReader::with_capacity(4 << 10, &*file));
     let entries = tar.entries_with_seek().map_err(|source| ImageError::Receive { source })?;
     for (number, entry) in entries.raw(true).enumerate() {
-        let entry = entry.map_err(|error| bad(format!("it is no tar, or is damaged: {error}")))?;
+        let entry = entry.map_err(|error| bad(format!("it is no tar, is damaged or cut short: {error}")))?;
         let kind = entry.header().entry_type();
         let describes = kind.is_gnu_longname()
             || kind.is_gnu_longlink()

@@ -33,18 +33,18 @@ pub(super) fn describe(archive: &Archive, platform: &Platform) -> Result<Vec<Des
     if images.is_empty() { Err(bad("its `index.json` names no image")) } else { Ok(images) }
 }
 
-/// A layout of another major version may mean something else by the same files. One that tells none is taken for the first.
+/// A layout that does not say is taken for one of today.
 fn check_version(archive: &Archive) -> Result<(), ImageError> {
     if !archive.has("oci-layout") {
         return Ok(());
     }
     let bytes = archive.document("oci-layout", MANIFEST_LIMIT)?;
-    let layout: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
-    let version = layout.as_ref().and_then(|layout| layout["imageLayoutVersion"].as_str());
-    match version {
+    let layout: serde_json::Value =
+        serde_json::from_slice(&bytes).map_err(|error| bad(format!("its `oci-layout` is not valid: {error}")))?;
+    match layout["imageLayoutVersion"].as_str() {
         Some(version) if version.starts_with("1.") => Ok(()),
-        Some(version) => Err(bad(format!("it is an OCI layout of version `{version}`, and version 1 is known"))),
-        None => Err(bad("its `oci-layout` tells no version")),
+        Some(version) => Err(bad(format!("its layout has version `{}`, which is not known", version.escape_debug()))),
+        None => Err(bad("its `oci-layout` names no version")),
     }
 }
 

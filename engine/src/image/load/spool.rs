@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::image::error::ImageError;
 use crate::image::feed::Pieces;
 use crate::image::layer::Limits;
-use crate::image::store::Spool;
+use crate::image::store::{Spool, StoreError};
 
 const BUFFER: usize = 1 << 20;
 const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -30,9 +30,9 @@ pub(super) async fn receive(engine: &Arc<Engine>, pieces: Pieces) -> Result<Arc<
 
 fn copy(pieces: Pieces, spool: &Spool, limits: &Limits, owner: &Owner) -> Result<(), ImageError> {
     let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::StorageFull => ImageError::Archive {
-            problem: format!("the disk is full, in `{}`: `isula image prune` makes room", spool.dir.display()),
-        },
+        io::ErrorKind::StorageFull => {
+            ImageError::Store(StoreError::Io { action: "write to", path: spool.dir.clone(), source })
+        }
         io::ErrorKind::UnexpectedEof => ImageError::Archive { problem: "its compressed data is cut short".to_owned() },
         _ => ImageError::Receive { source },
     };

@@ -115,11 +115,12 @@ async fn choose(engine: &Arc<Engine>, wanted: &Wanted, resolved: &Resolved) -> R
     }
 }
 
-/// Who asks for a platform by name gets it or nothing.
+/// An image for another platform comes only to whom asks for that. One that says nothing is for all.
 fn check_platform(wanted: &Wanted, config: &ImageConfig) -> Result<(), ImageError> {
-    let Some(platform) = &wanted.platform else { return Ok(()) };
+    let platform = wanted.platform.clone().unwrap_or_else(Platform::host);
     let found = config.platform();
-    if (&found.os, &found.architecture) == (&platform.os, &platform.architecture) {
+    let same = |found: &str, wanted: &str| found.is_empty() || found == wanted;
+    if same(&found.os, &platform.os) && same(&found.architecture, &platform.architecture) {
         return Ok(());
     }
     let (found, wanted_text) = (found.to_string(), platform.to_string());

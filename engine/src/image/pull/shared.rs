@@ -78,7 +78,9 @@ impl Engine {
                     let reference = wanted.reference.familiar();
                     tracing::warn!(%reference, error = %crate::cause::chain(error), "an image was not pulled");
                 }
-                brought.keep();
+                if settled.as_ref().map_or_else(ImageError::may_pass, |_| true) {
+                    brought.keep();
+                }
                 sender.send_replace(Some(settled.map_err(Arc::new)));
             }
         });
@@ -117,7 +119,7 @@ impl Brought {
         self.layers.lock().unwrap_or_else(PoisonError::into_inner).extend(diff_ids);
     }
 
-    /// The pull has come to an end of its own.
+    /// The pull has succeeded, or another attempt may use what it has brought.
     fn keep(self) {
         self.layers.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }

@@ -21,8 +21,7 @@ pub enum RegistryError {
     #[error("`{host}` does not have {what}")]
     NotFound { host: String, what: String },
     #[error(
-        "cannot talk TLS with `{host}` for {what}; an authority of its own goes into `certs.d/{host}/ca.crt`, a registry \
-         without TLS into `insecure-registries`"
+        "cannot talk TLS with `{host}` for {what} (for an authority of its own put the certificate into `certs.d/{host}/ca.crt`, to go without name the host in `insecure-registries`)"
     )]
     Tls { host: String, what: String, source: reqwest::Error },
     #[error("cannot reach `{host}` for {what}")]

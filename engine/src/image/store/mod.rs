@@ -92,6 +92,11 @@ impl Dirs {
         self.root.join("covers")
     }
 
+    /// There while images may be missing in the records: nothing is removed then.
+    pub fn unsure(&self) -> PathBuf {
+        self.root.join("unsure")
+    }
+
     pub fn views(&self) -> PathBuf {
         self.root.join("views")
     }
@@ -138,17 +143,17 @@ impl ImageStore {
     /// Makes the directories, removes what interrupted work has left, and reads which layers there are. Blocks. Answers
     /// what could not be read; it stays where it is.
     pub fn open(&self) -> Result<Vec<String>, StoreError> {
-        let outcome = self.make_and_load();
-        // Also after a failure: whoever waits meets it then.
+        self.make_and_load()
+    }
+
+    /// What is on disk was read and compared with the records: operations may begin.
+    pub fn set_ready(&self) {
         self.ready.send_replace(true);
-        outcome
     }
 
     /// Reads which layers there are, and changes nothing. Blocks. Answers what could not be read.
     pub fn look(&self) -> Vec<String> {
-        let troubles = layers::load(&self.dirs, &mut lock(&self.layers));
-        self.ready.send_replace(true);
-        troubles
+        layers::load(&self.dirs, &mut lock(&self.layers))
     }
 
     fn make_and_load(&self) -> Result<Vec<String>, StoreError> {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,28 +15,45 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub(super) struct SyncGroup {
     asked: AtomicU64,
-    /// The number of the last one who is served.
-    served: tokio::sync::Mutex<u64>,
+    state: tokio::sync::Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The number of the last one who has an outcome.
+    settled: u64,
+    /// Of those, the number of the last one for whom it failed.
+    failed: u64,
+    /// Kept open: what the kernel tells of a failure it tells each descriptor once, and one opened later not at all.
+    dir: Option<Arc<File>>,
 }
 
 impl SyncGroup {
     /// All that was written to the file system of `dir` before the call is on disk after it.
     pub(super) async fn sync(&self, dir: &Path) -> Result<(), StoreError> {
         let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut served = self.served.lock().await;
-        if *served >= number {
-            return Ok(());
+        let mut state = self.state.lock().await;
+        if state.settled >= number {
+            return match state.failed >= number {
+                true => Err(failed("sync", dir)(std::io::Error::other("a sync that covered it has failed"))),
+                false => Ok(()),
+            };
         }
         // Those who ask from here on may have written after the sync has begun.
         let covers = self.asked.load(Ordering::SeqCst);
+        let opened = match &state.dir {
+            Some(opened) => opened.clone(),
+            None => state.dir.insert(Arc::new(File::open(dir).map_err(failed("open", dir))?)).clone(),
+        };
         let path: PathBuf = dir.to_owned();
-        blocking(dir, move || {
-            let dir = File::open(&path).map_err(failed("open", &path))?;
-            rustix::fs::syncfs(&dir).map_err(|errno| failed("sync", &path)(errno.into()))
-        })
-        .await?;
-        *served = covers;
-        Ok(())
+        let outcome =
+            blocking(dir, move || rustix::fs::syncfs(&*opened).map_err(|errno| failed("sync", &path)(errno.into())))
+                .await;
+        state.settled = covers;
+        if outcome.is_err() {
+            state.failed = covers;
+        }
+        outcome
     }
 }
 
@@ -54,13 +72,12 @@ pub(super) async fn blocking(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     #[tokio::test]
     async fn all_who_wait_are_served_by_one() {
         let dir = tempfile::tempdir().unwrap();
         let group = Arc::new(SyncGroup::default());
-        let busy = group.served.lock().await;
+        let busy = group.state.lock().await;
         let waiting: Vec<_> = (0..5)
             .map(|_| {
                 let (group, dir) = (group.clone(), dir.path().to_owned());
@@ -74,14 +91,19 @@ mod tests {
         for task in waiting {
             task.await.unwrap().unwrap();
         }
-        assert_eq!(*group.served.lock().await, 5);
+        let state = group.state.lock().await;
+        assert_eq!((state.settled, state.failed), (5, 0));
     }
 
     #[tokio::test]
-    async fn a_failure_names_the_directory_and_serves_nobody() {
+    async fn a_failure_is_of_all_whom_it_covers() {
         let group = SyncGroup::default();
         let error = group.sync(Path::new("/no/such/dir")).await.unwrap_err();
         assert!(error.to_string().contains("/no/such/dir"), "{error}");
-        assert_eq!(*group.served.lock().await, 0);
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = group.state.lock().await;
+        (state.settled, state.failed) = (10, 10);
+        drop(state);
+        assert!(group.sync(dir.path()).await.unwrap_err().to_string().contains("cannot sync"));
     }
 }

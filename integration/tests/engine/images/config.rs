@@ -86,7 +86,7 @@ fn layers_stay_as_they_are(runtime: Runtime) {
     let name = pushed(&BASIC, &format!("stays-{}:1", runtime.name()));
     node.ok(&["pull", &name]);
     let script =
-        "sleep 100000 & echo mine > /etc/passwd; rm /etc/group; mkdir /new; chmod 0 /bin/busybox; echo done; wait";
+        "echo mine > /etc/passwd; rm /etc/group; mkdir /new; sleep 100000 & chmod 0 /bin/busybox; echo done; wait";
     node.ok(&["run", "-d", "--name", "x", &name, "sh", "-c", script]);
     node.written("x", "done");
     assert_eq!(

@@ -49,7 +49,8 @@ fn counted_as_it_is() {
     }
     assert_eq!(node.info().images, 3);
     node.restart();
-    integration::deadline::until("it is known again after a restart", || told(&node) == layers(&node));
+    node.verified();
+    assert_eq!(told(&node), layers(&node), "known again after a restart");
     // Each image's own: as it is unpacked.
     let size = inspect(&node, &names[2])["Size"].as_u64().expect("it has a size");
     assert_eq!(size, 100_000);
@@ -96,16 +97,11 @@ fn used_up_in_the_middle() {
     }
     // Everything else works: what is there is there, and what frees something too.
     assert_eq!(id(&node, &small), noisy_id(&small));
-    node.ok(&[
-        "create",
-        "--name",
-        "more",
-        "--external-rootfs",
-        &integration::rootfs::BUSYBOX.display().to_string(),
-        "none",
-        "true",
-    ]);
+    // Something new is refused, with the reason.
+    let refusal = node.isula(&node.words("create", &["--name", "more"], &["true"])).refused(125);
+    assert!(refusal.contains("no space left"), "{refusal}");
     assert_eq!(node.status_of("runs"), "running");
+    node.ok(&["stop", "-t", "0", "runs"]);
     node.ok(&["rmi", &small]);
     node.restart();
     node.verified();

@@ -69,9 +69,9 @@ fn filled_from_the_image(runtime: Runtime) {
     node.written("c", "from the image");
     // As the image has it: owners, modes, links.
     let view = node.ok(&["image", "mount", &name]);
-    // As the daemon sees it: it may have mounts of its own.
-    let root = format!("/proc/{}/root{view}/data", node.daemon().pid);
-    let wanted = tree::read(Path::new(&root));
+    // As the daemon sees it, which may have mounts of its own.
+    let view = format!("/proc/{}/root{view}", node.daemon().pid);
+    let wanted = tree::read(&Path::new(&view).join("data"));
     let mut found = tree::read(&data(&node, "named"));
     let first = |tree: &mut tree::Tree| {
         for name in ["first", "dir/second"] {
@@ -243,8 +243,10 @@ fn beneath_the_root_only() {
     let output = node.isula(&["run", "--name", "x", &name, "sh", "-c", "cat /out/secret; pwd"]);
     assert!(!output.text().contains("secret"), "{output:?}");
     assert_eq!(fs::read_dir(&outside).expect("it is there").count(), 1, "nothing was made outside");
-    for volume in volumes(&node) {
-        assert!(!data(&node, &volume).join("secret").exists() && !data(&node, &volume).join("hostname").exists());
+    // They go with their container, perhaps at this moment.
+    for volume in fs::read_dir(node.graph().join("volumes")).into_iter().flatten().flatten() {
+        let data = volume.path().join("_data");
+        assert!(!data.join("secret").exists() && !data.join("hostname").exists());
     }
     node.assert_clean_end();
 }

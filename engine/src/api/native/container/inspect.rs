@@ -38,7 +38,7 @@ fn object(engine: &Engine, entity: &Entity, definition: Option<&Definition>, pro
     put("Id", json!(container.id.to_string()));
     put("Created", json!(rfc3339(Some(card.created_at))));
     put("State", state(entity));
-    put("Image", json!(card.image_id.map_or_else(|| card.image.clone(), |id| id.to_string())));
+    put("Image", json!(card.image));
     put("Runtime", json!(card.runtime));
     put("Name", json!(card.name.as_str()));
     put("RestartCount", json!(0));

@@ -111,6 +111,7 @@ impl Images for Native {
     }
 
     async fn mount(&self, request: Request<ImageRequest>) -> Answer<MountImageResponse> {
+        self.may_change_images()?;
         let (engine, image) = (self.engine.clone(), request.into_inner().image);
         let path = finished(async move { engine.mount_image(&image).await }).await?;
         Ok(Response::new(MountImageResponse { path: path.to_string_lossy().into_owned() }))
