@@ -191,7 +191,9 @@ fn oci_layouts() {
     for (what, spoil, complaint) in cases {
         let (layout, manifest) = fresh();
         spoil(&layout, manifest);
-        let refusal = node.isula(&["load", "-i", &tarred(&layout)]).refused(1);
+        let output = node.isula(&["load", "-i", &tarred(&layout)]);
+        let refusal = &output.stderr;
+        assert_eq!(output.code(), 1, "{what}: {}", output.text());
         assert!(
             refusal.to_lowercase().contains(&complaint.to_lowercase()),
             "{what}: `{complaint}` is not in {refusal}"

@@ -4,7 +4,7 @@ use integration::images::{self, Layout, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Tap
 use integration::{Fault, Faulty, registry};
 use serde_json::{Value, json};
 
-use super::{assert_nothing_of_images, builder, id, node, noisy, pushed};
+use super::{assert_nothing_of_images, assert_nothing_visible, builder, id, node, noisy, pushed};
 
 #[test]
 fn bytes_that_are_not_those_promised() {
@@ -26,7 +26,7 @@ fn bytes_that_are_not_those_promised() {
         faulty.always(move |seen| seen.gets_blob(&digest), fault.clone());
         let refusal = node.isula(&["pull", &name]).refused(1);
         assert!(refusal.contains(&layer[7..19]), "{fault:?} names the layer: {refusal}");
-        assert_nothing_of_images(&node);
+        assert_nothing_visible(&node);
         faulty.release();
     }
     // Its configuration and its manifest.
@@ -37,7 +37,7 @@ fn bytes_that_are_not_those_promised() {
         let by_digest = format!("{}@{}", faulty.name("spoiled"), image.digest());
         let refusal = node.isula(&["pull", &by_digest]).refused(1);
         assert!(refusal.contains("digest") || refusal.contains(&part[7..19]), "{refusal}");
-        assert_nothing_of_images(&node);
+        assert_nothing_visible(&node);
         faulty.release();
     }
     node.ok(&["pull", &name]);
@@ -119,18 +119,6 @@ const DOCUMENTS: &[Case] = &[
             layout.manifest(&config, &[])
         },
         &["config"],
-    ),
-    (
-        "another platform than asked for",
-        |layout| {
-            let config = layout.json(
-                OCI_CONFIG,
-                &json!({"os": "plan9", "architecture": "mips",
-            "rootfs": {"type": "layers", "diff_ids": []}}),
-            );
-            layout.manifest(&config, &[])
-        },
-        &["plan9"],
     ),
     ("manifest that is no JSON", |layout| layout.blob(OCI_MANIFEST, b"not json at all"), &["manifest"]),
     (
@@ -231,8 +219,21 @@ fn documents_that_make_no_sense() {
             let (refusal, complaint) = (refusal.to_lowercase(), complaint.to_lowercase());
             assert!(refusal.contains(&complaint), "{what}: `{complaint}` is not in {refusal}");
         }
-        assert_nothing_of_images(&node);
+        assert_nothing_visible(&node);
     }
+    node.assert_clean_end();
+}
+
+/// An image that says nothing of platforms until its configuration is read.
+#[test]
+fn of_another_platform_than_asked_for() {
+    let node = node();
+    let layout = Layout::new(&images::scratch("plan9"));
+    let manifest = layout.image(&json!({"os": "plan9", "architecture": "mips"}), &[layer()]);
+    let shelf = Faulty::serving(layout.single(manifest).layout());
+    let refusal = node.isula(&["pull", "--platform", "linux/s390x", &shelf.name("other:it")]).refused(1);
+    assert!(refusal.contains("plan9/mips") && refusal.contains("linux/s390x"), "{refusal}");
+    assert_nothing_visible(&node);
     node.assert_clean_end();
 }
 
@@ -245,7 +246,7 @@ fn a_layer_that_grows_and_grows() {
     let name = pushed(&image, "bomb:1");
     let refusal = node.isula(&["pull", &name]).refused(1);
     assert!(refusal.contains("layer-limit") || refusal.contains("limit"), "{refusal}");
-    assert_nothing_of_images(&node);
+    assert_nothing_visible(&node);
     node.assert_clean_end();
 }
 

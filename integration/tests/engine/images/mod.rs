@@ -82,7 +82,19 @@ fn assert_nothing_of_images(node: &Node) {
     deadline::until("nothing is left of images", empty);
 }
 
-/// Unpacks a layer of one file named `name`, whose contents are not compressible and told by `seed`.
+/// The same after a refusal: layers that were whole may wait for another attempt, and a prune takes them.
+///
+/// # Panics
+/// When there is more.
+#[track_caller]
+fn assert_nothing_visible(node: &Node) {
+    assert_eq!(listed(node), Vec::<String>::new());
+    deadline::until("nothing is left half made", || node.ingest().is_empty());
+    node.ok(&["image", "prune", "-f"]);
+    assert_nothing_of_images(node);
+}
+
+/// A layer of one file named `name`, whose contents are not compressible and told by `seed`.
 fn noise(name: &str, size: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(size + 8);

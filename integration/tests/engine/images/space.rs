@@ -77,20 +77,23 @@ fn fill(graph: &Path, but: usize) {
 
 #[test]
 fn used_up_in_the_middle() {
-    let mut node = builder().graph_size(48 << 20).start();
+    let mut node = builder().graph_size(128 << 20).start();
     let small = pushed(&noisy(61, &[50_000]), "small:1");
     node.ok(&["pull", &small]);
     node.run_detached(&["--name", "runs"], &["sleep", "100000"]);
-    let image = noisy(62, &[3_000_000, 3_000_000, 3_000_000]);
+    let image = noisy(62, &[9_000_000; 3]);
     let large = pushed(&image, "large:1");
     let archive =
-        written(&node, "large.tar", &docker_archive(&[(&["large:2"], json!({}), &[noise("x", 8_000_000, 7)])]));
-    fill(&node.graph(), 4 << 20);
+        written(&node, "large.tar", &docker_archive(&[(&["large:2"], json!({}), &[noise("x", 25_000_000, 7)])]));
+    // The journal holds the last 16 MiB back for what is urgent.
+    fill(&node.graph(), 20 << 20);
     for words in [&["pull", &large][..], &["load", "-i", &archive], &["import", &archive, "large:3"]] {
         let refusal = node.isula(words).refused(1);
-        assert!(refusal.to_lowercase().contains("space"), "{words:?}: {refusal}");
+        assert!(["space", "full"].iter().any(|word| refusal.to_lowercase().contains(word)), "{words:?}: {refusal}");
         assert_eq!(listed(&node).len(), 1, "{words:?}");
         integration::deadline::until("its remains are removed", || node.ingest().is_empty());
+        // Layers that were whole wait for another attempt.
+        node.ok(&["image", "prune", "-f"]);
     }
     // Everything else works: what is there is there, and what frees something too.
     assert_eq!(id(&node, &small), noisy_id(&small));
@@ -102,7 +105,6 @@ fn used_up_in_the_middle() {
     node.ok(&["rmi", &small]);
     node.restart();
     node.verified();
-    assert!(node.ingest().is_empty());
     fs::remove_file(node.graph().join("ballast")).expect("it is there");
     node.ok(&["pull", &large]);
     assert_eq!(id(&node, &large), image.id());
