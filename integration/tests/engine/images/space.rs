@@ -97,8 +97,10 @@ fn used_up_in_the_middle() {
     }
     // Everything else works: what is there is there, and what frees something too.
     assert_eq!(id(&node, &small), noisy_id(&small));
-    // Something new is refused, with the reason.
-    let refusal = node.isula(&node.words("create", &["--name", "more"], &["true"])).refused(125);
+    node.create(&["--name", "more"], &["true"]);
+    // With less than that something new is refused, with the reason.
+    fill(&node.graph(), 4 << 20);
+    let refusal = node.isula(&node.words("create", &["--name", "too-much"], &["true"])).refused(125);
     assert!(refusal.contains("no space left"), "{refusal}");
     assert_eq!(node.status_of("runs"), "running");
     node.ok(&["stop", "-t", "0", "runs"]);
