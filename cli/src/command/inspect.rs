@@ -104,8 +104,9 @@ async fn search(client: &Client, name: &str) -> Result<String, Failure> {
     for kind in KINDS {
         match ask(client, name, kind).await? {
             Ok(json) => return Ok(json),
-            // A name that an image cannot have may be a volume's.
-            Err(status) if matches!(status.code(), Code::NotFound | Code::InvalidArgument) => {}
+            Err(status) if status.code() == Code::NotFound => {}
+            // A name that an image cannot have may be a volume's. Of a container it is the beginning of several ids.
+            Err(status) if status.code() == Code::InvalidArgument && kind != Kind::Container => {}
             Err(status) => return Err(status.into()),
         }
     }
