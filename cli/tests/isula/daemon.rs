@@ -293,6 +293,12 @@ impl Containers for Part {
         Part::attach(self, "Attach", request.into_inner()).await
     }
 
+    async fn update(&self, request: Request<UpdateRequest>) -> Result<Response<Empty>, Status> {
+        self.heard("Update", request.get_ref());
+        self.about(&request.get_ref().container)?;
+        Ok(Response::new(Empty {}))
+    }
+
     async fn kill(&self, request: Request<KillRequest>) -> Result<Response<Empty>, Status> {
         let request = request.into_inner();
         self.heard("Kill", &request);

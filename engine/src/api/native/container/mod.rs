@@ -22,7 +22,7 @@ use cri_api::isula::v1::containers_server::Containers;
 use cri_api::isula::v1::{
     AttachInput, AttachOutput, ContainerRequest, CreateRequest, CreateResponse, Empty, ExitStatus, InspectResponse,
     KillRequest, ListRequest, ListResponse, LogEntry, LogsRequest, RemoveRequest, RenameRequest, ResizeRequest,
-    RestartRequest, RunResponse, StartRequest, StartResponse, StopRequest, WaitResponse,
+    RestartRequest, RunResponse, StartRequest, StartResponse, StopRequest, UpdateRequest, WaitResponse,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -176,5 +176,11 @@ impl Containers for Native {
         let ResizeRequest { container, size } = request.into_inner();
         self.resize_container(&container, size.unwrap_or_default()).await?;
         Ok(Response::new(Empty {}))
+    }
+
+    async fn update(&self, request: Request<UpdateRequest>) -> Answer<Empty> {
+        let UpdateRequest { container, .. } = request.into_inner();
+        self.resolve(&container)?;
+        Err(ApiError::failed("limits cannot be changed yet").into())
     }
 }
