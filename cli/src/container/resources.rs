@@ -63,6 +63,7 @@ pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) {
         memory_reservation: number("memory-reservation"),
         memory_swappiness: number("memory-swappiness").and_then(|value| u64::try_from(value).ok()),
         oom_kill_disable: matches.get_one::<bool>("oom-kill-disable").copied(),
+        kernel_memory: None,
         nano_cpus: number("cpus"),
         cpu_shares: count("cpu-shares"),
         cpu_period: count("cpu-period"),
