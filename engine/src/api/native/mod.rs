@@ -8,6 +8,7 @@ mod logs;
 mod peer;
 mod status;
 mod system;
+mod usage;
 mod volume;
 
 use std::sync::Arc;
