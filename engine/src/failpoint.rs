@@ -34,6 +34,7 @@ failpoints! {
     STOP_KILLED = "stop-killed",
     EXIT_SEEN = "exit-seen",
     EXIT_RECORDED = "exit-recorded",
+    RESTART_DUE = "restart-due",
     RELEASE_UNMOUNTED = "release-unmounted",
     RELEASE_DONE = "release-done",
     REMOVE_AFTER_INTENT = "remove-after-intent",

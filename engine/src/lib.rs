@@ -19,6 +19,7 @@ pub mod recovery;
 pub mod rootfs;
 pub mod runtime;
 pub mod server;
+pub mod session;
 pub mod shim_process;
 pub mod signals;
 pub mod spec;

@@ -6,6 +6,7 @@ mod events;
 mod image;
 mod logs;
 mod peer;
+mod relay;
 mod status;
 mod system;
 mod usage;

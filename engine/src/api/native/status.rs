@@ -115,6 +115,7 @@ impl ApiError {
                 | Rejection::StillRunning
                 | Rejection::StillPaused
                 | Rejection::BeingRemoved
+                | Rejection::DefinitionChanged
                 | Rejection::SameName { .. } => Code::FailedPrecondition,
             },
             Self::Runtime(error) => match error {
@@ -253,6 +254,9 @@ fn rejection_text(verb: &Verb, id: &str, rejection: &Rejection) -> String {
             format!("Container {id} is paused. Unpause the container before stopping or killing")
         }
         (Rejection::Paused, _) => format!("Container {id} is paused"),
+        (Rejection::DefinitionChanged, _) => {
+            format!("Container {id} was changed by somebody else in the same moment; try again")
+        }
         (Rejection::StillRunning, _) => format!(
             "You cannot remove a running container {id}. Stop the container before attempting removal or use -f"
         ),
