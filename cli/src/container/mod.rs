@@ -10,7 +10,7 @@ mod mount;
 mod namespace;
 mod process;
 mod pull;
-mod resources;
+pub(crate) mod resources;
 pub(crate) mod restart;
 mod rootfs;
 mod security;

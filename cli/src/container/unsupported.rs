@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::flag;
 
 /// Flags with a value.
-const VALUES: [&str; 23] = [
+const VALUES: [&str; 22] = [
     "blkio-weight-device",
     "device-cgroup-rule",
     "device-read-bps",
@@ -26,7 +26,6 @@ const VALUES: [&str; 23] = [
     "host-channel",
     "hugetlb-limit",
     "ip",
-    "kernel-memory",
     "ns-change-opt",
     "publish",
     "storage-opt",

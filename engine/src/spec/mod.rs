@@ -30,6 +30,7 @@ use crate::definition::{Definition, Sharing};
 pub use capabilities::{CapabilityError, CapabilitySet};
 pub use host::{Host, ProbeError};
 pub use mounts::make_sources;
+pub use resources::{Limits, change as change_limits};
 pub use seccomp::ProfileError;
 pub use user::UserError;
 

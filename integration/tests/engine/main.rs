@@ -28,5 +28,6 @@ mod restart_policy;
 mod shim_faults;
 mod shims;
 mod store_trouble;
+mod update;
 mod usage;
 mod world_changed;

@@ -71,6 +71,7 @@ pub enum Verb {
     Attach,
     Resize,
     Top,
+    Update,
 }
 
 impl ApiError {
