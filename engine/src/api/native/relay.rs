@@ -5,7 +5,7 @@
 use cri_api::isula::v1::{AttachInput, AttachOutput, ExecInput, ExecOutput, WindowSize};
 use cri_api::isula::v1::{attach_input, attach_output, exec_input, exec_output};
 use isulad_shim::ExitStatus;
-use isulad_shim::control::Streams;
+use isulad_shim::control::{Streams, kind};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tonic::{Status, Streaming};
@@ -42,6 +42,8 @@ pub(super) enum Ended {
     Exited(ExitStatus),
     /// The shim is gone, or has cut this client off.
     Lost,
+    /// The shim has no such streams to give, and says why.
+    Refused(String),
     /// The client is gone; nobody is left to tell.
     ClientGone,
 }
@@ -69,6 +71,7 @@ pub(super) async fn pump<M: Message>(
             Told::Exited(status) => return Ended::Exited(status),
             // Whether it was started was known before.
             Told::Failed(_) | Told::Lost => return Ended::Lost,
+            Told::Refused(kind::HELLO, message) => return Ended::Refused(message),
             // A window that cannot be resized, and the end of an input that has none, are no trouble of the client's.
             Told::Stdout(_) | Told::Stderr(_) | Told::Ready(_) | Told::Done(_) | Told::Refused(..) => continue,
         };
