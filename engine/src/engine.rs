@@ -23,6 +23,7 @@ use crate::runtime::{Runtime, RuntimeError, locate};
 use crate::session::Size;
 use crate::spec::Host;
 use crate::supervisor::Supervisor;
+use crate::usage::Usage;
 use crate::volume::Volumes;
 
 /// Warnings kept for `isula info`: the newest.
@@ -69,6 +70,7 @@ pub struct Engine {
     pub volumes: Volumes,
     pub effects: Effects,
     pub supervisor: Supervisor,
+    pub usage: Usage,
     /// Clients that are to be attached from the first byte of a start that was asked for.
     first_clients: Mutex<HashMap<(ContainerId, OperationId), FirstClient>>,
     /// What an operator should know: shown by `isula info`.
@@ -101,6 +103,7 @@ impl Engine {
             volumes: Volumes::default(),
             effects: Effects::default(),
             supervisor: Supervisor::default(),
+            usage: Usage::default(),
             first_clients: Mutex::default(),
             warnings: Mutex::default(),
             trust: OnceLock::new(),
