@@ -23,6 +23,8 @@ pub(super) enum Said {
     Stdin(Vec<u8>),
     StdinClosed,
     Resize(WindowSize),
+    /// It leaves, and what it said before counts.
+    Detach,
     /// Something that means nothing here.
     Nothing,
 }
@@ -44,6 +46,8 @@ pub(super) enum Ended {
     Lost,
     /// The shim has no such streams to give, and says why.
     Refused(String),
+    /// The client has said that it leaves.
+    Detached,
     /// The client is gone; nobody is left to tell.
     ClientGone,
 }
@@ -63,7 +67,7 @@ pub(super) async fn pump<M: Message>(
         let told = tokio::select! {
             told = output.next() => told,
             () = sender.closed() => return Ended::ClientGone,
-            never = &mut feeding => match never {},
+            () = &mut feeding => return Ended::Detached,
         };
         let message = match told {
             Told::Stdout(bytes) if wanted.stdout => M::stdout(bytes),
@@ -77,7 +81,7 @@ pub(super) async fn pump<M: Message>(
         };
         let sent = tokio::select! {
             sent = sender.send(Ok(message)) => sent,
-            never = &mut feeding => match never {},
+            () = &mut feeding => return Ended::Detached,
         };
         if sent.is_err() {
             return Ended::ClientGone;
@@ -85,9 +89,9 @@ pub(super) async fn pump<M: Message>(
     }
 }
 
-/// The client's input, until it ends; then waits to be dropped. A half-close is passed on. A client that goes away says
-/// nothing more, which closes nothing.
-async fn feed<M: Message>(mut input: Input, mut client: Streaming<M>, stdin: bool) -> std::convert::Infallible {
+/// The client's input. A half-close is passed on. Returns when the client says that it leaves; one that says nothing more
+/// closes nothing.
+async fn feed<M: Message>(mut input: Input, mut client: Streaming<M>, stdin: bool) {
     let relaying = async {
         while let Some(Ok(message)) = client.next().await {
             match message.said() {
@@ -98,14 +102,16 @@ async fn feed<M: Message>(mut input: Input, mut client: Streaming<M>, stdin: boo
                         input.resize(size).await?;
                     }
                 }
+                Said::Detach => return Ok(()),
                 Said::Stdin(_) | Said::StdinClosed | Said::Nothing => {}
             }
         }
-        std::io::Result::Ok(())
+        std::future::pending::<std::io::Result<()>>().await
     };
-    // A failure is the shim's end, which the output tells.
-    let _ = relaying.await;
-    std::future::pending().await
+    if relaying.await.is_err() {
+        // The shim's end, which the output tells.
+        std::future::pending::<()>().await;
+    }
 }
 
 impl Message for AttachInput {
@@ -116,6 +122,7 @@ impl Message for AttachInput {
             Some(attach_input::Input::Stdin(bytes)) => Said::Stdin(bytes),
             Some(attach_input::Input::StdinClosed(_)) => Said::StdinClosed,
             Some(attach_input::Input::Resize(size)) => Said::Resize(size),
+            Some(attach_input::Input::Detach(_)) => Said::Detach,
             Some(attach_input::Input::Open(_)) | None => Said::Nothing,
         }
     }
@@ -137,6 +144,7 @@ impl Message for ExecInput {
             Some(exec_input::Input::Stdin(bytes)) => Said::Stdin(bytes),
             Some(exec_input::Input::StdinClosed(_)) => Said::StdinClosed,
             Some(exec_input::Input::Resize(size)) => Said::Resize(size),
+            Some(exec_input::Input::Detach(_)) => Said::Detach,
             Some(exec_input::Input::Open(_)) | None => Said::Nothing,
         }
     }

@@ -8,6 +8,7 @@ use crate::api::native::status::Verb;
 use crate::domain::container::Command;
 use crate::domain::id::{ContainerId, SessionId};
 use crate::engine::Engine;
+use crate::failpoint;
 use crate::journal::record::Context;
 
 /// A client's presence. Once its beginning is recorded, dropping it records the end, in the background: a client that
@@ -54,6 +55,7 @@ impl Attendance {
     /// The command was obeyed.
     pub(in crate::api::native) fn recorded(&mut self) {
         self.since = Some(Instant::now());
+        failpoint::hit(failpoint::ATTACH_RECORDED);
     }
 }
 

@@ -73,7 +73,8 @@ impl Client {
             }
             Ended::Lost => drop(self.finish(LOST_PATIENCE, LOST).await),
             Ended::Refused(message) => drop(self.sender.send(Err(Status::failed_precondition(message))).await),
-            Ended::ClientGone => {}
+            // The stream's end is the answer.
+            Ended::Detached | Ended::ClientGone => {}
         }
     }
 

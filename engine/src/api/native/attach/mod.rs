@@ -85,7 +85,6 @@ impl Native {
             }
         } else {
             attendance.begin(reference).await?;
-            failpoint::hit(failpoint::ATTACH_RECORDED);
             self.connect_to_running(id, &open).await?
         };
         let client = Client::new(sender, told, start, removes_itself);
