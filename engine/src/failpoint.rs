@@ -36,6 +36,7 @@ failpoints! {
     STOP_KILLED = "stop-killed",
     EXIT_SEEN = "exit-seen",
     EXIT_RECORDED = "exit-recorded",
+    RESTART_SCHEDULED = "restart-scheduled",
     RESTART_DUE = "restart-due",
     RELEASE_UNMOUNTED = "release-unmounted",
     RELEASE_DONE = "release-done",
