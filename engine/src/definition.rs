@@ -63,6 +63,9 @@ pub struct Definition {
     /// Whether it is started again when it has ended.
     #[serde(default)]
     pub restart: Restart,
+    /// An init of ours runs the command, passes signals on and reaps.
+    #[serde(default)]
+    pub init: bool,
 }
 
 impl Definition {

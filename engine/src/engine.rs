@@ -18,6 +18,7 @@ use crate::image::store::ImageStore;
 use crate::image::{Configs, ImageLeases, LayerUses, Pulls};
 use crate::journal::record::OperationId;
 use crate::layout::{Bundle, Layout};
+use crate::oom;
 use crate::projection::{Containers, Entity};
 use crate::runtime::{Runtime, RuntimeError, locate};
 use crate::session::Size;
@@ -70,6 +71,8 @@ pub struct Engine {
     pub volumes: Volumes,
     pub effects: Effects,
     pub supervisor: Supervisor,
+    /// Of files that tell of kills for want of memory.
+    pub oom: oom::Changes,
     pub usage: Usage,
     /// Clients that are to be attached from the first byte of a start that was asked for.
     first_clients: Mutex<HashMap<(ContainerId, OperationId), FirstClient>>,
@@ -103,6 +106,7 @@ impl Engine {
             volumes: Volumes::default(),
             effects: Effects::default(),
             supervisor: Supervisor::default(),
+            oom: oom::Changes::default(),
             usage: Usage::default(),
             first_clients: Mutex::default(),
             warnings: Mutex::default(),

@@ -34,7 +34,7 @@ const VALUES: [&str; 22] = [
 ];
 
 /// Flags that are on or off; `=false` asks for nothing and is taken.
-const SWITCHES: [&str; 5] = ["health-exit-on-unhealthy", "init", "no-pivot", "publish-all", "system-container"];
+const SWITCHES: [&str; 4] = ["health-exit-on-unhealthy", "no-pivot", "publish-all", "system-container"];
 
 pub(super) fn flags() -> Vec<Arg> {
     let values = VALUES.iter().map(|&long| flag::list(long, "VALUE", ""));
@@ -79,6 +79,6 @@ mod tests {
 
     #[test]
     fn asking_for_nothing_is_fine() {
-        assert!(parse(&["--init=false", "x"]).is_ok());
+        assert!(parse(&["--system-container=false", "x"]).is_ok());
     }
 }

@@ -101,6 +101,7 @@ pub(super) fn definition(
         exposed: brought.exposed,
         healthcheck: brought.healthcheck,
         restart: restart::policy(request.restart.as_ref(), request.auto_remove)?,
+        init: request.init,
     };
     Ok((definition, warnings))
 }
