@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use crate::domain::container::Card;
+use crate::domain::container::{Card, HealthAction, RestartPolicy};
 use crate::domain::id::{Digest, Name, Signal, Timestamp};
 
 /// A validated container definition.
@@ -77,6 +77,8 @@ impl Definition {
             open_stdin: self.process.open_stdin,
             stop_signal: Signal(self.stop_signal),
             stop_timeout: self.stop_timeout,
+            restart: RestartPolicy::No,
+            health: HealthAction::Unwatched,
         }
     }
 }

@@ -284,7 +284,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::container::{Card, Phase};
+    use crate::domain::container::{Card, HealthAction, Phase, RestartPolicy};
     use crate::domain::id::{Digest, Signal, Timestamp};
 
     pub fn container(id: &str, name: &str) -> Container {
@@ -301,9 +301,11 @@ mod tests {
             open_stdin: false,
             stop_signal: Signal::TERM,
             stop_timeout: 10,
+            restart: RestartPolicy::No,
+            health: HealthAction::Unwatched,
         };
         let id = format!("{id:0<64}").parse().unwrap();
-        Container { id, version: 1, card, phase: Phase::Created, last: None }
+        Container { phase: Phase::Created, ..Container::new(id, card) }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use crate::codec::{self, Malformed};
 use crate::v1::*;
 use crate::v2::*;
+use crate::v3::*;
 
 /// Streams of this kind are containers. Kind 2 is reserved for sandboxes.
 pub const CONTAINER_STREAM: u8 = 1;
@@ -15,7 +16,7 @@ pub const IMAGE_STREAM: u8 = 3;
 pub const VOLUME_STREAM: u8 = 4;
 
 /// The shape in which a container's savepoint row is written today.
-pub const CONTAINER_ROW_SCHEMA: u16 = 2;
+pub const CONTAINER_ROW_SCHEMA: u16 = 3;
 /// The shape in which an image's savepoint row is written today.
 pub const IMAGE_ROW_SCHEMA: u16 = 1;
 /// The shape in which a volume's savepoint row is written today.
@@ -81,7 +82,7 @@ macro_rules! events {
 events! {
     /// An event of a container, in the shape of today.
     ContainerEvent, CONTAINER_KINDS, "":
-    1 CreateRequested(CreateRequestedV2) schema 2,
+    1 CreateRequested(CreateRequestedV3) schema 3,
     2 Created(CreatedV1) schema 1,
     3 CreateFailed(CreateFailedV1) schema 1,
     4 StartRequested(StartRequestedV1) schema 1,
@@ -103,6 +104,18 @@ events! {
     20 RemoveRequested(RemoveRequestedV2) schema 2,
     21 RemoveFailed(RemoveFailedV1) schema 1,
     22 Removed(RemovedV1) schema 1,
+    23 UpdateRequested(UpdateRequestedV1) schema 1,
+    24 Updated(UpdatedV1) schema 1,
+    25 UpdateFailed(UpdateFailedV1) schema 1,
+    26 RestartScheduled(RestartScheduledV1) schema 1,
+    27 RestartCancelled(RestartCancelledV1) schema 1,
+    28 HealthChanged(HealthChangedV1) schema 1,
+    29 ExecStarted(ExecStartedV1) schema 1,
+    30 ExecExited(ExecExitedV1) schema 1,
+    31 Attached(AttachedV1) schema 1,
+    32 Detached(DetachedV1) schema 1,
+    33 NetworkAttached(NetworkAttachedV1) schema 1,
+    34 NetworkDetached(NetworkDetachedV1) schema 1,
 }
 
 events! {
@@ -155,7 +168,7 @@ pub fn row_schema(stream: u8) -> Option<u16> {
 /// Says whether the bytes are a row of this kind of stream, in the shape of today; `None` when there is no such kind.
 pub fn check_row(stream: u8, bytes: &[u8]) -> Option<Result<(), Malformed>> {
     match stream {
-        CONTAINER_STREAM => Some(codec::decode::<ContainerRowV2>(bytes).map(drop)),
+        CONTAINER_STREAM => Some(codec::decode::<ContainerRowV3>(bytes).map(drop)),
         IMAGE_STREAM => Some(codec::decode::<ImageRowV1>(bytes).map(drop)),
         VOLUME_STREAM => Some(codec::decode::<VolumeRowV1>(bytes).map(drop)),
         _ => None,

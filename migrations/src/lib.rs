@@ -11,10 +11,11 @@ mod run;
 mod upcast;
 pub mod v1;
 pub mod v2;
+pub mod v3;
 
 pub use run::{MigrateError, Migrated, Outcome, Step, migrate, migrate_with};
 pub use upcast::{Upcast, UpcastError, Upcasts, What};
 
 /// The generation of stored shapes that this program writes. A store of an older one is migrated before it is opened, one
 /// of a newer one is only read.
-pub const FORMAT: u16 = 2;
+pub const FORMAT: u16 = 3;

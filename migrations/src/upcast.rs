@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::codec::Malformed;
 use crate::kinds::{CONTAINER_STREAM, kind, row_schema};
 use crate::v2::upcasts as to_v2;
+use crate::v3::upcasts as to_v3;
 
 /// Makes the bytes of one schema into those of the next. Pure.
 pub type Upcast = fn(&[u8]) -> Result<Vec<u8>, Malformed>;
@@ -70,6 +71,8 @@ impl Upcasts {
             .with(What::Event(1), 1, to_v2::create_requested)
             .with(What::Event(20), 1, to_v2::remove_requested)
             .with(What::Row(CONTAINER_STREAM), 1, to_v2::container_row)
+            .with(What::Event(1), 2, to_v3::create_requested)
+            .with(What::Row(CONTAINER_STREAM), 2, to_v3::container_row)
     }
 
     /// With one more, which leads from `schema` to the next.

@@ -4,6 +4,7 @@ use migrations::codec::{self, SIZE_LIMIT};
 use migrations::kinds::{ContainerEvent, ImageEvent, VolumeEvent, check_event, check_row, kinds};
 use migrations::v1::*;
 use migrations::v2::*;
+use migrations::v3::*;
 use proptest::option;
 use proptest::prelude::*;
 
@@ -16,11 +17,11 @@ prop_compose! {
         (name, image, runtime, command) in (text(), text(), text(), text()),
         definition in any::<[u8; 32]>(), image_id in any::<Option<[u8; 32]>>(), created_at in any::<u64>(),
         (auto_remove, tty, open_stdin) in any::<(bool, bool, bool)>(),
-        stop_signal in any::<i32>(), stop_timeout in any::<u32>(),
-    ) -> CardV2 {
-        CardV2 {
+        stop_signal in any::<i32>(), stop_timeout in any::<u32>(), restart in restart(), health in health_action(),
+    ) -> CardV3 {
+        CardV3 {
             name, image, image_id, runtime, command, definition, created_at, auto_remove, tty, open_stdin, stop_signal,
-            stop_timeout,
+            stop_timeout, restart, health,
         }
     }
 }
@@ -35,10 +36,10 @@ prop_compose! {
     fn run()(
         start in any::<u64>(), boot in any::<[u8; 16]>(), process in process(), shim in option::of(process()),
         since in any::<u64>(), oom in any::<bool>(),
-        stop in option::of(any::<(i32, u64, bool, bool)>()),
-    ) -> RunV1 {
+        stop in option::of(any::<(i32, u64, bool, bool)>()), health in option::of(health()),
+    ) -> RunV2 {
         let stop = stop.map(|(signal, deadline, killed, then_start)| StopV1 { signal, deadline, killed, then_start });
-        RunV1 { start, boot, process, shim, since, stop, oom }
+        RunV2 { start, boot, process, shim, since, stop, oom, health }
     }
 }
 
@@ -61,23 +62,61 @@ prop_compose! {
     }
 }
 
-fn phase() -> impl Strategy<Value = PhaseV2> {
+fn phase() -> impl Strategy<Value = PhaseV3> {
     prop_oneof![
-        Just(PhaseV2::Creating),
-        Just(PhaseV2::Created),
-        any::<(u64, [u8; 16], u64)>().prop_map(|(start, boot, since)| PhaseV2::Starting(StartingV1 {
+        Just(PhaseV3::Creating),
+        Just(PhaseV3::Created),
+        any::<(u64, [u8; 16], u64)>().prop_map(|(start, boot, since)| PhaseV3::Starting(StartingV1 {
             start,
             boot,
             since
         })),
-        run().prop_map(PhaseV2::Running),
-        run().prop_map(PhaseV2::Pausing),
-        run().prop_map(PhaseV2::Paused),
-        run().prop_map(PhaseV2::Resuming),
-        end().prop_map(PhaseV2::Exited),
+        run().prop_map(PhaseV3::Running),
+        run().prop_map(PhaseV3::Pausing),
+        run().prop_map(PhaseV3::Paused),
+        run().prop_map(PhaseV3::Resuming),
+        end().prop_map(PhaseV3::Exited),
+        (end(), any::<(u64, u32)>()).prop_map(|(end, (due, attempt))| PhaseV3::Restarting(RestartingV1 {
+            end,
+            due,
+            attempt
+        })),
         (option::of(run()), option::of(text()), any::<bool>())
-            .prop_map(|(run, failed, volumes)| PhaseV2::Removing(RemovingV2 { run, failed, volumes })),
+            .prop_map(|(run, failed, volumes)| PhaseV3::Removing(RemovingV3 { run, failed, volumes })),
     ]
+}
+
+fn restart() -> impl Strategy<Value = RestartPolicyV1> {
+    prop_oneof![
+        Just(RestartPolicyV1::No),
+        Just(RestartPolicyV1::Always),
+        Just(RestartPolicyV1::UnlessStopped),
+        any::<u32>().prop_map(|retries| RestartPolicyV1::OnFailure { retries }),
+        Just(RestartPolicyV1::OnReboot),
+    ]
+}
+
+fn health_action() -> impl Strategy<Value = HealthActionV1> {
+    prop_oneof![Just(HealthActionV1::Unwatched), Just(HealthActionV1::Watch), Just(HealthActionV1::Kill)]
+}
+
+fn health() -> impl Strategy<Value = HealthV1> {
+    prop_oneof![Just(HealthV1::Starting), Just(HealthV1::Healthy), Just(HealthV1::Unhealthy)]
+}
+
+prop_compose! {
+    fn row()(
+        card in card(), phase in phase(), last in last(), (count, streak, stopped) in any::<(u32, u32, bool)>(),
+        update in option::of((any::<[u8; 32]>(), restart())),
+        networks in prop::collection::vec((any::<u64>(), text(), prop::collection::vec(text(), 0..3)), 0..4),
+    ) -> ContainerRowV3 {
+        let restarts = RestartsV1 { count, streak, stopped };
+        let update = update.map(|(definition, restart)| UpdateV1 { definition, restart });
+        let networks = networks.into_iter();
+        let networks =
+            networks.map(|(start, network, addresses)| AttachmentV1 { start, network, addresses }).collect();
+        ContainerRowV3 { card, phase, last, restarts, update, networks }
+    }
 }
 
 fn last() -> impl Strategy<Value = LastV1> {
@@ -106,7 +145,7 @@ prop_compose! {
 fn event() -> impl Strategy<Value = ContainerEvent> {
     use ContainerEvent as E;
     prop_oneof![
-        card().prop_map(|card| E::CreateRequested(CreateRequestedV2 { card })),
+        card().prop_map(|card| E::CreateRequested(CreateRequestedV3 { card })),
         Just(E::Created(CreatedV1 {})),
         text().prop_map(|message| E::CreateFailed(CreateFailedV1 { message })),
         any::<(u64, [u8; 16], u64)>().prop_map(|(start, boot, at)| E::StartRequested(StartRequestedV1 {
@@ -144,6 +183,32 @@ fn event() -> impl Strategy<Value = ContainerEvent> {
         any::<(bool, bool)>().prop_map(|(force, volumes)| E::RemoveRequested(RemoveRequestedV2 { force, volumes })),
         text().prop_map(|message| E::RemoveFailed(RemoveFailedV1 { message })),
         Just(E::Removed(RemovedV1 {})),
+        (any::<[u8; 32]>(), restart())
+            .prop_map(|(definition, restart)| E::UpdateRequested(UpdateRequestedV1 { definition, restart })),
+        Just(E::Updated(UpdatedV1 {})),
+        text().prop_map(|message| E::UpdateFailed(UpdateFailedV1 { message })),
+        any::<(u64, u32, u64)>().prop_map(|(start, attempt, due)| E::RestartScheduled(RestartScheduledV1 {
+            start,
+            attempt,
+            due
+        })),
+        any::<u64>().prop_map(|start| E::RestartCancelled(RestartCancelledV1 { start })),
+        (any::<u64>(), health()).prop_map(|(start, health)| E::HealthChanged(HealthChangedV1 { start, health })),
+        (any::<(u64, [u8; 8], bool, bool)>(), text(), text()).prop_map(|((start, exec, tty, detached), argv, user)| {
+            E::ExecStarted(ExecStartedV1 { start, exec, argv, user, tty, detached })
+        }),
+        (any::<([u8; 8], u64, u64)>(), status())
+            .prop_map(|((exec, at, lasted_ms), status)| E::ExecExited(ExecExitedV1 { exec, status, at, lasted_ms })),
+        any::<([u8; 8], bool, bool)>().prop_map(|(session, stdin, tty)| E::Attached(AttachedV1 {
+            session,
+            stdin,
+            tty
+        })),
+        any::<([u8; 8], u64)>().prop_map(|(session, lasted_ms)| E::Detached(DetachedV1 { session, lasted_ms })),
+        (any::<u64>(), text(), prop::collection::vec(text(), 0..3)).prop_map(|(start, network, addresses)| {
+            E::NetworkAttached(NetworkAttachedV1 { start, network, addresses })
+        }),
+        any::<u64>().prop_map(|start| E::NetworkDetached(NetworkDetachedV1 { start })),
     ]
 }
 
@@ -219,9 +284,8 @@ proptest! {
     }
 
     #[test]
-    fn rows_round_trip(card in card(), phase in phase(), last in last()) {
-        let row = ContainerRowV2 { card, phase, last };
-        prop_assert_eq!(codec::decode::<ContainerRowV2>(&codec::encode(&row)).unwrap(), row);
+    fn rows_round_trip(row in row()) {
+        prop_assert_eq!(codec::decode::<ContainerRowV3>(&codec::encode(&row)).unwrap(), row);
     }
 
     /// No cut of an event reads as the whole, nor the whole with more behind it.
@@ -248,7 +312,7 @@ proptest! {
         for stream in 0..=u8::MAX {
             let _ = check_row(stream, &bytes);
         }
-        if let Ok(row) = codec::decode::<ContainerRowV2>(&bytes) {
+        if let Ok(row) = codec::decode::<ContainerRowV3>(&bytes) {
             prop_assert_eq!(codec::encode(&row), bytes);
         }
     }

@@ -57,6 +57,27 @@ impl FromStr for ContainerId {
     }
 }
 
+/// Names an exec or an attach session: 16 hexadecimal digits outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub [u8; 8]);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = InvalidId;
+
+    /// Of 16 lower-case hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let digits = text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let number = u64::from_str_radix(text, 16).ok().filter(|_| digits).ok_or(InvalidId)?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
 /// A container's name: a letter or digit, then letters, digits, `_`, `.` or `-`; at most 255 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(String);

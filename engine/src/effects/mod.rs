@@ -10,7 +10,9 @@ mod freeze;
 mod launch;
 mod prepare;
 mod release;
+mod restart;
 mod signal;
+mod update;
 mod volumes;
 
 use std::collections::{HashMap, VecDeque};
@@ -20,7 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::domain::container::{Command, Container, Event, Phase, Run};
+use crate::domain::container::{Command, Container, Event, Health, HealthAction, Phase, Run};
 use crate::domain::id::{ContainerId, Signal, StartId, Timestamp};
 use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
@@ -52,6 +54,13 @@ pub enum Effect {
         start: StartId,
         deadline: Timestamp,
     },
+    /// The wait before a start by policy, after the end of this start.
+    RestartTimer {
+        start: StartId,
+        due: Timestamp,
+    },
+    /// Brings a running container to what its update asks for.
+    Update,
     Release,
     Adopt {
         start: StartId,
@@ -63,8 +72,9 @@ impl Effect {
     /// Waits behind the container's earlier effects.
     fn queues(&self) -> bool {
         match self {
-            Self::Signal { .. } | Self::StopTimer { .. } => false,
+            Self::Signal { .. } | Self::StopTimer { .. } | Self::RestartTimer { .. } => false,
             Self::Launch { .. }
+            | Self::Update
             | Self::ThawKilled { .. }
             | Self::Freeze
             | Self::Thaw
@@ -82,11 +92,11 @@ impl Effect {
             Self::Launch { .. } => LAUNCH_LIMIT,
             // A writable layer may be large.
             Self::Dismantle => Duration::from_secs(900),
-            Self::Adopt { .. } | Self::Freeze | Self::Thaw | Self::ThawKilled { .. } | Self::Release => {
+            Self::Adopt { .. } | Self::Freeze | Self::Thaw | Self::ThawKilled { .. } | Self::Update | Self::Release => {
                 Duration::from_secs(300)
             }
             // Not queued: a timer is as long as it is, a signal is sent at once.
-            Self::Signal { .. } | Self::StopTimer { .. } => Duration::MAX,
+            Self::Signal { .. } | Self::StopTimer { .. } | Self::RestartTimer { .. } => Duration::MAX,
         }
     }
 }
@@ -111,6 +121,14 @@ pub fn plan(events: &[Event], after: Option<&Container>) -> Vec<Effect> {
             }
             Event::Killed { signal, .. } => effects.extend(signal_run(after, *signal)),
             Event::Exited { .. } => effects.push(Effect::Release),
+            Event::RestartScheduled { start, due, .. } => {
+                effects.push(Effect::RestartTimer { start: *start, due: *due });
+            }
+            // Without one pending, it is for the next start alone.
+            Event::UpdateRequested { .. } if after.update.is_some() => effects.push(Effect::Update),
+            Event::HealthChanged { health: Health::Unhealthy, .. } if after.card.health == HealthAction::Kill => {
+                effects.extend(signal_run(after, Signal::KILL));
+            }
             Event::ShimLost { start } => effects.push(Effect::Adopt { start: *start }),
             // By force: the exit leads on.
             Event::RemoveRequested { .. } => {
@@ -128,6 +146,17 @@ pub fn plan(events: &[Event], after: Option<&Container>) -> Vec<Effect> {
             | Event::OomKilled { .. }
             | Event::Renamed { .. }
             | Event::ShimAdopted { .. }
+            | Event::UpdateRequested { .. }
+            | Event::Updated
+            | Event::UpdateFailed { .. }
+            | Event::RestartCancelled { .. }
+            | Event::HealthChanged { .. }
+            | Event::ExecStarted { .. }
+            | Event::ExecExited { .. }
+            | Event::Attached { .. }
+            | Event::Detached { .. }
+            | Event::NetworkAttached { .. }
+            | Event::NetworkDetached { .. }
             | Event::RemoveFailed { .. }
             | Event::Removed => {}
         }
@@ -241,9 +270,14 @@ impl Engine {
             Effect::Freeze => Command::ReportPauseFailed { message },
             Effect::Thaw => Command::ReportResumeFailed { message },
             Effect::Dismantle => Command::ReportRemoveFailed { message },
+            Effect::Update => Command::ReportUpdateFailed { message },
             Effect::Adopt { start } => return adopt::try_again(&self, id, *start, None, context),
             // No intent waits for these.
-            Effect::Release | Effect::ThawKilled { .. } | Effect::Signal { .. } | Effect::StopTimer { .. } => return,
+            Effect::Release
+            | Effect::ThawKilled { .. }
+            | Effect::Signal { .. }
+            | Effect::StopTimer { .. }
+            | Effect::RestartTimer { .. } => return,
         };
         self.report(id, context, report).await;
     }
@@ -256,6 +290,8 @@ impl Engine {
             Effect::Signal { run, signal } => signal::signal(&self, id, &run, signal, &context),
             Effect::ThawKilled { start } => signal::thaw_killed(&self, id, start).await,
             Effect::StopTimer { start, deadline } => signal::stop_timer(&self, id, start, deadline, &context).await,
+            Effect::RestartTimer { start, due } => restart::restart_timer(&self, id, start, due).await,
+            Effect::Update => update::update(&self, id, &context).await,
             Effect::Release => release(&self, id).await,
             Effect::Adopt { start } => adopt::adopt(&self, id, start, &context).await,
             Effect::Dismantle => dismantle(&self, id, &context).await,
@@ -266,7 +302,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::container::{Card, ExitStatus, decide, evolve};
+    use crate::domain::container::{Card, ExitStatus, RestartPolicy, decide, evolve};
     use crate::domain::id::{BootId, Digest, Process};
 
     const START: StartId = StartId(3);
@@ -285,6 +321,8 @@ mod tests {
             open_stdin: false,
             stop_signal: Signal::TERM,
             stop_timeout: 10,
+            restart: RestartPolicy::No,
+            health: HealthAction::Unwatched,
         }
     }
 
@@ -334,6 +372,8 @@ mod tests {
             Effect::Signal { signal: Signal::KILL, .. } => "kill",
             Effect::Signal { .. } => "signal",
             Effect::StopTimer { .. } => "timer",
+            Effect::RestartTimer { .. } => "restart timer",
+            Effect::Update => "update",
             Effect::Release => "release",
             Effect::Adopt { .. } => "adopt",
             Effect::Dismantle => "dismantle",

@@ -109,7 +109,7 @@ async fn recover_one(engine: &Arc<Engine>, id: ContainerId) {
 
 /// Nothing happened to this one while we were away.
 fn quiet(steps: &[Step]) -> bool {
-    steps.iter().all(|step| matches!(step, Step::Release | Step::Reattach))
+    steps.iter().all(|step| matches!(step, Step::Release | Step::Reattach | Step::ResumeRestart { .. }))
 }
 
 async fn take(engine: &Arc<Engine>, id: ContainerId, container: &Container, step: Step, context: &Context) {
@@ -142,6 +142,8 @@ async fn take(engine: &Arc<Engine>, id: ContainerId, container: &Container, step
                 engine.enqueue(id, kill, context);
             }
         }
+        Step::ResumeUpdate => engine.enqueue(id, Effect::Update, context),
+        Step::ResumeRestart { start, due } => engine.enqueue(id, Effect::RestartTimer { start, due }, context),
         Step::Release => effects::release(engine, id).await,
         Step::Dismantle => engine.enqueue(id, Effect::Dismantle, context),
         Step::UndoCreate { message } => {

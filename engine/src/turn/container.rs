@@ -190,6 +190,9 @@ fn is_urgent(event: &Event) -> bool {
         | Event::Created
         | Event::StartRequested { .. }
         | Event::PauseRequested
+        | Event::UpdateRequested { .. }
+        | Event::ExecStarted { .. }
+        | Event::Attached { .. }
         | Event::Renamed { .. } => false,
         Event::CreateFailed { .. }
         | Event::Started { .. }
@@ -205,6 +208,16 @@ fn is_urgent(event: &Event) -> bool {
         | Event::OomKilled { .. }
         | Event::ShimLost { .. }
         | Event::ShimAdopted { .. }
+        | Event::Updated
+        | Event::UpdateFailed { .. }
+        | Event::RestartScheduled { .. }
+        | Event::RestartCancelled { .. }
+        // Later reports wait for it.
+        | Event::HealthChanged { .. }
+        | Event::ExecExited { .. }
+        | Event::Detached { .. }
+        | Event::NetworkAttached { .. }
+        | Event::NetworkDetached { .. }
         | Event::RemoveRequested { .. }
         | Event::RemoveFailed { .. }
         | Event::Removed => true,
@@ -219,7 +232,7 @@ fn names(events: &[Event]) -> String {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::domain::container::{Card, Phase};
+    use crate::domain::container::{Card, HealthAction, Phase, RestartPolicy};
     use crate::domain::id::{BootId, Digest, Name, Signal, Timestamp};
     use crate::journal::record::Actor;
     use crate::spec::Host;
@@ -243,6 +256,8 @@ mod tests {
             open_stdin: false,
             stop_signal: Signal::TERM,
             stop_timeout: 10,
+            restart: RestartPolicy::No,
+            health: HealthAction::Unwatched,
         };
         let id = ContainerId::from_bytes([byte; 32]);
         (id, [Command::Create { id, card }, Command::ReportCreated])

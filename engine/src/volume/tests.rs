@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config::Config;
 use crate::definition::{Definition, Mount, MountKind};
-use crate::domain::container::{self, Card};
+use crate::domain::container::{self, Card, HealthAction, RestartPolicy};
 use crate::domain::id::{BootId, ContainerId, Digest, Signal, Timestamp};
 use crate::domain::volume::Command;
 use crate::journal::record::{Actor, Context};
@@ -55,6 +55,8 @@ impl World {
             open_stdin: false,
             stop_signal: Signal::TERM,
             stop_timeout: 10,
+            restart: RestartPolicy::No,
+            health: HealthAction::Unwatched,
         };
         let id = ContainerId::from_bytes([byte; 32]);
         let commands = [container::Command::Create { id, card }, container::Command::ReportCreated];

@@ -5,6 +5,7 @@
 
 mod v1;
 mod v2;
+mod v3;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -51,7 +52,7 @@ fn folder() -> PathBuf {
 }
 
 fn samples() -> Vec<Sample> {
-    v1::samples().into_iter().chain(v2::samples()).collect()
+    v1::samples().into_iter().chain(v2::samples()).chain(v3::samples()).collect()
 }
 
 #[test]

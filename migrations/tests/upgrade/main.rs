@@ -57,13 +57,13 @@ fn an_older_store_is_brought_to_the_shapes_of_today() {
 
 /// What is in the field: no upcasts but those of the program.
 #[test]
-fn a_store_of_format_1_is_brought_to_format_2() {
+fn a_store_of_format_1_is_brought_to_format_3() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("journal");
     build(&dir, 1);
     let before = contents(&dir, 1);
     let done = migrated(migrate(&dir).unwrap());
-    assert_eq!((done.from, done.to, done.records, done.rows), (1, 2, EVENTS, ROWS));
+    assert_eq!((done.from, done.to, done.records, done.rows), (1, 3, EVENTS, ROWS));
     assert_eq!(contents(&dir, FORMAT), expected(&before));
     assert_eq!(contents(&done.original, 1), before);
     assert_eq!(migrate(&dir).unwrap(), Outcome::Current);

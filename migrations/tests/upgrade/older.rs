@@ -9,6 +9,7 @@ use migrations::codec::{self, Malformed};
 use migrations::kinds::ContainerEvent;
 use migrations::v1::*;
 use migrations::v2::*;
+use migrations::v3::*;
 use migrations::{FORMAT, Upcast, Upcasts, What};
 use serde::{Deserialize, Serialize};
 use store::{Append, Journal, NewEvent, Options, Record, Row, SavedRow, StreamId};
@@ -56,7 +57,7 @@ pub fn upcasts_with_bad_events() -> Upcasts {
 
 pub fn upcasts_with_bad_rows() -> Upcasts {
     // The last step to the shape of today is none at all.
-    upcasts().with(What::Row(1), 1, |bytes| Ok(bytes.to_vec()))
+    upcasts().with(What::Row(1), 2, |bytes| Ok(bytes.to_vec()))
 }
 
 fn with(started: Upcast, row: Upcast) -> Upcasts {
@@ -86,7 +87,7 @@ pub fn expected(before: &Contents) -> Contents {
             (CREATE_REQUESTED, schema) => {
                 assert_eq!(schema, 1);
                 let (context, old): (_, CreateRequestedV1) = codec::decode(&record.payload).unwrap();
-                (context, ContainerEvent::CreateRequested(CreateRequestedV2 { card: new_card(old.card) }))
+                (context, ContainerEvent::CreateRequested(CreateRequestedV3 { card: new_card(old.card) }))
             }
             (REMOVE_REQUESTED, schema) => {
                 assert_eq!(schema, 1);
@@ -110,16 +111,18 @@ pub fn expected(before: &Contents) -> Contents {
         };
         let last = last(&phase);
         let phase = match phase {
-            PhaseV1::Created => PhaseV2::Created,
-            PhaseV1::Running(run) => PhaseV2::Running(run),
-            PhaseV1::Exited(end) => PhaseV2::Exited(end),
+            PhaseV1::Created => PhaseV3::Created,
+            PhaseV1::Running(run) => PhaseV3::Running(new_run(run)),
+            PhaseV1::Exited(end) => PhaseV3::Exited(end),
             PhaseV1::Removing(RemovingV1 { run, failed }) => {
-                PhaseV2::Removing(RemovingV2 { run, failed, volumes: false })
+                PhaseV3::Removing(RemovingV3 { run: run.map(new_run), failed, volumes: false })
             }
             other => panic!("{other:?} is not in the store that `build` makes"),
         };
-        let new = ContainerRowV2 { card: new_card(card), phase, last };
-        SavedRow { schema: 2, bytes: codec::encode(&new), ..row }
+        let restarts = RestartsV1 { count: 0, streak: 0, stopped: false };
+        let card = new_card(card);
+        let new = ContainerRowV3 { card, phase, last, restarts, update: None, networks: vec![] };
+        SavedRow { schema: 3, bytes: codec::encode(&new), ..row }
     });
     Contents { records: records.collect(), rows: rows.collect() }
 }
@@ -128,9 +131,23 @@ fn last(phase: &PhaseV1) -> LastV1 {
     if matches!(phase, PhaseV1::Exited(_)) { LastV1::AsPhase } else { LastV1::Never }
 }
 
-fn new_card(old: CardV1) -> CardV2 {
+fn new_run(old: RunV1) -> RunV2 {
+    assert!(old.stop.is_none());
+    RunV2 {
+        start: old.start,
+        boot: old.boot,
+        process: old.process,
+        shim: old.shim,
+        since: old.since,
+        stop: None,
+        oom: old.oom,
+        health: None,
+    }
+}
+
+fn new_card(old: CardV1) -> CardV3 {
     assert_eq!((old.image.as_str(), old.stop_timeout), ("nginx", 10));
-    CardV2 {
+    CardV3 {
         name: old.name,
         image: "nginx".to_owned(),
         image_id: None,
@@ -143,6 +160,8 @@ fn new_card(old: CardV1) -> CardV2 {
         open_stdin: false,
         stop_signal: 15,
         stop_timeout: 10,
+        restart: RestartPolicyV1::No,
+        health: HealthActionV1::Unwatched,
     }
 }
 

@@ -6,8 +6,10 @@ mod events;
 mod image;
 mod logs;
 mod peer;
+mod relay;
 mod status;
 mod system;
+mod usage;
 mod volume;
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! What may be asked of a container, and what the world reports of it.
 
-use super::{Card, ExitStatus};
-use crate::domain::id::{BootId, ContainerId, Name, Process, Signal, StartId, Timestamp};
+use super::{Card, ExitStatus, Health, RestartPolicy};
+use crate::domain::id::{BootId, ContainerId, Digest, Name, Process, SessionId, Signal, StartId, Timestamp};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -38,6 +38,26 @@ pub enum Command {
     Remove {
         force: bool,
         volumes: bool,
+    },
+    /// `definition` was made of `base` and lies in its place already. `live`: a running container has to be told.
+    Update {
+        base: Digest,
+        definition: Digest,
+        restart: RestartPolicy,
+        live: bool,
+    },
+    /// `argv` is what may be known of it.
+    BeginExec {
+        exec: SessionId,
+        argv: String,
+        user: String,
+        tty: bool,
+        detached: bool,
+    },
+    BeginAttach {
+        session: SessionId,
+        stdin: bool,
+        tty: bool,
     },
 
     // Reported by the world: effects, timers, the supervisor, recovery.
@@ -85,6 +105,39 @@ pub enum Command {
     ReportShimAdopted {
         start: StartId,
         shim: Process,
+    },
+    ReportUpdated,
+    ReportUpdateFailed {
+        message: String,
+    },
+    /// Of the end of this start.
+    RestartDue {
+        start: StartId,
+        boot: BootId,
+        at: Timestamp,
+    },
+    ReportHealth {
+        start: StartId,
+        health: Health,
+    },
+    ReportExecExited {
+        exec: SessionId,
+        status: ExitStatus,
+        at: Timestamp,
+        lasted_ms: u64,
+    },
+    ReportDetached {
+        session: SessionId,
+        lasted_ms: u64,
+    },
+    ReportNetworkAttached {
+        start: StartId,
+        network: String,
+        addresses: Vec<String>,
+    },
+    /// From all networks of this start.
+    ReportNetworkDetached {
+        start: StartId,
     },
     ReportRemoved,
     ReportRemoveFailed {

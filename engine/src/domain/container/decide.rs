@@ -1,7 +1,7 @@
 //! What a command leads to: events, nothing (already so), or a refusal. Changes nothing.
 
-use super::{Card, Command, Container, Event, Phase, Run};
-use crate::domain::id::{BootId, Name, Signal, StartId, Timestamp};
+use super::{Attachment, Card, Command, Container, End, Event, ExitStatus, Phase, Run, Update};
+use crate::domain::id::{BootId, Digest, Name, Signal, StartId, Timestamp};
 use crate::domain::text::cut;
 
 /// A refusal. `InTransition` means: ask again when the pending outcome is known.
@@ -19,6 +19,8 @@ pub enum Rejection {
     SameName {
         name: Name,
     },
+    /// The update was made of a definition that is not the container's any more.
+    DefinitionChanged,
 }
 
 type Decision = Result<Vec<Event>, Rejection>;
@@ -47,6 +49,14 @@ fn decide_unborn(command: &Command) -> Decision {
         | Command::ReportOom { .. }
         | Command::ReportShimLost { .. }
         | Command::ReportShimAdopted { .. }
+        | Command::ReportUpdated
+        | Command::ReportUpdateFailed { .. }
+        | Command::RestartDue { .. }
+        | Command::ReportHealth { .. }
+        | Command::ReportExecExited { .. }
+        | Command::ReportDetached { .. }
+        | Command::ReportNetworkAttached { .. }
+        | Command::ReportNetworkDetached { .. }
         | Command::ReportRemoved
         | Command::ReportRemoveFailed { .. } => Ok(vec![]),
         Command::Start { .. }
@@ -56,7 +66,10 @@ fn decide_unborn(command: &Command) -> Decision {
         | Command::Pause
         | Command::Resume
         | Command::Rename { .. }
-        | Command::Remove { .. } => Err(Rejection::NoSuchContainer),
+        | Command::Remove { .. }
+        | Command::Update { .. }
+        | Command::BeginExec { .. }
+        | Command::BeginAttach { .. } => Err(Rejection::NoSuchContainer),
     }
 }
 
@@ -72,6 +85,21 @@ impl Container {
             Command::Resume => self.resume(),
             Command::Rename { name } => self.rename(name),
             Command::Remove { force, volumes } => self.remove(*force, *volumes),
+            Command::Update { base, definition, restart, live } => {
+                self.update(*base, Update { definition: *definition, restart: *restart }, *live)
+            }
+            Command::BeginExec { exec, argv, user, tty, detached } => Ok(vec![Event::ExecStarted {
+                start: self.enterable()?,
+                exec: *exec,
+                argv: cut(argv, Event::ARGV_LIMIT).to_owned(),
+                user: cut(user, Event::USER_LIMIT).to_owned(),
+                tty: *tty,
+                detached: *detached,
+            }]),
+            Command::BeginAttach { session, stdin, tty } => {
+                self.enterable()?;
+                Ok(vec![Event::Attached { session: *session, stdin: *stdin, tty: *tty }])
+            }
             Command::ReportCreated => Ok(only_if(matches!(self.phase, Phase::Creating), || Event::Created)),
             Command::ReportCreateFailed { message } => {
                 let message = short(message);
@@ -101,7 +129,7 @@ impl Container {
                     events.push(Event::OomKilled { start: *start });
                 }
                 events.push(Event::Exited { start: *start, status: *status, at: *at });
-                events.extend(self.follow_up(run, events.len(), *boot, *at));
+                events.extend(self.follow_up(run, *status, events.len(), *boot, *at));
                 Ok(events)
             }
             Command::ReportOom { start } => {
@@ -117,6 +145,30 @@ impl Container {
                     start: *start,
                     shim: *shim,
                 }))
+            }
+            Command::ReportUpdated => Ok(only_if(self.update.is_some(), || Event::Updated)),
+            Command::ReportUpdateFailed { message } => {
+                let message = short(message);
+                Ok(only_if(self.update.is_some(), || Event::UpdateFailed { message }))
+            }
+            Command::RestartDue { start, boot, at } => Ok(self.restart_due(*start, *boot, *at)),
+            Command::ReportHealth { start, health } => {
+                let news = self.running(*start).is_some_and(|run| run.health.is_some_and(|known| known != *health));
+                Ok(only_if(news, || Event::HealthChanged { start: *start, health: *health }))
+            }
+            // Sessions are not part of the state: these are facts of their own.
+            Command::ReportExecExited { exec, status, at, lasted_ms } => {
+                Ok(vec![Event::ExecExited { exec: *exec, status: *status, at: *at, lasted_ms: *lasted_ms }])
+            }
+            Command::ReportDetached { session, lasted_ms } => {
+                Ok(vec![Event::Detached { session: *session, lasted_ms: *lasted_ms }])
+            }
+            Command::ReportNetworkAttached { start, network, addresses } => {
+                Ok(self.network_attached(&Attachment::cut(*start, network, addresses)))
+            }
+            Command::ReportNetworkDetached { start } => {
+                let attached = self.networks.iter().any(|attachment| attachment.start == *start);
+                Ok(only_if(attached, || Event::NetworkDetached { start: *start }))
             }
             Command::ReportRemoved => {
                 let idle = matches!(&self.phase, Phase::Removing(removing) if removing.run.is_none());
@@ -134,7 +186,14 @@ impl Container {
 
     fn start(&self, boot: BootId, at: Timestamp) -> Decision {
         match &self.phase {
-            Phase::Created | Phase::Exited(_) => Ok(vec![self.start_requested(0, boot, at)]),
+            // What is to be started is not yet known.
+            Phase::Created | Phase::Exited(_) | Phase::Restarting(_) if self.update.is_some() => {
+                Err(Rejection::InTransition)
+            }
+            Phase::Created | Phase::Exited(_) => Ok(vec![self.request_start(0, boot, at)]),
+            Phase::Restarting(waiting) => {
+                Ok(vec![Event::RestartCancelled { start: waiting.end.start }, self.request_start(1, boot, at)])
+            }
             Phase::Running(run) if run.stop.is_none() => Ok(vec![]),
             // A stop is under way: what it leads to decides.
             Phase::Running(_) => Err(Rejection::InTransition),
@@ -147,7 +206,7 @@ impl Container {
     }
 
     /// `after` events of the same decision come before it.
-    fn start_requested(&self, after: usize, boot: BootId, at: Timestamp) -> Event {
+    fn request_start(&self, after: usize, boot: BootId, at: Timestamp) -> Event {
         Event::StartRequested { start: StartId(self.version + after as u64 + 1), boot, at }
     }
 
@@ -164,6 +223,7 @@ impl Container {
                 Ok(only_if(!joins, || Event::StopRequested { start: run.start, signal, deadline, then_start }))
             }
             Phase::Created | Phase::Exited(_) => Ok(vec![]),
+            Phase::Restarting(waiting) => Ok(vec![Event::RestartCancelled { start: waiting.end.start }]),
             Phase::Paused(_) => Err(Rejection::Paused),
             Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
                 Err(Rejection::InTransition)
@@ -174,7 +234,7 @@ impl Container {
 
     fn restart(&self, grace: Option<u32>, boot: BootId, at: Timestamp) -> Decision {
         match &self.phase {
-            Phase::Created | Phase::Exited(_) => self.start(boot, at),
+            Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => self.start(boot, at),
             Phase::Running(_)
             | Phase::Paused(_)
             | Phase::Creating
@@ -188,7 +248,7 @@ impl Container {
     fn kill(&self, signal: Signal) -> Decision {
         match &self.phase {
             Phase::Running(run) => Ok(vec![Event::Killed { start: run.start, signal }]),
-            Phase::Created | Phase::Exited(_) => Err(Rejection::NotRunning),
+            Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => Err(Rejection::NotRunning),
             Phase::Paused(_) => Err(Rejection::Paused),
             Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
                 Err(Rejection::InTransition)
@@ -202,7 +262,7 @@ impl Container {
             Phase::Running(run) if run.stop.is_some() => Err(Rejection::InTransition),
             Phase::Running(_) => Ok(vec![Event::PauseRequested]),
             Phase::Paused(_) => Ok(vec![]),
-            Phase::Created | Phase::Exited(_) => Err(Rejection::NotRunning),
+            Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => Err(Rejection::NotRunning),
             Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
                 Err(Rejection::InTransition)
             }
@@ -214,7 +274,7 @@ impl Container {
         match &self.phase {
             Phase::Paused(_) => Ok(vec![Event::ResumeRequested]),
             Phase::Running(_) => Ok(vec![]),
-            Phase::Created | Phase::Exited(_) => Err(Rejection::NotRunning),
+            Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => Err(Rejection::NotRunning),
             Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
                 Err(Rejection::InTransition)
             }
@@ -232,7 +292,8 @@ impl Container {
             | Phase::Pausing(_)
             | Phase::Paused(_)
             | Phase::Resuming(_)
-            | Phase::Exited(_) => {
+            | Phase::Exited(_)
+            | Phase::Restarting(_) => {
                 if *name == self.card.name {
                     Err(Rejection::SameName { name: name.clone() })
                 } else {
@@ -245,8 +306,11 @@ impl Container {
     fn remove(&self, force: bool, volumes: bool) -> Decision {
         match &self.phase {
             Phase::Created | Phase::Exited(_) => Ok(vec![Event::RemoveRequested { force, volumes }]),
-            Phase::Running(_) | Phase::Paused(_) if force => Ok(vec![Event::RemoveRequested { force, volumes }]),
-            Phase::Running(_) => Err(Rejection::StillRunning),
+            Phase::Running(_) | Phase::Paused(_) | Phase::Restarting(_) if force => {
+                Ok(vec![Event::RemoveRequested { force, volumes }])
+            }
+            // About to run again, whatever the moment says.
+            Phase::Running(_) | Phase::Restarting(_) => Err(Rejection::StillRunning),
             Phase::Paused(_) => Err(Rejection::StillPaused),
             Phase::Removing(removing) if removing.failed.is_some() => {
                 Ok(vec![Event::RemoveRequested { force, volumes }])
@@ -267,22 +331,108 @@ impl Container {
             return vec![];
         }
         let mut events = vec![Event::StartFailed { start, code, message: short(message), at }];
+        let status = ExitStatus::Code(code);
+        let end = End { start, status, started_at: None, at, oom: false, error: None };
         if self.card.auto_remove {
             events.push(self.auto_removal());
+        } else if self.restarts.count > 0 {
+            // A user is told of the failure and decides; a start by policy has nobody but the policy.
+            events.extend(self.scheduled(&end));
         }
         events
     }
 
+    /// The start that the policy wants after this end.
+    fn scheduled(&self, end: &End) -> Option<Event> {
+        self.card.restart.wants(end.status, &self.restarts).then(|| Event::RestartScheduled {
+            start: end.start,
+            attempt: self.restarts.count.saturating_add(1),
+            due: self.restarts.due(end),
+        })
+    }
+
+    fn restart_due(&self, start: StartId, boot: BootId, at: Timestamp) -> Vec<Event> {
+        match &self.phase {
+            Phase::Restarting(waiting) if waiting.end.start == start => {
+                // Asked once more: the policy may have been changed meanwhile.
+                if self.card.restart.wants(waiting.end.status, &self.restarts) {
+                    vec![self.request_start(0, boot, at)]
+                } else {
+                    vec![Event::RestartCancelled { start }]
+                }
+            }
+            Phase::Restarting(_)
+            | Phase::Creating
+            | Phase::Created
+            | Phase::Starting(_)
+            | Phase::Running(_)
+            | Phase::Pausing(_)
+            | Phase::Paused(_)
+            | Phase::Resuming(_)
+            | Phase::Exited(_)
+            | Phase::Removing(_) => vec![],
+        }
+    }
+
+    fn update(&self, base: Digest, update: Update, live: bool) -> Decision {
+        let requested = Event::UpdateRequested { definition: update.definition, restart: update.restart };
+        let running = match &self.phase {
+            Phase::Running(_) | Phase::Paused(_) => true,
+            Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => false,
+            Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
+                return Err(Rejection::InTransition);
+            }
+            Phase::Removing(_) => return Err(Rejection::BeingRemoved),
+        };
+        if self.update.is_some() {
+            Err(Rejection::InTransition)
+        } else if base != self.card.definition {
+            Err(Rejection::DefinitionChanged)
+        } else if update == (Update { definition: self.card.definition, restart: self.card.restart }) {
+            Ok(vec![])
+        } else if running && live {
+            Ok(vec![requested])
+        } else {
+            Ok(vec![requested, Event::Updated])
+        }
+    }
+
+    /// The start whose processes can be joined or attached to.
+    fn enterable(&self) -> Result<StartId, Rejection> {
+        match &self.phase {
+            Phase::Running(run) => Ok(run.start),
+            Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => Err(Rejection::NotRunning),
+            Phase::Paused(_) => Err(Rejection::Paused),
+            Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
+                Err(Rejection::InTransition)
+            }
+            Phase::Removing(_) => Err(Rejection::BeingRemoved),
+        }
+    }
+
+    fn network_attached(&self, attachment: &Attachment) -> Vec<Event> {
+        let fits = self.networks.len() < Attachment::LIMIT;
+        let belongs = self.is_starting(attachment.start) || self.running(attachment.start).is_some();
+        only_if(fits && belongs && !self.networks.contains(attachment), || Event::NetworkAttached {
+            start: attachment.start,
+            network: attachment.network.clone(),
+            addresses: attachment.addresses.clone(),
+        })
+    }
+
     /// What an exit leads to beyond itself.
-    fn follow_up(&self, run: &Run, after: usize, boot: BootId, at: Timestamp) -> Option<Event> {
+    fn follow_up(&self, run: &Run, status: ExitStatus, after: usize, boot: BootId, at: Timestamp) -> Option<Event> {
         if matches!(self.phase, Phase::Removing(_)) {
             None
         } else if run.stop.as_ref().is_some_and(|stop| stop.then_start) {
-            Some(self.start_requested(after, boot, at))
+            Some(self.request_start(after, boot, at))
         } else if self.card.auto_remove {
             Some(self.auto_removal())
-        } else {
+        } else if self.restarts.stopped {
             None
+        } else {
+            let started_at = Some(run.since);
+            self.scheduled(&End { start: run.start, status, started_at, at, oom: run.oom, error: None })
         }
     }
 
@@ -312,6 +462,15 @@ fn short(message: &str) -> String {
 
 fn only_if(holds: bool, event: impl FnOnce() -> Event) -> Vec<Event> {
     if holds { vec![event()] } else { vec![] }
+}
+
+impl Attachment {
+    /// With what can be recorded of it.
+    pub fn cut(start: StartId, network: &str, addresses: &[String]) -> Self {
+        let short = |address: &String| cut(address, Self::ADDRESS_LIMIT).to_owned();
+        let addresses = addresses.iter().take(Self::ADDRESS_COUNT).map(short).collect();
+        Self { start, network: cut(network, Self::NAME_LIMIT).to_owned(), addresses }
+    }
 }
 
 impl Card {

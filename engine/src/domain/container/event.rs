@@ -1,37 +1,146 @@
 //! What has happened to a container: facts, in the past tense, never edited.
 
-use super::{Card, ExitStatus};
-use crate::domain::id::{BootId, ContainerId, Name, Process, Signal, StartId, Timestamp};
+use super::{Card, ExitStatus, Health, RestartPolicy};
+use crate::domain::id::{BootId, ContainerId, Digest, Name, Process, SessionId, Signal, StartId, Timestamp};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    CreateRequested { id: ContainerId, card: Card },
+    CreateRequested {
+        id: ContainerId,
+        card: Card,
+    },
     Created,
-    CreateFailed { message: String },
-    StartRequested { start: StartId, boot: BootId, at: Timestamp },
-    Started { start: StartId, process: Process, shim: Option<Process>, at: Timestamp },
-    StartFailed { start: StartId, code: u8, message: String, at: Timestamp },
+    CreateFailed {
+        message: String,
+    },
+    StartRequested {
+        start: StartId,
+        boot: BootId,
+        at: Timestamp,
+    },
+    Started {
+        start: StartId,
+        process: Process,
+        shim: Option<Process>,
+        at: Timestamp,
+    },
+    StartFailed {
+        start: StartId,
+        code: u8,
+        message: String,
+        at: Timestamp,
+    },
     PauseRequested,
     Paused,
-    PauseFailed { message: String },
+    PauseFailed {
+        message: String,
+    },
     ResumeRequested,
     Resumed,
-    ResumeFailed { message: String },
-    StopRequested { start: StartId, signal: Signal, deadline: Timestamp, then_start: bool },
-    Killed { start: StartId, signal: Signal },
-    Exited { start: StartId, status: ExitStatus, at: Timestamp },
-    OomKilled { start: StartId },
-    Renamed { from: Name, to: Name },
-    ShimLost { start: StartId },
-    ShimAdopted { start: StartId, shim: Process },
-    RemoveRequested { force: bool, volumes: bool },
-    RemoveFailed { message: String },
+    ResumeFailed {
+        message: String,
+    },
+    StopRequested {
+        start: StartId,
+        signal: Signal,
+        deadline: Timestamp,
+        then_start: bool,
+    },
+    Killed {
+        start: StartId,
+        signal: Signal,
+    },
+    Exited {
+        start: StartId,
+        status: ExitStatus,
+        at: Timestamp,
+    },
+    OomKilled {
+        start: StartId,
+    },
+    Renamed {
+        from: Name,
+        to: Name,
+    },
+    ShimLost {
+        start: StartId,
+    },
+    ShimAdopted {
+        start: StartId,
+        shim: Process,
+    },
+    UpdateRequested {
+        definition: Digest,
+        restart: RestartPolicy,
+    },
+    Updated,
+    UpdateFailed {
+        message: String,
+    },
+    /// After the end of this start.
+    RestartScheduled {
+        start: StartId,
+        attempt: u32,
+        due: Timestamp,
+    },
+    /// A user has said otherwise, or the policy does now.
+    RestartCancelled {
+        start: StartId,
+    },
+    HealthChanged {
+        start: StartId,
+        health: Health,
+    },
+    /// The intent: recorded before anything runs. `argv` and `user` are cut.
+    ExecStarted {
+        start: StartId,
+        exec: SessionId,
+        argv: String,
+        user: String,
+        tty: bool,
+        detached: bool,
+    },
+    /// Told again when the daemon ended between this and the removal of the session's directory.
+    ExecExited {
+        exec: SessionId,
+        status: ExitStatus,
+        at: Timestamp,
+        lasted_ms: u64,
+    },
+    Attached {
+        session: SessionId,
+        stdin: bool,
+        tty: bool,
+    },
+    Detached {
+        session: SessionId,
+        lasted_ms: u64,
+    },
+    NetworkAttached {
+        start: StartId,
+        network: String,
+        addresses: Vec<String>,
+    },
+    NetworkDetached {
+        start: StartId,
+    },
+    RemoveRequested {
+        force: bool,
+        volumes: bool,
+    },
+    RemoveFailed {
+        message: String,
+    },
     Removed,
 }
 
 impl Event {
     /// Bytes kept of an error message, so that an event, and a state with two of them, stay below the journal's 4 KB.
-    pub const MESSAGE_LIMIT: usize = 1024;
+    pub const MESSAGE_LIMIT: usize = 768;
+    /// Bytes kept of what an exec runs.
+    pub const ARGV_LIMIT: usize = 256;
+    /// Bytes kept of the user that it runs as.
+    pub const USER_LIMIT: usize = 64;
 
     /// The event's own name, as journals and `isula events --format json` show it.
     pub fn name(&self) -> &'static str {
@@ -55,6 +164,18 @@ impl Event {
             Self::Renamed { .. } => "Renamed",
             Self::ShimLost { .. } => "ShimLost",
             Self::ShimAdopted { .. } => "ShimAdopted",
+            Self::UpdateRequested { .. } => "UpdateRequested",
+            Self::Updated => "Updated",
+            Self::UpdateFailed { .. } => "UpdateFailed",
+            Self::RestartScheduled { .. } => "RestartScheduled",
+            Self::RestartCancelled { .. } => "RestartCancelled",
+            Self::HealthChanged { .. } => "HealthChanged",
+            Self::ExecStarted { .. } => "ExecStarted",
+            Self::ExecExited { .. } => "ExecExited",
+            Self::Attached { .. } => "Attached",
+            Self::Detached { .. } => "Detached",
+            Self::NetworkAttached { .. } => "NetworkAttached",
+            Self::NetworkDetached { .. } => "NetworkDetached",
             Self::RemoveRequested { .. } => "RemoveRequested",
             Self::RemoveFailed { .. } => "RemoveFailed",
             Self::Removed => "Removed",

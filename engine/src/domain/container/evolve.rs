@@ -1,7 +1,10 @@
 //! Folds in one fact. Never refuses: what happened, happened.
 
-use super::{Container, End, Event, ExitStatus, Phase, Removing, Run, Starting, Stop};
-use crate::domain::id::{Signal, StartId, Timestamp};
+use super::{
+    Attachment, Card, Container, End, Event, ExitStatus, Health, HealthAction, Phase, Removing, Restarting, Restarts,
+    Run, Starting, Stop, Update,
+};
+use crate::domain::id::{BootId, ContainerId, Signal, StartId, Timestamp};
 
 /// The container after the event; `None` when it is gone.
 ///
@@ -10,9 +13,7 @@ use crate::domain::id::{Signal, StartId, Timestamp};
 /// to be known, is taken as it is.
 pub fn evolve(container: Option<Container>, event: &Event) -> Option<Container> {
     match (container, event) {
-        (None, Event::CreateRequested { id, card }) => {
-            Some(Container { id: *id, version: 1, card: card.clone(), phase: Phase::Creating, last: None })
-        }
+        (None, Event::CreateRequested { id, card }) => Some(Container::new(*id, card.clone())),
         (None, _) => None,
         (Some(_), Event::CreateFailed { .. } | Event::Removed) => None,
         (Some(container), event) => Some(container.evolve(event)),
@@ -20,6 +21,20 @@ pub fn evolve(container: Option<Container>, event: &Event) -> Option<Container> 
 }
 
 impl Container {
+    /// As its first event tells it.
+    pub fn new(id: ContainerId, card: Card) -> Self {
+        Self {
+            id,
+            version: 1,
+            card,
+            phase: Phase::Creating,
+            last: None,
+            restarts: Restarts::default(),
+            update: None,
+            networks: vec![],
+        }
+    }
+
     fn evolve(mut self, event: &Event) -> Self {
         self.version += 1;
         match event {
@@ -28,9 +43,7 @@ impl Container {
                     self.phase = Phase::Created;
                 }
             }
-            Event::StartRequested { start, boot, at } => {
-                self.phase = Phase::Starting(Starting { start: *start, boot: *boot, since: *at });
-            }
+            Event::StartRequested { start, boot, at } => self.start_requested(*start, *boot, *at),
             Event::Started { start, process, shim, at } => {
                 if let Some(boot) = self.starting(*start).map(|starting| starting.boot) {
                     self.phase = Phase::Running(Run {
@@ -41,6 +54,7 @@ impl Container {
                         since: *at,
                         stop: None,
                         oom: false,
+                        health: (self.card.health != HealthAction::Unwatched).then_some(Health::Starting),
                     });
                 }
             }
@@ -60,20 +74,53 @@ impl Container {
             Event::Paused | Event::ResumeFailed { .. } => self.rephase(Phase::Paused),
             Event::ResumeRequested => self.rephase(Phase::Resuming),
             Event::Resumed | Event::PauseFailed { .. } => self.rephase(Phase::Running),
-            Event::StopRequested { start, signal, deadline, then_start } => self.with_run(*start, |run| {
+            Event::StopRequested { start, signal, deadline, then_start } => {
                 let killed = *signal == Signal::KILL;
-                run.stop = Some(Stop { signal: *signal, deadline: *deadline, killed, then_start: *then_start });
-            }),
-            Event::Killed { start, signal } => self.with_run(*start, |run| {
-                if let Some(stop) = &mut run.stop {
-                    stop.killed |= *signal == Signal::KILL;
+                let stop = Stop { signal: *signal, deadline: *deadline, killed, then_start: *then_start };
+                if self.with_run(*start, |run| run.stop = Some(stop)) {
+                    self.restarts.stopped = !then_start;
                 }
-            }),
+            }
+            Event::Killed { start, signal } => self.killed(*start, *signal),
             Event::Exited { start, status, at } => self.exited(*start, *status, *at),
-            Event::OomKilled { start } => self.with_run(*start, |run| run.oom = true),
+            Event::OomKilled { start } => drop(self.with_run(*start, |run| run.oom = true)),
             Event::Renamed { to, .. } => self.card.name = to.clone(),
-            Event::ShimLost { start } => self.with_run(*start, |run| run.shim = None),
-            Event::ShimAdopted { start, shim } => self.with_run(*start, |run| run.shim = Some(*shim)),
+            Event::ShimLost { start } => drop(self.with_run(*start, |run| run.shim = None)),
+            Event::ShimAdopted { start, shim } => drop(self.with_run(*start, |run| run.shim = Some(*shim))),
+            Event::HealthChanged { start, health } => drop(self.with_run(*start, |run| run.health = Some(*health))),
+            Event::UpdateRequested { definition, restart } => {
+                self.update = Some(Update { definition: *definition, restart: *restart });
+            }
+            Event::Updated => {
+                if let Some(update) = self.update.take() {
+                    (self.card.definition, self.card.restart) = (update.definition, update.restart);
+                }
+            }
+            Event::UpdateFailed { .. } => self.update = None,
+            Event::RestartScheduled { start, attempt, due } => {
+                if let Phase::Exited(end) = &self.phase
+                    && end.start == *start
+                {
+                    self.restarts.streak = self.restarts.streak_after(end);
+                    self.phase = Phase::Restarting(Restarting { end: end.clone(), due: *due, attempt: *attempt });
+                }
+            }
+            Event::RestartCancelled { start } => {
+                if let Phase::Restarting(waiting) = &self.phase
+                    && waiting.end.start == *start
+                {
+                    self.phase = Phase::Exited(waiting.end.clone());
+                    self.restarts.stopped = true;
+                }
+            }
+            Event::NetworkAttached { start, network, addresses } => {
+                if self.networks.len() < Attachment::LIMIT {
+                    self.networks.push(Attachment::cut(*start, network, addresses));
+                }
+            }
+            Event::NetworkDetached { start } => self.networks.retain(|attachment| attachment.start != *start),
+            // Told, not kept.
+            Event::ExecStarted { .. } | Event::ExecExited { .. } | Event::Attached { .. } | Event::Detached { .. } => {}
             Event::RemoveRequested { volumes, .. } => {
                 let run = self.phase.run().cloned();
                 // Asked for again after a failure: what the first one was to take goes all the same.
@@ -89,6 +136,35 @@ impl Container {
             Event::CreateRequested { .. } | Event::CreateFailed { .. } | Event::Removed => {}
         }
         self
+    }
+
+    fn start_requested(&mut self, start: StartId, boot: BootId, since: Timestamp) {
+        self.restarts = match &self.phase {
+            Phase::Restarting(waiting) => Restarts { count: waiting.attempt, ..self.restarts },
+            // A user's: what came before does not count any more.
+            Phase::Creating
+            | Phase::Created
+            | Phase::Starting(_)
+            | Phase::Running(_)
+            | Phase::Pausing(_)
+            | Phase::Paused(_)
+            | Phase::Resuming(_)
+            | Phase::Exited(_)
+            | Phase::Removing(_) => Restarts::default(),
+        };
+        self.phase = Phase::Starting(Starting { start, boot, since });
+    }
+
+    fn killed(&mut self, start: StartId, signal: Signal) {
+        let mut by_hand = false;
+        self.with_run(start, |run| match &mut run.stop {
+            Some(stop) => stop.killed |= signal == Signal::KILL,
+            None => by_hand = true,
+        });
+        // Whoever ends a container does not want it back.
+        if by_hand && (signal == Signal::KILL || signal == self.card.stop_signal) {
+            self.restarts.stopped = true;
+        }
     }
 
     fn exited(&mut self, start: StartId, status: ExitStatus, at: Timestamp) {
@@ -117,18 +193,22 @@ impl Container {
             Phase::Running(run) | Phase::Pausing(run) | Phase::Paused(run) | Phase::Resuming(run) => {
                 self.phase = to(run.clone());
             }
-            Phase::Creating | Phase::Created | Phase::Starting(_) | Phase::Exited(_) | Phase::Removing(_) => {}
+            Phase::Creating
+            | Phase::Created
+            | Phase::Starting(_)
+            | Phase::Exited(_)
+            | Phase::Restarting(_)
+            | Phase::Removing(_) => {}
         }
     }
 
-    fn with_run(&mut self, start: StartId, change: impl FnOnce(&mut Run)) {
+    /// Says whether there is such a run.
+    fn with_run(&mut self, start: StartId, change: impl FnOnce(&mut Run)) -> bool {
         let run = match &mut self.phase {
             Phase::Running(run) | Phase::Pausing(run) | Phase::Paused(run) | Phase::Resuming(run) => Some(run),
             Phase::Removing(removing) => removing.run.as_mut(),
-            Phase::Creating | Phase::Created | Phase::Starting(_) | Phase::Exited(_) => None,
+            Phase::Creating | Phase::Created | Phase::Starting(_) | Phase::Exited(_) | Phase::Restarting(_) => None,
         };
-        if let Some(run) = run.filter(|run| run.start == start) {
-            change(run);
-        }
+        run.filter(|run| run.start == start).map(change).is_some()
     }
 }

@@ -12,20 +12,28 @@
 //!   Pausing ◀─ Running │           │  │
 //!      │         │ ▲   │           │  │
 //!      ▼         │ │   ▼           │  │ RemoveRequested (also of a running one, by force)
-//!    Paused ─▶ Resuming Exited ────┘  │
-//!                        │            ▼
-//!                        └────────▶ Removing ──Removed──▶ gone
+//!    Paused ─▶ Resuming Exited ────┤  │
+//!                       │   │      │  │
+//!       RestartScheduled│   │      │  │
+//!                       ▼   │      │  │
+//!                 Restarting┼──────┘  │
+//!                       │   │         ▼
+//!                       └───┴─────▶ Removing ──Removed──▶ gone
 //! ```
 //!
+//! Beside the phase there may be an update under way (`UpdateRequested` … `Updated` or `UpdateFailed`), which waits for nothing but
+//! keeps a start waiting, and networks that the container is attached to. Exec and attach sessions are told, not kept.
+//!
 //! What a crash leaves behind: `Creating` a directory; `Starting` perhaps a mount, a shim and a process; `Running` and
-//! its kin a live shim and process that go on; `Exited` perhaps mounts and a state directory not yet released; `Removing`
-//! anything of the above. `recover` says what becomes of each.
+//! its kin a live shim and process that go on; `Exited` and `Restarting` perhaps mounts, networks and a state directory not yet
+//! released; `Removing` anything of the above. `recover` says what becomes of each.
 
 mod command;
 mod decide;
 mod event;
 mod evolve;
 mod recover;
+mod restart;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -34,6 +42,7 @@ pub use decide::{Rejection, decide};
 pub use event::Event;
 pub use evolve::evolve;
 pub use recover::{Found, Observation, Step, recover};
+pub use restart::{RestartPolicy, Restarts};
 
 use super::id::{BootId, ContainerId, Digest, Name, Process, Signal, StartId, Timestamp};
 
@@ -47,6 +56,11 @@ pub struct Container {
     pub phase: Phase,
     /// How the last run ended; kept through a later start and a removal.
     pub last: Option<End>,
+    pub restarts: Restarts,
+    /// A change of limits or of the restart policy that has no outcome yet.
+    pub update: Option<Update>,
+    /// What it is attached to, as far as it has been told.
+    pub networks: Vec<Attachment>,
 }
 
 /// What is said of a container in lists, and what the state machine needs to know of its definition.
@@ -68,6 +82,8 @@ pub struct Card {
     pub stop_signal: Signal,
     /// Seconds.
     pub stop_timeout: u32,
+    pub restart: RestartPolicy,
+    pub health: HealthAction,
 }
 
 impl Card {
@@ -77,6 +93,24 @@ impl Card {
     pub const IMAGE_LIMIT: usize = 512;
     /// As for the image.
     pub const RUNTIME_LIMIT: usize = 128;
+}
+
+/// Whether a container's health is checked, and what an unhealthy one has to expect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HealthAction {
+    #[default]
+    Unwatched,
+    Watch,
+    /// An unhealthy container is killed.
+    Kill,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// Not known yet.
+    Starting,
+    Healthy,
+    Unhealthy,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +123,45 @@ pub enum Phase {
     Paused(Run),
     Resuming(Run),
     Exited(End),
+    Restarting(Restarting),
     Removing(Removing),
+}
+
+/// Ended, and to be started again by its policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restarting {
+    pub end: End,
+    pub due: Timestamp,
+    /// The first restart since a user's start is 1.
+    pub attempt: u32,
+}
+
+/// What a container is to become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Update {
+    /// Of the definition that takes the place of the present one.
+    pub definition: Digest,
+    pub restart: RestartPolicy,
+}
+
+/// A network that a container is attached to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    pub start: StartId,
+    pub network: String,
+    pub addresses: Vec<String>,
+}
+
+impl Attachment {
+    // Limits, so that a state with all it may have stays below the journal's 4 KB. What is beyond is not recorded.
+    /// Networks of one container.
+    pub const LIMIT: usize = 3;
+    /// Bytes of a network's name.
+    pub const NAME_LIMIT: usize = 64;
+    /// Addresses in one network.
+    pub const ADDRESS_COUNT: usize = 2;
+    /// Bytes of an address with its prefix.
+    pub const ADDRESS_LIMIT: usize = 44;
 }
 
 /// A start that has no outcome yet.
@@ -111,6 +183,8 @@ pub struct Run {
     pub since: Timestamp,
     pub stop: Option<Stop>,
     pub oom: bool,
+    /// `None` where it is not checked.
+    pub health: Option<Health>,
 }
 
 /// A stop under way.
@@ -172,7 +246,7 @@ impl Phase {
         match self {
             Self::Running(run) | Self::Pausing(run) | Self::Paused(run) | Self::Resuming(run) => Some(run),
             Self::Removing(removing) => removing.run.as_ref(),
-            Self::Creating | Self::Created | Self::Starting(_) | Self::Exited(_) => None,
+            Self::Creating | Self::Created | Self::Starting(_) | Self::Exited(_) | Self::Restarting(_) => None,
         }
     }
 
@@ -181,7 +255,7 @@ impl Phase {
         match self {
             Self::Creating | Self::Starting(_) | Self::Pausing(_) | Self::Resuming(_) => true,
             Self::Removing(removing) => removing.failed.is_none(),
-            Self::Created | Self::Running(_) | Self::Paused(_) | Self::Exited(_) => false,
+            Self::Created | Self::Running(_) | Self::Paused(_) | Self::Exited(_) | Self::Restarting(_) => false,
         }
     }
 
@@ -194,6 +268,7 @@ impl Phase {
             Self::Running(_) | Self::Pausing(_) | Self::Resuming(_) => "running",
             Self::Paused(_) => "paused",
             Self::Exited(_) => "exited",
+            Self::Restarting(_) => "restarting",
             Self::Removing(_) => "removing",
         }
     }

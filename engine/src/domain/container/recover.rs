@@ -2,7 +2,10 @@
 //!
 //! Pure: the observation was made before. "Alive" always means that pid and start time match.
 
-use super::{Cause, Command, Container, ExitStatus, Phase, Removing, Run, Starting};
+use super::{
+    Cause, Command, Container, ExitStatus, Health, HealthAction, Phase, Removing, RestartPolicy, Restarting, Run,
+    Starting,
+};
 use crate::domain::id::{BootId, Process, StartId, Timestamp};
 
 /// What was found of a container.
@@ -46,8 +49,13 @@ pub enum Step {
     Adopt,
     /// Run the stop's timer again, from the recorded deadline; thaw what is frozen, so that a signal arrives.
     ResumeStop,
-    /// Send SIGKILL to the process once more, and thaw what is frozen: a removal by force was under way.
+    /// Send SIGKILL to the process once more, and thaw what is frozen: a removal by force was under way, or the container is
+    /// unhealthy and has to go.
     Kill,
+    /// Bring a running container's limits to what the update asks for, then report it.
+    ResumeUpdate,
+    /// Run the wait for the next start again.
+    ResumeRestart { start: StartId, due: Timestamp },
     /// Unmount, delete at the runtime, clear the state directory.
     Release,
     /// Remove all that is left of the container, then report it.
@@ -57,9 +65,35 @@ pub enum Step {
 }
 
 pub fn recover(container: &Container, seen: &Observation) -> Vec<Step> {
+    let mut steps = recover_phase(container, seen);
+    let lives = steps.iter().any(|step| matches!(step, Step::Reattach | Step::Adopt | Step::AwaitLaunch { .. }));
+    if let Some(run) = container.phase.run().filter(|_| lives) {
+        let condemned = run.health == Some(Health::Unhealthy) && container.card.health == HealthAction::Kill;
+        if condemned && !steps.contains(&Step::Kill) {
+            steps.push(Step::Kill);
+        }
+    }
+    if container.update.is_some() && !matches!(container.phase, Phase::Removing(_)) {
+        // Of a container that does not run, the definition is all there is to be changed. Before what may start it again.
+        if lives { steps.push(Step::ResumeUpdate) } else { steps.insert(0, Step::Report(Command::ReportUpdated)) }
+    }
+    steps
+}
+
+fn recover_phase(container: &Container, seen: &Observation) -> Vec<Step> {
     match &container.phase {
         Phase::Creating => vec![Step::UndoCreate { message: "the daemon ended before the creation did".to_owned() }],
-        Phase::Created | Phase::Exited(_) => vec![Step::Release],
+        Phase::Created => vec![Step::Release],
+        Phase::Exited(end) => {
+            let mut steps = vec![Step::Release];
+            if container.card.restart == RestartPolicy::Always && end.started_at.is_some() {
+                steps.push(Step::Report(Command::Start { boot: seen.boot, at: seen.at }));
+            }
+            steps
+        }
+        Phase::Restarting(Restarting { end, due, .. }) => {
+            vec![Step::Release, Step::ResumeRestart { start: end.start, due: *due }]
+        }
         Phase::Starting(starting) => recover_start(starting, seen),
         Phase::Running(run) => recover_run(run, seen, correct_running(run, seen.frozen)),
         Phase::Paused(run) => recover_run(run, seen, correct_paused(seen.frozen)),

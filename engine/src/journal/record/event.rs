@@ -2,15 +2,18 @@
 
 use migrations::kinds::ContainerEvent;
 use migrations::v1::*;
-use migrations::v2::{CreateRequestedV2, RemoveRequestedV2};
+use migrations::v2::RemoveRequestedV2;
+use migrations::v3::*;
 use migrations::{Upcasts, What};
 use store::{NewEvent, Record};
 
-use super::row::{load_card, load_name, load_status, store_card, store_status};
+use super::row::{
+    load_card, load_health, load_name, load_restart, load_status, store_card, store_health, store_restart, store_status,
+};
 use super::{Context, DecodeError, Problem, container_of, load_context, load_process, refused};
 use super::{store_context, store_process};
-use crate::domain::container::Event;
-use crate::domain::id::{BootId, ContainerId, Signal, StartId, Timestamp};
+use crate::domain::container::{Attachment, Event};
+use crate::domain::id::{BootId, ContainerId, Digest, SessionId, Signal, StartId, Timestamp};
 use crate::domain::text::cut;
 
 /// The event as it goes into its container's stream. Always small enough for the journal.
@@ -39,7 +42,7 @@ fn store(event: &Event) -> ContainerEvent {
     match event {
         // The id is the stream's.
         Event::CreateRequested { id: _, card } => {
-            ContainerEvent::CreateRequested(CreateRequestedV2 { card: store_card(card) })
+            ContainerEvent::CreateRequested(CreateRequestedV3 { card: store_card(card) })
         }
         Event::Created => ContainerEvent::Created(CreatedV1 {}),
         Event::CreateFailed { message: text } => {
@@ -85,6 +88,50 @@ fn store(event: &Event) -> ContainerEvent {
         Event::ShimAdopted { start, shim } => {
             ContainerEvent::ShimAdopted(ShimAdoptedV1 { start: start.0, shim: store_process(shim) })
         }
+        Event::UpdateRequested { definition, restart } => ContainerEvent::UpdateRequested(UpdateRequestedV1 {
+            definition: definition.0,
+            restart: store_restart(*restart),
+        }),
+        Event::Updated => ContainerEvent::Updated(UpdatedV1 {}),
+        Event::UpdateFailed { message: text } => {
+            ContainerEvent::UpdateFailed(UpdateFailedV1 { message: message(text) })
+        }
+        Event::RestartScheduled { start, attempt, due } => {
+            ContainerEvent::RestartScheduled(RestartScheduledV1 { start: start.0, attempt: *attempt, due: due.0 })
+        }
+        Event::RestartCancelled { start } => ContainerEvent::RestartCancelled(RestartCancelledV1 { start: start.0 }),
+        Event::HealthChanged { start, health } => {
+            ContainerEvent::HealthChanged(HealthChangedV1 { start: start.0, health: store_health(*health) })
+        }
+        Event::ExecStarted { start, exec, argv, user, tty, detached } => ContainerEvent::ExecStarted(ExecStartedV1 {
+            start: start.0,
+            exec: exec.0,
+            argv: cut(argv, Event::ARGV_LIMIT).to_owned(),
+            user: cut(user, Event::USER_LIMIT).to_owned(),
+            tty: *tty,
+            detached: *detached,
+        }),
+        Event::ExecExited { exec, status, at, lasted_ms } => ContainerEvent::ExecExited(ExecExitedV1 {
+            exec: exec.0,
+            status: store_status(*status),
+            at: at.0,
+            lasted_ms: *lasted_ms,
+        }),
+        Event::Attached { session, stdin, tty } => {
+            ContainerEvent::Attached(AttachedV1 { session: session.0, stdin: *stdin, tty: *tty })
+        }
+        Event::Detached { session, lasted_ms } => {
+            ContainerEvent::Detached(DetachedV1 { session: session.0, lasted_ms: *lasted_ms })
+        }
+        Event::NetworkAttached { start, network, addresses } => {
+            let attachment = Attachment::cut(*start, network, addresses);
+            ContainerEvent::NetworkAttached(NetworkAttachedV1 {
+                start: start.0,
+                network: attachment.network,
+                addresses: attachment.addresses,
+            })
+        }
+        Event::NetworkDetached { start } => ContainerEvent::NetworkDetached(NetworkDetachedV1 { start: start.0 }),
         Event::RemoveRequested { force, volumes } => {
             ContainerEvent::RemoveRequested(RemoveRequestedV2 { force: *force, volumes: *volumes })
         }
@@ -97,7 +144,7 @@ fn store(event: &Event) -> ContainerEvent {
 
 fn load(id: ContainerId, stored: ContainerEvent) -> Result<Event, Problem> {
     Ok(match stored {
-        ContainerEvent::CreateRequested(CreateRequestedV2 { card }) => {
+        ContainerEvent::CreateRequested(CreateRequestedV3 { card }) => {
             Event::CreateRequested { id, card: load_card(card)? }
         }
         ContainerEvent::Created(CreatedV1 {}) => Event::Created,
@@ -137,6 +184,38 @@ fn load(id: ContainerId, stored: ContainerEvent) -> Result<Event, Problem> {
         ContainerEvent::ShimLost(ShimLostV1 { start }) => Event::ShimLost { start: StartId(start) },
         ContainerEvent::ShimAdopted(ShimAdoptedV1 { start, shim }) => {
             Event::ShimAdopted { start: StartId(start), shim: load_process(shim) }
+        }
+        ContainerEvent::UpdateRequested(UpdateRequestedV1 { definition, restart }) => {
+            Event::UpdateRequested { definition: Digest(definition), restart: load_restart(restart) }
+        }
+        ContainerEvent::Updated(UpdatedV1 {}) => Event::Updated,
+        ContainerEvent::UpdateFailed(UpdateFailedV1 { message }) => Event::UpdateFailed { message },
+        ContainerEvent::RestartScheduled(RestartScheduledV1 { start, attempt, due }) => {
+            Event::RestartScheduled { start: StartId(start), attempt, due: Timestamp(due) }
+        }
+        ContainerEvent::RestartCancelled(RestartCancelledV1 { start }) => {
+            Event::RestartCancelled { start: StartId(start) }
+        }
+        ContainerEvent::HealthChanged(HealthChangedV1 { start, health }) => {
+            Event::HealthChanged { start: StartId(start), health: load_health(health) }
+        }
+        ContainerEvent::ExecStarted(ExecStartedV1 { start, exec, argv, user, tty, detached }) => {
+            Event::ExecStarted { start: StartId(start), exec: SessionId(exec), argv, user, tty, detached }
+        }
+        ContainerEvent::ExecExited(ExecExitedV1 { exec, status, at, lasted_ms }) => {
+            Event::ExecExited { exec: SessionId(exec), status: load_status(status), at: Timestamp(at), lasted_ms }
+        }
+        ContainerEvent::Attached(AttachedV1 { session, stdin, tty }) => {
+            Event::Attached { session: SessionId(session), stdin, tty }
+        }
+        ContainerEvent::Detached(DetachedV1 { session, lasted_ms }) => {
+            Event::Detached { session: SessionId(session), lasted_ms }
+        }
+        ContainerEvent::NetworkAttached(NetworkAttachedV1 { start, network, addresses }) => {
+            Event::NetworkAttached { start: StartId(start), network, addresses }
+        }
+        ContainerEvent::NetworkDetached(NetworkDetachedV1 { start }) => {
+            Event::NetworkDetached { start: StartId(start) }
         }
         ContainerEvent::RemoveRequested(RemoveRequestedV2 { force, volumes }) => {
             Event::RemoveRequested { force, volumes }

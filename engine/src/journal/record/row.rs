@@ -3,25 +3,36 @@
 use migrations::codec;
 use migrations::kinds::CONTAINER_ROW_SCHEMA;
 use migrations::v1::*;
-use migrations::v2::{CardV2, ContainerRowV2, PhaseV2, RemovingV2};
+use migrations::v3::{
+    AttachmentV1, CardV3, ContainerRowV3, HealthActionV1, HealthV1, PhaseV3, RemovingV3, RestartPolicyV1, RestartingV1,
+    RestartsV1, RunV2, UpdateV1,
+};
 use migrations::{Upcasts, What};
 use store::{Row, SavedRow};
 
 use super::{CONTAINER, DecodeError, Problem, container_of, load_process, refused, store_process};
-use crate::domain::container::{Card, Cause, Container, End, Event, ExitStatus, Phase, Removing, Run, Starting, Stop};
+use crate::domain::container::{
+    Attachment, Card, Cause, Container, End, Event, ExitStatus, Health, HealthAction, Phase, Removing, RestartPolicy,
+    Restarting, Restarts, Run, Starting, Stop, Update,
+};
 use crate::domain::id::{BootId, Digest, Name, Signal, StartId, Timestamp};
 use crate::domain::text::cut;
 
 /// The row that saves this state, for the batch that brings it about. Always small enough for the journal.
 pub fn encode_row(container: &Container) -> Row {
-    let row = ContainerRowV2 {
+    let row = ContainerRowV3 {
         card: store_card(&container.card),
         phase: store_phase(&container.phase),
         last: match (&container.last, &container.phase) {
             (None, _) => LastV1::Never,
-            (Some(last), Phase::Exited(end)) if last == end => LastV1::AsPhase,
+            (Some(last), Phase::Exited(end) | Phase::Restarting(Restarting { end, .. })) if last == end => {
+                LastV1::AsPhase
+            }
             (Some(last), _) => LastV1::Ended(store_end(last)),
         },
+        restarts: store_restarts(container.restarts),
+        update: container.update.map(store_update),
+        networks: container.networks.iter().take(Attachment::LIMIT).map(store_attachment).collect(),
     };
     Row::Put { schema: CONTAINER_ROW_SCHEMA, bytes: codec::encode(&row) }
 }
@@ -34,19 +45,28 @@ pub fn decode_row(row: &SavedRow) -> Result<Container, DecodeError> {
     let (_, bytes) = Upcasts::of_today()
         .to_today(What::Row(CONTAINER), row.schema, row.bytes.clone())
         .map_err(|error| refused(what, &row.stream, error))?;
-    let stored: ContainerRowV2 = codec::decode(&bytes).map_err(|error| damaged(error.into()))?;
+    let stored: ContainerRowV3 = codec::decode(&bytes).map_err(|error| damaged(error.into()))?;
     let phase = load_phase(stored.phase);
     let last = match (stored.last, &phase) {
         (LastV1::Never, _) => None,
-        (LastV1::AsPhase, Phase::Exited(end)) => Some(end.clone()),
+        (LastV1::AsPhase, Phase::Exited(end) | Phase::Restarting(Restarting { end, .. })) => Some(end.clone()),
         (LastV1::AsPhase, _) => return Err(damaged(Problem::LastEnd)),
         (LastV1::Ended(end), _) => Some(load_end(end)),
     };
-    Ok(Container { id, version: row.version, card: load_card(stored.card).map_err(damaged)?, phase, last })
+    Ok(Container {
+        id,
+        version: row.version,
+        card: load_card(stored.card).map_err(damaged)?,
+        phase,
+        last,
+        restarts: load_restarts(stored.restarts),
+        update: stored.update.map(load_update),
+        networks: stored.networks.into_iter().map(load_attachment).collect(),
+    })
 }
 
-pub(super) fn store_card(card: &Card) -> CardV2 {
-    CardV2 {
+pub(super) fn store_card(card: &Card) -> CardV3 {
+    CardV3 {
         name: card.name.as_str().to_owned(),
         image: cut(&card.image, Card::IMAGE_LIMIT).to_owned(),
         image_id: card.image_id.map(|id| id.0),
@@ -59,10 +79,16 @@ pub(super) fn store_card(card: &Card) -> CardV2 {
         open_stdin: card.open_stdin,
         stop_signal: card.stop_signal.0,
         stop_timeout: card.stop_timeout,
+        restart: store_restart(card.restart),
+        health: match card.health {
+            HealthAction::Unwatched => HealthActionV1::Unwatched,
+            HealthAction::Watch => HealthActionV1::Watch,
+            HealthAction::Kill => HealthActionV1::Kill,
+        },
     }
 }
 
-pub(super) fn load_card(stored: CardV2) -> Result<Card, Problem> {
+pub(super) fn load_card(stored: CardV3) -> Result<Card, Problem> {
     Ok(Card {
         name: load_name(stored.name)?,
         image: stored.image,
@@ -76,7 +102,75 @@ pub(super) fn load_card(stored: CardV2) -> Result<Card, Problem> {
         open_stdin: stored.open_stdin,
         stop_signal: Signal(stored.stop_signal),
         stop_timeout: stored.stop_timeout,
+        restart: load_restart(stored.restart),
+        health: match stored.health {
+            HealthActionV1::Unwatched => HealthAction::Unwatched,
+            HealthActionV1::Watch => HealthAction::Watch,
+            HealthActionV1::Kill => HealthAction::Kill,
+        },
     })
+}
+
+pub(super) fn store_restart(policy: RestartPolicy) -> RestartPolicyV1 {
+    match policy {
+        RestartPolicy::No => RestartPolicyV1::No,
+        RestartPolicy::Always => RestartPolicyV1::Always,
+        RestartPolicy::UnlessStopped => RestartPolicyV1::UnlessStopped,
+        RestartPolicy::OnFailure { retries } => RestartPolicyV1::OnFailure { retries },
+        RestartPolicy::OnReboot => RestartPolicyV1::OnReboot,
+    }
+}
+
+pub(super) fn load_restart(stored: RestartPolicyV1) -> RestartPolicy {
+    match stored {
+        RestartPolicyV1::No => RestartPolicy::No,
+        RestartPolicyV1::Always => RestartPolicy::Always,
+        RestartPolicyV1::UnlessStopped => RestartPolicy::UnlessStopped,
+        RestartPolicyV1::OnFailure { retries } => RestartPolicy::OnFailure { retries },
+        RestartPolicyV1::OnReboot => RestartPolicy::OnReboot,
+    }
+}
+
+pub(super) fn store_health(health: Health) -> HealthV1 {
+    match health {
+        Health::Starting => HealthV1::Starting,
+        Health::Healthy => HealthV1::Healthy,
+        Health::Unhealthy => HealthV1::Unhealthy,
+    }
+}
+
+pub(super) fn load_health(stored: HealthV1) -> Health {
+    match stored {
+        HealthV1::Starting => Health::Starting,
+        HealthV1::Healthy => Health::Healthy,
+        HealthV1::Unhealthy => Health::Unhealthy,
+    }
+}
+
+fn store_restarts(restarts: Restarts) -> RestartsV1 {
+    RestartsV1 { count: restarts.count, streak: restarts.streak, stopped: restarts.stopped }
+}
+
+fn load_restarts(stored: RestartsV1) -> Restarts {
+    Restarts { count: stored.count, streak: stored.streak, stopped: stored.stopped }
+}
+
+fn store_update(update: Update) -> UpdateV1 {
+    UpdateV1 { definition: update.definition.0, restart: store_restart(update.restart) }
+}
+
+fn load_update(stored: UpdateV1) -> Update {
+    Update { definition: Digest(stored.definition), restart: load_restart(stored.restart) }
+}
+
+fn store_attachment(attachment: &Attachment) -> AttachmentV1 {
+    let Attachment { start, network, addresses } =
+        Attachment::cut(attachment.start, &attachment.network, &attachment.addresses);
+    AttachmentV1 { start: start.0, network, addresses }
+}
+
+fn load_attachment(stored: AttachmentV1) -> Attachment {
+    Attachment { start: StartId(stored.start), network: stored.network, addresses: stored.addresses }
 }
 
 pub(super) fn load_name(text: String) -> Result<Name, Problem> {
@@ -107,19 +201,22 @@ pub(super) fn load_status(stored: ExitStatusV1) -> ExitStatus {
     }
 }
 
-fn store_phase(phase: &Phase) -> PhaseV2 {
+fn store_phase(phase: &Phase) -> PhaseV3 {
     match phase {
-        Phase::Creating => PhaseV2::Creating,
-        Phase::Created => PhaseV2::Created,
+        Phase::Creating => PhaseV3::Creating,
+        Phase::Created => PhaseV3::Created,
         Phase::Starting(Starting { start, boot, since }) => {
-            PhaseV2::Starting(StartingV1 { start: start.0, boot: boot.0, since: since.0 })
+            PhaseV3::Starting(StartingV1 { start: start.0, boot: boot.0, since: since.0 })
         }
-        Phase::Running(run) => PhaseV2::Running(store_run(run)),
-        Phase::Pausing(run) => PhaseV2::Pausing(store_run(run)),
-        Phase::Paused(run) => PhaseV2::Paused(store_run(run)),
-        Phase::Resuming(run) => PhaseV2::Resuming(store_run(run)),
-        Phase::Exited(end) => PhaseV2::Exited(store_end(end)),
-        Phase::Removing(Removing { run, failed, volumes }) => PhaseV2::Removing(RemovingV2 {
+        Phase::Running(run) => PhaseV3::Running(store_run(run)),
+        Phase::Pausing(run) => PhaseV3::Pausing(store_run(run)),
+        Phase::Paused(run) => PhaseV3::Paused(store_run(run)),
+        Phase::Resuming(run) => PhaseV3::Resuming(store_run(run)),
+        Phase::Exited(end) => PhaseV3::Exited(store_end(end)),
+        Phase::Restarting(Restarting { end, due, attempt }) => {
+            PhaseV3::Restarting(RestartingV1 { end: store_end(end), due: due.0, attempt: *attempt })
+        }
+        Phase::Removing(Removing { run, failed, volumes }) => PhaseV3::Removing(RemovingV3 {
             run: run.as_ref().map(store_run),
             failed: failed.as_ref().map(|text| cut(text, Event::MESSAGE_LIMIT).to_owned()),
             volumes: *volumes,
@@ -127,26 +224,29 @@ fn store_phase(phase: &Phase) -> PhaseV2 {
     }
 }
 
-fn load_phase(stored: PhaseV2) -> Phase {
+fn load_phase(stored: PhaseV3) -> Phase {
     match stored {
-        PhaseV2::Creating => Phase::Creating,
-        PhaseV2::Created => Phase::Created,
-        PhaseV2::Starting(StartingV1 { start, boot, since }) => {
+        PhaseV3::Creating => Phase::Creating,
+        PhaseV3::Created => Phase::Created,
+        PhaseV3::Starting(StartingV1 { start, boot, since }) => {
             Phase::Starting(Starting { start: StartId(start), boot: BootId(boot), since: Timestamp(since) })
         }
-        PhaseV2::Running(run) => Phase::Running(load_run(run)),
-        PhaseV2::Pausing(run) => Phase::Pausing(load_run(run)),
-        PhaseV2::Paused(run) => Phase::Paused(load_run(run)),
-        PhaseV2::Resuming(run) => Phase::Resuming(load_run(run)),
-        PhaseV2::Exited(end) => Phase::Exited(load_end(end)),
-        PhaseV2::Removing(RemovingV2 { run, failed, volumes }) => {
+        PhaseV3::Running(run) => Phase::Running(load_run(run)),
+        PhaseV3::Pausing(run) => Phase::Pausing(load_run(run)),
+        PhaseV3::Paused(run) => Phase::Paused(load_run(run)),
+        PhaseV3::Resuming(run) => Phase::Resuming(load_run(run)),
+        PhaseV3::Exited(end) => Phase::Exited(load_end(end)),
+        PhaseV3::Restarting(RestartingV1 { end, due, attempt }) => {
+            Phase::Restarting(Restarting { end: load_end(end), due: Timestamp(due), attempt })
+        }
+        PhaseV3::Removing(RemovingV3 { run, failed, volumes }) => {
             Phase::Removing(Removing { run: run.map(load_run), failed, volumes })
         }
     }
 }
 
-fn store_run(run: &Run) -> RunV1 {
-    RunV1 {
+fn store_run(run: &Run) -> RunV2 {
+    RunV2 {
         start: run.start.0,
         boot: run.boot.0,
         process: store_process(&run.process),
@@ -159,10 +259,11 @@ fn store_run(run: &Run) -> RunV1 {
             then_start: stop.then_start,
         }),
         oom: run.oom,
+        health: run.health.map(store_health),
     }
 }
 
-fn load_run(stored: RunV1) -> Run {
+fn load_run(stored: RunV2) -> Run {
     Run {
         start: StartId(stored.start),
         boot: BootId(stored.boot),
@@ -176,6 +277,7 @@ fn load_run(stored: RunV1) -> Run {
             then_start: stop.then_start,
         }),
         oom: stored.oom,
+        health: stored.health.map(load_health),
     }
 }
 

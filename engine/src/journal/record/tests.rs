@@ -3,15 +3,17 @@ use std::sync::Arc;
 use migrations::codec;
 use migrations::kinds::{kind, kinds};
 use migrations::v1::{LastV1, RemovedV1, RenamedV1};
-use migrations::v2::{CardV2, ContainerRowV2, PhaseV2};
+use migrations::v3::{CardV3, ContainerRowV3, PhaseV3};
 use proptest::prelude::*;
 use store::{NewEvent, Record, Row, SavedRow, StreamId, VALUE_LIMIT};
 
 use super::*;
 use crate::domain::container::tests::random::{Turn, ideas, live, started};
 use crate::domain::container::tests::{BOOT, CODE, ID, PROCESS, SHIM, START, at, card, container, end, run};
-use crate::domain::container::{Container, End, Event, Phase, Removing, evolve};
-use crate::domain::id::{Name, Signal, StartId};
+use crate::domain::container::{
+    Attachment, Container, End, Event, Phase, Removing, RestartPolicy, Restarting, Update, evolve,
+};
+use crate::domain::id::{Name, SessionId, Signal, StartId};
 
 /// What the journal adds to a payload or a row of a container: an upper bound of its envelopes.
 const ENVELOPE: usize = 128;
@@ -119,14 +121,14 @@ fn rows_that_cannot_be_read_say_why() {
     let foreign = SavedRow { stream: StreamId::new(9, b"x").unwrap(), ..good.clone() };
     assert!(matches!(decode_row(&foreign), Err(DecodeError::UnknownKind { what: What::Row(9), .. })));
     let newer = SavedRow { schema: 9, ..good.clone() };
-    assert!(matches!(decode_row(&newer), Err(DecodeError::NewerSchema { found: 9, known: 2, .. })));
+    assert!(matches!(decode_row(&newer), Err(DecodeError::NewerSchema { found: 9, known: 3, .. })));
     let torn = SavedRow { bytes: good.bytes[1..].to_vec(), ..good.clone() };
     assert!(matches!(decode_row(&torn), Err(DecodeError::Damaged { problem: Problem::Shape(_), .. })));
-    let shape: ContainerRowV2 = codec::decode(&good.bytes).unwrap();
-    let odd = ContainerRowV2 { phase: PhaseV2::Created, last: LastV1::AsPhase, ..shape.clone() };
+    let shape: ContainerRowV3 = codec::decode(&good.bytes).unwrap();
+    let odd = ContainerRowV3 { phase: PhaseV3::Created, last: LastV1::AsPhase, ..shape.clone() };
     let odd = SavedRow { bytes: codec::encode(&odd), ..good.clone() };
     assert!(matches!(decode_row(&odd), Err(DecodeError::Damaged { problem: Problem::LastEnd, .. })));
-    let nameless = ContainerRowV2 { card: CardV2 { name: String::new(), ..shape.card.clone() }, ..shape };
+    let nameless = ContainerRowV3 { card: CardV3 { name: String::new(), ..shape.card.clone() }, ..shape };
     let nameless = SavedRow { bytes: codec::encode(&nameless), ..good };
     assert!(matches!(decode_row(&nameless), Err(DecodeError::Damaged { problem: Problem::Name { .. }, .. })));
 }
@@ -188,21 +190,38 @@ fn huge_event() -> impl Strategy<Value = Event> {
         Just(Event::Started { start: START, process: PROCESS, shim: Some(SHIM), at: at(1) }),
         Just(Event::StopRequested { start: START, signal: Signal::KILL, deadline: at(1), then_start: true }),
         Just(Event::Exited { start: START, status: CODE, at: at(1) }),
+        huge().prop_map(|message| Event::UpdateFailed { message }),
+        (huge(), huge()).prop_map(|(argv, user)| Event::ExecStarted {
+            start: START,
+            exec: SessionId([255; 8]),
+            argv,
+            user,
+            tty: true,
+            detached: true
+        }),
+        (huge(), prop::collection::vec(huge(), 0..20)).prop_map(|(network, addresses)| Event::NetworkAttached {
+            start: START,
+            network,
+            addresses
+        }),
     ]
 }
 
 prop_compose! {
     /// The largest states: a removal that failed of a container that runs and whose last start failed, and the like.
     fn huge_container()(
-        card in huge_card(), error in huge(), other in huge(), which in 0..3,
+        card in huge_card(), error in huge(), other in huge(), which in 0..4, network in huge(), count in 0usize..9,
     ) -> Container {
         let ended = End { error: Some(error), ..end() };
         let phase = match which {
             0 => Phase::Removing(Removing { run: Some(run()), failed: Some(other), volumes: true }),
             1 => Phase::Exited(End { error: Some(other), ..end() }),
+            2 => Phase::Restarting(Restarting { end: End { error: Some(other), ..end() }, due: at(1), attempt: u32::MAX }),
             _ => Phase::Exited(ended.clone()),
         };
-        Container { card, last: Some(ended), ..container(phase) }
+        let attachment = Attachment { start: START, network: network.clone(), addresses: vec![network; count] };
+        let update = Some(Update { definition: Digest([1; 32]), restart: RestartPolicy::OnFailure { retries: u32::MAX } });
+        Container { card, last: Some(ended), update, networks: vec![attachment; count], ..container(phase) }
     }
 }
 

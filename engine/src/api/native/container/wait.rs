@@ -20,7 +20,9 @@ impl Native {
             .ok_or_else(|| ApiError::NoSuchContainer { reference: reference.to_owned() })?;
         let container = entity.container.clone();
         let start = match &container.phase {
-            Phase::Creating | Phase::Created | Phase::Exited(_) => return Ok(container.last.as_ref().map(exit_status)),
+            Phase::Creating | Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => {
+                return Ok(container.last.as_ref().map(exit_status));
+            }
             Phase::Removing(removing) if removing.run.is_none() => {
                 return Ok(container.last.as_ref().map(exit_status));
             }

@@ -8,7 +8,7 @@ use store::Record;
 use super::{CONTAINER, IMAGE, VOLUME};
 use crate::api::native::container::{cause_text, nanoseconds};
 use crate::clock::rfc3339;
-use crate::domain::container::{Event, ExitStatus};
+use crate::domain::container::{Event, ExitStatus, Health};
 use crate::domain::id::Timestamp;
 use crate::domain::{image, volume};
 use crate::engine::Engine;
@@ -136,6 +136,18 @@ fn verb(event: &Event) -> &'static str {
         Event::Renamed { .. } => "rename",
         Event::ShimLost { .. } => "shim_lost",
         Event::ShimAdopted { .. } => "shim_adopted",
+        Event::UpdateRequested { .. } => "updating",
+        Event::Updated => "update",
+        Event::UpdateFailed { .. } => "update_failed",
+        Event::RestartScheduled { .. } => "restart_scheduled",
+        Event::RestartCancelled { .. } => "restart_cancelled",
+        Event::HealthChanged { .. } => "health_status",
+        Event::ExecStarted { .. } => "exec_start",
+        Event::ExecExited { .. } => "exec_die",
+        Event::Attached { .. } => "attach",
+        Event::Detached { .. } => "detach",
+        Event::NetworkAttached { .. } => "network_attach",
+        Event::NetworkDetached { .. } => "network_detach",
         Event::RemoveRequested { .. } => "removing",
         Event::RemoveFailed { .. } => "remove_failed",
         Event::Removed => "remove",
@@ -151,16 +163,37 @@ fn facts(event: &Event) -> Vec<(String, String)> {
         // The true time: the record's own is when the daemon learnt of it.
         Event::Exited { status, at, .. } => {
             let mut facts = vec![fact("finishedAt", rfc3339(Some(*at)))];
-            facts.extend(match status {
-                ExitStatus::Code(code) => vec![fact("exitCode", code.to_string())],
-                ExitStatus::Signal(signal) => {
-                    vec![fact("exitCode", (128 + signal.0).to_string()), fact("signal", signals::name(signal.0))]
-                }
-                ExitStatus::Unknown(cause) => {
-                    vec![fact("exitCode", "unknown".to_owned()), fact("cause", cause_text(*cause).to_owned())]
-                }
-            });
+            facts.extend(status_facts(*status));
             facts
+        }
+        Event::ExecStarted { exec, argv, user, tty, detached, .. } => vec![
+            fact("execID", exec.to_string()),
+            fact("command", argv.clone()),
+            fact("user", user.clone()),
+            fact("tty", tty.to_string()),
+            fact("detached", detached.to_string()),
+        ],
+        Event::ExecExited { exec, status, at, lasted_ms } => {
+            let mut facts = vec![
+                fact("execID", exec.to_string()),
+                fact("finishedAt", rfc3339(Some(*at))),
+                fact("lastedMs", lasted_ms.to_string()),
+            ];
+            facts.extend(status_facts(*status));
+            facts
+        }
+        Event::Attached { session, stdin, tty } => {
+            vec![fact("sessionID", session.to_string()), fact("stdin", stdin.to_string()), fact("tty", tty.to_string())]
+        }
+        Event::Detached { session, lasted_ms } => {
+            vec![fact("sessionID", session.to_string()), fact("lastedMs", lasted_ms.to_string())]
+        }
+        Event::NetworkAttached { network, addresses, .. } => {
+            vec![fact("network", network.clone()), fact("addresses", addresses.join(","))]
+        }
+        Event::HealthChanged { health, .. } => vec![fact("health", health_word(*health).to_owned())],
+        Event::RestartScheduled { attempt, due, .. } => {
+            vec![fact("attempt", attempt.to_string()), fact("due", rfc3339(Some(*due)))]
         }
         Event::StartFailed { code, message, .. } => {
             vec![fact("exitCode", code.to_string()), fact("error", message.clone())]
@@ -168,6 +201,7 @@ fn facts(event: &Event) -> Vec<(String, String)> {
         Event::CreateFailed { message }
         | Event::PauseFailed { message }
         | Event::ResumeFailed { message }
+        | Event::UpdateFailed { message }
         | Event::RemoveFailed { message } => vec![fact("error", message.clone())],
         Event::StopRequested { signal, .. } | Event::Killed { signal, .. } => {
             vec![fact("signal", signals::name(signal.0))]
@@ -186,6 +220,32 @@ fn facts(event: &Event) -> Vec<(String, String)> {
         | Event::Resumed
         | Event::OomKilled { .. }
         | Event::ShimLost { .. }
+        | Event::UpdateRequested { .. }
+        | Event::Updated
+        | Event::RestartCancelled { .. }
+        | Event::NetworkDetached { .. }
         | Event::Removed => vec![],
+    }
+}
+
+fn status_facts(status: ExitStatus) -> Vec<(String, String)> {
+    let fact = |key: &str, value: String| (key.to_owned(), value);
+    match status {
+        ExitStatus::Code(code) => vec![fact("exitCode", code.to_string())],
+        ExitStatus::Signal(signal) => {
+            vec![fact("exitCode", (128 + signal.0).to_string()), fact("signal", signals::name(signal.0))]
+        }
+        ExitStatus::Unknown(cause) => {
+            vec![fact("exitCode", "unknown".to_owned()), fact("cause", cause_text(cause).to_owned())]
+        }
+    }
+}
+
+/// As `ps` and `inspect` say it.
+pub(in crate::api::native) fn health_word(health: Health) -> &'static str {
+    match health {
+        Health::Starting => "starting",
+        Health::Healthy => "healthy",
+        Health::Unhealthy => "unhealthy",
     }
 }

@@ -1,45 +1,61 @@
 //! What every command leads to in every phase.
 
 use super::*;
+use crate::domain::id::SessionId;
 
 /// A name is an event, `-` is nothing, `!` a refusal:
 /// `!n` no such container, `!i` id taken, `!t` in transition, `!r` not running, `!p` paused, `!R` still running,
-/// `!P` still paused, `!g` being removed (going).
+/// `!P` still paused, `!g` being removed (going), `!d` definition changed.
 const TABLE: &str = "
-                none  creating     created         starting    running          stopping       pausing     paused          resuming     exited          removing     killing         failed
-Create          CreateRequested !i !i              !i          !i               !i             !i          !i              !i           !i              !i           !i              !i
-Start           !n    !t           StartRequested  !t          -                !t             !t          !p              !t           StartRequested  !g           !g              !g
-Stop            !n    !t           -               !t          StopRequested    -              !t          !p              !t           -               !g           !g              !g
-StopAtOnce      !n    !t           -               !t          StopRequested    StopRequested  !t          !p              !t           -               !g           !g              !g
-Restart         !n    !t           StartRequested  !t          StopRequested    StopRequested  !t          !p              !t           StartRequested  !g           !g              !g
-Kill            !n    !t           !r              !t          Killed           Killed         !t          !p              !t           !r              !g           !g              !g
-Pause           !n    !t           !r              !t          PauseRequested   !t             !t          -               !t           !r              !g           !g              !g
-Resume          !n    !t           !r              !t          -                -              !t          ResumeRequested !t           !r              !g           !g              !g
-Rename          !n    !t           Renamed         Renamed     Renamed          Renamed        Renamed     Renamed         Renamed      Renamed         !g           !g              !g
-Remove          !n    !t           RemoveRequested !t          !R               !R             !t          !P              !t           RemoveRequested -            -               RemoveRequested
-RemoveByForce   !n    !t           RemoveRequested !t          RemoveRequested  RemoveRequested !t         RemoveRequested !t           RemoveRequested -            Killed          RemoveRequested
-Created         -     Created      -               -           -                -              -           -               -            -               -            -               -
-CreateFailed    -     CreateFailed -               -           -                -              -           -               -            -               -            -               -
-Started         -     -            -               Started     -                -              -           -               -            -               -            -               -
-StaleStarted    -     -            -               -           -                -              -           -               -            -               -            -               -
-StartFailed     -     -            -               StartFailed -                -              -           -               -            -               -            -               -
-StaleFailed     -     -            -               -           -                -              -           -               -            -               -            -               -
-Paused          -     -            -               -           -                -              Paused      -               -            -               -            -               -
-PauseFailed     -     -            -               -           -                -              PauseFailed -               -            -               -            -               -
-Resumed         -     -            -               -           -                -              -           -               Resumed      -               -            -               -
-ResumeFailed    -     -            -               -           -                -              -           -               ResumeFailed -               -            -               -
-Deadline        -     -            -               -           -                Killed         -           -               -            -               -            -               -
-StaleDeadline   -     -            -               -           -                -              -           -               -            -               -            -               -
-Exit            -     -            -               -           Exited           Exited         Exited      Exited          Exited       -               -            Exited          -
-ExitByOom       -     -            -               -           OomKilled+Exited OomKilled+Exited OomKilled+Exited OomKilled+Exited OomKilled+Exited -   -            OomKilled+Exited -
-StaleExit       -     -            -               -           -                -              -           -               -            -               -            -               -
-Oom             -     -            -               -           OomKilled        OomKilled      OomKilled   OomKilled       OomKilled    -               -            OomKilled       -
-StaleOom        -     -            -               -           -                -              -           -               -            -               -            -               -
-ShimLost        -     -            -               -           ShimLost         ShimLost       ShimLost    ShimLost        ShimLost     -               -            ShimLost        -
-StaleShimLost   -     -            -               -           -                -              -           -               -            -               -            -               -
-ShimAdopted     -     -            -               -           ShimAdopted      ShimAdopted    ShimAdopted ShimAdopted     ShimAdopted  -               -            ShimAdopted     -
-Removed         -     -            -               -           -                -              -           -               -            -               Removed      -               Removed
-RemoveFailed    -     -            -               -           -                -              -           -               -            -               RemoveFailed RemoveFailed    RemoveFailed
+                none            creating     created                 starting        running                 stopping                pausing          paused                  resuming         exited                  removing     killing          failed          waiting
+Create          CreateRequested !i           !i                      !i              !i                      !i                      !i               !i                      !i               !i                      !i           !i               !i              !i
+Start           !n              !t           StartRequested          !t              -                       !t                      !t               !p                      !t               StartRequested          !g           !g               !g              RestartCancelled+StartRequested
+Stop            !n              !t           -                       !t              StopRequested           -                       !t               !p                      !t               -                       !g           !g               !g              RestartCancelled
+StopAtOnce      !n              !t           -                       !t              StopRequested           StopRequested           !t               !p                      !t               -                       !g           !g               !g              RestartCancelled
+Restart         !n              !t           StartRequested          !t              StopRequested           StopRequested           !t               !p                      !t               StartRequested          !g           !g               !g              RestartCancelled+StartRequested
+Kill            !n              !t           !r                      !t              Killed                  Killed                  !t               !p                      !t               !r                      !g           !g               !g              !r
+Pause           !n              !t           !r                      !t              PauseRequested          !t                      !t               -                       !t               !r                      !g           !g               !g              !r
+Resume          !n              !t           !r                      !t              -                       -                       !t               ResumeRequested         !t               !r                      !g           !g               !g              !r
+Rename          !n              !t           Renamed                 Renamed         Renamed                 Renamed                 Renamed          Renamed                 Renamed          Renamed                 !g           !g               !g              Renamed
+Remove          !n              !t           RemoveRequested         !t              !R                      !R                      !t               !P                      !t               RemoveRequested         -            -                RemoveRequested !R
+RemoveByForce   !n              !t           RemoveRequested         !t              RemoveRequested         RemoveRequested         !t               RemoveRequested         !t               RemoveRequested         -            Killed           RemoveRequested RemoveRequested
+Created         -               Created      -                       -               -                       -                       -                -                       -                -                       -            -                -               -
+CreateFailed    -               CreateFailed -                       -               -                       -                       -                -                       -                -                       -            -                -               -
+Started         -               -            -                       Started         -                       -                       -                -                       -                -                       -            -                -               -
+StaleStarted    -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               -
+StartFailed     -               -            -                       StartFailed     -                       -                       -                -                       -                -                       -            -                -               -
+StaleFailed     -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               -
+Paused          -               -            -                       -               -                       -                       Paused           -                       -                -                       -            -                -               -
+PauseFailed     -               -            -                       -               -                       -                       PauseFailed      -                       -                -                       -            -                -               -
+Resumed         -               -            -                       -               -                       -                       -                -                       Resumed          -                       -            -                -               -
+ResumeFailed    -               -            -                       -               -                       -                       -                -                       ResumeFailed     -                       -            -                -               -
+Deadline        -               -            -                       -               -                       Killed                  -                -                       -                -                       -            -                -               -
+StaleDeadline   -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               -
+Exit            -               -            -                       -               Exited                  Exited                  Exited           Exited                  Exited           -                       -            Exited           -               -
+ExitByOom       -               -            -                       -               OomKilled+Exited        OomKilled+Exited        OomKilled+Exited OomKilled+Exited        OomKilled+Exited -                       -            OomKilled+Exited -               -
+StaleExit       -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               -
+Oom             -               -            -                       -               OomKilled               OomKilled               OomKilled        OomKilled               OomKilled        -                       -            OomKilled        -               -
+StaleOom        -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               -
+ShimLost        -               -            -                       -               ShimLost                ShimLost                ShimLost         ShimLost                ShimLost         -                       -            ShimLost         -               -
+StaleShimLost   -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               -
+ShimAdopted     -               -            -                       -               ShimAdopted             ShimAdopted             ShimAdopted      ShimAdopted             ShimAdopted      -                       -            ShimAdopted      -               -
+Removed         -               -            -                       -               -                       -                       -                -                       -                -                       Removed      -                Removed         -
+RemoveFailed    -               -            -                       -               -                       -                       -                -                       -                -                       RemoveFailed RemoveFailed     RemoveFailed    -
+Update          !n              !t           UpdateRequested+Updated !t              UpdateRequested         UpdateRequested         !t               UpdateRequested         !t               UpdateRequested+Updated !g           !g               !g              UpdateRequested+Updated
+UpdateRestOnly  !n              !t           UpdateRequested+Updated !t              UpdateRequested+Updated UpdateRequested+Updated !t               UpdateRequested+Updated !t               UpdateRequested+Updated !g           !g               !g              UpdateRequested+Updated
+StaleUpdate     !n              !t           !d                      !t              !d                      !d                      !t               !d                      !t               !d                      !g           !g               !g              !d
+Exec            !n              !t           !r                      !t              ExecStarted             ExecStarted             !t               !p                      !t               !r                      !g           !g               !g              !r
+Attach          !n              !t           !r                      !t              Attached                Attached                !t               !p                      !t               !r                      !g           !g               !g              !r
+Updated         -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               -
+UpdateFailed    -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               -
+RestartDue      -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               RestartCancelled
+StaleRestartDue -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               -
+Health          -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               -
+ExecExited      -               ExecExited   ExecExited              ExecExited      ExecExited              ExecExited              ExecExited       ExecExited              ExecExited       ExecExited              ExecExited   ExecExited       ExecExited      ExecExited
+Detached        -               Detached     Detached                Detached        Detached                Detached                Detached         Detached                Detached         Detached                Detached     Detached         Detached        Detached
+NetworkAttached -               -            -                       NetworkAttached NetworkAttached         NetworkAttached         NetworkAttached  NetworkAttached         NetworkAttached  -                       -            NetworkAttached  -               -
+StaleNetwork    -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               -
+NetworkDetached -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               -
 ";
 
 fn command(label: &str) -> Command {
@@ -81,8 +97,41 @@ fn command(label: &str) -> Command {
         "ShimAdopted" => Command::ReportShimAdopted { start: START, shim: OTHER_SHIM },
         "Removed" => Command::ReportRemoved,
         "RemoveFailed" => Command::ReportRemoveFailed { message: message() },
+        "Update" => update(Digest([3; 32]), true),
+        "UpdateRestOnly" => update(Digest([3; 32]), false),
+        "StaleUpdate" => update(Digest([4; 32]), true),
+        "Exec" => Command::BeginExec {
+            exec: SESSION,
+            argv: "id".to_owned(),
+            user: String::new(),
+            tty: false,
+            detached: false,
+        },
+        "Attach" => Command::BeginAttach { session: SESSION, stdin: true, tty: false },
+        "Updated" => Command::ReportUpdated,
+        "UpdateFailed" => Command::ReportUpdateFailed { message: message() },
+        "RestartDue" => Command::RestartDue { start: START, boot: BOOT, at: at(12) },
+        "StaleRestartDue" => Command::RestartDue { start: STALE, boot: BOOT, at: at(12) },
+        "Health" => Command::ReportHealth { start: START, health: Health::Healthy },
+        "ExecExited" => Command::ReportExecExited { exec: SESSION, status: CODE, at: at(9), lasted_ms: 5 },
+        "Detached" => Command::ReportDetached { session: SESSION, lasted_ms: 5 },
+        "NetworkAttached" => attached(START),
+        "StaleNetwork" => attached(STALE),
+        "NetworkDetached" => Command::ReportNetworkDetached { start: START },
         other => panic!("no command for `{other}`"),
     }
+}
+
+const SESSION: SessionId = SessionId([5; 8]);
+
+/// Of the definition that the cards here have, if `base` is 3.
+fn update(base: Digest, live: bool) -> Command {
+    Command::Update { base, definition: Digest([6; 32]), restart: RestartPolicy::Always, live }
+}
+
+fn attached(start: StartId) -> Command {
+    let addresses = vec!["10.1.0.2/16".to_owned()];
+    Command::ReportNetworkAttached { start, network: "backend".to_owned(), addresses }
 }
 
 fn outcome(decision: &Result<Vec<Event>, Rejection>) -> String {
@@ -98,6 +147,7 @@ fn outcome(decision: &Result<Vec<Event>, Rejection>) -> String {
         Err(Rejection::StillPaused) => "!P".to_owned(),
         Err(Rejection::BeingRemoved) => "!g".to_owned(),
         Err(Rejection::SameName { .. }) => "!s".to_owned(),
+        Err(Rejection::DefinitionChanged) => "!d".to_owned(),
     }
 }
 
@@ -324,11 +374,201 @@ fn a_command_line_and_a_message_are_cut_between_characters() {
     assert_eq!(Card::command_line([&*long, "x"].into_iter()), "é".repeat(256));
     assert_eq!(Card::command_line(["sh", "-c", "true"].into_iter()), "sh -c true");
     let failed = Command::ReportStartFailed { start: START, code: 1, message: format!("a{long}"), at: at(4) };
-    let message = format!("a{}", "é".repeat(511));
+    let message = format!("a{}", "é".repeat(383));
     given(Phase::Starting(starting())).when(failed).then([Event::StartFailed {
         start: START,
         code: 1,
         message,
         at: at(4),
     }]);
+}
+
+fn exit(seconds: u64) -> Command {
+    Command::ReportExit { start: START, status: CODE, at: at(seconds), oom: false, boot: BOOT }
+}
+
+fn exited(seconds: u64) -> Event {
+    Event::Exited { start: START, status: CODE, at: at(seconds) }
+}
+
+fn always(container: &mut Container) {
+    container.card.restart = RestartPolicy::Always;
+}
+
+const fn millis(seconds: u64, millis: u64) -> Timestamp {
+    Timestamp(at(seconds).0 + millis * 1_000_000)
+}
+
+#[test]
+fn a_policy_starts_again_what_has_ended_and_waits_longer_each_time() {
+    let given = given(Phase::Running(run()))
+        .with(always)
+        .when(exit(9))
+        .then([exited(9), Event::RestartScheduled { start: START, attempt: 1, due: millis(9, 100) }])
+        .when(Command::RestartDue { start: START, boot: NEXT_BOOT, at: at(10) })
+        .then([Event::StartRequested { start: StartId(11), boot: NEXT_BOOT, at: at(10) }]);
+    assert_eq!(given.0.as_ref().unwrap().restarts, Restarts { count: 1, streak: 1, stopped: false });
+    let start = StartId(11);
+    let given = given
+        .when(Command::ReportStarted { start, process: PROCESS, shim: None, at: at(10) })
+        .then([Event::Started { start, process: PROCESS, shim: None, at: at(10) }])
+        .when(Command::ReportExit { start, status: CODE, at: at(11), oom: false, boot: BOOT })
+        .then([
+            Event::Exited { start, status: CODE, at: at(11) },
+            Event::RestartScheduled { start, attempt: 2, due: millis(11, 200) },
+        ])
+        // Late: another start is what waits now.
+        .when(Command::RestartDue { start: START, boot: BOOT, at: at(12) })
+        .then([]);
+    assert_eq!(given.0.unwrap().restarts, Restarts { count: 1, streak: 2, stopped: false });
+}
+
+#[test]
+fn what_a_user_has_ended_stays_ended() {
+    for end in [
+        stop(None, 5),
+        stop(Some(0), 5),
+        Command::Kill { signal: Signal::KILL },
+        Command::Kill { signal: Signal::TERM },
+    ] {
+        let mut container = Container {
+            card: Card { restart: RestartPolicy::UnlessStopped, ..card() },
+            ..container(Phase::Running(run()))
+        };
+        for event in super::super::decide(Some(&container), &end).unwrap() {
+            container = evolve(Some(container), &event).unwrap();
+        }
+        Given(Some(container)).when(exit(9)).then([exited(9)]);
+    }
+    // Any other signal asks for nothing in particular.
+    given(Phase::Running(run()))
+        .with(always)
+        .when(Command::Kill { signal: Signal(1) })
+        .then([Event::Killed { start: START, signal: Signal(1) }])
+        .when(exit(9))
+        .then([exited(9), Event::RestartScheduled { start: START, attempt: 1, due: millis(9, 100) }]);
+}
+
+#[test]
+fn a_failed_start_is_tried_again_only_when_it_was_the_policys() {
+    let failed = Command::ReportStartFailed { start: START, code: 125, message: "no".to_owned(), at: at(9) };
+    let event = Event::StartFailed { start: START, code: 125, message: "no".to_owned(), at: at(9) };
+    given(Phase::Starting(starting())).with(always).when(failed.clone()).then([event.clone()]);
+    given(Phase::Starting(starting()))
+        .with(always)
+        .with(|container| container.restarts = Restarts { count: 3, streak: 2, stopped: false })
+        .when(failed)
+        .then([event, Event::RestartScheduled { start: START, attempt: 4, due: millis(9, 400) }]);
+}
+
+#[test]
+fn retries_end() {
+    given(Phase::Running(run()))
+        .with(|container| {
+            container.card.restart = RestartPolicy::OnFailure { retries: 2 };
+            container.restarts.count = 2;
+        })
+        .when(exit(9))
+        .then([exited(9)]);
+}
+
+#[test]
+fn a_users_start_comes_before_the_policys_and_begins_anew() {
+    let given = given(Phase::Restarting(waiting()))
+        .with(always)
+        .with(|container| container.restarts = Restarts { count: 3, streak: 2, stopped: false })
+        .when(Command::Start { boot: BOOT, at: at(10) })
+        .then([
+            Event::RestartCancelled { start: START },
+            Event::StartRequested { start: StartId(10), boot: BOOT, at: at(10) },
+        ])
+        .when(Command::RestartDue { start: START, boot: BOOT, at: at(12) })
+        .then([]);
+    assert_eq!(given.0.unwrap().restarts, Restarts::default());
+}
+
+#[test]
+fn an_update_is_made_of_the_present_definition_and_keeps_a_start_waiting() {
+    let given = given(Phase::Running(run()))
+        .when(update(Digest([3; 32]), true))
+        .then([Event::UpdateRequested { definition: Digest([6; 32]), restart: RestartPolicy::Always }])
+        .when(update(Digest([3; 32]), true))
+        .rejected_yet(Rejection::InTransition)
+        .when(exit(9))
+        .then([exited(9)])
+        .when(Command::Start { boot: BOOT, at: at(10) })
+        .rejected_yet(Rejection::InTransition)
+        .when(Command::ReportUpdated)
+        .then([Event::Updated])
+        .when(update(Digest([3; 32]), true))
+        .rejected_yet(Rejection::DefinitionChanged)
+        // Nothing is different.
+        .when(update(Digest([6; 32]), true))
+        .then([]);
+    let card = given.0.unwrap().card;
+    assert_eq!((card.definition, card.restart), (Digest([6; 32]), RestartPolicy::Always));
+}
+
+#[test]
+fn an_update_that_failed_has_changed_nothing() {
+    let given = given(Phase::Paused(run()))
+        .when(update(Digest([3; 32]), true))
+        .then([Event::UpdateRequested { definition: Digest([6; 32]), restart: RestartPolicy::Always }])
+        .when(Command::ReportUpdateFailed { message: "no".to_owned() })
+        .then([Event::UpdateFailed { message: "no".to_owned() }]);
+    assert_eq!(given.0.unwrap(), Container { version: 10, ..container(Phase::Paused(run())) });
+}
+
+#[test]
+fn health_is_told_when_it_changes_and_only_where_it_is_watched() {
+    let health = |health| Command::ReportHealth { start: START, health };
+    let watched = Run { health: Some(Health::Starting), ..run() };
+    given(Phase::Running(watched))
+        .when(health(Health::Starting))
+        .then([])
+        .when(health(Health::Unhealthy))
+        .then([Event::HealthChanged { start: START, health: Health::Unhealthy }])
+        .when(health(Health::Unhealthy))
+        .then([]);
+    given(Phase::Starting(starting()))
+        .with(|container| container.card.health = HealthAction::Watch)
+        .when(Command::ReportStarted { start: START, process: PROCESS, shim: Some(SHIM), at: at(4) })
+        .then([Event::Started { start: START, process: PROCESS, shim: Some(SHIM), at: at(4) }])
+        .when(health(Health::Healthy))
+        .then([Event::HealthChanged { start: START, health: Health::Healthy }]);
+}
+
+#[test]
+fn networks_are_told_once_and_left_together() {
+    let event = Event::NetworkAttached {
+        start: START,
+        network: "backend".to_owned(),
+        addresses: vec!["10.1.0.2/16".to_owned()],
+    };
+    let given = given(Phase::Starting(starting()))
+        .when(attached(START))
+        .then([event])
+        .when(attached(START))
+        .then([])
+        .when(Command::ReportNetworkDetached { start: STALE })
+        .then([])
+        .when(Command::ReportNetworkDetached { start: START })
+        .then([Event::NetworkDetached { start: START }]);
+    assert_eq!(given.0.unwrap().networks, []);
+}
+
+#[test]
+fn what_is_told_of_an_exec_is_cut() {
+    let long = "é".repeat(300);
+    let argv = long.clone();
+    given(Phase::Running(run()))
+        .when(Command::BeginExec { exec: SESSION, argv, user: long, tty: true, detached: true })
+        .then([Event::ExecStarted {
+            start: START,
+            exec: SESSION,
+            argv: "é".repeat(128),
+            user: "é".repeat(32),
+            tty: true,
+            detached: true,
+        }]);
 }

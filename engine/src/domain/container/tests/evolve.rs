@@ -1,40 +1,56 @@
 //! What every event makes of every phase, also of one it does not fit.
 
 use super::*;
+use crate::domain::id::SessionId;
 
 /// The phase after the event; `=` changes nothing but the version. `none` for gone.
 const TABLE: &str = "
-                none     creating created  starting running  stopping pausing  paused   resuming exited   removing killing  failed
-CreateRequested creating =        =        =        =        =        =        =        =        =        =        =        =
-Created         none     created  =        =        =        =        =        =        =        =        =        =        =
-CreateFailed    none     none     none     none     none     none     none     none     none     none     none     none     none
-StartRequested  none     starting starting starting starting starting starting starting starting starting starting starting starting
-Started         none     =        =        running  =        =        =        =        =        =        =        =        =
-StaleStarted    none     =        =        =        =        =        =        =        =        =        =        =        =
-StartFailed     none     =        =        exited   =        =        =        =        =        =        =        =        =
-StaleFailed     none     =        =        =        =        =        =        =        =        =        =        =        =
-PauseRequested  none     =        =        =        pausing  pausing  =        pausing  pausing  =        =        =        =
-Paused          none     =        =        =        paused   paused   paused   =        paused   =        =        =        =
-PauseFailed     none     =        =        =        =        =        running  running  running  =        =        =        =
-ResumeRequested none     =        =        =        resuming resuming resuming resuming =        =        =        =        =
-Resumed         none     =        =        =        =        =        running  running  running  =        =        =        =
-ResumeFailed    none     =        =        =        paused   paused   paused   =        paused   =        =        =        =
-StopRequested   none     =        =        =        stopping =        +        +        +        =        =        +        =
-StaleStop       none     =        =        =        =        =        =        =        =        =        =        =        =
-Killed          none     =        =        =        =        +        =        =        =        =        =        =        =
-StaleKilled     none     =        =        =        =        =        =        =        =        =        =        =        =
-Exited          none     =        =        =        exited   exited   exited   exited   exited   =        =        removing =
-StaleExited     none     =        =        =        =        =        =        =        =        =        =        =        =
-OomKilled       none     =        =        =        +        +        +        +        +        =        =        +        =
-StaleOom        none     =        =        =        =        =        =        =        =        =        =        =        =
-Renamed         none     +        +        +        +        +        +        +        +        +        +        +        +
-ShimLost        none     =        =        =        +        +        +        +        +        =        =        +        =
-StaleShimLost   none     =        =        =        =        =        =        =        =        =        =        =        =
-ShimAdopted     none     =        =        =        +        +        +        +        +        =        =        +        =
-StaleAdopted    none     =        =        =        =        =        =        =        =        =        =        =        =
-RemoveRequested none     removing removing removing killing  killing  killing  killing  killing  removing =        =        removing
-RemoveFailed    none     =        =        =        =        =        =        =        =        =        failed   failed   failed
-Removed         none     none     none     none     none     none     none     none     none     none     none     none     none
+                 none     creating created  starting running  stopping pausing  paused   resuming exited   removing killing  failed   waiting
+CreateRequested  creating =        =        =        =        =        =        =        =        =        =        =        =        =
+Created          none     created  =        =        =        =        =        =        =        =        =        =        =        =
+CreateFailed     none     none     none     none     none     none     none     none     none     none     none     none     none     none
+StartRequested   none     starting starting starting starting starting starting starting starting starting starting starting starting starting
+Started          none     =        =        running  =        =        =        =        =        =        =        =        =        =
+StaleStarted     none     =        =        =        =        =        =        =        =        =        =        =        =        =
+StartFailed      none     =        =        exited   =        =        =        =        =        =        =        =        =        =
+StaleFailed      none     =        =        =        =        =        =        =        =        =        =        =        =        =
+PauseRequested   none     =        =        =        pausing  pausing  =        pausing  pausing  =        =        =        =        =
+Paused           none     =        =        =        paused   paused   paused   =        paused   =        =        =        =        =
+PauseFailed      none     =        =        =        =        =        running  running  running  =        =        =        =        =
+ResumeRequested  none     =        =        =        resuming resuming resuming resuming =        =        =        =        =        =
+Resumed          none     =        =        =        =        =        running  running  running  =        =        =        =        =
+ResumeFailed     none     =        =        =        paused   paused   paused   =        paused   =        =        =        =        =
+StopRequested    none     =        =        =        stopping =        +        +        +        =        =        +        =        =
+StaleStop        none     =        =        =        =        =        =        =        =        =        =        =        =        =
+Killed none = = = + + + + + = = + = =
+StaleKilled      none     =        =        =        =        =        =        =        =        =        =        =        =        =
+Exited           none     =        =        =        exited   exited   exited   exited   exited   =        =        removing =        =
+StaleExited      none     =        =        =        =        =        =        =        =        =        =        =        =        =
+OomKilled        none     =        =        =        +        +        +        +        +        =        =        +        =        =
+StaleOom         none     =        =        =        =        =        =        =        =        =        =        =        =        =
+Renamed          none     +        +        +        +        +        +        +        +        +        +        +        +        +
+ShimLost         none     =        =        =        +        +        +        +        +        =        =        +        =        =
+StaleShimLost    none     =        =        =        =        =        =        =        =        =        =        =        =        =
+ShimAdopted      none     =        =        =        +        +        +        +        +        =        =        +        =        =
+StaleAdopted     none     =        =        =        =        =        =        =        =        =        =        =        =        =
+RemoveRequested  none     removing removing removing killing  killing  killing  killing  killing  removing =        =        removing removing
+RemoveFailed     none     =        =        =        =        =        =        =        =        =        failed   failed   failed   =
+Removed          none     none     none     none     none     none     none     none     none     none     none     none     none     none
+UpdateRequested  none     +        +        +        +        +        +        +        +        +        +        +        +        +
+Updated          none     =        =        =        =        =        =        =        =        =        =        =        =        =
+UpdateFailed     none     =        =        =        =        =        =        =        =        =        =        =        =        =
+RestartScheduled none     =        =        =        =        =        =        =        =        waiting  =        =        =        =
+StaleScheduled   none     =        =        =        =        =        =        =        =        =        =        =        =        =
+RestartCancelled none     =        =        =        =        =        =        =        =        =        =        =        =        exited
+StaleCancelled   none     =        =        =        =        =        =        =        =        =        =        =        =        =
+HealthChanged    none     =        =        =        +        +        +        +        +        =        =        +        =        =
+StaleHealth      none     =        =        =        =        =        =        =        =        =        =        =        =        =
+ExecStarted      none     =        =        =        =        =        =        =        =        =        =        =        =        =
+ExecExited       none     =        =        =        =        =        =        =        =        =        =        =        =        =
+Attached         none     =        =        =        =        =        =        =        =        =        =        =        =        =
+Detached         none     =        =        =        =        =        =        =        =        =        =        =        =        =
+NetworkAttached  none     +        +        +        +        +        +        +        +        +        +        +        +        +
+NetworkDetached  none     =        =        =        =        =        =        =        =        =        =        =        =        =
 ";
 
 fn event(label: &str) -> Event {
@@ -73,6 +89,28 @@ fn event(label: &str) -> Event {
         "RemoveRequested" => Event::RemoveRequested { force: false, volumes: false },
         "RemoveFailed" => Event::RemoveFailed { message: message() },
         "Removed" => Event::Removed,
+        "UpdateRequested" => Event::UpdateRequested { definition: Digest([6; 32]), restart: RestartPolicy::Always },
+        "Updated" => Event::Updated,
+        "UpdateFailed" => Event::UpdateFailed { message: message() },
+        "RestartScheduled" => Event::RestartScheduled { start: START, attempt: 1, due: at(12) },
+        "StaleScheduled" => Event::RestartScheduled { start: STALE, attempt: 1, due: at(12) },
+        "RestartCancelled" => Event::RestartCancelled { start: START },
+        "StaleCancelled" => Event::RestartCancelled { start: STALE },
+        "HealthChanged" => Event::HealthChanged { start: START, health: Health::Healthy },
+        "StaleHealth" => Event::HealthChanged { start: STALE, health: Health::Healthy },
+        "ExecStarted" => Event::ExecStarted {
+            start: START,
+            exec: SessionId([5; 8]),
+            argv: "id".to_owned(),
+            user: String::new(),
+            tty: false,
+            detached: true,
+        },
+        "ExecExited" => Event::ExecExited { exec: SessionId([5; 8]), status: CODE, at: at(9), lasted_ms: 5 },
+        "Attached" => Event::Attached { session: SessionId([5; 8]), stdin: true, tty: false },
+        "Detached" => Event::Detached { session: SessionId([5; 8]), lasted_ms: 5 },
+        "NetworkAttached" => Event::NetworkAttached { start: START, network: "backend".to_owned(), addresses: vec![] },
+        "NetworkDetached" => Event::NetworkDetached { start: START },
         other => panic!("no event for `{other}`"),
     }
 }
@@ -90,6 +128,7 @@ fn column(container: Option<&Container>) -> &'static str {
         Some(Phase::Paused(_)) => "paused",
         Some(Phase::Resuming(_)) => "resuming",
         Some(Phase::Exited(_)) => "exited",
+        Some(Phase::Restarting(_)) => "waiting",
         Some(Phase::Removing(removing)) => match (&removing.failed, &removing.run) {
             (Some(_), _) => "failed",
             (None, Some(_)) => "killing",
@@ -123,7 +162,7 @@ fn every_event_in_every_phase() {
             }
         }
     }
-    assert_eq!(seen.len(), 22, "an event has no row");
+    assert_eq!(seen.len(), 34, "an event has no row");
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub(crate) fn card() -> Card {
         open_stdin: false,
         stop_signal: Signal::TERM,
         stop_timeout: 10,
+        restart: RestartPolicy::No,
+        health: HealthAction::Unwatched,
     }
 }
 
@@ -48,7 +50,16 @@ pub(crate) fn fleeting() -> Card {
 }
 
 pub(crate) fn run() -> Run {
-    Run { start: START, boot: BOOT, process: PROCESS, shim: Some(SHIM), since: at(4), stop: None, oom: false }
+    Run {
+        start: START,
+        boot: BOOT,
+        process: PROCESS,
+        shim: Some(SHIM),
+        since: at(4),
+        stop: None,
+        oom: false,
+        health: None,
+    }
 }
 
 pub(crate) fn stopping() -> Run {
@@ -67,6 +78,10 @@ pub(crate) fn starting() -> Starting {
     Starting { start: START, boot: BOOT, since: at(3) }
 }
 
+pub(crate) fn waiting() -> Restarting {
+    Restarting { end: end(), due: at(12), attempt: 1 }
+}
+
 fn removing(run: Option<Run>, failed: Option<&str>) -> Phase {
     Phase::Removing(Removing { run, failed: failed.map(str::to_owned), volumes: false })
 }
@@ -74,10 +89,12 @@ fn removing(run: Option<Run>, failed: Option<&str>) -> Phase {
 /// A container of version 8 in this phase.
 pub(crate) fn container(phase: Phase) -> Container {
     let last = match &phase {
-        Phase::Exited(end) => Some(end.clone()),
+        Phase::Exited(end) | Phase::Restarting(Restarting { end, .. }) => Some(end.clone()),
         _ => None,
     };
-    Container { id: ID, version: 8, card: card(), phase, last }
+    let stop = phase.run().and_then(|run| run.stop.as_ref());
+    let restarts = Restarts { stopped: stop.is_some_and(|stop| !stop.then_start), ..Restarts::default() };
+    Container { id: ID, version: 8, card: card(), phase, last, restarts, update: None, networks: vec![] }
 }
 
 /// Every phase that makes a difference, by the name the tables give it; `none` is no container.
@@ -96,6 +113,7 @@ fn phases() -> Vec<(&'static str, Option<Phase>)> {
         ("removing", Some(removing(None, None))),
         ("killing", Some(removing(Some(run()), None))),
         ("failed", Some(removing(None, Some("busy")))),
+        ("waiting", Some(Phase::Restarting(waiting()))),
     ]
 }
 
@@ -152,6 +170,13 @@ impl When {
         let events: Vec<_> = events.into_iter().collect();
         assert_eq!(self.1.as_ref(), Ok(&events));
         Given(events.iter().fold(self.0, evolve))
+    }
+
+    /// And nothing has changed.
+    #[track_caller]
+    fn rejected_yet(self, rejection: Rejection) -> Given {
+        assert_eq!(self.1, Err(rejection));
+        Given(self.0)
     }
 
     #[track_caller]

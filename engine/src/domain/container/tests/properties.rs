@@ -62,7 +62,7 @@ fn way_out(container: &Container) -> Command {
         Phase::Pausing(_) => Command::ReportPauseFailed { message: failed() },
         Phase::Resuming(_) => Command::ReportResumeFailed { message: failed() },
         Phase::Created | Phase::Exited(_) => Command::Remove { force: false, volumes: false },
-        Phase::Running(_) | Phase::Paused(_) => Command::Remove { force: true, volumes: false },
+        Phase::Running(_) | Phase::Paused(_) | Phase::Restarting(_) => Command::Remove { force: true, volumes: false },
         Phase::Removing(removing) => match &removing.run {
             Some(run) => Command::ReportExit { start: run.start, status: CODE, at: at(9000), oom: false, boot: BOOT },
             None => Command::ReportRemoved,
@@ -121,8 +121,16 @@ proptest! {
                 (None, after) => after.is_none(),
                 (Some(_), None) => false,
             };
-            // A signal sent is worth a line even when nothing is known to have come of it.
-            prop_assert!(!ignored || matches!(event, Event::Killed { .. }), "{:?} changes nothing in {:?}", event, state);
+            // A signal sent is worth a line even when nothing is known to have come of it, and a session is a fact of its own.
+            let told_alone = matches!(
+                event,
+                Event::Killed { .. }
+                    | Event::ExecStarted { .. }
+                    | Event::ExecExited { .. }
+                    | Event::Attached { .. }
+                    | Event::Detached { .. }
+            );
+            prop_assert!(!ignored || told_alone, "{:?} changes nothing in {:?}", event, state);
             state = after;
         }
     }
@@ -131,7 +139,9 @@ proptest! {
     fn a_repeated_report_is_told_once(ideas in lives()) {
         for turn in live(&ideas) {
             let report = format!("{:?}", turn.command).starts_with("Report");
-            if report || matches!(turn.command, Command::StopDeadlinePassed { .. }) {
+            let session = matches!(turn.command, Command::ReportExecExited { .. } | Command::ReportDetached { .. });
+            let timer = matches!(turn.command, Command::StopDeadlinePassed { .. } | Command::RestartDue { .. });
+            if (report && !session) || timer {
                 prop_assert_eq!(super::super::decide(turn.after.as_ref(), &turn.command), Ok(vec![]));
             }
         }
@@ -207,6 +217,11 @@ proptest! {
                 Phase::Starting(starting) => prop_assert!(followed || starting.boot == seen.boot),
                 // Only while the shim of a dead process is about to tell of its exit.
                 Phase::Pausing(_) | Phase::Resuming(_) => prop_assert!(seen.process.is_none() && seen.shim.is_some()),
+                Phase::Restarting(waiting) => {
+                    let told = steps.iter().any(|step| matches!(step, Step::Report(Command::ReportExit { .. })));
+                    let resumed = steps.contains(&Step::ResumeRestart { start: waiting.end.start, due: waiting.due });
+                    prop_assert!(told || resumed);
+                }
                 Phase::Created | Phase::Running(_) | Phase::Paused(_) | Phase::Exited(_) | Phase::Removing(_) => {}
             }
         }
@@ -238,5 +253,5 @@ fn random_lives_meet_everything() {
             }
         }
     }
-    assert_eq!((told.len(), refused.len()), (22, 9), "{told:?}");
+    assert_eq!((told.len(), refused.len()), (34, 10), "{told:?}");
 }

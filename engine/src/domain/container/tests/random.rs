@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::id::SessionId;
 
 /// How many commands there are.
-pub(crate) const VERBS: usize = 24;
+pub(crate) const VERBS: usize = 35;
 
 /// A command whose start is not yet known.
 #[derive(Debug, Clone)]
@@ -41,6 +42,16 @@ fn status(number: u8) -> ExitStatus {
     }
 }
 
+fn policy(number: u8) -> RestartPolicy {
+    match number % 5 {
+        0 => RestartPolicy::No,
+        1 => RestartPolicy::OnReboot,
+        2 => RestartPolicy::UnlessStopped,
+        3 => RestartPolicy::Always,
+        _ => RestartPolicy::OnFailure { retries: (number / 5 % 3).into() },
+    }
+}
+
 impl Idea {
     /// The command that the idea is in this state.
     pub(crate) fn command(&self, container: Option<&Container>, now: Timestamp) -> Command {
@@ -53,7 +64,13 @@ impl Idea {
         let boot = BootId([number; 16]);
         let grace = if flag { Some(u32::from(seconds) % 20) } else { None };
         match self.verb {
-            0 => Command::Create { id: ID, card: Card { name: name(), auto_remove: seconds % 4 == 0, ..card() } },
+            0 => {
+                let health =
+                    [HealthAction::Unwatched, HealthAction::Watch, HealthAction::Kill][usize::from(number) % 3];
+                let auto_remove = seconds % 4 == 0;
+                let restart = policy(number);
+                Command::Create { id: ID, card: Card { name: name(), auto_remove, restart, health, ..card() } }
+            }
             1 => Command::Start { boot, at: now },
             2 => Command::Stop { signal: flag.then_some(Signal(number.into())), grace, at: now },
             3 => Command::Restart { grace, boot, at: now },
@@ -77,6 +94,39 @@ impl Idea {
             21 => Command::ReportShimAdopted { start, shim: process },
             22 => Command::ReportRemoved,
             23 => Command::ReportRemoveFailed { message },
+            24 => {
+                let base = container.filter(|_| fresh).map_or(Digest([9; 32]), |container| container.card.definition);
+                let definition = Digest([number % 4; 32]);
+                Command::Update { base, definition, restart: policy(seconds), live: flag }
+            }
+            25 => Command::BeginExec {
+                exec: SessionId([number; 8]),
+                argv: message,
+                user: String::new(),
+                tty: flag,
+                detached: !flag,
+            },
+            26 => Command::BeginAttach { session: SessionId([number; 8]), stdin: flag, tty: !flag },
+            27 => Command::ReportUpdated,
+            28 => Command::ReportUpdateFailed { message },
+            29 => Command::RestartDue { start, boot, at: now },
+            30 => {
+                let health = [Health::Starting, Health::Healthy, Health::Unhealthy][usize::from(number) % 3];
+                Command::ReportHealth { start, health }
+            }
+            31 => Command::ReportExecExited {
+                exec: SessionId([number; 8]),
+                status: status(number),
+                at: now,
+                lasted_ms: seconds.into(),
+            },
+            32 => Command::ReportDetached { session: SessionId([number; 8]), lasted_ms: seconds.into() },
+            33 => Command::ReportNetworkAttached {
+                start,
+                network: ["front", "back"][usize::from(number) % 2].to_owned(),
+                addresses: vec![format!("10.1.0.{}/16", seconds % 3)],
+            },
+            34 => Command::ReportNetworkDetached { start },
             verb => unreachable!("there is no verb {verb}"),
         }
     }
@@ -85,7 +135,7 @@ impl Idea {
 fn current_start(container: &Container) -> Option<StartId> {
     match &container.phase {
         Phase::Starting(starting) => Some(starting.start),
-        Phase::Exited(end) => Some(end.start),
+        Phase::Exited(end) | Phase::Restarting(Restarting { end, .. }) => Some(end.start),
         phase => phase.run().map(|run| run.start),
     }
 }

@@ -251,3 +251,56 @@ fn a_removal_by_force_does_not_wait_for_the_stop_it_overtook() {
     check(removing(Some(stopping()), None), LIVES, [Step::Reattach, Step::Kill]);
     check(removing(Some(restarting()), None), SHIM_DEAD, [lost(), Step::Adopt, Step::Kill]);
 }
+
+fn with(phase: Phase, change: impl FnOnce(&mut Container)) -> Container {
+    let mut container = container(phase);
+    change(&mut container);
+    container
+}
+
+#[test]
+fn a_wait_for_the_next_start_goes_on() {
+    let resumed = Step::ResumeRestart { start: START, due: at(12) };
+    for seen in [NOTHING, LIVES, REBOOTED] {
+        check(Phase::Restarting(waiting()), seen, [Step::Release, resumed.clone()]);
+    }
+}
+
+#[test]
+fn what_shall_always_run_is_started_with_the_daemon() {
+    let start = |boot| Step::Report(Command::Start { boot, at: at(50) });
+    let always = |container: &mut Container| container.card.restart = RestartPolicy::Always;
+    let ended = with(Phase::Exited(end()), always);
+    assert_eq!(recover(&ended, &NOTHING), [Step::Release, start(BOOT)]);
+    assert_eq!(recover(&ended, &REBOOTED), [Step::Release, start(NEXT_BOOT)]);
+    // Never begun, or not by its own doing: nobody has asked for it to run.
+    assert_eq!(recover(&with(Phase::Created, always), &NOTHING), [Step::Release]);
+    let failed = with(Phase::Exited(End { started_at: None, ..end() }), always);
+    assert_eq!(recover(&failed, &NOTHING), [Step::Release]);
+    let unless_stopped = with(Phase::Exited(end()), |container| container.card.restart = RestartPolicy::UnlessStopped);
+    assert_eq!(recover(&unless_stopped, &NOTHING), [Step::Release]);
+}
+
+#[test]
+fn an_update_is_brought_to_its_end() {
+    let update = Update { definition: Digest([6; 32]), restart: RestartPolicy::Always };
+    let updating = |container: &mut Container| container.update = Some(update);
+    let updated = Step::Report(Command::ReportUpdated);
+    let running = with(Phase::Running(run()), updating);
+    assert_eq!(recover(&running, &LIVES), [Step::Reattach, Step::ResumeUpdate]);
+    assert_eq!(recover(&running, &SHIM_DEAD), [lost(), Step::Adopt, Step::ResumeUpdate]);
+    assert_eq!(recover(&running, &exited(START, NOTHING)), [updated.clone(), report_exit(BOOT), Step::Release]);
+    assert_eq!(recover(&with(Phase::Exited(end()), updating), &NOTHING), [updated, Step::Release]);
+    // It takes its definition along.
+    assert_eq!(recover(&with(removing(None, None), updating), &NOTHING), [Step::Dismantle]);
+}
+
+#[test]
+fn an_unhealthy_container_that_has_to_go_is_killed_once_more() {
+    let unhealthy = Run { health: Some(Health::Unhealthy), ..run() };
+    let condemned = |container: &mut Container| container.card.health = HealthAction::Kill;
+    let running = with(Phase::Running(unhealthy.clone()), condemned);
+    assert_eq!(recover(&running, &LIVES), [Step::Reattach, Step::Kill]);
+    assert_eq!(recover(&running, &SHIM_DEAD), [lost(), Step::Adopt, Step::Kill]);
+    check(Phase::Running(unhealthy), LIVES, [Step::Reattach]);
+}

@@ -1,0 +1,23 @@
+//! The wait before a start by policy. It ends on time also when the daemon was away for a part of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock;
+use crate::domain::container::Command;
+use crate::domain::id::{ContainerId, StartId, Timestamp};
+use crate::engine::Engine;
+use crate::failpoint;
+use crate::journal::record::{Actor, Context};
+
+/// No policy waits longer: a clock that was set back must not add to it.
+const LONGEST: Duration = Duration::from_secs(60);
+
+pub(super) async fn restart_timer(engine: &Arc<Engine>, id: ContainerId, start: StartId, due: Timestamp) {
+    let left = Duration::from_nanos(due.0.saturating_sub(clock::now().0));
+    tokio::time::sleep(left.min(LONGEST)).await;
+    failpoint::hit(failpoint::RESTART_DUE);
+    let context = Context::new(Actor::RestartPolicy);
+    // A user who came first has made this meaningless, and then it leads to nothing.
+    engine.report(id, &context, Command::RestartDue { start, boot: engine.boot, at: clock::now() }).await;
+}

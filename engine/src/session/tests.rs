@@ -1,0 +1,123 @@
+use std::time::Duration;
+
+use isulad_shim::control::MAX_PAYLOAD;
+use isulad_shim::{ExitStatus, Frame};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::shim_process::read_frame;
+
+fn session() -> (Input, Output, UnixStream) {
+    let (session, theirs) = Session::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let (input, output) = session.split();
+    (input, output, UnixStream::from_std(theirs).unwrap())
+}
+
+fn encoded(frames: &[Frame]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frames.iter().for_each(|frame| frame.encode(&mut bytes));
+    bytes
+}
+
+async fn requests(shim: &mut UnixStream, count: usize) -> Vec<Request> {
+    let mut requests = Vec::new();
+    for _ in 0..count {
+        let mut header = [0; 5];
+        shim.read_exact(&mut header).await.unwrap();
+        let (kind, length) = isulad_shim::control::parse_header(header).unwrap();
+        let mut payload = vec![0; length];
+        shim.read_exact(&mut payload).await.unwrap();
+        requests.push(Request::decode(kind, payload).unwrap());
+    }
+    requests
+}
+
+#[tokio::test]
+async fn output_is_told_whole_wherever_it_is_cut() {
+    let bytes = encoded(&[
+        Frame::Stdout(b"out".to_vec()),
+        Frame::Ack(4),
+        Frame::Stderr(vec![7; MAX_PAYLOAD]),
+        Frame::Exit(ExitStatus::Code(3)),
+    ]);
+    for cut in [1, 4, 5, 6, 8, 9, 15, 40_000, bytes.len() - 1] {
+        let (_input, mut output, mut shim) = session();
+        let write = async {
+            shim.write_all(&bytes[..cut]).await.unwrap();
+            tokio::task::yield_now().await;
+            shim.write_all(&bytes[cut..]).await.unwrap();
+        };
+        let read = async {
+            assert_eq!(output.next().await, Told::Stdout(b"out".to_vec()));
+            assert_eq!(output.next().await, Told::Done(4));
+            assert_eq!(output.next().await, Told::Stderr(vec![7; MAX_PAYLOAD]));
+            assert_eq!(output.next().await, Told::Exited(ExitStatus::Code(3)));
+        };
+        tokio::join!(write, read);
+    }
+}
+
+#[tokio::test]
+async fn a_shim_that_leaves_or_talks_nonsense_is_lost() {
+    for bytes in [vec![], vec![0x81, 3, 0], vec![0x7f, 0, 0, 0, 0], vec![0x81, 255, 255, 255, 255]] {
+        let (_input, mut output, mut shim) = session();
+        shim.write_all(&bytes).await.unwrap();
+        drop(shim);
+        assert_eq!(output.next().await, Told::Lost);
+        assert_eq!(output.next().await, Told::Lost, "it stays so");
+    }
+}
+
+#[tokio::test]
+async fn without_the_input_output_still_comes() {
+    let (input, mut output, mut shim) = session();
+    drop(input);
+    shim.write_all(&encoded(&[Frame::Stdout(b"x".to_vec())])).await.unwrap();
+    assert_eq!(output.next().await, Told::Stdout(b"x".to_vec()));
+    drop(output);
+    assert_eq!(read_frame(&mut shim).await.unwrap(), None, "now the client is gone");
+}
+
+#[tokio::test]
+async fn input_waits_for_the_process_and_a_cancelled_write_tears_no_frame() {
+    let (mut input, output, mut shim) = session();
+    let large = vec![1; 16 * MAX_PAYLOAD];
+    let waited = tokio::time::timeout(Duration::from_millis(50), input.write(&large)).await;
+    assert!(waited.is_err(), "nobody has read");
+    let rest = async {
+        input.resize(Size { width: 80, height: 24 }).await.unwrap();
+        input.close().await.unwrap();
+        drop((input, output));
+    };
+    let read = async {
+        let mut seen = Vec::new();
+        loop {
+            match requests(&mut shim, 1).await.remove(0) {
+                Request::CloseStdin => return seen,
+                request => seen.push(request),
+            }
+        }
+    };
+    let ((), seen) = tokio::join!(rest, read);
+    let (last, stdin) = seen.split_last().unwrap();
+    assert_eq!(*last, Request::Resize { width: 80, height: 24 });
+    assert!(!stdin.is_empty() && stdin.iter().all(|request| *request == Request::Stdin(vec![1; MAX_PAYLOAD])));
+}
+
+#[tokio::test]
+async fn what_is_wanted_is_said() {
+    let (ours, mut shim) = UnixStream::pair().unwrap();
+    let wanted = Streams { stdin: false, stdout: true, stderr: false };
+    Session::over(ours).choose(wanted).await.unwrap();
+    assert_eq!(requests(&mut shim, 1).await, [Request::Hello(wanted)]);
+}
+
+#[test]
+fn what_is_no_size() {
+    assert_eq!(Size::new(80, 24), Some(Size { width: 80, height: 24 }));
+    assert_eq!(Size::new(1, 32767), Some(Size { width: 1, height: 32767 }));
+    for (width, height) in [(0, 0), (0, 24), (80, 0), (32768, 24), (80, 65535), (65536 + 80, 24), (u32::MAX, 1)] {
+        assert_eq!(Size::new(width, height), None, "{width} by {height}");
+    }
+}
