@@ -12,6 +12,7 @@ use isulad_shim::sys::spawn::{self, Mode};
 use isulad_shim::{Failed, Outcome, ProcessRef, Ready, StateDir, pid_file};
 use tokio::io::AsyncReadExt;
 
+use super::network::{self, Attached};
 use super::release::{give_back, undo_start};
 use super::volumes::{self, FillError};
 use crate::abandon::{self, Owner};
@@ -23,11 +24,13 @@ use crate::domain::id::{ContainerId, Process, StartId, Timestamp};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
+use crate::network::NetworkError;
 use crate::projection::Entity;
 use crate::rootfs::{BeneathError, RootfsError};
 use crate::runtime::RuntimeError;
 use crate::shim_process;
 use crate::spec::SpecError;
+use crate::spec::files::FilesError;
 use crate::sys;
 
 /// Longest one execution of the runtime may take at a start.
@@ -52,6 +55,10 @@ pub enum LaunchError {
     Spec(#[from] SpecError),
     #[error("cannot make the working directory `{path}` of the container")]
     Workdir { path: String, source: BeneathError },
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    #[error(transparent)]
+    Files(#[from] FilesError),
     #[error(transparent)]
     Fill(#[from] FillError),
     #[error("the container's volumes were not filled from its image within {} s; mount them with `nocopy` to begin with empty ones", FILL_DEADLINE.as_secs())]
@@ -86,7 +93,7 @@ pub(super) async fn launch(engine: &Arc<Engine>, id: ContainerId, start: StartId
     failpoint::hit(failpoint::START_AFTER_INTENT);
     let client = engine.take_first_client(&id, context.operation);
     let Some(entity) = engine.containers.get(&id).filter(|entity| is_starting(entity, start)) else { return };
-    match attempt(engine, &entity, start, client).await {
+    match attempt(engine, &entity, start, client, context).await {
         Ok((ready, fifo)) => {
             failpoint::hit(failpoint::START_READY);
             report_started(engine, id, start, ready, fifo, context).await;
@@ -179,16 +186,18 @@ async fn attempt(
     entity: &Arc<Entity>,
     start: StartId,
     client: Option<OwnedFd>,
+    context: &Context,
 ) -> Result<(Ready, OwnedFd), LaunchError> {
     let container = &entity.container;
     // What an earlier release could not give back would be in the way, and its only trace must not be wiped.
-    if engine.state_dir(container).path().exists() {
+    if engine.state_dir(container).path().exists() || engine.bundle(container).network().record.exists() {
         give_back(engine, container).await.map_err(|problem| LaunchError::Leftover { problem })?;
     }
     fill_volumes(engine, entity).await?;
+    let attached = network::attach(engine, entity, start, context).await?;
     let begun = {
         let (engine, entity) = (engine.clone(), entity.clone());
-        abandon::blocking(move |owner| begin(&engine, &entity, start, client, owner))
+        abandon::blocking(move |owner| begin(&engine, &entity, start, attached.as_ref(), client, owner))
     };
     let begun = tokio::time::timeout(BEGIN_DEADLINE, begun).await.map_err(|_| LaunchError::Slow)?;
     let Begun { state, fifo, answer, middle, joined } = begun.unwrap_or_else(|panic| {
@@ -245,6 +254,7 @@ fn begin(
     engine: &Engine,
     entity: &Entity,
     start: StartId,
+    attached: Option<&Attached>,
     client: Option<OwnedFd>,
     owner: &Owner,
 ) -> Result<Begun, LaunchError> {
@@ -264,7 +274,7 @@ fn begin(
         }
         _ => {}
     }
-    let spec = super::prepare::mount_and_specify(engine, container, &definition)?;
+    let spec = super::prepare::mount_and_specify(engine, container, &definition, attached)?;
     if owner.has_left() {
         super::release::unmount(engine, container);
         return Err(LaunchError::Slow);

@@ -121,46 +121,19 @@ async fn add(
         deadline: settings.deadline,
         busy: &place.busy,
     };
+    let failed = |source| NetworkError::Plugin { network: network.clone(), source };
+    chain.find_all().map_err(failed)?;
     let mut record = record;
-    let added = chain
-        .add(async |result: &Value| {
-            record.networks[index].result = Some(result.clone());
-            let (path, written) = (place.record.clone(), record.clone());
-            blocking(move || written.write(&path, false)).await?;
-            failpoint::hit(failpoint::NET_PLUGIN_ADDED);
-            Ok::<_, Failed>(())
-        })
-        .await;
-    added.map_err(|failed| failed.of(network))?;
+    for plugin in &wanted.conf.plugins {
+        let result = chain.add(plugin, record.networks[index].result.as_ref()).await.map_err(failed)?;
+        // Before the next one runs: what it does is undone by this.
+        record.networks[index].result = Some(result);
+        let (path, written) = (place.record.clone(), record.clone());
+        blocking(move || written.write(&path, false)).await?;
+        failpoint::hit(failpoint::NET_PLUGIN_ADDED);
+    }
     check(&record.networks[index], wanted)?;
     Ok(record)
-}
-
-/// Either a plugin's failure or one of ours.
-enum Failed {
-    Plugin(PluginError),
-    Own(NetworkError),
-}
-
-impl From<PluginError> for Failed {
-    fn from(error: PluginError) -> Self {
-        Self::Plugin(error)
-    }
-}
-
-impl From<NetworkError> for Failed {
-    fn from(error: NetworkError) -> Self {
-        Self::Own(error)
-    }
-}
-
-impl Failed {
-    fn of(self, network: &str) -> NetworkError {
-        match self {
-            Self::Plugin(source) => NetworkError::Plugin { network: network.to_owned(), source },
-            Self::Own(error) => error,
-        }
-    }
 }
 
 /// A result must be readable, and have the address that was asked for.

@@ -1,7 +1,7 @@
 //! Networks that we make: a conflist of Debian's and everybody's plugins, with a bridge and a subnet of its own.
 
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -215,9 +215,4 @@ fn remove_bridge(name: &str) -> Result<(), NetworkError> {
 fn is_unused(noted: &Path) -> bool {
     let names = std::fs::read_dir(noted).into_iter().flatten().flatten().map(|entry| entry.file_name());
     names.into_iter().all(|name| name.to_string_lossy().parse::<std::net::IpAddr>().is_err())
-}
-
-/// Where host-local keeps the addresses of our networks.
-pub fn addresses_dir(root: &Path) -> PathBuf {
-    root.join("addresses")
 }

@@ -25,24 +25,15 @@ pub struct Chain<'a> {
     pub busy: &'a Path,
 }
 
-impl<'a> Chain<'a> {
-    /// Tells each plugin's result to `so_far` before the next one runs. Undoing a failure is the caller's, by `del`.
-    pub async fn add<E: From<PluginError>>(
-        &self,
-        mut so_far: impl AsyncFnMut(&Value) -> Result<(), E>,
-    ) -> Result<(), E> {
-        // Before anything is done: a plugin that is missing at the end would have everything undone.
-        for plugin in &self.conf.plugins {
-            plugin::find(&plugin.kind, self.bin_dirs)?;
-        }
-        let mut result = None;
-        for plugin in &self.conf.plugins {
-            let input = self.input(plugin, result.as_ref());
-            let answered = self.call(Verb::Add, plugin).execute(&input).await?;
-            so_far(&answered).await?;
-            result = Some(answered);
-        }
-        Ok(())
+impl Chain<'_> {
+    /// To be asked before anything is done: a plugin that is missing at the end would have everything undone.
+    pub fn find_all(&self) -> Result<(), PluginError> {
+        self.conf.plugins.iter().try_for_each(|plugin| plugin::find(&plugin.kind, self.bin_dirs).map(drop))
+    }
+
+    /// The next plugin's ADD, after one that has answered `result`. Undoing a failure is the caller's, by `del`.
+    pub async fn add(&self, plugin: &PluginConf, result: Option<&Value>) -> Result<Value, PluginError> {
+        self.call(Verb::Add, plugin).execute(&self.input(plugin, result)).await
     }
 
     /// All that went wrong. May be repeated.
@@ -67,7 +58,7 @@ impl<'a> Chain<'a> {
         Ok(())
     }
 
-    fn call(&self, verb: Verb, plugin: &'a PluginConf) -> Call<'a> {
+    fn call<'b>(&'b self, verb: Verb, plugin: &'b PluginConf) -> Call<'b> {
         Call {
             verb,
             kind: &plugin.kind,
