@@ -9,6 +9,7 @@ mod logging;
 mod mount;
 mod namespace;
 mod process;
+mod publish;
 mod pull;
 mod resources;
 mod rootfs;
@@ -39,6 +40,7 @@ pub(crate) fn flags(command: Command) -> Command {
         .args(resources::flags())
         .args(security::flags())
         .args(namespace::flags())
+        .args(publish::flags())
         .args(logging::flags())
         .args(unsupported::flags())
         .arg(flag::command_words("IMAGE COMMAND"))
@@ -61,6 +63,7 @@ pub(crate) fn request(matches: &ArgMatches, verb: &str) -> Result<CreateRequest,
     resources::apply(matches, &mut request);
     security::apply(matches, &mut request)?;
     namespace::apply(matches, &mut request)?;
+    publish::apply(matches, &mut request)?;
     logging::apply(matches, &mut request)?;
     Ok(request)
 }
@@ -96,7 +99,7 @@ mod tests {
         fn no_value_panics(value in "\\PC{0,24}|[/a-z0-9:=,.-]{0,24}") {
             for flag in [
                 "volume", "mount", "tmpfs", "device", "ulimit", "security-opt", "memory", "memory-swap", "cpus",
-                "shm-size", "env", "label", "annotation", "sysctl", "add-host", "dns", "log-opt", "pids-limit",
+                "shm-size", "env", "publish", "ip", "label", "annotation", "sysctl", "add-host", "dns", "log-opt", "pids-limit",
             ] {
                 let _ = parse(&[&format!("--{flag}={value}"), "none"]);
             }

@@ -68,7 +68,7 @@ fn bad_words() {
             125,
             "Invalid value \"bogus=1\" for flag --filter: unknown key 'bogus'; known are id, name, label, status, ancestor, exited, before, since",
         ),
-        (&["run", "-p", "80:80", "x"], 125, "Flag --publish is not supported yet"),
+        (&["run", "-p", "80:0", "x"], 125, "Invalid value \"80:0\" for flag --publish"),
         (&["run"], 125, "\"run\" requires a minimum of 1 argument."),
         (&["stop"], 125, "\"stop\" requires a minimum of 1 argument."),
         (&["rename", "a"], 125, "\"rename\" requires exactly 2 arguments."),
