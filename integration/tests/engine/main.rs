@@ -23,6 +23,7 @@ mod listing;
 mod load;
 mod logs;
 mod names;
+mod networks;
 mod options;
 mod shim_faults;
 mod shims;
