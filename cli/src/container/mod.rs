@@ -12,6 +12,7 @@ mod process;
 mod publish;
 mod pull;
 mod resources;
+pub(crate) mod restart;
 mod rootfs;
 mod security;
 mod size;
@@ -39,6 +40,7 @@ pub(crate) fn flags(command: Command) -> Command {
         .args(device::flags())
         .args(resources::flags())
         .args(security::flags())
+        .arg(restart::flag())
         .args(namespace::flags())
         .args(publish::flags())
         .args(logging::flags())
@@ -65,6 +67,10 @@ pub(crate) fn request(matches: &ArgMatches, verb: &str) -> Result<CreateRequest,
     namespace::apply(matches, &mut request)?;
     publish::apply(matches, &mut request)?;
     logging::apply(matches, &mut request)?;
+    request.restart = restart::given(matches);
+    if request.auto_remove && request.restart.as_ref().is_some_and(restart::restarts) {
+        return Err(Failure::usage("Conflicting options: --restart and --rm"));
+    }
     Ok(request)
 }
 

@@ -38,8 +38,7 @@ const SWITCHES: [&str; 4] = ["health-exit-on-unhealthy", "init", "no-pivot", "sy
 pub(super) fn flags() -> Vec<Arg> {
     let values = VALUES.iter().map(|&long| flag::list(long, "VALUE", ""));
     let switches = SWITCHES.iter().map(|&long| flag::switch(long, ""));
-    let restart = flag::value("restart", "POLICY", "Only `no` so far");
-    values.chain(switches).map(|arg| arg.hide(true)).chain([restart]).collect()
+    values.chain(switches).map(|arg| arg.hide(true)).collect()
 }
 
 /// Refuses the first of these flags that was given.
@@ -50,10 +49,7 @@ pub(super) fn refuse(matches: &ArgMatches) -> Result<(), Failure> {
     if let Some(long) = value.or(switch) {
         return Err(Failure::usage(format!("Flag --{long} is not supported yet")));
     }
-    match flag::text(matches, "restart") {
-        None | Some("no" | "") => Ok(()),
-        Some(policy) => Err(Failure::usage(format!("Flag --restart={policy} is not supported yet"))),
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -71,11 +67,10 @@ mod tests {
             let complaint = parse(&[&format!("--{long}"), "x"]).unwrap_err();
             assert_eq!(complaint, format!("Flag --{long} is not supported yet"));
         }
-        assert_eq!(parse(&["--restart=always", "x"]).unwrap_err(), "Flag --restart=always is not supported yet");
     }
 
     #[test]
     fn asking_for_nothing_is_fine() {
-        assert!(parse(&["--restart=no", "--init=false", "x"]).is_ok());
+        assert!(parse(&["--init=false", "x"]).is_ok());
     }
 }

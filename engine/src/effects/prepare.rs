@@ -15,6 +15,7 @@ use crate::domain::id::ContainerId;
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::rootfs::{self, BeneathError, ContainerDirs, beneath};
+use crate::session::Size;
 use crate::spec::files::{self, HostNames};
 use crate::spec::{self, Joined, Place, cgroup};
 
@@ -33,6 +34,7 @@ pub(super) fn mount_and_specify(
     container: &Container,
     definition: &Definition,
     attached: Option<&Attached>,
+    size: Option<Size>,
 ) -> Result<Specified, LaunchError> {
     let id = container.id.to_string();
     let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
@@ -60,6 +62,7 @@ pub(super) fn mount_and_specify(
         cgroup_parent: &engine.config.cgroup_parent,
         systemd_cgroup: engine.config.systemd_cgroup,
         log_path: &log,
+        console_size: size,
     };
     spec::make_sources(definition)?;
     let limited = with_open_files(definition, engine.config.open_files);

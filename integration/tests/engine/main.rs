@@ -25,6 +25,7 @@ mod logs;
 mod names;
 mod networks;
 mod options;
+mod restart_policy;
 mod shim_faults;
 mod shims;
 mod store_trouble;

@@ -10,6 +10,7 @@ mod networks;
 mod remove;
 mod rename;
 mod resolve_image;
+mod restart;
 mod start;
 mod stop;
 mod suspend;
