@@ -14,6 +14,7 @@ pub mod failpoint;
 pub mod image;
 pub mod journal;
 pub mod layout;
+pub mod network;
 pub mod oom;
 pub mod projection;
 pub mod recovery;

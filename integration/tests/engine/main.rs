@@ -24,6 +24,7 @@ mod listing;
 mod load;
 mod logs;
 mod names;
+mod networks;
 mod oom;
 mod options;
 mod restart_policy;

@@ -5,6 +5,7 @@ mod container;
 mod events;
 mod image;
 mod logs;
+mod network;
 mod peer;
 mod relay;
 mod status;
