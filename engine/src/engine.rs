@@ -12,6 +12,7 @@ use crate::definition::{self, Definition, DefinitionError};
 use crate::domain::container::Container;
 use crate::domain::id::{BootId, ContainerId};
 use crate::effects::Effects;
+use crate::files::Files;
 use crate::image::records::Images;
 use crate::image::registry::{self, Registry};
 use crate::image::store::ImageStore;
@@ -61,6 +62,7 @@ pub struct Engine {
     pub effects: Effects,
     pub supervisor: Supervisor,
     pub usage: Usage,
+    pub files: Files,
     /// Clients that are to be attached from the first byte of a start that was asked for.
     first_clients: Mutex<HashMap<(ContainerId, OperationId), OwnedFd>>,
     /// What an operator should know: shown by `isula info`.
@@ -94,6 +96,7 @@ impl Engine {
             effects: Effects::default(),
             supervisor: Supervisor::default(),
             usage: Usage::default(),
+            files: Files::default(),
             first_clients: Mutex::default(),
             warnings: Mutex::default(),
             trust: OnceLock::new(),

@@ -3,9 +3,11 @@
 mod attach;
 mod container;
 mod events;
+mod files;
 mod image;
 mod logs;
 mod peer;
+mod pieces;
 mod relay;
 mod status;
 mod system;
