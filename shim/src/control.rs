@@ -2,9 +2,10 @@
 //!
 //! A client sends [`Request`]s, the shim [`Frame`]s. A client that connected gets nothing until it says `Hello`; the
 //! first client (descriptor 4) is taken to have asked for everything. Order: all output, then `Exit`, then the end of
-//! the stream. `Resize`, `CloseStdin` and `ReopenLog` are answered by `Ack` or `Error`. `Status` is answered by
-//! `Ready` or `Failed`, as soon as that is known: waiting for a start in flight needs no polling. Kinds a side does not
-//! know are an error, not skipped: both sides come from one release.
+//! the stream. `Resize`, `CloseStdin` and `ReopenLog` are answered by `Ack` or `Error`, `Hello` only by `Error`, where
+//! there are no streams to give. `Status` is answered by `Ready` or `Failed`, as soon as that is known: waiting for a
+//! start in flight needs no polling. Kinds a side does not know are an error, not skipped: both sides come from one
+//! release.
 
 use std::io::{self, Read, Write};
 

@@ -28,6 +28,8 @@ pub(crate) struct Hub {
     /// From the end of the first process on, nobody waits for clients.
     ending: Cell<bool>,
     last_output: Cell<Instant>,
+    /// Why there are no streams to give.
+    refusal: Cell<Option<&'static str>>,
     /// A client took something, or left, or the container ended.
     changed: Notify,
     pub log: RefCell<Log>,
@@ -42,6 +44,7 @@ impl Hub {
             exit: Cell::default(),
             ending: Cell::default(),
             last_output: Cell::new(Instant::now()),
+            refusal: Cell::default(),
             changed: Notify::new(),
             log: RefCell::new(log),
             input: Input::default(),
@@ -50,6 +53,15 @@ impl Hub {
 
     pub fn join(&self, client: Rc<Client>) {
         self.clients.borrow_mut().push(client);
+    }
+
+    /// From here on clients are told this instead of being given streams.
+    pub fn refuse(&self, why: &'static str) {
+        self.refusal.set(Some(why));
+    }
+
+    pub fn refusal(&self) -> Option<&'static str> {
+        self.refusal.get()
     }
 
     /// A client is gone, by itself or not.

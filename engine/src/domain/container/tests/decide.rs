@@ -46,6 +46,7 @@ UpdateRestOnly  !n              !t           UpdateRequested+Updated !t         
 StaleUpdate     !n              !t           !d                      !t              !d                      !d                      !t               !d                      !t               !d                      !g           !g               !g              !d
 Exec            !n              !t           !r                      !t              ExecStarted             ExecStarted             !t               !p                      !t               !r                      !g           !g               !g              !r
 Attach          !n              !t           !r                      !t              Attached                Attached                !t               !p                      !t               !r                      !g           !g               !g              !r
+AttachStarting  !n              !t           !r                      Attached        Attached                Attached                !t               !p                      !t               !r                      !g           !g               !g              !r
 Updated         -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               -
 UpdateFailed    -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               -
 RestartDue      -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               RestartCancelled
@@ -107,7 +108,8 @@ fn command(label: &str) -> Command {
             tty: false,
             detached: false,
         },
-        "Attach" => Command::BeginAttach { session: SESSION, stdin: true, tty: false },
+        "Attach" => Command::BeginAttach { session: SESSION, stdin: true, tty: false, starting: false },
+        "AttachStarting" => Command::BeginAttach { session: SESSION, stdin: true, tty: false, starting: true },
         "Updated" => Command::ReportUpdated,
         "UpdateFailed" => Command::ReportUpdateFailed { message: message() },
         "RestartDue" => Command::RestartDue { start: START, boot: BOOT, at: at(12) },
@@ -374,7 +376,7 @@ fn a_command_line_and_a_message_are_cut_between_characters() {
     assert_eq!(Card::command_line([&*long, "x"].into_iter()), "é".repeat(256));
     assert_eq!(Card::command_line(["sh", "-c", "true"].into_iter()), "sh -c true");
     let failed = Command::ReportStartFailed { start: START, code: 1, message: format!("a{long}"), at: at(4) };
-    let message = format!("a{}", "é".repeat(511));
+    let message = format!("a{}", "é".repeat(383));
     given(Phase::Starting(starting())).when(failed).then([Event::StartFailed {
         start: START,
         code: 1,
