@@ -6,6 +6,7 @@ mod events;
 mod files;
 mod image;
 mod logs;
+mod network;
 mod peer;
 mod pieces;
 mod relay;
