@@ -12,6 +12,7 @@ use crate::definition::{self, Definition, DefinitionError};
 use crate::domain::container::Container;
 use crate::domain::id::{BootId, ContainerId, Digest};
 use crate::effects::Effects;
+use crate::files::Files;
 use crate::image::records::Images;
 use crate::image::registry::{self, Registry};
 use crate::image::store::ImageStore;
@@ -76,6 +77,7 @@ pub struct Engine {
     /// Of files that tell of kills for want of memory.
     pub oom: oom::Changes,
     pub usage: Usage,
+    pub files: Files,
     /// Clients that are to be attached from the first byte of a start that was asked for.
     first_clients: Mutex<HashMap<(ContainerId, OperationId), FirstClient>>,
     /// What an operator should know: shown by `isula info`.
@@ -112,6 +114,7 @@ impl Engine {
             supervisor: Supervisor::default(),
             oom: oom::Changes::default(),
             usage: Usage::default(),
+            files: Files::default(),
             first_clients: Mutex::default(),
             warnings: Mutex::default(),
             trust: OnceLock::new(),

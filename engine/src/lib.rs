@@ -11,6 +11,7 @@ pub mod domain;
 pub mod effects;
 pub mod engine;
 pub mod failpoint;
+pub mod files;
 pub mod image;
 pub mod journal;
 pub mod layout;

@@ -16,6 +16,7 @@ mod bad_input;
 mod daemon_killed;
 mod events;
 mod faults;
+mod files;
 mod images;
 mod init;
 mod layers;
