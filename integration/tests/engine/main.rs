@@ -17,6 +17,7 @@ mod daemon_killed;
 mod events;
 mod faults;
 mod files;
+mod health;
 mod images;
 mod init;
 mod layers;
