@@ -38,6 +38,8 @@ pub enum Request {
     Status,
     /// The log was moved away: go on in a new file of the old name.
     ReopenLog,
+    /// To the shim of an exec: run it. Answered like `Status`.
+    Go,
 }
 
 /// From the shim.
@@ -76,6 +78,7 @@ pub mod kind {
     pub const RESIZE: u8 = 0x04;
     pub const STATUS: u8 = 0x05;
     pub const REOPEN_LOG: u8 = 0x06;
+    pub const GO: u8 = 0x07;
     pub const STDOUT: u8 = 0x81;
     pub const STDERR: u8 = 0x82;
     pub const READY: u8 = 0x83;
@@ -124,6 +127,7 @@ impl Request {
             }
             Self::Status => put(out, kind::STATUS, &[]),
             Self::ReopenLog => put(out, kind::REOPEN_LOG, &[]),
+            Self::Go => put(out, kind::GO, &[]),
         }
     }
 
@@ -139,7 +143,10 @@ impl Request {
             }
             (kind::STATUS, []) => Ok(Self::Status),
             (kind::REOPEN_LOG, []) => Ok(Self::ReopenLog),
-            (kind::HELLO | kind::CLOSE_STDIN | kind::RESIZE | kind::STATUS | kind::REOPEN_LOG, _) => Err(length),
+            (kind::GO, []) => Ok(Self::Go),
+            (kind::HELLO | kind::CLOSE_STDIN | kind::RESIZE | kind::STATUS | kind::REOPEN_LOG | kind::GO, _) => {
+                Err(length)
+            }
             _ => Err(FrameError::Kind { kind }),
         }
     }
@@ -271,6 +278,7 @@ mod tests {
             Request::Resize { width: 300, height: 7 },
             Request::Status,
             Request::ReopenLog,
+            Request::Go,
         ] {
             let mut bytes = Vec::new();
             request.encode(&mut bytes);

@@ -223,6 +223,10 @@ async fn obey(request: Request, client: &Client, hub: &Hub) {
         Request::Hello(streams) => return client.streams.set(streams),
         Request::Stdin(bytes) => return hub.input.push(bytes).await,
         Request::Status => return hub.answer_status(client),
+        Request::Go => {
+            hub.answer_status(client);
+            return hub.tell_go();
+        }
         Request::CloseStdin => (kind::CLOSE_STDIN, hub.input.close()),
         Request::Resize { width, height } => (kind::RESIZE, hub.input.resize(width, height)),
         Request::ReopenLog => (kind::REOPEN_LOG, hub.log.borrow_mut().reopen()),
