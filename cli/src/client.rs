@@ -8,6 +8,7 @@ use std::time::Duration;
 use cri_api::isula::v1::containers_client::ContainersClient;
 use cri_api::isula::v1::images_client::ImagesClient;
 use cri_api::isula::v1::system_client::SystemClient;
+use cri_api::isula::v1::usage_client::UsageClient;
 use cri_api::isula::v1::volumes_client::VolumesClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
@@ -45,6 +46,11 @@ impl Client {
     /// The calls about volumes.
     pub(crate) fn volumes(&self) -> VolumesClient<Channel> {
         VolumesClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The calls about what containers use.
+    pub(crate) fn usage(&self) -> UsageClient<Channel> {
+        UsageClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
 
     /// The calls about the daemon.

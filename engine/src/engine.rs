@@ -22,6 +22,7 @@ use crate::projection::{Containers, Entity};
 use crate::runtime::{Runtime, RuntimeError, locate};
 use crate::spec::Host;
 use crate::supervisor::Supervisor;
+use crate::usage::Usage;
 use crate::volume::Volumes;
 
 /// Warnings kept for `isula info`: the newest.
@@ -59,6 +60,7 @@ pub struct Engine {
     pub volumes: Volumes,
     pub effects: Effects,
     pub supervisor: Supervisor,
+    pub usage: Usage,
     /// Clients that are to be attached from the first byte of a start that was asked for.
     first_clients: Mutex<HashMap<(ContainerId, OperationId), OwnedFd>>,
     /// What an operator should know: shown by `isula info`.
@@ -91,6 +93,7 @@ impl Engine {
             volumes: Volumes::default(),
             effects: Effects::default(),
             supervisor: Supervisor::default(),
+            usage: Usage::default(),
             first_clients: Mutex::default(),
             warnings: Mutex::default(),
             trust: OnceLock::new(),

@@ -26,4 +26,5 @@ pub mod spec;
 pub mod supervisor;
 mod sys;
 pub mod turn;
+pub mod usage;
 pub mod volume;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use cri_api::isula::v1::containers_client::ContainersClient;
 use cri_api::isula::v1::images_client::ImagesClient;
 use cri_api::isula::v1::system_client::SystemClient;
+use cri_api::isula::v1::usage_client::UsageClient;
 use cri_api::isula::v1::volumes_client::VolumesClient;
 use cri_api::isula::v1::{ContainerRequest, ContainerSummary, Empty, InfoResponse, ListRequest};
 use nix::mount::{MntFlags, umount2};
@@ -520,6 +521,11 @@ impl Node {
     /// The calls about volumes, over a connection of their own.
     pub fn volumes(&self) -> VolumesClient<Channel> {
         VolumesClient::new(self.channel()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The calls about what containers use, over a connection of their own.
+    pub fn usage(&self) -> UsageClient<Channel> {
+        UsageClient::new(self.channel()).max_decoding_message_size(usize::MAX)
     }
 
     /// The calls about the daemon, over a connection of their own.

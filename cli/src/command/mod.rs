@@ -18,7 +18,9 @@ mod restart;
 mod rm;
 mod run;
 mod start;
+mod stats;
 mod stop;
+mod top;
 mod unpause;
 pub(crate) mod version;
 mod volume;
@@ -85,6 +87,8 @@ pub(crate) static VERBS: &[Verb] = &[
     ps::VERB,
     inspect::VERB,
     logs::VERB,
+    top::VERB,
+    stats::VERB,
     image::LIST,
     image::PULL,
     image::LOAD,

@@ -88,6 +88,11 @@ impl Cgroups {
         self.hierarchies.iter().find(|hierarchy| hierarchy.has(controller, self.version)).map(|found| &*found.root)
     }
 
+    /// The root of the hierarchy of version 2, if there is one.
+    pub fn unified_root(&self) -> Option<&Path> {
+        self.hierarchies.iter().find(|hierarchy| hierarchy.unified).map(|found| &*found.root)
+    }
+
     /// The file that counts out-of-memory kills of a container, if this machine has one.
     pub fn oom_file(&self, path: &str) -> Option<PathBuf> {
         let name = if self.version == Version::V2 { "memory.events" } else { "memory.oom_control" };

@@ -27,4 +27,5 @@ mod options;
 mod shim_faults;
 mod shims;
 mod store_trouble;
+mod usage;
 mod world_changed;

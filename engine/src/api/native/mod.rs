@@ -9,6 +9,7 @@ mod peer;
 mod relay;
 mod status;
 mod system;
+mod usage;
 mod volume;
 
 use std::sync::Arc;

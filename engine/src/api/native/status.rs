@@ -16,6 +16,7 @@ use crate::image::store::StoreError;
 use crate::projection::ResolveError;
 use crate::runtime::RuntimeError;
 use crate::turn::TurnError;
+use crate::usage::{PsError, TopError};
 use crate::volume::VolumeError;
 
 /// A message travels in a header, spelled with up to three bytes for one of its own, and headers have a limit: a name
@@ -41,6 +42,8 @@ pub enum ApiError {
     Runtime(#[from] RuntimeError),
     #[error(transparent)]
     Definition(#[from] DefinitionError),
+    #[error("cannot list the processes of container {reference}: {}", chain(.source))]
+    Top { reference: String, source: TopError },
     #[error(transparent)]
     Volume(VolumeError),
     #[error(transparent)]
@@ -67,6 +70,7 @@ pub enum Verb {
     Remove,
     Attach,
     Resize,
+    Top,
 }
 
 impl ApiError {
@@ -119,6 +123,7 @@ impl ApiError {
                 RuntimeError::Spawn { .. } | RuntimeError::Failed { .. } => Code::Internal,
                 RuntimeError::Deadline { .. } => Code::DeadlineExceeded,
             },
+            Self::Top { source, .. } => of_top(source),
             Self::Volume(error) => match error {
                 VolumeError::NoSuchVolume { .. } => Code::NotFound,
                 VolumeError::InvalidName { .. } | VolumeError::LabelsTooLong { .. } => Code::InvalidArgument,
@@ -142,6 +147,21 @@ impl From<VolumeError> for ApiError {
             VolumeError::Journal(error) => Self::Journal(error),
             other => Self::Volume(other),
         }
+    }
+}
+
+fn of_top(error: &TopError) -> Code {
+    match error {
+        TopError::Rejected(_) | TopError::NoGroup => Code::FailedPrecondition,
+        TopError::Slow => Code::DeadlineExceeded,
+        TopError::Ps(error) => match error {
+            PsError::Missing => Code::FailedPrecondition,
+            PsError::Slow => Code::DeadlineExceeded,
+            PsError::Run { .. } => Code::Internal,
+            PsError::Options | PsError::Failed { .. } | PsError::NoPid | PsError::Unclear | PsError::TooMuch => {
+                Code::InvalidArgument
+            }
+        },
     }
 }
 

@@ -136,7 +136,7 @@ pub enum Event {
 
 impl Event {
     /// Bytes kept of an error message, so that an event, and a state with two of them, stay below the journal's 4 KB.
-    pub const MESSAGE_LIMIT: usize = 1024;
+    pub const MESSAGE_LIMIT: usize = 768;
     /// Bytes kept of what an exec runs.
     pub const ARGV_LIMIT: usize = 256;
     /// Bytes kept of the user that it runs as.

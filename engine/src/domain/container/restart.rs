@@ -1,7 +1,5 @@
 //! When a container that has ended is started again: its policy, and how long is waited.
 
-use std::time::Duration;
-
 use super::{End, ExitStatus};
 use crate::domain::id::{Signal, Timestamp};
 
@@ -31,10 +29,11 @@ pub struct Restarts {
     pub stopped: bool,
 }
 
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+// In nanoseconds.
+const FIRST_WAIT: u64 = 100_000_000;
+const LONGEST_WAIT: u64 = 60_000_000_000;
 /// A run of this length makes up for all failures before it.
-const LONG_RUN: Duration = Duration::from_secs(10);
+const LONG_RUN: u64 = 10_000_000_000;
 
 impl RestartPolicy {
     pub fn wants(self, status: ExitStatus, restarts: &Restarts) -> bool {
@@ -50,15 +49,14 @@ impl RestartPolicy {
 impl Restarts {
     /// When the start that follows this end is due.
     pub(super) fn due(&self, end: &End) -> Timestamp {
-        let wait = FIRST_WAIT * 2_u32.pow(self.streak_after(end).saturating_sub(1).min(10));
-        let wait = wait.min(LONGEST_WAIT);
-        Timestamp(end.at.0.saturating_add(wait.as_nanos() as u64))
+        let doubled = self.streak_after(end).saturating_sub(1).min(10);
+        Timestamp(end.at.0.saturating_add((FIRST_WAIT << doubled).min(LONGEST_WAIT)))
     }
 
     /// With this end counted.
     pub(super) fn streak_after(&self, end: &End) -> u32 {
         let lasted = end.started_at.map_or(0, |begun| end.at.0.saturating_sub(begun.0));
-        if u128::from(lasted) >= LONG_RUN.as_nanos() { 1 } else { self.streak.saturating_add(1) }
+        if lasted >= LONG_RUN { 1 } else { self.streak.saturating_add(1) }
     }
 }
 

@@ -34,7 +34,7 @@ use crate::domain::id::{ContainerId, Timestamp};
 type Answer<T> = Result<Response<T>, Status>;
 
 impl Native {
-    fn resolve(&self, reference: &str) -> Result<ContainerId, ApiError> {
+    pub(in crate::api::native) fn resolve(&self, reference: &str) -> Result<ContainerId, ApiError> {
         self.engine.containers.resolve(reference).map_err(|error| ApiError::of_resolve(error, reference))
     }
 }

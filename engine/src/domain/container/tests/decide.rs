@@ -374,7 +374,7 @@ fn a_command_line_and_a_message_are_cut_between_characters() {
     assert_eq!(Card::command_line([&*long, "x"].into_iter()), "é".repeat(256));
     assert_eq!(Card::command_line(["sh", "-c", "true"].into_iter()), "sh -c true");
     let failed = Command::ReportStartFailed { start: START, code: 1, message: format!("a{long}"), at: at(4) };
-    let message = format!("a{}", "é".repeat(511));
+    let message = format!("a{}", "é".repeat(383));
     given(Phase::Starting(starting())).when(failed).then([Event::StartFailed {
         start: START,
         code: 1,

@@ -1,0 +1,217 @@
+//! The counters of one cgroup, of both versions.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::spec::cgroup::{Cgroups, Version};
+
+/// Clock ticks in a second, in the files that count in them: what every architecture shows to user space.
+const TICKS: u64 = 100;
+const NANOSECONDS: u64 = 1_000_000_000;
+
+/// What a cgroup tells; what it does not tell is absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Nanoseconds.
+    pub cpu_usage: Option<u64>,
+    pub cpu_user: Option<u64>,
+    pub cpu_system: Option<u64>,
+    /// The total less the inactive page cache.
+    pub memory_usage: Option<u64>,
+    /// Of the cgroup, or of the machine if that is less.
+    pub memory_limit: Option<u64>,
+    /// With all of the page cache.
+    pub memory_total: Option<u64>,
+    pub memory_cache: Option<u64>,
+    pub memory_rss: Option<u64>,
+    pub swap_usage: Option<u64>,
+    pub page_faults: Option<u64>,
+    pub major_page_faults: Option<u64>,
+    pub kernel_memory: Option<u64>,
+    pub block_read: Option<u64>,
+    pub block_write: Option<u64>,
+    pub pids: Option<u64>,
+    /// Absent without a limit.
+    pub pids_limit: Option<u64>,
+}
+
+/// Where the controllers are, looked up once for many cgroups.
+#[derive(Debug)]
+pub struct Meter {
+    unified: bool,
+    cpuacct: Option<PathBuf>,
+    memory: Option<PathBuf>,
+    block: Option<PathBuf>,
+    pids: Option<PathBuf>,
+    /// Of the machine.
+    memory_limit: Option<u64>,
+}
+
+impl Meter {
+    pub fn new(cgroups: &Cgroups) -> Self {
+        let unified = cgroups.version() == Version::V2;
+        let root = |controller: &str| cgroups.controller_root(controller).map(Path::to_path_buf);
+        Self {
+            unified,
+            // In version 2 time is accounted without the controller, too.
+            cpuacct: if unified { cgroups.unified_root().map(Path::to_path_buf) } else { root("cpuacct") },
+            memory: root("memory"),
+            block: root(if unified { "io" } else { "blkio" }),
+            pids: root("pids"),
+            memory_limit: machine_memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
+        }
+    }
+
+    /// The time alone, in nanoseconds: what is needed twice.
+    pub fn cpu_usage(&self, group: &str) -> Option<u64> {
+        let dir = Dir::of(self.cpuacct.as_deref(), group)?;
+        if self.unified {
+            return dir.keyed("cpu.stat").get("usage_usec").and_then(|time| time.checked_mul(1000));
+        }
+        dir.number("cpuacct.usage")
+    }
+
+    /// Everything but the time used in all.
+    pub fn others(&self, group: &str) -> Counters {
+        if self.unified { self.unified(group) } else { self.separate(group) }
+    }
+
+    fn separate(&self, group: &str) -> Counters {
+        let mut counters = Counters::default();
+        if let Some(dir) = Dir::of(self.cpuacct.as_deref(), group) {
+            let times = dir.keyed("cpuacct.stat");
+            let time = |key| times.get(key).and_then(|ticks| ticks.checked_mul(NANOSECONDS / TICKS));
+            (counters.cpu_user, counters.cpu_system) = (time("user"), time("system"));
+        }
+        if let Some(dir) = Dir::of(self.memory.as_deref(), group) {
+            let stat = dir.keyed("memory.stat");
+            counters.memory_total = dir.number("memory.usage_in_bytes");
+            counters.memory_usage = less(counters.memory_total, stat.get("total_inactive_file"));
+            counters.memory_limit = self.limit(dir.number("memory.limit_in_bytes"), counters.memory_total);
+            counters.memory_cache = stat.get("total_cache");
+            counters.memory_rss = stat.get("total_rss");
+            counters.swap_usage = stat.get("total_swap");
+            counters.page_faults = stat.get("total_pgfault");
+            counters.major_page_faults = stat.get("total_pgmajfault");
+            counters.kernel_memory = dir.number("memory.kmem.usage_in_bytes");
+        }
+        if let Some(dir) = Dir::of(self.block.as_deref(), group) {
+            let recursive = dir.read("blkio.throttle.io_service_bytes_recursive");
+            let text = recursive.or_else(|| dir.read("blkio.throttle.io_service_bytes"));
+            (counters.block_read, counters.block_write) = text.map(|text| throttled(&text)).unzip();
+        }
+        self.count_pids(group, &mut counters);
+        counters
+    }
+
+    fn unified(&self, group: &str) -> Counters {
+        let mut counters = Counters::default();
+        if let Some(dir) = Dir::of(self.cpuacct.as_deref(), group) {
+            let times = dir.keyed("cpu.stat");
+            let time = |key| times.get(key).and_then(|time| time.checked_mul(1000));
+            (counters.cpu_user, counters.cpu_system) = (time("user_usec"), time("system_usec"));
+        }
+        if let Some(dir) = Dir::of(self.memory.as_deref(), group) {
+            let stat = dir.keyed("memory.stat");
+            counters.memory_total = dir.number("memory.current");
+            counters.memory_usage = less(counters.memory_total, stat.get("inactive_file"));
+            counters.memory_limit = self.limit(dir.number("memory.max"), counters.memory_total);
+            counters.memory_cache = stat.get("file");
+            counters.memory_rss = stat.get("anon");
+            counters.swap_usage = dir.number("memory.swap.current");
+            counters.page_faults = stat.get("pgfault");
+            counters.major_page_faults = stat.get("pgmajfault");
+            counters.kernel_memory = stat.get("kernel");
+        }
+        if let Some(dir) = Dir::of(self.block.as_deref(), group) {
+            (counters.block_read, counters.block_write) = dir.read("io.stat").map(|text| by_device(&text)).unzip();
+        }
+        self.count_pids(group, &mut counters);
+        counters
+    }
+
+    fn count_pids(&self, group: &str, counters: &mut Counters) {
+        if let Some(dir) = Dir::of(self.pids.as_deref(), group) {
+            counters.pids = dir.number("pids.current");
+            counters.pids_limit = dir.number("pids.max");
+        }
+    }
+
+    /// Only of a cgroup that accounts memory at all.
+    fn limit(&self, own: Option<u64>, accounted: Option<u64>) -> Option<u64> {
+        accounted?;
+        own.into_iter().chain(self.memory_limit).min()
+    }
+}
+
+/// One cgroup in one hierarchy.
+struct Dir(PathBuf);
+
+impl Dir {
+    /// `None` where there is no such cgroup; a path that climbs is nobody's.
+    fn of(root: Option<&Path>, group: &str) -> Option<Self> {
+        let is_own = !group.split('/').any(|part| part == "..") && !group.trim_matches('/').is_empty();
+        root.filter(|_| is_own).map(|root| Self(root.join(group.trim_start_matches('/'))))
+    }
+
+    fn read(&self, file: &str) -> Option<String> {
+        fs::read_to_string(self.0.join(file)).ok()
+    }
+
+    /// `max` is no number.
+    fn number(&self, file: &str) -> Option<u64> {
+        self.read(file)?.trim().parse().ok()
+    }
+
+    fn keyed(&self, file: &str) -> Keyed {
+        Keyed(self.read(file).unwrap_or_default())
+    }
+}
+
+/// Lines of a key and a number.
+struct Keyed(String);
+
+impl Keyed {
+    fn get(&self, key: &str) -> Option<u64> {
+        let rest = self.0.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))?;
+        rest.trim().parse().ok()
+    }
+}
+
+/// `8:0 Read 4096` for each device, and sums, which are not counted twice.
+fn throttled(text: &str) -> (u64, u64) {
+    let (mut read, mut written) = (0_u64, 0_u64);
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, what, bytes] = words[..] else { continue };
+        let bytes: u64 = bytes.parse().unwrap_or(0);
+        match what {
+            "Read" => read = read.saturating_add(bytes),
+            "Write" => written = written.saturating_add(bytes),
+            _ => {}
+        }
+    }
+    (read, written)
+}
+
+/// `8:0 rbytes=4096 wbytes=0 rios=1 …` for each device.
+fn by_device(text: &str) -> (u64, u64) {
+    let sum = |key: &str| {
+        let numbers = text.split_whitespace().filter_map(|word| word.strip_prefix(key)?.parse::<u64>().ok());
+        numbers.fold(0, u64::saturating_add)
+    };
+    (sum("rbytes="), sum("wbytes="))
+}
+
+fn less(total: Option<u64>, part: Option<u64>) -> Option<u64> {
+    total.map(|total| total.saturating_sub(part.unwrap_or(0)))
+}
+
+fn machine_memory(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+#[path = "counters_tests.rs"]
+mod tests;

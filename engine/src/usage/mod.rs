@@ -1,0 +1,58 @@
+//! What containers use, read from the files of their cgroups and from `/proc`: no runtime is executed for it, and nothing
+//! of it is a change of state.
+//!
+//! The files are read on blocking threads, few at a time and each with a deadline: a kernel that hangs on one of them costs
+//! an answer, not the daemon.
+
+mod counters;
+mod network;
+mod processes;
+mod ps;
+mod rounds;
+mod top;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+pub use counters::{Counters, Meter};
+pub use network::Traffic;
+pub use ps::PsError;
+pub use rounds::{Measured, Samples};
+pub use top::{Table, TopError};
+
+/// Reading what the kernel has in memory takes milliseconds; what takes this long hangs.
+pub const READ_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Threads that may read at a time; those that hang count.
+const READERS: usize = 4;
+
+/// What the engine keeps for it.
+#[derive(Debug)]
+pub struct Usage {
+    readers: Arc<Semaphore>,
+    samples: Arc<Samples>,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self { readers: Arc::new(Semaphore::new(READERS)), samples: Arc::default() }
+    }
+}
+
+impl Usage {
+    /// Runs `work` where it may block; `None` when it was not done in time.
+    async fn read<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let readers = self.readers.clone();
+        let reading = async {
+            let place = readers.acquire_owned().await.ok()?;
+            let working = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                work()
+            });
+            working.await.ok()
+        };
+        tokio::time::timeout(READ_DEADLINE, reading).await.ok().flatten()
+    }
+}

@@ -1,0 +1,186 @@
+//! ps(1) of the host: run with a caller's options, and its rows picked by their pids.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+
+use super::Table;
+use crate::runtime::locate;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+/// More than that is no list of processes.
+const LONGEST: u64 = 16 << 20;
+const MOST_OPTIONS: usize = 64;
+const LONGEST_OPTION: usize = 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PsError {
+    #[error("there is no ps on this host; without options none is needed")]
+    Missing,
+    #[error("more than {MOST_OPTIONS} options for ps, or one of more than {LONGEST_OPTION} bytes")]
+    Options,
+    #[error("cannot run ps")]
+    Run { source: io::Error },
+    #[error("ps did not end within {} s", DEADLINE.as_secs())]
+    Slow,
+    #[error("ps has failed: {said}")]
+    Failed { said: String },
+    #[error("ps prints more than {LONGEST} bytes")]
+    TooMuch,
+    #[error("these options for ps give no column `PID`, by which the container's processes are known")]
+    NoPid,
+    #[error("the pids cannot be told apart in what ps prints; put the column PID before those of free text")]
+    Unclear,
+}
+
+/// What can be said of options before ps is run.
+pub fn check(options: &[String]) -> Result<(), PsError> {
+    let absurd = options.len() > MOST_OPTIONS || options.iter().any(|option| option.len() > LONGEST_OPTION);
+    if absurd || options.iter().any(|option| option.contains('\0')) { Err(PsError::Options) } else { Ok(()) }
+}
+
+/// What ps has printed.
+#[derive(Debug)]
+pub struct Printed(String);
+
+pub async fn run(options: &[String]) -> Result<Printed, PsError> {
+    let program = locate(Path::new("ps")).ok_or(PsError::Missing)?;
+    let default = ["-ef".to_owned()];
+    let options = if options.is_empty() { &default[..] } else { options };
+    let mut command = Command::new(program);
+    // Its environment changes what it prints.
+    command.args(options).env_clear().env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    tokio::time::timeout(DEADLINE, output(command)).await.map_err(|_| PsError::Slow)?
+}
+
+async fn output(mut command: Command) -> Result<Printed, PsError> {
+    let failed = |source| PsError::Run { source };
+    let mut child = command.spawn().map_err(failed)?;
+    let (mut printed, mut said) = (Vec::new(), Vec::new());
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let reading = async {
+        match stdout {
+            Some(pipe) => pipe.take(LONGEST + 1).read_to_end(&mut printed).await.map(drop),
+            None => Ok(()),
+        }
+    };
+    let listening = async {
+        match stderr {
+            Some(pipe) => pipe.take(4096).read_to_end(&mut said).await.map(drop),
+            None => Ok(()),
+        }
+    };
+    tokio::try_join!(reading, listening).map_err(failed)?;
+    if printed.len() as u64 > LONGEST {
+        return Err(PsError::TooMuch);
+    }
+    let status = child.wait().await.map_err(failed)?;
+    if !status.success() {
+        let said = String::from_utf8_lossy(&said);
+        let first = said.lines().find(|line| !line.trim().is_empty()).map_or_else(|| status.to_string(), str::to_owned);
+        return Err(PsError::Failed { said: first });
+    }
+    Ok(Printed(String::from_utf8_lossy(&printed).into_owned()))
+}
+
+impl Printed {
+    /// The rows of these processes. The last column takes what is left of a line.
+    ///
+    /// Which processes a row is of must not be up to the processes: a pid is looked for by the number of words before it,
+    /// and has to end where its title does, as ps sets numbers.
+    pub fn of(&self, pids: &BTreeSet<i32>) -> Result<Table, PsError> {
+        let mut lines = self.0.lines();
+        let header = lines.next().unwrap_or_default();
+        let titles = words(header);
+        let place = titles.iter().position(|(_, title)| *title == "PID").ok_or(PsError::NoPid)?;
+        let end = titles[place].0;
+        let mut rows = Vec::new();
+        for line in lines.filter(|line| !line.trim().is_empty()) {
+            let words = words(line);
+            let pid = words.get(place).filter(|(at, _)| *at == end).and_then(|(_, word)| word.parse::<i32>().ok());
+            if pids.contains(&pid.ok_or(PsError::Unclear)?) {
+                rows.push(cells(line, titles.len()));
+            }
+        }
+        Ok(Table { titles: titles.iter().map(|(_, title)| (*title).to_owned()).collect(), rows })
+    }
+}
+
+/// Each word with the column in which it ends.
+fn words(line: &str) -> Vec<(usize, &str)> {
+    let mut words = Vec::new();
+    let mut column = 0;
+    for part in line.split(' ') {
+        column += part.chars().count();
+        if !part.is_empty() {
+            words.push((column, part));
+        }
+        column += 1;
+    }
+    words
+}
+
+fn cells(line: &str, count: usize) -> Vec<String> {
+    let mut rest = line.trim();
+    let mut cells = Vec::with_capacity(count);
+    while cells.len() + 1 < count {
+        let (word, left) = rest.split_once(' ').unwrap_or((rest, ""));
+        cells.push(word.to_owned());
+        rest = left.trim_start();
+    }
+    cells.push(rest.to_owned());
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(text: &str, pids: &[i32]) -> Result<Vec<Vec<String>>, String> {
+        let table = Printed(text.to_owned()).of(&pids.iter().copied().collect());
+        table.map(|table| table.rows).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn rows_are_picked_by_pid() {
+        let text = "UID          PID    PPID CMD\nroot           1       0 /sbin/init 42\nroot          42       1 sleep  9\n\
+                    daemon       420       1 [x]\n";
+        assert_eq!(rows(text, &[42]).unwrap(), [["root", "42", "1", "sleep  9"]]);
+        assert_eq!(rows(text, &[]).unwrap().len(), 0);
+        assert_eq!(rows(text, &[1, 420]).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn without_pids_there_is_no_answer() {
+        assert!(rows("COMMAND\nsh\n", &[1]).unwrap_err().contains("no column `PID`"));
+        assert!(rows("", &[1]).unwrap_err().contains("no column `PID`"));
+    }
+
+    #[test]
+    fn a_process_cannot_choose_whose_row_is_its() {
+        let text = "COMMAND                         PID\nsleep 9                          42\nsh                               43\n";
+        assert!(rows(text, &[9]).unwrap_err().contains("cannot be told apart"));
+    }
+
+    #[tokio::test]
+    async fn options_are_for_ps_alone() {
+        let own = std::process::id() as i32;
+        let options = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let table = run(&[]).await.unwrap().of(&BTreeSet::from([own])).unwrap();
+        assert_eq!(table.rows.len(), 1);
+        let table = run(&options("-A -o pid,args")).await.unwrap().of(&BTreeSet::from([own])).unwrap();
+        assert_eq!((table.titles.len(), table.rows[0][0].as_str()), (2, own.to_string().as_str()));
+        let refused = run(&options("--no-such-option; rm -rf /")).await.unwrap_err();
+        assert!(matches!(refused, PsError::Failed { .. }), "{refused}");
+        let help = run(&options("--help")).await;
+        assert!(!matches!(help.map(|printed| printed.of(&BTreeSet::new()).map(drop)), Ok(Ok(()))));
+        assert!(check(&vec![String::new(); 65]).is_err() && check(&["x".repeat(1025)]).is_err());
+        assert!(check(&options("-o pid")).is_ok());
+    }
+}

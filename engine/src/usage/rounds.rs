@@ -1,0 +1,168 @@
+//! One round: what each of many containers uses, read one after the other by one thread.
+//!
+//! A share of a processor is the difference of two samples. The first of them is the last one that anybody has asked for, if
+//! that is neither too fresh nor too old; else all containers without one are sampled at the beginning and, a moment later,
+//! at the end of the round.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use isulad_shim::ProcessRef;
+
+use super::network::{self, Traffic};
+use super::{Counters, Meter};
+use crate::clock;
+use crate::domain::id::{ContainerId, StartId, Timestamp};
+use crate::effects::to_reference;
+use crate::engine::Engine;
+use crate::projection::Entity;
+
+/// Between two samples of one round.
+const GAP: Duration = Duration::from_millis(20);
+/// A sample that is younger tells nothing yet, one that is older nothing of now.
+const YOUNGEST: Duration = Duration::from_millis(100);
+const OLDEST: Duration = Duration::from_secs(60);
+
+/// What a running container uses.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measured {
+    pub at: Timestamp,
+    /// Of one processor; absent when there was nothing to compare with.
+    pub cpu_percent: Option<f64>,
+    pub counters: Counters,
+    /// Absent without a network of its own.
+    pub traffic: Option<Traffic>,
+}
+
+/// The last samples of processor time.
+#[derive(Debug, Default)]
+pub struct Samples(Mutex<HashMap<ContainerId, Sample>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    start: StartId,
+    at: Instant,
+    used: u64,
+}
+
+impl Sample {
+    /// What was used between two samples of the same start.
+    fn percent_until(&self, later: &Self) -> Option<f64> {
+        let wall = later.at.checked_duration_since(self.at)?.as_nanos();
+        let used = later.used.checked_sub(self.used)?;
+        (self.start == later.start && wall > 0).then(|| used as f64 / wall as f64 * 100.0)
+    }
+}
+
+impl Samples {
+    fn last(&self, id: &ContainerId, now: Instant) -> Option<Sample> {
+        let last = self.lock().get(id).copied()?;
+        let age = now.saturating_duration_since(last.at);
+        (YOUNGEST..=OLDEST).contains(&age).then_some(last)
+    }
+
+    /// Keeps the newest of each, and none that will never be compared.
+    fn keep(&self, newest: impl Iterator<Item = (ContainerId, Sample)>) {
+        let mut kept = self.lock();
+        kept.retain(|_, sample| sample.at.elapsed() <= OLDEST);
+        kept.extend(newest);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ContainerId, Sample>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A running container that is to be measured.
+struct Subject {
+    id: ContainerId,
+    start: StartId,
+    process: ProcessRef,
+    group: String,
+}
+
+impl Engine {
+    /// What those of the containers use that run now. `None` when the kernel did not answer in time.
+    pub async fn measure(self: &Arc<Self>, containers: Vec<Arc<Entity>>) -> Option<HashMap<ContainerId, Measured>> {
+        let engine = self.clone();
+        self.usage.read(move || engine.measure_now(&containers)).await
+    }
+
+    fn measure_now(&self, containers: &[Arc<Entity>]) -> HashMap<ContainerId, Measured> {
+        let subjects: Vec<Subject> = containers.iter().filter_map(|entity| self.subject(entity)).collect();
+        let meter = Meter::new(&self.host.cgroups);
+        let sample = |subject: &Subject| {
+            let used = meter.cpu_usage(&subject.group)?;
+            Some(Sample { start: subject.start, at: Instant::now(), used })
+        };
+        let begun = Instant::now();
+        let mut before: HashMap<ContainerId, Sample> = HashMap::new();
+        let mut wait = false;
+        for subject in &subjects {
+            let last = self.usage.samples.last(&subject.id, begun).filter(|last| last.start == subject.start);
+            wait |= last.is_none();
+            before.extend(last.or_else(|| sample(subject)).map(|sample| (subject.id, sample)));
+        }
+        let mut measured: HashMap<ContainerId, Measured> = HashMap::new();
+        for subject in &subjects {
+            let counters = meter.others(&subject.group);
+            let traffic = network::traffic(subject.process);
+            let one = Measured { at: clock::now(), cpu_percent: None, counters, traffic };
+            measured.insert(subject.id, one);
+        }
+        if wait {
+            std::thread::sleep(GAP.saturating_sub(begun.elapsed()));
+        }
+        let mut newest = Vec::with_capacity(subjects.len());
+        for subject in &subjects {
+            let Some(now) = sample(subject) else { continue };
+            newest.push((subject.id, now));
+            if let Some(one) = measured.get_mut(&subject.id) {
+                one.at = clock::now();
+                one.counters.cpu_usage = Some(now.used);
+                one.cpu_percent = before.get(&subject.id).and_then(|before| before.percent_until(&now));
+            }
+        }
+        self.usage.samples.keep(newest.into_iter());
+        measured
+    }
+
+    fn subject(&self, entity: &Entity) -> Option<Subject> {
+        let run = entity.container.phase.run()?;
+        let group = std::fs::read_to_string(self.bundle(&entity.container).cgroup_note()).ok()?;
+        Some(Subject { id: entity.container.id, start: run.start, process: to_reference(run.process), group })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(start: u64, at: Instant, used: u64) -> Sample {
+        Sample { start: StartId(start), at, used }
+    }
+
+    #[test]
+    fn a_share_is_what_was_used_between_two_samples_of_one_start() {
+        let begun = Instant::now();
+        let later = begun + Duration::from_secs(2);
+        let first = sample(1, begun, 1_000_000_000);
+        assert_eq!(first.percent_until(&sample(1, later, 2_000_000_000)), Some(50.0));
+        assert_eq!(first.percent_until(&sample(1, later, 5_000_000_000)), Some(200.0));
+        assert_eq!(first.percent_until(&sample(2, later, 2_000_000_000)), None, "another start counts from nothing");
+        assert_eq!(first.percent_until(&sample(1, later, 1)), None, "a counter never goes back");
+        assert_eq!(first.percent_until(&sample(1, begun, 2_000_000_000)), None);
+    }
+
+    #[test]
+    fn a_sample_is_compared_with_while_it_is_neither_fresh_nor_old() {
+        let samples = Samples::default();
+        let id = ContainerId::from_bytes([1; 32]);
+        let now = Instant::now();
+        samples.keep([(id, sample(1, now, 5))].into_iter());
+        for (age, known) in [(50, false), (100, true), (60_000, true), (60_001, false)] {
+            assert_eq!(samples.last(&id, now + Duration::from_millis(age)).is_some(), known, "{age} ms");
+        }
+    }
+}

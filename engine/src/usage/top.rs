@@ -1,0 +1,62 @@
+//! The processes of a running container: which they are is told by its cgroup, what they are by ps(1) of the host.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::ps::{self, PsError};
+use super::{READ_DEADLINE, processes};
+use crate::domain::container::Rejection;
+use crate::domain::id::ContainerId;
+use crate::engine::Engine;
+
+/// Titles, and as many cells in each row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Table {
+    pub titles: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TopError {
+    #[error("the container does not run")]
+    Rejected(Rejection),
+    #[error("the container's cgroup is gone")]
+    NoGroup,
+    #[error("the processes could not be read within {} s", READ_DEADLINE.as_secs())]
+    Slow,
+    #[error(transparent)]
+    Ps(#[from] PsError),
+}
+
+impl Engine {
+    /// What `ps` with these options says of the container's processes; none are `-ef`, which needs no ps on the host.
+    pub async fn top(self: &Arc<Self>, id: ContainerId, options: &[String]) -> Result<Table, TopError> {
+        ps::check(options)?;
+        let before = self.pids(id).await?;
+        let table = match ps::run(options).await {
+            Err(PsError::Missing) if options.is_empty() => {
+                let reading = self.usage.read(move || processes::list(&before));
+                return reading.await.ok_or(TopError::Slow);
+            }
+            other => other?,
+        };
+        // A number that was the container's before and after it was listed was the container's then.
+        let after = self.pids(id).await?;
+        let both: BTreeSet<i32> = before.intersection(&after).copied().collect();
+        Ok(table.of(&both)?)
+    }
+
+    /// The container's processes now.
+    async fn pids(self: &Arc<Self>, id: ContainerId) -> Result<BTreeSet<i32>, TopError> {
+        let entity = self.containers.get(&id).ok_or(TopError::Rejected(Rejection::NoSuchContainer))?;
+        if entity.container.phase.run().is_none() {
+            return Err(TopError::Rejected(Rejection::NotRunning));
+        }
+        let engine = self.clone();
+        let reading = self.usage.read(move || {
+            let group = std::fs::read_to_string(engine.bundle(&entity.container).cgroup_note()).ok()?;
+            engine.host.cgroups.processes(&group).ok().map(BTreeSet::from_iter)
+        });
+        reading.await.ok_or(TopError::Slow)?.ok_or(TopError::NoGroup)
+    }
+}
