@@ -12,6 +12,7 @@ use crate::definition::{self, Definition, DefinitionError};
 use crate::domain::container::Container;
 use crate::domain::id::{BootId, ContainerId};
 use crate::effects::Effects;
+use crate::exec::Execs;
 use crate::image::records::Images;
 use crate::image::registry::{self, Registry};
 use crate::image::store::ImageStore;
@@ -60,6 +61,7 @@ pub struct Engine {
     pub volumes: Volumes,
     pub effects: Effects,
     pub supervisor: Supervisor,
+    pub execs: Arc<Execs>,
     pub usage: Usage,
     /// Clients that are to be attached from the first byte of a start that was asked for.
     first_clients: Mutex<HashMap<(ContainerId, OperationId), OwnedFd>>,
@@ -93,6 +95,7 @@ impl Engine {
             volumes: Volumes::default(),
             effects: Effects::default(),
             supervisor: Supervisor::default(),
+            execs: Arc::default(),
             usage: Usage::default(),
             first_clients: Mutex::default(),
             warnings: Mutex::default(),

@@ -8,6 +8,7 @@
 mod capabilities;
 pub mod cgroup;
 mod devices;
+mod exec;
 pub mod files;
 mod freezer;
 mod host;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use crate::definition::{Definition, Sharing};
 
 pub use capabilities::{CapabilityError, CapabilitySet};
+pub use exec::{Program, exec};
 pub use host::{Host, ProbeError};
 pub use mounts::make_sources;
 pub use seccomp::ProfileError;
@@ -127,6 +129,10 @@ pub enum SpecError {
     CgroupParent { parent: String },
     #[error("cgroup parent `{parent}` is not a systemd slice")]
     NotASlice { parent: String },
+    #[error("cannot use the working directory `{path}` of the container")]
+    ExecWorkdir { path: String, source: io::Error },
+    #[error("cannot read the spec of the container")]
+    Decode { source: serde_json::Error },
     #[error("cannot write the spec as JSON")]
     Encode { source: serde_json::Error },
 }

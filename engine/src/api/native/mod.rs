@@ -3,6 +3,7 @@
 mod attach;
 mod container;
 mod events;
+mod exec;
 mod image;
 mod logs;
 mod peer;

@@ -70,6 +70,7 @@ pub enum Verb {
     Remove,
     Attach,
     Resize,
+    Exec,
     Top,
 }
 
@@ -253,6 +254,7 @@ fn rejection_text(verb: &Verb, id: &str, rejection: &Rejection) -> String {
         (Rejection::Paused, Verb::Stop | Verb::Kill | Verb::Restart) => {
             format!("Container {id} is paused. Unpause the container before stopping or killing")
         }
+        (Rejection::Paused, Verb::Exec) => format!("Container {id} is paused, unpause the container before exec"),
         (Rejection::Paused, _) => format!("Container {id} is paused"),
         (Rejection::DefinitionChanged, _) => {
             format!("Container {id} was changed by somebody else in the same moment; try again")
