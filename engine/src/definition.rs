@@ -59,6 +59,9 @@ pub struct Definition {
     /// How the image would have its health checked.
     #[serde(default)]
     pub healthcheck: Option<Healthcheck>,
+    /// Whether it is started again when it has ended.
+    #[serde(default)]
+    pub restart: Restart,
 }
 
 impl Definition {
@@ -77,8 +80,35 @@ impl Definition {
             open_stdin: self.process.open_stdin,
             stop_signal: Signal(self.stop_signal),
             stop_timeout: self.stop_timeout,
-            restart: RestartPolicy::No,
+            restart: self.restart.into(),
             health: HealthAction::Unwatched,
+        }
+    }
+}
+
+/// The domain's policy as it is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    #[default]
+    No,
+    Always,
+    UnlessStopped,
+    /// 0 is no limit.
+    OnFailure {
+        retries: u32,
+    },
+    OnReboot,
+}
+
+impl From<Restart> for RestartPolicy {
+    fn from(kept: Restart) -> Self {
+        match kept {
+            Restart::No => Self::No,
+            Restart::Always => Self::Always,
+            Restart::UnlessStopped => Self::UnlessStopped,
+            Restart::OnFailure { retries } => Self::OnFailure { retries },
+            Restart::OnReboot => Self::OnReboot,
         }
     }
 }

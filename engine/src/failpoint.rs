@@ -34,6 +34,7 @@ failpoints! {
     STOP_KILLED = "stop-killed",
     EXIT_SEEN = "exit-seen",
     EXIT_RECORDED = "exit-recorded",
+    RESTART_SCHEDULED = "restart-scheduled",
     RESTART_DUE = "restart-due",
     EXEC_BEFORE_RECORD = "exec-before-record",
     EXEC_RECORDED = "exec-recorded",

@@ -11,6 +11,7 @@ mod namespace;
 mod process;
 mod pull;
 mod resources;
+pub(crate) mod restart;
 mod rootfs;
 mod security;
 mod size;
@@ -38,6 +39,7 @@ pub(crate) fn flags(command: Command) -> Command {
         .args(device::flags())
         .args(resources::flags())
         .args(security::flags())
+        .arg(restart::flag())
         .args(namespace::flags())
         .args(logging::flags())
         .args(unsupported::flags())
@@ -62,6 +64,10 @@ pub(crate) fn request(matches: &ArgMatches, verb: &str) -> Result<CreateRequest,
     security::apply(matches, &mut request)?;
     namespace::apply(matches, &mut request)?;
     logging::apply(matches, &mut request)?;
+    request.restart = restart::given(matches);
+    if request.auto_remove && request.restart.as_ref().is_some_and(restart::restarts) {
+        return Err(Failure::usage("Conflicting options: --restart and --rm"));
+    }
     Ok(request)
 }
 

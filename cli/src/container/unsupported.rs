@@ -45,8 +45,7 @@ pub(super) fn flags() -> Vec<Arg> {
         "publish-all" => arg.short('P'),
         _ => arg,
     };
-    let restart = flag::value("restart", "POLICY", "Only `no` so far");
-    values.chain(switches).map(|arg| with_short(arg).hide(true)).chain([restart]).collect()
+    values.chain(switches).map(|arg| with_short(arg).hide(true)).collect()
 }
 
 /// Refuses the first of these flags that was given.
@@ -57,10 +56,7 @@ pub(super) fn refuse(matches: &ArgMatches) -> Result<(), Failure> {
     if let Some(long) = value.or(switch) {
         return Err(Failure::usage(format!("Flag --{long} is not supported yet")));
     }
-    match flag::text(matches, "restart") {
-        None | Some("no" | "") => Ok(()),
-        Some(policy) => Err(Failure::usage(format!("Flag --restart={policy} is not supported yet"))),
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -80,11 +76,10 @@ mod tests {
         }
         assert_eq!(parse(&["-p", "80:80", "x"]).unwrap_err(), "Flag --publish is not supported yet");
         assert_eq!(parse(&["-P", "x"]).unwrap_err(), "Flag --publish-all is not supported yet");
-        assert_eq!(parse(&["--restart=always", "x"]).unwrap_err(), "Flag --restart=always is not supported yet");
     }
 
     #[test]
     fn asking_for_nothing_is_fine() {
-        assert!(parse(&["--restart=no", "--init=false", "x"]).is_ok());
+        assert!(parse(&["--init=false", "x"]).is_ok());
     }
 }

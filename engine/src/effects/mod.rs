@@ -189,6 +189,10 @@ impl Effects {
         self.stopped.store(true, Ordering::SeqCst);
     }
 
+    pub fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
     /// Waits until what was begun is done.
     pub async fn idle(&self) {
         loop {

@@ -14,9 +14,14 @@ use crate::journal::record::{Actor, Context};
 const LONGEST: Duration = Duration::from_secs(60);
 
 pub(super) async fn restart_timer(engine: &Arc<Engine>, id: ContainerId, start: StartId, due: Timestamp) {
+    failpoint::hit(failpoint::RESTART_SCHEDULED);
     let left = Duration::from_nanos(due.0.saturating_sub(clock::now().0));
     tokio::time::sleep(left.min(LONGEST)).await;
     failpoint::hit(failpoint::RESTART_DUE);
+    // A daemon that leaves would begin a start and not go on with it: the next one waits for what is left.
+    if engine.effects.stopped() {
+        return;
+    }
     let context = Context::new(Actor::RestartPolicy);
     // A user who came first has made this meaningless, and then it leads to nothing.
     engine.report(id, &context, Command::RestartDue { start, boot: engine.boot, at: clock::now() }).await;

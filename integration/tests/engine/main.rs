@@ -24,6 +24,7 @@ mod load;
 mod logs;
 mod names;
 mod options;
+mod restart_policy;
 mod shim_faults;
 mod shims;
 mod store_trouble;

@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{cause_text, list::started_at};
+use super::{cause_text, list::started_at, restart};
 use crate::api::native::{ApiError, Native};
 use crate::clock::rfc3339;
 use crate::definition::{Definition, MountKind, Network, Rootfs, Seccomp, Sharing};
-use crate::domain::container::{Container, End, ExitStatus, Phase};
+use crate::domain::container::{Container, End, ExitStatus, Phase, RestartPolicy};
 use crate::engine::Engine;
 use crate::layout::Bundle;
 use crate::projection::Entity;
@@ -41,7 +41,7 @@ fn object(engine: &Engine, entity: &Entity, definition: Option<&Definition>, pro
     put("Image", json!(card.image));
     put("Runtime", json!(card.runtime));
     put("Name", json!(card.name.as_str()));
-    put("RestartCount", json!(0));
+    put("RestartCount", json!(container.restarts.count));
     put("ResolvConfPath", json!(bundle.resolv_conf()));
     put("HostnamePath", json!(bundle.hostname()));
     put("HostsPath", json!(bundle.hosts()));
@@ -61,7 +61,7 @@ fn object(engine: &Engine, entity: &Entity, definition: Option<&Definition>, pro
         put("Resources", resources(definition));
         put("SeccompProfile", json!(seccomp_word(definition)));
         put("NoNewPrivileges", json!(definition.security.no_new_privileges));
-        put("HostConfig", host_config(definition));
+        put("HostConfig", host_config(definition, card.restart));
         put("Mounts", mounts(definition));
         put("Config", config(definition, &bundle));
         put("NetworkSettings", json!({ "Networks": {}, "NetworkMode": network_mode(&definition.namespaces.network) }));
@@ -140,7 +140,7 @@ fn resources(definition: &Definition) -> Value {
     })
 }
 
-fn host_config(definition: &Definition) -> Value {
+fn host_config(definition: &Definition, restart: RestartPolicy) -> Value {
     let given = &definition.resources;
     let security = &definition.security;
     let spaces = &definition.namespaces;
@@ -187,7 +187,7 @@ fn host_config(definition: &Definition) -> Value {
         "Devices": definition.devices.iter()
             .map(|device| json!({ "PathOnHost": device.host, "PathInContainer": device.container,
                 "CgroupPermissions": device.permissions })).collect::<Vec<_>>(),
-        "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
+        "RestartPolicy": restart::words(restart),
         "LogConfig": { "Type": if definition.log.enabled { "json-file" } else { "none" },
             "Config": { "max-size": definition.log.max_size.to_string(), "max-file": definition.log.max_files.to_string() } },
     });

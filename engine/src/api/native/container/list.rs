@@ -25,7 +25,7 @@ impl Native {
                 .containers
                 .snapshot()
                 .values()
-                .filter(|entity| all || entity.container.phase.run().is_some())
+                .filter(|entity| all || is_up(&entity.container.phase))
                 .cloned()
                 .collect();
             found.sort_by_key(|entity| std::cmp::Reverse(entity.container.card.created_at));
@@ -170,12 +170,17 @@ fn summary(engine: &Engine, entity: &Entity, with_labels: bool) -> ContainerSumm
         finished_at: if run.is_some() { 0 } else { last.map_or(0, |end| nanoseconds(end.at)) },
         pid: run.map_or(0, |run| run.process.pid),
         exit: last.filter(|_| run.is_none()).map(exit_status),
-        restart_count: 0,
+        restart_count: container.restarts.count,
         labels: labels.into_iter().collect(),
         health: String::new(),
         ports: String::new(),
         verified: entity.verified,
     }
+}
+
+/// Running, or about to run again: what a list without `-a` shows.
+fn is_up(phase: &Phase) -> bool {
+    phase.run().is_some() || matches!(phase, Phase::Restarting(_))
 }
 
 /// Of the run it is in, or the last one.

@@ -8,6 +8,7 @@ mod list;
 mod remove;
 mod rename;
 mod resolve_image;
+mod restart;
 mod start;
 mod stop;
 mod suspend;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cri_api::isula::v1::{self as wire, CreateRequest};
 
 use super::image::{self, ImageForCreate};
-use super::volumes;
+use super::{restart, volumes};
 use crate::api::native::ApiError;
 use crate::config::Config;
 use crate::definition::{
@@ -100,6 +100,7 @@ pub(super) fn definition(
         )?,
         exposed: brought.exposed,
         healthcheck: brought.healthcheck,
+        restart: restart::policy(request.restart.as_ref(), request.auto_remove)?,
     };
     Ok((definition, warnings))
 }
