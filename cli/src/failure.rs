@@ -25,6 +25,9 @@ pub(crate) enum Failure {
     Daemon(String),
     #[error("Connection to the daemon was lost: {0}")]
     Lost(String),
+    /// In the midst of a session.
+    #[error("The connection to the daemon was lost ({reason}); {if_lost}")]
+    Severed { reason: String, if_lost: String },
     #[error("The daemon did not answer within {} seconds", .0.as_secs())]
     Silent(Duration),
     #[error("{0}")]
@@ -57,7 +60,7 @@ impl Failure {
     pub(crate) fn code(&self, refusal: u8) -> u8 {
         match self {
             Self::Usage(_) => USAGE,
-            Self::UnknownCommand { .. } => GENERAL,
+            Self::UnknownCommand { .. } | Self::Severed { .. } => GENERAL,
             Self::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
             Self::ClosedPipe => CLOSED_PIPE,
             Self::NoServer { .. }

@@ -21,6 +21,7 @@ use crate::journal::record::OperationId;
 use crate::layout::{Bundle, Layout};
 use crate::projection::{Containers, Entity};
 use crate::runtime::{Runtime, RuntimeError, locate};
+use crate::session::Size;
 use crate::spec::Host;
 use crate::supervisor::Supervisor;
 use crate::usage::Usage;
@@ -38,6 +39,15 @@ pub enum Trust {
     Partial,
     /// It is of a newer format: nothing may be changed.
     ReadOnly,
+}
+
+/// A client that is to be attached from a container's first byte.
+#[derive(Debug)]
+pub struct FirstClient {
+    /// The shim's end.
+    pub socket: OwnedFd,
+    /// Of its terminal; the container's has it from the beginning.
+    pub size: Option<Size>,
 }
 
 /// The engine: one for the process's life.
@@ -64,7 +74,7 @@ pub struct Engine {
     pub execs: Arc<Execs>,
     pub usage: Usage,
     /// Clients that are to be attached from the first byte of a start that was asked for.
-    first_clients: Mutex<HashMap<(ContainerId, OperationId), OwnedFd>>,
+    first_clients: Mutex<HashMap<(ContainerId, OperationId), FirstClient>>,
     /// What an operator should know: shown by `isula info`.
     warnings: Mutex<VecDeque<String>>,
     /// What the store can vouch for: decides what recovery may do.
@@ -159,12 +169,12 @@ impl Engine {
     }
 
     /// For the launch that this operation asks for.
-    pub fn put_first_client(&self, id: ContainerId, operation: OperationId, client: OwnedFd) {
+    pub fn put_first_client(&self, id: ContainerId, operation: OperationId, client: FirstClient) {
         lock(&self.first_clients).insert((id, operation), client);
     }
 
     /// This operation's client, if it left one here. Another operation's is not for this launch.
-    pub fn take_first_client(&self, id: &ContainerId, operation: OperationId) -> Option<OwnedFd> {
+    pub fn take_first_client(&self, id: &ContainerId, operation: OperationId) -> Option<FirstClient> {
         lock(&self.first_clients).remove(&(*id, operation))
     }
 

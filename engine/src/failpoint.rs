@@ -25,6 +25,8 @@ failpoints! {
     START_READY = "start-ready",
     START_UNDONE = "start-undone",
     START_DONE = "start-done",
+    ATTACH_RECORDED = "attach-recorded",
+    ATTACH_LEFT = "attach-left",
     PAUSE_AFTER_INTENT = "pause-after-intent",
     PAUSE_FROZEN = "pause-frozen",
     RESUME_AFTER_INTENT = "resume-after-intent",

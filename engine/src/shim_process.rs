@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use isulad_shim::process::{ConsoleSize, Launch, Log, PROCESS_VERSION, PidNamespace, Process, Runtime as ShimRuntime};
+use isulad_shim::process::{Launch, Log, PROCESS_VERSION, PidNamespace, Process, Runtime as ShimRuntime};
 use isulad_shim::{Frame, Outcome, Request, StateDir};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -39,7 +39,7 @@ pub fn describe(
         runtime: ShimRuntime { path: runtime.path.clone(), args: runtime.args.clone(), launch: Launch::Run },
         start: start.0,
         terminal: definition.process.tty,
-        console_size: None::<ConsoleSize>,
+        console_size: None,
         open_stdin: definition.process.open_stdin,
         stdin_once: definition.process.stdin_once,
         first_client: false,

@@ -2,9 +2,10 @@
 //!
 //! A client sends [`Request`]s, the shim [`Frame`]s. A client that connected gets nothing until it says `Hello`; the
 //! first client (descriptor 4) is taken to have asked for everything. Order: all output, then `Exit`, then the end of
-//! the stream. `Resize`, `CloseStdin` and `ReopenLog` are answered by `Ack` or `Error`. `Status` is answered by
-//! `Ready` or `Failed`, as soon as that is known: waiting for a start in flight needs no polling. Kinds a side does not
-//! know are an error, not skipped: both sides come from one release.
+//! the stream. `Resize`, `CloseStdin`, `ReopenLog` and `Release` are answered by `Ack` or `Error`, `Hello` only by `Error`, where
+//! there are no streams to give. `Status` is answered by `Ready` or `Failed`, as soon as that is known: waiting for a
+//! start in flight needs no polling. Kinds a side does not know are an error, not skipped: both sides come from one
+//! release.
 
 use std::io::{self, Read, Write};
 
@@ -40,6 +41,8 @@ pub enum Request {
     ReopenLog,
     /// To the shim of an exec: run it. Answered like `Status`.
     Go,
+    /// To the same: the process outlives this client.
+    Release,
 }
 
 /// From the shim.
@@ -79,6 +82,7 @@ pub mod kind {
     pub const STATUS: u8 = 0x05;
     pub const REOPEN_LOG: u8 = 0x06;
     pub const GO: u8 = 0x07;
+    pub const RELEASE: u8 = 0x08;
     pub const STDOUT: u8 = 0x81;
     pub const STDERR: u8 = 0x82;
     pub const READY: u8 = 0x83;
@@ -128,6 +132,7 @@ impl Request {
             Self::Status => put(out, kind::STATUS, &[]),
             Self::ReopenLog => put(out, kind::REOPEN_LOG, &[]),
             Self::Go => put(out, kind::GO, &[]),
+            Self::Release => put(out, kind::RELEASE, &[]),
         }
     }
 
@@ -144,6 +149,7 @@ impl Request {
             (kind::STATUS, []) => Ok(Self::Status),
             (kind::REOPEN_LOG, []) => Ok(Self::ReopenLog),
             (kind::GO, []) => Ok(Self::Go),
+            (kind::RELEASE, []) => Ok(Self::Release),
             (kind::HELLO | kind::CLOSE_STDIN | kind::RESIZE | kind::STATUS | kind::REOPEN_LOG | kind::GO, _) => {
                 Err(length)
             }
@@ -279,6 +285,7 @@ mod tests {
             Request::Status,
             Request::ReopenLog,
             Request::Go,
+            Request::Release,
         ] {
             let mut bytes = Vec::new();
             request.encode(&mut bytes);

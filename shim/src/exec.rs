@@ -11,7 +11,8 @@
 //! 4. When the process has ended the shim writes [`ExecRecord`] to `exit`, then sends the output that is left and
 //!    [`crate::Frame::Exit`], and leaves. It removes nothing: the directory is the daemon's.
 //!
-//! An attached shim whose socket hangs up kills everything that its process has started, writes `exit` and leaves. The
+//! An attached shim whose socket hangs up kills everything that its process has started, writes `exit` and leaves, unless
+//! it was told [`crate::Request::Release`] before. The
 //! process of a shim that was itself killed lives on; `pid` names it.
 
 use std::fs;
@@ -31,6 +32,9 @@ pub const EXEC_VERSION: u32 = 1;
 pub const EXEC: &str = "exec";
 /// The OCI process in an exec's directory.
 pub const SPEC: &str = "spec.json";
+
+/// There when an attached exec was told to outlive its client ([`crate::Request::Release`]).
+pub const RELEASED: &str = "released";
 
 /// What to run, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

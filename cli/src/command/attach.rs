@@ -1,19 +1,22 @@
 //! `isula attach`: joins the terminal or the streams of a running container.
 
-use clap::Command;
+use std::io::IsTerminal;
+
+use clap::{ArgMatches, Command};
 use cri_api::isula::v1::{AttachOpen, ContainerRequest};
 use serde_json::Value;
 
 use super::{Invocation, Verb};
 use crate::client::{self, Client};
 use crate::failure::{Failure, GENERAL};
-use crate::stream::{self, Session};
+use crate::stream::keys::{self, DetachKeys};
+use crate::stream::{self, Attach, Session};
 use crate::{flag, targets};
 
 pub(super) const VERB: Verb = Verb {
     name: "attach",
     about: "Attach to a running container",
-    usage: "attach CONTAINER",
+    usage: "attach [OPTIONS] CONTAINER",
     refusal: GENERAL,
     hidden: false,
     flags,
@@ -21,18 +24,37 @@ pub(super) const VERB: Verb = Verb {
 };
 
 fn flags(command: Command) -> Command {
-    command.arg(flag::words("CONTAINER"))
+    stream::flags(command).arg(flag::switch("no-stdin", "Do not attach the input")).arg(flag::words("CONTAINER"))
 }
 
 async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failure> {
     let [container] = targets::exactly(&matches, VERB.name)?;
+    let how = How::given(&matches, !flag::is_on(&matches, "no-stdin"))?;
     let client = daemon.connect().await?;
-    let session = session(&client, &container, false).await?;
+    let session = session(&client, &container, how, false).await?;
     stream::run(&client, session).await
 }
 
+/// What the flags say of a session.
+pub(super) struct How {
+    stdin: bool,
+    keys: DetachKeys,
+    sig_proxy: bool,
+}
+
+impl How {
+    pub(super) fn given(matches: &ArgMatches, stdin: bool) -> Result<Self, Failure> {
+        Ok(Self { stdin, keys: keys::given(matches)?, sig_proxy: stream::sig_proxy(matches) })
+    }
+}
+
 /// Asks how the container was made: whether it has a terminal and an open stdin.
-pub(super) async fn session(client: &Client, container: &str, start: bool) -> Result<Session, Failure> {
+pub(super) async fn session(
+    client: &Client,
+    container: &str,
+    how: How,
+    start: bool,
+) -> Result<Session<Attach>, Failure> {
     let request = ContainerRequest { container: container.to_owned() };
     let json = client::read(client.containers().inspect(request)).await?.json;
     let details: Value = serde_json::from_str(&json)
@@ -40,9 +62,21 @@ pub(super) async fn session(client: &Client, container: &str, start: bool) -> Re
     let config = |key: &str| details["Config"][key].as_bool();
     let tty = config("Tty").unwrap_or(false);
     // Input for a container that wants none is dropped by the daemon.
-    let stdin = config("OpenStdin").unwrap_or(true);
+    let stdin = how.stdin && config("OpenStdin").unwrap_or(true);
+    if tty && stdin && !std::io::stdin().is_terminal() {
+        return Err(Failure::Client("The input device is not a TTY; --no-stdin attaches without input".into()));
+    }
     // The id, so that a rename in between does not matter.
-    let container = details["Id"].as_str().unwrap_or(container).to_owned();
-    let open = AttachOpen { container, stdin, stdout: true, stderr: !tty, size: None };
-    Ok(Session { open, tty, start })
+    let id = details["Id"].as_str().unwrap_or(container).to_owned();
+    let open = AttachOpen { container: id.clone(), stdin, stdout: true, stderr: !tty, size: None };
+    Ok(Session {
+        call: Attach { open, start },
+        container: id,
+        tty,
+        stdin,
+        keys: how.keys,
+        sig_proxy: how.sig_proxy,
+        redraw: !start,
+        if_lost: stream::may_run_still(container),
+    })
 }

@@ -4,6 +4,7 @@ mod attach;
 mod completion;
 mod create;
 mod events;
+mod exec;
 mod image;
 mod info;
 mod inspect;
@@ -84,6 +85,7 @@ pub(crate) static VERBS: &[Verb] = &[
     rename::VERB,
     wait::VERB,
     attach::VERB,
+    exec::VERB,
     ps::VERB,
     inspect::VERB,
     logs::VERB,

@@ -10,7 +10,8 @@ use super::create::{warn, with_image};
 use super::{Invocation, Verb};
 use crate::client::Client;
 use crate::failure::{Failure, USAGE};
-use crate::stream::{self, Session};
+use crate::stream::keys::{self, DetachKeys};
+use crate::stream::{self, Attach, Session};
 use crate::{container, flag, output};
 
 pub(super) const VERB: Verb = Verb {
@@ -24,17 +25,35 @@ pub(super) const VERB: Verb = Verb {
 };
 
 fn flags(command: Command) -> Command {
-    container::flags(command).arg(flag::switch("detach", "Leave it in the background and print its id").short('d'))
+    let streams = "Attach only this stream (STDIN, STDOUT or STDERR)";
+    stream::flags(container::flags(command))
+        .arg(flag::switch("detach", "Leave it in the background and print its id").short('d'))
+        .arg(
+            flag::list("attach", "STREAM", streams)
+                .short('a')
+                .value_parser(["stdin", "stdout", "stderr"])
+                .ignore_case(true),
+        )
 }
 
 async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failure> {
     let request = request(&matches)?;
     let detach = flag::is_on(&matches, "detach");
-    if !detach && request.tty && request.open_stdin && !std::io::stdin().is_terminal() {
+    let streams = streams(&matches, &request);
+    if detach && matches.contains_id("attach") {
+        return Err(Failure::usage("Conflicting options: -a and -d"));
+    }
+    if !(streams.stdin || streams.stdout || streams.stderr) {
+        return Err(Failure::usage("Nothing is attached: -a STDIN needs -i"));
+    }
+    if !detach && request.tty && streams.stdin && !std::io::stdin().is_terminal() {
         return Err(Failure::Client("The input device is not a TTY".into()));
     }
-    let client = daemon.connect().await?;
-    if detach { detached(&client, &matches, request).await } else { foreground(&client, &matches, request).await }
+    if detach {
+        return detached(&daemon.connect().await?, &matches, request).await;
+    }
+    let keys = keys::given(&matches)?;
+    foreground(&daemon.connect().await?, &matches, request, streams, keys).await
 }
 
 fn request(matches: &ArgMatches) -> Result<CreateRequest, Failure> {
@@ -42,6 +61,24 @@ fn request(matches: &ArgMatches) -> Result<CreateRequest, Failure> {
     // Nobody is attached whose leaving could end the input.
     request.stdin_once &= !flag::is_on(matches, "detach");
     Ok(request)
+}
+
+/// Which streams are ours.
+struct Streams {
+    stdin: bool,
+    stdout: bool,
+    stderr: bool,
+}
+
+fn streams(matches: &ArgMatches, request: &CreateRequest) -> Streams {
+    let chosen: Vec<&str> = flag::texts(matches, "attach").collect();
+    let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|chosen| chosen.eq_ignore_ascii_case(name));
+    Streams {
+        stdin: request.open_stdin && wanted("stdin"),
+        // A terminal has one output.
+        stdout: wanted("stdout") || (request.tty && wanted("stderr")),
+        stderr: wanted("stderr") && !request.tty,
+    }
 }
 
 /// The id comes first, so that a script has it also when the start failed.
@@ -56,11 +93,29 @@ async fn detached(client: &Client, matches: &ArgMatches, request: CreateRequest)
     }
 }
 
-async fn foreground(client: &Client, matches: &ArgMatches, request: CreateRequest) -> Result<u8, Failure> {
-    let (tty, stdin) = (request.tty, request.open_stdin);
+async fn foreground(
+    client: &Client,
+    matches: &ArgMatches,
+    request: CreateRequest,
+    streams: Streams,
+    keys: DetachKeys,
+) -> Result<u8, Failure> {
+    let tty = request.tty;
+    let name = Some(request.name.clone()).filter(|name| !name.is_empty());
     let create = async |request| client.containers().create(request).await;
     let created = with_image(client, matches, request, create).await?;
     warn(&created.warnings);
-    let open = AttachOpen { container: created.id, stdin, stdout: true, stderr: !tty, size: None };
-    stream::run(client, Session { open, tty, start: true }).await
+    let Streams { stdin, stdout, stderr } = streams;
+    let open = AttachOpen { container: created.id.clone(), stdin, stdout, stderr, size: None };
+    let session = Session {
+        call: Attach { open, start: true },
+        if_lost: stream::may_run_still(name.as_deref().unwrap_or(&created.id)),
+        container: created.id,
+        tty,
+        stdin,
+        keys,
+        sig_proxy: stream::sig_proxy(matches),
+        redraw: false,
+    };
+    stream::run(client, session).await
 }

@@ -3,7 +3,8 @@
 use clap::Command;
 use cri_api::isula::v1::StartRequest;
 
-use super::{Invocation, Verb, attach};
+use super::attach::{self, How};
+use super::{Invocation, Verb};
 use crate::failure::{Failure, GENERAL};
 use crate::{flag, stream, targets};
 
@@ -18,20 +19,22 @@ pub(super) const VERB: Verb = Verb {
 };
 
 fn flags(command: Command) -> Command {
-    command
+    stream::flags(command)
         .arg(flag::switch("attach", "Stay attached and exit with the container's code").short('a'))
+        .arg(flag::switch("interactive", "Stay attached, as --attach does").short('i'))
         .arg(flag::words("CONTAINER"))
 }
 
 async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failure> {
     let names = targets::names(&matches, VERB.name)?;
-    let attached = flag::is_on(&matches, "attach");
+    let attached = flag::is_on(&matches, "attach") || flag::is_on(&matches, "interactive");
     if attached && names.len() > 1 {
         return Err(Failure::usage("You cannot start and attach multiple containers at once."));
     }
+    let how = How::given(&matches, true)?;
     let client = daemon.connect().await?;
     if attached {
-        let session = attach::session(&client, &names[0], true).await?;
+        let session = attach::session(&client, &names[0], how, true).await?;
         return stream::run(&client, session).await;
     }
     let mut failed = 0;

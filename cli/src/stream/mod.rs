@@ -1,117 +1,181 @@
-//! Standing for a container's process in the foreground: its output is ours, our input is its, its exit code is ours.
+//! Standing for a process of a container in the foreground: its output is ours, our input is its, its exit code is ours.
 //!
 //! Two threads do the blocking work, one reading our stdin and one writing our output. Setting the descriptors
 //! non-blocking instead would change them for the shell that shares them.
 
+mod call;
+mod exec;
 mod input;
+pub(crate) mod keys;
 mod output;
 mod signals;
 mod terminal;
 
-use cri_api::isula::v1::attach_input::Input;
-use cri_api::isula::v1::attach_output::Output;
-use cri_api::isula::v1::{AttachInput, AttachOpen, AttachOutput, ExitStatus, StartFailure};
+use std::pin::pin;
+use std::time::Duration;
+
+use clap::{ArgMatches, Command};
+use cri_api::isula::v1::{ExitStatus, StartFailure};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
+pub(crate) use self::call::{Attach, Call, Told};
+pub(crate) use self::exec::Exec;
+use self::keys::DetachKeys;
 use self::output::Writer;
 use self::signals::Signals;
 use self::terminal::RawMode;
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::flag;
 
 /// Input messages on their way to the daemon; the container's pace is the reader's.
 const INPUT_QUEUE: usize = 8;
+/// How long the daemon may take to pass on what was typed before the detach keys.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// What to attach to, and how.
-pub(crate) struct Session {
-    pub(crate) open: AttachOpen,
-    /// Whether the container has a terminal; ours is then only a relay.
+/// What to be the foreground of, and how.
+pub(crate) struct Session<C> {
+    pub(crate) call: C,
+    /// Whose first process signals go to.
+    pub(crate) container: String,
+    /// Whether the process has a terminal; ours is then only a relay.
     pub(crate) tty: bool,
-    /// Start it, attached from its first byte.
-    pub(crate) start: bool,
+    pub(crate) stdin: bool,
+    /// These leave a terminal.
+    pub(crate) keys: DetachKeys,
+    /// Without a terminal, signals are passed on instead of ending us.
+    pub(crate) sig_proxy: bool,
+    /// The process has drawn its screen already, for somebody else: it is made to do so again.
+    pub(crate) redraw: bool,
+    /// What is true if the daemon is lost.
+    pub(crate) if_lost: String,
+}
+
+/// Adds the flags of every command that may be in the foreground.
+pub(crate) fn flags(command: Command) -> Command {
+    command
+        .arg(keys::arg())
+        .arg(flag::switch("sig-proxy", "Without a terminal, pass signals on to the container (default true)"))
+}
+
+/// Whether signals are the container's.
+pub(crate) fn sig_proxy(matches: &ArgMatches) -> bool {
+    matches.get_one::<bool>("sig-proxy").copied().unwrap_or(true)
+}
+
+/// What is left of a container's session when the daemon is lost.
+pub(crate) fn may_run_still(container: &str) -> String {
+    format!("container {container} may be running still")
 }
 
 /// How a session came to its end.
 enum End {
     Exited(ExitStatus),
     NotStarted(StartFailure),
+    /// The detach keys were typed.
+    Detached,
     /// A signal told us to go, and there was no process to pass it to.
     Signalled(i32),
 }
 
 /// Runs the session to its end; returns the exit code to leave with. The terminal is as before on every way out.
-pub(crate) async fn run(client: &Client, session: Session) -> Result<u8, Failure> {
-    let Session { mut open, tty, start } = session;
-    let raw = if tty && open.stdin { RawMode::enter()? } else { None };
-    open.size = if tty { terminal::size() } else { None };
-    let signals = Signals::listen(tty)?;
-    let end = relay(client, open, start, signals).await;
+pub(crate) async fn run<C: Call>(client: &Client, session: Session<C>) -> Result<u8, Failure> {
+    let if_lost = session.if_lost.clone();
+    // First: a signal between the two would leave the terminal raw.
+    let signals = Signals::listen(session.sig_proxy && !session.tty)?;
+    let raw = if session.tty && session.stdin { RawMode::enter()? } else { None };
+    let end = relay(client, session, signals, raw.as_ref()).await;
+    let was_raw = raw.is_some();
     drop(raw);
     match end {
         Ok(End::Exited(status)) => Ok(exit_code(&status)),
         Ok(End::NotStarted(failure)) => Ok(start_failed(&failure)),
-        Ok(End::Signalled(signal)) => Ok(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
-        Err(Failure::Lost(reason)) => {
-            Err(Failure::Lost(format!("{reason}\nThe container is left as it is: see 'isula ps -a'.")))
+        Ok(End::Detached) => {
+            if was_raw {
+                // The shell's prompt goes on a line of its own.
+                let _ = crate::output::line("");
+            }
+            Ok(0)
         }
+        Ok(End::Signalled(signal)) => Ok(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+        Err(Failure::Lost(reason)) => Err(Failure::Severed { reason, if_lost }),
         Err(failure) => Err(failure),
     }
 }
 
-async fn relay(client: &Client, open: AttachOpen, start: bool, signals: Signals) -> Result<End, Failure> {
-    let (container, stdin) = (open.container.clone(), open.stdin);
+async fn relay<C: Call>(
+    client: &Client,
+    session: Session<C>,
+    signals: Signals,
+    raw: Option<&RawMode>,
+) -> Result<End, Failure> {
+    let Session { call, container, tty, stdin, keys, redraw, .. } = session;
     let (to_daemon, from_us) = mpsc::channel(INPUT_QUEUE);
     let (started, is_started) = watch::channel(false);
-    // The channel was made with room for it.
-    let _ = to_daemon.try_send(AttachInput { input: Some(Input::Open(open)) });
-    if stdin {
-        input::spawn(to_daemon.clone())?;
+    // The channel was made with room for these.
+    let size = if tty { terminal::size() } else { None };
+    match size.filter(|_| redraw) {
+        Some(size) => {
+            // Only a change is noticed.
+            let _ = to_daemon.try_send(call.open(Some(terminal::taller(size))));
+            let _ = to_daemon.try_send(C::resize(size));
+        }
+        None => drop(to_daemon.try_send(call.open(size))),
     }
+    let keys = Some(keys).filter(|_| tty);
+    let detached = if stdin { Some(input::spawn::<C>(to_daemon.clone(), keys)?) } else { None };
     let copy = async {
-        let mut containers = client.containers();
-        let input = ReceiverStream::new(from_us);
-        let answer = if start { containers.start_attached(input).await } else { containers.attach(input).await };
-        copy_output(answer?.into_inner(), &started).await
+        let stream = call.begin(client, ReceiverStream::new(from_us)).await?;
+        copy_output::<C>(stream, &started).await
     };
-    let watch_signals = signals.forward(client, &container, to_daemon, is_started);
+    let mut copy = pin!(copy);
+    let leave = async {
+        match detached {
+            Some(detached) => detached.await.is_ok(),
+            None => false,
+        }
+    };
     tokio::select! {
-        end = copy => end,
-        signal = watch_signals => Ok(End::Signalled(signal)),
+        end = &mut copy => end,
+        true = leave => match tokio::time::timeout(LEAVE_PATIENCE, copy).await {
+            // It has ended in the same moment.
+            Ok(Ok(end @ (End::Exited(_) | End::NotStarted(_)))) => Ok(end),
+            Ok(_) | Err(_) => Ok(End::Detached),
+        },
+        signal = signals.forward::<C>(client, &container, raw, to_daemon, is_started) => Ok(End::Signalled(signal)),
     }
 }
 
-/// Copies what the container writes until it has exited. All that came is written when this returns.
-async fn copy_output(mut stream: Streaming<AttachOutput>, started: &watch::Sender<bool>) -> Result<End, Failure> {
+/// Copies what the process writes until it has exited. All that came is written when this returns.
+async fn copy_output<C: Call>(mut stream: Streaming<C::Output>, started: &watch::Sender<bool>) -> Result<End, Failure> {
     let writer = Writer::spawn()?;
-    let end = copy_until_end(&mut stream, &writer, started).await;
+    let end = copy_until_end::<C>(&mut stream, &writer, started).await;
     writer.finish().await?;
     end
 }
 
-async fn copy_until_end(
-    stream: &mut Streaming<AttachOutput>,
+async fn copy_until_end<C: Call>(
+    stream: &mut Streaming<C::Output>,
     writer: &Writer,
     started: &watch::Sender<bool>,
 ) -> Result<End, Failure> {
     while let Some(message) = stream.message().await? {
-        let accepted = match message.output {
-            Some(Output::Stdout(bytes)) => writer.stdout(bytes).await,
-            Some(Output::Stderr(bytes)) => writer.stderr(bytes).await,
-            Some(Output::Started(_)) => true,
-            Some(Output::Exited(status)) => return Ok(End::Exited(status)),
-            Some(Output::Failed(failure)) => return Ok(End::NotStarted(failure)),
-            // A kind of message that came after this program.
-            None => true,
+        let accepted = match C::told(message) {
+            Told::Stdout(bytes) => writer.stdout(bytes).await,
+            Told::Stderr(bytes) => writer.stderr(bytes).await,
+            Told::Started | Told::Unknown => true,
+            Told::Exited(status) => return Ok(End::Exited(status)),
+            Told::NotStarted(failure) => return Ok(End::NotStarted(failure)),
         };
         if !accepted {
             return Err(Failure::ClosedPipe);
         }
-        // What came was no failure and no end: the container runs.
+        // What came was no failure and no end: the process runs.
         started.send_replace(true);
     }
-    Err(Failure::Lost("it ended before the container's exit was told".into()))
+    Err(Failure::Lost("it ended before the exit was told".into()))
 }
 
 /// The container's exit code; 125, with a word on why, when nobody knows it.

@@ -1,14 +1,14 @@
-//! Signals sent to us while we stand for a container.
+//! Signals sent to us while we stand for a process.
 //!
 //! Without a terminal they are the container's: Ctrl-C ends the process it was meant for. With one, the keys travel
 //! as bytes, and a signal can only mean that we shall go.
 
-use cri_api::isula::v1::attach_input::Input;
-use cri_api::isula::v1::{AttachInput, KillRequest};
+use cri_api::isula::v1::KillRequest;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use super::terminal;
+use super::call::Call;
+use super::terminal::{self, RawMode};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::interrupt::{self, next};
@@ -17,29 +17,36 @@ use crate::interrupt::{self, next};
 const PATIENCE: usize = 2;
 
 pub(super) struct Signals {
-    tty: bool,
-    passed_on: Vec<(SignalKind, Signal)>,
+    pass_on: bool,
+    caught: interrupt::Listening,
     resized: Signal,
+    continued: Signal,
 }
 
 impl Signals {
-    /// From here on these signals no longer end the program.
-    pub(super) fn listen(tty: bool) -> Result<Self, Failure> {
-        let mut passed_on = interrupt::listen(&interrupt::ENDING)?;
-        passed_on.extend(interrupt::listen(&[SignalKind::user_defined1(), SignalKind::user_defined2()])?);
-        let resized = signal(SignalKind::window_change()).map_err(|error| Failure::io("listen for signals", error))?;
-        Ok(Self { tty, passed_on, resized })
+    /// From here on these signals no longer end the program. `pass_on`: they are the container's.
+    pub(super) fn listen(pass_on: bool) -> Result<Self, Failure> {
+        let mut caught = interrupt::listen(&interrupt::ENDING)?;
+        caught.extend(interrupt::listen(&[SignalKind::user_defined1(), SignalKind::user_defined2()])?);
+        let listen = |kind| signal(kind).map_err(|error| Failure::io("listen for signals", error));
+        let (resized, continued) = (
+            listen(SignalKind::window_change())?,
+            listen(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))?,
+        );
+        Ok(Self { pass_on, caught, resized, continued })
     }
 
     /// Passes signals on for as long as it is polled. Returns the signal that shall end us.
-    pub(super) async fn forward(
+    pub(super) async fn forward<C: Call>(
         mut self,
         client: &Client,
         container: &str,
-        to_daemon: mpsc::Sender<AttachInput>,
+        raw: Option<&RawMode>,
+        to_daemon: mpsc::Sender<C::Input>,
         mut started: watch::Receiver<bool>,
     ) -> i32 {
         let mut kept: Vec<i32> = Vec::new();
+        let mut new_size = None;
         loop {
             let running = *started.borrow();
             if running {
@@ -48,16 +55,21 @@ impl Signals {
                 }
             }
             tokio::select! {
-                number = next(&mut self.passed_on) => {
-                    if self.tty || (!running && kept.len() >= PATIENCE) {
+                number = next(&mut self.caught) => {
+                    if !self.pass_on || (!running && kept.len() >= PATIENCE) {
                         return number;
                     }
                     kept.push(number);
                 }
-                _ = self.resized.recv(), if self.tty => {
-                    if let Some(size) = terminal::size() {
-                        // A full queue means that the container does not read: the next change will tell it.
-                        let _ = to_daemon.try_send(AttachInput { input: Some(Input::Resize(size)) });
+                _ = self.resized.recv() => new_size = terminal::size(),
+                _ = self.continued.recv() => {
+                    raw.inspect(|raw| raw.again());
+                    new_size = terminal::size();
+                }
+                // The newest, as soon as there is room for it behind what the container has not read.
+                Ok(place) = to_daemon.reserve(), if new_size.is_some() => {
+                    if let Some(size) = new_size.take() {
+                        place.send(C::resize(size));
                     }
                 }
                 Ok(()) = started.changed() => {}

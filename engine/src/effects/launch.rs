@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isulad_shim::process::ConsoleSize;
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::sys::spawn::{self, Mode};
 use isulad_shim::{Failed, Outcome, ProcessRef, Ready, StateDir, pid_file};
@@ -20,12 +21,13 @@ use crate::clock;
 use crate::definition::DefinitionError;
 use crate::domain::container::{Command, Phase};
 use crate::domain::id::{ContainerId, Process, StartId, Timestamp};
-use crate::engine::Engine;
+use crate::engine::{Engine, FirstClient};
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::projection::Entity;
 use crate::rootfs::{BeneathError, RootfsError};
 use crate::runtime::RuntimeError;
+use crate::session::Size;
 use crate::shim_process;
 use crate::spec::SpecError;
 use crate::sys;
@@ -178,7 +180,7 @@ async fn attempt(
     engine: &Arc<Engine>,
     entity: &Arc<Entity>,
     start: StartId,
-    client: Option<OwnedFd>,
+    client: Option<FirstClient>,
 ) -> Result<(Ready, OwnedFd), LaunchError> {
     let container = &entity.container;
     // What an earlier release could not give back would be in the way, and its only trace must not be wiped.
@@ -245,7 +247,7 @@ fn begin(
     engine: &Engine,
     entity: &Entity,
     start: StartId,
-    client: Option<OwnedFd>,
+    client: Option<FirstClient>,
     owner: &Owner,
 ) -> Result<Begun, LaunchError> {
     let _files = entity.hold_files();
@@ -264,7 +266,8 @@ fn begin(
         }
         _ => {}
     }
-    let spec = super::prepare::mount_and_specify(engine, container, &definition)?;
+    let size = client.as_ref().and_then(|client| client.size);
+    let spec = super::prepare::mount_and_specify(engine, container, &definition, size)?;
     if owner.has_left() {
         super::release::unmount(engine, container);
         return Err(LaunchError::Slow);
@@ -272,9 +275,10 @@ fn begin(
     failpoint::hit(failpoint::START_SPEC_WRITTEN);
     let mut process = shim_process::describe(engine, container, &definition, &runtime, &spec, start);
     process.first_client = client.is_some();
+    process.console_size = size.map(|Size { width, height }| ConsoleSize { width, height });
     process.write(&state.process()).map_err(LaunchError::Describe)?;
     let (answer, ready) = io::pipe().map_err(|source| LaunchError::State { what: "make a pipe", source })?;
-    let client = client.as_ref().map(AsFd::as_fd);
+    let client = client.as_ref().map(|client| client.socket.as_fd());
     let middle = spawn::start(&shim, Mode::Run, &state, ready.as_fd(), client)
         .map_err(|source| LaunchError::Spawn { path: shim, source })?;
     failpoint::hit(failpoint::START_SHIM_SPAWNED);

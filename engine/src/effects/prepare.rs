@@ -14,6 +14,7 @@ use crate::domain::id::ContainerId;
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::rootfs::{self, BeneathError, ContainerDirs, beneath};
+use crate::session::Size;
 use crate::spec::{self, Joined, Place, cgroup};
 
 /// What a start needs to know of its spec.
@@ -30,6 +31,7 @@ pub(super) fn mount_and_specify(
     engine: &Engine,
     container: &Container,
     definition: &Definition,
+    size: Option<Size>,
 ) -> Result<Specified, LaunchError> {
     let id = container.id.to_string();
     let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
@@ -52,6 +54,7 @@ pub(super) fn mount_and_specify(
         cgroup_parent: &engine.config.cgroup_parent,
         systemd_cgroup: engine.config.systemd_cgroup,
         log_path: &log,
+        console_size: size,
     };
     spec::make_sources(definition)?;
     let limited = with_open_files(definition, engine.config.open_files);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use isulad_shim::control::kind;
 use isulad_shim::exec::{EXEC_VERSION, SPEC, write_private};
 use isulad_shim::process::{ConsoleSize, Launch, Runtime};
 use isulad_shim::sys::spawn;
@@ -29,6 +30,8 @@ use crate::spec::{self, Program};
 
 /// Files and a look into the container's root: what takes longer hangs.
 const PREPARE_DEADLINE: Duration = Duration::from_secs(30);
+/// What was typed before comes first.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an operation under way is waited for.
 const PATIENCE: Duration = Duration::from_secs(150);
 /// The shim answers within the runtime's deadline and a little for itself.
@@ -240,6 +243,16 @@ pub(super) async fn go(exec: SessionId, session: Session) -> Result<Exec, ExecEr
     let limit = ANSWER_DEADLINE;
     let pid = tokio::time::timeout(limit, answering).await.map_err(|_| ExecError::NoAnswer { limit })??;
     Ok(Exec { exec, pid, input, output })
+}
+
+/// Lets the process outlive its session, and closes that. A shim that does not answer ends it.
+pub async fn release((mut input, mut output): (Input, Output)) {
+    let releasing = async {
+        if input.request(&Request::Release).await.is_ok() {
+            while !matches!(output.next().await, Told::Done(kind::RELEASE) | Told::Exited(_) | Told::Lost) {}
+        }
+    };
+    let _ = tokio::time::timeout(RELEASE_PATIENCE, releasing).await;
 }
 
 impl Begun {

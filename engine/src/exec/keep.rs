@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isulad_shim::exec::RELEASED;
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{ExecRecord, ExitStatus as ShimStatus, ProcessRef, StateDir, pid_file, state_dir, tree};
 use tokio::sync::oneshot;
@@ -106,7 +107,7 @@ async fn end_of(engine: &Arc<Engine>, of: &Of) -> End {
         return unknown(ExitStatus::Unknown(Cause::ShimLost));
     }
     engine.warn(format!("container {}: the shim of exec {} was lost", of.id.short(), of.exec));
-    if of.detached {
+    if of.detached || of.directory.file(RELEASED).exists() {
         return match PidFd::open(process) {
             Ok(pidfd) => unknown(supervisor::status_by_pidfd(pidfd).await),
             Err(_) => unknown(ExitStatus::Unknown(Cause::ShimLost)),

@@ -12,10 +12,10 @@
 //! a shim nothing of an attached exec lives on: its tree is killed. A detached one goes on, and ends unwatched.
 
 mod begin;
+mod end_all;
 mod error;
 mod keep;
 mod recover;
-mod release;
 mod sync;
 
 use std::collections::HashMap;
@@ -25,10 +25,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 pub use crate::spec::Program;
-pub use begin::{Exec, Wish};
+pub use begin::{Exec, Wish, release};
+pub use end_all::end_all;
 pub use error::ExecError;
 pub use recover::recover;
-pub use release::end_all;
 pub use sync::Captured;
 
 use crate::domain::id::ContainerId;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use isulad_shim::exec::RELEASED;
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{ExecProcess, ProcessRef, StateDir, pid_file, state_dir};
 use tokio::sync::oneshot;
@@ -31,7 +32,8 @@ pub async fn recover(engine: &Arc<Engine>, container: &Container) {
         let (id, probe) = name.strip_prefix(PROBE).map_or((name, false), |id| (id, true));
         let Ok(exec) = id.parse::<SessionId>() else { continue };
         let directory = StateDir::new(entry.path());
-        let detached = ExecProcess::read(&directory).is_ok_and(|process| process.detached);
+        let described = ExecProcess::read(&directory).is_ok_and(|process| process.detached);
+        let detached = described || directory.file(RELEASED).exists();
         let of = Of { id: container.id, exec, directory, detached };
         let (engine, runs) = (engine.clone(), container.phase.run().is_some());
         tasks.spawn(async move { recover_one(&engine, of, probe, runs).await });

@@ -27,6 +27,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::definition::{Definition, Sharing};
+use crate::session::Size;
 
 pub use capabilities::{CapabilityError, CapabilitySet};
 pub use exec::{Program, exec};
@@ -55,6 +56,8 @@ pub struct Place<'a> {
     pub systemd_cgroup: bool,
     /// The container's log, named in an annotation when there is one.
     pub log_path: &'a Path,
+    /// What a program that asks in its first moment is told of its terminal.
+    pub console_size: Option<Size>,
 }
 
 /// Namespaces of other containers, as `/proc/<pid>/ns/<kind>` of a process that was verified to be theirs. One is needed
@@ -150,7 +153,7 @@ pub fn build(definition: &Definition, host: &Host, place: &Place<'_>) -> Result<
     let spec = oci::Spec {
         oci_version: oci::VERSION,
         root: oci::Root { path: utf8(place.rootfs)?, readonly: definition.read_only_rootfs },
-        process: process::plan(definition, host, &identity, capabilities, &mut warnings)?,
+        process: process::plan(definition, host, place.console_size, &identity, capabilities, &mut warnings)?,
         hostname: hostname(definition),
         mounts: mounts.list,
         annotations: annotations(definition, place)?,

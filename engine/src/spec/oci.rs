@@ -35,6 +35,8 @@ pub(super) struct Root<'a> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Process<'a> {
     pub terminal: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub console_size: Option<ConsoleSize>,
     pub user: User,
     pub args: Vec<&'a str>,
     pub env: Vec<Cow<'a, str>>,
@@ -44,6 +46,12 @@ pub(super) struct Process<'a> {
     pub rlimits: Vec<Rlimit>,
     pub no_new_privileges: bool,
     pub oom_score_adj: i32,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ConsoleSize {
+    pub height: u16,
+    pub width: u16,
 }
 
 #[derive(Debug, Serialize)]

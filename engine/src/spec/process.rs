@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::definition::{Definition, Sharing, Ulimit};
+use crate::session::Size;
 
 use super::capabilities::CapabilitySet;
 use super::user::Identity;
@@ -36,6 +37,7 @@ const UNLIMITED: u64 = u64::MAX;
 pub(super) fn plan<'a>(
     definition: &'a Definition,
     host: &Host,
+    size: Option<Size>,
     identity: &Identity,
     capabilities: CapabilitySet,
     warnings: &mut Vec<String>,
@@ -51,6 +53,7 @@ pub(super) fn plan<'a>(
     }
     Ok(oci::Process {
         terminal: process.tty,
+        console_size: size.filter(|_| process.tty).map(|Size { width, height }| oci::ConsoleSize { height, width }),
         user: oci::User { uid: identity.uid, gid: identity.gid, additional_gids: identity.groups.clone() },
         args,
         env: environment(definition, &identity.home),

@@ -84,6 +84,7 @@ impl Machine {
             cgroup_parent: DEFAULT_CGROUP_PARENT,
             systemd_cgroup: false,
             log_path: &log_path,
+            console_size: None,
         };
         let built = build(&definition, &host, &place).unwrap();
         fs::write(dirs.bundle().join("config.json"), &built.json).unwrap();
@@ -457,5 +458,6 @@ fn place() -> Place<'static> {
         cgroup_parent: "",
         systemd_cgroup: false,
         log_path: bundle,
+        console_size: None,
     }
 }

@@ -124,6 +124,7 @@ struct Case {
     joined: Joined,
     shm: Option<&'static str>,
     systemd: bool,
+    size: Option<Size>,
     rootfs: tempfile::TempDir,
 }
 
@@ -141,6 +142,7 @@ impl Case {
             joined: Joined::default(),
             shm: Some("/b/mounts/shm"),
             systemd: false,
+            size: None,
             rootfs,
         }
     }
@@ -154,6 +156,7 @@ impl Case {
             cgroup_parent: "",
             systemd_cgroup: self.systemd,
             log_path: Path::new("/b/console.log"),
+            console_size: self.size,
         };
         build(&self.definition, &self.host, &place)
     }
@@ -201,6 +204,15 @@ fn mount_at<'a>(spec: &'a Value, target: &str) -> &'a Value {
 fn namespaces(spec: &Value) -> BTreeMap<&str, Option<&str>> {
     let list = spec["linux"]["namespaces"].as_array().unwrap();
     list.iter().map(|entry| (entry["type"].as_str().unwrap(), entry["path"].as_str())).collect()
+}
+
+#[test]
+fn a_terminal_has_its_size_from_the_beginning() {
+    let mut case = Case::new(|_| {});
+    case.size = Size::new(100, 40);
+    assert_eq!(case.spec().0["process"].get("consoleSize"), None, "there is no terminal");
+    case.definition.process.tty = true;
+    assert_eq!(case.spec().0["process"]["consoleSize"], json!({"height": 40, "width": 100}));
 }
 
 #[test]

@@ -37,6 +37,16 @@ impl Engine {
         context: &Context,
         command: impl Fn() -> Command,
     ) -> Result<Turned, TurnError> {
+        self.ask_all(id, context, || vec![command()]).await
+    }
+
+    /// The same for several commands in one step, see [`Self::turn_all`].
+    pub async fn ask_all(
+        self: &Arc<Self>,
+        id: ContainerId,
+        context: &Context,
+        commands: impl Fn() -> Vec<Command>,
+    ) -> Result<Turned, TurnError> {
         let Some(entity) = self.containers.get(&id) else {
             return Err(TurnError::Rejected(Rejection::NoSuchContainer));
         };
@@ -50,7 +60,7 @@ impl Engine {
         timeout_at(deadline, self.containers.verified(&id)).await.map_err(|_| busy())?;
         loop {
             let version = self.containers.get(&id).map_or(0, |entity| entity.container.version);
-            match self.turn(id, context, &command()).await {
+            match self.turn_all(id, context, &commands()).await {
                 Err(TurnError::Rejected(Rejection::InTransition)) => {
                     timeout_at(deadline, self.containers.changed_since(&id, version)).await.map_err(|_| busy())?;
                 }

@@ -15,6 +15,7 @@ on_each_runtime!(
     dies_creating,
     dies_starting,
     dies_failing_to_start,
+    dies_attached,
     dies_pausing,
     dies_resuming,
     dies_stopping,
@@ -44,6 +45,8 @@ enum When {
     Run,
     RunRemoved,
     RunAttached,
+    /// A client attaches, and is killed.
+    Left,
     /// The container's first process gets this signal.
     Signalled(Signal),
     ShimKilled,
@@ -103,6 +106,13 @@ const STARTING: &[Case] = &[
 ];
 
 const FAILING: &[Case] = &[case("start-undone", Given::Failing, START, &[End::Exited(125)])];
+
+const ATTACHING: &[Case] = &[
+    case("attach-recorded", Given::Running, When::Asked(&["attach", "x"]), &[End::Running]),
+    // The start goes on beside the client that asked for it.
+    case("attach-recorded", Given::Nothing, When::RunAttached, &[End::Running, End::Exited(125)]),
+    case("attach-left", Given::Running, When::Left, &[End::Running]),
+];
 
 const PAUSING: &[Case] = &[
     case("pause-after-intent", Given::Running, When::Asked(&["pause", "x"]), &[End::Running]),
@@ -170,7 +180,8 @@ const LOSING: &[Case] = &[
 ];
 
 fn all_cases() -> impl Iterator<Item = &'static Case> {
-    let groups = [CREATING, STARTING, FAILING, PAUSING, RESUMING, STOPPING, EXITING, REMOVING, FORCING, LOSING];
+    let groups =
+        [CREATING, STARTING, FAILING, ATTACHING, PAUSING, RESUMING, STOPPING, EXITING, REMOVING, FORCING, LOSING];
     groups.into_iter().flatten()
 }
 
@@ -194,6 +205,10 @@ fn dies_starting(runtime: Runtime) {
 
 fn dies_failing_to_start(runtime: Runtime) {
     try_all(runtime, FAILING);
+}
+
+fn dies_attached(runtime: Runtime) {
+    try_all(runtime, ATTACHING);
 }
 
 fn dies_pausing(runtime: Runtime) {
@@ -300,6 +315,13 @@ fn act(node: &Node, when: When) -> Option<std::process::Child> {
         When::Run => Some(create("run", &["-d"])),
         When::RunRemoved => Some(create("run", &["-d", "--rm"])),
         When::RunAttached => Some(create("run", &[])),
+        When::Left => {
+            let seq = node.seq();
+            let mut client = node.spawn(&["attach", "x"]);
+            node.event_within(deadline::PATIENCE, seq, |event| event.name == "Attached").expect("it attaches");
+            client.kill().expect("it runs");
+            Some(client)
+        }
         When::Signalled(signal) => {
             node.process_of("x").signal(signal);
             None

@@ -126,6 +126,14 @@ async fn live(prepared: Prepared, client: OwnedFd) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// A client that hung up, and did not say before that the process shall go on.
+async fn deserted(hub: &Hub) {
+    hub.deserted().await;
+    if hub.is_released() {
+        std::future::pending::<()>().await;
+    }
+}
+
 fn join(client: OwnedFd, exec: &Exec, hub: &Rc<Hub>) -> anyhow::Result<()> {
     let stream = UnixStream::from(client);
     stream.set_nonblocking(true).context("cannot prepare the client's socket")?;
@@ -155,7 +163,7 @@ impl Exec {
     /// Waits until nobody wants the process any more.
     async fn unwanted(&self, hub: &Hub, reaper: &Reaper) {
         tokio::select! {
-            () = hub.deserted(), if !self.process.detached => {}
+            () = deserted(hub), if !self.process.detached => {}
             () = reaper.asked_to_leave() => {}
         }
     }

@@ -93,10 +93,12 @@ pub(crate) fn adopt(shim: &Shim, answer: &mut Answer) -> anyhow::Result<ExitCode
         hub.log.borrow_mut().open();
         let pumps = match io {
             Some(Ours::Fifos { stdin, stdout, stderr }) => {
+                let stdin = stdin.filter(|_| !first_client_left(shim));
                 connect(shim, Connected::Fifos { stdin, stdout, stderr }, &hub)?
             }
             // Its master died with the shim that held it.
             Some(Ours::Terminal { .. } | Ours::Nothing) | None => {
+                hub.refuse("the container's terminal was lost with the shim that held it");
                 hub.input.absent();
                 Pumps { tasks: Vec::new(), stop: watch::Sender::new(false) }
             }
@@ -107,6 +109,11 @@ pub(crate) fn adopt(shim: &Shim, answer: &mut Answer) -> anyhow::Result<ExitCode
         ending::finish(shim, ended, pumps, &hub, &reaper, exit_fifo).await;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Whether the input was to end with a client that was there from the beginning: it has lost the shim, as we have.
+fn first_client_left(shim: &Shim) -> bool {
+    shim.process.stdin_once && shim.process.first_client
 }
 
 pub(crate) fn in_runtime(life: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use isulad_shim::control::Streams;
+use isulad_shim::control::{Streams, kind};
 use isulad_shim::sys::spawn::Mode;
 use isulad_shim::{Cause, ExitRecord, ExitStatus, Frame, Outcome, ProcessRef, Request, failpoint, pid_file};
 
@@ -130,6 +130,40 @@ fn a_container_with_a_terminal_ends_with_its_shim_and_the_adopter_tells_how() {
     init.send_signal(libc::SIGCONT).unwrap();
     assert_eq!(stand.exit(), ExitStatus::Code(33));
     stand.assert_clean();
+}
+
+#[test]
+fn whoever_attaches_to_a_terminal_that_was_lost_is_told_so() {
+    let mut stand = Stand::new(Engine::Runc, "trap '' HUP; while [ ! -e /tmp/stop ]; do sleep 0.01; done; exit 3");
+    stand.terminal();
+    stand.process.open_stdin = true;
+    let (ready, client) = stand.start_with_client();
+    drop(client);
+    stand.kill_shim(&ready);
+    stand.adopt();
+    let client = stand.attach();
+    tell(&client, &Request::Hello(Streams::ALL));
+    let Frame::Error(kind::HELLO, message) = answer(&client) else { panic!("not refused") };
+    assert_eq!(message, "the container's terminal was lost with the shim that held it");
+    std::fs::write(stand.in_root("tmp/stop"), "").unwrap();
+    assert_eq!(stand.exit(), ExitStatus::Code(3));
+}
+
+/// Both have lost the shim that they talked through: what was to end with the one has ended.
+#[test]
+fn input_meant_for_once_is_not_opened_again_after_an_adoption() {
+    let mut stand = Stand::new(Engine::Runc, "cat >/dev/null; while [ ! -e /tmp/stop ]; do sleep 0.01; done; cat");
+    stand.process.open_stdin = true;
+    stand.process.stdin_once = true;
+    let (ready, _client) = stand.start_with_client();
+    stand.kill_shim(&ready);
+    stand.adopt();
+    let late = stand.attach();
+    tell(&late, &Request::Hello(Streams::ALL));
+    tell(&late, &Request::Stdin(b"unheard\n".to_vec()));
+    std::fs::write(stand.in_root("tmp/stop"), "").unwrap();
+    assert_eq!(stand.exit(), ExitStatus::Code(0), "nothing keeps the input open");
+    assert_eq!(stand.log("stdout"), "");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use isulad_shim::control::kind;
 use isulad_shim::exec::{EXEC_VERSION, SPEC};
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::sys::process_ref::Stat;
@@ -25,6 +26,7 @@ crate::on_both_runtimes!(
     a_client_that_goes_takes_the_whole_tree_along,
     without_a_go_nothing_is_run,
     a_detached_one_lives_on_until_it_is_told_to_go,
+    one_that_is_released_goes_on_without_its_client,
     a_terminal_has_a_size_that_changes,
     the_end_of_the_container_ends_it_with_its_true_status,
     a_lost_shim_leaves_the_pid_of_what_lives,
@@ -239,6 +241,20 @@ fn a_detached_one_lives_on_until_it_is_told_to_go(engine: Engine) {
     }
 }
 
+fn one_that_is_released_goes_on_without_its_client(engine: Engine) {
+    let stand = stand(engine);
+    let exec = run(&stand, "while [ ! -e /tmp/stop ]; do sleep 0.01; echo x; done; exit 6");
+    let ready = exec.go();
+    tell(&exec.client, &Request::Release);
+    assert_eq!(answer(&exec.client), Frame::Ack(kind::RELEASE));
+    exec.client.shutdown(std::net::Shutdown::Both).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(ready.process().alive());
+    fs::write(stand.in_root("tmp/stop"), "").unwrap();
+    exec.reap();
+    assert_eq!(exec.record().status, ExitStatus::Code(6));
+}
+
 fn a_terminal_has_a_size_that_changes(engine: Engine) {
     let stand = stand(engine);
     let exec = Exec::spawn(&stand, &["/bin/sh", "-c", "stty size; read line; stty size; exit 3"], |process| {
@@ -249,7 +265,7 @@ fn a_terminal_has_a_size_that_changes(engine: Engine) {
     exec.go();
     hear(&exec.client, "33 77");
     tell(&exec.client, &Request::Resize { width: 200, height: 50 });
-    assert_eq!(answer(&exec.client), Frame::Ack(isulad_shim::control::kind::RESIZE));
+    assert_eq!(answer(&exec.client), Frame::Ack(kind::RESIZE));
     tell(&exec.client, &Request::Stdin(b"\n".to_vec()));
     hear(&exec.client, "50 200");
     assert_eq!(listen(&exec.client).2, Some(ExitStatus::Code(3)));

@@ -1,6 +1,6 @@
 //! Clients of the attach socket.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -105,6 +105,42 @@ fn input_outlives_a_client_otherwise() {
     tell(&client, &Request::CloseStdin);
     assert_eq!(stand.exit(), ExitStatus::Code(0));
     assert_eq!(stand.log("stdout"), "one\ntwo\n");
+}
+
+/// The container reads nothing, so that the shim cannot take what the client sends; what it sent before it left arrives.
+#[test]
+fn a_client_that_leaves_while_its_input_waits_is_not_kept() {
+    let mut stand = Stand::new(Engine::Runc, "while [ ! -e /tmp/go ]; do sleep 0.01; done; wc -c");
+    stand.process.open_stdin = true;
+    let (ready, first) = stand.start_with_client();
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", ready.shim_pid)).unwrap().count();
+    let before = descriptors();
+    let client = stand.attach();
+    wait_for("the connection", || descriptors() == before + 1);
+    client.set_nonblocking(true).unwrap();
+    let mut bytes = Vec::new();
+    (0..64).for_each(|_| Request::Stdin(vec![b'x'; 1000]).encode(&mut bytes));
+    // Whole frames, until nothing more fits anywhere.
+    let (mut sent, mut stuck) = (0, 0);
+    while stuck < 20 {
+        match (&client).write(&bytes[sent % bytes.len()..]) {
+            Ok(count) => (sent, stuck) = (sent + count, 0),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(10));
+                stuck += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let whole = sent / 1005 * 1000;
+    assert!(whole > 200_000, "{whole}");
+    drop(client);
+    wait_for("its end", || descriptors() == before);
+    std::fs::write(stand.in_root("tmp/go"), "").unwrap();
+    tell(&first, &Request::CloseStdin);
+    let counted: usize = hear(&first, "\n").trim().parse().unwrap();
+    assert_eq!(counted, whole);
+    assert_eq!(stand.exit(), ExitStatus::Code(0));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use cri_api::isula::v1::{AttachInput, AttachOutput, ExecInput, ExecOutput, WindowSize};
 use cri_api::isula::v1::{attach_input, attach_output, exec_input, exec_output};
 use isulad_shim::ExitStatus;
-use isulad_shim::control::Streams;
+use isulad_shim::control::{Streams, kind};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tonic::{Status, Streaming};
@@ -23,6 +23,8 @@ pub(super) enum Said {
     Stdin(Vec<u8>),
     StdinClosed,
     Resize(WindowSize),
+    /// It leaves, and what it said before counts.
+    Detach,
     /// Something that means nothing here.
     Nothing,
 }
@@ -42,26 +44,31 @@ pub(super) enum Ended {
     Exited(ExitStatus),
     /// The shim is gone, or has cut this client off.
     Lost,
+    /// The shim has no such streams to give, and says why.
+    Refused(String),
+    /// The client has said that it leaves.
+    Detached,
     /// The client is gone; nobody is left to tell.
     ClientGone,
 }
 
-/// Relays the streams that are wanted until the process or one of the sides has ended. The session is closed then.
+/// Relays the streams that are wanted until the process or one of the sides has ended.
 pub(super) async fn pump<M: Message>(
-    (input, mut output): (Input, Output),
+    streams: &mut (Input, Output),
     client: Streaming<M>,
     sender: &Sender<M::Output>,
     wanted: Streams,
 ) -> Ended {
     // Polled beside the output, not in a task of its own: it ends with this call, and a process that does not read
     // holds up only itself.
+    let (input, output) = streams;
     let feeding = feed(input, client, wanted.stdin);
     tokio::pin!(feeding);
     loop {
         let told = tokio::select! {
             told = output.next() => told,
             () = sender.closed() => return Ended::ClientGone,
-            never = &mut feeding => match never {},
+            () = &mut feeding => return Ended::Detached,
         };
         let message = match told {
             Told::Stdout(bytes) if wanted.stdout => M::stdout(bytes),
@@ -69,12 +76,13 @@ pub(super) async fn pump<M: Message>(
             Told::Exited(status) => return Ended::Exited(status),
             // Whether it was started was known before.
             Told::Failed(_) | Told::Lost => return Ended::Lost,
+            Told::Refused(kind::HELLO, message) => return Ended::Refused(message),
             // A window that cannot be resized, and the end of an input that has none, are no trouble of the client's.
             Told::Stdout(_) | Told::Stderr(_) | Told::Ready(_) | Told::Done(_) | Told::Refused(..) => continue,
         };
         let sent = tokio::select! {
             sent = sender.send(Ok(message)) => sent,
-            never = &mut feeding => match never {},
+            () = &mut feeding => return Ended::Detached,
         };
         if sent.is_err() {
             return Ended::ClientGone;
@@ -82,9 +90,9 @@ pub(super) async fn pump<M: Message>(
     }
 }
 
-/// The client's input, until it ends; then waits to be dropped. A half-close is passed on. A client that goes away says
-/// nothing more, which closes nothing.
-async fn feed<M: Message>(mut input: Input, mut client: Streaming<M>, stdin: bool) -> std::convert::Infallible {
+/// The client's input. A half-close is passed on. Returns when the client says that it leaves; one that says nothing more
+/// closes nothing.
+async fn feed<M: Message>(input: &mut Input, mut client: Streaming<M>, stdin: bool) {
     let relaying = async {
         while let Some(Ok(message)) = client.next().await {
             match message.said() {
@@ -95,14 +103,16 @@ async fn feed<M: Message>(mut input: Input, mut client: Streaming<M>, stdin: boo
                         input.resize(size).await?;
                     }
                 }
+                Said::Detach => return Ok(()),
                 Said::Stdin(_) | Said::StdinClosed | Said::Nothing => {}
             }
         }
-        std::io::Result::Ok(())
+        std::future::pending::<std::io::Result<()>>().await
     };
-    // A failure is the shim's end, which the output tells.
-    let _ = relaying.await;
-    std::future::pending().await
+    if relaying.await.is_err() {
+        // The shim's end, which the output tells.
+        std::future::pending::<()>().await;
+    }
 }
 
 impl Message for AttachInput {
@@ -113,6 +123,7 @@ impl Message for AttachInput {
             Some(attach_input::Input::Stdin(bytes)) => Said::Stdin(bytes),
             Some(attach_input::Input::StdinClosed(_)) => Said::StdinClosed,
             Some(attach_input::Input::Resize(size)) => Said::Resize(size),
+            Some(attach_input::Input::Detach(_)) => Said::Detach,
             Some(attach_input::Input::Open(_)) | None => Said::Nothing,
         }
     }
@@ -134,6 +145,7 @@ impl Message for ExecInput {
             Some(exec_input::Input::Stdin(bytes)) => Said::Stdin(bytes),
             Some(exec_input::Input::StdinClosed(_)) => Said::StdinClosed,
             Some(exec_input::Input::Resize(size)) => Said::Resize(size),
+            Some(exec_input::Input::Detach(_)) => Said::Detach,
             Some(exec_input::Input::Open(_)) | None => Said::Nothing,
         }
     }

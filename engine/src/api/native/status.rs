@@ -255,6 +255,9 @@ fn rejection_text(verb: &Verb, id: &str, rejection: &Rejection) -> String {
             format!("Container {id} is paused. Unpause the container before stopping or killing")
         }
         (Rejection::Paused, Verb::Exec) => format!("Container {id} is paused, unpause the container before exec"),
+        (Rejection::Paused, Verb::Attach) => {
+            format!("You cannot attach to container {id}, which is paused. Unpause it first")
+        }
         (Rejection::Paused, _) => format!("Container {id} is paused"),
         (Rejection::DefinitionChanged, _) => {
             format!("Container {id} was changed by somebody else in the same moment; try again")

@@ -54,10 +54,12 @@ pub enum Command {
         tty: bool,
         detached: bool,
     },
+    /// `starting`: also to a start that is under way, since it was asked for by this client.
     BeginAttach {
         session: SessionId,
         stdin: bool,
         tty: bool,
+        starting: bool,
     },
 
     // Reported by the world: effects, timers, the supervisor, recovery.

@@ -96,8 +96,10 @@ impl Container {
                 tty: *tty,
                 detached: *detached,
             }]),
-            Command::BeginAttach { session, stdin, tty } => {
-                self.enterable()?;
+            Command::BeginAttach { session, stdin, tty, starting } => {
+                if !(*starting && matches!(self.phase, Phase::Starting(_))) {
+                    self.enterable()?;
+                }
                 Ok(vec![Event::Attached { session: *session, stdin: *stdin, tty: *tty }])
             }
             Command::ReportCreated => Ok(only_if(matches!(self.phase, Phase::Creating), || Event::Created)),

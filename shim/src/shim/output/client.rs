@@ -165,6 +165,12 @@ impl Client {
         Request::decode(kind, payload).map(Some)
     }
 
+    /// Returns when the other side writes no more, whatever of what it wrote has not been read.
+    async fn hung_up(&self) {
+        // Nobody sends urgent data: what is left of this interest is the other side's end.
+        let _ = self.stream.ready(Interest::PRIORITY).await;
+    }
+
     /// Reads exactly as much; false at an end right at the beginning.
     async fn fill(&self, bytes: &mut [u8]) -> io::Result<bool> {
         let mut filled = 0;
@@ -201,7 +207,12 @@ async fn write(client: Rc<Client>, hub: Rc<Hub>) {
 async fn read(client: Rc<Client>, hub: Rc<Hub>) {
     loop {
         match client.receive().await {
-            Ok(Some(request)) => obey(request, &client, &hub).await,
+            Ok(Some(Request::Stdin(bytes))) => {
+                if !deliver(bytes, &client, &hub).await {
+                    break;
+                }
+            }
+            Ok(Some(request)) => obey(request, &client, &hub),
             Ok(None) | Err(FrameError::Io(_)) => break,
             Err(error) => {
                 eprintln!("isulad-shim: a client is cut off: {error}");
@@ -218,10 +229,26 @@ async fn read(client: Rc<Client>, hub: Rc<Hub>) {
     }
 }
 
-async fn obey(request: Request, client: &Client, hub: &Hub) {
+/// Input waits for the container; a client that leaves meanwhile is not kept for it. False when there is no room for what
+/// it has left.
+async fn deliver(bytes: Vec<u8>, client: &Client, hub: &Hub) -> bool {
+    tokio::select! {
+        biased;
+        () = hub.input.room() => {
+            hub.input.push(bytes);
+            true
+        }
+        () = client.hung_up() => hub.input.inherit(bytes),
+    }
+}
+
+fn obey(request: Request, client: &Client, hub: &Hub) {
     let (kind, result) = match request {
-        Request::Hello(streams) => return client.streams.set(streams),
-        Request::Stdin(bytes) => return hub.input.push(bytes).await,
+        Request::Hello(streams) => match hub.refusal() {
+            None => return client.streams.set(streams),
+            Some(refusal) => (kind::HELLO, Err(std::io::Error::other(refusal))),
+        },
+        Request::Stdin(bytes) => return hub.input.push(bytes),
         Request::Status => return hub.answer_status(client),
         Request::Go => {
             hub.answer_status(client);
@@ -229,6 +256,7 @@ async fn obey(request: Request, client: &Client, hub: &Hub) {
         }
         Request::CloseStdin => (kind::CLOSE_STDIN, hub.input.close()),
         Request::Resize { width, height } => (kind::RESIZE, hub.input.resize(width, height)),
+        Request::Release => (kind::RELEASE, hub.release()),
         Request::ReopenLog => (kind::REOPEN_LOG, hub.log.borrow_mut().reopen()),
     };
     client.send(&match result {

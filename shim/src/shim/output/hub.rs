@@ -2,9 +2,11 @@
 //! and while a buffer is full the container waits only as long as that client makes progress.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use isulad_shim::exec::RELEASED;
 use isulad_shim::{ExitStatus, Frame, Outcome};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -32,6 +34,10 @@ pub(crate) struct Hub {
     stall_limit: Option<Duration>,
     /// Told by `Go`.
     go: Notify,
+    /// The process goes on without its client.
+    released: Cell<bool>,
+    /// Why there are no streams to give.
+    refusal: Cell<Option<&'static str>>,
     /// A client took something, or left, or the container ended.
     changed: Notify,
     pub log: RefCell<Log>,
@@ -48,6 +54,8 @@ impl Hub {
             last_output: Cell::new(Instant::now()),
             stall_limit,
             go: Notify::new(),
+            released: Cell::default(),
+            refusal: Cell::default(),
             changed: Notify::new(),
             log: RefCell::new(log),
             input: Input::default(),
@@ -56,6 +64,15 @@ impl Hub {
 
     pub fn join(&self, client: Rc<Client>) {
         self.clients.borrow_mut().push(client);
+    }
+
+    /// From here on clients are told this instead of being given streams.
+    pub fn refuse(&self, why: &'static str) {
+        self.refusal.set(Some(why));
+    }
+
+    pub fn refusal(&self) -> Option<&'static str> {
+        self.refusal.get()
     }
 
     /// A client is gone, by itself or not.
@@ -137,6 +154,20 @@ impl Hub {
     /// Waits for the client's `Go`.
     pub async fn go(&self) {
         self.go.notified().await;
+    }
+
+    /// Lets the process of an exec outlive its client, also for who comes after a crash of the daemon.
+    pub fn release(&self) -> io::Result<()> {
+        if self.stall_limit.is_some() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "a container does not end with its client"));
+        }
+        std::fs::write(RELEASED, "")?;
+        self.released.set(true);
+        Ok(())
+    }
+
+    pub fn is_released(&self) -> bool {
+        self.released.get()
     }
 
     /// Waits until there is no client.

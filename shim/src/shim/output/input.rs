@@ -15,6 +15,8 @@ use crate::shim::stdio;
 
 /// Bytes that may wait for the container; the client that sends more waits itself.
 const LIMIT: usize = 64 * 1024;
+/// Bytes that may wait when clients that are gone have left more.
+const LEGACY_LIMIT: usize = 1024 * 1024;
 
 #[derive(Default)]
 pub(crate) struct Input {
@@ -41,16 +43,29 @@ enum State {
 }
 
 impl Input {
-    /// Takes bytes from a client; waits while too many are waiting.
-    pub async fn push(&self, bytes: Vec<u8>) {
+    /// Waits while too many bytes are waiting.
+    pub async fn room(&self) {
         while self.waiting.get() >= LIMIT && self.accepts() {
             self.room.notified().await;
         }
+    }
+
+    /// Takes bytes from a client, which has waited for room.
+    pub fn push(&self, bytes: Vec<u8>) {
         if self.accepts() && !bytes.is_empty() {
             self.waiting.set(self.waiting.get() + bytes.len());
             self.chunks.borrow_mut().push_back(bytes);
             self.arrived.notify_one();
         }
+    }
+
+    /// Takes what a client that is gone has sent; false when too much waits already.
+    pub fn inherit(&self, bytes: Vec<u8>) -> bool {
+        let fits = self.waiting.get() + bytes.len() <= LEGACY_LIMIT;
+        if fits {
+            self.push(bytes);
+        }
+        fits
     }
 
     /// No more will come. Closing twice is no error; a terminal has no end to close.

@@ -30,8 +30,20 @@ pub(super) async fn carry(
     context: &Context,
     command: impl Fn() -> Command,
 ) -> Result<Carried, ApiError> {
+    carry_all(engine, id, (verb, reference), context, || vec![command()]).await
+}
+
+/// The same for several commands in one step.
+pub(super) async fn carry_all(
+    engine: &Arc<Engine>,
+    id: ContainerId,
+    (verb, reference): (Verb, &str),
+    context: &Context,
+    commands: impl Fn() -> Vec<Command>,
+) -> Result<Carried, ApiError> {
     let told = engine.containers.listen(id);
-    let turned = engine.ask(id, context, command).await.map_err(|error| ApiError::of_turn(error, verb, reference))?;
+    let turned =
+        engine.ask_all(id, context, commands).await.map_err(|error| ApiError::of_turn(error, verb, reference))?;
     Ok(Carried { container: turned.container, events: turned.events, told })
 }
 

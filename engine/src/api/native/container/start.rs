@@ -1,17 +1,17 @@
 //! Start: returns when the outcome is recorded.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use cri_api::isula::v1::StartFailure;
 
-use super::carry::{START_PATIENCE, carry};
+use super::carry::{START_PATIENCE, carry_all};
+use crate::api::native::attach::Attendance;
 use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
 use crate::clock;
 use crate::domain::container::{Command, Event};
 use crate::domain::id::{ContainerId, StartId};
-use crate::engine::Engine;
+use crate::engine::{Engine, FirstClient};
 use crate::journal::record::{Context, OperationId};
 
 /// What became of a request to start.
@@ -34,18 +34,27 @@ impl Native {
         })
     }
 
-    /// `client` is attached from the first byte. The failure of the start itself is an answer, not an error.
+    /// A client is attached from the first byte, and recorded with the start. The failure of the start itself is an
+    /// answer, not an error.
     pub(in crate::api::native) async fn begin(
         &self,
         reference: &str,
-        client: Option<OwnedFd>,
+        attached: Option<(FirstClient, &mut Attendance)>,
         context: &Context,
     ) -> Result<Begun, ApiError> {
         let id = self.resolve(reference)?;
         let boot = self.engine.boot;
+        let (client, attendance) = attached.unzip();
         let left = client.map(|client| LeftClient::put(&self.engine, id, context.operation, client));
         let asked = (Verb::Start, reference);
-        let mut carried = carry(&self.engine, id, asked, context, || Command::Start { boot, at: clock::now() }).await?;
+        let commands = || {
+            let start = Command::Start { boot, at: clock::now() };
+            std::iter::once(start).chain(attendance.as_ref().map(|attendance| attendance.command(true))).collect()
+        };
+        let mut carried = carry_all(&self.engine, id, asked, context, commands).await?;
+        if let Some(attendance) = attendance {
+            attendance.recorded();
+        }
         let Some(start) = carried.events.iter().find_map(started_by) else { return Ok(Begun::Already) };
         let outcome = carried.until(START_PATIENCE, |event| outcome_of(event, start)).await;
         drop(left);
@@ -65,7 +74,7 @@ struct LeftClient {
 }
 
 impl LeftClient {
-    fn put(engine: &Arc<Engine>, id: ContainerId, operation: OperationId, client: OwnedFd) -> Self {
+    fn put(engine: &Arc<Engine>, id: ContainerId, operation: OperationId, client: FirstClient) -> Self {
         engine.put_first_client(id, operation, client);
         Self { engine: engine.clone(), id, operation }
     }

@@ -13,7 +13,7 @@ use super::{failure, status};
 use crate::api::native::relay::{self, Ended, IN_FLIGHT};
 use crate::api::native::{ApiError, Native};
 use crate::domain::container::Cause;
-use crate::exec::{Exec, Wish};
+use crate::exec::{Exec, Wish, release};
 use crate::journal::record::Context;
 use crate::session::Size;
 use crate::supervisor::to_status;
@@ -59,13 +59,17 @@ fn window(size: Option<WindowSize>) -> Result<Option<Size>, ApiError> {
     }
 }
 
-/// The process ends with this: the session is closed then.
+/// The process ends with this, for the session is closed then; unless the client has said that it leaves it running.
 async fn serve(exec: Exec, input: Streaming<ExecInput>, sender: relay::Sender<ExecOutput>, wanted: Streams) {
-    let last = match relay::pump((exec.input, exec.output), input, &sender, wanted).await {
+    let mut streams = (exec.input, exec.output);
+    let last = match relay::pump(&mut streams, input, &sender, wanted).await {
         Ended::Exited(told) => Ok(wrap(Output::Exited(status(to_status(told, Cause::ShimLost))))),
         Ended::Lost => Err(Status::unavailable("the shim of the process was lost, and the process with it")),
+        Ended::Refused(message) => Err(Status::failed_precondition(message)),
+        Ended::Detached => return release(streams).await,
         Ended::ClientGone => return,
     };
+    drop(streams);
     let _ = sender.send(last).await;
 }
 

@@ -46,6 +46,7 @@ UpdateRestOnly  !n              !t           UpdateRequested+Updated !t         
 StaleUpdate     !n              !t           !d                      !t              !d                      !d                      !t               !d                      !t               !d                      !g           !g               !g              !d
 Exec            !n              !t           !r                      !t              ExecStarted             ExecStarted             !t               !p                      !t               !r                      !g           !g               !g              !r
 Attach          !n              !t           !r                      !t              Attached                Attached                !t               !p                      !t               !r                      !g           !g               !g              !r
+AttachStarting  !n              !t           !r                      Attached        Attached                Attached                !t               !p                      !t               !r                      !g           !g               !g              !r
 Updated         -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               -
 UpdateFailed    -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               -
 RestartDue      -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               RestartCancelled
@@ -107,7 +108,8 @@ fn command(label: &str) -> Command {
             tty: false,
             detached: false,
         },
-        "Attach" => Command::BeginAttach { session: SESSION, stdin: true, tty: false },
+        "Attach" => Command::BeginAttach { session: SESSION, stdin: true, tty: false, starting: false },
+        "AttachStarting" => Command::BeginAttach { session: SESSION, stdin: true, tty: false, starting: true },
         "Updated" => Command::ReportUpdated,
         "UpdateFailed" => Command::ReportUpdateFailed { message: message() },
         "RestartDue" => Command::RestartDue { start: START, boot: BOOT, at: at(12) },

@@ -90,6 +90,10 @@ impl Model {
         if matches!(command, C::Rename { .. }) {
             busy = self.creating;
         }
+        let along = self.starting && matches!(command, C::BeginAttach { starting: true, .. });
+        if along {
+            busy = false;
+        }
         if asked && busy {
             return Err("InTransition");
         }
@@ -109,7 +113,7 @@ impl Model {
         }
         let inside =
             matches!(command, C::Kill { .. } | C::Pause | C::Resume | C::BeginExec { .. } | C::BeginAttach { .. });
-        if asked && !self.alive && inside {
+        if asked && !self.alive && inside && !along {
             return Err("NotRunning");
         }
         self.act(command)

@@ -106,7 +106,12 @@ impl Idea {
                 tty: flag,
                 detached: !flag,
             },
-            26 => Command::BeginAttach { session: SessionId([number; 8]), stdin: flag, tty: !flag },
+            26 => Command::BeginAttach {
+                session: SessionId([number; 8]),
+                stdin: flag,
+                tty: !flag,
+                starting: number % 3 == 0,
+            },
             27 => Command::ReportUpdated,
             28 => Command::ReportUpdateFailed { message },
             29 => Command::RestartDue { start, boot, at: now },

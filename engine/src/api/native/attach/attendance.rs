@@ -1,0 +1,70 @@
+//! That somebody was attached, and for how long, in the journal.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::api::native::ApiError;
+use crate::api::native::status::Verb;
+use crate::domain::container::Command;
+use crate::domain::id::{ContainerId, SessionId};
+use crate::engine::Engine;
+use crate::failpoint;
+use crate::journal::record::Context;
+
+/// A client's presence. Once its beginning is recorded, dropping it records the end, in the background: a client that
+/// leaves, a connection that fails and a start that comes to nothing all end it.
+#[derive(Debug)]
+pub(in crate::api::native) struct Attendance {
+    engine: Arc<Engine>,
+    id: ContainerId,
+    context: Context,
+    session: SessionId,
+    stdin: bool,
+    tty: bool,
+    since: Option<Instant>,
+}
+
+impl Attendance {
+    /// Records nothing yet.
+    pub(super) fn new(
+        engine: &Arc<Engine>,
+        id: ContainerId,
+        context: &Context,
+        stdin: bool,
+        tty: bool,
+    ) -> Result<Self, ApiError> {
+        let mut session = [0; 8];
+        getrandom::fill(&mut session).map_err(|error| ApiError::failed(format!("cannot make an id: {error}")))?;
+        let (engine, context) = (engine.clone(), context.clone());
+        Ok(Self { engine, id, context, session: SessionId(session), stdin, tty, since: None })
+    }
+
+    /// Records the beginning; refused for what does not run, or is paused.
+    pub(super) async fn begin(&mut self, reference: &str) -> Result<(), ApiError> {
+        let asked = self.engine.ask(self.id, &self.context, || self.command(false)).await;
+        asked.map_err(|error| ApiError::of_turn(error, Verb::Attach, reference))?;
+        self.recorded();
+        Ok(())
+    }
+
+    /// What records the beginning. `starting`: along with the start that this client asked for.
+    pub(in crate::api::native) fn command(&self, starting: bool) -> Command {
+        Command::BeginAttach { session: self.session, stdin: self.stdin, tty: self.tty, starting }
+    }
+
+    /// The command was obeyed.
+    pub(in crate::api::native) fn recorded(&mut self) {
+        self.since = Some(Instant::now());
+        failpoint::hit(failpoint::ATTACH_RECORDED);
+    }
+}
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        let Some(since) = self.since else { return };
+        let lasted_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let left = Command::ReportDetached { session: self.session, lasted_ms };
+        let (engine, id, context) = (self.engine.clone(), self.id, self.context.clone());
+        self.engine.tasks.spawn(async move { engine.report(id, &context, left).await });
+    }
+}

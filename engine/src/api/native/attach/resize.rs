@@ -1,0 +1,42 @@
+//! Resize of a container's terminal by whoever may, attached or not.
+
+use std::time::Duration;
+
+use cri_api::isula::v1::WindowSize;
+use isulad_shim::control::kind;
+
+use super::connect;
+use crate::api::native::status::Verb;
+use crate::api::native::{ApiError, Native};
+use crate::session::{Session, Size, Told};
+
+/// The shim answers at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Native {
+    pub(in crate::api::native) async fn resize_container(
+        &self,
+        reference: &str,
+        size: WindowSize,
+    ) -> Result<(), ApiError> {
+        let id = self.engine.containers.resolve(reference).map_err(|error| ApiError::of_resolve(error, reference))?;
+        let Some(size) = Size::new(size.width, size.height) else {
+            return Err(ApiError::invalid(format!("a window of {} by {} is no window", size.width, size.height)));
+        };
+        let (stream, _) = connect(&self.engine, id, (Verb::Resize, reference)).await?;
+        let answered = async {
+            let (mut input, mut output) = Session::over(stream).split();
+            input.resize(size).await.map_err(|error| ApiError::failed(format!("cannot resize: {error}")))?;
+            loop {
+                match output.next().await {
+                    Told::Done(kind::RESIZE) => return Ok(()),
+                    Told::Refused(_, message) => return Err(ApiError::failed(message)),
+                    Told::Exited(_) | Told::Lost => return Err(ApiError::failed("the shim left without an answer")),
+                    Told::Stdout(_) | Told::Stderr(_) | Told::Ready(_) | Told::Failed(_) | Told::Done(_) => {}
+                }
+            }
+        };
+        let late = |_| ApiError::Deadline { message: "the shim does not answer".to_owned() };
+        tokio::time::timeout(PATIENCE, answered).await.map_err(late)?
+    }
+}
