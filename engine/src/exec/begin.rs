@@ -220,7 +220,9 @@ fn make_directory(state: &StateDir, exec: SessionId, probe: bool) -> Result<Stat
 
 fn new_id() -> Result<SessionId, ExecError> {
     let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|error| ExecError::State { what: "make an id", source: error.into() })?;
+    let failed =
+        |error: getrandom::Error| ExecError::State { what: "make an id", source: io::Error::other(format!("{error}")) };
+    getrandom::fill(&mut bytes).map_err(failed)?;
     Ok(SessionId(bytes))
 }
 
