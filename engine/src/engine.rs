@@ -19,6 +19,7 @@ use crate::image::store::ImageStore;
 use crate::image::{Configs, ImageLeases, LayerUses, Pulls};
 use crate::journal::record::OperationId;
 use crate::layout::{Bundle, Layout};
+use crate::network::Networks;
 use crate::projection::{Containers, Entity};
 use crate::runtime::{Runtime, RuntimeError, locate};
 use crate::session::Size;
@@ -69,6 +70,7 @@ pub struct Engine {
     pub pulls: Pulls,
     pub registry: Registry,
     pub volumes: Volumes,
+    pub networks: Networks,
     pub effects: Effects,
     pub supervisor: Supervisor,
     pub execs: Arc<Execs>,
@@ -86,6 +88,7 @@ pub struct Engine {
 impl Engine {
     pub fn new(config: Config, host: Host, boot: BootId, journal: Journal) -> Arc<Self> {
         let layout = Layout { graph: config.graph.clone(), state: config.state.clone() };
+        let networks = Networks::new(config.network.clone(), &layout.network());
         let registry = Registry::new(registry_settings(&config, &layout));
         Arc::new(Self {
             config,
@@ -103,6 +106,7 @@ impl Engine {
             registry,
             layout,
             volumes: Volumes::default(),
+            networks,
             effects: Effects::default(),
             supervisor: Supervisor::default(),
             execs: Arc::default(),

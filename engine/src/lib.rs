@@ -15,6 +15,7 @@ pub mod failpoint;
 pub mod image;
 pub mod journal;
 pub mod layout;
+pub mod network;
 pub mod projection;
 pub mod recovery;
 pub mod rootfs;

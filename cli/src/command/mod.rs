@@ -12,7 +12,9 @@ mod kill;
 mod login;
 mod logout;
 mod logs;
+mod network;
 mod pause;
+mod port;
 mod ps;
 mod rename;
 mod restart;
@@ -89,6 +91,7 @@ pub(crate) static VERBS: &[Verb] = &[
     ps::VERB,
     inspect::VERB,
     logs::VERB,
+    port::VERB,
     top::VERB,
     stats::VERB,
     image::LIST,
@@ -108,7 +111,7 @@ pub(crate) static VERBS: &[Verb] = &[
 ];
 
 /// Behind them on the help page.
-pub(crate) static GROUPS: &[&Group] = &[&image::GROUP, &volume::GROUP];
+pub(crate) static GROUPS: &[&Group] = &[&image::GROUP, &volume::GROUP, &network::GROUP];
 
 /// The verb or group of this name.
 pub(crate) fn find(name: &str) -> Option<Named> {

@@ -32,6 +32,7 @@ pub struct Config {
     /// Whether the journal is told the arguments of what is run in a container, or only the program.
     pub exec_log_args: bool,
     pub images: Images,
+    pub network: crate::network::Settings,
     /// Ulimits of containers that do not set their own: name, soft, hard.
     pub default_ulimits: Vec<(String, i64, i64)>,
     /// Open files as this process was started with: what containers get that ask for nothing else. It raises its own.
@@ -111,6 +112,7 @@ impl Config {
                 pull_concurrency: 3,
                 limits: Limits::default(),
             },
+            network: crate::network::Settings::default(),
             default_ulimits: vec![],
             open_files: None,
         }

@@ -13,6 +13,7 @@ use isulad_shim::sys::spawn::{self, Mode};
 use isulad_shim::{Failed, Outcome, ProcessRef, Ready, StateDir, pid_file};
 use tokio::io::AsyncReadExt;
 
+use super::network::{self, Attached};
 use super::release::{give_back, undo_start};
 use super::volumes::{self, FillError};
 use crate::abandon::{self, Owner};
@@ -24,12 +25,14 @@ use crate::domain::id::{ContainerId, Process, StartId, Timestamp};
 use crate::engine::{Engine, FirstClient};
 use crate::failpoint;
 use crate::journal::record::Context;
+use crate::network::NetworkError;
 use crate::projection::Entity;
 use crate::rootfs::{BeneathError, RootfsError};
 use crate::runtime::RuntimeError;
 use crate::session::Size;
 use crate::shim_process;
 use crate::spec::SpecError;
+use crate::spec::files::FilesError;
 use crate::sys;
 
 /// Longest one execution of the runtime may take at a start.
@@ -54,6 +57,10 @@ pub enum LaunchError {
     Spec(#[from] SpecError),
     #[error("cannot make the working directory `{path}` of the container")]
     Workdir { path: String, source: BeneathError },
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    #[error(transparent)]
+    Files(#[from] FilesError),
     #[error(transparent)]
     Fill(#[from] FillError),
     #[error("the container's volumes were not filled from its image within {} s; mount them with `nocopy` to begin with empty ones", FILL_DEADLINE.as_secs())]
@@ -88,7 +95,7 @@ pub(super) async fn launch(engine: &Arc<Engine>, id: ContainerId, start: StartId
     failpoint::hit(failpoint::START_AFTER_INTENT);
     let client = engine.take_first_client(&id, context.operation);
     let Some(entity) = engine.containers.get(&id).filter(|entity| is_starting(entity, start)) else { return };
-    match attempt(engine, &entity, start, client).await {
+    match attempt(engine, &entity, start, client, context).await {
         Ok((ready, fifo)) => {
             failpoint::hit(failpoint::START_READY);
             report_started(engine, id, start, ready, fifo, context).await;
@@ -181,16 +188,18 @@ async fn attempt(
     entity: &Arc<Entity>,
     start: StartId,
     client: Option<FirstClient>,
+    context: &Context,
 ) -> Result<(Ready, OwnedFd), LaunchError> {
     let container = &entity.container;
     // What an earlier release could not give back would be in the way, and its only trace must not be wiped.
-    if engine.state_dir(container).path().exists() {
+    if engine.state_dir(container).path().exists() || engine.bundle(container).network().record.exists() {
         give_back(engine, container).await.map_err(|problem| LaunchError::Leftover { problem })?;
     }
     fill_volumes(engine, entity).await?;
+    let attached = network::attach(engine, entity, start, context).await?;
     let begun = {
         let (engine, entity) = (engine.clone(), entity.clone());
-        abandon::blocking(move |owner| begin(&engine, &entity, start, client, owner))
+        abandon::blocking(move |owner| begin(&engine, &entity, start, attached.as_ref(), client, owner))
     };
     let begun = tokio::time::timeout(BEGIN_DEADLINE, begun).await.map_err(|_| LaunchError::Slow)?;
     let Begun { state, fifo, answer, middle, joined } = begun.unwrap_or_else(|panic| {
@@ -247,6 +256,7 @@ fn begin(
     engine: &Engine,
     entity: &Entity,
     start: StartId,
+    attached: Option<&Attached>,
     client: Option<FirstClient>,
     owner: &Owner,
 ) -> Result<Begun, LaunchError> {
@@ -267,7 +277,7 @@ fn begin(
         _ => {}
     }
     let size = client.as_ref().and_then(|client| client.size);
-    let spec = super::prepare::mount_and_specify(engine, container, &definition, size)?;
+    let spec = super::prepare::mount_and_specify(engine, container, &definition, attached, size)?;
     if owner.has_left() {
         super::release::unmount(engine, container);
         return Err(LaunchError::Slow);

@@ -8,6 +8,7 @@ mod adopt;
 mod dismantle;
 mod freeze;
 mod launch;
+mod network;
 mod prepare;
 mod release;
 mod restart;

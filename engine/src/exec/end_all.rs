@@ -10,13 +10,15 @@ use super::keep::DIRECTORY;
 use crate::domain::container::Container;
 use crate::engine::Engine;
 
-/// A shim notices the end of its process, drains its output, and leaves.
+/// A shim notices the end of its process, drains its output, and leaves, or at least writes its record.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks for records.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Waits until every exec of a container that has ended is recorded; shims that stay are told to kill and to leave, then
 /// killed. False when some are still there.
 pub async fn end_all(engine: &Arc<Engine>, container: &Container) -> bool {
-    if engine.execs.gone(&container.id, PATIENCE).await {
+    if gone(engine, container).await {
         return true;
     }
     for signal in [15, 9] {
@@ -29,9 +31,22 @@ pub async fn end_all(engine: &Arc<Engine>, container: &Container) -> bool {
                 let _ = pidfd.send_signal(signal);
             }
         }
-        if engine.execs.gone(&container.id, PATIENCE).await {
+        if gone(engine, container).await {
             return true;
         }
     }
     false
+}
+
+async fn gone(engine: &Engine, container: &Container) -> bool {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if engine.execs.gone(&container.id, PAUSE).await {
+            return true;
+        }
+        if tokio::time::Instant::now() >= end {
+            return false;
+        }
+        engine.execs.hurry();
+    }
 }

@@ -53,15 +53,35 @@ pub(super) fn keep(
 ) {
     let (engine, kept) = (engine.clone(), engine.execs.keep(of.id));
     engine.tasks.clone().spawn(async move {
-        if let Some(child) = child {
-            effects::reap(child).await;
-        }
+        let reaping = child.map(|child| engine.tasks.spawn(effects::reap(child)));
         let recorded = recorded.await.unwrap_or(false);
-        shim_end(&of).await;
+        let leaving = async {
+            if let Some(reaping) = reaping {
+                let _ = reaping.await;
+            }
+            shim_end(&of).await;
+        };
+        tokio::select! {
+            () = leaving => {}
+            // It only talks to a slow client any more.
+            () = left_behind(&engine, &of) => {}
+        }
         finish(&engine, &of, recorded).await;
         drop(kept);
         let _ = done.send(());
     });
+}
+
+/// Returns when the container has ended and the exec's record is there: nothing more will come of the shim.
+async fn left_behind(engine: &Engine, of: &Of) {
+    loop {
+        engine.execs.hurried().await;
+        let entity = engine.containers.get(&of.id);
+        let runs = entity.is_some_and(|entity| entity.container.phase.run().is_some());
+        if !runs && of.directory.exit_fallback().exists() {
+            return;
+        }
+    }
 }
 
 /// Waits for the shim that stays. An attached one was the child.

@@ -38,6 +38,7 @@ use crate::domain::id::ContainerId;
 pub struct Execs {
     kept: Mutex<HashMap<ContainerId, usize>>,
     left: Notify,
+    hurry: Notify,
 }
 
 /// One of them, for as long as it lives.
@@ -72,6 +73,15 @@ impl Execs {
             }
         };
         tokio::time::timeout(patience, waiting).await.is_ok()
+    }
+
+    /// Makes keepers look whether anything is left to wait for.
+    fn hurry(&self) {
+        self.hurry.notify_waiters();
+    }
+
+    async fn hurried(&self) {
+        self.hurry.notified().await;
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ContainerId, usize>> {

@@ -9,7 +9,7 @@ use cri_api::isula::v1::Event;
 use integration::process::Signal;
 use integration::{Node, Runtime, binaries, command, deadline};
 
-use crate::{exec, images, restart_policy};
+use crate::{exec, images, networks, restart_policy};
 
 on_each_runtime!(
     dies_creating,
@@ -192,6 +192,7 @@ fn every_failpoint_has_a_case() {
     let mut tried: BTreeSet<&str> = all_cases().map(|case| case.point).collect();
     tried.extend(images::points());
     tried.extend(exec::points());
+    tried.extend(networks::points());
     tried.extend(restart_policy::points());
     assert_eq!(tried, listed);
 }

@@ -24,6 +24,7 @@ mod listing;
 mod load;
 mod logs;
 mod names;
+mod networks;
 mod options;
 mod restart_policy;
 mod shim_faults;

@@ -6,6 +6,7 @@ mod events;
 mod exec;
 mod image;
 mod logs;
+mod network;
 mod peer;
 mod relay;
 mod status;

@@ -13,6 +13,7 @@ use crate::image::ImageError;
 use crate::image::layer::LayerError;
 use crate::image::registry::RegistryError;
 use crate::image::store::StoreError;
+use crate::network::NetworkError;
 use crate::projection::ResolveError;
 use crate::runtime::RuntimeError;
 use crate::turn::TurnError;
@@ -48,6 +49,8 @@ pub enum ApiError {
     Volume(VolumeError),
     #[error(transparent)]
     Image(#[from] ImageError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     #[error("cannot write the journal: {}", chain(.0))]
     Journal(AppendError),
     #[error("{message}")]
@@ -136,6 +139,7 @@ impl ApiError {
             },
             Self::Definition(_) | Self::Failed { .. } => Code::Internal,
             Self::Image(error) => of_image(error),
+            Self::Network(error) => of_network(error),
             Self::Journal(error) => of_journal(error),
             Self::Deadline { .. } => Code::DeadlineExceeded,
         }
@@ -210,6 +214,34 @@ fn of_image(error: &ImageError) -> Code {
         | ImageError::Send { .. }
         | ImageError::View { .. }
         | ImageError::Task { .. } => Code::Internal,
+    }
+}
+
+fn of_network(error: &NetworkError) -> Code {
+    match error {
+        NetworkError::NoSuchNetwork { .. } => Code::NotFound,
+        NetworkError::Exists { .. } => Code::AlreadyExists,
+        NetworkError::InvalidName { .. }
+        | NetworkError::Driver { .. }
+        | NetworkError::Subnet { .. }
+        | NetworkError::NoPorts { .. } => Code::InvalidArgument,
+        NetworkError::Overlap { .. }
+        | NetworkError::InUse { .. }
+        | NetworkError::BeingRemoved { .. }
+        | NetworkError::NotOurs { .. }
+        | NetworkError::Missing(_)
+        | NetworkError::PortTaken { .. }
+        | NetworkError::PortInUse { .. } => Code::FailedPrecondition,
+        NetworkError::NoSubnet { .. } => Code::ResourceExhausted,
+        NetworkError::Slow { .. } | NetworkError::Busy { .. } => Code::DeadlineExceeded,
+        NetworkError::Conf(_)
+        | NetworkError::Plugin { .. }
+        | NetworkError::WrongAddress { .. }
+        | NetworkError::Io { .. }
+        | NetworkError::Record { .. }
+        | NetworkError::RecordContent { .. }
+        | NetworkError::Netlink { .. }
+        | NetworkError::Task { .. } => Code::Internal,
     }
 }
 

@@ -33,7 +33,7 @@ fn daemon_dies(runtime: Runtime) {
     let id = node.sleeper("x");
     let first = node.process_of("x");
     for point in POINTS {
-        for script in ["sleep 5201 & sleep 5202 & wait", "exit 3"] {
+        for script in ["sleep 75201 & sleep 75202 & wait", "exit 3"] {
             // These come after an end only.
             if script != "exit 3" && ["exec-exited", "exec-end-recorded", "exec-done"].contains(&point) {
                 continue;
@@ -51,7 +51,7 @@ fn daemon_dies(runtime: Runtime) {
             node.verified();
             assert_gone(&node, &id);
             assert_told(&node, point);
-            assert_eq!((with_word("5201"), with_word("5202")), (vec![], vec![]), "{point}");
+            assert_eq!((with_word("75201"), with_word("75202")), (vec![], vec![]), "{point}");
             assert_eq!(node.process_of("x"), first);
         }
     }
@@ -87,6 +87,8 @@ fn daemon_dies_with_a_detached_one(runtime: Runtime) {
         });
         assert_told(&node, point);
         node.ok(&["exec", "x", "rm", "-f", "/tmp/stop"]);
+        // Or the next daemon dies of it.
+        assert_gone(&node, &id);
     }
     node.assert_clean_end();
 }
@@ -98,7 +100,7 @@ fn daemon_dies_with_a_probe(runtime: Runtime) {
     let probe = |node: &Node| {
         let process = cri_api::isula::v1::ExecProcess {
             container: "x".into(),
-            command: ["sh", "-c", "sleep 5301 & wait"].map(str::to_owned).to_vec(),
+            command: ["sh", "-c", "sleep 75301 & wait"].map(str::to_owned).to_vec(),
             ..Default::default()
         };
         let request = cri_api::isula::v1::ExecSyncRequest { process: Some(process), timeout_ms: 400 };
@@ -113,7 +115,7 @@ fn daemon_dies_with_a_probe(runtime: Runtime) {
         node.launch();
         node.verified();
         assert_gone(&node, &id);
-        assert!(with_word("5301").is_empty());
+        assert!(with_word("75301").is_empty());
     }
     assert_eq!(node.seq(), seq, "the journal is told nothing");
     node.assert_clean_end();
@@ -124,9 +126,9 @@ fn shim_dies(runtime: Runtime) {
     let id = node.sleeper("x");
     let keeper = node.shim_of("x");
     for detached in [false, true] {
-        let words = ["exec", if detached { "-d" } else { "-i" }, "x", "sh", "-c", "sleep 5401 & sleep 5402 & wait"];
+        let words = ["exec", if detached { "-d" } else { "-i" }, "x", "sh", "-c", "sleep 75401 & sleep 75402 & wait"];
         let client = node.spawn(&words);
-        deadline::until("it runs", || with_word("5402").len() == 1);
+        deadline::until("it runs", || with_word("75402").len() == 1);
         for shim in node.shims().into_iter().filter(|shim| *shim != keeper) {
             shim.signal(Signal::KILL);
         }
@@ -134,11 +136,11 @@ fn shim_dies(runtime: Runtime) {
         if detached {
             assert_eq!(output.code(), 0);
             // It goes on, and ends as whoever ends it says.
-            assert_eq!(with_word("5402").len(), 1);
-            with_word("5401").into_iter().chain(with_word("5402")).for_each(integration::Process::kill);
+            assert_eq!(with_word("75402").len(), 1);
+            with_word("75401").into_iter().chain(with_word("75402")).for_each(integration::Process::kill);
         } else {
             assert!(output.stderr.contains("the shim of the process was lost"), "{}", output.stderr);
-            deadline::until("it is gone", || with_word("5401").is_empty() && with_word("5402").is_empty());
+            deadline::until("it is gone", || with_word("75401").is_empty() && with_word("75402").is_empty());
         }
         assert_gone(&node, &id);
         deadline::until("the end is told", || {

@@ -63,11 +63,12 @@ fn a_timeout_kills_the_tree(runtime: Runtime) {
     let node = Node::start(runtime);
     let id = node.sleeper("x");
     let began = Instant::now();
-    let refusal = probe(&node, "sleep 5001 & sleep 5002 & (setsid sleep 5003 & sleep 5004) & wait", 1_000).unwrap_err();
+    let refusal =
+        probe(&node, "sleep 75001 & sleep 75002 & (setsid sleep 75003 & sleep 75004) & wait", 1_000).unwrap_err();
     assert_eq!(refusal.code(), Code::DeadlineExceeded);
     assert_eq!(refusal.message(), "the process did not end within 1000 ms and was killed");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    for word in ["5001", "5002", "5003", "5004"] {
+    for word in ["75001", "75002", "75003", "75004"] {
         assert_eq!(with_word(word), [], "{word}");
     }
     assert_gone(&node, &id);
@@ -78,10 +79,10 @@ fn a_caller_that_gives_up_kills_the_tree(runtime: Runtime) {
     let node = Node::start(runtime);
     let id = node.sleeper("x");
     node.block_on(async {
-        let asked = async { ask(&mut node.execs(), "sleep 5101 & wait", 0).await };
+        let asked = async { ask(&mut node.execs(), "sleep 75101 & wait", 0).await };
         assert!(tokio::time::timeout(Duration::from_millis(700), asked).await.is_err());
     });
-    deadline::until("it is gone", || with_word("5101").is_empty());
+    deadline::until("it is gone", || with_word("75101").is_empty());
     assert_gone(&node, &id);
     node.assert_clean_end();
 }
