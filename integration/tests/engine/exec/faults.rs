@@ -8,7 +8,13 @@ use integration::{Node, Runtime, command, deadline};
 
 use super::{assert_gone, directories, with_word};
 
-on_each_runtime!(daemon_dies, daemon_dies_with_a_detached_one, daemon_dies_with_a_probe, shim_dies);
+on_each_runtime!(
+    daemon_dies,
+    daemon_dies_with_a_detached_one,
+    daemon_dies_with_a_probe,
+    shim_dies,
+    shim_dies_at_each_step
+);
 
 const POINTS: [&str; 6] =
     ["exec-before-record", "exec-recorded", "exec-ready", "exec-exited", "exec-end-recorded", "exec-done"];
@@ -16,6 +22,21 @@ const POINTS: [&str; 6] =
 /// The daemon's failpoints that are tried here.
 pub fn points() -> impl Iterator<Item = &'static str> {
     POINTS.into_iter()
+}
+
+/// Those of an exec's shim, and whether it leaves its record.
+const OF_SHIM: [(&str, bool); 6] = [
+    ("exec-shim-pid", false),
+    ("exec-before-runtime", false),
+    ("exec-launched", false),
+    ("exec-ready", false),
+    ("exec-before-record", false),
+    ("exec-recorded", true),
+];
+
+/// The same of the shim.
+pub fn shim_points() -> impl Iterator<Item = &'static str> {
+    OF_SHIM.into_iter().map(|(point, _)| point)
 }
 
 /// Every beginning has an end; one that was recorded before the daemon died may be told twice.
@@ -151,4 +172,27 @@ fn shim_dies(runtime: Runtime) {
         assert_told(&node, "shim");
     }
     node.assert_clean_end();
+}
+
+fn shim_dies_at_each_step(runtime: Runtime) {
+    for (point, recorded) in OF_SHIM {
+        let mut node = Node::builder(runtime).build();
+        node.launch_with(&[("ISULAD_SHIM_FAILPOINT", point)]);
+        let id = node.sleeper("x");
+        for flag in ["-i", "-d"] {
+            let before = node.seq();
+            let client = node.spawn(&["exec", flag, "x", "sh", "-c", "sleep 0.05; exit 3"]);
+            let output = command::finish(client, deadline::PATIENCE).expect("the client does not hang");
+            // A detached one is answered once it runs.
+            let ran = flag == "-d" && ["exec-ready", "exec-before-record", "exec-recorded"].contains(&point);
+            assert!((output.code() == 0) == ran || point == "exec-ready", "{point} {flag}: {}", output.stderr);
+            assert_gone(&node, &id);
+            let told = node.events().into_iter().filter(|event| event.seq > before && event.name == "ExecExited");
+            let codes: Vec<_> = told.map(|event| event.attributes["exitCode"].clone()).collect();
+            // Without the record the kernel may know.
+            assert!(if recorded { codes == ["3"] } else { codes.len() == 1 }, "{point} {flag}: {codes:?}");
+        }
+        assert_told(&node, point);
+        node.assert_clean_end();
+    }
 }

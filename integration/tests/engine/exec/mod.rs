@@ -12,7 +12,7 @@ use std::time::Instant;
 use integration::process::Signal;
 use integration::{Node, Process, Runtime, command, deadline};
 
-pub use faults::points;
+pub use faults::{points, shim_points};
 
 on_each_runtime!(
     codes_are_passed_on_and_output_is_apart,
