@@ -13,6 +13,7 @@ use crate::domain::container::Container;
 use crate::domain::id::{BootId, ContainerId};
 use crate::effects::Effects;
 use crate::exec::Execs;
+use crate::files::Files;
 use crate::image::records::Images;
 use crate::image::registry::{self, Registry};
 use crate::image::store::ImageStore;
@@ -75,6 +76,7 @@ pub struct Engine {
     pub supervisor: Supervisor,
     pub execs: Arc<Execs>,
     pub usage: Usage,
+    pub files: Files,
     /// Clients that are to be attached from the first byte of a start that was asked for.
     first_clients: Mutex<HashMap<(ContainerId, OperationId), FirstClient>>,
     /// What an operator should know: shown by `isula info`.
@@ -111,6 +113,7 @@ impl Engine {
             supervisor: Supervisor::default(),
             execs: Arc::default(),
             usage: Usage::default(),
+            files: Files::default(),
             first_clients: Mutex::default(),
             warnings: Mutex::default(),
             trust: OnceLock::new(),

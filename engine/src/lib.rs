@@ -12,6 +12,7 @@ pub mod effects;
 pub mod engine;
 pub mod exec;
 pub mod failpoint;
+pub mod files;
 pub mod image;
 pub mod journal;
 pub mod layout;

@@ -2,9 +2,12 @@
 
 mod attach;
 mod completion;
+mod cp;
 mod create;
+mod diff;
 mod events;
 mod exec;
+mod export;
 mod image;
 mod info;
 mod inspect;
@@ -94,6 +97,9 @@ pub(crate) static VERBS: &[Verb] = &[
     port::VERB,
     top::VERB,
     stats::VERB,
+    cp::VERB,
+    diff::VERB,
+    export::VERB,
     image::LIST,
     image::PULL,
     image::LOAD,

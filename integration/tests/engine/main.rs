@@ -17,6 +17,7 @@ mod daemon_killed;
 mod events;
 mod exec;
 mod faults;
+mod files;
 mod images;
 mod layers;
 mod lifecycle;
