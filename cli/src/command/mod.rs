@@ -28,6 +28,7 @@ mod stats;
 mod stop;
 mod top;
 mod unpause;
+mod update;
 pub(crate) mod version;
 mod volume;
 mod wait;
@@ -86,6 +87,7 @@ pub(crate) static VERBS: &[Verb] = &[
     kill::VERB,
     pause::VERB,
     unpause::VERB,
+    update::VERB,
     rm::VERB,
     rename::VERB,
     wait::VERB,

@@ -78,6 +78,7 @@ pub enum Verb {
     Resize,
     Exec,
     Top,
+    Update,
     Copy,
 }
 
