@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::conf::ConfError;
 use super::plugin::PluginError;
+use crate::domain::text::cut;
 
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
@@ -41,7 +42,7 @@ pub enum NetworkError {
     NoPorts { network: String },
     #[error("network {network}: plugin `{plugin}` gave {given} instead of the address {wanted}")]
     WrongAddress { network: String, plugin: String, given: String, wanted: String },
-    #[error("host port {port} is already published by container {holder}")]
+    #[error("host port {port} is already published by container {}", cut(holder, 12))]
     PortTaken { port: String, holder: String },
     #[error("host port {port} cannot be published: a program of the host has it, or it may not be bound")]
     PortInUse { port: String, source: io::Error },
