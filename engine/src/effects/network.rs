@@ -140,6 +140,11 @@ fn told(record: &Record) -> impl Iterator<Item = (String, Vec<String>)> {
 pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Option<String> {
     let networks = &engine.networks;
     let (id, place) = (container.id, engine.bundle(container).network());
+    // Most containers: nothing to wait for.
+    if container.networks.is_empty() && !place.record.exists() {
+        networks.forget(&id.to_string());
+        return None;
+    }
     let trouble = match attach::detach(&networks.settings, &place).await {
         Ok(()) => None,
         Err(error) => put_off(engine, id, &place, chain(&error)).await,

@@ -48,8 +48,8 @@ pub enum NetworkError {
     PortInUse { port: String, source: io::Error },
     #[error("attaching to networks did not finish within {seconds} s")]
     Slow { seconds: u64 },
-    #[error("a plugin of an earlier attempt still runs after {seconds} s")]
-    Busy { seconds: u64 },
+    #[error("a plugin of an earlier attempt was killed and does not end")]
+    Busy,
     #[error("cannot {action} `{path}`")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("the record of the network `{path}` is not valid")]
