@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cri_api::isula::v1::containers_client::ContainersClient;
+use cri_api::isula::v1::files_client::FilesClient;
 use cri_api::isula::v1::images_client::ImagesClient;
 use cri_api::isula::v1::networks_client::NetworksClient;
 use cri_api::isula::v1::system_client::SystemClient;
@@ -47,6 +48,11 @@ impl Client {
     /// The calls about volumes.
     pub(crate) fn volumes(&self) -> VolumesClient<Channel> {
         VolumesClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The calls about containers' files.
+    pub(crate) fn files(&self) -> FilesClient<Channel> {
+        FilesClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
 
     /// The calls about what containers use.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cri_api::isula::v1::containers_client::ContainersClient;
+use cri_api::isula::v1::files_client::FilesClient;
 use cri_api::isula::v1::images_client::ImagesClient;
 use cri_api::isula::v1::system_client::SystemClient;
 use cri_api::isula::v1::usage_client::UsageClient;
@@ -544,6 +545,11 @@ impl Node {
     /// The calls about volumes, over a connection of their own.
     pub fn volumes(&self) -> VolumesClient<Channel> {
         VolumesClient::new(self.channel()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The calls about containers' files, over a connection of their own.
+    pub fn files(&self) -> FilesClient<Channel> {
+        FilesClient::new(self.channel()).max_decoding_message_size(usize::MAX)
     }
 
     /// The calls about what containers use, over a connection of their own.

@@ -2,8 +2,11 @@
 
 mod attach;
 mod completion;
+mod cp;
 mod create;
+mod diff;
 mod events;
+mod export;
 mod image;
 mod info;
 mod inspect;
@@ -24,6 +27,7 @@ mod stats;
 mod stop;
 mod top;
 mod unpause;
+mod update;
 pub(crate) mod version;
 mod volume;
 mod wait;
@@ -82,6 +86,7 @@ pub(crate) static VERBS: &[Verb] = &[
     kill::VERB,
     pause::VERB,
     unpause::VERB,
+    update::VERB,
     rm::VERB,
     rename::VERB,
     wait::VERB,
@@ -92,6 +97,9 @@ pub(crate) static VERBS: &[Verb] = &[
     port::VERB,
     top::VERB,
     stats::VERB,
+    cp::VERB,
+    diff::VERB,
+    export::VERB,
     image::LIST,
     image::PULL,
     image::LOAD,

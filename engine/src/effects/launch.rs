@@ -38,6 +38,8 @@ use crate::sys;
 /// Longest one execution of the runtime may take at a start.
 pub const RUNTIME_DEADLINE: Duration = Duration::from_secs(120);
 /// Mounts and files: what takes longer hangs.
+/// Copies of a container's files may go on for so long before a start ends them.
+const COPY_PATIENCE: Duration = Duration::from_secs(10);
 const BEGIN_DEADLINE: Duration = Duration::from_secs(60);
 /// Copying what an image has into new volumes.
 const FILL_DEADLINE: Duration = Duration::from_secs(240);
@@ -81,6 +83,8 @@ pub enum LaunchError {
     ShimDied { log: std::path::PathBuf },
     #[error("the preparation of the start did not finish within {} s: a file system or mount does not answer", BEGIN_DEADLINE.as_secs())]
     Slow,
+    #[error("a copy of the container's files is under way and does not end")]
+    Copies,
     #[error("something is left of the last run: {problem}")]
     Leftover { problem: String },
     /// The runtime ran and said so.
@@ -95,7 +99,13 @@ pub(super) async fn launch(engine: &Arc<Engine>, id: ContainerId, start: StartId
     failpoint::hit(failpoint::START_AFTER_INTENT);
     let client = engine.take_first_client(&id, context.operation);
     let Some(entity) = engine.containers.get(&id).filter(|entity| is_starting(entity, start)) else { return };
-    match attempt(engine, &entity, start, client, context).await {
+    // Held until the start has an outcome.
+    let alone = entity.still().alone(COPY_PATIENCE, "started").await;
+    let attempted = match &alone {
+        Some(_) => attempt(engine, &entity, start, client, context).await,
+        None => Err(LaunchError::Copies),
+    };
+    match attempted {
         Ok((ready, fifo)) => {
             failpoint::hit(failpoint::START_READY);
             report_started(engine, id, start, ready, fifo, context).await;

@@ -34,6 +34,7 @@ pub use prepare::Specified;
 pub use release::{end_shim, release, undo_start};
 pub use signal::deliver;
 pub use volumes::{FillError, take_back};
+pub(crate) use volumes::{are_to_be_filled, fill};
 
 /// Something to do in the world.
 #[derive(Debug, Clone, PartialEq, Eq)]

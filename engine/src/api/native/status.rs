@@ -9,6 +9,7 @@ use crate::domain::container::Rejection;
 use crate::domain::id::{ContainerId, Name};
 use crate::domain::image;
 use crate::domain::text::cut;
+use crate::files::FilesError;
 use crate::image::ImageError;
 use crate::image::layer::LayerError;
 use crate::image::registry::RegistryError;
@@ -45,6 +46,8 @@ pub enum ApiError {
     Definition(#[from] DefinitionError),
     #[error("cannot list the processes of container {reference}: {}", chain(.source))]
     Top { reference: String, source: TopError },
+    #[error("container {reference}: {}", chain(.source))]
+    Files { reference: String, source: FilesError },
     #[error(transparent)]
     Volume(VolumeError),
     #[error(transparent)]
@@ -74,6 +77,8 @@ pub enum Verb {
     Attach,
     Resize,
     Top,
+    Update,
+    Copy,
 }
 
 impl ApiError {
@@ -127,6 +132,7 @@ impl ApiError {
                 RuntimeError::Deadline { .. } => Code::DeadlineExceeded,
             },
             Self::Top { source, .. } => of_top(source),
+            Self::Files { source, .. } => of_files(source),
             Self::Volume(error) => match error {
                 VolumeError::NoSuchVolume { .. } => Code::NotFound,
                 VolumeError::InvalidName { .. } | VolumeError::LabelsTooLong { .. } => Code::InvalidArgument,
@@ -151,6 +157,35 @@ impl From<VolumeError> for ApiError {
             VolumeError::Journal(error) => Self::Journal(error),
             other => Self::Volume(other),
         }
+    }
+}
+
+fn of_files(error: &FilesError) -> Code {
+    match error {
+        FilesError::NoSuchPath { .. } => Code::NotFound,
+        FilesError::NotADirectory { .. }
+        | FilesError::TooManyLinks { .. }
+        | FilesError::TooDeep { .. }
+        | FilesError::NotCopied { .. }
+        | FilesError::Archive { .. } => Code::InvalidArgument,
+        FilesError::ReadOnly { .. }
+        | FilesError::InMemory { .. }
+        | FilesError::Source { .. }
+        | FilesError::IsAMount { .. }
+        | FilesError::DirectoryInTheWay { .. }
+        | FilesError::NotADirectoryInTheWay { .. }
+        | FilesError::Direct
+        | FilesError::Ended
+        | FilesError::Rejected(_) => Code::FailedPrecondition,
+        FilesError::Changed { .. } | FilesError::GaveWay { .. } | FilesError::Stopped => Code::Aborted,
+        FilesError::Full { .. } | FilesError::TooMany { .. } => Code::ResourceExhausted,
+        FilesError::Slow => Code::DeadlineExceeded,
+        FilesError::Input { .. } | FilesError::Output { .. } => Code::Cancelled,
+        FilesError::Io { .. }
+        | FilesError::Definition(_)
+        | FilesError::Rootfs(_)
+        | FilesError::Fill(_)
+        | FilesError::Task { .. } => Code::Internal,
     }
 }
 
