@@ -268,7 +268,7 @@ fn of_network(error: &NetworkError) -> Code {
         | NetworkError::PortTaken { .. }
         | NetworkError::PortInUse { .. } => Code::FailedPrecondition,
         NetworkError::NoSubnet { .. } => Code::ResourceExhausted,
-        NetworkError::Slow { .. } | NetworkError::Busy { .. } => Code::DeadlineExceeded,
+        NetworkError::Slow { .. } | NetworkError::Busy => Code::DeadlineExceeded,
         NetworkError::Conf(_)
         | NetworkError::Plugin { .. }
         | NetworkError::WrongAddress { .. }
