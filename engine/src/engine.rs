@@ -12,6 +12,7 @@ use crate::definition::{self, Definition, DefinitionError};
 use crate::domain::container::Container;
 use crate::domain::id::{BootId, ContainerId, Digest};
 use crate::effects::Effects;
+use crate::exec::Execs;
 use crate::files::Files;
 use crate::health::Healths;
 use crate::image::records::Images;
@@ -75,6 +76,7 @@ pub struct Engine {
     pub networks: Networks,
     pub effects: Effects,
     pub supervisor: Supervisor,
+    pub execs: Arc<Execs>,
     pub health: Healths,
     /// Of files that tell of kills for want of memory.
     pub oom: oom::Changes,
@@ -114,6 +116,7 @@ impl Engine {
             networks,
             effects: Effects::default(),
             supervisor: Supervisor::default(),
+            execs: Arc::default(),
             health: Healths::default(),
             oom: oom::Changes::default(),
             usage: Usage::default(),

@@ -15,6 +15,7 @@ macro_rules! on_each_runtime {
 mod bad_input;
 mod daemon_killed;
 mod events;
+mod exec;
 mod faults;
 mod files;
 mod health;
