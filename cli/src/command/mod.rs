@@ -6,6 +6,7 @@ mod cp;
 mod create;
 mod diff;
 mod events;
+mod exec;
 mod export;
 mod image;
 mod info;
@@ -27,6 +28,7 @@ mod stats;
 mod stop;
 mod top;
 mod unpause;
+mod update;
 pub(crate) mod version;
 mod volume;
 mod wait;
@@ -85,10 +87,12 @@ pub(crate) static VERBS: &[Verb] = &[
     kill::VERB,
     pause::VERB,
     unpause::VERB,
+    update::VERB,
     rm::VERB,
     rename::VERB,
     wait::VERB,
     attach::VERB,
+    exec::VERB,
     ps::VERB,
     inspect::VERB,
     logs::VERB,

@@ -3,7 +3,7 @@
 //! One file per group of flags, each with its flags and how they enter the request.
 
 mod device;
-mod environment;
+pub(crate) mod environment;
 pub(crate) mod label;
 mod logging;
 mod mount;
@@ -11,7 +11,7 @@ mod namespace;
 mod process;
 mod publish;
 mod pull;
-mod resources;
+pub(crate) mod resources;
 pub(crate) mod restart;
 mod rootfs;
 mod security;

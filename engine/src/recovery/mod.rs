@@ -18,6 +18,7 @@ use crate::domain::container::{Command, Container, Phase, Step, recover};
 use crate::domain::id::{ContainerId, Signal, StartId};
 use crate::effects::{self, Effect, to_reference};
 use crate::engine::{Engine, Trust};
+use crate::exec;
 use crate::journal::record::{Actor, Context};
 
 /// At once: enough to hide waiting, few enough to leave the machine to the containers.
@@ -92,8 +93,15 @@ pub fn has_containers(root: &std::path::Path) -> bool {
 }
 
 async fn recover_one(engine: &Arc<Engine>, id: ContainerId) {
+    // An update that was recorded and not put in its place, or the other way round.
+    let settling = tokio::task::spawn_blocking({
+        let engine = engine.clone();
+        move || engine.settle_definition(&id)
+    });
+    let _ = settling.await;
     let Some(entity) = engine.containers.get(&id) else { return };
     let container = entity.container.clone();
+    exec::recover(engine, &container).await;
     let seen = observe::observe(engine, &container).await;
     let steps = recover(&container, &seen);
     let context = Context::new(Actor::Recovery);

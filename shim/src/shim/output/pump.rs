@@ -186,6 +186,45 @@ fn hung_up(fd: &OwnedFd) -> io::Result<bool> {
     Ok(fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)))
 }
 
+/// From a pipe that no other shim will read, and that is not logged: bytes are taken at once.
+pub(crate) async fn pipe(fd: OwnedFd, stream: Stream, hub: Rc<Hub>, stop: watch::Receiver<bool>) {
+    let result = match readable::watch(fd) {
+        Ok(fd) => run_pipe(&fd, stream, &hub, stop).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = result {
+        eprintln!("isulad-shim: cannot read the process's {}: {error}", stream.name());
+    }
+}
+
+async fn run_pipe(fd: &AsyncFd<OwnedFd>, stream: Stream, hub: &Hub, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+    let mut bytes = vec![0; CHUNK];
+    loop {
+        hub.room().await;
+        match rustix::io::read(fd.get_ref(), &mut bytes) {
+            Ok(0) => return Ok(()),
+            Ok(count) => {
+                hub.output(stream, &bytes[..count]);
+                tokio::task::yield_now().await;
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if *stop.borrow() => return Ok(()),
+            Err(Errno::AGAIN) => tokio::select! {
+                guard = fd.readable() => {
+                    let mut guard = guard?;
+                    let fd = guard.get_inner();
+                    // What came since the last look counts, and so does the end.
+                    if rustix::io::ioctl_fionread(fd)? == 0 && !hung_up(fd)? {
+                        guard.clear_ready();
+                    }
+                }
+                _ = stop.changed() => {}
+            },
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
 /// The output of a terminal. What a killed shim has read and not logged is lost here, with the terminal itself.
 pub(crate) async fn terminal(master: OwnedFd, hub: Rc<Hub>, mut stop: watch::Receiver<bool>) {
     let mut line = Vec::new();
