@@ -12,6 +12,7 @@ macro_rules! on_each_runtime {
     };
 }
 
+mod attach;
 mod bad_input;
 mod daemon_killed;
 mod events;
@@ -28,5 +29,6 @@ mod restart_policy;
 mod shim_faults;
 mod shims;
 mod store_trouble;
+mod terminal;
 mod usage;
 mod world_changed;

@@ -25,7 +25,7 @@ use super::output::log::Log;
 use super::output::pump::Glass;
 use super::output::{Stream, client, input, pump, time};
 use super::own_process;
-use super::reaper::{Reaper, Signals};
+use super::reaper::{Nudges, Reaper, Signals};
 use super::runtime;
 use super::stdio::{self, Ours};
 
@@ -123,11 +123,21 @@ fn in_runtime(life: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::R
 }
 
 fn start_serving(shim: &Shim, signals: Signals, listener: UnixListener) -> anyhow::Result<(Rc<Hub>, Reaper)> {
-    let reaper = Reaper::new(signals).context("cannot collect signals")?;
+    let (reaper, nudges) = Reaper::new(signals).context("cannot collect signals")?;
     let hub = Hub::new(Log::new(&shim.process.log));
+    spawn_local(nudge(nudges, hub.clone()));
     let listener = tokio::net::UnixListener::from_std(listener).context("cannot serve the attach socket")?;
     spawn_local(client::accept(listener, hub.clone()));
     Ok((hub, reaper))
+}
+
+async fn nudge(nudges: Nudges, hub: Rc<Hub>) {
+    loop {
+        match nudges.next().await {
+            Ok(()) => hub.nudge(),
+            Err(error) => return eprintln!("isulad-shim: cannot collect signals: {error}"),
+        }
+    }
 }
 
 /// Leaves the traces by which the container can be found again, then says that it runs.

@@ -17,6 +17,7 @@ use tokio::io::unix::AsyncFd;
 /// its keeper.
 pub(crate) struct Signals {
     fd: SignalFd,
+    nudges: SignalFd,
 }
 
 impl Signals {
@@ -26,8 +27,12 @@ impl Signals {
         for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
             set.add(signal);
         }
+        let mut nudge = SigSet::empty();
+        nudge.add(Signal::SIGIO);
         set.thread_block()?;
-        Ok(Self { fd: SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)? })
+        nudge.thread_block()?;
+        let collect = |set| SignalFd::with_flags(set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC);
+        Ok(Self { fd: collect(&set)?, nudges: collect(&nudge)? })
     }
 }
 
@@ -36,10 +41,24 @@ pub(crate) struct Reaper {
     refused: std::cell::Cell<bool>,
 }
 
+/// The signals that somebody has written to a FIFO, see [`isulad_shim::sys::nudge`].
+pub(crate) struct Nudges(AsyncFd<SignalFd>);
+
+impl Nudges {
+    /// Waits for the next; several at once are one.
+    pub async fn next(&self) -> io::Result<()> {
+        let mut guard = self.0.readable().await?;
+        while self.0.get_ref().read_signal()?.is_some() {}
+        guard.clear_ready();
+        Ok(())
+    }
+}
+
 impl Reaper {
     /// Inside the runtime only.
-    pub fn new(signals: Signals) -> io::Result<Self> {
-        Ok(Self { signals: readable::watch(signals.fd)?, refused: std::cell::Cell::new(false) })
+    pub fn new(signals: Signals) -> io::Result<(Self, Nudges)> {
+        let reaper = Self { signals: readable::watch(signals.fd)?, refused: std::cell::Cell::new(false) };
+        Ok((reaper, Nudges(readable::watch(signals.nudges)?)))
     }
 
     /// Waits for one child and reaps nothing else: what the container leaves behind stays readable in /proc.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use isulad_shim::{ExitStatus, Frame, Outcome};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use super::Stream;
@@ -32,6 +33,8 @@ pub(crate) struct Hub {
     refusal: Cell<Option<&'static str>>,
     /// A client took something, or left, or the container ended.
     changed: Notify,
+    /// Somebody has written to an output that was waited for with SIGIO.
+    written: Notify,
     pub log: RefCell<Log>,
     pub input: Input,
 }
@@ -46,6 +49,7 @@ impl Hub {
             last_output: Cell::new(Instant::now()),
             refusal: Cell::default(),
             changed: Notify::new(),
+            written: Notify::new(),
             log: RefCell::new(log),
             input: Input::default(),
         })
@@ -105,6 +109,15 @@ impl Hub {
             }
         }
         beyond.iter().for_each(|client| self.leave(client));
+    }
+
+    pub fn nudge(&self) {
+        self.written.notify_waiters();
+    }
+
+    /// Resolves with the first [`Self::nudge`] from now on.
+    pub fn nudged(&self) -> Notified<'_> {
+        self.written.notified()
     }
 
     pub fn progressed(&self) {
