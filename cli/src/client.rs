@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cri_api::isula::v1::containers_client::ContainersClient;
+use cri_api::isula::v1::files_client::FilesClient;
 use cri_api::isula::v1::images_client::ImagesClient;
+use cri_api::isula::v1::networks_client::NetworksClient;
 use cri_api::isula::v1::system_client::SystemClient;
 use cri_api::isula::v1::usage_client::UsageClient;
 use cri_api::isula::v1::volumes_client::VolumesClient;
@@ -48,9 +50,19 @@ impl Client {
         VolumesClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
 
+    /// The calls about containers' files.
+    pub(crate) fn files(&self) -> FilesClient<Channel> {
+        FilesClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
     /// The calls about what containers use.
     pub(crate) fn usage(&self) -> UsageClient<Channel> {
         UsageClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The calls about networks.
+    pub(crate) fn networks(&self) -> NetworksClient<Channel> {
+        NetworksClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
 
     /// The calls about the daemon.

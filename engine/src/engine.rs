@@ -12,12 +12,14 @@ use crate::definition::{self, Definition, DefinitionError};
 use crate::domain::container::Container;
 use crate::domain::id::{BootId, ContainerId};
 use crate::effects::Effects;
+use crate::files::Files;
 use crate::image::records::Images;
 use crate::image::registry::{self, Registry};
 use crate::image::store::ImageStore;
 use crate::image::{Configs, ImageLeases, LayerUses, Pulls};
 use crate::journal::record::OperationId;
 use crate::layout::{Bundle, Layout};
+use crate::network::Networks;
 use crate::projection::{Containers, Entity};
 use crate::runtime::{Runtime, RuntimeError, locate};
 use crate::session::Size;
@@ -68,9 +70,11 @@ pub struct Engine {
     pub pulls: Pulls,
     pub registry: Registry,
     pub volumes: Volumes,
+    pub networks: Networks,
     pub effects: Effects,
     pub supervisor: Supervisor,
     pub usage: Usage,
+    pub files: Files,
     /// Clients that are to be attached from the first byte of a start that was asked for.
     first_clients: Mutex<HashMap<(ContainerId, OperationId), FirstClient>>,
     /// What an operator should know: shown by `isula info`.
@@ -84,6 +88,7 @@ pub struct Engine {
 impl Engine {
     pub fn new(config: Config, host: Host, boot: BootId, journal: Journal) -> Arc<Self> {
         let layout = Layout { graph: config.graph.clone(), state: config.state.clone() };
+        let networks = Networks::new(config.network.clone(), &layout.network());
         let registry = Registry::new(registry_settings(&config, &layout));
         Arc::new(Self {
             config,
@@ -101,9 +106,11 @@ impl Engine {
             registry,
             layout,
             volumes: Volumes::default(),
+            networks,
             effects: Effects::default(),
             supervisor: Supervisor::default(),
             usage: Usage::default(),
+            files: Files::default(),
             first_clients: Mutex::default(),
             warnings: Mutex::default(),
             trust: OnceLock::new(),

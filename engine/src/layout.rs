@@ -68,6 +68,11 @@ impl Layout {
         self.volumes().join(format!(".removing-{name}"))
     }
 
+    /// What is kept of networks.
+    pub fn network(&self) -> PathBuf {
+        self.graph.join("network")
+    }
+
     pub fn rootfs(&self, id: &ContainerId) -> PathBuf {
         self.mounts().join(id.to_string())
     }
@@ -108,6 +113,11 @@ impl Bundle {
     /// There when the container's volumes were looked after at its first start.
     pub fn filled_note(&self) -> PathBuf {
         self.path.join("filled")
+    }
+
+    /// The record of the networks that the container is attached to, and of an attachment that was begun.
+    pub fn network(&self) -> crate::network::attach::Place {
+        crate::network::attach::Place { record: self.path.join("network.json"), busy: self.path.join("network-call") }
     }
 
     pub fn hostname(&self) -> PathBuf {

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::definition::Definition;
 use crate::domain::container::{Container, Event};
 use crate::domain::id::{ContainerId, Name};
+use crate::files::Still;
 
 /// A container and what the engine keeps beside its state.
 #[derive(Debug, Clone)]
@@ -33,6 +34,7 @@ struct Kept {
     /// Held by blocking work on the container's files and mounts: what was abandoned and goes on late must not meet what
     /// follows it.
     files: Mutex<()>,
+    still: Still,
 }
 
 impl Entity {
@@ -53,6 +55,11 @@ impl Entity {
     /// Exclusive work on the container's files and mounts. Blocks.
     pub fn hold_files(&self) -> MutexGuard<'_, ()> {
         lock(&self.kept.files)
+    }
+
+    /// Who may be at its root filesystem.
+    pub fn still(&self) -> &Still {
+        &self.kept.still
     }
 
     /// Remembers the definition; the first one stays.

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cri_api::isula::v1::containers_server::ContainersServer;
+use cri_api::isula::v1::files_server::FilesServer;
 use cri_api::isula::v1::images_server::ImagesServer;
+use cri_api::isula::v1::networks_server::NetworksServer;
 use cri_api::isula::v1::system_server::SystemServer;
 use cri_api::isula::v1::usage_server::UsageServer;
 use cri_api::isula::v1::volumes_server::VolumesServer;
@@ -86,8 +88,10 @@ fn services(engine: &Arc<Engine>) -> tonic::transport::server::Router {
     Server::builder()
         .add_service(ContainersServer::new(native.clone()).max_decoding_message_size(16 << 20))
         .add_service(ImagesServer::new(native.clone()).max_decoding_message_size(16 << 20))
+        .add_service(FilesServer::new(native.clone()).max_decoding_message_size(16 << 20))
         .add_service(UsageServer::new(native.clone()))
         .add_service(VolumesServer::new(native.clone()))
+        .add_service(NetworksServer::new(native.clone()))
         .add_service(SystemServer::new(native))
 }
 

@@ -20,6 +20,8 @@ pub struct Leftovers {
     pub directories: Vec<PathBuf>,
     /// Blobs, layers, half-made layers, views and volumes.
     pub storage: Vec<PathBuf>,
+    /// Network namespaces, addresses in use, and what is still to be given back.
+    pub networks: Vec<PathBuf>,
 }
 
 impl Leftovers {
@@ -42,7 +44,21 @@ impl Node {
             cgroups: cgroup::below(self.cgroup_parent()),
             directories,
             storage: self.storage(),
+            networks: self.networks(),
         }
+    }
+
+    /// What containers in networks have on the disk.
+    pub fn networks(&self) -> Vec<PathBuf> {
+        let network = self.graph().join("network");
+        let addresses = entries(&network.join("addresses")).into_iter().flat_map(|of| entries(&of));
+        let is_address = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().parse::<std::net::IpAddr>().is_ok())
+        };
+        let mut found = entries(&self.netns_dir());
+        found.extend(entries(&network.join("pending")));
+        found.extend(addresses.filter(is_address));
+        found
     }
 
     /// What images and volumes have on the disk.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cri_api::isula::v1::containers_client::ContainersClient;
+use cri_api::isula::v1::files_client::FilesClient;
 use cri_api::isula::v1::images_client::ImagesClient;
 use cri_api::isula::v1::system_client::SystemClient;
 use cri_api::isula::v1::usage_client::UsageClient;
@@ -51,6 +52,7 @@ pub struct NodeBuilder {
     config: Map<String, Value>,
     graph_size: Option<u64>,
     host: Option<String>,
+    own_network: bool,
 }
 
 impl NodeBuilder {
@@ -72,6 +74,13 @@ impl NodeBuilder {
     #[must_use]
     pub fn host(mut self, name: &str) -> Self {
         self.host = Some(name.to_owned());
+        self
+    }
+
+    /// The daemon has a network of its own, with nothing but `lo`: routes and firewall of the machine are left alone.
+    #[must_use]
+    pub fn own_network(mut self) -> Self {
+        self.own_network = true;
         self
     }
 
@@ -109,8 +118,11 @@ impl NodeBuilder {
             std::fs::write(&hosts, format!("127.0.0.1 localhost {name}\n")).expect("the node's directory is ours");
             changes.push(format!("mount --bind {} /etc/hosts", hosts.display()));
         }
+        if self.own_network {
+            changes.push("ip link set lo up".to_owned());
+        }
         if !changes.is_empty() {
-            node.namespace = Some(Namespace::make(&changes));
+            node.namespace = Some(Namespace::make(self.own_network, &changes));
         }
         if let Some(bytes) = self.graph_size {
             let graph = node.graph();
@@ -132,16 +144,18 @@ impl NodeBuilder {
     }
 }
 
-/// A mount namespace that lasts as long as the process that keeps it, which ends with its input.
+/// A mount namespace, and perhaps a network namespace, that last as long as the process that keeps it, which ends with its input.
 #[derive(Debug)]
 struct Namespace {
     keeper: Child,
+    network: bool,
 }
 
 impl Namespace {
-    fn make(changes: &[String]) -> Self {
+    fn make(network: bool, changes: &[String]) -> Self {
         let script = format!("{} && echo made && exec cat >/dev/null", changes.join(" && "));
         let mut keeper = Command::new(binaries::required("unshare"))
+            .args(network.then_some("--net"))
             .args(["--mount", "--propagation", "private", "sh", "-c", &script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -150,8 +164,8 @@ impl Namespace {
         let mut line = String::new();
         let stdout = keeper.stdout.take().expect("its output is piped");
         let _ = BufReader::new(stdout).read_line(&mut line);
-        assert_eq!(line, "made\n", "a mount namespace cannot be made: {changes:?}");
-        Self { keeper }
+        assert_eq!(line, "made\n", "a namespace cannot be made: {changes:?}");
+        Self { keeper, network }
     }
 }
 
@@ -178,7 +192,7 @@ pub struct Node {
 
 impl Node {
     pub fn builder(runtime: Runtime) -> NodeBuilder {
-        NodeBuilder { runtime, config: Map::new(), graph_size: None, host: None }
+        NodeBuilder { runtime, config: Map::new(), graph_size: None, host: None, own_network: false }
     }
 
     /// A node with the defaults, whose daemon serves.
@@ -214,6 +228,11 @@ impl Node {
         &self.cgroup_parent
     }
 
+    /// Where network namespaces are pinned.
+    pub fn netns_dir(&self) -> PathBuf {
+        self.dir().join("netns")
+    }
+
     /// A container's volatile directory.
     pub fn state_dir(&self, id: &str) -> PathBuf {
         self.state().join(self.runtime.name()).join(id)
@@ -242,6 +261,8 @@ impl Node {
             "default-runtime": self.runtime.name(),
             "cgroup-parent": self.cgroup_parent,
             "log-level": "info",
+            "cni-conf-dir": self.dir().join("cni"),
+            "netns-dir": self.netns_dir(),
         });
         match value {
             Value::Object(map) => map,
@@ -298,10 +319,13 @@ impl Node {
         command
     }
 
-    /// The words that run a program in the daemon's mount namespace. The program has the pid of the child.
-    fn inside(&self, words: &[&str]) -> Vec<String> {
-        let place = |namespace: &Namespace| format!("--mount=/proc/{}/ns/mnt", namespace.keeper.id());
-        let before = self.namespace.iter().flat_map(|namespace| ["nsenter".to_owned(), place(namespace)]);
+    /// The words that run a program in the daemon's namespaces. The program has the pid of the child.
+    pub fn inside(&self, words: &[&str]) -> Vec<String> {
+        let before = self.namespace.iter().flat_map(|namespace| {
+            let place = |kind: &str, file: &str| format!("--{kind}=/proc/{}/ns/{file}", namespace.keeper.id());
+            let network = namespace.network.then(|| place("net", "net"));
+            ["nsenter".to_owned(), place("mount", "mnt")].into_iter().chain(network)
+        });
         before.chain(words.iter().map(|word| (*word).to_owned())).collect()
     }
 
@@ -521,6 +545,11 @@ impl Node {
     /// The calls about volumes, over a connection of their own.
     pub fn volumes(&self) -> VolumesClient<Channel> {
         VolumesClient::new(self.channel()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The calls about containers' files, over a connection of their own.
+    pub fn files(&self) -> FilesClient<Channel> {
+        FilesClient::new(self.channel()).max_decoding_message_size(usize::MAX)
     }
 
     /// The calls about what containers use, over a connection of their own.

@@ -78,6 +78,14 @@ impl Target {
 
     /// Writes all that comes, and gives the file its name.
     pub(crate) async fn fill(self, mut pieces: Streaming<Piece>) -> Result<(), Failure> {
+        self.fill_from(async || Ok(pieces.message().await?.map(|piece| piece.bytes))).await
+    }
+
+    /// The same of whatever comes in pieces.
+    pub(crate) async fn fill_from(
+        self,
+        mut next: impl AsyncFnMut() -> Result<Option<Vec<u8>>, Failure>,
+    ) -> Result<(), Failure> {
         let Self { file, place } = self;
         let durable = matches!(place, Place::Partial(_));
         let (queue, waiting) = mpsc::channel(QUEUE);
@@ -88,8 +96,8 @@ impl Target {
         };
         let thread = thread::Builder::new().name("archive".into()).spawn(write);
         thread.map_err(|error| Failure::io("start a thread", error))?;
-        while let Some(piece) = pieces.message().await? {
-            if queue.send(piece.bytes).await.is_err() {
+        while let Some(bytes) = next().await? {
+            if queue.send(bytes).await.is_err() {
                 break; // It says why below.
             }
         }

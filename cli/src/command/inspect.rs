@@ -1,7 +1,7 @@
 //! `isula inspect`: all the daemon tells of containers, images and volumes, as JSON or through a template.
 
 use clap::{Command, value_parser};
-use cri_api::isula::v1::{ContainerRequest, ImageRequest, VolumeRequest};
+use cri_api::isula::v1::{ContainerRequest, ImageRequest, NetworkRequest, VolumeRequest};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::ser::{PrettyFormatter, Serializer};
@@ -32,6 +32,7 @@ pub(super) enum Kind {
     Container,
     Image,
     Volume,
+    Network,
 }
 
 /// In this order a name without a kind is looked for.
@@ -120,6 +121,7 @@ async fn ask(client: &Client, name: &str, kind: Kind) -> Result<Result<String, S
         Kind::Container => client::answer(client.containers().inspect(ContainerRequest { container: name })).await?,
         Kind::Image => client::answer(client.images().inspect(ImageRequest { image: name })).await?,
         Kind::Volume => client::answer(client.volumes().inspect(VolumeRequest { volume: name })).await?,
+        Kind::Network => client::answer(client.networks().inspect(NetworkRequest { name })).await?,
     };
     Ok(answer.map(|details| details.json))
 }

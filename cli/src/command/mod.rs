@@ -2,8 +2,11 @@
 
 mod attach;
 mod completion;
+mod cp;
 mod create;
+mod diff;
 mod events;
+mod export;
 mod image;
 mod info;
 mod inspect;
@@ -11,7 +14,9 @@ mod kill;
 mod login;
 mod logout;
 mod logs;
+mod network;
 mod pause;
+mod port;
 mod ps;
 mod rename;
 mod restart;
@@ -87,8 +92,12 @@ pub(crate) static VERBS: &[Verb] = &[
     ps::VERB,
     inspect::VERB,
     logs::VERB,
+    port::VERB,
     top::VERB,
     stats::VERB,
+    cp::VERB,
+    diff::VERB,
+    export::VERB,
     image::LIST,
     image::PULL,
     image::LOAD,
@@ -106,7 +115,7 @@ pub(crate) static VERBS: &[Verb] = &[
 ];
 
 /// Behind them on the help page.
-pub(crate) static GROUPS: &[&Group] = &[&image::GROUP, &volume::GROUP];
+pub(crate) static GROUPS: &[&Group] = &[&image::GROUP, &volume::GROUP, &network::GROUP];
 
 /// The verb or group of this name.
 pub(crate) fn find(name: &str) -> Option<Named> {

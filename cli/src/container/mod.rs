@@ -9,6 +9,7 @@ mod logging;
 mod mount;
 mod namespace;
 mod process;
+mod publish;
 mod pull;
 mod resources;
 pub(crate) mod restart;
@@ -41,6 +42,7 @@ pub(crate) fn flags(command: Command) -> Command {
         .args(security::flags())
         .arg(restart::flag())
         .args(namespace::flags())
+        .args(publish::flags())
         .args(logging::flags())
         .args(unsupported::flags())
         .arg(flag::command_words("IMAGE COMMAND"))
@@ -63,6 +65,7 @@ pub(crate) fn request(matches: &ArgMatches, verb: &str) -> Result<CreateRequest,
     resources::apply(matches, &mut request);
     security::apply(matches, &mut request)?;
     namespace::apply(matches, &mut request)?;
+    publish::apply(matches, &mut request)?;
     logging::apply(matches, &mut request)?;
     request.restart = restart::given(matches);
     if request.auto_remove && request.restart.as_ref().is_some_and(restart::restarts) {
@@ -102,7 +105,7 @@ mod tests {
         fn no_value_panics(value in "\\PC{0,24}|[/a-z0-9:=,.-]{0,24}") {
             for flag in [
                 "volume", "mount", "tmpfs", "device", "ulimit", "security-opt", "memory", "memory-swap", "cpus",
-                "shm-size", "env", "label", "annotation", "sysctl", "add-host", "dns", "log-opt", "pids-limit",
+                "shm-size", "env", "publish", "ip", "label", "annotation", "sysctl", "add-host", "dns", "log-opt", "pids-limit",
             ] {
                 let _ = parse(&[&format!("--{flag}={value}"), "none"]);
             }

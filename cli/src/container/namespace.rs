@@ -11,7 +11,7 @@ use crate::flag;
 
 pub(super) fn flags() -> Vec<Arg> {
     vec![
-        flag::value("network", "MODE", "none, host or container:NAME").alias("net"),
+        flag::list("network", "NETWORK", "none, host, container:NAME or a network; several are taken").alias("net"),
         flag::value("pid", "MODE", "Own (default), host or container:NAME"),
         flag::value("ipc", "MODE", "Own (default), host or container:NAME"),
         flag::value("uts", "MODE", "Own (default) or host"),
@@ -26,7 +26,7 @@ pub(super) fn flags() -> Vec<Arg> {
 }
 
 pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) -> Result<(), Failure> {
-    request.network = flag::text_or_empty(matches, "network");
+    request.network = network(matches);
     request.pid = own_or(matches, "pid");
     request.ipc = own_or(matches, "ipc");
     request.uts = own_or(matches, "uts");
@@ -51,6 +51,17 @@ pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) -> Result
         request.extra_hosts.push(given.to_owned());
     }
     Ok(())
+}
+
+/// Several networks are one list. A mode given twice is the mode.
+fn network(matches: &ArgMatches) -> String {
+    let mut given: Vec<&str> = Vec::new();
+    for name in flag::texts(matches, "network") {
+        if !given.contains(&name) {
+            given.push(name);
+        }
+    }
+    given.join(",")
 }
 
 /// Checks `PORT[-PORT][/PROTOCOL]`.

@@ -1,5 +1,5 @@
 //! Flags of the reference that this engine does not have yet. They are refused by name: taken silently, they would
-//! leave someone believing that a port is published or a health check runs.
+//! leave someone believing that a health check runs.
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches};
@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::flag;
 
 /// Flags with a value.
-const VALUES: [&str; 23] = [
+const VALUES: [&str; 21] = [
     "blkio-weight-device",
     "device-cgroup-rule",
     "device-read-bps",
@@ -25,27 +25,20 @@ const VALUES: [&str; 23] = [
     "hook-spec",
     "host-channel",
     "hugetlb-limit",
-    "ip",
     "kernel-memory",
     "ns-change-opt",
-    "publish",
     "storage-opt",
     "user-remap",
     "userns",
 ];
 
 /// Flags that are on or off; `=false` asks for nothing and is taken.
-const SWITCHES: [&str; 5] = ["health-exit-on-unhealthy", "init", "no-pivot", "publish-all", "system-container"];
+const SWITCHES: [&str; 4] = ["health-exit-on-unhealthy", "init", "no-pivot", "system-container"];
 
 pub(super) fn flags() -> Vec<Arg> {
     let values = VALUES.iter().map(|&long| flag::list(long, "VALUE", ""));
     let switches = SWITCHES.iter().map(|&long| flag::switch(long, ""));
-    let with_short = |arg: Arg| match arg.get_id().as_str() {
-        "publish" => arg.short('p'),
-        "publish-all" => arg.short('P'),
-        _ => arg,
-    };
-    values.chain(switches).map(|arg| with_short(arg).hide(true)).collect()
+    values.chain(switches).map(|arg| arg.hide(true)).collect()
 }
 
 /// Refuses the first of these flags that was given.
@@ -74,8 +67,6 @@ mod tests {
             let complaint = parse(&[&format!("--{long}"), "x"]).unwrap_err();
             assert_eq!(complaint, format!("Flag --{long} is not supported yet"));
         }
-        assert_eq!(parse(&["-p", "80:80", "x"]).unwrap_err(), "Flag --publish is not supported yet");
-        assert_eq!(parse(&["-P", "x"]).unwrap_err(), "Flag --publish-all is not supported yet");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use cri_api::isula::v1::attach_input::Input;
 use cri_api::isula::v1::attach_output::Output;
 use cri_api::isula::v1::containers_server::{Containers, ContainersServer};
 use cri_api::isula::v1::images_server::ImagesServer;
+use cri_api::isula::v1::networks_server::NetworksServer;
 use cri_api::isula::v1::system_server::{System, SystemServer};
 use cri_api::isula::v1::volumes_server::VolumesServer;
 use cri_api::isula::v1::*;
@@ -21,6 +22,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 mod images;
+mod networks;
 mod volumes;
 
 pub use images::{DIGEST, Received, Upload, layer, piece};
@@ -75,6 +77,9 @@ pub struct Script {
     pub image_details: HashMap<String, String>,
     pub volume_details: HashMap<String, String>,
     pub volumes: Vec<Volume>,
+    pub networks: ListNetworksResponse,
+    /// By network: the JSON of `inspect`.
+    pub network_details: HashMap<String, String>,
 }
 
 pub const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -119,6 +124,7 @@ impl Daemon {
             .add_service(ContainersServer::from_arc(part.clone()))
             .add_service(SystemServer::from_arc(part.clone()))
             .add_service(ImagesServer::from_arc(part.clone()))
+            .add_service(NetworksServer::from_arc(part.clone()))
             .add_service(VolumesServer::from_arc(part))
             .serve_with_incoming(UnixListenerStream::new(listener));
         runtime.spawn(server);

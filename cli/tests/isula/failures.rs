@@ -68,7 +68,11 @@ fn bad_words() {
             125,
             "Invalid value \"bogus=1\" for flag --filter: unknown key 'bogus'; known are id, name, label, status, ancestor, exited, before, since",
         ),
-        (&["run", "-p", "80:80", "x"], 125, "Flag --publish is not supported yet"),
+        (
+            &["run", "-p", "80:0", "x"],
+            125,
+            "Invalid value \"80:0\" for flag --publish: want [[ADDRESS:]HOST-PORT:]PORT[/PROTOCOL], with ports or ranges of them from 1 to 65535",
+        ),
         (&["run"], 125, "\"run\" requires a minimum of 1 argument."),
         (&["stop"], 125, "\"stop\" requires a minimum of 1 argument."),
         (&["rename", "a"], 125, "\"rename\" requires exactly 2 arguments."),
@@ -138,7 +142,7 @@ fn pages_that_need_no_daemon() {
         let help = outcome(bare().args(words));
         assert_eq!(help.code, Some(0));
         assert!(help.stdout.contains("Usage: isula run [OPTIONS] ROOTFS|IMAGE [COMMAND] [ARG...]"), "{help:?}");
-        assert!(help.stdout.contains("--external-rootfs") && !help.stdout.contains("--publish"), "{help:?}");
+        assert!(help.stdout.contains("--external-rootfs") && !help.stdout.contains("--hook-spec"), "{help:?}");
     }
     for shell in ["bash", "zsh", "fish"] {
         let script = outcome(bare().args(["completion", shell]));

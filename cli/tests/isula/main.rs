@@ -8,6 +8,7 @@ mod failures;
 mod foreground;
 mod images;
 mod listing;
+mod networks;
 mod requests;
 mod streams;
 mod terminal;

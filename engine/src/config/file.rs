@@ -50,6 +50,10 @@ pub(super) struct File {
     auth_file: Option<PathBuf>,
     pull_concurrency: Option<usize>,
     layer_limit: Option<u64>,
+    cni_conf_dir: Option<PathBuf>,
+    cni_bin_dir: Option<String>,
+    cni_timeout: Option<u64>,
+    netns_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,6 +98,7 @@ impl File {
     pub(super) fn apply(self, path: &Path, config: &mut Config) -> Result<(), ConfigError> {
         let value = |key, problem: &str| ConfigError::Value { path: path.to_owned(), key, problem: problem.to_owned() };
         let bad = |key, problem: &str| Err(value(key, problem));
+        self.cni(&mut config.network).map_err(|(key, problem)| value(key, &problem))?;
         if let Some(hosts) = self.hosts {
             config.hosts = hosts
                 .iter()
@@ -151,6 +156,34 @@ impl File {
                 let Err(problem) = log_option(config, key, value) else { continue };
                 return bad("container-log", &problem);
             }
+        }
+        Ok(())
+    }
+}
+
+impl File {
+    /// What is wrong, with its key, otherwise.
+    fn cni(&self, network: &mut crate::network::Settings) -> Result<(), (&'static str, String)> {
+        let absolute = |key, path: &Path| {
+            let problem = || (key, format!("`{}` is not an absolute path", path.display()));
+            path.is_absolute().then(|| path.to_owned()).ok_or_else(problem)
+        };
+        if let Some(dir) = self.cni_conf_dir.as_ref().filter(|dir| !dir.as_os_str().is_empty()) {
+            network.conf_dir = absolute("cni-conf-dir", dir)?;
+        }
+        // The reference has one; several are as in PATH.
+        if let Some(dirs) = self.cni_bin_dir.as_deref().filter(|dirs| !dirs.is_empty()) {
+            let dirs = std::env::split_paths(dirs);
+            network.bin_dirs = dirs.map(|dir| absolute("cni-bin-dir", &dir)).collect::<Result<_, _>>()?;
+        }
+        if let Some(seconds) = self.cni_timeout {
+            if !(1..=120).contains(&seconds) {
+                return Err(("cni-timeout", format!("{seconds} is not of 1 to 120 seconds")));
+            }
+            network.deadline = std::time::Duration::from_secs(seconds);
+        }
+        if let Some(dir) = &self.netns_dir {
+            network.netns_dir = absolute("netns-dir", dir)?;
         }
         Ok(())
     }
@@ -238,7 +271,8 @@ mod tests {
             "systemd-cgroup":true,"container-log":{"driver":"json-file","opts":{"max-size":"30KB","max-file":"2"}},
             "default-ulimits":{"nofile":{"Name":"nofile","Soft":1,"Hard":2}},"shim":"/shim",
             "registry-mirrors":["https://mirror.example"],"insecure-registries":["r.example:5000","10.0.0.0/8"],
-            "certs-dir":"/certs","auth-file":"/auth","pull-concurrency":5,"layer-limit":4096}"#,
+            "certs-dir":"/certs","auth-file":"/auth","pull-concurrency":5,"layer-limit":4096,
+            "cni-conf-dir":"/cni","cni-bin-dir":"/b1:/b2","cni-timeout":7,"netns-dir":"/ns"}"#,
         )
         .unwrap();
         assert_eq!(config.hosts, [PathBuf::from("/a.sock")]);
@@ -251,6 +285,13 @@ mod tests {
         let images = &config.images;
         assert_eq!((images.mirrors.len(), images.insecure.len(), images.pull_concurrency), (1, 2, 5));
         assert_eq!((images.limits.bytes, &images.certs_dir), (4096, &PathBuf::from("/certs")));
+        let network = crate::network::Settings {
+            conf_dir: "/cni".into(),
+            bin_dirs: vec!["/b1".into(), "/b2".into()],
+            deadline: std::time::Duration::from_secs(7),
+            netns_dir: "/ns".into(),
+        };
+        assert_eq!(config.network, network);
         assert!(config.systemd_cgroup && config.default_runtime == "x" && config.cgroup_parent == "/c");
     }
 
@@ -270,6 +311,9 @@ mod tests {
             r#"{"registry-mirrors":["ftp://x"]}"#,
             r#"{"insecure-registries":["10.0.0.0/99"]}"#,
             r#"{"pull-concurrency":0}"#,
+            r#"{"cni-timeout":0}"#,
+            r#"{"cni-bin-dir":"/a:b"}"#,
+            r#"{"cni-conf-dir":"etc"}"#,
         ] {
             assert!(complaint(text).contains("daemon.json"), "{text}");
         }

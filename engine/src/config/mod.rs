@@ -30,6 +30,7 @@ pub struct Config {
     pub container_log: ContainerLog,
     pub shim: PathBuf,
     pub images: Images,
+    pub network: crate::network::Settings,
     /// Ulimits of containers that do not set their own: name, soft, hard.
     pub default_ulimits: Vec<(String, i64, i64)>,
     /// Open files as this process was started with: what containers get that ask for nothing else. It raises its own.
@@ -108,6 +109,7 @@ impl Config {
                 pull_concurrency: 3,
                 limits: Limits::default(),
             },
+            network: crate::network::Settings::default(),
             default_ulimits: vec![],
             open_files: None,
         }

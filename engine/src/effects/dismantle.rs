@@ -19,7 +19,11 @@ pub async fn dismantle(engine: &Arc<Engine>, id: ContainerId, context: &Context)
     failpoint::hit(failpoint::REMOVE_AFTER_INTENT);
     let Some(entity) = engine.containers.get(&id) else { return };
     engine.supervisor.shim_left(&id, Duration::from_secs(60)).await;
-    let outcome = remove(engine, &entity, context).await;
+    // Whoever copies what is to be removed has come too late.
+    let outcome = match entity.still().alone(Duration::ZERO, "removed").await {
+        Some(_alone) => remove(engine, &entity, context).await,
+        None => Err("a copy of its files is under way and does not end".to_owned()),
+    };
     let report = match outcome {
         Ok(()) => Command::ReportRemoved,
         Err(message) => Command::ReportRemoveFailed { message },

@@ -13,6 +13,7 @@ use isulad_shim::sys::spawn::{self, Mode};
 use isulad_shim::{Failed, Outcome, ProcessRef, Ready, StateDir, pid_file};
 use tokio::io::AsyncReadExt;
 
+use super::network::{self, Attached};
 use super::release::{give_back, undo_start};
 use super::volumes::{self, FillError};
 use crate::abandon::{self, Owner};
@@ -24,17 +25,21 @@ use crate::domain::id::{ContainerId, Process, StartId, Timestamp};
 use crate::engine::{Engine, FirstClient};
 use crate::failpoint;
 use crate::journal::record::Context;
+use crate::network::NetworkError;
 use crate::projection::Entity;
 use crate::rootfs::{BeneathError, RootfsError};
 use crate::runtime::RuntimeError;
 use crate::session::Size;
 use crate::shim_process;
 use crate::spec::SpecError;
+use crate::spec::files::FilesError;
 use crate::sys;
 
 /// Longest one execution of the runtime may take at a start.
 pub const RUNTIME_DEADLINE: Duration = Duration::from_secs(120);
 /// Mounts and files: what takes longer hangs.
+/// Copies of a container's files may go on for so long before a start ends them.
+const COPY_PATIENCE: Duration = Duration::from_secs(10);
 const BEGIN_DEADLINE: Duration = Duration::from_secs(60);
 /// Copying what an image has into new volumes.
 const FILL_DEADLINE: Duration = Duration::from_secs(240);
@@ -55,6 +60,10 @@ pub enum LaunchError {
     #[error("cannot make the working directory `{path}` of the container")]
     Workdir { path: String, source: BeneathError },
     #[error(transparent)]
+    Network(#[from] NetworkError),
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error(transparent)]
     Fill(#[from] FillError),
     #[error("the container's volumes were not filled from its image within {} s; mount them with `nocopy` to begin with empty ones", FILL_DEADLINE.as_secs())]
     SlowFill,
@@ -74,6 +83,8 @@ pub enum LaunchError {
     ShimDied { log: std::path::PathBuf },
     #[error("the preparation of the start did not finish within {} s: a file system or mount does not answer", BEGIN_DEADLINE.as_secs())]
     Slow,
+    #[error("a copy of the container's files is under way and does not end")]
+    Copies,
     #[error("something is left of the last run: {problem}")]
     Leftover { problem: String },
     /// The runtime ran and said so.
@@ -88,7 +99,13 @@ pub(super) async fn launch(engine: &Arc<Engine>, id: ContainerId, start: StartId
     failpoint::hit(failpoint::START_AFTER_INTENT);
     let client = engine.take_first_client(&id, context.operation);
     let Some(entity) = engine.containers.get(&id).filter(|entity| is_starting(entity, start)) else { return };
-    match attempt(engine, &entity, start, client).await {
+    // Held until the start has an outcome.
+    let alone = entity.still().alone(COPY_PATIENCE, "started").await;
+    let attempted = match &alone {
+        Some(_) => attempt(engine, &entity, start, client, context).await,
+        None => Err(LaunchError::Copies),
+    };
+    match attempted {
         Ok((ready, fifo)) => {
             failpoint::hit(failpoint::START_READY);
             report_started(engine, id, start, ready, fifo, context).await;
@@ -181,16 +198,18 @@ async fn attempt(
     entity: &Arc<Entity>,
     start: StartId,
     client: Option<FirstClient>,
+    context: &Context,
 ) -> Result<(Ready, OwnedFd), LaunchError> {
     let container = &entity.container;
     // What an earlier release could not give back would be in the way, and its only trace must not be wiped.
-    if engine.state_dir(container).path().exists() {
+    if engine.state_dir(container).path().exists() || engine.bundle(container).network().record.exists() {
         give_back(engine, container).await.map_err(|problem| LaunchError::Leftover { problem })?;
     }
     fill_volumes(engine, entity).await?;
+    let attached = network::attach(engine, entity, start, context).await?;
     let begun = {
         let (engine, entity) = (engine.clone(), entity.clone());
-        abandon::blocking(move |owner| begin(&engine, &entity, start, client, owner))
+        abandon::blocking(move |owner| begin(&engine, &entity, start, attached.as_ref(), client, owner))
     };
     let begun = tokio::time::timeout(BEGIN_DEADLINE, begun).await.map_err(|_| LaunchError::Slow)?;
     let Begun { state, fifo, answer, middle, joined } = begun.unwrap_or_else(|panic| {
@@ -247,6 +266,7 @@ fn begin(
     engine: &Engine,
     entity: &Entity,
     start: StartId,
+    attached: Option<&Attached>,
     client: Option<FirstClient>,
     owner: &Owner,
 ) -> Result<Begun, LaunchError> {
@@ -267,7 +287,7 @@ fn begin(
         _ => {}
     }
     let size = client.as_ref().and_then(|client| client.size);
-    let spec = super::prepare::mount_and_specify(engine, container, &definition, size)?;
+    let spec = super::prepare::mount_and_specify(engine, container, &definition, attached, size)?;
     if owner.has_left() {
         super::release::unmount(engine, container);
         return Err(LaunchError::Slow);

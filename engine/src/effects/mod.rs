@@ -8,6 +8,7 @@ mod adopt;
 mod dismantle;
 mod freeze;
 mod launch;
+mod network;
 mod prepare;
 mod release;
 mod restart;
@@ -33,6 +34,7 @@ pub use prepare::Specified;
 pub use release::{end_shim, release, undo_start};
 pub use signal::deliver;
 pub use volumes::{FillError, take_back};
+pub(crate) use volumes::{are_to_be_filled, fill};
 
 /// Something to do in the world.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use isulad_shim::ProcessRef;
 use isulad_shim::process::OomCounter;
 
 use super::launch::{LaunchError, joined_process};
+use super::network::Attached;
 use crate::definition::{Definition, Network, Sharing, Ulimit};
 use crate::domain::container::Container;
 use crate::domain::id::ContainerId;
@@ -15,6 +16,7 @@ use crate::engine::Engine;
 use crate::failpoint;
 use crate::rootfs::{self, BeneathError, ContainerDirs, beneath};
 use crate::session::Size;
+use crate::spec::files::{self, HostNames};
 use crate::spec::{self, Joined, Place, cgroup};
 
 /// What a start needs to know of its spec.
@@ -31,11 +33,17 @@ pub(super) fn mount_and_specify(
     engine: &Engine,
     container: &Container,
     definition: &Definition,
+    attached: Option<&Attached>,
     size: Option<Size>,
 ) -> Result<Specified, LaunchError> {
     let id = container.id.to_string();
     let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
-    let (joined, processes) = joined(engine, definition)?;
+    let (mut joined, processes) = joined(engine, definition)?;
+    if let Some(attached) = attached {
+        joined.network = Some(attached.netns.clone());
+        let names = HostNames::read()?;
+        files::write(engine.bundle(container).path(), definition, &names, &attached.gives)?;
+    }
     let rootfs = mount_root(engine, container, definition)?;
     let shm = match &definition.namespaces.ipc {
         Sharing::Own => Some(rootfs::mount_shm(&dirs, definition.shm_size)?),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{ProcessRef, pid_file};
 
+use super::network;
 use crate::abandon::{self, Owner};
 use crate::cause::chain;
 use crate::domain::container::Container;
@@ -66,6 +67,8 @@ pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Re
     if let Err(error) = end_group(engine, container).await {
         troubles.push(format!("cannot empty its cgroup: {error}"));
     }
+    // While nothing uses the namespace any more, and some plugins still find by it what they have to give back.
+    troubles.extend(network::give_back(engine, container).await);
     let blocking = {
         let (engine, container, clear) = (engine.clone(), container.clone(), troubles.is_empty());
         abandon::blocking(move |owner| unmount_and_clear(&engine, &container, clear, owner))

@@ -37,13 +37,13 @@ pub enum FillError {
 }
 
 /// Whether a start has volumes to look after that no start before it has.
-pub(super) fn are_to_be_filled(engine: &Engine, container: &Container, definition: &Definition) -> bool {
+pub(crate) fn are_to_be_filled(engine: &Engine, container: &Container, definition: &Definition) -> bool {
     definition.mounts.iter().any(|mount| mount.copy) && !engine.bundle(container).filled_note().exists()
 }
 
 /// Fills those of the container's volumes that are empty with what the mounted root has at their place. Blocks, for as
 /// long as the copying takes.
-pub(super) fn fill(
+pub(crate) fn fill(
     engine: &Engine,
     container: &Container,
     definition: &Definition,

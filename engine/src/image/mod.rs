@@ -31,7 +31,7 @@ mod uses;
 mod view;
 
 pub use error::ImageError;
-pub use feed::{Feed, Unwanted, feed};
+pub use feed::{Feed, Pieces, Unwanted, feed};
 pub use find::{Configs, stack};
 pub use import::Import;
 pub use list::{Chosen, Listed};

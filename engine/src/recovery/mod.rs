@@ -2,6 +2,7 @@
 //! undone. Reads are served meanwhile; every step has a deadline of its own, and no container holds up another.
 
 mod boot;
+mod networks;
 mod observe;
 mod rebuild;
 mod sweep;
@@ -46,6 +47,7 @@ pub async fn run(engine: &Arc<Engine>) {
             async move { crate::volume::finish_removals(&engine).await }
         });
     }
+    networks::remember(engine).await;
     // Beside the containers: what images have on disk is read, and nothing of it concerns them.
     let images = engine.tasks.spawn({
         let engine = engine.clone();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use isulad_shim::{StateDir, pid_file};
 
+use super::networks;
 use crate::definition;
 use crate::domain::id::ContainerId;
 use crate::effects;
@@ -36,6 +37,7 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
         }
         Err(error) => engine.warn(format!("the sweep ended abnormally: {error}")),
     }
+    networks::sweep(engine).await;
 }
 
 /// Of creations that ended before their intent: the volumes that were made for them, as long as their definitions tell.

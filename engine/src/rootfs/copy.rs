@@ -323,7 +323,7 @@ fn by_descriptor(dir: &OwnedFd, name: &CStr) -> io::Result<CString> {
 }
 
 /// The names that are copied: not those by which the overlay keeps its books, nor a label that the target's place decides.
-fn attributes(list: &[u8]) -> impl Iterator<Item = &CStr> {
+pub(super) fn attributes(list: &[u8]) -> impl Iterator<Item = &CStr> {
     list.split_inclusive(|byte| *byte == 0).filter_map(|name| CStr::from_bytes_with_nul(name).ok()).filter(|name| {
         let name = name.to_bytes();
         !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay.") && name != b"security.selinux"
@@ -331,21 +331,21 @@ fn attributes(list: &[u8]) -> impl Iterator<Item = &CStr> {
 }
 
 /// An attribute that the target's file system does not know is left out.
-fn kept_where_known(outcome: Result<(), Errno>) -> io::Result<()> {
+pub(super) fn kept_where_known(outcome: Result<(), Errno>) -> io::Result<()> {
     match outcome {
         Err(Errno::OPNOTSUPP) => Ok(()),
         other => Ok(other?),
     }
 }
 
-fn xattr_list(list: impl Fn(&mut Vec<u8>) -> Result<usize, Errno>) -> io::Result<Vec<u8>> {
+pub(super) fn xattr_list(list: impl Fn(&mut Vec<u8>) -> Result<usize, Errno>) -> io::Result<Vec<u8>> {
     match sized(list) {
         Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
         other => Ok(other?),
     }
 }
 
-fn xattr_value(get: impl Fn(&mut Vec<u8>) -> Result<usize, Errno>) -> io::Result<Vec<u8>> {
+pub(super) fn xattr_value(get: impl Fn(&mut Vec<u8>) -> Result<usize, Errno>) -> io::Result<Vec<u8>> {
     Ok(sized(get)?)
 }
 

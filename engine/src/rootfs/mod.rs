@@ -9,6 +9,7 @@
 //! the daemon's own would break the `rshared` binds users ask for. What we do mount is made private at once, so that
 //! nothing mounted inside a container's root ever travels back to the host.
 
+pub mod attributes;
 pub mod beneath;
 mod copy;
 mod mountinfo;
@@ -19,12 +20,14 @@ mod write;
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
 
 use crate::definition::Rootfs;
+use crate::failpoint;
 
 pub use beneath::{BeneathError, open_root};
 pub use copy::{Copied, CopyError, copy_facts, copy_tree};
@@ -174,6 +177,26 @@ pub fn unmount_shm(dirs: &ContainerDirs<'_>) -> Result<(), RootfsError> {
 /// Unmounts anything mounted at `path` and removes the directory when it is empty: for a sweep of what nobody owns.
 pub fn release(path: &Path) -> Result<(), RootfsError> {
     mountpoint::release(path)
+}
+
+/// Takes what is mounted at `target` out of everybody's sight: it is mounted as long as the handle is open, so whatever
+/// becomes of us, nothing is left. To be called with the container's files held.
+pub fn take_apart(target: &Path) -> Result<OwnedFd, RootfsError> {
+    let opened = open_root(target).map_err(|source| RootfsError::Open { path: target.to_path_buf(), source })?;
+    failpoint::hit(failpoint::COPY_MOUNTED);
+    mountpoint::release(target)?;
+    failpoint::hit(failpoint::COPY_UNMOUNTED);
+    Ok(opened)
+}
+
+/// The root file system that is mounted, as the daemon sees it: without what a running container has mounted in it. `None`
+/// when it is not mounted.
+pub fn open_mounted(dirs: &ContainerDirs<'_>) -> Result<Option<OwnedFd>, RootfsError> {
+    let target = dirs.merged();
+    if !mountpoint::is_mounted(&target)? {
+        return Ok(None);
+    }
+    open_root(&target).map(Some).map_err(|source| RootfsError::Open { path: target, source })
 }
 
 /// Says whether something is mounted at `path`; what cannot be examined counts as mounted, so that nobody removes it.

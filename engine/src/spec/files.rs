@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::definition::{Definition, Dns, Network};
+use crate::network::result as network;
 use crate::rootfs::{WriteError, write_atomically};
 
 /// The files could not be made.
@@ -17,6 +18,13 @@ pub enum FilesError {
     HostFile { path: &'static str, source: io::Error },
     #[error(transparent)]
     Write(#[from] WriteError),
+}
+
+/// What a container's networks have given it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OnNetworks {
+    pub addresses: Vec<IpAddr>,
+    pub dns: network::Dns,
 }
 
 /// What the host says about names.
@@ -41,11 +49,15 @@ impl HostNames {
 
 /// Writes all three files into the bundle. May be repeated; a file is always whole, and one that already says the same is
 /// left alone: to replace a file makes some file systems wait for the disk.
-pub fn write(bundle: &Path, definition: &Definition, host: &HostNames) -> Result<(), FilesError> {
-    let hosts = hosts(definition, host)?;
-    for (name, text) in
-        [("hosts", hosts), ("hostname", hostname(definition)), ("resolv.conf", resolv_conf(definition, host))]
-    {
+pub fn write(
+    bundle: &Path,
+    definition: &Definition,
+    host: &HostNames,
+    networks: &OnNetworks,
+) -> Result<(), FilesError> {
+    let hosts = hosts(definition, host, &networks.addresses)?;
+    let resolv_conf = resolv_conf(definition, host, &networks.dns);
+    for (name, text) in [("hosts", hosts), ("hostname", hostname(definition)), ("resolv.conf", resolv_conf)] {
         let path = bundle.join(name);
         if fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
             write_atomically(&path, text.as_bytes(), 0o644, false)?;
@@ -61,7 +73,7 @@ pub fn hostname(definition: &Definition) -> String {
 
 /// In the host's network: the host's file. Otherwise `localhost` for both protocols, and the container's own name, which
 /// programs expect to resolve also where there is no address. Then what the user added.
-pub fn hosts(definition: &Definition, host: &HostNames) -> Result<String, FilesError> {
+pub fn hosts(definition: &Definition, host: &HostNames, addresses: &[IpAddr]) -> Result<String, FilesError> {
     let mut text = if definition.namespaces.network == Network::Host {
         with_newline(&host.hosts)
     } else {
@@ -74,7 +86,10 @@ pub fn hosts(definition: &Definition, host: &HostNames) -> Result<String, FilesE
              ff02::2\tip6-allrouters\n",
         );
         if !definition.hostname.is_empty() {
-            text.push_str(&format!("127.0.1.1\t{}\n", definition.hostname));
+            let local = [IpAddr::from([127, 0, 1, 1])];
+            for address in if addresses.is_empty() { &local } else { addresses } {
+                text.push_str(&format!("{address}\t{}\n", definition.hostname));
+            }
         }
         text
     };
@@ -85,12 +100,12 @@ pub fn hosts(definition: &Definition, host: &HostNames) -> Result<String, FilesE
     Ok(text)
 }
 
-/// What was asked for, and for what was not, the host's.
+/// What was asked for, for what was not what the networks give, and then the host's.
 ///
 /// The host's loopback name servers are of use only in the host's network. Where only such are known, those that
 /// systemd-resolved forwards to are taken; where it does not run, none: a public server that nobody chose would tell
 /// strangers what a machine looks up.
-pub fn resolv_conf(definition: &Definition, host: &HostNames) -> String {
+pub fn resolv_conf(definition: &Definition, host: &HostNames, networks: &network::Dns) -> String {
     let own = definition.namespaces.network != Network::Host;
     let asked = &definition.dns;
     if !own && *asked == Dns::default() {
@@ -100,12 +115,15 @@ pub fn resolv_conf(definition: &Definition, host: &HostNames) -> String {
     if own && from_host.servers.is_empty() {
         from_host.servers = Resolver::parse(&host.upstream_resolv_conf, true).servers;
     }
-    let pick = |asked: &[String], found: Vec<String>| if asked.is_empty() { found } else { asked.to_vec() };
-    let servers = pick(&asked.servers, from_host.servers);
-    let mut search = pick(&asked.search, from_host.search);
+    let pick = |asked: &[String], given: &[String], found: Vec<String>| {
+        let chosen = [asked, given].into_iter().find(|words| !words.is_empty());
+        chosen.map_or(found, <[String]>::to_vec)
+    };
+    let servers = pick(&asked.servers, &networks.nameservers, from_host.servers);
+    let mut search = pick(&asked.search, &networks.search, from_host.search);
     // "." asks for none.
     search.retain(|domain| domain != ".");
-    let options = pick(&asked.options, from_host.options);
+    let options = pick(&asked.options, &networks.options, from_host.options);
     let mut text = String::new();
     for server in servers {
         text.push_str(&format!("nameserver {server}\n"));

@@ -15,7 +15,7 @@ fn host(resolv_conf: &str) -> HostNames {
 fn hosts_of_an_own_network() {
     let mut definition = definition();
     definition.extra_hosts = strings(&["db:10.1.2.3", "six:fd00::1", "bracket:[fd00::2]"]);
-    let text = hosts(&definition, &host("")).unwrap();
+    let text = hosts(&definition, &host(""), &[]).unwrap();
     assert!(text.starts_with("127.0.0.1\tlocalhost\n::1\tlocalhost "));
     assert!(text.contains("127.0.1.1\tbox\n"));
     assert!(text.ends_with("10.1.2.3\tdb\nfd00::1\tsix\nfd00::2\tbracket\n"));
@@ -27,7 +27,7 @@ fn hosts_of_the_hosts_network() {
     let mut definition = definition();
     definition.namespaces.network = Network::Host;
     definition.extra_hosts = strings(&["db:10.1.2.3"]);
-    assert_eq!(hosts(&definition, &host("")).unwrap(), "10.0.0.1 machine\n10.1.2.3\tdb\n");
+    assert_eq!(hosts(&definition, &host(""), &[]).unwrap(), "10.0.0.1 machine\n10.1.2.3\tdb\n");
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn an_extra_host_that_is_none() {
     {
         let mut definition = definition();
         definition.extra_hosts = strings(&[entry]);
-        let error = hosts(&definition, &host("")).unwrap_err();
+        let error = hosts(&definition, &host(""), &[]).unwrap_err();
         assert!(error.to_string().contains(entry), "{entry:?}");
     }
 }
@@ -80,34 +80,57 @@ fn resolvers() {
         let mut definition = definition();
         definition.namespaces.network = network.clone();
         definition.dns = dns;
-        assert_eq!(resolv_conf(&definition, &host(resolv)), expected, "{network:?} {:?}", definition.dns);
+        assert_eq!(
+            resolv_conf(&definition, &host(resolv), &Default::default()),
+            expected,
+            "{network:?} {:?}",
+            definition.dns
+        );
     }
 }
 
 #[test]
 fn where_only_a_stub_is_known_what_it_forwards_to_is_taken() {
     let mut names = host("nameserver 127.0.0.53\nsearch a.example\n");
-    assert_eq!(resolv_conf(&definition(), &names), "search a.example\n");
+    assert_eq!(resolv_conf(&definition(), &names, &Default::default()), "search a.example\n");
     names.upstream_resolv_conf = "nameserver 10.0.0.1\nsearch other.example\n".to_owned();
-    assert_eq!(resolv_conf(&definition(), &names), "nameserver 10.0.0.1\nsearch a.example\n");
+    assert_eq!(resolv_conf(&definition(), &names, &Default::default()), "nameserver 10.0.0.1\nsearch a.example\n");
     names.resolv_conf = "nameserver 10.0.0.2\n".to_owned();
-    assert_eq!(resolv_conf(&definition(), &names), "nameserver 10.0.0.2\n");
+    assert_eq!(resolv_conf(&definition(), &names, &Default::default()), "nameserver 10.0.0.2\n");
 }
 
 #[test]
 fn all_three_are_written_and_may_be_written_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut definition = definition();
-    write(dir.path(), &definition, &host("nameserver 10.0.0.2\n")).unwrap();
+    write(dir.path(), &definition, &host("nameserver 10.0.0.2\n"), &OnNetworks::default()).unwrap();
     let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(dir.path().join(name)).unwrap());
     let before = inode("hosts");
-    write(dir.path(), &definition, &host("nameserver 10.0.0.2\n")).unwrap();
+    write(dir.path(), &definition, &host("nameserver 10.0.0.2\n"), &OnNetworks::default()).unwrap();
     assert_eq!(inode("hosts"), before, "the same text is not written again");
     definition.hostname = "other".to_owned();
-    write(dir.path(), &definition, &host("nameserver 10.0.0.3\n")).unwrap();
+    write(dir.path(), &definition, &host("nameserver 10.0.0.3\n"), &OnNetworks::default()).unwrap();
     let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
     assert_eq!(read("hostname"), "other\n");
     assert!(read("hosts").contains("127.0.1.1\tother\n"));
     assert_eq!(read("resolv.conf"), "nameserver 10.0.0.3\n");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn what_networks_give_stands_before_the_hosts_and_after_what_was_asked_for() {
+    let networks = OnNetworks {
+        addresses: vec!["10.1.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
+        dns: network::Dns { nameservers: vec!["10.1.0.1".to_owned()], search: vec!["net".to_owned()], options: vec![] },
+    };
+    let mut definition = definition();
+    definition.hostname = "web".to_owned();
+    let text = hosts(&definition, &host(""), &networks.addresses).unwrap();
+    assert!(text.contains("10.1.0.2\tweb\nfd00::2\tweb\n") && !text.contains("127.0.1.1"), "{text}");
+    let host = host("nameserver 9.9.9.9\nsearch lan\noptions ndots:1\n");
+    let text = resolv_conf(&definition, &host, &networks.dns);
+    assert_eq!(text, "nameserver 10.1.0.1\nsearch net\noptions ndots:1\n");
+    definition.dns.servers = vec!["8.8.8.8".to_owned()];
+    let text = resolv_conf(&definition, &host, &networks.dns);
+    assert_eq!(text, "nameserver 8.8.8.8\nsearch net\noptions ndots:1\n");
 }

@@ -16,6 +16,8 @@ pub(super) fn plan<'a>(
         Network::None => Sharing::Own,
         Network::Host => Sharing::Host,
         Network::Container(id) => Sharing::Container(id.clone()),
+        // Made and pinned before.
+        Network::Named(named) => Sharing::Container(named.networks.join(",")),
     };
     let kinds = [
         ("pid", &namespaces.pid, &joined.pid),

@@ -74,7 +74,8 @@ impl Machine {
         let dirs = ContainerDirs { graph: &graph, runtime: self.runtime, id: &self.id };
         let root = rootfs::mount(&dirs, &definition.rootfs).unwrap();
         let shm = rootfs::mount_shm(&dirs, definition.shm_size).unwrap();
-        files::write(&dirs.bundle(), &definition, &files::HostNames::read().unwrap()).unwrap();
+        files::write(&dirs.bundle(), &definition, &files::HostNames::read().unwrap(), &files::OnNetworks::default())
+            .unwrap();
         let log_path = dirs.bundle().join("console.log");
         let place = Place {
             bundle: &dirs.bundle(),

@@ -9,7 +9,7 @@ use cri_api::isula::v1::Event;
 use integration::process::Signal;
 use integration::{Node, Runtime, binaries, command, deadline};
 
-use crate::{images, restart_policy};
+use crate::{files, images, networks, restart_policy};
 
 on_each_runtime!(
     dies_creating,
@@ -191,7 +191,9 @@ fn every_failpoint_has_a_case() {
     let listed: BTreeSet<&str> = listed.lines().collect();
     let mut tried: BTreeSet<&str> = all_cases().map(|case| case.point).collect();
     tried.extend(images::points());
+    tried.extend(networks::points());
     tried.extend(restart_policy::points());
+    tried.extend(files::points());
     assert_eq!(tried, listed);
 }
 

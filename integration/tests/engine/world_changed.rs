@@ -71,7 +71,7 @@ fn a_reused_pid_is_never_signalled(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-const OTHER_BOOT: (&str, &str) = ("ISULAD_BOOT_ID", "0123456789abcdef0123456789abcdef");
+pub const OTHER_BOOT: (&str, &str) = ("ISULAD_BOOT_ID", "0123456789abcdef0123456789abcdef");
 
 /// Ends all that runs, as a restart of the host would; the state directory is left.
 fn power_cut(node: &mut Node, processes: Vec<Process>) {

@@ -3,9 +3,12 @@
 mod attach;
 mod container;
 mod events;
+mod files;
 mod image;
 mod logs;
+mod network;
 mod peer;
+mod pieces;
 mod relay;
 mod status;
 mod system;

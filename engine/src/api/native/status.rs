@@ -9,10 +9,12 @@ use crate::domain::container::Rejection;
 use crate::domain::id::{ContainerId, Name};
 use crate::domain::image;
 use crate::domain::text::cut;
+use crate::files::FilesError;
 use crate::image::ImageError;
 use crate::image::layer::LayerError;
 use crate::image::registry::RegistryError;
 use crate::image::store::StoreError;
+use crate::network::NetworkError;
 use crate::projection::ResolveError;
 use crate::runtime::RuntimeError;
 use crate::turn::TurnError;
@@ -44,10 +46,14 @@ pub enum ApiError {
     Definition(#[from] DefinitionError),
     #[error("cannot list the processes of container {reference}: {}", chain(.source))]
     Top { reference: String, source: TopError },
+    #[error("container {reference}: {}", chain(.source))]
+    Files { reference: String, source: FilesError },
     #[error(transparent)]
     Volume(VolumeError),
     #[error(transparent)]
     Image(#[from] ImageError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     #[error("cannot write the journal: {}", chain(.0))]
     Journal(AppendError),
     #[error("{message}")]
@@ -71,6 +77,7 @@ pub enum Verb {
     Attach,
     Resize,
     Top,
+    Copy,
 }
 
 impl ApiError {
@@ -124,6 +131,7 @@ impl ApiError {
                 RuntimeError::Deadline { .. } => Code::DeadlineExceeded,
             },
             Self::Top { source, .. } => of_top(source),
+            Self::Files { source, .. } => of_files(source),
             Self::Volume(error) => match error {
                 VolumeError::NoSuchVolume { .. } => Code::NotFound,
                 VolumeError::InvalidName { .. } | VolumeError::LabelsTooLong { .. } => Code::InvalidArgument,
@@ -135,6 +143,7 @@ impl ApiError {
             },
             Self::Definition(_) | Self::Failed { .. } => Code::Internal,
             Self::Image(error) => of_image(error),
+            Self::Network(error) => of_network(error),
             Self::Journal(error) => of_journal(error),
             Self::Deadline { .. } => Code::DeadlineExceeded,
         }
@@ -147,6 +156,35 @@ impl From<VolumeError> for ApiError {
             VolumeError::Journal(error) => Self::Journal(error),
             other => Self::Volume(other),
         }
+    }
+}
+
+fn of_files(error: &FilesError) -> Code {
+    match error {
+        FilesError::NoSuchPath { .. } => Code::NotFound,
+        FilesError::NotADirectory { .. }
+        | FilesError::TooManyLinks { .. }
+        | FilesError::TooDeep { .. }
+        | FilesError::NotCopied { .. }
+        | FilesError::Archive { .. } => Code::InvalidArgument,
+        FilesError::ReadOnly { .. }
+        | FilesError::InMemory { .. }
+        | FilesError::Source { .. }
+        | FilesError::IsAMount { .. }
+        | FilesError::DirectoryInTheWay { .. }
+        | FilesError::NotADirectoryInTheWay { .. }
+        | FilesError::Direct
+        | FilesError::Ended
+        | FilesError::Rejected(_) => Code::FailedPrecondition,
+        FilesError::Changed { .. } | FilesError::GaveWay { .. } | FilesError::Stopped => Code::Aborted,
+        FilesError::Full { .. } | FilesError::TooMany { .. } => Code::ResourceExhausted,
+        FilesError::Slow => Code::DeadlineExceeded,
+        FilesError::Input { .. } | FilesError::Output { .. } => Code::Cancelled,
+        FilesError::Io { .. }
+        | FilesError::Definition(_)
+        | FilesError::Rootfs(_)
+        | FilesError::Fill(_)
+        | FilesError::Task { .. } => Code::Internal,
     }
 }
 
@@ -209,6 +247,34 @@ fn of_image(error: &ImageError) -> Code {
         | ImageError::Send { .. }
         | ImageError::View { .. }
         | ImageError::Task { .. } => Code::Internal,
+    }
+}
+
+fn of_network(error: &NetworkError) -> Code {
+    match error {
+        NetworkError::NoSuchNetwork { .. } => Code::NotFound,
+        NetworkError::Exists { .. } => Code::AlreadyExists,
+        NetworkError::InvalidName { .. }
+        | NetworkError::Driver { .. }
+        | NetworkError::Subnet { .. }
+        | NetworkError::NoPorts { .. } => Code::InvalidArgument,
+        NetworkError::Overlap { .. }
+        | NetworkError::InUse { .. }
+        | NetworkError::BeingRemoved { .. }
+        | NetworkError::NotOurs { .. }
+        | NetworkError::Missing(_)
+        | NetworkError::PortTaken { .. }
+        | NetworkError::PortInUse { .. } => Code::FailedPrecondition,
+        NetworkError::NoSubnet { .. } => Code::ResourceExhausted,
+        NetworkError::Slow { .. } | NetworkError::Busy { .. } => Code::DeadlineExceeded,
+        NetworkError::Conf(_)
+        | NetworkError::Plugin { .. }
+        | NetworkError::WrongAddress { .. }
+        | NetworkError::Io { .. }
+        | NetworkError::Record { .. }
+        | NetworkError::RecordContent { .. }
+        | NetworkError::Netlink { .. }
+        | NetworkError::Task { .. } => Code::Internal,
     }
 }
 

@@ -75,7 +75,7 @@ fn info(engine: &Engine) -> InfoResponse {
         default_runtime: config.default_runtime.clone(),
         runtimes: config.runtimes.keys().cloned().collect(),
         journal_seq: engine.journal.last(),
-        warnings: engine.warnings(),
+        warnings: engine.warnings().into_iter().chain(engine.networks.pending.warnings()).collect(),
         unverified: unverified + u32::from(!engine.image_store.is_ready()),
         image_bytes: engine.image_store.bytes(),
         volumes: u32::try_from(engine.volumes.records.snapshot().len()).unwrap_or(u32::MAX),

@@ -16,7 +16,7 @@ const BLOCK: usize = 512;
 /// Bytes that may describe one entry. Attributes of a file are 64 KiB at most, and names a page.
 const LONGEST_DESCRIPTION: u64 = 1 << 20;
 
-pub(super) struct Archive<'a> {
+pub(crate) struct Archive<'a> {
     stream: Stream<'a>,
     pub recipe: Writer,
     /// Bytes of the current entry's payload that have not been taken yet, and of its padding.

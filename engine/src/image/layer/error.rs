@@ -105,7 +105,7 @@ pub enum Problem {
 }
 
 /// A name from an archive, so that it can stand in a line of text.
-pub(super) fn shown(name: &[u8]) -> String {
+pub(crate) fn shown(name: &[u8]) -> String {
     const LONGEST: usize = 300;
     let mut text = String::new();
     for character in String::from_utf8_lossy(name).chars() {
@@ -123,17 +123,17 @@ pub(super) fn shown(name: &[u8]) -> String {
 
 impl LayerError {
     /// What went wrong with the entry of this name; a full disk is told as such.
-    pub(super) fn entry(name: &[u8], source: Problem) -> Self {
+    pub(crate) fn entry(name: &[u8], source: Problem) -> Self {
         Self::Entry { name: shown(name), source }
     }
 
     /// A failed write to a file of the layer's directory.
-    pub(super) fn write(path: &std::path::Path, source: io::Error) -> Self {
+    pub(crate) fn write(path: &std::path::Path, source: io::Error) -> Self {
         let path = path.to_owned();
         if is_full(&source) { Self::Full { path, source } } else { Self::Write { path, source } }
     }
 }
 
-pub(super) fn is_full(error: &io::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

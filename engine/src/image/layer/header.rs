@@ -8,7 +8,7 @@ use super::{Problem, pax};
 
 /// One entry of an archive.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// As it is in the archive.
     pub name: Vec<u8>,
     pub kind: Kind,
@@ -24,7 +24,7 @@ pub(super) struct Entry {
 }
 
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     File,
     SparseFile(Map),
     /// The map is in front of the payload; the file is this long.

@@ -24,7 +24,7 @@ mod error;
 mod facts;
 mod header;
 mod implied;
-mod names;
+pub(crate) mod names;
 mod pax;
 mod recipe;
 mod replace;
@@ -42,6 +42,18 @@ pub use error::{LayerError, Problem};
 pub use facts::{Facts, read_facts};
 pub use implied::read as read_implied;
 pub use unpack::{Limits, Unpacked, unpack};
+
+/// The reading of archives without the making of a layer: for whoever unpacks one somewhere else.
+pub(crate) mod reading {
+    pub(crate) use super::archive::Archive;
+    pub(crate) use super::error::{is_full, shown};
+    pub(crate) use super::header::{Entry, Kind};
+    pub(crate) use super::names;
+    pub(crate) use super::recipe::Writer;
+    pub(crate) use super::source::Source;
+    pub(crate) use super::sparse::Map;
+    pub(crate) use super::stream::Stream;
+}
 
 /// The parts of a layer's directory.
 pub const FILES: &str = "fs";

@@ -11,7 +11,7 @@ const WHITEOUT_METADATA: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// The name without what says nothing: slashes in front, at the end and twice, and `.` components. Empty for the root itself.
-pub(super) fn normalise(name: &[u8]) -> Result<Vec<u8>, Problem> {
+pub(crate) fn normalise(name: &[u8]) -> Result<Vec<u8>, Problem> {
     if name.is_empty() {
         return Err(Problem::NoName);
     }
@@ -35,14 +35,14 @@ pub(super) fn normalise(name: &[u8]) -> Result<Vec<u8>, Problem> {
 }
 
 /// The directory that something lies in, empty for the root, and its name there.
-pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (&[], path),
     }
 }
 
-pub(super) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+pub(crate) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
     match parent {
         [] => name.to_vec(),
         _ => [parent, b"/", name].concat(),

@@ -31,9 +31,10 @@ const CONTENT: u8 = 1;
 const MOVED: u8 = 2;
 const END: u8 = 3;
 
-pub(super) struct Writer {
+pub(crate) struct Writer {
     path: PathBuf,
-    out: zstd::Encoder<'static, File>,
+    /// None when nobody will put the tar together again.
+    out: Option<zstd::Encoder<'static, File>>,
     bytes: Vec<u8>,
 }
 
@@ -45,12 +46,20 @@ impl Writer {
             Ok(out)
         });
         match out {
-            Ok(out) => Ok(Self { path, out, bytes: Vec::with_capacity(COLLECTED) }),
+            Ok(out) => Ok(Self { path, out: Some(out), bytes: Vec::with_capacity(COLLECTED) }),
             Err(source) => Err(LayerError::write(&path, source)),
         }
     }
 
+    /// Of an archive that is only read: writes nothing.
+    pub fn nowhere() -> Self {
+        Self { path: PathBuf::new(), out: None, bytes: Vec::new() }
+    }
+
     pub fn bytes(&mut self, mut bytes: &[u8]) -> Result<(), LayerError> {
+        if self.out.is_none() {
+            return Ok(());
+        }
         while !bytes.is_empty() {
             let taken = bytes.len().min(COLLECTED - self.bytes.len());
             self.bytes.extend_from_slice(&bytes[..taken]);
@@ -72,7 +81,8 @@ impl Writer {
 
     pub fn finish(mut self, length: u64) -> Result<(), LayerError> {
         self.flush()?;
-        let Self { path, mut out, bytes: _ } = self;
+        let Self { path, out, bytes: _ } = self;
+        let Some(mut out) = out else { return Ok(()) };
         let written = out.write_all(&[END]).and_then(|()| out.write_all(&length.to_le_bytes()));
         written.and_then(|()| out.finish()).map(drop).map_err(|source| LayerError::write(&path, source))
     }
@@ -81,16 +91,15 @@ impl Writer {
         self.flush()?;
         let length = u16::try_from(path.len()).expect("paths are shorter than a page");
         let step = [&[kind][..], &length.to_le_bytes(), path, &numbers.concat()].concat();
-        self.out.write_all(&step).map_err(|source| LayerError::write(&self.path, source))
+        let Some(out) = &mut self.out else { return Ok(()) };
+        out.write_all(&step).map_err(|source| LayerError::write(&self.path, source))
     }
 
     fn flush(&mut self) -> Result<(), LayerError> {
-        if self.bytes.is_empty() {
-            return Ok(());
-        }
+        let Some(out) = self.out.as_mut().filter(|_| !self.bytes.is_empty()) else { return Ok(()) };
         let length = u32::try_from(self.bytes.len()).expect("no more is collected");
-        let written = self.out.write_all(&[BYTES]).and_then(|()| self.out.write_all(&length.to_le_bytes()));
-        let written = written.and_then(|()| self.out.write_all(&self.bytes));
+        let written = out.write_all(&[BYTES]).and_then(|()| out.write_all(&length.to_le_bytes()));
+        let written = written.and_then(|()| out.write_all(&self.bytes));
         self.bytes.clear();
         written.map_err(|source| LayerError::write(&self.path, source))
     }

@@ -8,7 +8,7 @@ use crate::domain::id::Digest;
 
 const BUFFER: usize = 128 << 10;
 
-pub(super) struct Source<'a> {
+pub(crate) struct Source<'a> {
     inner: Box<dyn Read + 'a>,
     buffer: Box<[u8]>,
     start: usize,

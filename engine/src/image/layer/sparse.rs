@@ -8,7 +8,7 @@ use super::pax::digits;
 
 /// The pieces of a file that are in the archive, one after the other, and how long the file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Map {
+pub(crate) struct Map {
     /// Offset in the file and length, in order and apart from each other.
     pub pieces: Vec<(u64, u64)>,
     pub size: u64,

@@ -9,7 +9,7 @@ use crate::domain::id::Digest;
 
 const BUFFER: usize = 256 << 10;
 
-pub(super) struct Stream<'a> {
+pub(crate) struct Stream<'a> {
     decoder: Decoder<'a>,
     buffer: Box<[u8]>,
     start: usize,
@@ -22,7 +22,7 @@ pub(super) struct Stream<'a> {
 }
 
 /// Digest and length of both sides of the decompression.
-pub(super) struct Sums {
+pub(crate) struct Sums {
     pub tar: (Digest, u64),
     pub source: (Digest, u64),
 }

@@ -9,6 +9,7 @@ use cri_api::isula::v1::{CreateRequest, CreateResponse, RunResponse, StartFailur
 use store::AppendError;
 
 use super::carry::START_PATIENCE;
+use super::network;
 use super::start::{outcome_of, started_by};
 use super::validate::{self, Referred};
 use super::volumes::volumes_of;
@@ -26,7 +27,7 @@ use crate::journal::record::Context;
 use crate::layout::Bundle;
 use crate::projection::Told;
 use crate::rootfs;
-use crate::spec::files::{self, HostNames};
+use crate::spec::files::{self, HostNames, OnNetworks};
 use crate::turn::{TurnError, Turned};
 use crate::volume;
 
@@ -91,7 +92,10 @@ impl Native {
             reference => self.image_for_create(reference).await.map(|(image, lease)| (Some(image), Some(lease)))?,
         };
         let inherited = self.inherited(std::mem::take(&mut request.volumes_from)).await?;
-        let referred = Referred { image, inherited };
+        let names = network::names(&request.network);
+        let network_lease = self.engine.networks.uses.lease(&names)?;
+        let networks = self.confs_for(&names).await?;
+        let referred = Referred { image, inherited, networks };
         let (definition, warnings) = validate::definition(&self.engine, id, &name, request, referred)?;
         self.engine.runtime(&definition.runtime)?;
         let reservation = Reservation::take(&self.engine, &name, id)?;
@@ -103,7 +107,7 @@ impl Native {
             move || write_files(&engine, id, name, &definition)
         });
         let (card, bundle) = writing.await.map_err(|panic| ApiError::failed(panic.to_string()))??;
-        let leases = Leases { _image: image_lease, _volumes: volume_lease };
+        let leases = Leases { _image: image_lease, _volumes: volume_lease, _networks: network_lease };
         let prepared = Prepared { id, definition, card, bundle, warnings, reservation, leases };
         // After the definition: of a creation that a crash ends here, it tells which volumes were made for it.
         for (name, anonymous) in volumes {
@@ -175,6 +179,7 @@ struct Prepared<'a> {
 struct Leases<'a> {
     _image: Option<ImageLease>,
     _volumes: volume::Lease<'a>,
+    _networks: crate::network::uses::Lease<'a>,
 }
 
 /// A name that is given back unless its container came to be.
@@ -229,7 +234,7 @@ fn fill(bundle: &Bundle, definition: &Definition) -> Result<crate::domain::id::D
         .map_err(|error| ApiError::failed(format!("cannot make `{}`: {error}", bundle.path().display())))?;
     // Also for a container in another's network, which sees the other's hosts and resolv.conf, but its own hostname.
     HostNames::read()
-        .and_then(|names| files::write(bundle.path(), definition, &names))
+        .and_then(|names| files::write(bundle.path(), definition, &names, &OnNetworks::default()))
         .map_err(|error| ApiError::failed(crate::cause::chain(&error)))?;
     // Last: its sync makes the others durable too, and a directory with a definition has them.
     Ok(definition::write(&bundle.definition(), definition)?)

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{cause_text, list::started_at, restart};
+use super::{cause_text, list::started_at, networks, restart};
 use crate::api::native::{ApiError, Native};
 use crate::clock::rfc3339;
 use crate::definition::{Definition, MountKind, Network, Rootfs, Seccomp, Sharing};
@@ -64,7 +64,7 @@ fn object(engine: &Engine, entity: &Entity, definition: Option<&Definition>, pro
         put("HostConfig", host_config(definition, card.restart));
         put("Mounts", mounts(definition));
         put("Config", config(definition, &bundle));
-        put("NetworkSettings", json!({ "Networks": {}, "NetworkMode": network_mode(&definition.namespaces.network) }));
+        put("NetworkSettings", networks::settings(engine, &container.id.to_string(), definition));
     }
     Value::Object(keys)
 }
@@ -150,6 +150,7 @@ fn host_config(definition: &Definition, restart: RestartPolicy) -> Value {
         "PidMode": sharing_mode(&spaces.pid),
         "UTSMode": sharing_mode(&spaces.uts),
         "CgroupnsMode": sharing_mode(&spaces.cgroup),
+        "PortBindings": networks::bindings(&spaces.network),
         "Runtime": definition.runtime,
         "AutoRemove": definition.auto_remove,
         "Privileged": security.privileged,
@@ -275,15 +276,16 @@ fn config(definition: &Definition, bundle: &Bundle) -> Value {
 }
 
 /// A set, as objects of the format have it.
-fn keys_alone<'a>(keys: impl Iterator<Item = &'a str>) -> Value {
+pub(super) fn keys_alone<'a>(keys: impl Iterator<Item = &'a str>) -> Value {
     Value::Object(keys.map(|key| (key.to_owned(), json!({}))).collect())
 }
 
-fn network_mode(network: &Network) -> String {
+pub(super) fn network_mode(network: &Network) -> String {
     match network {
         Network::None => "none".to_owned(),
         Network::Host => "host".to_owned(),
         Network::Container(id) => format!("container:{id}"),
+        Network::Named(named) => named.networks.join(","),
     }
 }
 

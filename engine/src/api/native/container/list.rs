@@ -173,9 +173,16 @@ fn summary(engine: &Engine, entity: &Entity, with_labels: bool) -> ContainerSumm
         restart_count: container.restarts.count,
         labels: labels.into_iter().collect(),
         health: String::new(),
-        ports: String::new(),
+        ports: ports(engine, &container.id.to_string()),
         verified: entity.verified,
     }
+}
+
+/// As in docker's column.
+fn ports(engine: &Engine, id: &str) -> String {
+    let record = engine.networks.attached(id);
+    let ports = record.iter().flat_map(|record| &record.ports).map(ToString::to_string);
+    ports.collect::<Vec<_>>().join(", ")
 }
 
 /// Running, or about to run again: what a list without `-a` shows.

@@ -5,6 +5,8 @@ mod create;
 mod image;
 mod inspect;
 mod list;
+mod network;
+mod networks;
 mod remove;
 mod rename;
 mod resolve_image;

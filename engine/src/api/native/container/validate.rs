@@ -6,15 +6,15 @@ use std::sync::Arc;
 use cri_api::isula::v1::{self as wire, CreateRequest};
 
 use super::image::{self, ImageForCreate};
-use super::{restart, volumes};
+use super::{network, restart, volumes};
 use crate::api::native::ApiError;
 use crate::config::Config;
 use crate::definition::{
-    Definition, Device, Dns, Log, Mount, Namespaces, Network, Process, Resources, Rootfs, Seccomp, Security, Sharing,
-    Ulimit,
+    Definition, Device, Dns, Log, Mount, Namespaces, Process, Resources, Rootfs, Seccomp, Security, Sharing, Ulimit,
 };
 use crate::domain::id::{ContainerId, Name};
 use crate::engine::Engine;
+use crate::network::conf::Confs;
 use crate::signals;
 
 const VERSION: u32 = 1;
@@ -30,6 +30,8 @@ pub(super) struct Referred {
     pub image: Option<ImageForCreate>,
     /// Mounts of other containers.
     pub inherited: Vec<Mount>,
+    /// What there is, if the request names any.
+    pub networks: Confs,
 }
 
 /// The definition and what its creator should know.
@@ -44,7 +46,7 @@ pub(super) fn definition(
     let mut warnings = Vec::new();
     let rootfs = rootfs(&request, referred.image.as_ref())?;
     let brought = image::merge(&mut request, referred.image.as_ref(), &mut warnings)?;
-    let network = network(engine, &request.network)?;
+    let network = network::network(&request, &brought.exposed, &referred.networks, |other| joined(engine, other))?;
     let namespaces = Namespaces {
         pid: sharing(engine, "pid", &request.pid, true)?,
         ipc: sharing(engine, "ipc", &request.ipc, true)?,
@@ -320,18 +322,6 @@ fn ulimits(config: &Config, given: &[wire::Ulimit]) -> Checked<Vec<Ulimit>> {
         limits.insert(limit.name.clone(), (limit.soft, limit.hard));
     }
     Ok(limits.into_iter().map(|(name, (soft, hard))| Ulimit { name, soft, hard }).collect())
-}
-
-fn network(engine: &Engine, mode: &str) -> Checked<Network> {
-    match mode {
-        // Without a network of its own to join, a container is on its own: never silently on the host's.
-        "" | "none" => Ok(Network::None),
-        "host" => Ok(Network::Host),
-        other => match other.strip_prefix("container:") {
-            Some(reference) => Ok(Network::Container(joined(engine, reference)?)),
-            None => Err(ApiError::invalid(format!("network `{other}` is unknown: none, host or container:NAME"))),
-        },
-    }
 }
 
 fn sharing(engine: &Engine, what: &str, mode: &str, joinable: bool) -> Checked<Sharing> {

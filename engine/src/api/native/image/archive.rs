@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use cri_api::isula::v1::load_progress::Progress as Told;
 use cri_api::isula::v1::{
     Empty, ImportOpen, ImportRequest, ImportResponse, LoadDone, LoadOpen, LoadProgress, LoadRequest, LoadedImage,
@@ -14,29 +13,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::pull::{news, platform};
+use crate::api::native::pieces::{Message, Part, opening, pass_on};
 use crate::api::native::{ApiError, Native};
 use crate::image::progress::{Progress, Seen};
 use crate::image::reference::Reference;
-use crate::image::{Feed, Format, ImageError, Import, Loaded, feed};
+use crate::image::{Format, ImageError, Import, Loaded, feed};
 use crate::journal::record::Context;
 
 const TICK: Duration = Duration::from_millis(100);
 const IN_FLIGHT: usize = 16;
-
-/// A client that sends nothing for this long is not going to.
-const SILENCE: Duration = Duration::from_secs(120);
-
-/// A request of a stream: its opening, or some bytes.
-trait Message {
-    type Open;
-    fn part(self) -> Part<Self::Open>;
-}
-
-enum Part<O> {
-    Open(O),
-    Bytes(Bytes),
-    Nothing,
-}
 
 impl Message for LoadRequest {
     type Open = LoadOpen;
@@ -157,37 +142,6 @@ fn name_to_give(text: &str) -> Result<Reference, ApiError> {
         None => Ok(reference),
         Some(_) => Err(ImageError::NotATag { name: text.to_owned() }.into()),
     }
-}
-
-/// The first message of a stream says what it is about.
-async fn opening<M: Message>(requests: &mut Streaming<M>) -> Result<M::Open, ApiError> {
-    match message(requests).await?.map(Message::part) {
-        Some(Part::Open(open)) => Ok(open),
-        _ => Err(ApiError::invalid("the first message of the stream has to open it")),
-    }
-}
-
-/// Up to the client's end, or until the other side has seen enough; then the rest of the stream is not read.
-async fn pass_on<M: Message>(mut requests: Streaming<M>, feed: Feed) -> Result<(), ApiError> {
-    while let Some(request) = message(&mut requests).await? {
-        match request.part() {
-            Part::Bytes(bytes) => {
-                if feed.push(bytes).await.is_err() {
-                    return Ok(());
-                }
-            }
-            Part::Open(_) => return Err(ApiError::invalid("only the first message of the stream opens it")),
-            Part::Nothing => {}
-        }
-    }
-    let _ = feed.end().await;
-    Ok(())
-}
-
-async fn message<M>(requests: &mut Streaming<M>) -> Result<Option<M>, ApiError> {
-    let silent = || ApiError::Deadline { message: format!("the client sent nothing for {} s", SILENCE.as_secs()) };
-    let message = tokio::time::timeout(SILENCE, requests.message()).await.map_err(|_| silent())?;
-    message.map_err(|status| ApiError::failed(format!("the client's stream broke: {}", status.message())))
 }
 
 /// Until nobody listens.

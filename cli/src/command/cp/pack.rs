@@ -1,0 +1,161 @@
+//! Packing files of ours for a container. Entries are under a name that the container's side has chosen.
+
+use std::collections::HashMap;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use tar::{Builder, EntryType, Header};
+
+use crate::failure::Failure;
+
+/// Something of ours that is to be copied.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    /// What it is called in the archive; nothing: only what is in it.
+    pub(super) name: Option<PathBuf>,
+    /// It is followed if it is a link.
+    pub(super) follow: bool,
+}
+
+/// Writes it as a tar. Answers what was left out.
+pub(super) fn pack(source: &Source, out: impl Write) -> Result<Vec<String>, Failure> {
+    let mut packing = Packing { tar: Builder::new(out), links: HashMap::new(), notes: Vec::new() };
+    let top = source.name.clone().unwrap_or_default();
+    let mut ahead = vec![(source.path.clone(), top)];
+    let mut is_top = true;
+    while let Some((path, name)) = ahead.pop() {
+        let facts = if is_top && source.follow { fs::metadata(&path) } else { fs::symlink_metadata(&path) };
+        let facts = match facts {
+            // It has gone since its directory was read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_top => continue,
+            other => other.map_err(|error| failed(&path, error))?,
+        };
+        if facts.is_dir() {
+            packing.directory(&facts, &name).map_err(|error| failed(&path, error))?;
+            ahead.extend(children(&path, &name).map_err(|error| failed(&path, error))?);
+        } else {
+            packing.entry(&path, &facts, &name, is_top).map_err(|error| failed(&path, error))?;
+        }
+        is_top = false;
+    }
+    packing.tar.into_inner().and_then(|mut out| out.flush()).map_err(|error| Failure::io("send the archive", error))?;
+    Ok(packing.notes)
+}
+
+fn failed(path: &Path, error: io::Error) -> Failure {
+    Failure::io(format!("copy '{}'", path.display()), error)
+}
+
+/// The last one first: what is put on a stack comes back in order.
+fn children(path: &Path, name: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
+    let names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
+    let mut names = names?;
+    names.sort_unstable_by(|one, other| other.cmp(one));
+    Ok(names.into_iter().map(|child| (path.join(&child), name.join(&child))).collect())
+}
+
+struct Packing<W: Write> {
+    tar: Builder<W>,
+    /// Under which name a file with several names is in the archive.
+    links: HashMap<(u64, u64), PathBuf>,
+    notes: Vec<String>,
+}
+
+impl<W: Write> Packing<W> {
+    fn directory(&mut self, facts: &Metadata, name: &Path) -> io::Result<()> {
+        if name.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let mut header = header(facts, EntryType::Directory, 0);
+        self.time(facts)?;
+        self.tar.append_data(&mut header, name, io::empty())
+    }
+
+    fn entry(&mut self, path: &Path, facts: &Metadata, name: &Path, is_top: bool) -> io::Result<()> {
+        let kind = facts.file_type();
+        let key = (facts.dev(), facts.ino());
+        if facts.nlink() > 1 && !kind.is_symlink() {
+            if let Some(first) = self.links.get(&key) {
+                let mut header = header(facts, EntryType::Link, 0);
+                return self.tar.append_link(&mut header, name, first);
+            }
+        }
+        if kind.is_file() {
+            self.file(path, facts, name)?;
+        } else if kind.is_symlink() {
+            let mut header = header(facts, EntryType::Symlink, 0);
+            let target = fs::read_link(path)?;
+            self.time(facts)?;
+            return self.tar.append_link(&mut header, name, target);
+        } else if kind.is_fifo() {
+            self.bare(facts, EntryType::Fifo, name)?;
+        } else if kind.is_char_device() || kind.is_block_device() {
+            let entry = if kind.is_char_device() { EntryType::Char } else { EntryType::Block };
+            self.bare(facts, entry, name)?;
+        } else if is_top {
+            return Err(io::Error::other("it is a socket, which is not copied"));
+        } else {
+            self.notes.push(format!("{} is a socket, which is not copied", path.display()));
+            return Ok(());
+        }
+        if facts.nlink() > 1 {
+            self.links.insert(key, name.to_path_buf());
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &Path, facts: &Metadata, name: &Path) -> io::Result<()> {
+        // Whatever has taken its place meanwhile must not hold us up.
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags((rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits() as i32);
+        let file = options.open(path)?;
+        let opened = file.metadata()?;
+        if (opened.dev(), opened.ino()) != (facts.dev(), facts.ino()) {
+            return Err(io::Error::other("it was replaced while it was copied"));
+        }
+        let mut unsized_content = Vec::new();
+        let mut file: File = file;
+        // Files of the kernel's do not say how long they are.
+        if opened.len() == 0 {
+            Read::by_ref(&mut file).take(16 << 20).read_to_end(&mut unsized_content)?;
+        }
+        let size = opened.len().max(unsized_content.len() as u64);
+        let mut header = header(&opened, EntryType::Regular, size);
+        self.time(&opened)?;
+        let content = Read::chain(&unsized_content[..], file).chain(io::repeat(0)).take(size);
+        self.tar.append_data(&mut header, name, content)
+    }
+
+    fn bare(&mut self, facts: &Metadata, kind: EntryType, name: &Path) -> io::Result<()> {
+        let mut header = header(facts, kind, 0);
+        if kind != EntryType::Fifo {
+            header.set_device_major(rustix::fs::major(facts.rdev()))?;
+            header.set_device_minor(rustix::fs::minor(facts.rdev()))?;
+        }
+        self.time(facts)?;
+        self.tar.append_data(&mut header, name, io::empty())
+    }
+
+    /// What the header has no room for.
+    fn time(&mut self, facts: &Metadata) -> io::Result<()> {
+        if facts.mtime() < 0 || facts.mtime_nsec() == 0 {
+            return Ok(());
+        }
+        let time = format!("{}.{:09}", facts.mtime(), facts.mtime_nsec());
+        self.tar.append_pax_extensions([("mtime", time.as_bytes())])
+    }
+}
+
+fn header(facts: &Metadata, kind: EntryType, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(facts.mode() & 0o7777);
+    header.set_uid(facts.uid().into());
+    header.set_gid(facts.gid().into());
+    header.set_mtime(u64::try_from(facts.mtime()).unwrap_or(0));
+    header.set_size(size);
+    header
+}

@@ -1,0 +1,15 @@
+//! Networks: what containers are attached to by CNI plugins.
+
+mod create;
+mod inspect;
+mod list;
+mod remove;
+
+use super::inspect as inspection;
+use super::{Group, Invocation, Verb};
+
+pub(super) static GROUP: Group = Group {
+    name: "network",
+    about: "Work with networks",
+    verbs: &[list::VERB, create::VERB, inspect::VERB, remove::VERB],
+};

@@ -1,0 +1,243 @@
+//! The network of a container that is being created, and the ports that it publishes.
+
+use std::net::IpAddr;
+
+use cri_api::isula::v1::{CreateRequest, PortMapping};
+
+use crate::api::native::{ApiError, Native};
+use crate::definition::{Named, Network};
+use crate::domain::container::Attachment;
+use crate::network::conf::Confs;
+use crate::network::port::{Protocol, Published};
+use crate::network::{NetworkError, bridge};
+
+type Checked<T> = Result<T, ApiError>;
+
+/// Of one container. Each is a rule of the firewall or several.
+const PORT_LIMIT: usize = 1024;
+
+/// The networks that a mode names; none for the modes that are no network's name.
+pub(super) fn names(mode: &str) -> Vec<String> {
+    let other = matches!(mode, "" | "none" | "host") || mode.starts_with("container:");
+    if other { vec![] } else { mode.split(',').map(str::to_owned).collect() }
+}
+
+impl Native {
+    /// What there is to choose from; nothing is read for a container that needs none.
+    pub(super) async fn confs_for(&self, names: &[String]) -> Checked<Confs> {
+        if names.is_empty() {
+            return Ok(Confs::default());
+        }
+        self.confs().await
+    }
+}
+
+/// The network that is asked for. `joined` looks up a container's id.
+pub(super) fn network(
+    request: &CreateRequest,
+    exposed: &[String],
+    confs: &Confs,
+    joined: impl Fn(&str) -> Checked<String>,
+) -> Checked<Network> {
+    let names = names(&request.network);
+    if names.is_empty() {
+        return without_network(request, joined);
+    }
+    for (index, name) in names.iter().enumerate() {
+        if names[..index].contains(name) {
+            return Err(ApiError::invalid(format!("network {name} is given twice")));
+        }
+        if names.len() > 1 && (matches!(name.as_str(), "none" | "host") || name.starts_with("container:")) {
+            return Err(ApiError::invalid(format!("conflicting options: network `{name}` and other networks")));
+        }
+        if name.len() > Attachment::NAME_LIMIT {
+            let limit = Attachment::NAME_LIMIT;
+            return Err(ApiError::invalid(format!("network `{name}` has a name of more than {limit} bytes")));
+        }
+        bridge::find(confs, name)?;
+    }
+    if names.len() > Attachment::LIMIT {
+        let limit = Attachment::LIMIT;
+        return Err(ApiError::invalid(format!("a container can be in {limit} networks at most, not {}", names.len())));
+    }
+    let ports = ports(request, exposed)?;
+    let takes = |name: &String| confs.by_name.get(name).is_some_and(|found| found.conf.takes("portMappings"));
+    if !ports.is_empty() && !names.iter().any(takes) {
+        return Err(NetworkError::NoPorts { network: names.join(", ") }.into());
+    }
+    Ok(Network::Named(Named { ip: ip(&request.ip, &names)?, networks: names, ports }))
+}
+
+fn without_network(request: &CreateRequest, joined: impl Fn(&str) -> Checked<String>) -> Checked<Network> {
+    if !request.ports.is_empty() || request.publish_all {
+        return Err(ApiError::invalid(match request.network.as_str() {
+            "host" => "conflicting options: publishing ports and the host's network".to_owned(),
+            "" | "none" => "conflicting options: publishing ports needs a network, given with --net NAME".to_owned(),
+            other => format!("conflicting options: publishing ports and the network of {other}"),
+        }));
+    }
+    if !request.ip.is_empty() {
+        return Err(ApiError::invalid("conflicting options: an address needs a network, given with --net NAME"));
+    }
+    match request.network.as_str() {
+        // Without a network of its own to join, a container is on its own: never silently on the host's.
+        "" | "none" => Ok(Network::None),
+        "host" => Ok(Network::Host),
+        other => Ok(Network::Container(joined(other.strip_prefix("container:").unwrap_or(other))?)),
+    }
+}
+
+fn ip(text: &str, names: &[String]) -> Checked<Option<IpAddr>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if names.len() > 1 {
+        return Err(ApiError::invalid("conflicting options: an address and several networks"));
+    }
+    let ip = text.parse().map_err(|_| ApiError::invalid(format!("{} is not an ip address", text.escape_default())))?;
+    Ok(Some(ip))
+}
+
+/// Those that are given, and with `publish_all` those that are exposed and not given.
+fn ports(request: &CreateRequest, exposed: &[String]) -> Checked<Vec<Published>> {
+    let mut ports: Vec<Published> = Vec::new();
+    let limited = |ports: &[Published]| match ports.len() {
+        0..=PORT_LIMIT => Ok(()),
+        _ => Err(ApiError::invalid(format!("a container can publish {PORT_LIMIT} ports at most"))),
+    };
+    for given in &request.ports {
+        let port = published(given)?;
+        if port.host_port != 0 && ports.iter().any(|other| other.collides(&port)) {
+            return Err(ApiError::invalid(format!("host port {} is published twice", port.host_text())));
+        }
+        ports.push(port);
+        limited(&ports)?;
+    }
+    if request.publish_all {
+        for text in exposed {
+            let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else { continue };
+            let protocol = Protocol::parse(protocol).unwrap_or(Protocol::Tcp);
+            for container_port in first..=last {
+                let given = |port: &Published| port.container_port == container_port && port.protocol == protocol;
+                if !ports.iter().any(given) {
+                    ports.push(Published { host_ip: None, host_port: 0, container_port, protocol });
+                    limited(&ports)?;
+                }
+            }
+        }
+    }
+    Ok(ports)
+}
+
+fn published(given: &PortMapping) -> Checked<Published> {
+    let wrong = |what: &str, value: &dyn std::fmt::Display| ApiError::invalid(format!("{what} `{value}` is not valid"));
+    let host_ip = match given.host_ip.as_str() {
+        "" | "0.0.0.0" => None,
+        text => Some(text.parse().map_err(|_| wrong("host address", &text.escape_default()))?),
+    };
+    let protocol = match given.protocol.to_ascii_lowercase().as_str() {
+        "" => Protocol::Tcp,
+        text => Protocol::parse(text).ok_or_else(|| wrong("protocol", &text.escape_default()))?,
+    };
+    let host_port = u16::try_from(given.host_port).map_err(|_| wrong("host port", &given.host_port))?;
+    let container_port = u16::try_from(given.container_port).ok().filter(|port| *port != 0);
+    let container_port = container_port.ok_or_else(|| wrong("container port", &given.container_port))?;
+    Ok(Published { host_ip, host_port, container_port, protocol })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::network::NetworkConf;
+    use crate::network::conf::Found;
+
+    fn confs() -> Confs {
+        let mut confs = Confs::default();
+        for (name, ports) in [("a", true), ("b", false), ("c", false), ("d", false)] {
+            let plugin = json!({"type":"bridge","capabilities":{"portMappings":ports}});
+            let conf = NetworkConf::of_list(json!({"cniVersion":"0.4.0","name":name,"plugins":[plugin]})).unwrap();
+            confs.by_name.insert(name.to_owned(), Found { path: "/x".into(), conf });
+        }
+        confs
+    }
+
+    fn checked(request: &CreateRequest, exposed: &[&str]) -> Result<Network, String> {
+        let exposed: Vec<_> = exposed.iter().map(|text| (*text).to_owned()).collect();
+        network(request, &exposed, &confs(), |reference| Ok(reference.to_owned())).map_err(|error| error.to_string())
+    }
+
+    fn request(network: &str) -> CreateRequest {
+        CreateRequest { network: network.to_owned(), ..CreateRequest::default() }
+    }
+
+    fn mapping(host_port: u32, container_port: u32) -> PortMapping {
+        PortMapping { host_port, container_port, ..PortMapping::default() }
+    }
+
+    #[test]
+    fn modes_and_names() {
+        for (mode, expected) in [
+            ("", Network::None),
+            ("none", Network::None),
+            ("host", Network::Host),
+            ("container:x", Network::Container("x".to_owned())),
+            ("a,b", Network::Named(Named { networks: vec!["a".to_owned(), "b".to_owned()], ip: None, ports: vec![] })),
+        ] {
+            assert_eq!(checked(&request(mode), &[]).unwrap(), expected);
+        }
+        for (mode, words) in [
+            ("z", "No such network: z; there are a, b, c, d"),
+            ("a,a", "network a is given twice"),
+            ("a,", "No such network: "),
+            ("a,host", "conflicting options"),
+            ("a,b,c,d", "3 networks at most, not 4"),
+        ] {
+            let problem = checked(&request(mode), &[]).unwrap_err();
+            assert!(problem.contains(words), "{mode}: {problem}");
+        }
+    }
+
+    #[test]
+    fn ports_and_addresses_need_a_network_that_can() {
+        let with = |mode: &str, ports: Vec<PortMapping>, ip: &str| {
+            checked(&CreateRequest { ports, ip: ip.to_owned(), ..request(mode) }, &[])
+        };
+        for (mode, ip, words) in [
+            ("", "", "needs a network, given with --net NAME"),
+            ("host", "", "publishing ports and the host's network"),
+            ("container:x", "", "the network of container:x"),
+            ("b", "", "no plugin that publishes ports"),
+            ("a,b", "10.0.0.1", "an address and several networks"),
+            ("a", "x", "x is not an ip address"),
+        ] {
+            let problem = with(mode, vec![mapping(1, 1)], ip).unwrap_err();
+            assert!(problem.contains(words), "{mode}: {problem}");
+        }
+        assert!(with("none", vec![], "10.0.0.1").unwrap_err().contains("an address needs a network"));
+        assert!(with("b,a", vec![mapping(1, 1)], "").is_ok());
+        for ports in [
+            vec![mapping(80, 0)],
+            vec![mapping(80, 65536)],
+            vec![mapping(65536, 80)],
+            vec![PortMapping { protocol: "icmp".to_owned(), ..mapping(1, 1) }],
+            vec![PortMapping { host_ip: "x".to_owned(), ..mapping(1, 1) }],
+            vec![mapping(1, 1), PortMapping { host_ip: "127.0.0.1".to_owned(), ..mapping(1, 2) }],
+            vec![mapping(0, 1); 1025],
+        ] {
+            assert!(with("a", ports, "").is_err());
+        }
+    }
+
+    #[test]
+    fn all_that_is_exposed_is_published_once() {
+        let all = CreateRequest { publish_all: true, ports: vec![mapping(8080, 80)], ..request("a") };
+        let Ok(Network::Named(named)) = checked(&all, &["80/tcp", "80/udp", "90-91/tcp"]) else { panic!() };
+        let texts: Vec<_> = named.ports.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["0.0.0.0:8080->80/tcp", "0.0.0.0:0->80/udp", "0.0.0.0:0->90/tcp", "0.0.0.0:0->91/tcp"]);
+        assert!(checked(&all, &["1-65535/tcp"]).is_err());
+    }
+}

@@ -1,0 +1,67 @@
+//! The files service: wire on one side, the engine's functions on the other.
+
+mod copy_from;
+mod copy_to;
+mod diff;
+mod export;
+mod stat;
+
+use cri_api::isula::v1::files_server::Files;
+use cri_api::isula::v1::{
+    ContainerRequest, CopyFromRequest, CopyFromResponse, CopyToRequest, Empty, FileChange, FileFacts, Piece,
+    StatRequest,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::status::Verb;
+use super::{ApiError, Native};
+use crate::domain::container::Rejection;
+use crate::files::FilesError;
+
+type Answer<T> = Result<Response<T>, Status>;
+type Stream<T> = ReceiverStream<Result<T, Status>>;
+
+/// Messages in flight to a client, beside those that the engine holds ready.
+const IN_FLIGHT: usize = 1;
+
+/// Of the container that `reference` names.
+fn refusal(reference: &str) -> impl Fn(FilesError) -> ApiError + Send + 'static {
+    let reference = reference.to_owned();
+    move |error| {
+        let reference = reference.clone();
+        match error {
+            FilesError::Rejected(Rejection::NoSuchContainer) => ApiError::NoSuchContainer { reference },
+            FilesError::Rejected(rejection) => ApiError::Rejected { verb: Verb::Copy, reference, rejection },
+            source => ApiError::Files { reference, source },
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Files for Native {
+    type CopyFromStream = Stream<CopyFromResponse>;
+    type ExportStream = Stream<Piece>;
+    type DiffStream = Stream<FileChange>;
+
+    async fn copy_from(&self, request: Request<CopyFromRequest>) -> Answer<Self::CopyFromStream> {
+        Ok(Response::new(self.send_files(request.into_inner()).await?))
+    }
+
+    async fn copy_to(&self, request: Request<Streaming<CopyToRequest>>) -> Answer<Empty> {
+        self.receive_files(request.into_inner()).await?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn stat(&self, request: Request<StatRequest>) -> Answer<FileFacts> {
+        Ok(Response::new(self.look_at(request.into_inner()).await?))
+    }
+
+    async fn export(&self, request: Request<ContainerRequest>) -> Answer<Self::ExportStream> {
+        Ok(Response::new(self.send_rootfs(request.into_inner()).await?))
+    }
+
+    async fn diff(&self, request: Request<ContainerRequest>) -> Answer<Self::DiffStream> {
+        Ok(Response::new(self.send_changes(request.into_inner()).await?))
+    }
+}

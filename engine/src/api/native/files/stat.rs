@@ -1,0 +1,37 @@
+//! Stat: what is at a path of a container.
+
+use cri_api::isula::v1::file_facts::Kind;
+use cri_api::isula::v1::{FileFacts, StatRequest};
+
+use super::refusal;
+use crate::api::native::{ApiError, Native};
+use crate::files::{Facts, FactsKind};
+
+impl Native {
+    pub(super) async fn look_at(&self, request: StatRequest) -> Result<FileFacts, ApiError> {
+        let StatRequest { container, path, follow } = request;
+        let id = self.resolve(&container)?;
+        let facts = self.engine.file_facts(id, path.as_bytes(), follow).await;
+        facts.map(told).map_err(refusal(&container))
+    }
+}
+
+/// Names on the wire are text; one that is none is only for reading.
+pub(super) fn told(facts: Facts) -> FileFacts {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let kind = match facts.kind {
+        FactsKind::File => Kind::File,
+        FactsKind::Directory => Kind::Directory,
+        FactsKind::Link => Kind::Link,
+        FactsKind::Other => Kind::Other,
+    };
+    FileFacts {
+        name: text(&facts.name),
+        kind: kind.into(),
+        size: facts.size,
+        mode: facts.mode,
+        modified_at: facts.modified_at,
+        target: text(&facts.target),
+        path: text(&facts.path),
+    }
+}

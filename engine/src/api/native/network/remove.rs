@@ -1,0 +1,47 @@
+//! Remove: refused while a container's definition names the network, or may.
+
+use std::sync::Arc;
+
+use crate::api::native::{ApiError, Native};
+use crate::definition::Network;
+use crate::engine::Engine;
+use crate::network::{NetworkError, bridge};
+
+impl Native {
+    pub(super) async fn remove_network(&self, name: &str) -> Result<(), ApiError> {
+        self.may_change_networks()?;
+        let engine = self.engine.clone();
+        let _alone = engine.networks.changes.lock().await;
+        // No creation begins to use it from here on, and who has begun before is seen.
+        let _going = engine.networks.uses.go(name)?;
+        let (of, name) = (engine.clone(), name.to_owned());
+        let removing = tokio::task::spawn_blocking(move || {
+            refuse_while_used(&of, &name)?;
+            bridge::remove(&of.networks.settings, &of.networks.addresses, &name)?;
+            tracing::info!(network = name, "network removed");
+            Ok(())
+        });
+        removing.await.map_err(|panic| ApiError::failed(panic.to_string()))?
+    }
+}
+
+/// Blocks on the disk: definitions tell.
+fn refuse_while_used(engine: &Arc<Engine>, name: &str) -> Result<(), NetworkError> {
+    let mut users = Vec::new();
+    for (id, entity) in &engine.containers.snapshot() {
+        match engine.definition(entity) {
+            Ok(definition) => match &definition.namespaces.network {
+                Network::Named(named) if named.networks.iter().any(|network| network == name) => {
+                    users.push(format!("container {} ({})", entity.container.card.name, id.short()));
+                }
+                Network::Named(_) | Network::None | Network::Host | Network::Container(_) => {}
+            },
+            // Gone meanwhile, and its definition with it.
+            Err(_) if engine.containers.get(id).is_none() => {}
+            Err(_) => {
+                users.push(format!("perhaps container {}, whose definition cannot be read", id.short()));
+            }
+        }
+    }
+    if users.is_empty() { Ok(()) } else { Err(NetworkError::InUse { name: name.to_owned(), users: users.join(", ") }) }
+}

@@ -1,0 +1,138 @@
+//! A container's networks: attached before its first process, given back after its last.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cause::chain;
+use crate::definition::{Named, Network};
+use crate::domain::container::{Command, Container};
+use crate::domain::id::{ContainerId, StartId};
+use crate::engine::Engine;
+use crate::failpoint;
+use crate::journal::record::{Actor, Context};
+use crate::network::attach::{self, Order, Place, Wanted};
+use crate::network::conf::Confs;
+use crate::network::record::Record;
+use crate::network::result::Dns;
+use crate::network::{NetworkError, bridge};
+use crate::projection::Entity;
+use crate::spec::files::OnNetworks;
+
+use super::launch::LaunchError;
+
+/// What a start needs to know of its networks.
+#[derive(Debug)]
+pub(super) struct Attached {
+    pub netns: PathBuf,
+    pub gives: OnNetworks,
+}
+
+/// `None` for a container without networks. What an error leaves is given back with the rest of the start.
+pub(super) async fn attach(
+    engine: &Arc<Engine>,
+    entity: &Arc<Entity>,
+    start: StartId,
+    context: &Context,
+) -> Result<Option<Attached>, LaunchError> {
+    let definition = match entity.definition() {
+        Some(definition) => definition,
+        None => {
+            let (of, read) = (engine.clone(), entity.clone());
+            let reading = tokio::task::spawn_blocking(move || of.definition(&read)).await;
+            reading.map_err(|panic| NetworkError::Task { message: panic.to_string() })??
+        }
+    };
+    let Network::Named(named) = &definition.namespaces.network else { return Ok(None) };
+    let id = entity.container.id;
+    let networks = &engine.networks;
+    let wanted = wanted(engine, named).await?;
+    let ports = networks.ports.take(&id.to_string(), &named.ports)?;
+    let order = Order {
+        owner: format!("container {}", id.short()),
+        // Of this start alone: the DEL of an earlier one may be late.
+        container: format!("{id}-{}", start.0),
+        netns: networks.netns(&id.to_string(), start.0),
+        networks: wanted,
+        ports,
+    };
+    let place = engine.bundle(&entity.container).network();
+    let record = attach::attach(&networks.settings, &place, order).await?;
+    let attached = Attached { netns: record.netns.clone(), gives: gives(&record) };
+    for (network, addresses) in told(&record) {
+        let report = Command::ReportNetworkAttached { start, network, addresses };
+        engine.report_recorded(id, context, report).await;
+    }
+    networks.remember(&id.to_string(), record);
+    failpoint::hit(failpoint::NET_ATTACHED);
+    Ok(Some(attached))
+}
+
+async fn wanted(engine: &Arc<Engine>, named: &Named) -> Result<Vec<Wanted>, NetworkError> {
+    let (dir, named) = (engine.networks.settings.conf_dir.clone(), named.clone());
+    let reading = tokio::task::spawn_blocking(move || {
+        let confs = Confs::read(&dir);
+        let each = named.networks.iter().enumerate().map(|(index, name)| {
+            let conf = bridge::find(&confs, name)?.conf.clone();
+            let ip = named.ip.filter(|_| index == 0);
+            Ok(Wanted { conf, ifname: format!("eth{index}"), ip })
+        });
+        each.collect()
+    });
+    reading.await.map_err(|panic| NetworkError::Task { message: panic.to_string() })?
+}
+
+fn gives(record: &Record) -> OnNetworks {
+    let attached: Vec<_> = record.networks.iter().map(|attachment| attachment.attached()).collect();
+    // The first network's, where it has any.
+    let dns = attached.iter().map(|attached| &attached.dns).find(|dns| **dns != Dns::default());
+    OnNetworks {
+        addresses: attached.iter().flat_map(|attached| &attached.addresses).map(|address| address.ip).collect(),
+        dns: dns.cloned().unwrap_or_default(),
+    }
+}
+
+/// As events have it.
+fn told(record: &Record) -> impl Iterator<Item = (String, Vec<String>)> {
+    record.networks.iter().map(|attachment| {
+        let addresses = attachment.attached().addresses;
+        let texts = addresses.iter().map(|address| format!("{}/{}", address.ip, address.prefix)).collect();
+        (attachment.network.clone(), texts)
+    })
+}
+
+/// Gives back what the last start was attached to. What the plugins do not take back now is put off: it holds nobody up.
+/// Answers what could not even be put off.
+pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Option<String> {
+    let networks = &engine.networks;
+    let (id, place) = (container.id, engine.bundle(container).network());
+    let trouble = match attach::detach(&networks.settings, &place).await {
+        Ok(()) => None,
+        Err(error) => put_off(engine, id, &place, chain(&error)).await,
+    };
+    networks.forget(&id.to_string());
+    let entity = engine.containers.get(&id);
+    let recorded = entity.as_ref().map_or(&container.networks, |entity| &entity.container.networks);
+    let starts: BTreeSet<u64> = recorded.iter().map(|attachment| attachment.start.0).collect();
+    for start in starts {
+        let report = Command::ReportNetworkDetached { start: StartId(start) };
+        engine.report_recorded(id, &Context::new(Actor::Engine), report).await;
+        failpoint::hit(failpoint::NET_DETACHED);
+    }
+    trouble
+}
+
+async fn put_off(engine: &Arc<Engine>, id: ContainerId, place: &Place, problem: String) -> Option<String> {
+    let networks = &engine.networks;
+    tracing::warn!(container_id = %id.short(), problem, "its network is not given back; it will be tried again");
+    let path = place.record.clone();
+    let reading = tokio::task::spawn_blocking(move || Record::read(&path));
+    let name = match reading.await {
+        Ok(Ok(Some(record))) => record.container,
+        // Kept all the same, for somebody to look at.
+        Ok(Ok(None) | Err(_)) | Err(_) => format!("{id}-unreadable"),
+    };
+    let taken = networks.pending.put_off(&networks.settings, place, &name, problem).await;
+    failpoint::hit(failpoint::NET_PUT_OFF);
+    taken.err().map(|error| format!("its network is not given back: {}", chain(&error)))
+}

@@ -1,0 +1,189 @@
+//! The tree of a container, opened: of one that runs as its process sees it, of another from its root filesystem and what
+//! its mounts will be.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use isulad_shim::ProcessRef;
+use tokio::time::{Instant, timeout_at};
+
+use super::FilesError;
+use super::still::Copying;
+use super::view::{View, last};
+use crate::definition::{Definition, MountKind, Network};
+use crate::domain::container::{Phase, Rejection};
+use crate::domain::id::ContainerId;
+use crate::effects::{self, to_reference};
+use crate::engine::Engine;
+use crate::projection::Entity;
+use crate::rootfs::{self, ContainerDirs};
+
+/// As long as any of a user's commands waits for an operation under way.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// A container whose files may be looked at: while this lives, it is neither started nor removed.
+#[derive(Debug)]
+pub struct Held {
+    pub entity: Arc<Entity>,
+    pub copying: Copying,
+}
+
+/// A tree, and what keeps it mounted.
+#[derive(Debug)]
+pub struct Opened {
+    pub view: View,
+    _root: Option<Arc<OwnedFd>>,
+}
+
+/// Waits until nothing is under way that would make or remove the container's files.
+pub async fn hold(engine: &Engine, id: ContainerId) -> Result<Held, FilesError> {
+    let deadline = Instant::now() + PATIENCE;
+    let busy = |_| FilesError::Rejected(Rejection::InTransition);
+    timeout_at(deadline, engine.containers.verified(&id)).await.map_err(busy)?;
+    loop {
+        let gone = || FilesError::Rejected(Rejection::NoSuchContainer);
+        let entity = engine.containers.get(&id).ok_or_else(gone)?;
+        let copying = timeout_at(deadline, entity.still().copying()).await.map_err(busy)?;
+        // Again: what we waited for has changed it.
+        let entity = engine.containers.get(&id).ok_or_else(gone)?;
+        match &entity.container.phase {
+            Phase::Removing(_) => return Err(FilesError::Rejected(Rejection::BeingRemoved)),
+            Phase::Creating | Phase::Starting(_) => {}
+            Phase::Created
+            | Phase::Running(_)
+            | Phase::Pausing(_)
+            | Phase::Paused(_)
+            | Phase::Resuming(_)
+            | Phase::Exited(_)
+            | Phase::Restarting(_) => return Ok(Held { entity, copying }),
+        }
+        drop(copying);
+        let version = entity.container.version;
+        timeout_at(deadline, engine.containers.changed_since(&id, version)).await.map_err(busy)?;
+    }
+}
+
+impl Held {
+    fn process(&self) -> Option<ProcessRef> {
+        self.entity.container.phase.run().map(|run| to_reference(run.process))
+    }
+
+    /// What the container sees. `path` is what is asked for: places of mounts that are on the way to it are made, as a
+    /// start would. Blocks.
+    pub fn open(&self, engine: &Engine, path: &Path) -> Result<Opened, FilesError> {
+        if let Some(process) = self.process() {
+            let root = open_root_of(process)?;
+            return Ok(Opened { view: View::new(root, false), _root: None });
+        }
+        let definition = engine.definition(&self.entity)?;
+        let root = self.mount(engine, &definition)?;
+        let mut view = View::new(duplicate(&root)?, definition.read_only_rootfs);
+        lay_mounts(engine, &self.entity, &definition, &mut view, path)?;
+        Ok(Opened { view, _root: Some(root) })
+    }
+
+    /// The root filesystem alone, without what is mounted in it. Blocks.
+    pub fn open_rootfs(&self, engine: &Engine) -> Result<Opened, FilesError> {
+        if self.process().is_some() {
+            let container = &self.entity.container;
+            let id = container.id.to_string();
+            let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
+            let root = rootfs::open_mounted(&dirs)?.ok_or(FilesError::Ended)?;
+            return Ok(Opened { view: View::new(root, true), _root: None });
+        }
+        let definition = engine.definition(&self.entity)?;
+        let root = self.mount(engine, &definition)?;
+        Ok(Opened { view: View::new(duplicate(&root)?, true), _root: Some(root) })
+    }
+
+    fn mount(&self, engine: &Engine, definition: &Definition) -> Result<Arc<OwnedFd>, FilesError> {
+        let container = &self.entity.container;
+        let id = container.id.to_string();
+        let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
+        self.entity.still().root(|| {
+            let _files = self.entity.hold_files();
+            let target = rootfs::mount(&dirs, &definition.rootfs)?;
+            // Before its first start its volumes are empty, and would stay so if something were put into them now.
+            if effects::are_to_be_filled(engine, container, definition) {
+                let filled =
+                    effects::fill(engine, container, definition, &target, &|| self.copying.must_give_way().is_some());
+                if let Err(error) = filled {
+                    rootfs::unmount(&dirs)?;
+                    return Err(error.into());
+                }
+            }
+            Ok(rootfs::take_apart(&target)?)
+        })
+    }
+}
+
+/// The root of a process. Before and after it is opened the process is the one that is meant, so it was in between.
+fn open_root_of(process: ProcessRef) -> Result<OwnedFd, FilesError> {
+    let opened = process.alive().then(|| rootfs::open_root(Path::new(&format!("/proc/{}/root", process.pid))));
+    match opened {
+        Some(Ok(root)) if process.alive() => Ok(root),
+        Some(_) | None => Err(FilesError::Ended),
+    }
+}
+
+fn duplicate(root: &OwnedFd) -> Result<OwnedFd, FilesError> {
+    root.try_clone().map_err(|source| FilesError::io("open", Path::new("/"), source))
+}
+
+/// What will be mounted in the container, in the order in which a runtime does it.
+fn lay_mounts(
+    engine: &Engine,
+    entity: &Entity,
+    definition: &Definition,
+    view: &mut View,
+    path: &Path,
+) -> Result<(), FilesError> {
+    let mut mounts: Vec<(PathBuf, Option<PathBuf>, bool)> = network_files(engine, entity, definition);
+    for mount in &definition.mounts {
+        let target = PathBuf::from(&mount.target);
+        mounts.retain(|(known, ..)| *known != target);
+        let source = match mount.kind {
+            MountKind::Bind | MountKind::Volume => Some(PathBuf::from(&mount.source)),
+            MountKind::Tmpfs => None,
+        };
+        mounts.push((target, source, mount.read_only));
+    }
+    mounts.sort_by_key(|(target, ..)| target.components().count());
+    for (target, source, read_only) in mounts {
+        // Where nothing leads to, nothing can be found. But a start would make the way there.
+        if path.starts_with(&target)
+            && let Some(parent) = target.parent()
+            && !definition.read_only_rootfs
+        {
+            let above = view.make_dirs(vec![view.root()], parent.as_os_str(), &mut |_| {})?;
+            debug_assert!(last(&above).path.is_absolute());
+        }
+        let laid = match source {
+            Some(source) => view.lay(&target, &source, read_only),
+            None => view.lay_memory(&target),
+        };
+        match laid {
+            Ok(()) | Err(FilesError::NoSuchPath { .. } | FilesError::NotADirectory { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Those that the engine mounts itself, as far as they are there already.
+fn network_files(engine: &Engine, entity: &Entity, definition: &Definition) -> Vec<(PathBuf, Option<PathBuf>, bool)> {
+    let own = engine.bundle(&entity.container);
+    let other = match &definition.namespaces.network {
+        Network::Container(other) => other.parse().ok().and_then(|id| engine.containers.get(&id)),
+        _ => None,
+    };
+    let network = other.map_or_else(|| own.clone(), |other| engine.bundle(&other.container));
+    let read_only = definition.read_only_rootfs;
+    [("/etc/hosts", network.hosts()), ("/etc/hostname", own.hostname()), ("/etc/resolv.conf", network.resolv_conf())]
+        .into_iter()
+        .filter(|(_, source)| source.exists())
+        .map(|(target, source)| (PathBuf::from(target), Some(source), read_only))
+        .collect()
+}

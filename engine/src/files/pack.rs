@@ -1,0 +1,304 @@
+//! From a tree to a tar, while others may be at work in the tree.
+//!
+//! Nothing but regular files is opened for reading, and those by the handle that was examined before: neither a FIFO nor a
+//! device is touched. What vanishes before its turn is left out; what is replaced is what it is now. File systems that show
+//! the kernel itself (`/proc`, `/sys`) are empty directories unless the path names something within.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use tar::EntryType;
+
+use super::FilesError;
+use super::tar_writer::{Entry, ReadFailed, TarWriter};
+use super::view::{Dir, Found, Node, View, last};
+use crate::rootfs::attributes;
+
+/// Open directories one within another.
+const MOST_DEPTH: usize = 256;
+/// A file that does not tell its size is read first. More than that is no such file.
+const LONGEST_UNSIZED: u64 = 16 << 20;
+
+/// Who is told and asked while it goes on.
+pub struct With<'a> {
+    /// When it says yes, that is the end.
+    pub stop: &'a dyn Fn() -> bool,
+    /// Of what is left out.
+    pub note: &'a mut dyn FnMut(String),
+}
+
+/// Writes what was found as a tar whose names begin with `base`; below an empty one they begin at the top, which is `./`.
+pub fn pack<'a>(view: &'a View, found: Found, base: &[u8], out: impl Write, with: With<'a>) -> Result<(), FilesError> {
+    let mut packing = Packing { view, writer: TarWriter::new(out), with, links: HashMap::new(), levels: Vec::new() };
+    match found {
+        Found::Missing { above, name } => {
+            return Err(FilesError::NoSuchPath { path: last(&above).path.join(name) });
+        }
+        Found::Other { node, .. } => packing.entry(&node, base.to_vec(), false)?,
+        Found::Directory { above } => {
+            let dir = last(&above).clone();
+            let facts = rustix::fs::fstat(&*dir.fd);
+            let facts = facts.map_err(|errno| FilesError::io("examine", &dir.path, errno.into()))?;
+            packing.enter(dir, &facts, base.to_vec())?;
+        }
+    }
+    while packing.step()? {}
+    packing.writer.finish().map_err(|source| FilesError::Output { source })
+}
+
+/// A directory whose entries are being packed.
+struct Level {
+    dir: Dir,
+    name: Vec<u8>,
+    /// Those that are still to come, the next one last.
+    names: Vec<OsString>,
+    device: u64,
+    /// The kernel's own: what cannot be read there is left out.
+    kernels: bool,
+}
+
+struct Packing<'a, W> {
+    view: &'a View,
+    writer: TarWriter<W>,
+    with: With<'a>,
+    /// Under which name a file with several names is in the tar.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    levels: Vec<Level>,
+}
+
+impl<W: Write> Packing<'_, W> {
+    /// One entry, or the end of a directory; `false` when that was all.
+    fn step(&mut self) -> Result<bool, FilesError> {
+        if (self.with.stop)() {
+            return Err(FilesError::Stopped);
+        }
+        let Some(level) = self.levels.last_mut() else { return Ok(false) };
+        let Some(name) = level.names.pop() else {
+            self.levels.pop();
+            return Ok(true);
+        };
+        let entry_name = match level.name.as_slice() {
+            b"" => name.as_bytes().to_vec(),
+            above => [above, b"/", name.as_bytes()].concat(),
+        };
+        let (device, kernels) = (level.device, level.kernels);
+        let node = match self.view.child(&level.dir, &name) {
+            Ok(Some(node)) => node,
+            // It has gone since the directory was listed, or shows only while the container runs.
+            Ok(None) | Err(FilesError::InMemory { .. }) => return Ok(true),
+            Err(FilesError::Io { path, .. }) if kernels => {
+                self.leave_out(&path, "cannot be looked at");
+                return Ok(true);
+            }
+            Err(error) => return Err(error),
+        };
+        if node.kind() == FileType::Directory {
+            let facts = node.facts;
+            let dir = node.into_dir();
+            if facts.st_dev != device && is_kernels(&dir.fd) {
+                self.begin(&[entry_name.as_slice(), b"/"].concat(), EntryType::Directory, &facts, &[])?;
+                self.leave_out(&dir.path, "shows the kernel itself: its contents are left out");
+            } else {
+                self.enter(dir, &facts, entry_name)?;
+            }
+            return Ok(true);
+        }
+        self.entry(&node, entry_name, kernels)?;
+        Ok(true)
+    }
+
+    fn enter(&mut self, dir: Dir, facts: &Stat, name: Vec<u8>) -> Result<(), FilesError> {
+        if self.levels.len() >= MOST_DEPTH {
+            return Err(FilesError::TooDeep { path: dir.path });
+        }
+        let kernels = is_kernels(&dir.fd);
+        let names = match names(&dir.fd) {
+            Ok(names) => names,
+            Err(_) if kernels && !self.levels.is_empty() => {
+                self.leave_out(&dir.path, "cannot be read");
+                Vec::new()
+            }
+            Err(error) => return Err(FilesError::io("read the directory", &dir.path, error)),
+        };
+        let entry_name = if name.is_empty() { b"./".to_vec() } else { [name.as_slice(), b"/"].concat() };
+        let kept = attributes::read(&dir.fd).map_err(|error| FilesError::io("read attributes of", &dir.path, error))?;
+        self.begin(&entry_name, EntryType::Directory, facts, &kept)?;
+        self.levels.push(Level { dir, name, names, device: facts.st_dev, kernels });
+        Ok(())
+    }
+
+    /// Anything but a directory.
+    fn entry(&mut self, node: &Node, name: Vec<u8>, kernels: bool) -> Result<(), FilesError> {
+        let facts = &node.facts;
+        let kind = match node.kind() {
+            FileType::RegularFile => EntryType::Regular,
+            FileType::Symlink => EntryType::Symlink,
+            FileType::CharacterDevice => EntryType::Char,
+            FileType::BlockDevice => EntryType::Block,
+            FileType::Fifo => EntryType::Fifo,
+            FileType::Socket if self.levels.is_empty() => {
+                return Err(FilesError::NotCopied { path: node.path.clone(), kind: "socket" });
+            }
+            FileType::Socket => {
+                self.leave_out(&node.path, "is a socket, which is not copied");
+                return Ok(());
+            }
+            FileType::Directory | FileType::Unknown => {
+                return Err(FilesError::NotCopied { path: node.path.clone(), kind: "thing of no known kind" });
+            }
+        };
+        let key = (facts.st_dev, facts.st_ino);
+        if facts.st_nlink > 1 && kind != EntryType::Symlink {
+            if let Some(first) = self.links.get(&key) {
+                let first = first.clone();
+                let entry =
+                    Entry { name: &name, kind: EntryType::Link, facts, size: 0, target: &first, attributes: &[] };
+                return self.writer.begin(&entry).map_err(|source| FilesError::Output { source });
+            }
+        }
+        let written = match kind {
+            EntryType::Regular => self.file(node, &name, kernels)?,
+            EntryType::Symlink => {
+                let target = node.target().map_err(|error| FilesError::io("read the link", &node.path, error))?;
+                let entry = Entry { name: &name, kind, facts, size: 0, target: &target, attributes: &[] };
+                self.writer.begin(&entry).map_err(|source| FilesError::Output { source })?;
+                false
+            }
+            _ => {
+                self.begin(&name, kind, facts, &[])?;
+                true
+            }
+        };
+        if written && facts.st_nlink > 1 {
+            self.links.insert(key, name);
+        }
+        Ok(())
+    }
+
+    /// `false` when it was left out.
+    fn file(&mut self, node: &Node, name: &[u8], kernels: bool) -> Result<bool, FilesError> {
+        let opened = node.reopen(OFlags::RDONLY).and_then(|fd| {
+            let facts = rustix::fs::fstat(&fd)?;
+            let kept = attributes::read(&fd)?;
+            Ok((File::from(fd), facts, kept))
+        });
+        let (mut file, facts, kept) = match opened {
+            Ok(opened) => opened,
+            Err(_) if kernels => {
+                self.leave_out(&node.path, "cannot be opened");
+                return Ok(false);
+            }
+            Err(error) => return Err(FilesError::io("open", &node.path, error)),
+        };
+        let mut size = u64::try_from(facts.st_size).unwrap_or(0);
+        let mut unsized_content = Vec::new();
+        if size == 0 {
+            // Files of the kernel's do not say how long they are.
+            match (&mut file).take(LONGEST_UNSIZED + 1).read_to_end(&mut unsized_content) {
+                Ok(count) if count as u64 > LONGEST_UNSIZED => {
+                    return Err(FilesError::NotCopied { path: node.path.clone(), kind: "file that does not end" });
+                }
+                Ok(count) => size = count as u64,
+                // What there is for now has been read.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => size = unsized_content.len() as u64,
+                Err(_) if kernels => {
+                    self.leave_out(&node.path, "cannot be read");
+                    return Ok(false);
+                }
+                Err(error) => return Err(FilesError::io("read", &node.path, error)),
+            }
+        }
+        let entry = Entry { name, kind: EntryType::Regular, facts: &facts, size, target: &[], attributes: &kept };
+        self.writer.begin(&entry).map_err(|source| FilesError::Output { source })?;
+        let stop = self.with.stop;
+        let content = Stopping { from: (&unsized_content[..]).chain(&mut file), stop };
+        self.writer.content(content, size).map_err(|source| {
+            if stop() {
+                FilesError::Stopped
+            } else if ReadFailed::is(&source) {
+                FilesError::io("read", &node.path, source)
+            } else {
+                FilesError::Output { source }
+            }
+        })?;
+        Ok(true)
+    }
+
+    fn begin(
+        &mut self,
+        name: &[u8],
+        kind: EntryType,
+        facts: &Stat,
+        attributes: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<(), FilesError> {
+        let entry = Entry { name, kind, facts, size: 0, target: &[], attributes };
+        self.writer.begin(&entry).map_err(|source| FilesError::Output { source })
+    }
+
+    fn leave_out(&mut self, path: &Path, why: &str) {
+        (self.with.note)(format!("{} {why}", crate::image::layer::reading::shown(path.as_os_str().as_bytes())));
+    }
+}
+
+/// Reads until it is told to stop.
+struct Stopping<'a, R> {
+    from: R,
+    stop: &'a dyn Fn() -> bool,
+}
+
+impl<R: Read> Read for Stopping<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if (self.stop)() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        self.from.read(buffer)
+    }
+}
+
+fn names(dir: &OwnedFd) -> io::Result<Vec<OsString>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let readable = rustix::fs::openat(dir, ".", flags, Mode::empty())?;
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(&readable)? {
+        match entry {
+            Ok(entry) => names.push(entry.file_name().to_bytes().to_vec()),
+            // It was removed meanwhile.
+            Err(Errno::NOENT) => break,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    names.retain(|name| !matches!(name.as_slice(), b"." | b".."));
+    names.sort_unstable_by(|one, other| other.cmp(one));
+    Ok(names.into_iter().map(OsString::from_vec).collect())
+}
+
+/// Whether this is a file system that shows the kernel, not files.
+fn is_kernels(dir: &OwnedFd) -> bool {
+    const MAGICS: [u32; 16] = [
+        0x9fa0,      // proc
+        0x6265_6572, // sysfs
+        0x0027_e0eb, // cgroup
+        0x6367_7270, // cgroup2
+        0x1cd1,      // devpts
+        0x7363_6673, // securityfs
+        0x6462_6720, // debugfs
+        0x7472_6163, // tracefs
+        0xcafe_4a11, // bpf
+        0x6165_676c, // pstore
+        0x1980_0202, // mqueue
+        0x6265_6570, // configfs
+        0xde5e_81e4, // efivarfs
+        0x4249_4e4d, // binfmt_misc
+        0x6573_5543, // fusectl
+        0x6e73_6673, // nsfs
+    ];
+    // Widths and signs differ between machines; the numbers have 32 bits.
+    rustix::fs::fstatfs(dir).is_ok_and(|facts| MAGICS.contains(&(facts.f_type as u32)))
+}

@@ -1,0 +1,301 @@
+//! A container's tree of files as the container sees it, by handles.
+//!
+//! Whoever lives in the tree may rename and replace whatever it likes while we walk. So a path is followed one component at
+//! a time, from one open directory to the next: the kernel follows no link for us, the text of a link is read and walked
+//! from the root we hold, and `..` goes back along the handles it came by. There is no way out of it.
+//!
+//! Of a running container the kernel knows the mounts. Of one that does not run only the root filesystem is there; what its
+//! mounts and volumes will be is a table here, looked at before the kernel is asked.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::FilesError;
+
+/// Links on the way, as many as the kernel takes.
+const MOST_LINKS: usize = 40;
+/// Directories one within another: each is an open descriptor here.
+const MOST_DEPTH: usize = 256;
+/// What is replaced between two looks at it this often is replaced on purpose.
+const PATIENCE: usize = 16;
+
+/// An open directory, and where it is in the container.
+#[derive(Debug, Clone)]
+pub struct Dir {
+    pub fd: Rc<OwnedFd>,
+    pub path: PathBuf,
+    pub read_only: bool,
+}
+
+/// Something in a directory, by a handle that only names it.
+#[derive(Debug)]
+pub struct Node {
+    pub fd: Rc<OwnedFd>,
+    pub facts: Stat,
+    pub path: PathBuf,
+    pub read_only: bool,
+    /// It is the top of a mount from the table.
+    pub mounted: bool,
+}
+
+impl Node {
+    pub fn kind(&self) -> FileType {
+        FileType::from_raw_mode(self.facts.st_mode)
+    }
+
+    pub fn into_dir(self) -> Dir {
+        Dir { fd: self.fd, path: self.path, read_only: self.read_only }
+    }
+
+    /// Opens the very file that the handle names. Waits for nobody.
+    pub fn reopen(&self, flags: OFlags) -> io::Result<OwnedFd> {
+        let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+        let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        Ok(rustix::fs::open(path, flags, Mode::empty())?)
+    }
+
+    /// What a link says.
+    pub fn target(&self) -> io::Result<Vec<u8>> {
+        Ok(rustix::fs::readlinkat(&*self.fd, "", Vec::new())?.into_bytes())
+    }
+}
+
+/// Where a path leads. Every `above` begins with the root and ends with the directory that it is about.
+#[derive(Debug)]
+pub enum Found {
+    Directory {
+        above: Vec<Dir>,
+    },
+    Other {
+        above: Vec<Dir>,
+        node: Node,
+    },
+    /// All but the last component is there.
+    Missing {
+        above: Vec<Dir>,
+        name: OsString,
+    },
+}
+
+/// What lies over a path of a container that does not run.
+#[derive(Debug)]
+struct Mounted {
+    target: PathBuf,
+    over: Over,
+}
+
+#[derive(Debug)]
+enum Over {
+    Source { fd: Rc<OwnedFd>, read_only: bool },
+    Memory,
+    Missing(io::Error),
+}
+
+#[derive(Debug)]
+pub struct View {
+    root: Dir,
+    mounts: Vec<Mounted>,
+}
+
+impl View {
+    /// Of a running container, whose mounts the kernel knows; or of a tree without any.
+    pub fn new(root: OwnedFd, read_only: bool) -> Self {
+        Self { root: Dir { fd: Rc::new(root), path: "/".into(), read_only }, mounts: vec![] }
+    }
+
+    pub fn root(&self) -> Dir {
+        self.root.clone()
+    }
+
+    /// A source of the host's that lies at `target`, which is looked up: it may lead through links. Later ones lie over
+    /// earlier ones.
+    pub fn lay(&mut self, target: &Path, source: &Path, read_only: bool) -> Result<(), FilesError> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let over = match rustix::fs::open(source, flags, Mode::empty()) {
+            Ok(fd) => Over::Source { fd: Rc::new(fd), read_only },
+            Err(errno) => Over::Missing(errno.into()),
+        };
+        self.cover(target, over)
+    }
+
+    /// A tmpfs that will be at `target`.
+    pub fn lay_memory(&mut self, target: &Path) -> Result<(), FilesError> {
+        self.cover(target, Over::Memory)
+    }
+
+    fn cover(&mut self, target: &Path, over: Over) -> Result<(), FilesError> {
+        let resolved = match self.find(target.as_os_str(), true)? {
+            Found::Directory { above } => last(&above).path.clone(),
+            Found::Other { node, .. } => node.path,
+            Found::Missing { above, name } => last(&above).path.join(name),
+        };
+        if resolved != Path::new("/") {
+            self.mounts.retain(|known| !known.target.starts_with(&resolved));
+            self.mounts.push(Mounted { target: resolved, over });
+        }
+        Ok(())
+    }
+
+    /// Something in a directory; `None` when there is nothing.
+    pub fn child(&self, dir: &Dir, name: &OsStr) -> Result<Option<Node>, FilesError> {
+        let path = dir.path.join(name);
+        if let Some(mounted) = self.mounts.iter().find(|mounted| mounted.target == path) {
+            return self.mounted(mounted, path).map(Some);
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = match rustix::fs::openat(&*dir.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Rc::new(fd),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(FilesError::io("open", &path, errno.into())),
+        };
+        let facts = rustix::fs::fstat(&*fd).map_err(|errno| FilesError::io("examine", &path, errno.into()))?;
+        Ok(Some(Node { fd, facts, path, read_only: dir.read_only, mounted: false }))
+    }
+
+    fn mounted(&self, mounted: &Mounted, path: PathBuf) -> Result<Node, FilesError> {
+        match &mounted.over {
+            Over::Source { fd, read_only } => {
+                let facts = rustix::fs::fstat(&**fd);
+                let facts = facts.map_err(|errno| FilesError::io("examine", &path, errno.into()))?;
+                Ok(Node { fd: fd.clone(), facts, path, read_only: *read_only, mounted: true })
+            }
+            Over::Memory => Err(FilesError::InMemory { target: path.clone(), path }),
+            Over::Missing(error) => {
+                let source = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+                Err(FilesError::Source { target: path.clone(), path, source })
+            }
+        }
+    }
+
+    /// Where a path leads from the root. A link at its end is followed if that is asked for, or if the path says that it
+    /// is a directory.
+    pub fn find(&self, path: &OsStr, follow: bool) -> Result<Found, FilesError> {
+        self.find_from(vec![self.root()], path, follow)
+    }
+
+    /// The same from another directory, unless the path begins at the root.
+    pub fn find_from(&self, start: Vec<Dir>, path: &OsStr, follow: bool) -> Result<Found, FilesError> {
+        let mut above = start;
+        if path.as_bytes().first() == Some(&b'/') {
+            above.truncate(1);
+        }
+        let mut directory = says_directory(path);
+        let mut ahead = components(path);
+        let mut links = 0;
+        while let Some(name) = ahead.pop_front() {
+            if name == ".." {
+                // The root's own parent is the root.
+                if above.len() > 1 {
+                    above.pop();
+                }
+                continue;
+            }
+            let is_last = ahead.is_empty();
+            let dir = last(&above);
+            let Some(node) = self.child(dir, &name)? else {
+                return match is_last {
+                    true => Ok(Found::Missing { above, name }),
+                    false => Err(FilesError::NoSuchPath { path: dir.path.join(name) }),
+                };
+            };
+            match node.kind() {
+                FileType::Directory if above.len() > MOST_DEPTH => {
+                    return Err(FilesError::TooDeep { path: node.path });
+                }
+                FileType::Directory => above.push(node.into_dir()),
+                FileType::Symlink if !is_last || follow || directory => {
+                    links += 1;
+                    if links > MOST_LINKS {
+                        return Err(FilesError::TooManyLinks { path: node.path });
+                    }
+                    let target = node.target().map_err(|error| FilesError::io("read the link", &node.path, error))?;
+                    let target = OsString::from_vec(target);
+                    if target.as_bytes().first() == Some(&b'/') {
+                        above.truncate(1);
+                    }
+                    directory |= is_last && says_directory(&target);
+                    for part in components(&target).into_iter().rev() {
+                        ahead.push_front(part);
+                    }
+                }
+                _ if is_last && !directory => return Ok(Found::Other { above, node }),
+                _ => return Err(FilesError::NotADirectory { path: node.path }),
+            }
+        }
+        Ok(Found::Directory { above })
+    }
+
+    /// The directory that a path leads to from another; what is missing of it is made, as root's. Those that were made are
+    /// told to `made`.
+    pub fn make_dirs(
+        &self,
+        start: Vec<Dir>,
+        path: &OsStr,
+        made: &mut dyn FnMut(&Path),
+    ) -> Result<Vec<Dir>, FilesError> {
+        let mut above = start;
+        for part in components(path) {
+            above = self.enter_or_make(above, &part, made)?;
+        }
+        Ok(above)
+    }
+
+    fn enter_or_make(
+        &self,
+        start: Vec<Dir>,
+        part: &OsStr,
+        made: &mut dyn FnMut(&Path),
+    ) -> Result<Vec<Dir>, FilesError> {
+        for _ in 0..PATIENCE {
+            match self.find_from(start.clone(), part, true)? {
+                Found::Directory { above } => return Ok(above),
+                Found::Other { node, .. } => return Err(FilesError::NotADirectory { path: node.path }),
+                Found::Missing { above, name } => {
+                    let dir = last(&above);
+                    let path = dir.path.join(&name);
+                    may_write(dir, &path)?;
+                    match rustix::fs::mkdirat(&*dir.fd, &name, Mode::from_raw_mode(0o755)) {
+                        Ok(()) => made(&path),
+                        // Somebody else was faster: it is looked at like any other.
+                        Err(Errno::EXIST) => {}
+                        Err(errno) => return Err(FilesError::io("make the directory", &path, errno.into())),
+                    }
+                }
+            }
+        }
+        Err(FilesError::Changed { path: last(&start).path.join(part) })
+    }
+}
+
+/// A tree that was described as read-only, which the kernel does not know of one that does not run.
+pub fn may_write(dir: &Dir, path: &Path) -> Result<(), FilesError> {
+    if dir.read_only { Err(FilesError::ReadOnly { path: path.to_path_buf() }) } else { Ok(()) }
+}
+
+/// The directory that a walk has led to.
+pub fn last(above: &[Dir]) -> &Dir {
+    above.last().expect("a walk begins at the root and never leaves it")
+}
+
+/// A path that ends like a directory's.
+pub fn says_directory(path: &OsStr) -> bool {
+    let path = path.as_bytes();
+    path.ends_with(b"/") || path.ends_with(b"/.") || path == b"."
+}
+
+fn components(path: &OsStr) -> VecDeque<OsString> {
+    let parts = path.as_bytes().split(|byte| *byte == b'/').filter(|part| !matches!(**part, [] | [b'.']));
+    parts.map(|part| OsStr::from_bytes(part).to_owned()).collect()
+}
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

@@ -1,0 +1,218 @@
+//! Networks that we make: a conflist of Debian's and everybody's plugins, with a bridge and a subnet of its own.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::attach::remove_file;
+use super::conf::{Confs, Found, is_name};
+use super::subnet::{POOL, Subnet};
+use super::{NetworkError, Settings, netlink, plugin};
+use crate::rootfs::write_atomically;
+
+/// Of names that we give: plugins put them into the comments of firewall rules, which are short.
+pub const NAME_LIMIT: usize = 64;
+/// What files of ours begin with.
+const FILE_PREFIX: &str = "isulacni-";
+const BRIDGE_PREFIX: &str = "isula-br";
+/// Old and new plugins speak it.
+const VERSION: &str = "0.4.0";
+/// Words that mean something else where a network is named.
+const RESERVED: [&str; 4] = ["none", "host", "container", "default"];
+
+/// What is asked for; empty leaves it to us.
+#[derive(Debug, Default)]
+pub struct Request {
+    pub name: String,
+    pub driver: String,
+    pub subnet: String,
+    pub gateway: String,
+    /// Without a way out of the host.
+    pub internal: bool,
+}
+
+/// Makes a network and answers its name. Blocks on the disk; two at once are for the caller to prevent.
+pub fn create(settings: &Settings, addresses: &Path, request: &Request) -> Result<String, NetworkError> {
+    if !matches!(request.driver.as_str(), "" | "bridge") {
+        return Err(NetworkError::Driver { driver: request.driver.clone() });
+    }
+    let confs = Confs::read(&settings.conf_dir);
+    let name = name(request, &confs)?;
+    let links: Vec<_> = interfaces()?.into_iter().map(|link| link.name).collect();
+    let (subnet, gateway) = subnet(request, &confs)?;
+    for kind in ["bridge", "host-local", "portmap"] {
+        plugin::find(kind, &settings.bin_dirs).map_err(NetworkError::Missing)?;
+    }
+    let firewall = plugin::find("firewall", &settings.bin_dirs).is_ok();
+    let bridges: Vec<_> = confs.by_name.values().flat_map(|found| bridges(&found.conf.list)).collect();
+    let is_free = |bridge: &String| !links.contains(bridge) && !bridges.iter().any(|other| other == bridge);
+    let bridge = (0..).map(|number| format!("{BRIDGE_PREFIX}{number}")).find(is_free).unwrap_or_default();
+    let list = list(&name, &bridge, (subnet, gateway), request.internal, firewall, addresses);
+    let path = settings.conf_dir.join(format!("{FILE_PREFIX}{name}.conflist"));
+    if path.exists() {
+        return Err(NetworkError::Exists { name, path });
+    }
+    std::fs::create_dir_all(&settings.conf_dir).map_err(NetworkError::io("make", &settings.conf_dir))?;
+    let text = format!("{list:#}\n");
+    write_atomically(&path, text.as_bytes(), 0o644, true)
+        .map_err(|error| NetworkError::io("write", &path)(error.source))?;
+    Ok(name)
+}
+
+/// Removes a network of ours, with its bridge and what host-local has noted. Blocks.
+pub fn remove(settings: &Settings, addresses: &Path, name: &str) -> Result<(), NetworkError> {
+    let confs = Confs::read(&settings.conf_dir);
+    let found = find(&confs, name)?;
+    if !is_ours(&found.path) {
+        return Err(NetworkError::NotOurs { name: name.to_owned(), path: found.path.clone() });
+    }
+    remove_file(&found.path)?;
+    std::fs::File::open(&settings.conf_dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(NetworkError::io("sync", &settings.conf_dir))?;
+    for bridge in bridges(&found.conf.list).filter(|bridge| bridge.starts_with(BRIDGE_PREFIX)) {
+        remove_bridge(bridge)?;
+    }
+    let noted = addresses.join(name);
+    if is_unused(&noted) {
+        let _ = std::fs::remove_dir_all(noted);
+    }
+    Ok(())
+}
+
+/// The network of this name.
+pub fn find<'a>(confs: &'a Confs, name: &str) -> Result<&'a Found, NetworkError> {
+    confs.by_name.get(name).ok_or_else(|| NetworkError::NoSuchNetwork { name: shown(name), known: confs.names() })
+}
+
+fn is_ours(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(FILE_PREFIX))
+}
+
+fn name(request: &Request, confs: &Confs) -> Result<String, NetworkError> {
+    if request.name.is_empty() {
+        let mut bytes = [0; 6];
+        getrandom::fill(&mut bytes).map_err(|error| NetworkError::Task { message: error.to_string() })?;
+        return Ok(format!("net-{}", hex::encode(bytes)));
+    }
+    let name = &request.name;
+    if !is_name(name) || name.len() > NAME_LIMIT || RESERVED.contains(&name.as_str()) {
+        return Err(NetworkError::InvalidName { name: shown(name) });
+    }
+    match confs.by_name.get(name) {
+        Some(found) => Err(NetworkError::Exists { name: name.clone(), path: found.path.clone() }),
+        None => Ok(name.clone()),
+    }
+}
+
+fn shown(name: &str) -> String {
+    crate::domain::text::cut(name, 200).escape_default().to_string()
+}
+
+/// That of the request if nobody uses it, or one that nobody uses.
+fn subnet(request: &Request, confs: &Confs) -> Result<(Subnet, Ipv4Addr), NetworkError> {
+    let problem = |problem| NetworkError::Subnet { problem };
+    let mut used: Vec<(Subnet, String)> = Vec::new();
+    for (name, found) in &confs.by_name {
+        used.extend(subnets(&found.conf.list).map(|subnet| (subnet, format!("network {name} ({subnet})"))));
+    }
+    let of_host = netlink::subnets_in_use().map_err(|source| NetworkError::Netlink { source })?;
+    used.extend(of_host.into_iter().map(|subnet| (subnet, format!("an address or route of the host ({subnet})"))));
+    let subnet = if request.subnet.is_empty() {
+        let taken: Vec<_> = used.iter().map(|(subnet, _)| *subnet).collect();
+        Subnet::choose(&taken).ok_or_else(|| NetworkError::NoSubnet { pool: POOL.to_owned() })?
+    } else {
+        Subnet::parse(&request.subnet).map_err(problem)?
+    };
+    if let Some((_, other)) = used.iter().find(|(other, _)| other.overlaps(subnet)) {
+        return Err(NetworkError::Overlap { subnet: subnet.to_string(), other: other.clone() });
+    }
+    let gateway = match request.gateway.as_str() {
+        "" => subnet.first(),
+        _ if request.subnet.is_empty() => {
+            return Err(problem("a gateway needs the subnet that it is of: give --subnet too".to_owned()));
+        }
+        text => text
+            .parse()
+            .ok()
+            .filter(|gateway| subnet.is_host(*gateway))
+            .ok_or_else(|| problem(format!("gateway {} is not an address of a host in {subnet}", shown(text))))?,
+    };
+    Ok((subnet, gateway))
+}
+
+fn list(
+    name: &str,
+    bridge: &str,
+    (subnet, gateway): (Subnet, Ipv4Addr),
+    internal: bool,
+    firewall: bool,
+    addresses: &Path,
+) -> Value {
+    let mut ipam = json!({
+        "type": "host-local",
+        "ranges": [[{ "subnet": subnet.to_string(), "gateway": gateway.to_string() }]],
+        "dataDir": addresses,
+    });
+    if !internal {
+        ipam["routes"] = json!([{ "dst": "0.0.0.0/0" }]);
+    }
+    let mut plugins = vec![
+        json!({
+            "type": "bridge",
+            "bridge": bridge,
+            "isGateway": !internal,
+            "ipMasq": !internal,
+            "hairpinMode": true,
+            "ipam": ipam,
+            "capabilities": { "ips": true },
+        }),
+        json!({ "type": "portmap", "capabilities": { "portMappings": true } }),
+    ];
+    if firewall {
+        plugins.push(json!({ "type": "firewall" }));
+    }
+    json!({ "cniVersion": VERSION, "name": name, "plugins": plugins })
+}
+
+fn plugins(list: &Value) -> impl Iterator<Item = &Value> {
+    list.get("plugins").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn bridges(list: &Value) -> impl Iterator<Item = &str> {
+    plugins(list).filter_map(|plugin| plugin.get("bridge").and_then(Value::as_str))
+}
+
+/// Of host-local's old and new spelling.
+fn subnets(list: &Value) -> impl Iterator<Item = Subnet> {
+    plugins(list).filter_map(|plugin| plugin.get("ipam")).flat_map(|ipam| {
+        let sets = ipam.get("ranges").and_then(Value::as_array).into_iter().flatten();
+        let ranges = sets.filter_map(Value::as_array).flatten().chain([ipam]);
+        ranges.filter_map(|range| {
+            let (address, prefix) = range.get("subnet")?.as_str()?.split_once('/')?;
+            Subnet::around(address.parse().ok()?, prefix.parse().ok()?)
+        })
+    })
+}
+
+fn interfaces() -> Result<Vec<netlink::Link>, NetworkError> {
+    netlink::links().map_err(|source| NetworkError::Netlink { source })
+}
+
+/// One with ports is left: something that we do not know of uses it.
+fn remove_bridge(name: &str) -> Result<(), NetworkError> {
+    let links = interfaces()?;
+    let Some(bridge) = links.iter().find(|link| link.name == name) else { return Ok(()) };
+    if links.iter().any(|link| link.master == Some(bridge.index)) {
+        tracing::warn!(bridge = name, "the bridge of a removed network has ports; it is left");
+        return Ok(());
+    }
+    netlink::delete(bridge.index).map_err(|source| NetworkError::Netlink { source })
+}
+
+/// Without any address in it.
+fn is_unused(noted: &Path) -> bool {
+    let names = std::fs::read_dir(noted).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.into_iter().all(|name| name.to_string_lossy().parse::<std::net::IpAddr>().is_err())
+}

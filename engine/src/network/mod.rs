@@ -1,0 +1,131 @@
+//! Networks by the Container Network Interface: conflists, plugins, namespaces. Nothing here knows of containers or of the
+//! API: whoever runs something in a network gives an id, a place for the record and the name of a namespace.
+//!
+//! ```text
+//! <cni-conf-dir>/*.conf, *.conflist      networks: the operator's and those of `isula network create`
+//! <netns-dir>/isula-<graph>-<id>-<start> a namespace, pinned by a bind mount from before ADD until after DEL
+//! <bundle>/network.json                  the record: written before ADD, moved or removed after DEL
+//! <bundle>/network-call                  the input of the plugin that runs; locked as long as it lives
+//! <graph>/network/pending/<name>.json    records whose DEL has failed and is tried again
+//! <graph>/network/addresses/<network>/   host-local's addresses of networks that we made
+//! ```
+//!
+//! What a crash leaves: a record without a result (ADD may have begun), or with one (it is attached). Either way DEL by the
+//! record gives everything back, also when conflist, namespace or boot are gone. A plugin that outlives the daemon holds the
+//! lock of its call; DEL waits for it.
+
+pub mod attach;
+pub mod bridge;
+pub mod chain;
+pub mod conf;
+mod error;
+pub mod netlink;
+pub mod netns;
+pub mod pending;
+pub mod plugin;
+pub mod port;
+pub mod record;
+pub mod result;
+pub mod subnet;
+#[cfg(test)]
+mod tests;
+pub mod uses;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sha2::Digest as _;
+
+pub use conf::NetworkConf;
+pub use error::NetworkError;
+pub use plugin::PluginError;
+
+/// Where networks are described and what carries them out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub conf_dir: PathBuf,
+    /// Searched in this order.
+    pub bin_dirs: Vec<PathBuf>,
+    /// Longest one execution of a plugin may take.
+    pub deadline: Duration,
+    pub netns_dir: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            conf_dir: "/etc/cni/net.d".into(),
+            bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+            deadline: Duration::from_secs(60),
+            netns_dir: "/var/run/netns".into(),
+        }
+    }
+}
+
+/// The networks of the engine, and who is attached.
+#[derive(Debug)]
+pub struct Networks {
+    pub settings: Settings,
+    pub ports: port::Ports,
+    pub pending: Arc<pending::Pending>,
+    pub uses: uses::Uses,
+    /// Creations of networks, one after the other: each chooses what the others have not.
+    pub changes: tokio::sync::Mutex<()>,
+    /// host-local's notes of our networks.
+    pub addresses: PathBuf,
+    /// Names of namespaces begin with it: other engines pin theirs in the same directory.
+    prefix: String,
+    attached: Mutex<HashMap<String, Arc<record::Record>>>,
+}
+
+impl Networks {
+    /// `root` is for what we keep.
+    pub fn new(settings: Settings, root: &Path) -> Self {
+        let mark = hex::encode(sha2::Sha256::digest(root.as_os_str().as_encoded_bytes()));
+        Self {
+            settings,
+            ports: port::Ports::default(),
+            pending: Arc::new(pending::Pending::new(root.join("pending"))),
+            uses: uses::Uses::default(),
+            changes: tokio::sync::Mutex::default(),
+            addresses: root.join("addresses"),
+            prefix: format!("{}{}-", netns::PREFIX, &mark[..8]),
+            attached: Mutex::default(),
+        }
+    }
+
+    /// Where the namespace of one start of `id` is pinned.
+    pub fn netns(&self, id: &str, start: u64) -> PathBuf {
+        let id: String = id.chars().take(16).collect();
+        self.settings.netns_dir.join(format!("{}{id}-{start}", self.prefix))
+    }
+
+    /// Every namespace that we have pinned, with the first 16 digits of whose it is. Blocks.
+    pub fn pinned(&self) -> Vec<(PathBuf, String)> {
+        let entries = std::fs::read_dir(&self.settings.netns_dir).into_iter().flatten().flatten();
+        let ours = entries.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let (id, start) = name.strip_prefix(&self.prefix)?.split_once('-')?;
+            let plain = id.len() == 16 && start.bytes().all(|b| b.is_ascii_digit());
+            plain.then(|| (entry.path(), id.to_owned()))
+        });
+        ours.collect()
+    }
+
+    /// For those who ask about `id`.
+    pub fn remember(&self, id: &str, record: record::Record) {
+        self.ports.remember(id, &record.ports);
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), Arc::new(record));
+    }
+
+    pub fn forget(&self, id: &str) {
+        self.ports.give_back(id);
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    pub fn attached(&self, id: &str) -> Option<Arc<record::Record>> {
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+}

@@ -1,0 +1,99 @@
+//! A network namespace of ours, pinned by a bind mount: it needs no process to last.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+
+use super::{NetworkError, netlink};
+
+/// What names of namespaces of ours begin with.
+pub const PREFIX: &str = "isula-";
+/// `lo` is the first interface of every namespace.
+const LOOPBACK: u32 = 1;
+const NSFS_MAGIC: i64 = 0x6e73_6673;
+
+/// Makes a namespace with `lo` up and pins it at `path`. What was there before is removed: it is of an attempt that was
+/// interrupted. Blocks.
+pub fn make(path: &Path) -> Result<(), NetworkError> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(NetworkError::io("make", dir))?;
+    remove(path)?;
+    fs::File::create_new(path).map_err(NetworkError::io("make", path))?;
+    let place = path.to_owned();
+    // A thread of its own, which ends with the namespace that it has entered.
+    let made = std::thread::Builder::new().name("netns".to_owned()).spawn(move || enter_and_pin(&place));
+    let made = made.map(std::thread::JoinHandle::join).map_err(NetworkError::io("make a network namespace for", path));
+    let outcome = match made? {
+        Ok(outcome) => outcome,
+        Err(_) => Err(io::Error::other("the thread that makes it ended abnormally")),
+    };
+    outcome.map_err(|source| {
+        // The failure is what matters.
+        let _ = remove(path);
+        NetworkError::io("pin a network namespace at", path)(source)
+    })
+}
+
+fn enter_and_pin(path: &Path) -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    netlink::set_up(LOOPBACK)?;
+    let nothing: Option<&str> = None;
+    mount(Some("/proc/thread-self/ns/net"), path, nothing, MsFlags::MS_BIND, nothing)?;
+    Ok(())
+}
+
+/// Whether a namespace is pinned there.
+pub fn is_pinned(path: &Path) -> bool {
+    nix::sys::statfs::statfs(path).is_ok_and(|facts| facts.filesystem_type().0 == NSFS_MAGIC)
+}
+
+/// Unpins; the namespace goes with its last process. May be repeated.
+pub fn remove(path: &Path) -> Result<(), NetworkError> {
+    // Pinned twice by an interrupted attempt, it is mounted twice.
+    while is_pinned(path) {
+        umount2(path, MntFlags::MNT_DETACH).map_err(|errno| NetworkError::io("unmount", path)(errno.into()))?;
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(NetworkError::io("remove", path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_pinned_and_unpinned_and_both_may_be_repeated() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("netns/isula-1");
+        remove(&path).unwrap();
+        make(&path).unwrap();
+        make(&path).unwrap();
+        assert!(is_pinned(&path));
+        let inside = std::process::Command::new("nsenter")
+            .arg(format!("--net={}", path.display()))
+            .args(["cat", "/proc/net/if_inet6"])
+            .output()
+            .unwrap();
+        assert!(String::from_utf8_lossy(&inside.stdout).contains("lo"), "lo is up: {inside:?}");
+        remove(&path).unwrap();
+        assert!(!is_pinned(&path) && !path.exists());
+        remove(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_namespace_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("isula-1");
+        fs::write(&path, "left by another boot").unwrap();
+        assert!(!is_pinned(&path));
+        make(&path).unwrap();
+        assert!(is_pinned(&path));
+        remove(&path).unwrap();
+    }
+}

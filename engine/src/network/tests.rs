@@ -1,0 +1,371 @@
+//! Attaching with plugins that are scripts: each notes its call and does what its test wants.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::attach::{Order, Place, Wanted, attach, detach};
+use super::pending::Pending;
+use super::port::{Protocol, Published};
+use super::record::Record;
+use super::{NetworkConf, NetworkError, Settings, bridge, netns};
+use crate::cause::chain;
+
+const RESULT: &str = r#"{"cniVersion":"0.4.0","ips":[{"version":"4","address":"10.7.0.2/24","gateway":"10.7.0.1"}]}"#;
+
+struct Stand {
+    dir: tempfile::TempDir,
+}
+
+impl Stand {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["bin", "conf", "bundle"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        Self { dir }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    /// A plugin that notes its call and its input, then runs `body`.
+    fn plugin(&self, name: &str, body: &str) {
+        let log = self.at("log").display().to_string();
+        let text = format!(
+            "#!/bin/sh\ninput=$(cat)\nns=gone; [ -e \"$CNI_NETNS\" ] && ns=there\necho \"{name} $CNI_COMMAND $CNI_IFNAME $ns $CNI_ARGS\" >>{log}\nprintf %s \"$input\" >{log}.{name}.$CNI_COMMAND\n{body}\n"
+        );
+        fs::write(self.at("bin").join(name), text).unwrap();
+        fs::set_permissions(self.at("bin").join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn good(&self, name: &str) {
+        self.plugin(name, &format!("[ $CNI_COMMAND = ADD ] && echo '{RESULT}'; exit 0"));
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            conf_dir: self.at("conf"),
+            bin_dirs: vec![self.at("bin")],
+            deadline: Duration::from_secs(10),
+            netns_dir: self.at("netns"),
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place { record: self.at("bundle/network.json"), busy: self.at("bundle/network-call") }
+    }
+
+    fn order(&self, plugins: &[&str]) -> Order {
+        let plugins: Vec<_> = plugins
+            .iter()
+            .map(|kind| json!({"type": kind, "capabilities": {"portMappings": *kind == "ports"}}))
+            .collect();
+        let conf = NetworkConf::of_list(json!({"cniVersion":"0.4.0","name":"net","plugins":plugins})).unwrap();
+        Order {
+            owner: "container abc".to_owned(),
+            container: "abc-1".to_owned(),
+            netns: self.at("netns/isula-abc-1"),
+            networks: vec![Wanted { conf, ifname: "eth0".to_owned(), ip: None }],
+            ports: vec![],
+        }
+    }
+
+    async fn attach(&self, plugins: &[&str]) -> Result<Record, NetworkError> {
+        attach(&self.settings(), &self.place(), self.order(plugins)).await
+    }
+
+    async fn fails(&self, plugins: &[&str]) -> String {
+        chain(&self.attach(plugins).await.unwrap_err())
+    }
+
+    fn log(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.at("log")).unwrap_or_default();
+        let _ = fs::remove_file(self.at("log"));
+        log.lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    fn input(&self, plugin: &str, verb: &str) -> Value {
+        serde_json::from_slice(&fs::read(self.at(&format!("log.{plugin}.{verb}"))).unwrap()).unwrap()
+    }
+
+    fn assert_nothing_left(&self) {
+        assert_eq!(fs::read_dir(self.at("bundle")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(self.at("netns")).map_or(0, Iterator::count), 0);
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        for entry in fs::read_dir(self.at("netns")).into_iter().flatten().flatten() {
+            let _ = netns::remove(&entry.path());
+        }
+    }
+}
+
+#[tokio::test]
+async fn plugins_run_in_order_and_back_with_what_was_answered() {
+    let stand = Stand::new();
+    stand.good("one");
+    stand.good("ports");
+    let mut order = stand.order(&["one", "ports"]);
+    let port = Published { host_ip: None, host_port: 8080, container_port: 80, protocol: Protocol::Tcp };
+    order.ports = vec![port];
+    let record = attach(&stand.settings(), &stand.place(), order).await.unwrap();
+    assert_eq!(record.networks[0].attached().addresses[0].ip.to_string(), "10.7.0.2");
+    assert!(netns::is_pinned(&record.netns));
+    assert_eq!(Record::read(&stand.place().record).unwrap().unwrap(), record);
+    assert_eq!(stand.log(), ["one ADD eth0 there", "ports ADD eth0 there"]);
+    let first = stand.input("one", "ADD");
+    assert_eq!((&first["name"], &first["cniVersion"]), (&json!("net"), &json!("0.4.0")));
+    assert!(first.get("prevResult").is_none() && first.get("runtimeConfig").is_none());
+    let second = stand.input("ports", "ADD");
+    assert_eq!(second["prevResult"]["ips"][0]["address"], "10.7.0.2/24");
+    assert_eq!(second["runtimeConfig"]["portMappings"], json!([port.mapping()]));
+
+    detach(&stand.settings(), &stand.place()).await.unwrap();
+    assert_eq!(stand.log(), ["ports DEL eth0 there", "one DEL eth0 there"]);
+    assert_eq!(stand.input("one", "DEL")["prevResult"], stand.input("ports", "DEL")["prevResult"]);
+    assert_eq!(stand.input("ports", "DEL")["runtimeConfig"], second["runtimeConfig"]);
+    stand.assert_nothing_left();
+    detach(&stand.settings(), &stand.place()).await.unwrap();
+    assert!(stand.log().is_empty(), "what is detached is not detached again");
+}
+
+#[tokio::test]
+async fn a_failed_attachment_is_undone_as_far_as_it_went() {
+    let stand = Stand::new();
+    stand.good("one");
+    stand.plugin(
+        "two",
+        r#"[ $CNI_COMMAND = ADD ] && { echo '{"cniVersion":"0.4.0","code":11,"msg":"no room","details":"in here"}'; exit 1; }; exit 0"#,
+    );
+    let problem = stand.fails(&["one", "two"]).await;
+    assert_eq!(problem, "network net: plugin `two`: ADD failed: no room; in here (code 11)");
+    detach(&stand.settings(), &stand.place()).await.unwrap();
+    assert_eq!(stand.log(), ["one ADD eth0 there", "two ADD eth0 there", "two DEL eth0 there", "one DEL eth0 there"]);
+    assert_eq!(stand.input("one", "DEL")["prevResult"]["ips"][0]["address"], "10.7.0.2/24");
+    stand.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn nonsense_and_silence_are_failures_with_their_words() {
+    let stand = Stand::new();
+    for (body, words) in [
+        (
+            "echo hello",
+            "plugin `odd`: ADD answered what cannot be used: expected value at line 1 column 1: said `hello`",
+        ),
+        ("exit 0", "said nothing"),
+        ("echo '[]'", "not an object"),
+        ("echo '{\"ips\":[{\"address\":\"x\"}]}'", "`x` is not an address with a prefix"),
+        ("echo oh dear >&2; exit 3", "ADD ended with exit status: 3 and said `oh dear`"),
+        ("kill -9 $$", "ADD ended with signal: 9 (SIGKILL) and said nothing"),
+        ("head -c 2000000 /dev/zero", "more than 1024 KiB"),
+    ] {
+        stand.plugin("odd", body);
+        let problem = stand.fails(&["odd"]).await;
+        assert!(problem.contains(words), "{body}: {problem}");
+        stand.plugin("odd", "exit 0");
+        detach(&stand.settings(), &stand.place()).await.unwrap();
+        stand.assert_nothing_left();
+    }
+}
+
+#[tokio::test]
+async fn a_missing_plugin_is_named_before_anything_is_done() {
+    let stand = Stand::new();
+    stand.good("one");
+    let problem = stand.fails(&["one", "gone"]).await;
+    assert!(problem.starts_with("network net: cannot find the CNI plugin `gone` in"), "{problem}");
+    assert!(problem.contains("containernetworking-plugins") && stand.log().is_empty());
+}
+
+#[tokio::test]
+async fn a_plugin_that_hangs_is_killed_with_all_it_started() {
+    let stand = Stand::new();
+    stand.plugin("slow", &format!("sleep 1000 & echo $! >{}; wait", stand.at("pid").display()));
+    let settings = Settings { deadline: Duration::from_millis(300), ..stand.settings() };
+    let problem = chain(&attach(&settings, &stand.place(), stand.order(&["slow"])).await.unwrap_err());
+    assert_eq!(problem, "network net: plugin `slow`: ADD did not finish within 0.3 s and was killed");
+    let sleeper = fs::read_to_string(stand.at("pid")).unwrap().trim().to_owned();
+    let end = tokio::time::Instant::now() + Duration::from_secs(10);
+    while alive(&sleeper) {
+        assert!(tokio::time::Instant::now() < end, "it was not killed");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn alive(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim_start().starts_with('Z'))
+}
+
+#[tokio::test]
+async fn an_end_in_the_background_does_not_hold_the_result_up() {
+    let stand = Stand::new();
+    stand.plugin("quick", &format!("sleep 5 & echo '{RESULT}'"));
+    let begun = std::time::Instant::now();
+    stand.attach(&["quick"]).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(4));
+}
+
+#[tokio::test]
+async fn an_address_that_was_asked_for_is_given_or_it_is_a_failure() {
+    let stand = Stand::new();
+    stand.good("one");
+    let mut order = stand.order(&["one"]);
+    order.networks[0].ip = Some("10.7.0.9".parse().unwrap());
+    let error = attach(&stand.settings(), &stand.place(), order).await.unwrap_err();
+    assert_eq!(error.to_string(), "network net: plugin `one` gave 10.7.0.2 instead of the address 10.7.0.9");
+    assert_eq!(stand.log(), ["one ADD eth0 there IgnoreUnknown=1;IP=10.7.0.9"]);
+}
+
+#[tokio::test]
+async fn detaching_needs_neither_namespace_nor_conflist_and_every_plugin_is_asked() {
+    let stand = Stand::new();
+    stand.good("one");
+    stand.good("two");
+    let record = stand.attach(&["one", "two"]).await.unwrap();
+    netns::remove(&record.netns).unwrap();
+    stand.plugin("two", "exit 1");
+    stand.log();
+    let problem = chain(&detach(&stand.settings(), &stand.place()).await.unwrap_err());
+    assert_eq!(problem, "network net: plugin `two`: DEL ended with exit status: 1 and said nothing");
+    assert_eq!(stand.log(), ["two DEL eth0 gone", "one DEL eth0 gone"]);
+    assert!(stand.place().record.exists(), "it is to be tried again");
+    stand.good("two");
+    detach(&stand.settings(), &stand.place()).await.unwrap();
+    stand.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn detaching_waits_for_a_plugin_that_still_runs() {
+    let stand = Stand::new();
+    stand.plugin(
+        "slow",
+        &format!("[ $CNI_COMMAND = ADD ] && sleep 0.5; echo end >>{}; exit 0", stand.at("log").display()),
+    );
+    stand.attach(&["slow"]).await.unwrap_err();
+    stand.log();
+    // As a daemon leaves it that dies: the plugin goes on.
+    let input = fs::File::open(stand.place().busy).unwrap();
+    rustix::fs::flock(&input, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let mut command = std::process::Command::new(stand.at("bin/slow"));
+    let mut orphan = command.env("CNI_COMMAND", "ADD").env("CNI_IFNAME", "eth0").stdin(input).spawn().unwrap();
+    drop(command);
+    while !stand.at("log").exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    detach(&stand.settings(), &stand.place()).await.unwrap();
+    assert_eq!(stand.log(), ["slow ADD eth0 gone", "end", "slow DEL eth0 there", "end"]);
+    orphan.wait().unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_given_back_is_tried_again_and_after_a_restart() {
+    let stand = Stand::new();
+    stand.good("one");
+    stand.attach(&["one"]).await.unwrap();
+    stand.plugin("one", "exit 1");
+    let error = detach(&stand.settings(), &stand.place()).await.unwrap_err();
+    let dir = stand.at("pending");
+    let pending = Arc::new(Pending::new(dir.clone()));
+    pending.put_off(&stand.settings(), &stand.place(), "abc-1", chain(&error)).await.unwrap();
+    assert_eq!(fs::read_dir(stand.at("bundle")).unwrap().count(), 0);
+    assert!(pending.needs(&stand.at("netns/isula-abc-1")));
+    assert_eq!(pending.warnings().len(), 1);
+    assert!(pending.warnings()[0].starts_with("container abc: its network is not given back"));
+    // Another daemon finds it.
+    let later = Arc::new(Pending::new(dir.clone()));
+    assert!(later.resume(&stand.settings()).is_empty());
+    assert_eq!(later.warnings().len(), 1);
+    stand.good("one");
+    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !(later.warnings().is_empty() && pending.warnings().is_empty()) {
+        assert!(tokio::time::Instant::now() < end, "it is not tried again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+    stand.assert_nothing_left();
+}
+
+fn request(name: &str) -> bridge::Request {
+    bridge::Request { name: name.to_owned(), ..bridge::Request::default() }
+}
+
+#[test]
+fn a_network_is_made_with_a_subnet_that_nobody_has_and_removed() {
+    let stand = Stand::new();
+    for kind in ["bridge", "host-local", "portmap"] {
+        stand.good(kind);
+    }
+    let (settings, addresses) = (stand.settings(), stand.at("addresses"));
+    assert_eq!(bridge::create(&settings, &addresses, &request("one")).unwrap(), "one");
+    let made = bridge::create(&settings, &addresses, &request("")).unwrap();
+    assert!(made.starts_with("net-"), "{made}");
+    let confs = super::conf::Confs::read(&settings.conf_dir);
+    let list = &confs.by_name["one"].conf.list;
+    let subnet = list["plugins"][0]["ipam"]["ranges"][0][0]["subnet"].as_str().unwrap().to_owned();
+    assert_ne!(confs.by_name[&made].conf.list["plugins"][0]["bridge"], list["plugins"][0]["bridge"]);
+    assert_eq!(confs.by_name["one"].conf.plugins.len(), 2, "there is no firewall plugin");
+    for (request, words) in [
+        (request("one"), "network one exists already"),
+        (request("../x"), "Invalid network name (../x)"),
+        (request("host"), "Invalid network name (host)"),
+        (bridge::Request { driver: "macvlan".to_owned(), ..request("x") }, "`macvlan` is unknown"),
+        (bridge::Request { subnet: subnet.clone(), ..request("x") }, "overlaps with network one"),
+        (bridge::Request { subnet: "10.1.2.3/16".to_owned(), ..request("x") }, "the subnet is 10.1.0.0/16"),
+        (bridge::Request { gateway: "10.1.2.3".to_owned(), ..request("x") }, "give --subnet too"),
+        (
+            bridge::Request { subnet: "10.231.0.0/24".to_owned(), gateway: "10.232.0.1".to_owned(), ..request("x") },
+            "is not an address of a host in 10.231.0.0/24",
+        ),
+    ] {
+        let problem = chain(&bridge::create(&settings, &addresses, &request).unwrap_err());
+        assert!(problem.contains(words), "{problem}");
+    }
+    bridge::remove(&settings, &addresses, "one").unwrap();
+    bridge::remove(&settings, &addresses, &made).unwrap();
+    let problem = bridge::remove(&settings, &addresses, "one").unwrap_err().to_string();
+    assert_eq!(problem, "No such network: one; there is none");
+    assert_eq!(fs::read_dir(&settings.conf_dir).unwrap().count(), 0);
+}
+
+#[test]
+fn an_internal_network_has_no_way_out() {
+    let stand = Stand::new();
+    for kind in ["bridge", "host-local", "portmap", "firewall"] {
+        stand.good(kind);
+    }
+    let settings = stand.settings();
+    let internal = bridge::Request { internal: true, ..request("in") };
+    bridge::create(&settings, Path::new("/a"), &internal).unwrap();
+    let confs = super::conf::Confs::read(&settings.conf_dir);
+    let plugins = &confs.by_name["in"].conf.list["plugins"];
+    assert_eq!((&plugins[0]["isGateway"], &plugins[0]["ipMasq"]), (&json!(false), &json!(false)));
+    assert!(plugins[0]["ipam"].get("routes").is_none());
+    assert_eq!(plugins[2]["type"], "firewall");
+}
+
+#[test]
+fn what_is_missing_for_a_network_is_named() {
+    let stand = Stand::new();
+    let problem = chain(&bridge::create(&stand.settings(), Path::new("/a"), &request("x")).unwrap_err());
+    assert!(problem.contains("cannot find the CNI plugin `bridge`") && problem.contains("Debian"), "{problem}");
+    assert!(fs::read_dir(stand.at("conf")).unwrap().next().is_none());
+}
+
+#[test]
+fn a_network_of_the_operators_is_not_removed() {
+    let stand = Stand::new();
+    let path = stand.at("conf/10-mine.conflist");
+    fs::write(&path, r#"{"cniVersion":"0.4.0","name":"mine","plugins":[{"type":"bridge"}]}"#).unwrap();
+    let problem = bridge::remove(&stand.settings(), Path::new("/a"), "mine").unwrap_err().to_string();
+    assert!(problem.contains("was not made by `isula network create`") && path.exists(), "{problem}");
+}

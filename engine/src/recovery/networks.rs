@@ -1,0 +1,56 @@
+//! Networks after a start of the daemon: who is attached is remembered, detaching that was put off goes on, and namespaces
+//! that belong to nobody are unpinned. All else is a release as any other.
+
+use std::sync::Arc;
+
+use crate::cause::chain;
+use crate::engine::{Engine, Trust};
+use crate::network::netns;
+use crate::network::record::Record;
+
+/// To be called before containers are compared: a start must know which ports others have.
+pub(super) async fn remember(engine: &Arc<Engine>) {
+    let of = engine.clone();
+    let reading = tokio::task::spawn_blocking(move || {
+        for (id, entity) in &of.containers.snapshot() {
+            if entity.container.networks.is_empty() {
+                continue;
+            }
+            match Record::read(&of.bundle(&entity.container).network().record) {
+                Ok(Some(record)) => of.networks.remember(&id.to_string(), record),
+                Ok(None) => {}
+                Err(error) => of.warn(format!("container {}: {}", id.short(), chain(&error))),
+            }
+        }
+    });
+    if let Err(panic) = reading.await {
+        engine.warn(format!("containers' networks were not read: {panic}"));
+    }
+    for trouble in engine.networks.pending.resume(&engine.networks.settings) {
+        engine.warn(format!("a network is not given back: {}", chain(&trouble)));
+    }
+}
+
+/// Namespaces with our mark in their names, of no container and of nothing that is put off. Only of a whole store.
+pub(super) async fn sweep(engine: &Arc<Engine>) {
+    if engine.trust() != Trust::Whole {
+        return;
+    }
+    let of = engine.clone();
+    let sweeping = tokio::task::spawn_blocking(move || {
+        // Listed before containers are asked about: a start's container is known before its namespace is there.
+        for (path, owner) in of.networks.pinned() {
+            let known = of.containers.snapshot().keys().any(|id| id.to_string().starts_with(&owner));
+            if known || of.networks.pending.needs(&path) {
+                continue;
+            }
+            of.warn(format!("network namespace `{}` belongs to no container: removed", path.display()));
+            if let Err(error) = netns::remove(&path) {
+                of.warn(format!("the sweep left something: {}", chain(&error)));
+            }
+        }
+    });
+    if let Err(panic) = sweeping.await {
+        engine.warn(format!("the sweep of network namespaces ended abnormally: {panic}"));
+    }
+}

@@ -1,0 +1,183 @@
+//! Containers that are attached: reached, told about, stopped, started, and given back.
+
+use integration::{Runtime, command, deadline};
+
+use super::{
+    SERVE, address, all_given_back, clean_end, fetched, get, node, on_host, server, serves, settings, verbs, world,
+};
+
+on_each_runtime!(
+    containers_reach_each_other_and_the_host_reaches_them,
+    whatever_ends_a_container_gives_all_back,
+    the_daemon_may_die_and_the_network_stays,
+    an_exit_while_the_daemon_is_away_gives_all_back,
+    many_at_once_have_addresses_of_their_own,
+    several_networks_and_an_address_that_is_asked_for,
+);
+
+fn containers_reach_each_other_and_the_host_reaches_them(runtime: Runtime) {
+    let node = node(runtime);
+    let before = world(&node);
+    let id = server(&node, "a", &["-p", "8080:80", "-p", "127.0.0.1::80/udp", "--hostname", "web"]);
+    let ip = address(&node, "a");
+    serves(&node, &ip);
+    assert!(fetched(&node, "127.0.0.1:8080"), "published on the loopback");
+    let gateway = settings(&node, "a")["Gateway"].as_str().expect("text").to_owned();
+    assert!(fetched(&node, &format!("{gateway}:8080")), "published on every address");
+
+    // From another container, by the address and by the port of the host.
+    let (direct, published) = (get(&ip, "group"), get(&format!("{gateway}:8080"), "group"));
+    let script = format!("ping -c 1 -W 5 {ip}; {direct}; {published}; cat /etc/hosts");
+    let output = node.run(&["--rm", "--net", "net", "--hostname", "other"], &["sh", "-c", &script]).ok();
+    assert_eq!(output.matches("extra:x:2000").count(), 2, "{output}");
+    assert!(output.contains("1 packets received") && output.contains("\tother"), "{output}");
+
+    // What is told is what is so.
+    let pid = node.process_of("a").pid.to_string();
+    let inside = command::tool(&["nsenter", "-t", &pid, "-n", "ip", "-o", "addr", "show", "eth0"]);
+    let told = settings(&node, "a");
+    assert!(inside.contains(&format!("inet {ip}/{}", told["IPPrefixLen"])), "{inside} {told}");
+    let link = command::tool(&["nsenter", "-t", &pid, "-n", "ip", "-o", "link", "show", "eth0"]);
+    assert!(link.contains(told["MacAddress"].as_str().expect("text")), "{link} {told}");
+    assert_eq!(told["Networks"]["net"]["IPAddress"], told["IPAddress"]);
+    assert!(on_host(&node, &["ls", told["SandboxKey"].as_str().expect("text")]).code() == 0);
+    assert_eq!(node.ok(&["port", "a", "80"]), "0.0.0.0:8080");
+    let udp = node.ok(&["port", "a", "80/udp"]);
+    assert!(udp.starts_with("127.0.0.1:") && udp != "127.0.0.1:0", "{udp}");
+    let listed = node.list().into_iter().find(|it| it.id == id).expect("it is listed");
+    assert_eq!(listed.ports, format!("0.0.0.0:8080->80/tcp, {udp}->80/udp"));
+    let attached = node.events().into_iter().find(|event| event.id == id && event.name == "NetworkAttached");
+    let attached = attached.expect("it is told");
+    assert_eq!(attached.attributes["network"], "net");
+    assert_eq!(attached.attributes["addresses"], format!("{ip}/{}", told["IPPrefixLen"]));
+
+    node.ok(&["stop", "-t", "0", "a"]);
+    // The exit is told first, then all is given back.
+    all_given_back(&node);
+    node.event_after(0, |event| event.id == id && event.name == "NetworkDetached");
+    assert!(!fetched(&node, "127.0.0.1:8080"));
+    let told = settings(&node, "a");
+    assert_eq!((told["IPAddress"].as_str(), told["SandboxKey"].as_str()), (Some(""), Some("")));
+    assert_eq!(verbs(&node.events(), &id), ["NetworkAttached", "NetworkDetached"]);
+    node.ok(&["rm", "a"]);
+    let mut after = world(&node);
+    after.links.retain(|link| !link.starts_with("isula-br"));
+    assert_eq!(after, before);
+    clean_end(&node);
+}
+
+fn whatever_ends_a_container_gives_all_back(runtime: Runtime) {
+    let node = node(runtime);
+    server(&node, "first", &["-p", "8080:80"]);
+    node.ok(&["rm", "-f", "first"]);
+    let descriptors = node.daemon().descriptors();
+    let flags = ["--net", "net", "-p", "8080:80"];
+    for round in 0..3 {
+        node.run(&[&["--rm"], flags.as_slice()].concat(), &["true"]).ok();
+        deadline::until("it is removed", || node.list().is_empty());
+        all_given_back(&node);
+        server(&node, "a", &["-p", "8080:80"]);
+        serves(&node, "127.0.0.1:8080");
+        node.ok(&["restart", "-t", "0", "a"]);
+        serves(&node, "127.0.0.1:8080");
+        assert_eq!(world(&node).files.len(), 2, "round {round}: one namespace, one address");
+        node.ok(&["stop", "-t", "0", "a"]);
+        all_given_back(&node);
+        node.ok(&["start", "a"]);
+        node.ok(&["kill", "a"]);
+        node.wait("a");
+        all_given_back(&node);
+        node.ok(&["start", "a"]);
+        node.ok(&["rm", "-f", "a"]);
+        all_given_back(&node);
+        // A start that fails after its network was there.
+        let words = node.words("run", &[&["-d", "--name", "bad"], flags.as_slice()].concat(), &["no-such-command"]);
+        node.isula(&words).refused(127);
+        all_given_back(&node);
+        node.ok(&["rm", "bad"]);
+    }
+    deadline::until("no descriptors are left", || node.daemon().descriptors() <= descriptors);
+    clean_end(&node);
+}
+
+fn the_daemon_may_die_and_the_network_stays(runtime: Runtime) {
+    let mut node = node(runtime);
+    server(&node, "a", &["-p", "8080:80"]);
+    serves(&node, "127.0.0.1:8080");
+    let before = (settings(&node, "a"), world(&node));
+    node.kill9();
+    assert!(fetched(&node, "127.0.0.1:8080"), "nobody needs the daemon");
+    node.launch();
+    node.verified();
+    assert_eq!((settings(&node, "a"), world(&node)), before);
+    assert_eq!(node.ok(&["port", "a"]), "80/tcp -> 0.0.0.0:8080");
+    let words = node.words("run", &["-d", "--name", "b", "--net", "net", "-p", "8080:80"], &SERVE);
+    let refused = node.isula(&words).refused(125);
+    assert!(refused.contains("host port 0.0.0.0:8080/tcp is already published by container"), "{refused}");
+    node.ok(&["restart", "-t", "0", "a"]);
+    serves(&node, "127.0.0.1:8080");
+    node.kill9();
+    node.launch();
+    node.ok(&["rm", "-f", "a"]);
+    all_given_back(&node);
+    clean_end(&node);
+}
+
+fn an_exit_while_the_daemon_is_away_gives_all_back(runtime: Runtime) {
+    let mut node = node(runtime);
+    let id = server(&node, "a", &["-p", "8080:80"]);
+    let process = node.process_of("a");
+    node.kill9();
+    process.signal(integration::process::Signal::KILL);
+    assert!(process.wait_gone(deadline::PATIENCE));
+    node.launch();
+    node.verified();
+    assert_eq!(node.wait("a"), Some(137));
+    all_given_back(&node);
+    assert_eq!(verbs(&node.events(), &id), ["NetworkAttached", "NetworkDetached"]);
+    clean_end(&node);
+}
+
+fn many_at_once_have_addresses_of_their_own(runtime: Runtime) {
+    let node = node(runtime);
+    let words: Vec<_> = (0..12)
+        .map(|number| {
+            let name = format!("c{number}");
+            node.words("run", &["-d", "--net", "net", "--name", &name, "-p", "80"], &["sleep", "100000"])
+        })
+        .collect();
+    let callers: Vec<_> = words.iter().map(|words| node.spawn(words)).collect();
+    for caller in callers {
+        command::finish(caller, deadline::PATIENCE).expect("it does not hang").ok();
+    }
+    let unique = |of: &dyn Fn(&str) -> String| {
+        let all: std::collections::BTreeSet<_> = (0..12).map(|number| of(&format!("c{number}"))).collect();
+        all.len()
+    };
+    assert_eq!(unique(&|name| address(&node, name)), 12);
+    assert_eq!(unique(&|name| node.ok(&["port", name, "80"])), 12);
+    node.remove_all();
+    all_given_back(&node);
+    clean_end(&node);
+}
+
+fn several_networks_and_an_address_that_is_asked_for(runtime: Runtime) {
+    let node = node(runtime);
+    node.ok(&["network", "create", "--internal", "--subnet", "10.200.7.0/24", "inner"]);
+    node.run_detached(&["--net", "inner", "--ip", "10.200.7.77", "--name", "a"], &SERVE);
+    assert_eq!(address(&node, "a"), "10.200.7.77");
+    assert!(!fetched(&node, "10.200.7.77"), "the host has no address in it");
+    let script = format!("ip -o -4 addr; {}", get("10.200.7.77", "group"));
+    node.run_detached(&["--net", "net,inner", "--name", "b", "-p", "8080:80"], &SERVE);
+    let output = node.run(&["--rm", "--net", "net", "--net", "inner"], &["sh", "-c", &script]).ok();
+    assert!(output.contains("eth0") && output.contains("eth1") && output.contains("extra:x:2000"), "{output}");
+    serves(&node, "127.0.0.1:8080");
+    let told = settings(&node, "b");
+    assert_eq!(told["Networks"]["inner"]["Interface"], "eth1");
+    assert_ne!(told["Networks"]["inner"]["IPAddress"], told["IPAddress"]);
+    let words = node.words("run", &["-d", "--net", "inner", "--ip", "10.200.7.77"], &SERVE);
+    let refused = node.isula(&words).refused(125);
+    assert!(refused.contains("network inner: plugin `bridge`: ADD failed"), "{refused}");
+    assert_eq!(node.run(&["--net", "inner", "--ip", "10.9.9.9"], &SERVE).code(), 125);
+    clean_end(&node);
+}

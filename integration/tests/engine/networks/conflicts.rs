@@ -1,0 +1,122 @@
+//! What cannot be: refused at once where it can be known, and in words.
+
+use std::fs;
+
+use integration::{Node, Runtime, deadline};
+use serde_json::json;
+
+use super::{SERVE, all_given_back, builder, clean_end, node, on_host, server};
+
+on_each_runtime!(creations_that_are_refused, ports_that_are_taken);
+
+#[track_caller]
+fn refused(node: &Node, words: &[&str], wanted: &str) {
+    let output = node.isula(words);
+    assert_ne!(output.code(), 0, "{words:?}: {}", output.text());
+    assert!(output.stderr.contains(wanted), "{words:?}: {}", output.stderr);
+}
+
+fn creations_that_are_refused(runtime: Runtime) {
+    let node = node(runtime);
+    let create = |flags: &[&str], wanted: &str| {
+        let output = node.isula(&node.words("create", flags, &SERVE));
+        assert!(output.refused(125).contains(wanted), "{flags:?}: wanted {wanted}");
+    };
+    create(&["--net", "nowhere"], "No such network: nowhere; there are net");
+    create(&["-p", "80:80"], "publishing ports needs a network, given with --net NAME");
+    create(&["-P"], "publishing ports needs a network");
+    create(&["--net", "host", "-p", "80:80"], "publishing ports and the host's network");
+    create(&["--ip", "10.0.0.1"], "an address needs a network");
+    create(&["--net", "net,host"], "conflicting options");
+    create(&["--net", "net", "-p", "80:80", "-p", "80:81"], "is published twice");
+    assert!(node.list().is_empty());
+    clean_end(&node);
+}
+
+fn ports_that_are_taken(runtime: Runtime) {
+    let node = node(runtime);
+    server(&node, "a", &["-p", "8080:80"]);
+    let run = |port: &str| node.isula(&node.words("run", &["-d", "--rm", "--net", "net", "-p", port], &SERVE));
+    let refusal = run("127.0.0.1:8080:80").refused(125);
+    assert!(refusal.contains("is already published by container"), "{refusal}");
+    let words = node.inside(&["busybox", "nc", "-l", "-p", "8081"]);
+    let mut listener = std::process::Command::new(&words[0]).args(&words[1..]).spawn().expect("busybox runs");
+    deadline::until("the host listens", || {
+        on_host(&node, &["cat", "/proc/net/tcp", "/proc/net/tcp6"]).text().contains(":1F91")
+    });
+    let refusal = run("8081:80").refused(125);
+    assert!(refusal.contains("host port 0.0.0.0:8081/tcp cannot be published"), "{refusal}");
+    let _ = listener.kill();
+    let _ = listener.wait();
+    node.ok(&["stop", "-t", "0", "a"]);
+    run("8080:80").ok();
+    node.remove_all();
+    all_given_back(&node);
+    clean_end(&node);
+}
+
+#[test]
+fn networks_that_are_refused() {
+    let node = builder(Runtime::Runc).start();
+    node.ok(&["network", "create", "--subnet", "10.77.0.0/24", "--gateway", "10.77.0.9", "one"]);
+    refused(&node, &["network", "create", "one"], "network one exists already");
+    refused(&node, &["network", "create", "none"], "Invalid network name (none)");
+    refused(&node, &["network", "create", "a,b"], "Invalid network name (a,b)");
+    refused(&node, &["network", "create", "-d", "macvlan", "two"], "network driver `macvlan` is unknown");
+    refused(&node, &["network", "create", "--subnet", "10.77.0.0/16", "two"], "overlaps with network one");
+    on_host(&node, &["ip", "addr", "add", "10.78.0.1/24", "dev", "lo"]).ok();
+    refused(&node, &["network", "create", "--subnet", "10.78.0.128/25", "two"], "an address or route of the host");
+    refused(&node, &["network", "create", "--subnet", "fd00::/64", "two"], "is not an IPv4 address and a prefix");
+    refused(&node, &["network", "create", "--gateway", "10.1.1.1", "two"], "give --subnet too");
+    refused(&node, &["network", "rm", "two"], "No such network: two; there are one");
+    refused(&node, &["network", "inspect", "two"], "No such network: two");
+    assert_eq!(node.ok(&["network", "inspect", "-f", "{{.name}} {{.cniVersion}}", "one"]), "one 0.4.0");
+    let table = node.ok(&["network", "ls"]);
+    assert!(table.starts_with("NAME\tVERSION\tPLUGIN") && table.contains("bridge,portmap,firewall"), "{table}");
+
+    // Of the operator's files: one that is broken hides no other, one that is used is not removed.
+    fs::write(node.dir().join("cni/05-broken.conflist"), "{").expect("the node's directory is ours");
+    let mine = json!({"cniVersion":"0.4.0","name":"mine","type":"loopback"}).to_string();
+    fs::write(node.dir().join("cni/06-mine.conf"), mine).expect("the node's directory is ours");
+    let listed = node.isula(&["network", "ls", "-q"]);
+    assert_eq!(listed.text(), "mine\none");
+    assert!(listed.stderr.contains("WARNING: ") && listed.stderr.contains("05-broken.conflist"), "{}", listed.stderr);
+    refused(&node, &["network", "rm", "mine"], "remove its file");
+
+    let id = node.create(&["--net", "one", "--name", "user"], &SERVE);
+    let text = format!("network one is in use by container user ({})", &id[..12]);
+    let output = node.isula(&["network", "rm", "one", "mine"]);
+    assert!(output.code() == 1 && output.stderr.contains(&text) && output.stderr.contains("mine"), "{}", output.stderr);
+    node.ok(&["start", "user"]);
+    refused(&node, &["network", "rm", "one"], &text);
+    node.ok(&["rm", "-f", "user"]);
+    assert!(on_host(&node, &["ip", "link", "show", "isula-br0"]).code() == 0);
+    assert_eq!(node.ok(&["network", "rm", "one"]), "one");
+    assert!(on_host(&node, &["ip", "link", "show", "isula-br0"]).code() != 0, "the bridge goes with its network");
+    node.assert_clean_end();
+}
+
+#[test]
+fn plugins_that_are_missing_are_named() {
+    let mut node = builder(Runtime::Runc).config("cni-bin-dir", json!("/no/such/dir")).start();
+    refused(
+        &node,
+        &["network", "create", "net"],
+        "cannot find the CNI plugin `bridge` in `/no/such/dir`; install it (Debian: containernetworking-plugins)",
+    );
+    node.kill9();
+    node.set("cni-bin-dir", json!("/usr/lib/cni"));
+    node.launch();
+    node.ok(&["network", "create", "net"]);
+    node.create(&["--net", "net", "--name", "x"], &SERVE);
+    node.kill9();
+    node.set("cni-bin-dir", json!("/no/such/dir"));
+    node.launch();
+    refused(&node, &["start", "x"], "network net: cannot find the CNI plugin `bridge`");
+    node.ok(&["rm", "x"]);
+    // What was begun cannot be given back without the plugins either, and is when they are there again.
+    node.kill9();
+    node.set("cni-bin-dir", json!("/usr/lib/cni"));
+    node.launch();
+    clean_end(&node);
+}

@@ -1,0 +1,145 @@
+//! The daemon dies between any two steps of attaching and detaching. The next one has the container running with all it
+//! needs, or not running with nothing: no namespace, address, interface or rule is left.
+
+use std::collections::BTreeSet;
+
+use integration::{Node, Runtime, deadline};
+
+use super::{SERVE, address, all_given_back, clean_end, node, serves, world};
+
+on_each_runtime!(dies_attaching, dies_detaching, dies_putting_off, the_host_is_restarted);
+
+const ATTACHING: [&str; 6] = [
+    "net-recorded",
+    "net-pinned",
+    "net-plugin-added",
+    // After the last of them.
+    "net-plugin-added:3",
+    "net-added",
+    "net-attached",
+];
+const DETACHING: [&str; 3] = ["net-deleted", "net-unpinned", "net-detached"];
+const PUTTING_OFF: [&str; 1] = ["net-put-off"];
+
+pub fn points() -> BTreeSet<&'static str> {
+    let all = ATTACHING.iter().chain(&DETACHING).chain(&PUTTING_OFF);
+    all.map(|point| point.split(':').next().unwrap_or(point)).collect()
+}
+
+const FLAGS: [&str; 6] = ["--name", "x", "--net", "net", "-p", "8080:80"];
+
+fn dies(node: &mut Node, point: &str, words: &[String]) {
+    node.kill9();
+    node.launch_with(&[("ISULAD_FAILPOINT", point)]);
+    node.verified();
+    let mut caller = node.spawn(words);
+    node.died();
+    let _ = caller.wait();
+    node.launch();
+    node.verified();
+}
+
+fn text(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn dies_attaching(runtime: Runtime) {
+    let mut node = node(runtime);
+    super::server(&node, "bystander", &["-p", "9090:80"]);
+    serves(&node, "127.0.0.1:9090");
+    let before = world(&node);
+    for point in ATTACHING {
+        eprintln!("{point}");
+        node.create(&FLAGS, &SERVE);
+        dies(&mut node, point, &text(&["start", "x"]));
+        deadline::until("it has ended", || node.status_of("x") == "exited");
+        deadline::until("what was begun is given back", || world(&node) == before);
+        // It can be done again, with the same port.
+        node.ok(&["start", "x"]);
+        serves(&node, "127.0.0.1:8080");
+        node.ok(&["rm", "-f", "x"]);
+        assert_eq!(world(&node), before, "{point}");
+        let run = node.words("run", &[&["-d", "--rm"], FLAGS.as_slice()].concat(), &SERVE);
+        dies(&mut node, point, &run);
+        deadline::until("it is gone", || node.list().len() == 1);
+        deadline::until("what was begun is given back", || world(&node) == before);
+    }
+    serves(&node, "127.0.0.1:9090");
+    clean_end(&node);
+}
+
+fn dies_detaching(runtime: Runtime) {
+    let mut node = node(runtime);
+    super::server(&node, "bystander", &[]);
+    let before = world(&node);
+    for point in DETACHING {
+        for ending in [&["stop", "-t", "0", "x"][..], &["rm", "-f", "x"], &["restart", "-t", "0", "x"]] {
+            eprintln!("{point}: {ending:?}");
+            node.run_detached(&FLAGS, &SERVE);
+            dies(&mut node, point, &text(ending));
+            match ending[0] {
+                "stop" => assert_eq!(node.status_of("x"), "exited"),
+                "rm" => deadline::until("it is gone", || node.list().len() == 1),
+                _ => deadline::until("it is decided", || ["running", "exited"].contains(&node.status_of("x").as_str())),
+            }
+            if ending[0] != "rm" {
+                let _ = node.isula(&["start", "x"]);
+                serves(&node, &address(&node, "x"));
+                serves(&node, "127.0.0.1:8080");
+                node.ok(&["rm", "-f", "x"]);
+            }
+            deadline::until("all is given back", || world(&node) == before);
+        }
+    }
+    serves(&node, &address(&node, "bystander"));
+    clean_end(&node);
+}
+
+fn dies_putting_off(runtime: Runtime) {
+    let mut node = node(runtime);
+    for point in PUTTING_OFF {
+        node.run_detached(&FLAGS, &SERVE);
+        // DEL fails: a plugin is gone.
+        node.kill9();
+        node.set("cni-bin-dir", serde_json::json!("/no/such/dir"));
+        node.launch();
+        node.verified();
+        dies(&mut node, point, &text(&["rm", "-f", "x"]));
+        deadline::until("it is gone all the same", || node.list().is_empty());
+        assert!(!world(&node).files.is_empty(), "it is still to be given back");
+        node.kill9();
+        node.set("cni-bin-dir", serde_json::json!("/usr/lib/cni"));
+        node.launch();
+        all_given_back(&node);
+    }
+    clean_end(&node);
+}
+
+/// Namespaces, interfaces and rules are gone with the boot; the addresses are not, and the next boot gives them back.
+fn the_host_is_restarted(runtime: Runtime) {
+    let mut node = node(runtime);
+    super::server(&node, "a", &["-p", "8080:80"]);
+    node.create(&["--name", "b", "--net", "net"], &SERVE);
+    let processes = [node.shim_of("a"), node.process_of("a")];
+    node.kill9();
+    processes.into_iter().for_each(integration::process::Process::kill);
+    for netns in node.networks().iter().filter(|path| path.starts_with(node.netns_dir())) {
+        let path = netns.to_str().expect("UTF-8");
+        super::on_host(&node, &["umount", path]).ok();
+        std::fs::remove_file(netns).expect("it is ours");
+    }
+    std::fs::remove_dir_all(node.state()).expect("the state directory can be removed");
+    node.launch_with(&[crate::world_changed::OTHER_BOOT]);
+    node.verified();
+    assert_eq!(node.status_of("a"), "exited");
+    deadline::until("the address is given back", || node.networks().is_empty());
+    for name in ["a", "b"] {
+        node.ok(&["start", name]);
+        serves(&node, &address(&node, name));
+    }
+    node.remove_all();
+    assert_eq!(node.networks(), Vec::<std::path::PathBuf>::new());
+    let rules = super::world(&node).rules;
+    // A real restart would have taken these: the plugins find masquerading by the interface, which was gone.
+    assert!(rules.iter().all(|rule| !rule.contains("DNAT")), "{rules:?}");
+}

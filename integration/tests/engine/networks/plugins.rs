@@ -1,0 +1,156 @@
+//! Plugins that fail, hang and talk nonsense, at ADD and at DEL: the start fails in words and is undone, a removal goes on,
+//! and what was not given back is tried again.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use integration::process::Signal;
+use integration::{Node, Runtime, deadline, process};
+use serde_json::json;
+
+use super::{SERVE, all_given_back, builder, clean_end, world};
+
+on_each_runtime!(
+    a_start_fails_in_words_and_is_undone,
+    a_removal_does_not_wait_for_a_plugin,
+    what_is_recorded_is_what_is_given_back,
+    a_plugin_outlives_the_daemon,
+);
+
+/// What the plugin `odd` does at ADD and at DEL; the rest of the chain are Debian's.
+fn mode(node: &Node, add: &str, del: &str) {
+    let log = node.dir().join("odd.log").display().to_string();
+    let script = format!(
+        "#!/bin/sh\ninput=$(cat)\necho $CNI_COMMAND begins >>{log}\ncase $CNI_COMMAND in\nADD) {add};;\nDEL) {del};;\nesac\necho $CNI_COMMAND ends >>{log}\n"
+    );
+    // Replaced, not written: one may be running.
+    let (draft, place) = (node.dir().join("bin/odd.new"), node.dir().join("bin/odd"));
+    fs::write(&draft, script).expect("the node's directory is ours");
+    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).expect("the node's directory is ours");
+    fs::rename(&draft, &place).expect("the node's directory is ours");
+}
+
+/// Passes on what the plugins before it have answered.
+const GOOD: &str = r#"echo "$input" | sed 's/.*"prevResult"://; s/}$//' | sed 's/,"type":"odd"//'"#;
+
+/// With Debian's bridge and port mapping, and `odd` behind them.
+fn odd_node(runtime: Runtime) -> Node {
+    let mut node = builder(runtime).config("cni-timeout", json!(2)).build();
+    let bin = node.dir().join("bin");
+    fs::create_dir(&bin).expect("the node's directory is ours");
+    node.set("cni-bin-dir", json!(format!("{}:/usr/lib/cni", bin.display())));
+    node.launch();
+    node.ok(&["network", "create", "net"]);
+    let path = node.dir().join("cni/isulacni-net.conflist");
+    let text = fs::read_to_string(&path).expect("it was made");
+    let mut list: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    list["plugins"].as_array_mut().expect("a list").push(json!({"type":"odd"}));
+    fs::write(&path, list.to_string()).expect("the node's directory is ours");
+    node
+}
+
+fn run(node: &Node, name: &str) -> integration::command::Output {
+    node.isula(&node.words("run", &["-d", "--name", name, "--net", "net", "-p", "8080:80"], &SERVE))
+}
+
+fn a_start_fails_in_words_and_is_undone(runtime: Runtime) {
+    let node = odd_node(runtime);
+    let error = r#"echo '{"cniVersion":"0.4.0","code":7,"msg":"out of luck"}'; exit 1"#;
+    for (number, (add, words)) in [
+        (error, "network net: plugin `odd`: ADD failed: out of luck (code 7)"),
+        ("echo oops >&2; exit 3", "network net: plugin `odd`: ADD ended with exit status: 3 and said `oops`"),
+        ("echo nonsense", "network net: plugin `odd`: ADD answered what cannot be used"),
+        ("true", "said nothing"),
+        ("sleep 1000", "network net: plugin `odd`: ADD did not finish within 2 s and was killed"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        mode(&node, add, "true");
+        let name = format!("x{number}");
+        let refusal = run(&node, &name).refused(125);
+        assert!(refusal.contains(words), "{add}: {refusal}");
+        all_given_back(&node);
+        assert!(node.state_of(&name)["Error"].as_str().is_some_and(|error| error.contains(words)), "{add}");
+        node.ok(&["rm", &name]);
+    }
+    assert!(process::with_argument("sleep", |word| word == "1000").is_empty(), "a plugin's child lives on");
+    // And when it is well again, so is the container.
+    mode(&node, GOOD, "true");
+    run(&node, "well").ok();
+    super::serves(&node, "127.0.0.1:8080");
+    clean_end(&node);
+}
+
+fn a_removal_does_not_wait_for_a_plugin(runtime: Runtime) {
+    let mut node = odd_node(runtime);
+    for (number, del) in ["exit 1", "sleep 1000"].into_iter().enumerate() {
+        mode(&node, GOOD, "true");
+        let name = format!("x{number}");
+        let id = run(&node, &name).ok();
+        mode(&node, GOOD, del);
+        // Started anew though what it had was not given back.
+        node.ok(&["restart", "-t", "0", &name]);
+        super::serves(&node, &super::address(&node, &name));
+        node.ok(&["rm", "-f", &name]);
+        assert!(node.list().is_empty());
+        let warnings = node.info().warnings;
+        let told = |warning: &String| warning.contains(&id[..12]) && warning.contains("plugin `odd`: DEL");
+        assert!(warnings.iter().any(told), "{warnings:?}");
+        assert!(!world(&node).files.is_empty(), "it is still to be given back");
+        node.restart();
+        node.verified();
+        assert!(!world(&node).files.is_empty(), "another daemon knows it too");
+        mode(&node, GOOD, "true");
+        all_given_back(&node);
+        deadline::until("nobody is warned any more", || node.info().warnings.iter().all(|it| !it.contains("DEL")));
+    }
+    // Nonsense is no failure: nothing is expected of DEL.
+    mode(&node, GOOD, "echo nonsense");
+    run(&node, "y").ok();
+    node.ok(&["rm", "-f", "y"]);
+    all_given_back(&node);
+    clean_end(&node);
+}
+
+fn what_is_recorded_is_what_is_given_back(runtime: Runtime) {
+    let node = odd_node(runtime);
+    mode(&node, GOOD, "true");
+    run(&node, "x").ok();
+    // The operator removes the file, and puts another network of this name in its place.
+    let path = node.dir().join("cni/isulacni-net.conflist");
+    fs::remove_file(&path).expect("it is there");
+    let other = json!({"cniVersion":"0.4.0","name":"net","type":"loopback"}).to_string();
+    fs::write(node.dir().join("cni/10-net.conf"), other).expect("the node's directory is ours");
+    node.ok(&["rm", "-f", "x"]);
+    all_given_back(&node);
+    let log = fs::read_to_string(node.dir().join("odd.log")).expect("it was run");
+    assert!(log.contains("DEL ends"), "{log}");
+    let _ = super::on_host(&node, &["ip", "link", "del", "isula-br0"]);
+    fs::remove_file(node.dir().join("cni/10-net.conf")).expect("it is there");
+    clean_end(&node);
+}
+
+fn a_plugin_outlives_the_daemon(runtime: Runtime) {
+    let mut node = odd_node(runtime);
+    mode(&node, &format!("sleep 1; {GOOD}"), "true");
+    let words = node.words("run", &["-d", "--name", "x", "--net", "net", "-p", "8080:80"], &SERVE);
+    let mut caller = node.spawn(&words);
+    let log = node.dir().join("odd.log");
+    let said = |words: &str| fs::read_to_string(&log).unwrap_or_default().contains(words);
+    deadline::until("the plugin runs", || said("ADD begins"));
+    node.kill9();
+    let _ = caller.wait();
+    assert!(!said("ADD ends"));
+    node.launch();
+    node.verified();
+    all_given_back(&node);
+    let log = fs::read_to_string(&log).expect("it was run");
+    assert_eq!(log, "ADD begins\nADD ends\nDEL begins\nDEL ends\n", "one after the other");
+    assert_eq!(node.status_of("x"), "exited");
+    mode(&node, GOOD, "true");
+    node.ok(&["start", "x"]);
+    node.process_of("x").signal(Signal::KILL);
+    node.wait("x");
+    clean_end(&node);
+}
