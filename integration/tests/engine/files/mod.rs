@@ -121,7 +121,8 @@ fn mounts_and_volumes_are_copied_from_and_to(runtime: Runtime) {
     fs::write(&file, "own").unwrap();
     let binds = [format!("{}:/bind", text(&host)), format!("{}:/deep/er/ro:ro", text(&ro)), "vol:/volume".to_owned()];
     let flags = ["--name", "c", "-v", &binds[0], "-v", &binds[1], "-v", &binds[2], "--tmpfs", "/memory"];
-    let script = "trap 'exit 0' TERM; echo written >> /volume/log; cat /bind/file /volume/file; echo; sleep 1000 & wait";
+    let script =
+        "trap 'exit 0' TERM; echo written >> /volume/log; cat /bind/file /volume/file; echo; sleep 1000 & wait";
     node.create(&flags, &["sh", "-c", script]);
     for round in 0..2 {
         copied(&node, text(&file), "c:/bind/file");
