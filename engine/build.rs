@@ -1,4 +1,5 @@
-//! Compiles the pause program for the engine's target: with the compiler at hand, without a standard library.
+//! Compiles the programs that run in containers, for the engine's target: with the compiler at hand, without a standard
+//! library.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -7,24 +8,28 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-const SOURCE: &str = "pause/pause.rs";
+/// Source and name of each. What they need of an architecture lies beside the first.
+const PROGRAMS: [(&str, &str); 2] = [("pause/pause.rs", "isulad-pause"), ("init/init.rs", "isulad-init")];
 
 fn main() -> Result<()> {
-    println!("cargo::rerun-if-changed=pause");
+    for directory in ["pause", "init"] {
+        println!("cargo::rerun-if-changed={directory}");
+    }
     let target = env::var("TARGET").context("cargo names the target")?;
     let arch = env::var("CARGO_CFG_TARGET_ARCH").context("cargo names the architecture")?;
-    let assembly = Path::new(SOURCE).with_file_name(format!("{arch}.rs"));
+    let assembly = Path::new(PROGRAMS[0].0).with_file_name(format!("{arch}.rs"));
     if !assembly.exists() {
-        bail!("the pause program has no system calls for {arch}: add `engine/{}`", assembly.display());
+        bail!("the programs in containers have no system calls for {arch}: add `engine/{}`", assembly.display());
     }
-    let out = PathBuf::from(env::var_os("OUT_DIR").context("cargo names the output directory")?).join("isulad-pause");
-    compile(&target, &out)
+    let out = PathBuf::from(env::var_os("OUT_DIR").context("cargo names the output directory")?);
+    PROGRAMS.into_iter().try_for_each(|(source, name)| compile(&target, source, &out.join(name)))
 }
 
-fn compile(target: &str, out: &Path) -> Result<()> {
+fn compile(target: &str, source: &str, out: &Path) -> Result<()> {
     let rustc = env::var_os("RUSTC").context("cargo names the compiler")?;
     let mut command = Command::new(rustc);
-    command.args([SOURCE, "--crate-name", "pause", "--crate-type", "bin", "--edition", "2024", "--target", target]);
+    let name = Path::new(source).file_stem().and_then(OsStr::to_str).context("the sources have names")?;
+    command.args([source, "--crate-name", name, "--crate-type", "bin", "--edition", "2024", "--target", target]);
     for option in [
         "panic=abort",
         "opt-level=z",
@@ -56,7 +61,7 @@ fn compile(target: &str, out: &Path) -> Result<()> {
     }
     command.arg("-o").arg(out);
     let status = command.status().with_context(|| format!("cannot run the compiler: {command:?}"))?;
-    ensure!(status.success(), "cannot build the pause program ({status}): {command:?}");
+    ensure!(status.success(), "cannot build the {name} program ({status}): {command:?}");
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use store::Journal;
 use crate::config::Config;
 use crate::definition::{self, Definition, DefinitionError};
 use crate::domain::container::Container;
-use crate::domain::id::{BootId, ContainerId};
+use crate::domain::id::{BootId, ContainerId, Digest};
 use crate::effects::Effects;
 use crate::files::Files;
 use crate::image::records::Images;
@@ -20,6 +20,7 @@ use crate::image::{Configs, ImageLeases, LayerUses, Pulls};
 use crate::journal::record::OperationId;
 use crate::layout::{Bundle, Layout};
 use crate::network::Networks;
+use crate::oom;
 use crate::projection::{Containers, Entity};
 use crate::runtime::{Runtime, RuntimeError, locate};
 use crate::session::Size;
@@ -73,6 +74,8 @@ pub struct Engine {
     pub networks: Networks,
     pub effects: Effects,
     pub supervisor: Supervisor,
+    /// Of files that tell of kills for want of memory.
+    pub oom: oom::Changes,
     pub usage: Usage,
     pub files: Files,
     /// Clients that are to be attached from the first byte of a start that was asked for.
@@ -109,6 +112,7 @@ impl Engine {
             networks,
             effects: Effects::default(),
             supervisor: Supervisor::default(),
+            oom: oom::Changes::default(),
             usage: Usage::default(),
             files: Files::default(),
             first_clients: Mutex::default(),
@@ -158,10 +162,41 @@ impl Engine {
             return Ok(definition);
         }
         let container = &entity.container;
-        let read = definition::read(&self.bundle(container).definition(), &container.card.definition)?;
-        let read = Arc::new(read);
-        entity.remember_definition(read.clone());
-        Ok(read)
+        match self.definition_of(container, &container.card.definition) {
+            Ok(read) => {
+                let read = Arc::new(read);
+                entity.remember_definition(read.clone());
+                Ok(read)
+            }
+            // An update has put another one in its place since the caller has looked.
+            Err(DefinitionError::Altered { path }) => match self.containers.get(&container.id) {
+                Some(now) if now.container.card.definition != container.card.definition => self.definition(&now),
+                Some(_) | None => Err(DefinitionError::Altered { path }),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The definition with this digest: the container's, or one that an update would make so. Blocks.
+    pub fn definition_of(&self, container: &Container, digest: &Digest) -> Result<Definition, DefinitionError> {
+        definition::read(&self.bundle(container).definition(), digest)
+    }
+
+    /// Puts the definition that the journal vouches for in its place, and removes what refused or interrupted updates have
+    /// left beside it. For whoever has the container's place for updates, or recovery, which nobody's update comes before.
+    /// Blocks.
+    pub fn settle_definition(&self, id: &ContainerId) {
+        let Some(before) = self.containers.get(id) else { return };
+        let _files = before.hold_files();
+        // Looked at again: the files that are held are those of what is true now.
+        let Some(entity) = self.containers.get(id) else { return };
+        let container = &entity.container;
+        let wanted = container.update.map(|update| update.definition);
+        let settled =
+            definition::settle(&self.bundle(container).definition(), &container.card.definition, wanted.as_ref());
+        if let Err(error) = settled {
+            self.warn(format!("container {}: {}", id.short(), crate::cause::chain(&error)));
+        }
     }
 
     /// The files by which a shim leaves the daemon's cgroup. A machine without such cgroups has none.

@@ -50,6 +50,11 @@ impl Layout {
         self.graph.join("mnt/rootfs")
     }
 
+    /// The init of containers that ask for one.
+    pub fn init(&self) -> PathBuf {
+        self.graph.join("isulad-init")
+    }
+
     pub fn volumes(&self) -> PathBuf {
         self.graph.join("volumes")
     }

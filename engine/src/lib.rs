@@ -16,6 +16,7 @@ pub mod image;
 pub mod journal;
 pub mod layout;
 pub mod network;
+pub mod oom;
 pub mod projection;
 pub mod recovery;
 pub mod rootfs;

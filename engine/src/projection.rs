@@ -2,13 +2,13 @@
 //! journal order; a reader takes a structurally shared copy and never waits.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::{Notify, mpsc};
 
 use crate::definition::Definition;
 use crate::domain::container::{Container, Event};
-use crate::domain::id::{ContainerId, Name};
+use crate::domain::id::{ContainerId, Digest, Name};
 use crate::files::Still;
 
 /// A container and what the engine keeps beside its state.
@@ -30,7 +30,10 @@ struct Kept {
     queue: tokio::sync::Mutex<()>,
     /// The world's reports, in their order, also while one waits for room on the disk.
     reports: Arc<tokio::sync::Mutex<()>>,
-    definition: OnceLock<Arc<Definition>>,
+    /// With the digest that vouches for it: an update brings another one.
+    definition: Mutex<Option<(Digest, Arc<Definition>)>>,
+    /// Updates, one after the other: each is made of what the last one has led to.
+    updates: Arc<tokio::sync::Mutex<()>>,
     /// Held by blocking work on the container's files and mounts: what was abandoned and goes on late must not meet what
     /// follows it.
     files: Mutex<()>,
@@ -48,8 +51,20 @@ impl Entity {
         self.kept.reports.clone().lock_owned().await
     }
 
+    /// The next update's turn; fair. Whoever has it writes and removes definitions beside the present one.
+    pub async fn update_place(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.kept.updates.clone().lock_owned().await
+    }
+
+    /// The same if nobody has it.
+    pub fn free_update_place(&self) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        self.kept.updates.clone().try_lock_owned().ok()
+    }
+
+    /// The one that the journal vouches for, if it was read already.
     pub fn definition(&self) -> Option<Arc<Definition>> {
-        self.kept.definition.get().cloned()
+        let known = lock(&self.kept.definition);
+        known.as_ref().filter(|(digest, _)| *digest == self.container.card.definition).map(|(_, known)| known.clone())
     }
 
     /// Exclusive work on the container's files and mounts. Blocks.
@@ -62,9 +77,9 @@ impl Entity {
         &self.kept.still
     }
 
-    /// Remembers the definition; the first one stays.
+    /// Remembers the definition that the journal vouches for.
     pub fn remember_definition(&self, definition: Arc<Definition>) {
-        let _ = self.kept.definition.set(definition);
+        *lock(&self.kept.definition) = Some((self.container.card.definition, definition));
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use isulad_shim::StateDir;
 use serde::Deserialize;
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::config::RuntimeEntry;
@@ -60,6 +61,11 @@ impl Runtime {
         self.run(state, &["resume", id]).await.map(drop)
     }
 
+    /// Changes the limits of a container that runs or is paused. What the JSON does not name stays as it is.
+    pub async fn update(&self, state: &StateDir, id: &str, limits: &[u8]) -> Result<(), RuntimeError> {
+        self.run_with(state, &["update", "--resources", "-", id], limits).await.map(drop)
+    }
+
     /// Kills what is left and removes the runtime's own records. A container it does not know is fine.
     pub async fn delete(&self, state: &StateDir, id: &str) -> Result<(), RuntimeError> {
         if !state.runtime_root().join(id).exists() {
@@ -89,6 +95,10 @@ impl Runtime {
     }
 
     async fn run(&self, state: &StateDir, call: &[&str]) -> Result<Vec<u8>, RuntimeError> {
+        self.run_with(state, call, &[]).await
+    }
+
+    async fn run_with(&self, state: &StateDir, call: &[&str], input: &[u8]) -> Result<Vec<u8>, RuntimeError> {
         let verb = || call[0].to_owned();
         let mut command = Command::new(&self.path);
         command
@@ -96,15 +106,23 @@ impl Runtime {
             .arg("--root")
             .arg(state.runtime_root())
             .args(call)
-            .stdin(Stdio::null())
+            .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        let child = command.spawn().map_err(|source| match source.kind() {
+        let mut child = command.spawn().map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => RuntimeError::Missing { name: self.name.clone(), path: self.path.clone() },
             _ => RuntimeError::Spawn { name: self.name.clone(), path: self.path.clone(), verb: verb(), source },
         })?;
-        let output = tokio::time::timeout(DEADLINE, child.wait_with_output())
+        let stdin = child.stdin.take();
+        let running = async {
+            if let Some(mut stdin) = stdin {
+                // One that does not read it says why, which is the better complaint.
+                let _ = stdin.write_all(input).await;
+            }
+            child.wait_with_output().await
+        };
+        let output = tokio::time::timeout(DEADLINE, running)
             .await
             .map_err(|_| RuntimeError::Deadline { name: self.name.clone(), verb: verb(), deadline: DEADLINE })?
             .map_err(|source| RuntimeError::Spawn {

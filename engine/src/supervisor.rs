@@ -26,6 +26,7 @@ use crate::effects;
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::{Actor, Context};
+use crate::oom;
 use crate::sys;
 use crate::turn::TurnError;
 
@@ -100,7 +101,16 @@ impl Engine {
         lock(&self.supervisor.shims).insert(id, (start, receiver));
         let engine = self.clone();
         self.tasks.spawn(async move {
-            engine.watch(id, start, fifo, pidfd).await;
+            let watching = engine.watch(id, start, fifo, pidfd);
+            let beside = async {
+                oom::watch(&engine, id, start).await;
+                std::future::pending::<()>().await;
+            };
+            // What is looked at beside ends with the run.
+            tokio::select! {
+                () = watching => {}
+                () = beside => {}
+            }
             sender.send_replace(true);
             let mut shims = lock(&engine.supervisor.shims);
             // An adopted shim may be watched under the same start by now.
@@ -153,7 +163,9 @@ impl Engine {
     }
 
     async fn report_status(self: &Arc<Self>, id: ContainerId, start: StartId, status: ExitStatus, context: &Context) {
-        let exit = Command::ReportExit { start, status, at: clock::now(), oom: false, boot: self.boot };
+        // No record tells of it, but the cgroup may still do.
+        let oom = self.containers.get(&id).is_some_and(|entity| oom::has_killed(self, &entity.container));
+        let exit = Command::ReportExit { start, status, at: clock::now(), oom, boot: self.boot };
         self.report(id, context, exit).await;
     }
 

@@ -27,6 +27,7 @@ mod stats;
 mod stop;
 mod top;
 mod unpause;
+mod update;
 pub(crate) mod version;
 mod volume;
 mod wait;
@@ -85,6 +86,7 @@ pub(crate) static VERBS: &[Verb] = &[
     kill::VERB,
     pause::VERB,
     unpause::VERB,
+    update::VERB,
     rm::VERB,
     rename::VERB,
     wait::VERB,

@@ -11,7 +11,7 @@ mod namespace;
 mod process;
 mod publish;
 mod pull;
-mod resources;
+pub(crate) mod resources;
 pub(crate) mod restart;
 mod rootfs;
 mod security;

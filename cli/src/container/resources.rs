@@ -26,8 +26,9 @@ const ULIMITS: [&str; 16] = [
     "stack",
 ];
 
-pub(super) fn flags() -> Vec<Arg> {
-    let size = |long, help| flag::value(long, "SIZE", help).value_parser(size::bytes);
+/// Limits that can be changed later.
+pub(crate) fn limit_flags() -> Vec<Arg> {
+    let size = |long, help| flag::value(long, "SIZE", help).value_parser(size::bytes_or_unlimited);
     vec![
         flag::value("cpus", "COUNT", "CPU time in CPUs, such as 1.5").value_parser(size::nano_cpus),
         flag::value("cpu-shares", "N", "Weight among others").value_parser(value_parser!(u64)),
@@ -38,32 +39,27 @@ pub(super) fn flags() -> Vec<Arg> {
         flag::value("cpu-rt-runtime", "MICROSECONDS", "Real-time CPU time per period").value_parser(value_parser!(i64)),
         flag::value("cpuset-cpus", "LIST", "CPUs it may run on, such as 0-2,4"),
         flag::value("cpuset-mems", "LIST", "Memory nodes it may use"),
-        size("memory", "Memory limit").short('m'),
+        size("memory", "Memory limit; -1 is unlimited").short('m'),
         size("memory-reservation", "Memory kept for it under pressure"),
-        flag::value("memory-swap", "SIZE", "Memory and swap together; -1 is unlimited")
-            .value_parser(size::bytes_or_unlimited),
-        flag::value("memory-swappiness", "N", "0 to 100; -1 is the machine's")
-            .value_parser(value_parser!(i64).range(-1..=100)),
-        flag::switch("oom-kill-disable", "Do not kill it when its memory is used up"),
-        flag::value("oom-score-adj", "N", "-1000 to 1000").value_parser(value_parser!(i32).range(-1000..=1000)),
+        size("memory-swap", "Memory and swap together; -1 is unlimited"),
+        size("kernel-memory", "Has no effect: kernels of today count it as memory"),
         flag::value("blkio-weight", "N", "10 to 1000, or 0 for none").value_parser(blkio_weight),
         flag::value("pids-limit", "N", "Processes it may have; -1 or 0 is unlimited")
             .value_parser(value_parser!(i64).range(-1..)),
-        flag::list("ulimit", "NAME=SOFT[:HARD]", "Limit per process, such as nofile=1024:4096; -1 is unlimited")
-            .value_parser(ulimit),
     ]
 }
 
-pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) {
+/// What they ask for.
+pub(crate) fn limits(matches: &ArgMatches) -> Resources {
     let number = |long: &str| matches.get_one::<i64>(long).copied();
     let count = |long: &str| matches.get_one::<u64>(long).copied();
-    request.resources = Some(Resources {
+    Resources {
         memory: number("memory"),
         memory_swap: number("memory-swap"),
         memory_reservation: number("memory-reservation"),
-        memory_swappiness: number("memory-swappiness").and_then(|value| u64::try_from(value).ok()),
-        oom_kill_disable: matches.get_one::<bool>("oom-kill-disable").copied(),
-        kernel_memory: None,
+        memory_swappiness: None,
+        oom_kill_disable: None,
+        kernel_memory: number("kernel-memory"),
         nano_cpus: number("cpus"),
         cpu_shares: count("cpu-shares"),
         cpu_period: count("cpu-period"),
@@ -74,6 +70,27 @@ pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) {
         cpu_rt_period: count("cpu-rt-period"),
         pids_limit: number("pids-limit"),
         blkio_weight: matches.get_one::<u32>("blkio-weight").copied(),
+    }
+}
+
+pub(super) fn flags() -> Vec<Arg> {
+    let others = [
+        flag::value("memory-swappiness", "N", "0 to 100; -1 is the machine's")
+            .value_parser(value_parser!(i64).range(-1..=100)),
+        flag::switch("oom-kill-disable", "Do not kill it when its memory is used up"),
+        flag::value("oom-score-adj", "N", "-1000 to 1000").value_parser(value_parser!(i32).range(-1000..=1000)),
+        flag::list("ulimit", "NAME=SOFT[:HARD]", "Limit per process, such as nofile=1024:4096; -1 is unlimited")
+            .value_parser(ulimit),
+    ];
+    limit_flags().into_iter().chain(others).collect()
+}
+
+pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) {
+    let swappiness = matches.get_one::<i64>("memory-swappiness").copied();
+    request.resources = Some(Resources {
+        memory_swappiness: swappiness.and_then(|value| u64::try_from(value).ok()),
+        oom_kill_disable: matches.get_one::<bool>("oom-kill-disable").copied(),
+        ..limits(matches)
     });
     request.oom_score_adj = matches.get_one::<i32>("oom-score-adj").copied();
     request.ulimits = matches.get_many::<Ulimit>("ulimit").unwrap_or_default().cloned().collect();

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::flag;
 
 /// Flags with a value.
-const VALUES: [&str; 21] = [
+const VALUES: [&str; 20] = [
     "blkio-weight-device",
     "device-cgroup-rule",
     "device-read-bps",
@@ -25,7 +25,6 @@ const VALUES: [&str; 21] = [
     "hook-spec",
     "host-channel",
     "hugetlb-limit",
-    "kernel-memory",
     "ns-change-opt",
     "storage-opt",
     "user-remap",
@@ -33,7 +32,7 @@ const VALUES: [&str; 21] = [
 ];
 
 /// Flags that are on or off; `=false` asks for nothing and is taken.
-const SWITCHES: [&str; 4] = ["health-exit-on-unhealthy", "init", "no-pivot", "system-container"];
+const SWITCHES: [&str; 3] = ["health-exit-on-unhealthy", "no-pivot", "system-container"];
 
 pub(super) fn flags() -> Vec<Arg> {
     let values = VALUES.iter().map(|&long| flag::list(long, "VALUE", ""));
@@ -71,6 +70,6 @@ mod tests {
 
     #[test]
     fn asking_for_nothing_is_fine() {
-        assert!(parse(&["--init=false", "x"]).is_ok());
+        assert!(parse(&["--system-container=false", "x"]).is_ok());
     }
 }

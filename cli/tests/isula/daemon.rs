@@ -305,10 +305,10 @@ impl Containers for Part {
         Part::attach(self, "Attach", request.into_inner()).await
     }
 
-    async fn update(&self, request: Request<UpdateRequest>) -> Result<Response<Empty>, Status> {
+    async fn update(&self, request: Request<UpdateRequest>) -> Result<Response<UpdateResponse>, Status> {
         self.heard("Update", request.get_ref());
         self.about(&request.get_ref().container)?;
-        Ok(Response::new(Empty {}))
+        Ok(Response::new(UpdateResponse::default()))
     }
 
     async fn kill(&self, request: Request<KillRequest>) -> Result<Response<Empty>, Status> {

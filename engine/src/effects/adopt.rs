@@ -19,6 +19,7 @@ use crate::domain::id::{ContainerId, StartId};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
+use crate::oom;
 use crate::supervisor::{Bereft, status_by_pidfd};
 use crate::sys;
 
@@ -107,7 +108,8 @@ async fn report_end(engine: &Arc<Engine>, id: ContainerId, start: StartId, beref
     if let Some(found) = engine.exit_record(&entity.container, start).await {
         return engine.report_exit(id, context, &found).await;
     }
-    let exit = Command::ReportExit { start, status, at: clock::now(), oom: false, boot: engine.boot };
+    let oom = oom::has_killed(engine, &entity.container);
+    let exit = Command::ReportExit { start, status, at: clock::now(), oom, boot: engine.boot };
     engine.report(id, context, exit).await;
 }
 

@@ -54,7 +54,12 @@ pub(super) fn mount_and_specify(
     make_workdir(&rootfs, definition)?;
     let bundle = engine.bundle(container);
     let log = bundle.log();
+    let init = engine.layout.init();
+    if definition.init {
+        put_init(&init).map_err(|source| state_error("put the init in its place", source))?;
+    }
     let place = Place {
+        init: &init,
         bundle: bundle.path(),
         rootfs: &rootfs,
         shm: shm.as_deref(),
@@ -80,6 +85,15 @@ pub(super) fn mount_and_specify(
         cgroup::Version::V1 | cgroup::Version::Hybrid => OomCounter::V1 { path },
     });
     Ok(Specified { shim_cgroups: engine.shim_cgroups(), oom, joined: processes })
+}
+
+/// Our init, from within this program to where containers can see it. Written anew only when it is another one: containers
+/// that run have it mounted.
+fn put_init(path: &Path) -> io::Result<()> {
+    /// Built from `engine/init` by the build script.
+    static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/isulad-init"));
+    let there = std::fs::read(path).is_ok_and(|bytes| bytes == PROGRAM);
+    if there { Ok(()) } else { rootfs::write_atomically(path, PROGRAM, 0o755, false).map_err(|error| error.source) }
 }
 
 /// Mounts the root filesystem and says where.

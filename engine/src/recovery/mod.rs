@@ -92,6 +92,12 @@ pub fn has_containers(root: &std::path::Path) -> bool {
 }
 
 async fn recover_one(engine: &Arc<Engine>, id: ContainerId) {
+    // An update that was recorded and not put in its place, or the other way round.
+    let settling = tokio::task::spawn_blocking({
+        let engine = engine.clone();
+        move || engine.settle_definition(&id)
+    });
+    let _ = settling.await;
     let Some(entity) = engine.containers.get(&id) else { return };
     let container = entity.container.clone();
     let seen = observe::observe(engine, &container).await;

@@ -99,6 +99,12 @@ impl Cgroups {
         Some(below(self.controller_root("memory")?, path).join(name))
     }
 
+    /// The file by which a file of a cgroup of version 1 is watched.
+    pub fn event_control(&self, path: &str) -> Option<PathBuf> {
+        let old = self.version != Version::V2;
+        old.then(|| Some(below(self.controller_root("memory")?, path).join("cgroup.event_control"))).flatten()
+    }
+
     /// How many processes of the container were killed for want of memory; `None` when nothing counts them, or the cgroup
     /// is gone.
     pub fn oom_kills(&self, path: &str) -> io::Result<Option<u64>> {

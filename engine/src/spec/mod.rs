@@ -31,6 +31,7 @@ use crate::session::Size;
 pub use capabilities::{CapabilityError, CapabilitySet};
 pub use host::{Host, ProbeError};
 pub use mounts::make_sources;
+pub use resources::{Limits, change as change_limits};
 pub use seccomp::ProfileError;
 pub use user::UserError;
 
@@ -54,6 +55,8 @@ pub struct Place<'a> {
     pub systemd_cgroup: bool,
     /// The container's log, named in an annotation when there is one.
     pub log_path: &'a Path,
+    /// Our init on the host, for a container that has asked for it.
+    pub init: &'a Path,
     /// What a program that asks in its first moment is told of its terminal.
     pub console_size: Option<Size>,
 }

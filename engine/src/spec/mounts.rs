@@ -11,6 +11,9 @@ use crate::rootfs::{MountEntry, mounts_below};
 
 use super::{Place, SpecError, oci, utf8};
 
+/// Where a container has our init.
+pub(super) const INIT: &str = "/dev/isulad-init";
+
 pub(super) struct Plan<'a> {
     pub list: Vec<oci::Mount<'a>>,
     /// How the container's root takes part, if some mount needs more than the runtime's default.
@@ -35,6 +38,9 @@ pub fn make_sources(definition: &Definition) -> Result<(), SpecError> {
 /// lies within.
 pub(super) fn plan<'a>(definition: &'a Definition, place: &Place<'a>) -> Result<Plan<'a>, SpecError> {
     let mut list = standard(definition, place)?;
+    if definition.init {
+        list.push(mount(INIT, "bind", utf8(place.init)?, &["bind", "ro", "nosuid", "nodev"]));
+    }
     let mut propagation = Propagation::default();
     for mount in &definition.mounts {
         let target = normal(&mount.target)?;

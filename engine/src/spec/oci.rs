@@ -119,6 +119,7 @@ pub(super) struct Namespace<'a> {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Resources<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceRule>,
     #[serde(skip_serializing_if = "Memory::is_empty")]
     pub memory: Memory,

@@ -43,9 +43,12 @@ pub(super) fn plan<'a>(
     warnings: &mut Vec<String>,
 ) -> Result<oci::Process<'a>, SpecError> {
     let process = &definition.process;
-    let args: Vec<&str> = process.args().collect();
+    let mut args: Vec<&str> = process.args().collect();
     if args.first().is_none_or(|program| program.is_empty()) {
         return Err(SpecError::NoCommand);
+    }
+    if definition.init {
+        args.insert(0, super::mounts::INIT);
     }
     let cwd = if process.workdir.is_empty() { "/" } else { &process.workdir };
     if !cwd.starts_with('/') {

@@ -10,6 +10,9 @@ use super::{Host, oci};
 /// Microseconds: the scheduler's default, which `nano_cpus` is measured against.
 const CPU_PERIOD: u64 = 100_000;
 
+/// More than a kernel can have: not every runtime knows how to take a limit away again.
+const ALL_PIDS: i64 = 1 << 22;
+
 pub(super) fn plan<'a>(
     definition: &'a Definition,
     host: &Host,
@@ -33,6 +36,38 @@ pub(super) fn plan<'a>(
             )
             .map(|weight| oci::BlockIo { weight }),
     }
+}
+
+/// New limits of a container that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// As the runtimes' `update` takes it.
+    pub json: Vec<u8>,
+    pub warnings: Vec<String>,
+}
+
+/// From one definition's limits to another's. All of them are named, so that it may be repeated from anywhere; what was
+/// limited and is no more is named as unlimited.
+pub fn change(from: &Definition, to: &Definition, host: &Host) -> Limits {
+    let mut warnings = Vec::new();
+    let before = plan(from, host, Vec::new(), &mut Vec::new());
+    let mut after = plan(to, host, Vec::new(), &mut warnings);
+    let freed = |before: Option<i64>, after: &mut Option<i64>| {
+        if before.is_some() && after.is_none() {
+            *after = Some(-1);
+        }
+    };
+    freed(before.memory.limit, &mut after.memory.limit);
+    freed(before.memory.swap, &mut after.memory.swap);
+    freed(before.memory.reservation, &mut after.memory.reservation);
+    freed(before.cpu.quota, &mut after.cpu.quota);
+    if before.pids.is_some() && after.pids.is_none() {
+        after.pids = Some(oci::Pids { limit: ALL_PIDS });
+    }
+    // Not for `update`, which would take them for limits of memory that are to be changed.
+    (after.memory.swappiness, after.memory.disable_oom_killer) = (None, None);
+    let json = serde_json::to_vec(&after).expect("limits are numbers and texts, which JSON can hold");
+    Limits { json, warnings }
 }
 
 fn memory(asked: &Resources, support: &mut Support<'_>) -> oci::Memory {

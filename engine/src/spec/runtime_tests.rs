@@ -86,6 +86,7 @@ impl Machine {
             systemd_cgroup: false,
             log_path: &log_path,
             console_size: None,
+            init: Path::new(""),
         };
         let built = build(&definition, &host, &place).unwrap();
         fs::write(dirs.bundle().join("config.json"), &built.json).unwrap();
@@ -460,5 +461,6 @@ fn place() -> Place<'static> {
         systemd_cgroup: false,
         log_path: bundle,
         console_size: None,
+        init: bundle,
     }
 }

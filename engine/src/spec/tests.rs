@@ -63,6 +63,7 @@ pub(crate) fn definition() -> Definition {
         exposed: Vec::new(),
         healthcheck: None,
         restart: crate::definition::Restart::No,
+        init: false,
     }
 }
 
@@ -157,6 +158,7 @@ impl Case {
             systemd_cgroup: self.systemd,
             log_path: Path::new("/b/console.log"),
             console_size: self.size,
+            init: Path::new("/g/isulad-init"),
         };
         build(&self.definition, &self.host, &place)
     }

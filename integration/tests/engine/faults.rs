@@ -9,7 +9,7 @@ use cri_api::isula::v1::Event;
 use integration::process::Signal;
 use integration::{Node, Runtime, binaries, command, deadline};
 
-use crate::{files, images, networks, restart_policy};
+use crate::{files, images, networks, restart_policy, update};
 
 on_each_runtime!(
     dies_creating,
@@ -193,6 +193,7 @@ fn every_failpoint_has_a_case() {
     tried.extend(images::points());
     tried.extend(networks::points());
     tried.extend(restart_policy::points());
+    tried.extend(update::POINTS);
     tried.extend(files::points());
     assert_eq!(tried, listed);
 }

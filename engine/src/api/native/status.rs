@@ -77,6 +77,7 @@ pub enum Verb {
     Attach,
     Resize,
     Top,
+    Update,
     Copy,
 }
 

@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn each_policy_has_its_ends() {
-        use RestartPolicy::*;
+        use super::RestartPolicy::*;
         let fresh = Restarts::default();
         let tried = Restarts { count: 2, ..fresh };
         let zero = ExitStatus::Code(0);

@@ -189,6 +189,7 @@ fn host_config(definition: &Definition, restart: RestartPolicy) -> Value {
             .map(|device| json!({ "PathOnHost": device.host, "PathInContainer": device.container,
                 "CgroupPermissions": device.permissions })).collect::<Vec<_>>(),
         "RestartPolicy": restart::words(restart),
+        "Init": definition.init,
         "LogConfig": { "Type": if definition.log.enabled { "json-file" } else { "none" },
             "Config": { "max-size": definition.log.max_size.to_string(), "max-file": definition.log.max_files.to_string() } },
     });

@@ -14,6 +14,7 @@ mod restart;
 mod start;
 mod stop;
 mod suspend;
+mod update;
 mod validate;
 mod volumes;
 mod wait;
@@ -25,7 +26,7 @@ use cri_api::isula::v1::containers_server::Containers;
 use cri_api::isula::v1::{
     AttachInput, AttachOutput, ContainerRequest, CreateRequest, CreateResponse, Empty, ExitStatus, InspectResponse,
     KillRequest, ListRequest, ListResponse, LogEntry, LogsRequest, RemoveRequest, RenameRequest, ResizeRequest,
-    RestartRequest, RunResponse, StartRequest, StartResponse, StopRequest, UpdateRequest, WaitResponse,
+    RestartRequest, RunResponse, StartRequest, StartResponse, StopRequest, UpdateRequest, UpdateResponse, WaitResponse,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -181,9 +182,9 @@ impl Containers for Native {
         Ok(Response::new(Empty {}))
     }
 
-    async fn update(&self, request: Request<UpdateRequest>) -> Answer<Empty> {
-        let UpdateRequest { container, .. } = request.into_inner();
-        self.resolve(&container)?;
-        Err(ApiError::failed("limits cannot be changed yet").into())
+    async fn update(&self, request: Request<UpdateRequest>) -> Answer<UpdateResponse> {
+        let (native, context) = (self.clone(), peer::context(&request));
+        let updating = tokio::spawn(async move { native.update_container(request.into_inner(), &context).await });
+        Ok(Response::new(UpdateResponse { warnings: finished(updating).await? }))
     }
 }

@@ -69,7 +69,7 @@ pub(super) fn definition(
         shm_size: if request.shm_size == 0 { DEFAULT_SHM } else { request.shm_size },
         devices: request.devices.iter().map(device).collect::<Checked<_>>()?,
         read_only_rootfs: request.read_only_rootfs,
-        resources: resources(request.resources.unwrap_or_default())?,
+        resources: limits(request.resources.unwrap_or_default(), &mut warnings)?,
         oom_score_adj: oom_score_adj(request.oom_score_adj)?,
         ulimits: ulimits(config, &request.ulimits)?,
         cgroup_parent: cgroup_parent(request.cgroup_parent)?,
@@ -103,6 +103,7 @@ pub(super) fn definition(
         exposed: brought.exposed,
         healthcheck: brought.healthcheck,
         restart: restart::policy(request.restart.as_ref(), request.auto_remove)?,
+        init: request.init,
     };
     Ok((definition, warnings))
 }
@@ -209,9 +210,20 @@ fn device(device: &wire::Device) -> Checked<Device> {
     Ok(Device { host: device.host.clone(), container: container.clone(), permissions: permissions.to_owned() })
 }
 
-fn resources(given: wire::Resources) -> Checked<Resources> {
+fn limits(given: wire::Resources, warnings: &mut Vec<String>) -> Checked<Resources> {
+    warn_of_kernel_memory(&given, warnings);
+    resources(given)
+}
+
+/// Limits that go together, for a creation or an update.
+pub(super) fn resources(given: wire::Resources) -> Checked<Resources> {
     let refuse = |message: String| Err(ApiError::Invalid { message });
-    for (what, bytes) in [("memory", given.memory), ("memory reservation", given.memory_reservation)] {
+    let sizes = [
+        ("memory", given.memory),
+        ("memory reservation", given.memory_reservation),
+        ("kernel memory", given.kernel_memory),
+    ];
+    for (what, bytes) in sizes {
         if bytes.is_some_and(|bytes| bytes != 0 && bytes != -1 && bytes < MINIMUM_MEMORY) {
             return refuse(format!("Minimum {what} limit allowed is 4MB"));
         }
@@ -277,6 +289,16 @@ fn resources(given: wire::Resources) -> Checked<Resources> {
         pids_limit: given.pids_limit.filter(|limit| *limit > 0),
         blkio_weight,
     })
+}
+
+/// Kernel memory is part of memory on every kernel of today.
+pub(super) fn warn_of_kernel_memory(given: &wire::Resources, warnings: &mut Vec<String>) {
+    if given.kernel_memory.is_some_and(|bytes| bytes != 0) {
+        warnings.push(
+            "Your kernel does not support a limit of kernel memory of its own; --memory limits both. It is discarded."
+                .to_owned(),
+        );
+    }
 }
 
 fn doubled(memory: Option<i64>) -> Option<i64> {

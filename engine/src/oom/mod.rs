@@ -1,0 +1,112 @@
+//! Processes that the kernel has killed for want of memory, told while their container runs. (That of its first process is in the
+//! exit record as well, for which the shim reads the same counter.)
+//!
+//! One watch per running container: of version 1 an event descriptor, of version 2 a part of one inotify for all. The first
+//! kill ends it, since a run that has met one stays so. A cgroup without a memory controller, or with nothing left to be
+//! watched by, is given up quietly.
+
+mod changes;
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, eventfd};
+
+pub use changes::Changes;
+
+use crate::domain::container::{Command, Container};
+use crate::domain::id::{ContainerId, StartId};
+use crate::engine::Engine;
+use crate::spec::cgroup::Version;
+use crate::sys;
+
+/// The kernel tells of the want first and kills then.
+const KILL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Reports the first kill; returns when there is nothing more to be told. To be dropped with the run.
+pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
+    let Some(entity) = engine.containers.get(&id) else { return };
+    if entity.container.phase.run().is_none_or(|run| run.start != start || run.oom) {
+        return;
+    }
+    let Some(group) = group(engine, &entity.container) else { return };
+    match killed(engine, &group).await {
+        Ok(true) => engine.report(id, &engine.reporting(), Command::ReportOom { start }).await,
+        Ok(false) => {}
+        Err(error) => tracing::debug!(container_id = %id.short(), %error, "memory is not watched"),
+    }
+}
+
+/// Whether the container's cgroup, as long as there is one, has seen a kill.
+pub fn has_killed(engine: &Engine, container: &Container) -> bool {
+    let kills = group(engine, container).and_then(|group| engine.host.cgroups.oom_kills(&group).ok().flatten());
+    kills.is_some_and(|kills| kills > 0)
+}
+
+fn group(engine: &Engine, container: &Container) -> Option<String> {
+    fs::read_to_string(engine.bundle(container).cgroup_note()).ok()
+}
+
+/// Waits for a kill; `false` when the cgroup is gone or does not count.
+async fn killed(engine: &Arc<Engine>, group: &str) -> io::Result<bool> {
+    let cgroups = &engine.host.cgroups;
+    let Some(file) = cgroups.oom_file(group) else { return Ok(false) };
+    match cgroups.version() {
+        Version::V2 => {
+            let changes = engine.oom.of(&engine.tasks, &file)?;
+            loop {
+                // Looked at after the watch was made: a kill in between is not missed.
+                match cgroups.oom_kills(group)? {
+                    Some(0) => changes.next().await,
+                    kills => return Ok(kills.is_some()),
+                }
+            }
+        }
+        Version::V1 | Version::Hybrid => {
+            let Some(control) = cgroups.event_control(group) else { return Ok(false) };
+            let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+            {
+                // Only needed for the asking.
+                let file = fs::File::open(&file)?;
+                fs::write(&control, format!("{} {}", event.as_raw_fd(), file.as_raw_fd()))?;
+            }
+            let event = sys::watch(event)?;
+            let mut news = false;
+            loop {
+                match settled(|| cgroups.oom_kills(group), news).await? {
+                    Some(0) => {}
+                    kills => return Ok(kills.is_some()),
+                }
+                news = loop {
+                    let mut ready = event.readable().await?;
+                    if read_event(event.as_fd()) {
+                        break true;
+                    }
+                    ready.clear_ready();
+                };
+            }
+        }
+    }
+}
+
+/// The count, looked at for a while if there is news that it does not show yet.
+async fn settled(count: impl Fn() -> io::Result<Option<u64>>, news: bool) -> io::Result<Option<u64>> {
+    let deadline = tokio::time::Instant::now() + KILL_PATIENCE;
+    let mut pause = Duration::from_millis(5);
+    loop {
+        let counted = count()?;
+        if counted != Some(0) || !news || tokio::time::Instant::now() > deadline {
+            return Ok(counted);
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+}
+
+/// Takes what the descriptor tells; `false` when that is nothing.
+fn read_event(event: BorrowedFd<'_>) -> bool {
+    matches!(rustix::io::read(event, &mut [0; 8]), Ok(8))
+}
