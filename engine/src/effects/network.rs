@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cause::chain;
 use crate::definition::{Named, Network};
-use crate::domain::container::{Command, Container};
+use crate::domain::container::{Command, Container, Phase};
 use crate::domain::id::{ContainerId, StartId};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::{Actor, Context};
 use crate::network::attach::{self, Order, Place, Wanted};
 use crate::network::conf::Confs;
+use crate::network::port::Published;
 use crate::network::record::Record;
 use crate::network::result::Dns;
 use crate::network::{NetworkError, bridge};
@@ -20,6 +22,9 @@ use crate::projection::Entity;
 use crate::spec::files::OnNetworks;
 
 use super::launch::LaunchError;
+
+/// A release is quick, unless a plugin hangs; then its port is refused.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a start needs to know of its networks.
 #[derive(Debug)]
@@ -47,7 +52,7 @@ pub(super) async fn attach(
     let id = entity.container.id;
     let networks = &engine.networks;
     let wanted = wanted(engine, named).await?;
-    let ports = networks.ports.take(&id.to_string(), &named.ports)?;
+    let ports = take_ports(engine, id, &named.ports).await?;
     let order = Order {
         owner: format!("container {}", id.short()),
         // Of this start alone: the DEL of an earlier one may be late.
@@ -66,6 +71,35 @@ pub(super) async fn attach(
     networks.remember(&id.to_string(), record);
     failpoint::hit(failpoint::NET_ATTACHED);
     Ok(Some(attached))
+}
+
+/// A container that has exited is about to give its ports back: that is waited for.
+async fn take_ports(engine: &Engine, id: ContainerId, wanted: &[Published]) -> Result<Vec<Published>, NetworkError> {
+    let end = tokio::time::Instant::now() + RELEASE_PATIENCE;
+    loop {
+        match engine.networks.ports.take(&id.to_string(), wanted) {
+            Err(NetworkError::PortTaken { holder, .. })
+                if is_leaving(engine, &holder) && end > tokio::time::Instant::now() =>
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn is_leaving(engine: &Engine, holder: &str) -> bool {
+    let entity = holder.parse().ok().and_then(|id| engine.containers.get(&id));
+    entity.is_none_or(|entity| match &entity.container.phase {
+        Phase::Exited(_) | Phase::Restarting(_) | Phase::Removing(_) => true,
+        Phase::Creating
+        | Phase::Created
+        | Phase::Starting(_)
+        | Phase::Running(_)
+        | Phase::Pausing(_)
+        | Phase::Paused(_)
+        | Phase::Resuming(_) => false,
+    })
 }
 
 async fn wanted(engine: &Arc<Engine>, named: &Named) -> Result<Vec<Wanted>, NetworkError> {
@@ -106,6 +140,11 @@ fn told(record: &Record) -> impl Iterator<Item = (String, Vec<String>)> {
 pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Option<String> {
     let networks = &engine.networks;
     let (id, place) = (container.id, engine.bundle(container).network());
+    // Most containers: nothing to wait for.
+    if container.networks.is_empty() && !place.record.exists() {
+        networks.forget(&id.to_string());
+        return None;
+    }
     let trouble = match attach::detach(&networks.settings, &place).await {
         Ok(()) => None,
         Err(error) => put_off(engine, id, &place, chain(&error)).await,

@@ -19,6 +19,9 @@ pub const ATTACH_DEADLINE: Duration = Duration::from_secs(150);
 /// The same for detaching; what takes longer is put off.
 pub const DETACH_DEADLINE: Duration = Duration::from_secs(90);
 
+/// A plugin of an earlier daemon has this much more time: it may end in a moment.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Where an attachment is recorded.
 #[derive(Debug, Clone)]
 pub struct Place {
@@ -174,8 +177,9 @@ async fn detach_all(settings: &Settings, place: &Place) -> Result<(), NetworkErr
     let path = place.record.clone();
     let read = blocking(move || Record::read(&path)).await?;
     if let Some(record) = read {
-        if !plugin::await_idle(&place.busy, settings.deadline).await.map_err(NetworkError::io("lock", &place.busy))? {
-            return Err(NetworkError::Busy { seconds: settings.deadline.as_secs() });
+        let patience = settings.deadline.min(ORPHAN_PATIENCE);
+        if !plugin::await_idle(&place.busy, patience).await.map_err(NetworkError::io("lock", &place.busy))? {
+            return Err(NetworkError::Busy);
         }
         del(settings, place, &record).await?;
         failpoint::hit(failpoint::NET_DELETED);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::conf::ConfError;
 use super::plugin::PluginError;
+use crate::domain::text::cut;
 
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
@@ -41,14 +42,14 @@ pub enum NetworkError {
     NoPorts { network: String },
     #[error("network {network}: plugin `{plugin}` gave {given} instead of the address {wanted}")]
     WrongAddress { network: String, plugin: String, given: String, wanted: String },
-    #[error("host port {port} is already published by container {holder}")]
+    #[error("host port {port} is already published by container {}", cut(holder, 12))]
     PortTaken { port: String, holder: String },
     #[error("host port {port} cannot be published: a program of the host has it, or it may not be bound")]
     PortInUse { port: String, source: io::Error },
     #[error("attaching to networks did not finish within {seconds} s")]
     Slow { seconds: u64 },
-    #[error("a plugin of an earlier attempt still runs after {seconds} s")]
-    Busy { seconds: u64 },
+    #[error("a plugin of an earlier attempt was killed and does not end")]
+    Busy,
     #[error("cannot {action} `{path}`")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("the record of the network `{path}` is not valid")]

@@ -12,7 +12,7 @@
 //!
 //! What a crash leaves: a record without a result (ADD may have begun), or with one (it is attached). Either way DEL by the
 //! record gives everything back, also when conflist, namespace or boot are gone. A plugin that outlives the daemon holds the
-//! lock of its call; DEL waits for it.
+//! lock of its call; DEL waits for it, and ends it when its time is over.
 
 pub mod attach;
 pub mod bridge;
@@ -21,6 +21,7 @@ pub mod conf;
 mod error;
 pub mod netlink;
 pub mod netns;
+mod orphan;
 pub mod pending;
 pub mod plugin;
 pub mod port;

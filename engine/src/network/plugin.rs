@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use super::orphan;
 use crate::domain::text::cut;
 use crate::failpoint;
 use crate::runtime::locate;
@@ -30,6 +31,8 @@ const ERROR_LIMIT: u64 = 64 << 10;
 const SHOWN: usize = 600;
 /// Something in the background may hold its output open.
 const DRAIN: Duration = Duration::from_secs(1);
+/// A killed process is gone soon after.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -183,12 +186,21 @@ impl Call<'_> {
     }
 }
 
-/// Waits until no plugin works for this attachment any more: one may have outlived the daemon that ran it.
+/// Waits until no plugin works for this attachment any more: one may have outlived the daemon that ran it. One that has not
+/// ended after `patience` is killed; `false` when even that does not end it.
 pub async fn await_idle(busy: &Path, patience: Duration) -> io::Result<bool> {
-    match lock(|| File::options().read(true).open(busy), patience).await {
+    let idle = async |patience| match lock(|| File::options().read(true).open(busy), patience).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         locked => locked.map(|file| file.is_some()),
+    };
+    if idle(patience).await? {
+        return Ok(true);
     }
+    let path = busy.to_owned();
+    let ending = tokio::task::spawn_blocking(move || orphan::end_readers(&path)).await;
+    let count = ending.map_err(io::Error::other)??;
+    tracing::warn!(call = %busy.display(), count, "a plugin that an earlier daemon has left does not end and is killed");
+    idle(KILL_PATIENCE).await
 }
 
 /// Tried again and again: a plugin has it, or, for a moment, a process of ours that is just being started.

@@ -101,8 +101,7 @@ impl Ports {
         for port in wanted.iter().filter(|port| port.host_port != 0) {
             let clash = others().find(|(_, ports)| ports.iter().any(|other| other.collides(port)));
             if let Some((holder, _)) = clash {
-                let holder = holder.chars().take(12).collect();
-                return Err(NetworkError::PortTaken { port: shown(port), holder });
+                return Err(NetworkError::PortTaken { port: shown(port), holder: holder.clone() });
             }
             probe(port).map_err(|source| NetworkError::PortInUse { port: shown(port), source })?;
             got.push(*port);

@@ -12,7 +12,7 @@ use super::attach::{Order, Place, Wanted, attach, detach};
 use super::pending::Pending;
 use super::port::{Protocol, Published};
 use super::record::Record;
-use super::{NetworkConf, NetworkError, Settings, bridge, netns};
+use super::{NetworkConf, NetworkError, Settings, bridge, chain, netns};
 use crate::cause::chain;
 
 const RESULT: &str = r#"{"cniVersion":"0.4.0","ips":[{"version":"4","address":"10.7.0.2/24","gateway":"10.7.0.1"}]}"#;
@@ -293,6 +293,41 @@ async fn what_cannot_be_given_back_is_tried_again_and_after_a_restart() {
     }
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
     stand.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn plugins_tell_their_versions_and_whether_all_is_as_it_was() {
+    let stand = Stand::new();
+    stand.plugin(
+        "one",
+        r#"case $CNI_COMMAND in
+        VERSION) echo '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}';;
+        CHECK) [ $CNI_NETNS = /ns ] || { echo '{"code":8,"msg":"moved"}'; exit 1; };;
+        esac"#,
+    );
+    let (settings, place) = (stand.settings(), stand.place());
+    let versions = chain::versions("one", &settings.bin_dirs, settings.deadline, &place.busy).await.unwrap();
+    assert_eq!(versions, ["0.4.0", "1.0.0"]);
+    let mut order = stand.order(&["one"]);
+    let conf = order.networks.remove(0).conf;
+    let none = serde_json::Map::new();
+    let of = |conf, netns| chain::Chain {
+        conf,
+        container: "abc-1",
+        netns: Some(netns),
+        ifname: "eth0",
+        args: "",
+        capability_args: &none,
+        bin_dirs: &settings.bin_dirs,
+        deadline: settings.deadline,
+        busy: &place.busy,
+    };
+    of(&conf, Path::new("/ns")).check(&json!({})).await.unwrap();
+    let error = of(&conf, Path::new("/other")).check(&json!({})).await.unwrap_err();
+    assert_eq!(error.to_string(), "plugin `one`: CHECK failed: moved (code 8)");
+    // Who does not want to be asked is not.
+    let silent = NetworkConf { disable_check: true, ..conf.clone() };
+    of(&silent, Path::new("/other")).check(&json!({})).await.unwrap();
 }
 
 fn request(name: &str) -> bridge::Request {

@@ -13,7 +13,8 @@ pub(super) async fn remember(engine: &Arc<Engine>) {
     let of = engine.clone();
     let reading = tokio::task::spawn_blocking(move || {
         for (id, entity) in &of.containers.snapshot() {
-            if entity.container.networks.is_empty() {
+            // One that was put together from its files has it in them alone.
+            if entity.container.networks.is_empty() && of.trust() == Trust::Whole {
                 continue;
             }
             match Record::read(&of.bundle(&entity.container).network().record) {

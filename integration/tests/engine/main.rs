@@ -16,6 +16,7 @@ mod attach;
 mod bad_input;
 mod daemon_killed;
 mod events;
+mod exec;
 mod faults;
 mod files;
 mod images;

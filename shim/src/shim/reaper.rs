@@ -17,7 +17,6 @@ use tokio::io::unix::AsyncFd;
 /// its keeper.
 pub(crate) struct Signals {
     fd: SignalFd,
-    nudges: SignalFd,
 }
 
 impl Signals {
@@ -27,38 +26,38 @@ impl Signals {
         for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
             set.add(signal);
         }
-        let mut nudge = SigSet::empty();
-        nudge.add(Signal::SIGIO);
         set.thread_block()?;
-        nudge.thread_block()?;
-        let collect = |set| SignalFd::with_flags(set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC);
-        Ok(Self { fd: collect(&set)?, nudges: collect(&nudge)? })
+        Ok(Self { fd: SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)? })
     }
 }
 
 pub(crate) struct Reaper {
     signals: AsyncFd<SignalFd>,
     refused: std::cell::Cell<bool>,
-}
-
-/// The signals that somebody has written to a FIFO, see [`isulad_shim::sys::nudge`].
-pub(crate) struct Nudges(AsyncFd<SignalFd>);
-
-impl Nudges {
-    /// Waits for the next; several at once are one.
-    pub async fn next(&self) -> io::Result<()> {
-        let mut guard = self.0.readable().await?;
-        while self.0.get_ref().read_signal()?.is_some() {}
-        guard.clear_ready();
-        Ok(())
-    }
+    /// Somebody listens for SIGTERM.
+    obeys: bool,
+    asked_to_leave: tokio::sync::Notify,
 }
 
 impl Reaper {
     /// Inside the runtime only.
-    pub fn new(signals: Signals) -> io::Result<(Self, Nudges)> {
-        let reaper = Self { signals: readable::watch(signals.fd)?, refused: std::cell::Cell::new(false) };
-        Ok((reaper, Nudges(readable::watch(signals.nudges)?)))
+    pub fn new(signals: Signals) -> io::Result<Self> {
+        Ok(Self {
+            signals: readable::watch(signals.fd)?,
+            refused: std::cell::Cell::new(false),
+            obeys: false,
+            asked_to_leave: tokio::sync::Notify::new(),
+        })
+    }
+
+    /// One that takes SIGTERM for what it says.
+    pub fn obeying(signals: Signals) -> io::Result<Self> {
+        Ok(Self { obeys: true, ..Self::new(signals)? })
+    }
+
+    /// Returns when SIGTERM has come, while something else here waits.
+    pub async fn asked_to_leave(&self) {
+        self.asked_to_leave.notified().await;
     }
 
     /// Waits for one child and reaps nothing else: what the container leaves behind stays readable in /proc.
@@ -93,6 +92,12 @@ impl Reaper {
         }
     }
 
+    /// Reaps who has ended; true when nobody is left.
+    pub fn childless() -> bool {
+        reap_all();
+        reap(None).is_err()
+    }
+
     /// Kills everything below this process, however deep and in whatever session, and reaps it. Gives up on what is
     /// still there after `limit`: a process the kernel does not let go.
     pub async fn kill_descendants(&self, limit: Duration) {
@@ -125,6 +130,9 @@ impl Reaper {
             loop {
                 match self.signals.get_ref().read_signal() {
                     Ok(Some(info)) if info.ssi_signo == Signal::SIGCHLD as u32 => child = true,
+                    Ok(Some(info)) if self.obeys && info.ssi_signo == Signal::SIGTERM as u32 => {
+                        self.asked_to_leave.notify_one();
+                    }
                     Ok(Some(info)) => self.refuse(info.ssi_signo),
                     Ok(None) => break,
                     Err(Errno::EINTR) => {}

@@ -7,7 +7,7 @@ use integration::{Node, Runtime, deadline};
 
 use super::{SERVE, address, all_given_back, clean_end, node, serves, world};
 
-on_each_runtime!(dies_attaching, dies_detaching, dies_putting_off, the_host_is_restarted);
+on_each_runtime!(dies_attaching, dies_detaching, dies_putting_off, the_host_is_restarted, what_nobody_owns_is_swept);
 
 const ATTACHING: [&str; 6] = [
     "net-recorded",
@@ -142,4 +142,31 @@ fn the_host_is_restarted(runtime: Runtime) {
     let rules = super::world(&node).rules;
     // A real restart would have taken these: the plugins find masquerading by the interface, which was gone.
     assert!(rules.iter().all(|rule| !rule.contains("DNAT")), "{rules:?}");
+}
+
+/// A namespace with our mark that belongs to nobody goes; one with another's mark does not, nor one in use.
+fn what_nobody_owns_is_swept(runtime: Runtime) {
+    let mut node = node(runtime);
+    super::server(&node, "a", &[]);
+    let used = super::settings(&node, "a")["SandboxKey"].as_str().expect("text").to_owned();
+    let mark = used.rsplit('/').next().and_then(|name| name.split('-').nth(1)).expect("it has a mark").to_owned();
+    node.kill9();
+    let pin = |mark: &str| {
+        let path = node.netns_dir().join(format!("isula-{mark}-{}-3", "f".repeat(16)));
+        let path = path.to_str().expect("UTF-8").to_owned();
+        let script = format!("touch {path} && mount --bind /proc/self/ns/net {path}");
+        super::on_host(&node, &["unshare", "--net", "sh", "-c", &script]).ok();
+        path
+    };
+    let (ours, foreign) = (pin(&mark), pin("00000000"));
+    node.launch();
+    node.verified();
+    let there = |path: &str| super::on_host(&node, &["mountpoint", "-q", path]).code() == 0;
+    deadline::until("ours is swept", || !there(&ours));
+    assert!(there(&foreign) && there(&used));
+    assert!(node.info().warnings.iter().any(|warning| warning.contains(&ours)), "{:?}", node.info().warnings);
+    serves(&node, &address(&node, "a"));
+    super::on_host(&node, &["umount", &foreign]).ok();
+    std::fs::remove_file(&foreign).expect("it is ours");
+    clean_end(&node);
 }

@@ -15,6 +15,7 @@ on_each_runtime!(
     a_removal_does_not_wait_for_a_plugin,
     what_is_recorded_is_what_is_given_back,
     a_plugin_outlives_the_daemon,
+    a_plugin_that_outlives_the_daemon_and_hangs_is_ended,
 );
 
 /// What the plugin `odd` does at ADD and at DEL; the rest of the chain are Debian's.
@@ -32,6 +33,14 @@ fn mode(node: &Node, add: &str, del: &str) {
 
 /// Passes on what the plugins before it have answered.
 const GOOD: &str = r#"echo "$input" | sed 's/.*"prevResult"://; s/}$//' | sed 's/,"type":"odd"//'"#;
+
+/// Seconds that tell a test's own sleeper from others.
+fn number(runtime: Runtime) -> &'static str {
+    match runtime {
+        Runtime::Runc => "1001",
+        Runtime::Crun => "1002",
+    }
+}
 
 /// With Debian's bridge and port mapping, and `odd` behind them.
 fn odd_node(runtime: Runtime) -> Node {
@@ -61,7 +70,10 @@ fn a_start_fails_in_words_and_is_undone(runtime: Runtime) {
         ("echo oops >&2; exit 3", "network net: plugin `odd`: ADD ended with exit status: 3 and said `oops`"),
         ("echo nonsense", "network net: plugin `odd`: ADD answered what cannot be used"),
         ("true", "said nothing"),
-        ("sleep 1000", "network net: plugin `odd`: ADD did not finish within 2 s and was killed"),
+        (
+            &format!("sleep {}", number(runtime)),
+            "network net: plugin `odd`: ADD did not finish within 2 s and was killed",
+        ),
     ]
     .into_iter()
     .enumerate()
@@ -74,7 +86,8 @@ fn a_start_fails_in_words_and_is_undone(runtime: Runtime) {
         assert!(node.state_of(&name)["Error"].as_str().is_some_and(|error| error.contains(words)), "{add}");
         node.ok(&["rm", &name]);
     }
-    assert!(process::with_argument("sleep", |word| word == "1000").is_empty(), "a plugin's child lives on");
+    let lives = || !process::with_argument("sleep", |word| word == number(runtime)).is_empty();
+    deadline::until("the plugin's child is gone", || !lives());
     // And when it is well again, so is the container.
     mode(&node, GOOD, "true");
     run(&node, "well").ok();
@@ -128,6 +141,24 @@ fn what_is_recorded_is_what_is_given_back(runtime: Runtime) {
     assert!(log.contains("DEL ends"), "{log}");
     let _ = super::on_host(&node, &["ip", "link", "del", "isula-br0"]);
     fs::remove_file(node.dir().join("cni/10-net.conf")).expect("it is there");
+    clean_end(&node);
+}
+
+fn a_plugin_that_outlives_the_daemon_and_hangs_is_ended(runtime: Runtime) {
+    let mut node = odd_node(runtime);
+    mode(&node, "sleep 1000", "true");
+    let words = node.words("run", &["-d", "--name", "x", "--net", "net", "-p", "8080:80"], &SERVE);
+    let mut caller = node.spawn(&words);
+    let log = node.dir().join("odd.log");
+    deadline::until("the plugin runs", || log.exists());
+    node.kill9();
+    let _ = caller.wait();
+    node.launch();
+    node.verified();
+    all_given_back(&node);
+    let log = fs::read_to_string(&log).expect("it was run");
+    assert_eq!(log, "ADD begins\nDEL begins\nDEL ends\n");
+    assert_eq!(node.status_of("x"), "exited");
     clean_end(&node);
 }
 
