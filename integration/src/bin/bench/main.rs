@@ -14,6 +14,7 @@ mod restart;
 mod stages;
 mod start;
 mod update;
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,7 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use place::{Disk, Place};
 
-const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,running,recorded,images,update] [--runtimes runc,crun] \
+const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,running,recorded,images,update,usage] [--runtimes runc,crun] \
                      [--rounds N] [--compare DIR] [--work-dir DIR] \
                      [--disk image|plain] [--busybox FILE]";
 
@@ -45,7 +46,7 @@ impl Options {
         let list = |value: &str| value.split(',').map(str::to_owned).collect();
         let mut options = Self {
             bins: PathBuf::new(),
-            only: list("sequential,parallel,running,recorded,images,update"),
+            only: list("sequential,parallel,running,recorded,images,update,usage"),
             runtimes: list("runc,crun"),
             rounds: 50,
             compare: None,
@@ -137,6 +138,9 @@ async fn measure(place: &Place, options: &Options) -> anyhow::Result<()> {
     }
     if options.wants("recorded") {
         restart::recorded(place, runtime).await?;
+    }
+    if options.wants("usage") {
+        usage::usage(place, runtime, options.rounds.div_ceil(2)).await?;
     }
     if options.wants("images") {
         images::images(place, runtime, options.rounds.div_ceil(10)).await?;
