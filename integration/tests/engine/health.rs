@@ -141,7 +141,7 @@ fn probes_go_on_with_the_next_daemon(runtime: Runtime) {
 
 fn a_frozen_container_is_not_probed(runtime: Runtime) {
     let node = Node::start(runtime);
-    node.run_detached(&checked("x", &["--health-retries=1", "--health-timeout=300ms"]), &SLEEP);
+    node.run_detached(&checked("x", &["--health-retries=1", "--health-timeout=10s"]), &SLEEP);
     put(&node, "x", "well");
     becomes(&node, "x", "healthy");
     let seq = node.seq();
