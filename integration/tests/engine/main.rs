@@ -12,12 +12,14 @@ macro_rules! on_each_runtime {
     };
 }
 
+mod attach;
 mod bad_input;
 mod daemon_killed;
 mod events;
 mod exec;
 mod faults;
 mod files;
+mod health;
 mod images;
 mod init;
 mod layers;
@@ -33,6 +35,7 @@ mod restart_policy;
 mod shim_faults;
 mod shims;
 mod store_trouble;
+mod terminal;
 mod update;
 mod usage;
 mod world_changed;

@@ -14,6 +14,8 @@ mod place;
 mod restart;
 mod stages;
 mod start;
+mod update;
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,8 +25,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use place::{Disk, Place};
 
-const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,running,recorded,images,exec,execs] [--runtimes runc,crun] \
-                     [--rounds N] [--execs N] [--compare DIR] [--work-dir DIR] \
+const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,running,recorded,images,update,usage,exec,execs] \
+                     [--runtimes runc,crun] [--rounds N] [--execs N] [--compare DIR] [--work-dir DIR] \
                      [--disk image|plain] [--busybox FILE]";
 
 /// What was asked for.
@@ -48,7 +50,7 @@ impl Options {
         let mut options = Self {
             bins: PathBuf::new(),
             // Not `execs`, which takes minutes.
-            only: list("sequential,parallel,running,recorded,images,exec"),
+            only: list("sequential,parallel,running,recorded,images,update,usage,exec"),
             runtimes: list("runc,crun"),
             rounds: 50,
             execs: 10_000,
@@ -132,6 +134,9 @@ async fn measure(place: &Place, options: &Options) -> anyhow::Result<()> {
         if options.wants("parallel") {
             start::parallel(place, runtime, options.rounds.div_ceil(10)).await?;
         }
+        if options.wants("update") {
+            update::update(place, runtime, options.rounds).await?;
+        }
         if options.wants("exec") {
             exec::pairs(place, runtime, options.rounds).await?;
         }
@@ -145,6 +150,9 @@ async fn measure(place: &Place, options: &Options) -> anyhow::Result<()> {
     }
     if options.wants("recorded") {
         restart::recorded(place, runtime).await?;
+    }
+    if options.wants("usage") {
+        usage::usage(place, runtime, options.rounds.div_ceil(2)).await?;
     }
     if options.wants("images") {
         images::images(place, runtime, options.rounds.div_ceil(10)).await?;
