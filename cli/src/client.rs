@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cri_api::isula::v1::containers_client::ContainersClient;
+use cri_api::isula::v1::execs_client::ExecsClient;
 use cri_api::isula::v1::files_client::FilesClient;
 use cri_api::isula::v1::images_client::ImagesClient;
 use cri_api::isula::v1::networks_client::NetworksClient;
@@ -38,6 +39,11 @@ impl Client {
     /// The calls about containers. Messages may be large: a list of thousands, a profile in a request.
     pub(crate) fn containers(&self) -> ContainersClient<Channel> {
         ContainersClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The calls about processes within containers.
+    pub(crate) fn execs(&self) -> ExecsClient<Channel> {
+        ExecsClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
 
     /// The calls about images.

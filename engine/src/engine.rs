@@ -12,6 +12,7 @@ use crate::definition::{self, Definition, DefinitionError};
 use crate::domain::container::Container;
 use crate::domain::id::{BootId, ContainerId, Digest};
 use crate::effects::Effects;
+use crate::exec::Execs;
 use crate::files::Files;
 use crate::image::records::Images;
 use crate::image::registry::{self, Registry};
@@ -74,6 +75,7 @@ pub struct Engine {
     pub networks: Networks,
     pub effects: Effects,
     pub supervisor: Supervisor,
+    pub execs: Arc<Execs>,
     /// Of files that tell of kills for want of memory.
     pub oom: oom::Changes,
     pub usage: Usage,
@@ -112,6 +114,7 @@ impl Engine {
             networks,
             effects: Effects::default(),
             supervisor: Supervisor::default(),
+            execs: Arc::default(),
             oom: oom::Changes::default(),
             usage: Usage::default(),
             files: Files::default(),

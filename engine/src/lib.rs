@@ -10,6 +10,7 @@ pub mod definition;
 pub mod domain;
 pub mod effects;
 pub mod engine;
+pub mod exec;
 pub mod failpoint;
 pub mod files;
 pub mod image;

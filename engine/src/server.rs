@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cri_api::isula::v1::containers_server::ContainersServer;
+use cri_api::isula::v1::execs_server::ExecsServer;
 use cri_api::isula::v1::files_server::FilesServer;
 use cri_api::isula::v1::images_server::ImagesServer;
 use cri_api::isula::v1::networks_server::NetworksServer;
@@ -87,6 +88,7 @@ fn services(engine: &Arc<Engine>) -> tonic::transport::server::Router {
     let native = Native::new(engine.clone());
     Server::builder()
         .add_service(ContainersServer::new(native.clone()).max_decoding_message_size(16 << 20))
+        .add_service(ExecsServer::new(native.clone()).max_decoding_message_size(16 << 20))
         .add_service(ImagesServer::new(native.clone()).max_decoding_message_size(16 << 20))
         .add_service(FilesServer::new(native.clone()).max_decoding_message_size(16 << 20))
         .add_service(UsageServer::new(native.clone()))

@@ -303,7 +303,8 @@ pub fn to_found(record: ExitRecord) -> Found {
     }
 }
 
-fn to_status(status: ShimStatus, cause: Cause) -> ExitStatus {
+/// As the domain says it; `cause` is for what nobody knows.
+pub fn to_status(status: ShimStatus, cause: Cause) -> ExitStatus {
     match status {
         ShimStatus::Code(code) => ExitStatus::Code(code),
         ShimStatus::Signal(signal) => ExitStatus::Signal(Signal(signal.into())),

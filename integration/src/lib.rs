@@ -19,6 +19,7 @@ pub mod node;
 pub mod process;
 pub mod registry;
 pub mod rootfs;
+pub mod terminal;
 pub mod tree;
 
 pub use command::Output;
@@ -29,3 +30,4 @@ pub use leftovers::Leftovers;
 pub use node::{Node, NodeBuilder, Runtime};
 pub use process::Process;
 pub use registry::Registry;
+pub use terminal::Terminal;

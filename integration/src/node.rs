@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cri_api::isula::v1::containers_client::ContainersClient;
+use cri_api::isula::v1::execs_client::ExecsClient;
 use cri_api::isula::v1::files_client::FilesClient;
 use cri_api::isula::v1::images_client::ImagesClient;
 use cri_api::isula::v1::system_client::SystemClient;
@@ -535,6 +536,11 @@ impl Node {
     /// The calls about containers, over a connection of their own.
     pub fn containers(&self) -> ContainersClient<Channel> {
         ContainersClient::new(self.channel()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// The calls about processes within containers, over a connection of their own.
+    pub fn execs(&self) -> ExecsClient<Channel> {
+        ExecsClient::new(self.channel()).max_decoding_message_size(usize::MAX)
     }
 
     /// The calls about images, over a connection of their own.

@@ -2,7 +2,7 @@
 //!
 //! A client sends [`Request`]s, the shim [`Frame`]s. A client that connected gets nothing until it says `Hello`; the
 //! first client (descriptor 4) is taken to have asked for everything. Order: all output, then `Exit`, then the end of
-//! the stream. `Resize`, `CloseStdin` and `ReopenLog` are answered by `Ack` or `Error`, `Hello` only by `Error`, where
+//! the stream. `Resize`, `CloseStdin`, `ReopenLog` and `Release` are answered by `Ack` or `Error`, `Hello` only by `Error`, where
 //! there are no streams to give. `Status` is answered by `Ready` or `Failed`, as soon as that is known: waiting for a
 //! start in flight needs no polling. Kinds a side does not know are an error, not skipped: both sides come from one
 //! release.
@@ -39,6 +39,10 @@ pub enum Request {
     Status,
     /// The log was moved away: go on in a new file of the old name.
     ReopenLog,
+    /// To the shim of an exec: run it. Answered like `Status`.
+    Go,
+    /// To the same: the process outlives this client.
+    Release,
 }
 
 /// From the shim.
@@ -77,6 +81,8 @@ pub mod kind {
     pub const RESIZE: u8 = 0x04;
     pub const STATUS: u8 = 0x05;
     pub const REOPEN_LOG: u8 = 0x06;
+    pub const GO: u8 = 0x07;
+    pub const RELEASE: u8 = 0x08;
     pub const STDOUT: u8 = 0x81;
     pub const STDERR: u8 = 0x82;
     pub const READY: u8 = 0x83;
@@ -125,6 +131,8 @@ impl Request {
             }
             Self::Status => put(out, kind::STATUS, &[]),
             Self::ReopenLog => put(out, kind::REOPEN_LOG, &[]),
+            Self::Go => put(out, kind::GO, &[]),
+            Self::Release => put(out, kind::RELEASE, &[]),
         }
     }
 
@@ -140,7 +148,11 @@ impl Request {
             }
             (kind::STATUS, []) => Ok(Self::Status),
             (kind::REOPEN_LOG, []) => Ok(Self::ReopenLog),
-            (kind::HELLO | kind::CLOSE_STDIN | kind::RESIZE | kind::STATUS | kind::REOPEN_LOG, _) => Err(length),
+            (kind::GO, []) => Ok(Self::Go),
+            (kind::RELEASE, []) => Ok(Self::Release),
+            (kind::HELLO | kind::CLOSE_STDIN | kind::RESIZE | kind::STATUS | kind::REOPEN_LOG | kind::GO, _) => {
+                Err(length)
+            }
             _ => Err(FrameError::Kind { kind }),
         }
     }
@@ -272,6 +284,8 @@ mod tests {
             Request::Resize { width: 300, height: 7 },
             Request::Status,
             Request::ReopenLog,
+            Request::Go,
+            Request::Release,
         ] {
             let mut bytes = Vec::new();
             request.encode(&mut bytes);

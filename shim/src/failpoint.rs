@@ -17,7 +17,18 @@ pub const AFTER_EXIT_RECORD: &str = "after-exit-record";
 pub const AFTER_EXIT_FIFO: &str = "after-exit-fifo";
 pub const AFTER_DELETE: &str = "after-delete";
 
-/// Every failpoint, in the order a start and an exit reach them.
+pub const EXEC_SHIM_PID: &str = "exec-shim-pid";
+pub const EXEC_BEFORE_RUNTIME: &str = "exec-before-runtime";
+pub const EXEC_LAUNCHED: &str = "exec-launched";
+pub const EXEC_READY: &str = "exec-ready";
+pub const EXEC_BEFORE_RECORD: &str = "exec-before-record";
+pub const EXEC_RECORDED: &str = "exec-recorded";
+
+/// Those of an exec's shim, in its order.
+pub const OF_EXEC: [&str; 6] =
+    [EXEC_SHIM_PID, EXEC_BEFORE_RUNTIME, EXEC_LAUNCHED, EXEC_READY, EXEC_BEFORE_RECORD, EXEC_RECORDED];
+
+/// Every failpoint of a container's shim, in the order a start and an exit reach them.
 pub const ALL: [&str; 12] = [
     BEFORE_SHIM_PID,
     AFTER_SHIM_PID,

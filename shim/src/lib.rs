@@ -13,6 +13,7 @@
 //!    the four bytes before it, and without an exit record, is a lost shim: start another one in adopt mode.
 
 pub mod control;
+pub mod exec;
 pub mod exit;
 pub mod failpoint;
 pub mod pid_file;
@@ -20,8 +21,10 @@ pub mod process;
 pub mod ready;
 pub mod state_dir;
 pub mod sys;
+pub mod tree;
 
 pub use control::{Frame, FrameError, Request};
+pub use exec::{ExecProcess, ExecRecord};
 pub use exit::{Cause, ExitRecord, ExitStatus, RecordError};
 pub use pid_file::PidFileError;
 pub use process::Process;

@@ -1,7 +1,7 @@
 //! `isulad-shim`: holds one container for its whole life, so that the container's life does not hang on the daemon's.
 //!
-//! `run` starts the container and stays until it has ended; `adopt` takes over a container whose shim was lost. What is
-//! agreed with the daemon is in the library beside this program.
+//! `run` starts the container and stays until it has ended; `adopt` takes over a container whose shim was lost; `exec`
+//! holds one further process in a container. What is agreed with the daemon is in the library beside this program.
 
 mod shim;
 
@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use isulad_shim::StateDir;
 use isulad_shim::sys::spawn::Mode;
 
-const USAGE: &str =
-    "usage: isulad-shim run <state directory> | isulad-shim adopt <state directory> | isulad-shim --version";
+const USAGE: &str = "usage: isulad-shim run <state directory> | isulad-shim adopt <state directory> | \
+                     isulad-shim exec <exec directory> | isulad-shim --version";
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
             println!("isulad-shim {}", isulad_shim::VERSION);
             return ExitCode::SUCCESS;
         }
+        [word, directory] if word == isulad_shim::exec::EXEC => return shim::exec(StateDir::new(directory)),
         [word, state] if word == Mode::Run.as_str() => (Mode::Run, state),
         [word, state] if word == Mode::Adopt.as_str() => (Mode::Adopt, state),
         _ => {

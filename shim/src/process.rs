@@ -185,8 +185,8 @@ impl OomCounter {
 }
 
 #[derive(Deserialize)]
-struct Versioned {
-    version: u32,
+pub(crate) struct Versioned {
+    pub version: u32,
 }
 
 #[cfg(test)]

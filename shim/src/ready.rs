@@ -50,6 +50,8 @@ pub enum Step {
     Start,
     /// Taking over from a lost shim.
     Adopt,
+    /// The runtime's `exec`.
+    Exec,
 }
 
 impl Ready {
@@ -71,6 +73,7 @@ impl Step {
             Self::Create => "create",
             Self::Start => "start",
             Self::Adopt => "adopt",
+            Self::Exec => "exec",
         }
     }
 }

@@ -6,6 +6,7 @@ mod cp;
 mod create;
 mod diff;
 mod events;
+mod exec;
 mod export;
 mod image;
 mod info;
@@ -91,6 +92,7 @@ pub(crate) static VERBS: &[Verb] = &[
     rename::VERB,
     wait::VERB,
     attach::VERB,
+    exec::VERB,
     ps::VERB,
     inspect::VERB,
     logs::VERB,

@@ -10,7 +10,7 @@ use super::invalid;
 use crate::failure::Failure;
 use crate::flag;
 
-pub(super) fn flags() -> Vec<Arg> {
+pub(crate) fn flags() -> Vec<Arg> {
     vec![
         flag::list("env", "KEY[=VALUE]", "Environment variable; without a value, the caller's").short('e'),
         flag::list("env-file", "FILE", "File of environment variables, one a line; # begins a comment"),
@@ -18,16 +18,23 @@ pub(super) fn flags() -> Vec<Arg> {
 }
 
 pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) -> Result<(), Failure> {
+    request.env.extend(given(matches)?);
+    Ok(())
+}
+
+/// What the flags say, "KEY=VALUE" each.
+pub(crate) fn given(matches: &ArgMatches) -> Result<Vec<String>, Failure> {
+    let mut env = Vec::new();
     let caller = |key: &str| std::env::var_os(key);
     for path in flag::texts(matches, "env-file") {
         let text = fs::read_to_string(path).map_err(|error| invalid(path, "env-file", error))?;
         let variables = read_file(&text, caller).map_err(|reason| invalid(path, "env-file", reason))?;
-        request.env.extend(variables);
+        env.extend(variables);
     }
     for given in flag::texts(matches, "env") {
-        request.env.extend(variable(given, caller).map_err(|reason| invalid(given, "env", reason))?);
+        env.extend(variable(given, caller).map_err(|reason| invalid(given, "env", reason))?);
     }
-    Ok(())
+    Ok(env)
 }
 
 /// `KEY=VALUE` as it is; `KEY` with the caller's value, or nothing when the caller has none.

@@ -3,7 +3,7 @@
 //! One file per group of flags, each with its flags and how they enter the request.
 
 mod device;
-mod environment;
+pub(crate) mod environment;
 pub(crate) mod label;
 mod logging;
 mod mount;

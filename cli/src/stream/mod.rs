@@ -4,6 +4,7 @@
 //! non-blocking instead would change them for the shell that shares them.
 
 mod call;
+mod exec;
 mod input;
 pub(crate) mod keys;
 mod output;
@@ -20,6 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 pub(crate) use self::call::{Attach, Call, Told};
+pub(crate) use self::exec::Exec;
 use self::keys::DetachKeys;
 use self::output::Writer;
 use self::signals::Signals;

@@ -216,7 +216,13 @@ impl Part {
                 loop {
                     tokio::select! {
                         () = kill.notified() => break,
-                        Ok(Some(message)) = input.message() => { let _ = asked.send(format!("Input {:?}", message.input.unwrap())); }
+                        Ok(Some(message)) = input.message() => {
+                            let said = message.input.unwrap();
+                            let _ = asked.send(format!("Input {said:?}"));
+                            if matches!(said, Input::Detach(_)) {
+                                return false;
+                            }
+                        }
                     }
                 }
                 let signal: i32 = killed.lock().unwrap().parse().unwrap();

@@ -94,6 +94,20 @@ fn a_signal_ends_us_with_the_terminal_as_before() {
 fn a_lost_daemon_leaves_the_terminal_as_before() {
     let (terminal, mut daemon, child) = session();
     daemon.die();
-    assert_eq!(finish(child).status.code(), Some(125));
+    assert_eq!(finish(child).status.code(), Some(1));
     assert!(terminal.echoes());
+    let shown = terminal.read_until("still");
+    assert!(shown.starts_with("The connection to the daemon was lost ("), "{shown}");
+}
+
+#[test]
+fn the_detach_keys_leave_after_what_was_typed_before_them() {
+    let (terminal, daemon, child) = session();
+    rustix::io::write(&terminal.ours, b"ls\r\x10\x10").unwrap();
+    assert_eq!(daemon.wait_for("Input"), format!("Input Stdin({:?})", b"ls\r\x10"));
+    rustix::io::write(&terminal.ours, b"\x11rm\r").unwrap();
+    assert_eq!(daemon.wait_for("Input"), "Input Detach(Empty)");
+    assert_eq!(finish(child).status.code(), Some(0));
+    assert!(terminal.echoes());
+    assert!(daemon.asked().iter().all(|asked| !asked.starts_with("Kill")));
 }

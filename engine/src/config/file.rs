@@ -50,6 +50,7 @@ pub(super) struct File {
     auth_file: Option<PathBuf>,
     pull_concurrency: Option<usize>,
     layer_limit: Option<u64>,
+    exec_log_args: Option<bool>,
     cni_conf_dir: Option<PathBuf>,
     cni_bin_dir: Option<String>,
     cni_timeout: Option<u64>,
@@ -115,6 +116,7 @@ impl File {
         set(&mut config.cgroup_parent, self.cgroup_parent);
         set(&mut config.systemd_cgroup, self.systemd_cgroup);
         set(&mut config.shim, self.shim);
+        set(&mut config.exec_log_args, self.exec_log_args);
         let images = &mut config.images;
         for mirror in &self.registry_mirrors {
             images.mirrors.push(
@@ -271,7 +273,7 @@ mod tests {
             "systemd-cgroup":true,"container-log":{"driver":"json-file","opts":{"max-size":"30KB","max-file":"2"}},
             "default-ulimits":{"nofile":{"Name":"nofile","Soft":1,"Hard":2}},"shim":"/shim",
             "registry-mirrors":["https://mirror.example"],"insecure-registries":["r.example:5000","10.0.0.0/8"],
-            "certs-dir":"/certs","auth-file":"/auth","pull-concurrency":5,"layer-limit":4096,
+            "certs-dir":"/certs","auth-file":"/auth","pull-concurrency":5,"layer-limit":4096,"exec-log-args":false,
             "cni-conf-dir":"/cni","cni-bin-dir":"/b1:/b2","cni-timeout":7,"netns-dir":"/ns"}"#,
         )
         .unwrap();
@@ -285,6 +287,7 @@ mod tests {
         let images = &config.images;
         assert_eq!((images.mirrors.len(), images.insecure.len(), images.pull_concurrency), (1, 2, 5));
         assert_eq!((images.limits.bytes, &images.certs_dir), (4096, &PathBuf::from("/certs")));
+        assert!(!config.exec_log_args);
         let network = crate::network::Settings {
             conf_dir: "/cni".into(),
             bin_dirs: vec!["/b1".into(), "/b2".into()],

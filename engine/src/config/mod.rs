@@ -29,6 +29,8 @@ pub struct Config {
     pub systemd_cgroup: bool,
     pub container_log: ContainerLog,
     pub shim: PathBuf,
+    /// Whether the journal is told the arguments of what is run in a container, or only the program.
+    pub exec_log_args: bool,
     pub images: Images,
     pub network: crate::network::Settings,
     /// Ulimits of containers that do not set their own: name, soft, hard.
@@ -101,6 +103,7 @@ impl Config {
             systemd_cgroup: false,
             container_log: ContainerLog { enabled: true, max_size: 1 << 20, max_files: 7 },
             shim: default_shim(),
+            exec_log_args: true,
             images: Images {
                 mirrors: vec![],
                 insecure: vec![],

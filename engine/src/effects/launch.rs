@@ -353,7 +353,7 @@ pub(super) fn accept(outcome: Outcome) -> Result<Ready, LaunchError> {
 }
 
 /// Waits for the spawned process, which leaves as soon as the shim has a life of its own.
-pub(super) async fn reap(middle: i32) {
+pub async fn reap(middle: i32) {
     let waiting = async {
         let pidfd = sys::watch(PidFd::open(ProcessRef::of(middle)?)?.into())?;
         pidfd.readable().await.map(drop)
@@ -382,7 +382,8 @@ fn failure_of(error: &LaunchError) -> (u8, String) {
     (code, message)
 }
 
-fn exit_code_of(message: &str) -> u8 {
+/// What shells answer for a program that could not be run, by the runtime's own words.
+pub fn exit_code_of(message: &str) -> u8 {
     let lower = message.to_ascii_lowercase();
     let says = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
     if says(&["executable file not found", "no such file or directory", "not a directory", "executable file `"]) {

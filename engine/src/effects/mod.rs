@@ -29,7 +29,7 @@ use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
 
 pub use dismantle::{discard, dismantle};
-pub use launch::{RUNTIME_DEADLINE, await_launch, to_process, to_reference};
+pub use launch::{RUNTIME_DEADLINE, await_launch, exit_code_of, reap, to_process, to_reference};
 pub use prepare::Specified;
 pub use release::{end_shim, release, undo_start};
 pub use signal::deliver;

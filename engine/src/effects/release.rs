@@ -14,6 +14,7 @@ use crate::cause::chain;
 use crate::domain::container::Container;
 use crate::domain::id::{ContainerId, Signal};
 use crate::engine::Engine;
+use crate::exec;
 use crate::failpoint;
 use crate::rootfs::{self, ContainerDirs};
 use crate::sys;
@@ -66,6 +67,10 @@ pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Re
     }
     if let Err(error) = end_group(engine, container).await {
         troubles.push(format!("cannot empty its cgroup: {error}"));
+    }
+    // Their processes are gone with the container: what is left is to hear how they ended.
+    if !exec::end_all(engine, container).await {
+        troubles.push("processes that were run in it do not end".to_owned());
     }
     // While nothing uses the namespace any more, and some plugins still find by it what they have to give back.
     troubles.extend(network::give_back(engine, container).await);

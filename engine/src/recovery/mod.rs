@@ -18,6 +18,7 @@ use crate::domain::container::{Command, Container, Phase, Step, recover};
 use crate::domain::id::{ContainerId, Signal, StartId};
 use crate::effects::{self, Effect, to_reference};
 use crate::engine::{Engine, Trust};
+use crate::exec;
 use crate::journal::record::{Actor, Context};
 
 /// At once: enough to hide waiting, few enough to leave the machine to the containers.
@@ -100,6 +101,7 @@ async fn recover_one(engine: &Arc<Engine>, id: ContainerId) {
     let _ = settling.await;
     let Some(entity) = engine.containers.get(&id) else { return };
     let container = entity.container.clone();
+    exec::recover(engine, &container).await;
     let seen = observe::observe(engine, &container).await;
     let steps = recover(&container, &seen);
     let context = Context::new(Actor::Recovery);

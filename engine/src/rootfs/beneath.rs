@@ -51,7 +51,8 @@ pub fn open_dir(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>, BeneathE
     }
 }
 
-fn open(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+/// Opens anything, close-on-exec.
+pub fn open(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     let flags = flags | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     for _ in 0..16 {

@@ -8,6 +8,7 @@
 mod capabilities;
 pub mod cgroup;
 mod devices;
+mod exec;
 pub mod files;
 mod freezer;
 mod host;
@@ -29,6 +30,7 @@ use crate::definition::{Definition, Sharing};
 use crate::session::Size;
 
 pub use capabilities::{CapabilityError, CapabilitySet};
+pub use exec::{Program, exec};
 pub use host::{Host, ProbeError};
 pub use mounts::make_sources;
 pub use resources::{Limits, change as change_limits};
@@ -133,6 +135,10 @@ pub enum SpecError {
     CgroupParent { parent: String },
     #[error("cgroup parent `{parent}` is not a systemd slice")]
     NotASlice { parent: String },
+    #[error("cannot use the working directory `{path}` of the container")]
+    ExecWorkdir { path: String, source: io::Error },
+    #[error("cannot read the spec of the container")]
+    Decode { source: serde_json::Error },
     #[error("cannot write the spec as JSON")]
     Encode { source: serde_json::Error },
 }

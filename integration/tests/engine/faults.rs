@@ -9,7 +9,7 @@ use cri_api::isula::v1::Event;
 use integration::process::Signal;
 use integration::{Node, Runtime, binaries, command, deadline};
 
-use crate::{files, images, networks, restart_policy, update};
+use crate::{exec, files, images, networks, restart_policy, update};
 
 on_each_runtime!(
     dies_creating,
@@ -191,6 +191,7 @@ fn every_failpoint_has_a_case() {
     let listed: BTreeSet<&str> = listed.lines().collect();
     let mut tried: BTreeSet<&str> = all_cases().map(|case| case.point).collect();
     tried.extend(images::points());
+    tried.extend(exec::points());
     tried.extend(networks::points());
     tried.extend(restart_policy::points());
     tried.extend(update::POINTS);

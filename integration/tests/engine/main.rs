@@ -12,9 +12,11 @@ macro_rules! on_each_runtime {
     };
 }
 
+mod attach;
 mod bad_input;
 mod daemon_killed;
 mod events;
+mod exec;
 mod faults;
 mod files;
 mod images;
@@ -32,6 +34,7 @@ mod restart_policy;
 mod shim_faults;
 mod shims;
 mod store_trouble;
+mod terminal;
 mod update;
 mod usage;
 mod world_changed;

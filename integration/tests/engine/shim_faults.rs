@@ -8,6 +8,8 @@ use std::path::Path;
 use integration::process::Signal;
 use integration::{Node, Runtime, deadline};
 
+use crate::exec;
+
 on_each_runtime!(a_start_is_undone, a_container_lives_on, an_end_is_known, an_end_in_the_daemons_absence);
 
 /// Before the answer: the start has failed, and nothing of it is left.
@@ -30,7 +32,8 @@ fn every_failpoint_has_a_case() {
     let source = fs::read_to_string(source).expect("the shim's failpoints are in the workspace");
     let constants = source.lines().filter(|line| line.starts_with("pub const") && !line.contains("VARIABLE"));
     let listed: BTreeSet<&str> = constants.filter_map(|line| line.split('"').nth(1)).collect();
-    let tried: BTreeSet<&str> = BEFORE.into_iter().chain(DURING).chain(AFTER.map(|(point, _)| point)).collect();
+    let of_containers = BEFORE.into_iter().chain(DURING).chain(AFTER.map(|(point, _)| point));
+    let tried: BTreeSet<&str> = of_containers.chain(exec::shim_points()).collect();
     assert_eq!(tried, listed);
 }
 

@@ -134,8 +134,14 @@ fn a_stream_goes_on_when_its_containers_come_and_go() {
     assert!(lines.by_ref().nth(1).unwrap().starts_with(&first));
     node.ok(&["kill", "first"]);
     assert!(lines.by_ref().take(60).any(|line| line.starts_with(&first) && line.contains("--")));
-    watching.kill().unwrap();
-    watching.wait().unwrap();
+    let kept = node.create(&["--name", "kept"], &["true"]);
+    node.ok(&["rm", "first"]);
+    // And when all that were named are gone, that is the end.
+    assert!(lines.by_ref().take(60).any(|line| line.starts_with("CONTAINER")));
+    lines.by_ref().for_each(drop);
+    assert!(watching.wait().unwrap().success());
+    node.ok(&["rm", &kept]);
+    node.create(&["--name", "first"], &["true"]);
     let refusal = node.isula(&["stats", "--no-stream", "first", "nobody"]).refused(1);
     assert_eq!(refusal, "Error response from daemon: No such container:nobody");
     assert!(node.ok(&["stats", "--no-stream", "--original", "first"]).contains("CPU_USAGE"));

@@ -48,7 +48,11 @@ pub(crate) async fn finish(
     exit_fifo: Option<OwnedFd>,
 ) {
     let at = time::now();
-    drain(shim, pumps, hub).await;
+    let limit = match shim.process.pid_namespace {
+        PidNamespace::Own => DRAIN_OWN,
+        PidNamespace::Shared => DRAIN_SHARED,
+    };
+    drain(pumps, hub, SILENCE, limit).await;
     let record = ExitRecord {
         start: shim.process.start,
         status: ended.status,
@@ -97,26 +101,23 @@ pub(crate) fn remove_files(shim: &Shim) {
     let _ = std::fs::remove_dir(shim.state.runtime_root());
 }
 
-async fn drain(shim: &Shim, pumps: Pumps, hub: &Rc<Hub>) {
+/// Carries what is left: until every writer is gone, or was silent for `silence`, or for `limit`.
+pub(crate) async fn drain(pumps: Pumps, hub: &Rc<Hub>, silence: Duration, limit: Duration) {
     hub.begin_ending();
-    let limit = match shim.process.pid_namespace {
-        PidNamespace::Own => DRAIN_OWN,
-        PidNamespace::Shared => DRAIN_SHARED,
-    };
     let end = Instant::now() + limit;
     let Pumps { mut tasks, stop } = pumps;
     while let Some(task) = tasks.last_mut() {
-        let patience = end.min(hub.last_output() + SILENCE);
+        let patience = end.min(hub.last_output() + silence);
         match tokio::time::timeout_at(patience, task).await {
             Ok(_) => drop(tasks.pop()),
-            Err(_) if Instant::now() >= end.min(hub.last_output() + SILENCE) => break,
+            Err(_) if Instant::now() >= end.min(hub.last_output() + silence) => break,
             Err(_) => {}
         }
     }
     if !tasks.is_empty() {
         stop.send_replace(true);
         for task in tasks {
-            let _ = tokio::time::timeout(SILENCE, task).await;
+            let _ = tokio::time::timeout(silence, task).await;
         }
     }
 }

@@ -20,7 +20,7 @@ use super::Shim;
 use super::answer::Answer;
 use super::ending::{self, Ended, Pumps};
 use super::launch::{Connected, Launched, Launching};
-use super::output::hub::Hub;
+use super::output::hub::{Hub, STALL_LIMIT};
 use super::output::log::Log;
 use super::output::pump::Glass;
 use super::output::{Stream, client, input, pump, time};
@@ -97,7 +97,7 @@ pub(crate) fn adopt(shim: &Shim, answer: &mut Answer) -> anyhow::Result<ExitCode
                 connect(shim, Connected::Fifos { stdin, stdout, stderr }, &hub)?
             }
             // Its master died with the shim that held it.
-            Some(Ours::Terminal { .. }) | None => {
+            Some(Ours::Terminal { .. } | Ours::Nothing) | None => {
                 hub.refuse("the container's terminal was lost with the shim that held it");
                 hub.input.absent();
                 Pumps { tasks: Vec::new(), stop: watch::Sender::new(false) }
@@ -116,7 +116,7 @@ fn first_client_left(shim: &Shim) -> bool {
     shim.process.stdin_once && shim.process.first_client
 }
 
-fn in_runtime(life: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+pub(crate) fn in_runtime(life: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
     tokio::task::LocalSet::new().block_on(&runtime, life)
@@ -124,7 +124,7 @@ fn in_runtime(life: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::R
 
 fn start_serving(shim: &Shim, signals: Signals, listener: UnixListener) -> anyhow::Result<(Rc<Hub>, Reaper)> {
     let reaper = Reaper::new(signals).context("cannot collect signals")?;
-    let hub = Hub::new(Log::new(&shim.process.log));
+    let hub = Hub::new(Log::new(&shim.process.log), Some(STALL_LIMIT));
     let listener = tokio::net::UnixListener::from_std(listener).context("cannot serve the attach socket")?;
     spawn_local(client::accept(listener, hub.clone()));
     Ok((hub, reaper))
@@ -180,6 +180,7 @@ fn connect(shim: &Shim, io: Connected, hub: &Rc<Hub>) -> anyhow::Result<Pumps> {
             };
             (vec![spawn_local(pump::terminal(master, hub.clone(), stop.subscribe()))], input)
         }
+        Connected::Nothing => (Vec::new(), None),
     };
     match input {
         Some(fd) => {

@@ -3,9 +3,9 @@
 use std::os::fd::OwnedFd;
 
 use anyhow::Context;
-use isulad_shim::process::Launch;
+use isulad_shim::process::{ConsoleSize, Launch};
 use isulad_shim::sys::process_ref::Stat;
-use isulad_shim::{Failed, ProcessRef, Step, failpoint, state_dir};
+use isulad_shim::{Failed, ProcessRef, StateDir, Step, failpoint, state_dir};
 
 use super::Shim;
 use super::reaper::Reaper;
@@ -33,6 +33,7 @@ pub(crate) struct Launched {
 pub(crate) enum Connected {
     Fifos { stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd },
     Terminal { master: OwnedFd },
+    Nothing,
 }
 
 impl<'a> Launching<'a> {
@@ -58,24 +59,27 @@ impl<'a> Launching<'a> {
             start(shim, reaper, &ours).await?;
         }
         failpoint::hit(failpoint::AFTER_LAUNCH);
-        let found = || -> anyhow::Result<Launched> {
-            let path = shim.state.file(state_dir::RUNTIME_PID);
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("cannot read the runtime's pid file `{}`", path.display()))?;
-            let pid = text.trim().parse().with_context(|| format!("the runtime's pid file holds `{text}`"))?;
-            // It may have ended already: nobody has reaped it, so /proc still tells.
-            let stat = Stat::read(pid).with_context(|| format!("cannot read the facts of process {pid}"))?;
-            let io = match ours {
-                Ours::Fifos { stdin, stdout, stderr } => Connected::Fifos { stdin, stdout, stderr },
-                Ours::Terminal { console, complaints: _ } => {
-                    let master = stdio::receive_console(&console, shim.process.console_size)?;
-                    Connected::Terminal { master }
-                }
-            };
-            Ok(Launched { init: ProcessRef { pid, start_time: stat.start_time }, parent: stat.parent, io })
-        };
-        found().map_err(|error| failed(step, format!("{error:#}")))
+        find(&shim.state, ours, shim.process.console_size).map_err(|error| failed(step, format!("{error:#}")))
     }
+}
+
+/// The process that the runtime, which has left, has started.
+pub(crate) fn find(state: &StateDir, ours: Ours, console_size: Option<ConsoleSize>) -> anyhow::Result<Launched> {
+    let path = state.file(state_dir::RUNTIME_PID);
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read the runtime's pid file `{}`", path.display()))?;
+    let pid = text.trim().parse().with_context(|| format!("the runtime's pid file holds `{text}`"))?;
+    // It may have ended already: nobody has reaped it, so /proc still tells.
+    let stat = Stat::read(pid).with_context(|| format!("cannot read the facts of process {pid}"))?;
+    let io = match ours {
+        Ours::Fifos { stdin, stdout, stderr } => Connected::Fifos { stdin, stdout, stderr },
+        Ours::Terminal { console, complaints: _ } => {
+            let master = stdio::receive_console(&console, console_size)?;
+            Connected::Terminal { master }
+        }
+        Ours::Nothing => Connected::Nothing,
+    };
+    Ok(Launched { init: ProcessRef { pid, start_time: stat.start_time }, parent: stat.parent, io })
 }
 
 async fn start(shim: &Shim, reaper: &Reaper, ours: &Ours) -> Result<(), Failed> {

@@ -9,6 +9,7 @@
 
 mod answer;
 mod ending;
+mod exec;
 mod flow;
 mod launch;
 mod output;
@@ -23,6 +24,7 @@ use isulad_shim::sys::spawn::Mode;
 use isulad_shim::{Failed, Outcome, Process, ProcessRef, StateDir, Step};
 
 use answer::Answer;
+pub(crate) use exec::exec;
 
 /// What stays the same for a shim's whole life.
 pub(crate) struct Shim {

@@ -26,6 +26,23 @@ pub(crate) fn take_descriptors() -> anyhow::Result<(Answer, Option<OwnedFd>)> {
     Ok((Answer::new(ready), client))
 }
 
+/// The same for the shim of an exec.
+pub(crate) fn take_client() -> anyhow::Result<OwnedFd> {
+    inherited::close_from(CLIENT_FD + 1).context("cannot close inherited descriptors")?;
+    // Where a container's shim has its readiness pipe.
+    drop(inherited::take(READY_FD));
+    inherited::take(CLIENT_FD).context("descriptor 4, the client's socket, is not open")
+}
+
+/// Stays the process that was started, out of reach of the daemon's terminal, with `shim-pid` written.
+pub(crate) fn stay(state: &StateDir) -> anyhow::Result<ProcessRef> {
+    let itself = nix::unistd::Pid::from_raw(0);
+    nix::unistd::setpgid(itself, itself).context("cannot start a process group")?;
+    let me = ProcessRef::current().context("cannot read the shim's start time")?;
+    pid_file::write(&state.shim_pid(), me)?;
+    Ok(me)
+}
+
 /// Goes on in a process of its own, after `shim-pid` names it; the one that was started leaves with 0.
 pub(crate) fn detach(mode: Mode, state: &StateDir) -> anyhow::Result<ProcessRef> {
     if mode == Mode::Adopt

@@ -34,12 +34,30 @@ impl Signals {
 pub(crate) struct Reaper {
     signals: AsyncFd<SignalFd>,
     refused: std::cell::Cell<bool>,
+    /// Somebody listens for SIGTERM.
+    obeys: bool,
+    asked_to_leave: tokio::sync::Notify,
 }
 
 impl Reaper {
     /// Inside the runtime only.
     pub fn new(signals: Signals) -> io::Result<Self> {
-        Ok(Self { signals: readable::watch(signals.fd)?, refused: std::cell::Cell::new(false) })
+        Ok(Self {
+            signals: readable::watch(signals.fd)?,
+            refused: std::cell::Cell::new(false),
+            obeys: false,
+            asked_to_leave: tokio::sync::Notify::new(),
+        })
+    }
+
+    /// One that takes SIGTERM for what it says.
+    pub fn obeying(signals: Signals) -> io::Result<Self> {
+        Ok(Self { obeys: true, ..Self::new(signals)? })
+    }
+
+    /// Returns when SIGTERM has come, while something else here waits.
+    pub async fn asked_to_leave(&self) {
+        self.asked_to_leave.notified().await;
     }
 
     /// Waits for one child and reaps nothing else: what the container leaves behind stays readable in /proc.
@@ -74,6 +92,12 @@ impl Reaper {
         }
     }
 
+    /// Reaps who has ended; true when nobody is left.
+    pub fn childless() -> bool {
+        reap_all();
+        reap(None).is_err()
+    }
+
     /// Kills everything below this process, however deep and in whatever session, and reaps it. Gives up on what is
     /// still there after `limit`: a process the kernel does not let go.
     pub async fn kill_descendants(&self, limit: Duration) {
@@ -106,6 +130,9 @@ impl Reaper {
             loop {
                 match self.signals.get_ref().read_signal() {
                     Ok(Some(info)) if info.ssi_signo == Signal::SIGCHLD as u32 => child = true,
+                    Ok(Some(info)) if self.obeys && info.ssi_signo == Signal::SIGTERM as u32 => {
+                        self.asked_to_leave.notify_one();
+                    }
                     Ok(Some(info)) => self.refuse(info.ssi_signo),
                     Ok(None) => break,
                     Err(Errno::EINTR) => {}

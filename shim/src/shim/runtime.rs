@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use isulad_shim::sys::spawn;
-use isulad_shim::{ExitStatus, Failed, Step};
+use isulad_shim::{ExecProcess, ExitStatus, Failed, StateDir, Step};
 
 use super::Shim;
 use super::reaper::Reaper;
@@ -19,26 +19,45 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// The descriptors a runtime gets as its standard input, output and error.
 pub(crate) type Stdio<'a> = [BorrowedFd<'a>; 3];
 
+/// What every call of it has in common.
+struct Tool<'a> {
+    runtime: &'a isulad_shim::process::Runtime,
+    root: PathBuf,
+    log: PathBuf,
+    systemd_cgroup: bool,
+    deadline: Duration,
+}
+
 /// The global arguments and one operation.
 pub(crate) struct Call<'a> {
-    shim: &'a Shim,
+    tool: Tool<'a>,
     step: Step,
     args: Vec<OsString>,
 }
 
 impl<'a> Call<'a> {
     fn new(shim: &'a Shim, step: Step, operation: &str) -> Self {
-        let runtime = &shim.process.runtime;
-        let mut args: Vec<OsString> = vec![runtime.path.clone().into()];
-        args.extend(runtime.args.iter().map(Into::into));
-        args.extend(["--root".into(), shim.state.runtime_root().into()]);
-        args.extend(["--log".into(), shim.state.runtime_log().into()]);
+        let tool = Tool {
+            runtime: &shim.process.runtime,
+            root: shim.state.runtime_root(),
+            log: shim.state.runtime_log(),
+            systemd_cgroup: shim.process.systemd_cgroup,
+            deadline: shim.process.runtime_deadline(),
+        };
+        Self::of(tool, step, operation)
+    }
+
+    fn of(tool: Tool<'a>, step: Step, operation: &str) -> Self {
+        let mut args: Vec<OsString> = vec![tool.runtime.path.clone().into()];
+        args.extend(tool.runtime.args.iter().map(Into::into));
+        args.extend(["--root".into(), (&tool.root).into()]);
+        args.extend(["--log".into(), (&tool.log).into()]);
         args.extend(["--log-format".into(), "json".into()]);
-        if shim.process.systemd_cgroup {
+        if tool.systemd_cgroup {
             args.push("--systemd-cgroup".into());
         }
         args.push(operation.into());
-        Self { shim, step, args }
+        Self { tool, step, args }
     }
 
     /// `run --detach` or `create`: both make the container and leave.
@@ -59,6 +78,26 @@ impl<'a> Call<'a> {
         call
     }
 
+    /// `exec --detach`: starts the process and leaves. Paths of the exec's directory, which is the working directory.
+    pub fn exec(directory: &StateDir, process: &'a ExecProcess, console_socket: Option<PathBuf>) -> Self {
+        let tool = Tool {
+            runtime: &process.runtime,
+            root: process.runtime_root.clone(),
+            log: directory.runtime_log(),
+            systemd_cgroup: process.systemd_cgroup,
+            deadline: process.runtime_deadline(),
+        };
+        let mut call = Self::of(tool, Step::Exec, "exec");
+        call.args.push("--detach".into());
+        call.args.extend(["--process".into(), directory.file(isulad_shim::exec::SPEC).into()]);
+        call.args.extend(["--pid-file".into(), directory.file(isulad_shim::state_dir::RUNTIME_PID).into()]);
+        if let Some(path) = console_socket {
+            call.args.extend(["--console-socket".into(), path.into()]);
+        }
+        call.args.push((&process.id).into());
+        call
+    }
+
     pub fn start(shim: &'a Shim) -> Self {
         let mut call = Self::new(shim, Step::Start, "start");
         call.args.push((&shim.process.id).into());
@@ -75,7 +114,7 @@ impl<'a> Call<'a> {
     pub fn spawn(&self, stdio: Stdio<'_>) -> Result<i32, Failed> {
         let args: Vec<&OsStr> = self.args.iter().map(AsRef::as_ref).collect();
         let [input, output, error] = stdio;
-        let path = &self.shim.process.runtime.path;
+        let path = &self.tool.runtime.path;
         spawn::spawn(path, &args, &[(input, 0), (output, 1), (error, 2)])
             .map_err(|error| failed(self.step, format!("cannot run the runtime `{}`: {error}", path.display())))
     }
@@ -83,11 +122,11 @@ impl<'a> Call<'a> {
     /// Waits for the runtime within its deadline; what it started is killed with it when it takes longer. `leftover`
     /// reads what it wrote to its standard error.
     pub async fn wait(&self, pid: i32, reaper: &Reaper, leftover: impl FnOnce() -> String) -> Result<(), Failed> {
-        let process = &self.shim.process;
-        let Ok(status) = tokio::time::timeout(process.runtime_deadline(), reaper.only(pid)).await else {
+        let tool = &self.tool;
+        let Ok(status) = tokio::time::timeout(tool.deadline, reaper.only(pid)).await else {
             reaper.kill_descendants(KILL_LIMIT).await;
-            let (path, step) = (process.runtime.path.display(), self.step.as_str());
-            let seconds = process.runtime_deadline().as_secs_f64();
+            let (path, step) = (tool.runtime.path.display(), self.step.as_str());
+            let seconds = tool.deadline.as_secs_f64();
             return Err(failed(
                 self.step,
                 format!("the runtime `{path}` did not finish `{step}` within {seconds} s and was killed"),
@@ -110,7 +149,7 @@ impl<'a> Call<'a> {
 
     /// The errors in the runtime's own log, whole.
     fn complaint(&self) -> Option<String> {
-        let text = fs::read(self.shim.state.runtime_log()).ok()?;
+        let text = fs::read(&self.tool.log).ok()?;
         errors_in(&String::from_utf8_lossy(&text))
     }
 }

@@ -1,4 +1,4 @@
-//! The container's input and output: FIFOs in the state directory, or a terminal.
+//! A process's input and output: FIFOs in the state directory, or a terminal; pipes where no other shim will come.
 //!
 //! The ends the container holds are opened read-write. When the shim dies, a writer then waits for the next one instead
 //! of being killed by SIGPIPE, and what is in the FIFO stays there.
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use isulad_shim::process::ConsoleSize;
 use isulad_shim::state_dir::{ATTACH_SOCKET, CONSOLE_SOCKET, EXIT_FIFO, STDERR, STDIN, STDOUT};
-use isulad_shim::{Process, StateDir};
+use isulad_shim::{ExecProcess, Process, StateDir};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -33,6 +33,7 @@ pub(crate) struct Theirs {
 
 /// Our ends.
 pub(crate) enum Ours {
+    /// Or pipes.
     Fifos {
         stdin: Option<OwnedFd>,
         stdout: OwnedFd,
@@ -43,6 +44,7 @@ pub(crate) enum Ours {
         console: UnixListener,
         complaints: OwnedFd,
     },
+    Nothing,
 }
 
 impl Theirs {
@@ -54,7 +56,9 @@ impl Theirs {
 impl Ours {
     /// What a failed runtime wrote to its standard error. Takes it out of the FIFO.
     pub fn leftover(&self) -> String {
-        let (Self::Fifos { stderr: from, .. } | Self::Terminal { complaints: from, .. }) = self;
+        let (Self::Fifos { stderr: from, .. } | Self::Terminal { complaints: from, .. }) = self else {
+            return String::new();
+        };
         let mut bytes = vec![0; LEFTOVER_LIMIT];
         let mut filled = 0;
         while let Ok(count @ 1..) = rustix::io::read(from, &mut bytes[filled..]) {
@@ -67,11 +71,7 @@ impl Ours {
 /// Makes both sides for a new container. The working directory is the state directory.
 pub(crate) fn make(process: &Process) -> anyhow::Result<(Theirs, Ours)> {
     if process.terminal {
-        let console = listen(CONSOLE_SOCKET)?;
-        let (complaints, error) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
-        rustix::io::ioctl_fionbio(&complaints, true).context("cannot prepare a pipe")?;
-        let (input, output) = (open_null()?, open_null()?);
-        return Ok((Theirs { input, output, error }, Ours::Terminal { console, complaints }));
+        return make_for_terminal();
     }
     let (output, stdout) = make_output(STDOUT)?;
     let (error, stderr) = make_output(STDERR)?;
@@ -84,6 +84,29 @@ pub(crate) fn make(process: &Process) -> anyhow::Result<(Theirs, Ours)> {
     Ok((Theirs { input, output, error }, Ours::Fifos { stdin, stdout, stderr }))
 }
 
+/// The same for an exec, whose shim is not replaced: pipes without a name. A detached one has a terminal or
+/// nothing: what nobody reads must not stop it when its shim is lost.
+pub(crate) fn make_for_exec(process: &ExecProcess) -> anyhow::Result<(Theirs, Ours)> {
+    if process.terminal {
+        return make_for_terminal();
+    }
+    if process.detached {
+        let theirs = Theirs { input: open_null()?, output: open_null()?, error: open_null()? };
+        return Ok((theirs, Ours::Nothing));
+    }
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe");
+    let ours = |fd: OwnedFd| rustix::io::ioctl_fionbio(&fd, true).context("cannot prepare a pipe").map(|()| fd);
+    let (stdout, stderr) = (pipe()?, pipe()?);
+    let (stdout, stderr, theirs) = (ours(stdout.0)?, ours(stderr.0)?, (stdout.1, stderr.1));
+    let (input, stdin) = if process.open_stdin {
+        let (input, stdin) = pipe()?;
+        (input, Some(ours(stdin)?))
+    } else {
+        (open_null()?, None)
+    };
+    Ok((Theirs { input, output: theirs.0, error: theirs.1 }, Ours::Fifos { stdin, stdout, stderr }))
+}
+
 /// Opens our ends again, after another shim made them. Input that was closed has no name any more.
 pub(crate) fn reopen(process: &Process) -> anyhow::Result<Option<Ours>> {
     if process.terminal {
@@ -93,6 +116,14 @@ pub(crate) fn reopen(process: &Process) -> anyhow::Result<Option<Ours>> {
     let stdout = open(STDOUT, OFlags::RDONLY | OFlags::NONBLOCK)?;
     let stderr = open(STDERR, OFlags::RDONLY | OFlags::NONBLOCK)?;
     Ok(Some(Ours::Fifos { stdin, stdout, stderr }))
+}
+
+fn make_for_terminal() -> anyhow::Result<(Theirs, Ours)> {
+    let console = listen(CONSOLE_SOCKET)?;
+    let (complaints, error) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
+    rustix::io::ioctl_fionbio(&complaints, true).context("cannot prepare a pipe")?;
+    let (input, output) = (open_null()?, open_null()?);
+    Ok((Theirs { input, output, error }, Ours::Terminal { console, complaints }))
 }
 
 /// Listens on the attach socket, for root alone.

@@ -2,6 +2,8 @@
 
 #[doc(hidden)]
 pub mod inherited;
+#[doc(hidden)]
+pub mod nudge;
 pub mod pidfd;
 pub mod process_ref;
 pub mod readable;

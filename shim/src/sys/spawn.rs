@@ -4,7 +4,7 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -46,15 +46,20 @@ pub fn start(
     ready: BorrowedFd<'_>,
     first_client: Option<BorrowedFd<'_>>,
 ) -> io::Result<i32> {
-    let null = rustix::fs::open(
-        "/dev/null",
-        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )?;
-    let null = std::os::fd::AsFd::as_fd(&null);
+    let null = null()?;
+    let null = null.as_fd();
     let mut fds = vec![(null, 0), (null, 1), (null, 2), (ready, READY_FD)];
     fds.extend(first_client.map(|client| (client, CLIENT_FD)));
     spawn(shim, &[OsStr::new("isulad-shim"), OsStr::new(mode.as_str()), state.path().as_os_str()], &fds)
+}
+
+/// Starts `shim` for the exec that `directory` describes, with its client's connected socket. Returns the pid of the
+/// process to reap: the shim itself, or, of a detached exec, one that leaves at once as with [`start`].
+pub fn start_exec(shim: &Path, directory: &StateDir, client: BorrowedFd<'_>) -> io::Result<i32> {
+    let null = null()?;
+    let null = null.as_fd();
+    let fds = [(null, 0), (null, 1), (null, 2), (client, CLIENT_FD)];
+    spawn(shim, &[OsStr::new("isulad-shim"), OsStr::new(crate::exec::EXEC), directory.path().as_os_str()], &fds)
 }
 
 /// Starts `program` with `args` (the first is its own name) and the caller's environment. Each pair of `fds` is a
@@ -66,6 +71,11 @@ pub fn spawn(program: &Path, args: &[&OsStr], fds: &[(BorrowedFd<'_>, RawFd)]) -
     let actions = FileActions::new(fds)?;
     let attributes = Attributes::new()?;
     posix_spawn(&program, &args, &actions, &attributes)
+}
+
+fn null() -> io::Result<OwnedFd> {
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+    Ok(rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?)
 }
 
 fn c_string(text: &OsStr) -> io::Result<CString> {
@@ -171,7 +181,6 @@ unsafe extern "C" {
 mod tests {
     use super::*;
     use std::io::Read;
-    use std::os::fd::AsFd;
 
     #[test]
     fn descriptors_arrive_under_their_numbers_even_when_they_cross() {

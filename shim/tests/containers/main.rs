@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "every function here is part of a test")]
 
 mod adopting;
+mod execs;
 mod failing;
 mod living;
 mod stand;

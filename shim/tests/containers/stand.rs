@@ -140,7 +140,7 @@ impl Stand {
     }
 
     /// The shim itself, or a script that sets its environment.
-    fn shim(&self) -> PathBuf {
+    pub fn shim(&self) -> PathBuf {
         let shim = env!("CARGO_BIN_EXE_isulad-shim");
         if self.shim_env.is_empty() {
             return shim.into();
@@ -396,7 +396,7 @@ pub fn alive(ready: &Ready) -> bool {
     ProcessRef { pid: ready.pid, start_time: ready.pid_start }.alive()
 }
 
-fn wait_readable(fd: &impl AsFd) -> bool {
+pub fn wait_readable(fd: &impl AsFd) -> bool {
     let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
     poll(&mut fds, PollTimeout::try_from(PATIENCE).unwrap()).unwrap() == 1
 }

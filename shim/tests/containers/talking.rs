@@ -114,6 +114,8 @@ fn a_client_that_leaves_while_its_input_waits_is_not_kept() {
     stand.process.open_stdin = true;
     let (ready, first) = stand.start_with_client();
     let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", ready.shim_pid)).unwrap().count();
+    tell(&first, &Request::Status);
+    assert!(matches!(answer(&first), Frame::Ready(_)), "what is opened at a start is open");
     let before = descriptors();
     let client = stand.attach();
     wait_for("the connection", || descriptors() == before + 1);
@@ -141,6 +143,30 @@ fn a_client_that_leaves_while_its_input_waits_is_not_kept() {
     let counted: usize = hear(&first, "\n").trim().parse().unwrap();
     assert_eq!(counted, whole);
     assert_eq!(stand.exit(), ExitStatus::Code(0));
+}
+
+/// The writer waits for room, in a FIFO that is not empty: nothing tells that but a signal.
+#[test]
+fn a_write_that_does_not_fit_behind_the_beginning_of_a_line_goes_on() {
+    let script = "printf 'a prompt: '; read line; dd if=/dev/zero bs=1M count=3 2>/dev/null; exit 4";
+    let mut stand = Stand::new(Engine::Runc, script);
+    stand.process.open_stdin = true;
+    let (ready, client) = stand.start_with_client();
+    hear(&client, "a prompt: ");
+    // The shim has settled down to wait for the rest of the line.
+    let switches = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", ready.shim_pid)).unwrap();
+        status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned()
+    };
+    let mut last = String::new();
+    wait_for("a quiet shim", || {
+        std::thread::sleep(Duration::from_millis(50));
+        std::mem::replace(&mut last, switches()) == last
+    });
+    tell(&client, &Request::Stdin(b"\n".to_vec()));
+    let (out, _, exit) = listen(&client);
+    assert_eq!((out.len(), exit), (3 << 20, Some(ExitStatus::Code(4))));
+    stand.exit();
 }
 
 #[test]

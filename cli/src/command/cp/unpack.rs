@@ -185,7 +185,7 @@ impl Unpacking {
         let place = self.place(&path)?;
         match item.kind {
             EntryType::Directory => self.directory(path, &place, item),
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.file(&place, item, content),
+            EntryType::Regular | EntryType::Continuous => self.file(&place, item, content),
             EntryType::Symlink => {
                 let target = item.link.clone().unwrap_or_default();
                 self.make(&place, item, &|place| rustix::fs::symlinkat(target.as_slice(), &place.dir, &place.name))
@@ -269,8 +269,12 @@ impl Unpacking {
         }
         let draft = Draft::new(place)?;
         let mut file = &draft.file;
-        io::copy(content, &mut file)
-            .map_err(|error| Failure::io(format!("write '{}'", place.shown.display()), error))?;
+        let failed = |error| Failure::io(format!("write '{}'", place.shown.display()), error);
+        let copied = io::copy(content, &mut file).map_err(failed)?;
+        // A reader that ends early says nothing.
+        if item.header.size().ok() != Some(copied) {
+            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+        }
         self.describe(&draft.file, item).map_err(place.failed("describe"))?;
         rustix::fs::futimens(&draft.file, &item.times()).map_err(place.failed("set the time of"))?;
         draft.publish(place)

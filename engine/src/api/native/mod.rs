@@ -3,6 +3,7 @@
 mod attach;
 mod container;
 mod events;
+mod exec;
 mod files;
 mod image;
 mod logs;

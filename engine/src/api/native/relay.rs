@@ -52,15 +52,16 @@ pub(super) enum Ended {
     ClientGone,
 }
 
-/// Relays the streams that are wanted until the process or one of the sides has ended. The session is closed then.
+/// Relays the streams that are wanted until the process or one of the sides has ended.
 pub(super) async fn pump<M: Message>(
-    (input, mut output): (Input, Output),
+    streams: &mut (Input, Output),
     client: Streaming<M>,
     sender: &Sender<M::Output>,
     wanted: Streams,
 ) -> Ended {
     // Polled beside the output, not in a task of its own: it ends with this call, and a process that does not read
     // holds up only itself.
+    let (input, output) = streams;
     let feeding = feed(input, client, wanted.stdin);
     tokio::pin!(feeding);
     loop {
@@ -91,7 +92,7 @@ pub(super) async fn pump<M: Message>(
 
 /// The client's input. A half-close is passed on. Returns when the client says that it leaves; one that says nothing more
 /// closes nothing.
-async fn feed<M: Message>(mut input: Input, mut client: Streaming<M>, stdin: bool) {
+async fn feed<M: Message>(input: &mut Input, mut client: Streaming<M>, stdin: bool) {
     let relaying = async {
         while let Some(Ok(message)) = client.next().await {
             match message.said() {

@@ -76,6 +76,7 @@ pub enum Verb {
     Remove,
     Attach,
     Resize,
+    Exec,
     Top,
     Update,
     Copy,
@@ -320,6 +321,7 @@ fn rejection_text(verb: &Verb, id: &str, rejection: &Rejection) -> String {
         (Rejection::Paused, Verb::Stop | Verb::Kill | Verb::Restart) => {
             format!("Container {id} is paused. Unpause the container before stopping or killing")
         }
+        (Rejection::Paused, Verb::Exec) => format!("Container {id} is paused, unpause the container before exec"),
         (Rejection::Paused, Verb::Attach) => {
             format!("You cannot attach to container {id}, which is paused. Unpause it first")
         }

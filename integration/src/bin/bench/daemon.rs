@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use cri_api::isula::v1::containers_client::ContainersClient;
 use cri_api::isula::v1::system_client::SystemClient;
+use cri_api::isula::v1::usage_client::UsageClient;
 use cri_api::isula::v1::{ContainerSummary, CreateRequest, Empty, ListRequest, RemoveRequest};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -139,6 +140,10 @@ impl<'a> Daemon<'a> {
 
     pub fn system(&self) -> SystemClient<Channel> {
         SystemClient::new(self.channel.clone())
+    }
+
+    pub fn usage(&self) -> UsageClient<Channel> {
+        UsageClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
 
     pub async fn list(&self) -> anyhow::Result<Vec<ContainerSummary>> {

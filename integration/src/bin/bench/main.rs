@@ -13,6 +13,7 @@ mod place;
 mod restart;
 mod stages;
 mod start;
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,7 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use place::{Disk, Place};
 
-const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,running,recorded,images] [--runtimes runc,crun] \
+const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,running,recorded,images,usage] [--runtimes runc,crun] \
                      [--rounds N] [--compare DIR] [--work-dir DIR] \
                      [--disk image|plain] [--busybox FILE]";
 
@@ -44,7 +45,7 @@ impl Options {
         let list = |value: &str| value.split(',').map(str::to_owned).collect();
         let mut options = Self {
             bins: PathBuf::new(),
-            only: list("sequential,parallel,running,recorded,images"),
+            only: list("sequential,parallel,running,recorded,images,usage"),
             runtimes: list("runc,crun"),
             rounds: 50,
             compare: None,
@@ -133,6 +134,9 @@ async fn measure(place: &Place, options: &Options) -> anyhow::Result<()> {
     }
     if options.wants("recorded") {
         restart::recorded(place, runtime).await?;
+    }
+    if options.wants("usage") {
+        usage::usage(place, runtime, options.rounds.div_ceil(2)).await?;
     }
     if options.wants("images") {
         images::images(place, runtime, options.rounds.div_ceil(10)).await?;

@@ -250,8 +250,13 @@ fn obey(request: Request, client: &Client, hub: &Hub) {
         },
         Request::Stdin(bytes) => return hub.input.push(bytes),
         Request::Status => return hub.answer_status(client),
+        Request::Go => {
+            hub.answer_status(client);
+            return hub.tell_go();
+        }
         Request::CloseStdin => (kind::CLOSE_STDIN, hub.input.close()),
         Request::Resize { width, height } => (kind::RESIZE, hub.input.resize(width, height)),
+        Request::Release => (kind::RELEASE, hub.release()),
         Request::ReopenLog => (kind::REOPEN_LOG, hub.log.borrow_mut().reopen()),
     };
     client.send(&match result {

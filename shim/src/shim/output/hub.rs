@@ -2,9 +2,11 @@
 //! and while a buffer is full the container waits only as long as that client makes progress.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use isulad_shim::exec::RELEASED;
 use isulad_shim::{ExitStatus, Frame, Outcome};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -18,8 +20,8 @@ use super::log::Log;
 const CLIENT_LIMIT: usize = 256 * 1024;
 /// Bytes at which a client is cut off even while the container's last words are delivered.
 const CLIENT_MAXIMUM: usize = 8 * 1024 * 1024;
-/// How long a client with a full buffer may take nothing.
-const STALL_LIMIT: Duration = Duration::from_secs(5);
+/// How long a client of a container may take nothing with a full buffer.
+pub(crate) const STALL_LIMIT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Hub {
     clients: RefCell<Vec<Rc<Client>>>,
@@ -28,6 +30,12 @@ pub(crate) struct Hub {
     /// From the end of the first process on, nobody waits for clients.
     ending: Cell<bool>,
     last_output: Cell<Instant>,
+    /// `None`: the process is its client's, and waits for it as long as that is there.
+    stall_limit: Option<Duration>,
+    /// Told by `Go`.
+    go: Notify,
+    /// The process goes on without its client.
+    released: Cell<bool>,
     /// Why there are no streams to give.
     refusal: Cell<Option<&'static str>>,
     /// A client took something, or left, or the container ended.
@@ -37,13 +45,16 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    pub fn new(log: Log) -> Rc<Self> {
+    pub fn new(log: Log, stall_limit: Option<Duration>) -> Rc<Self> {
         Rc::new(Self {
             clients: RefCell::default(),
             outcome: RefCell::default(),
             exit: Cell::default(),
             ending: Cell::default(),
             last_output: Cell::new(Instant::now()),
+            stall_limit,
+            go: Notify::new(),
+            released: Cell::default(),
             refusal: Cell::default(),
             changed: Notify::new(),
             log: RefCell::new(log),
@@ -76,10 +87,17 @@ impl Hub {
         while !self.ending.get() {
             let full: Vec<_> =
                 self.clients.borrow().iter().filter(|client| client.outstanding() >= CLIENT_LIMIT).cloned().collect();
+            let Some(stall_limit) = self.stall_limit else {
+                if full.is_empty() {
+                    return;
+                }
+                self.changed.notified().await;
+                continue;
+            };
             let now = Instant::now();
             let mut next = None;
             for client in full {
-                let deadline = client.last_progress() + STALL_LIMIT;
+                let deadline = client.last_progress() + stall_limit;
                 if deadline <= now {
                     eprintln!("isulad-shim: a client that takes no output is cut off");
                     self.leave(&client);
@@ -99,10 +117,12 @@ impl Hub {
         self.last_output.set(Instant::now());
         let mut beyond = Vec::new();
         for client in self.clients.borrow().iter().filter(|client| client.wants(stream)) {
-            client.send_output(stream, bytes);
-            if client.outstanding() > CLIENT_MAXIMUM {
+            if client.outstanding() <= CLIENT_MAXIMUM {
+                client.send_output(stream, bytes);
+            } else if self.stall_limit.is_some() {
                 beyond.push(client.clone());
             }
+            // Otherwise its process has ended, and what is left behind writes without end: the status is worth more.
         }
         beyond.iter().for_each(|client| self.leave(client));
     }
@@ -124,6 +144,36 @@ impl Hub {
         match &*self.outcome.borrow() {
             Some(outcome) => client.send(&outcome.clone().into()),
             None => client.ask(),
+        }
+    }
+
+    pub fn tell_go(&self) {
+        self.go.notify_one();
+    }
+
+    /// Waits for the client's `Go`.
+    pub async fn go(&self) {
+        self.go.notified().await;
+    }
+
+    /// Lets the process of an exec outlive its client, also for who comes after a crash of the daemon.
+    pub fn release(&self) -> io::Result<()> {
+        if self.stall_limit.is_some() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "a container does not end with its client"));
+        }
+        std::fs::write(RELEASED, "")?;
+        self.released.set(true);
+        Ok(())
+    }
+
+    pub fn is_released(&self) -> bool {
+        self.released.get()
+    }
+
+    /// Waits until there is no client.
+    pub async fn deserted(&self) {
+        while !self.clients.borrow().is_empty() {
+            self.changed.notified().await;
         }
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod hub;
 pub(crate) mod input;
 pub(crate) mod log;
+mod nudges;
 pub(crate) mod pump;
 pub(crate) mod time;
 

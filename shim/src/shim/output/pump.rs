@@ -6,10 +6,10 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 
-use isulad_shim::sys::readable;
+use isulad_shim::sys::{nudge, readable};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with, tee};
@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use super::Stream;
 use super::hub::Hub;
 use super::log::LINE_LIMIT;
+use super::nudges::Nudges;
 
 /// Bytes looked at in one go: what a pipe holds.
 const CHUNK: usize = 64 * 1024;
@@ -32,12 +33,13 @@ pub(crate) struct Glass {
     copy_out: OwnedFd,
     copy_in: OwnedFd,
     bytes: RefCell<Vec<u8>>,
+    nudges: Nudges,
 }
 
 impl Glass {
     pub fn new() -> io::Result<Rc<Self>> {
         let (copy_out, copy_in) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        Ok(Rc::new(Self { copy_out, copy_in, bytes: RefCell::default() }))
+        Ok(Rc::new(Self { copy_out, copy_in, bytes: RefCell::default(), nudges: Nudges::collect()? }))
     }
 
     /// Copies what is in `fifo` to `bytes` and takes nothing out. None: empty, but somebody may write.
@@ -103,19 +105,37 @@ impl Fifo {
                 Found::More => tokio::task::yield_now().await,
                 Found::End => return Ok(()),
                 Found::Nothing if *stop.borrow() => return self.flush(),
-                Found::Nothing => tokio::select! {
-                    guard = self.fd.readable() => {
-                        // Readiness is forgotten only if there is still nothing: what came since the last look counts.
-                        let mut guard = guard?;
-                        let (seen, fd) = (self.seen, guard.get_inner());
-                        if rustix::io::ioctl_fionread(fd)? <= seen as u64 && !hung_up(fd)? {
-                            guard.clear_ready();
-                        }
-                    }
-                    _ = stop.changed() => {}
-                },
+                Found::Nothing => self.wait(&mut stop).await?,
             }
         }
+    }
+
+    /// Waits until there is more than was seen, or may be.
+    async fn wait(&self, stop: &mut watch::Receiver<bool>) -> io::Result<()> {
+        let nudged = self.glass.nudges.next();
+        // With the beginning of a line in it the FIFO is not empty, and who writes more than fits waits without telling.
+        if self.seen > 0 {
+            nudge::on(self.fd.get_ref().as_fd())?;
+        }
+        if self.seen == 0 || !self.has_more()? {
+            tokio::select! {
+                guard = self.fd.readable() => {
+                    // Readiness is forgotten only if there is still nothing: what came since the last look counts.
+                    let mut guard = guard?;
+                    if !self.has_more()? {
+                        guard.clear_ready();
+                    }
+                }
+                () = nudged => {}
+                _ = stop.changed() => {}
+            }
+        }
+        if self.seen > 0 { nudge::off(self.fd.get_ref().as_fd()) } else { Ok(()) }
+    }
+
+    fn has_more(&self) -> io::Result<bool> {
+        let fd = self.fd.get_ref();
+        Ok(rustix::io::ioctl_fionread(fd)? > self.seen as u64 || hung_up(fd)?)
     }
 
     fn step(&mut self) -> io::Result<Found> {
@@ -181,9 +201,48 @@ impl Fifo {
 }
 
 fn hung_up(fd: &OwnedFd) -> io::Result<bool> {
-    let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(fd), PollFlags::empty())];
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::empty())];
     nix::poll::poll(&mut fds, PollTimeout::ZERO)?;
     Ok(fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)))
+}
+
+/// From a pipe that no other shim will read, and that is not logged: bytes are taken at once.
+pub(crate) async fn pipe(fd: OwnedFd, stream: Stream, hub: Rc<Hub>, stop: watch::Receiver<bool>) {
+    let result = match readable::watch(fd) {
+        Ok(fd) => run_pipe(&fd, stream, &hub, stop).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = result {
+        eprintln!("isulad-shim: cannot read the process's {}: {error}", stream.name());
+    }
+}
+
+async fn run_pipe(fd: &AsyncFd<OwnedFd>, stream: Stream, hub: &Hub, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+    let mut bytes = vec![0; CHUNK];
+    loop {
+        hub.room().await;
+        match rustix::io::read(fd.get_ref(), &mut bytes) {
+            Ok(0) => return Ok(()),
+            Ok(count) => {
+                hub.output(stream, &bytes[..count]);
+                tokio::task::yield_now().await;
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if *stop.borrow() => return Ok(()),
+            Err(Errno::AGAIN) => tokio::select! {
+                guard = fd.readable() => {
+                    let mut guard = guard?;
+                    let fd = guard.get_inner();
+                    // What came since the last look counts, and so does the end.
+                    if rustix::io::ioctl_fionread(fd)? == 0 && !hung_up(fd)? {
+                        guard.clear_ready();
+                    }
+                }
+                _ = stop.changed() => {}
+            },
+            Err(errno) => return Err(errno.into()),
+        }
+    }
 }
 
 /// The output of a terminal. What a killed shim has read and not logged is lost here, with the terminal itself.

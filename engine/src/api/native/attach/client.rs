@@ -55,16 +55,17 @@ impl Client {
         if self.sender.send(Ok(AttachOutput { output: Some(started) })).await.is_err() {
             return;
         }
-        let (mut to_shim, from_shim) = session.split();
+        let mut streams = session.split();
         if let Some(size) = open.size.and_then(|size| Size::new(size.width, size.height)) {
             // A shim that is gone already is noticed below.
-            let _ = to_shim.resize(size).await;
+            let _ = streams.0.resize(size).await;
         }
         let ended = tokio::select! {
-            ended = relay::pump((to_shim, from_shim), input, &self.sender, wanted(&open)) => ended,
+            ended = relay::pump(&mut streams, input, &self.sender, wanted(&open)) => ended,
             // Events are taken as they come: a session may last for months.
             never = self.fate.follow() => match never {},
         };
+        drop(streams);
         match ended {
             Ended::Exited(status) => {
                 if !self.finish(EXIT_PATIENCE, NOT_RECORDED).await {

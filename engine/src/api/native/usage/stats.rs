@@ -79,7 +79,9 @@ async fn go_on(
             () = sender.closed() => return,
         }
         let round = round(&engine, &whose).await.map_err(Status::from);
-        let last = round.is_err();
+        // Of containers that were named and are all gone there is nothing more to tell.
+        let all_gone = matches!((&whose, &round), (Whose::These(_), Ok(round)) if round.containers.is_empty());
+        let last = round.is_err() || all_gone;
         if sender.send(round).await.is_err() || last {
             return;
         }

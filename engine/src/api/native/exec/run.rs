@@ -1,0 +1,92 @@
+//! Exec: a process with a client's streams, or one that is left to itself.
+
+use cri_api::isula::v1::exec_input::Input;
+use cri_api::isula::v1::exec_output::Output;
+use cri_api::isula::v1::{ExecInput, ExecOpen, ExecOutput, ExecStarted, WindowSize};
+use isulad_shim::control::Streams;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::{failure, status};
+use crate::api::native::relay::{self, Ended, IN_FLIGHT};
+use crate::api::native::{ApiError, Native};
+use crate::domain::container::Cause;
+use crate::exec::{Exec, Wish, release};
+use crate::journal::record::Context;
+use crate::session::Size;
+use crate::supervisor::to_status;
+
+impl Native {
+    pub(super) async fn exec_streams(
+        &self,
+        mut input: Streaming<ExecInput>,
+        context: Context,
+    ) -> Result<ReceiverStream<Result<ExecOutput, Status>>, ApiError> {
+        let open = match input.next().await {
+            Some(Ok(ExecInput { input: Some(Input::Open(open)) })) => open,
+            _ => return Err(ApiError::invalid("the first message of an exec must be `open`")),
+        };
+        let ExecOpen { process, stdin, stdout, stderr, detach, size } = open;
+        let (id, reference, program) = self.program(process)?;
+        let wish = Wish { stdin, size: window(size)?, detached: detach };
+        let (sender, receiver) = mpsc::channel(IN_FLIGHT);
+        let exec = match self.engine.exec(id, program, wish, &context).await {
+            Ok(exec) => exec,
+            Err(error) => {
+                let failure = failure(error, &reference)?;
+                let _ = sender.send(Ok(wrap(Output::Failed(failure)))).await;
+                return Ok(ReceiverStream::new(receiver));
+            }
+        };
+        let started = ExecStarted { exec_id: exec.exec.to_string(), pid: exec.pid.unsigned_abs() };
+        let _ = sender.send(Ok(wrap(Output::Started(started)))).await;
+        if !detach {
+            tokio::spawn(serve(exec, input, sender, Streams { stdin, stdout, stderr }));
+        }
+        Ok(ReceiverStream::new(receiver))
+    }
+}
+
+/// A terminal that does not know its size says 0.
+fn window(size: Option<WindowSize>) -> Result<Option<Size>, ApiError> {
+    match size {
+        None | Some(WindowSize { width: 0, .. } | WindowSize { height: 0, .. }) => Ok(None),
+        Some(WindowSize { width, height }) => Size::new(width, height)
+            .map(Some)
+            .ok_or_else(|| ApiError::invalid(format!("a window of {width} by {height} is no window"))),
+    }
+}
+
+/// The process ends with this, for the session is closed then; unless the client has said that it leaves it running.
+async fn serve(exec: Exec, input: Streaming<ExecInput>, sender: relay::Sender<ExecOutput>, wanted: Streams) {
+    let mut streams = (exec.input, exec.output);
+    let last = match relay::pump(&mut streams, input, &sender, wanted).await {
+        Ended::Exited(told) => Ok(wrap(Output::Exited(status(to_status(told, Cause::ShimLost))))),
+        Ended::Lost => Err(Status::unavailable("the shim of the process was lost, and the process with it")),
+        Ended::Refused(message) => Err(Status::failed_precondition(message)),
+        Ended::Detached => return release(streams).await,
+        Ended::ClientGone => return,
+    };
+    drop(streams);
+    let _ = sender.send(last).await;
+}
+
+fn wrap(output: Output) -> ExecOutput {
+    ExecOutput { output: Some(output) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_that_is_unknown_is_none_and_an_absurd_one_is_refused() {
+        let of = |width, height| window(Some(WindowSize { width, height }));
+        assert_eq!(window(None).unwrap(), None);
+        assert_eq!(of(0, 0).unwrap(), None);
+        assert_eq!(of(80, 24).unwrap(), Size::new(80, 24));
+        assert_eq!(of(80, 70_000).unwrap_err().to_string(), "a window of 80 by 70000 is no window");
+    }
+}

@@ -1,0 +1,264 @@
+//! From a wish to a running process.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use isulad_shim::control::kind;
+use isulad_shim::exec::{EXEC_VERSION, SPEC, write_private};
+use isulad_shim::process::{ConsoleSize, Launch, Runtime};
+use isulad_shim::sys::spawn;
+use isulad_shim::{ExecProcess, Ready, Request, StateDir};
+use tokio::sync::oneshot;
+
+use super::ExecError;
+use super::keep::{self, Of};
+use crate::abandon::{self, Owner};
+use crate::domain::container::{Command, Event, Rejection, decide};
+use crate::domain::id::{ContainerId, SessionId};
+use crate::domain::text::cut;
+use crate::effects::{RUNTIME_DEADLINE, to_reference};
+use crate::engine::Engine;
+use crate::failpoint;
+use crate::journal::record::Context;
+use crate::projection::Entity;
+use crate::session::{Input, Output, Session, Size, Told};
+use crate::spec::{self, Program};
+
+/// Files and a look into the container's root: what takes longer hangs.
+const PREPARE_DEADLINE: Duration = Duration::from_secs(30);
+/// What was typed before comes first.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long an operation under way is waited for.
+const PATIENCE: Duration = Duration::from_secs(150);
+/// The shim answers within the runtime's deadline and a little for itself.
+const ANSWER_DEADLINE: Duration = RUNTIME_DEADLINE.saturating_add(Duration::from_secs(20));
+
+/// What is wanted of the process beyond the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wish {
+    /// Its input is the session's; without it, it reads an end of file.
+    pub stdin: bool,
+    pub size: Option<Size>,
+    /// It has no streams, and outlives the session and the daemon.
+    pub detached: bool,
+}
+
+/// A process that was started, and its session: dropping both halves ends the process, unless it is detached.
+pub struct Exec {
+    pub exec: SessionId,
+    /// On the host.
+    pub pid: i32,
+    pub input: Input,
+    pub output: Output,
+}
+
+/// A shim that waits for its `Go`.
+pub(super) struct Begun {
+    exec: SessionId,
+    session: Session,
+    /// Whether `ExecStarted` is recorded: what its keeper goes by. Dropped is no.
+    recorded: oneshot::Sender<bool>,
+    /// Turns ready when its keeper has done everything.
+    pub(super) finished: oneshot::Receiver<()>,
+}
+
+impl Engine {
+    /// Runs a process with a session, recorded in the journal. On its own: a caller that goes away leaves nothing half
+    /// done.
+    pub async fn exec(
+        self: &Arc<Self>,
+        id: ContainerId,
+        program: Program,
+        wish: Wish,
+        context: &Context,
+    ) -> Result<Exec, ExecError> {
+        let (engine, context) = (self.clone(), context.clone());
+        let beginning = self.tasks.spawn(async move {
+            // Before anything is made: the usual refusal costs nothing.
+            let command = begin_command(&engine, &program, wish.detached);
+            let begun = prepare(&engine, id, &program, wish, false).await?;
+            failpoint::hit(failpoint::EXEC_BEFORE_RECORD);
+            engine.ask(id, &context, || command(begun.exec)).await?;
+            failpoint::hit(failpoint::EXEC_RECORDED);
+            let Begun { exec, session, recorded, finished: _ } = begun;
+            let _ = recorded.send(true);
+            let started = go(exec, session).await?;
+            failpoint::hit(failpoint::EXEC_READY);
+            Ok(started)
+        });
+        beginning.await.unwrap_or_else(|panic| {
+            Err(ExecError::State { what: "begin the process", source: io::Error::other(panic) })
+        })
+    }
+}
+
+/// What may be known of it.
+fn begin_command(engine: &Engine, program: &Program, detached: bool) -> impl Fn(SessionId) -> Command + use<> {
+    let log_args = engine.config.exec_log_args;
+    let argv = if log_args { program.args.join(" ") } else { program.args.first().cloned().unwrap_or_default() };
+    let argv = cut(&argv, Event::ARGV_LIMIT).to_owned();
+    let (user, tty) = (cut(&program.user, Event::USER_LIMIT).to_owned(), program.tty);
+    move |exec| Command::BeginExec { exec, argv: argv.clone(), user: user.clone(), tty, detached }
+}
+
+/// Makes the directory and starts the shim.
+pub(super) async fn prepare(
+    engine: &Arc<Engine>,
+    id: ContainerId,
+    program: &Program,
+    wish: Wish,
+    probe: bool,
+) -> Result<Begun, ExecError> {
+    let waiting = enterable(engine, id);
+    let busy = |_| ExecError::Rejected(Rejection::InTransition);
+    let entity = tokio::time::timeout(PATIENCE, waiting).await.map_err(busy)??;
+    let preparing = {
+        let (engine, program) = (engine.clone(), program.clone());
+        abandon::blocking(move |owner| begin(&engine, &entity, &program, wish, probe, owner))
+    };
+    let limit = PREPARE_DEADLINE;
+    let begun = tokio::time::timeout(limit, preparing).await.map_err(|_| ExecError::Slow { limit })?;
+    begun.unwrap_or_else(|panic| Err(ExecError::State { what: "prepare the process", source: io::Error::other(panic) }))
+}
+
+/// Waits for recovery and for an operation under way; refuses what the record would be refused with.
+async fn enterable(engine: &Engine, id: ContainerId) -> Result<Arc<Entity>, ExecError> {
+    engine.containers.verified(&id).await;
+    loop {
+        let entity = engine.containers.get(&id).ok_or(ExecError::Rejected(Rejection::NoSuchContainer))?;
+        let (argv, user) = (String::new(), String::new());
+        let asked = Command::BeginExec { exec: SessionId([0; 8]), argv, user, tty: false, detached: false };
+        match decide(Some(&entity.container), &asked) {
+            Ok(_) => return Ok(entity),
+            Err(Rejection::InTransition) => engine.containers.changed_since(&id, entity.container.version).await,
+            Err(rejection) => return Err(ExecError::Rejected(rejection)),
+        }
+    }
+}
+
+/// Everything up to the waiting shim. Blocks.
+fn begin(
+    engine: &Arc<Engine>,
+    entity: &Entity,
+    program: &Program,
+    wish: Wish,
+    probe: bool,
+    owner: &Owner,
+) -> Result<Begun, ExecError> {
+    let container = &entity.container;
+    let definition = engine.definition(entity)?;
+    let runtime = engine.runtime(&container.card.runtime)?;
+    let shim = engine.shim().ok_or_else(|| ExecError::ShimMissing { path: engine.config.shim.clone() })?;
+    let run = container.phase.run().ok_or(ExecError::Rejected(Rejection::NotRunning))?;
+    // As the container sees its root: with its mounts.
+    let root = PathBuf::from(format!("/proc/{}/root", run.process.pid));
+    let spec = std::fs::read(engine.bundle(container).spec()).map_err(ExecError::state("read the container's spec"))?;
+    let size = wish.size.filter(|_| program.tty);
+    let built =
+        spec::exec(&spec, &definition, &engine.host, &root, program, size.map(|size| (size.width, size.height)));
+    // It was looked at by the pid of a process that still lives: it was that one's.
+    if !to_reference(run.process).alive() {
+        return Err(ExecError::Rejected(Rejection::NotRunning));
+    }
+    let (spec, state) = (built?, engine.state_dir(container));
+    if owner.has_left() {
+        return Err(ExecError::Slow { limit: PREPARE_DEADLINE });
+    }
+    let exec = new_id()?;
+    let process = ExecProcess {
+        version: EXEC_VERSION,
+        id: container.id.to_string(),
+        runtime: Runtime { path: runtime.path, args: runtime.args, launch: Launch::Run },
+        runtime_root: state.runtime_root(),
+        systemd_cgroup: engine.config.systemd_cgroup,
+        runtime_deadline_ms: RUNTIME_DEADLINE.as_millis() as u64,
+        terminal: program.tty,
+        console_size: size.map(|Size { width, height }| ConsoleSize { width, height }),
+        open_stdin: wish.stdin && !wish.detached,
+        detached: wish.detached,
+        cgroup_procs: if wish.detached { engine.shim_cgroups() } else { vec![] },
+    };
+    let directory = make_directory(&state, exec, probe)?;
+    let started = start(&shim, &directory, &process, &spec);
+    let (session, pid) = started.inspect_err(|_| keep::clear(engine, &directory))?;
+    let (recorded, is_recorded) = oneshot::channel();
+    let (done, finished) = oneshot::channel();
+    let of = Of { id: container.id, exec, directory, detached: wish.detached };
+    keep::keep(engine, of, Some(pid), is_recorded, done);
+    Ok(Begun { exec, session, recorded, finished })
+}
+
+fn start(shim: &Path, directory: &StateDir, process: &ExecProcess, spec: &[u8]) -> Result<(Session, i32), ExecError> {
+    write_private(&directory.file(SPEC), spec).map_err(ExecError::state("write the process"))?;
+    process.write(directory).map_err(ExecError::Describe)?;
+    let (session, theirs) = Session::pair().map_err(ExecError::state("make a socket pair"))?;
+    let pid = spawn::start_exec(shim, directory, theirs.as_fd())
+        .map_err(|source| ExecError::Spawn { path: shim.to_owned(), source })?;
+    Ok((session, pid))
+}
+
+/// `<state>/exec/<id>`; a probe's name says that the journal has never heard of it.
+fn make_directory(state: &StateDir, exec: SessionId, probe: bool) -> Result<StateDir, ExecError> {
+    let name = if probe { format!("{}{exec}", keep::PROBE) } else { exec.to_string() };
+    let path = state.file(keep::DIRECTORY).join(name);
+    // The container's own directory is not made here: where it is gone, so is the container.
+    let make = |path: &Path| std::fs::DirBuilder::new().mode(0o700).create(path);
+    let made = match make(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match make(&state.file(keep::DIRECTORY)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => make(&path),
+        },
+        other => other,
+    };
+    made.map_err(ExecError::state("make the process's directory"))?;
+    Ok(StateDir::new(path))
+}
+
+fn new_id() -> Result<SessionId, ExecError> {
+    let mut bytes = [0; 8];
+    let failed =
+        |error: getrandom::Error| ExecError::State { what: "make an id", source: io::Error::other(format!("{error}")) };
+    getrandom::fill(&mut bytes).map_err(failed)?;
+    Ok(SessionId(bytes))
+}
+
+/// Lets the shim run it, and waits for its answer.
+pub(super) async fn go(exec: SessionId, session: Session) -> Result<Exec, ExecError> {
+    let (mut input, mut output) = session.split();
+    let answering = async {
+        // A shim that has died is told below.
+        let _ = input.request(&Request::Go).await;
+        loop {
+            match output.next().await {
+                Told::Ready(Ready { pid, .. }) => return Ok(pid),
+                Told::Failed(failed) => return Err(ExecError::failed(&failed)),
+                Told::Lost | Told::Exited(_) => return Err(ExecError::ShimDied),
+                // None comes before the answer.
+                Told::Stdout(_) | Told::Stderr(_) | Told::Done(_) | Told::Refused(..) => {}
+            }
+        }
+    };
+    let limit = ANSWER_DEADLINE;
+    let pid = tokio::time::timeout(limit, answering).await.map_err(|_| ExecError::NoAnswer { limit })??;
+    Ok(Exec { exec, pid, input, output })
+}
+
+/// Lets the process outlive its session, and closes that. A shim that does not answer ends it.
+pub async fn release((mut input, mut output): (Input, Output)) {
+    let releasing = async {
+        if input.request(&Request::Release).await.is_ok() {
+            while !matches!(output.next().await, Told::Done(kind::RELEASE) | Told::Exited(_) | Told::Lost) {}
+        }
+    };
+    let _ = tokio::time::timeout(RELEASE_PATIENCE, releasing).await;
+}
+
+impl Begun {
+    pub(super) fn into_parts(self) -> (SessionId, Session, oneshot::Receiver<()>) {
+        (self.exec, self.session, self.finished)
+    }
+}

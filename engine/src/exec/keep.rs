@@ -1,0 +1,180 @@
+//! What becomes of a shim, whoever waits for it: how it ended is recorded, and its directory removed.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isulad_shim::exec::RELEASED;
+use isulad_shim::sys::pidfd::PidFd;
+use isulad_shim::{ExecRecord, ExitStatus as ShimStatus, ProcessRef, StateDir, pid_file, state_dir, tree};
+use tokio::sync::oneshot;
+
+use super::ExecError;
+use crate::clock;
+use crate::domain::container::{Cause, Command, ExitStatus};
+use crate::domain::id::{ContainerId, SessionId, Timestamp};
+use crate::effects;
+use crate::engine::Engine;
+use crate::failpoint;
+use crate::supervisor;
+use crate::sys;
+
+/// Of all execs of a container, in its state directory.
+pub(super) const DIRECTORY: &str = "exec";
+/// Before the id in the name of a directory that the journal does not know of.
+pub(super) const PROBE: &str = "probe-";
+/// How long a tree without a shim may take to go.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Which exec.
+#[derive(Debug, Clone)]
+pub(super) struct Of {
+    pub id: ContainerId,
+    pub exec: SessionId,
+    pub directory: StateDir,
+    pub detached: bool,
+}
+
+/// What is known of an end.
+struct End {
+    status: ExitStatus,
+    at: Timestamp,
+    lasted_ms: u64,
+}
+
+/// Watches from now on. `child` is the process that was spawned, if this daemon did; `recorded` tells whether the journal
+/// knows of it; `done` hears when nothing is left to do.
+pub(super) fn keep(
+    engine: &Arc<Engine>,
+    of: Of,
+    child: Option<i32>,
+    recorded: oneshot::Receiver<bool>,
+    done: oneshot::Sender<()>,
+) {
+    let (engine, kept) = (engine.clone(), engine.execs.keep(of.id));
+    engine.tasks.clone().spawn(async move {
+        let reaping = child.map(|child| engine.tasks.spawn(effects::reap(child)));
+        let recorded = recorded.await.unwrap_or(false);
+        let leaving = async {
+            if let Some(reaping) = reaping {
+                let _ = reaping.await;
+            }
+            shim_end(&of).await;
+        };
+        tokio::select! {
+            () = leaving => {}
+            // It only talks to a slow client any more.
+            () = left_behind(&engine, &of) => {}
+        }
+        finish(&engine, &of, recorded).await;
+        drop(kept);
+        let _ = done.send(());
+    });
+}
+
+/// Returns when the container has ended and the exec's record is there: nothing more will come of the shim.
+async fn left_behind(engine: &Engine, of: &Of) {
+    loop {
+        engine.execs.hurried().await;
+        let entity = engine.containers.get(&of.id);
+        let runs = entity.is_some_and(|entity| entity.container.phase.run().is_some());
+        if !runs && of.directory.exit_fallback().exists() {
+            return;
+        }
+    }
+}
+
+/// Waits for the shim that stays. An attached one was the child.
+async fn shim_end(of: &Of) {
+    let Ok(Some(shim)) = pid_file::read(&of.directory.shim_pid()) else { return };
+    let waiting = async {
+        let pidfd = sys::watch(PidFd::open(shim)?.into())?;
+        pidfd.readable().await.map(drop)
+    };
+    // One that is gone is what is waited for.
+    let _: io::Result<()> = waiting.await;
+}
+
+/// The shim is gone: finds out how it ended, records that, and clears up.
+pub(super) async fn finish(engine: &Arc<Engine>, of: &Of, recorded: bool) {
+    failpoint::hit(failpoint::EXEC_EXITED);
+    let end = end_of(engine, of).await;
+    if recorded {
+        let End { status, at, lasted_ms } = end;
+        let exited = Command::ReportExecExited { exec: of.exec, status, at, lasted_ms };
+        engine.report(of.id, &engine.reporting(), exited).await;
+        failpoint::hit(failpoint::EXEC_END_RECORDED);
+    }
+    let (directory, clearing) = (of.directory.clone(), engine.clone());
+    let _ = tokio::task::spawn_blocking(move || clear(&clearing, &directory)).await;
+    failpoint::hit(failpoint::EXEC_DONE);
+}
+
+async fn end_of(engine: &Arc<Engine>, of: &Of) -> End {
+    match ExecRecord::read(&of.directory) {
+        Ok(Some(record)) => return told(&record),
+        Ok(None) => {}
+        Err(error) => {
+            engine.warn(format!("container {}: exec {}: its end cannot be read: {error}", of.id.short(), of.exec))
+        }
+    }
+    let unknown = |status| End { status, at: clock::now(), lasted_ms: 0 };
+    // A shim that was killed. It had been the parent of what it started, if it came to that.
+    let Some(process) = process_of(engine, of) else {
+        return unknown(ExitStatus::Unknown(Cause::ShimLost));
+    };
+    if !process.alive() {
+        return unknown(ExitStatus::Unknown(Cause::ShimLost));
+    }
+    engine.warn(format!("container {}: the shim of exec {} was lost", of.id.short(), of.exec));
+    if of.detached || of.directory.file(RELEASED).exists() {
+        return match PidFd::open(process) {
+            Ok(pidfd) => unknown(supervisor::status_by_pidfd(pidfd).await),
+            Err(_) => unknown(ExitStatus::Unknown(Cause::ShimLost)),
+        };
+    }
+    let killed = tokio::task::spawn_blocking(move || tree::kill(&[process], KILL_LIMIT)).await;
+    if !killed.unwrap_or(false) {
+        engine.warn(format!("container {}: the processes of exec {} cannot be killed", of.id.short(), of.exec));
+    }
+    unknown(ExitStatus::Unknown(Cause::ShimLost))
+}
+
+/// By the shim's file, or, where it did not come to that, by the runtime's.
+fn process_of(engine: &Engine, of: &Of) -> Option<ProcessRef> {
+    if let Ok(Some(process)) = pid_file::read(&of.directory.pid()) {
+        return Some(process);
+    }
+    let text = std::fs::read_to_string(of.directory.file(state_dir::RUNTIME_PID)).ok()?;
+    let process = ProcessRef::of(text.trim().parse().ok()?).ok()?;
+    // The number alone may be another one's by now: this one is in the container.
+    let entity = engine.containers.get(&of.id)?;
+    let group = std::fs::read_to_string(engine.bundle(&entity.container).cgroup_note()).ok()?;
+    engine.host.cgroups.processes(&group).ok()?.contains(&process.pid).then_some(process)
+}
+
+fn told(record: &ExecRecord) -> End {
+    let status = match &record.failed {
+        Some(failed) => match ExecError::failed(failed) {
+            ExecError::NotStarted { code, .. } => ExitStatus::Code(code),
+            _ => ExitStatus::Code(125),
+        },
+        None => status_of(record.status),
+    };
+    End { status, at: Timestamp(record.at), lasted_ms: record.lasted_ms }
+}
+
+/// As the domain says it.
+pub(super) fn status_of(status: ShimStatus) -> ExitStatus {
+    supervisor::to_status(status, Cause::ShimLost)
+}
+
+/// Removes the directory; one that is gone is no trouble. Blocks.
+pub(super) fn clear(engine: &Engine, directory: &StateDir) {
+    match std::fs::remove_dir_all(directory.path()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            engine.warn(format!("cannot remove `{}`: {error}", directory.path().display()));
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,130 @@
+//! Further processes in a running container, each held by a shim of its own (see `isulad_shim::exec`).
+//!
+//! ```text
+//! prepare ─▶ shim started ─▶ recorded ─▶ `Go` ─▶ ready ─▶ streams ─▶ ended ─▶ recorded ─▶ directory removed
+//!            (waits)                        └─▶ failed ──────────────────┘
+//! ```
+//! Nothing is run before `ExecStarted` is durable; the shim's own start is hidden behind that. From its start on a shim
+//! has a keeper here (`keep`): a task that learns how it ended, records that, and removes its directory, whatever
+//! becomes of who asked. Probes ([`Engine::exec_sync`]) take the same way without the records.
+//!
+//! A daemon that dies takes the socket of attached execs along, which ends them; what it leaves is for `recover`. Without
+//! a shim nothing of an attached exec lives on: its tree is killed. A detached one goes on, and ends unwatched.
+
+mod begin;
+mod end_all;
+mod error;
+mod keep;
+mod recover;
+mod sync;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+pub use crate::spec::Program;
+pub use begin::{Exec, Wish, release};
+pub use end_all::end_all;
+pub use error::ExecError;
+pub use recover::recover;
+pub use sync::Captured;
+
+use crate::domain::id::ContainerId;
+
+/// Execs that have a keeper, by container.
+#[derive(Debug, Default)]
+pub struct Execs {
+    kept: Mutex<HashMap<ContainerId, usize>>,
+    left: Notify,
+    hurry: Notify,
+}
+
+/// One of them, for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    execs: Arc<Execs>,
+    id: ContainerId,
+}
+
+impl Execs {
+    fn keep(self: &Arc<Self>, id: ContainerId) -> Kept {
+        *self.lock().entry(id).or_default() += 1;
+        Kept { execs: self.clone(), id }
+    }
+
+    /// How many there are, of all containers.
+    pub fn count(&self) -> usize {
+        self.lock().values().sum()
+    }
+
+    /// Waits until the container has none; false when patience ends first.
+    pub async fn gone(&self, id: &ContainerId, patience: Duration) -> bool {
+        let waiting = async {
+            loop {
+                let left = self.left.notified();
+                tokio::pin!(left);
+                left.as_mut().enable();
+                if !self.lock().contains_key(id) {
+                    return;
+                }
+                left.await;
+            }
+        };
+        tokio::time::timeout(patience, waiting).await.is_ok()
+    }
+
+    /// Makes keepers look whether anything is left to wait for.
+    fn hurry(&self) {
+        self.hurry.notify_waiters();
+    }
+
+    async fn hurried(&self) {
+        self.hurry.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ContainerId, usize>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut kept = self.execs.lock();
+        if let Some(count) = kept.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                kept.remove(&self.id);
+            }
+        }
+        drop(kept);
+        self.execs.left.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_kept_is_waited_for() {
+        let execs = Arc::new(Execs::default());
+        let (one, other) = (ContainerId::from_bytes([1; 32]), ContainerId::from_bytes([2; 32]));
+        let first = execs.keep(one);
+        let second = execs.keep(one);
+        assert_eq!(execs.count(), 2);
+        assert!(execs.gone(&other, Duration::from_secs(1)).await);
+        assert!(!execs.gone(&one, Duration::from_millis(10)).await);
+        drop(first);
+        assert!(!execs.gone(&one, Duration::from_millis(10)).await);
+        let waiting = tokio::spawn({
+            let execs = execs.clone();
+            async move { execs.gone(&one, Duration::from_secs(60)).await }
+        });
+        tokio::task::yield_now().await;
+        drop(second);
+        assert!(waiting.await.unwrap());
+        assert_eq!(execs.count(), 0);
+    }
+}

@@ -1,0 +1,94 @@
+//! Execs that an earlier daemon has left: attached ones are on their way out with its sockets, detached ones run on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use isulad_shim::exec::RELEASED;
+use isulad_shim::sys::pidfd::PidFd;
+use isulad_shim::{ExecProcess, ProcessRef, StateDir, pid_file, state_dir};
+use tokio::sync::oneshot;
+
+use super::keep::{self, DIRECTORY, Of, PROBE};
+use crate::domain::container::{Container, Event};
+use crate::domain::id::{ContainerId, SessionId};
+use crate::engine::Engine;
+use crate::journal::record;
+use crate::sys;
+
+/// How long a shim may take to kill and to leave, before it is killed itself.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How far back in the journal an intent is looked for that had come to nothing: it was among the last things done.
+const LOOK_BACK: u64 = 10_000;
+
+/// Watches what lives on, and sees out the rest. Before anything else of the container's recovery: its state directory
+/// may be cleared by that.
+pub async fn recover(engine: &Arc<Engine>, container: &Container) {
+    let parent = engine.state_dir(container).file(DIRECTORY);
+    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    let mut tasks = tokio::task::JoinSet::new();
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let (id, probe) = name.strip_prefix(PROBE).map_or((name, false), |id| (id, true));
+        let Ok(exec) = id.parse::<SessionId>() else { continue };
+        let directory = StateDir::new(entry.path());
+        let described = ExecProcess::read(&directory).is_ok_and(|process| process.detached);
+        let detached = described || directory.file(RELEASED).exists();
+        let of = Of { id: container.id, exec, directory, detached };
+        let (engine, runs) = (engine.clone(), container.phase.run().is_some());
+        tasks.spawn(async move { recover_one(&engine, of, probe, runs).await });
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn recover_one(engine: &Arc<Engine>, of: Of, probe: bool, runs: bool) {
+    let shim = pid_file::read(&of.directory.shim_pid()).ok().flatten().filter(ProcessRef::alive);
+    if let Some(shim) = shim
+        && !(of.detached && runs && was_run(&of.directory))
+    {
+        see_out(engine, &of, shim).await;
+    }
+    let recorded = !probe && (was_run(&of.directory) || is_recorded(engine, of.id, of.exec).await);
+    tracing::info!(container_id = %of.id.short(), exec = %of.exec, recorded, "recovering an exec");
+    let (told, hears) = oneshot::channel();
+    let _ = told.send(recorded);
+    let (done, finished) = oneshot::channel();
+    let lives = shim.is_some_and(|shim| shim.alive());
+    keep::keep(engine, of, None, hears, done);
+    if !lives {
+        let _ = tokio::time::timeout(PATIENCE, finished).await;
+    }
+}
+
+/// A shim whose client is gone kills, and leaves.
+async fn see_out(engine: &Arc<Engine>, of: &Of, shim: ProcessRef) {
+    let Ok(pidfd) = PidFd::open(shim) else { return };
+    let waiting = async {
+        let watched = sys::watch(std::os::fd::AsFd::as_fd(&pidfd).try_clone_to_owned()?)?;
+        watched.readable().await.map(drop)
+    };
+    if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+        engine.warn(format!("container {}: the shim of exec {} does not leave and is killed", of.id.short(), of.exec));
+        let _ = pidfd.send_signal(9);
+    }
+}
+
+/// Whether the shim was told to go: from then on it is recorded.
+fn was_run(directory: &StateDir) -> bool {
+    [state_dir::EXIT_FALLBACK, state_dir::PID, state_dir::RUNTIME_PID].iter().any(|name| directory.file(name).exists())
+}
+
+/// Whether the intent has become durable.
+async fn is_recorded(engine: &Arc<Engine>, id: ContainerId, wanted: SessionId) -> bool {
+    let engine = engine.clone();
+    let looking = tokio::task::spawn_blocking(move || {
+        let from = engine.journal.last().saturating_sub(LOOK_BACK).max(engine.journal.first());
+        let Ok(records) = engine.journal.read(from, LOOK_BACK as usize + 1) else { return true };
+        let stream = record::stream(&id);
+        records.iter().rev().filter(|record| record.stream == stream).any(|record| {
+            let event = record::decode(record);
+            matches!(event, Ok((_, Event::ExecStarted { exec, .. })) if exec == wanted)
+        })
+    });
+    looking.await.unwrap_or(true)
+}

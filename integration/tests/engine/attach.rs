@@ -1,0 +1,370 @@
+//! Streams without a terminal: all of it, in both directions, for every client, whatever another one does.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStdout, Stdio};
+use std::time::Duration;
+
+use cri_api::isula::v1::attach_input::Input;
+use cri_api::isula::v1::{AttachInput, AttachOpen, ContainerRequest, ResizeRequest, WindowSize};
+use integration::process::Signal;
+use integration::{Node, Process, Runtime, command, deadline};
+use tonic::Code;
+
+on_each_runtime!(
+    ten_mebibytes_come_back_as_they_went,
+    the_end_of_the_input_is_the_containers,
+    attach_goes_on_after_a_restart_and_after_a_lost_shim,
+    a_stopped_client_holds_up_nobody,
+);
+
+const LARGE: usize = 10 << 20;
+
+/// Bytes that would show a place that is missing, twice, or was changed for a terminal's sake.
+fn bytes(count: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut bytes = Vec::with_capacity(count + 8);
+    while bytes.len() < count {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(count);
+    bytes
+}
+
+/// `isula` with its input, output and error piped.
+fn piped<S: AsRef<std::ffi::OsStr>>(node: &Node, words: &[S]) -> Child {
+    let mut command = node.command(words);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("isula runs")
+}
+
+/// The same, attached.
+fn attached<S: AsRef<std::ffi::OsStr>>(node: &Node, words: &[S]) -> Child {
+    let seq = node.seq();
+    let child = piped(node, words);
+    node.event_after(seq, |event| event.name == "Attached");
+    child
+}
+
+fn process(child: &Child) -> Process {
+    Process::of(child.id().cast_signed()).expect("a child not waited for is in /proc")
+}
+
+fn finish(child: Child) -> integration::Output {
+    command::finish(child, deadline::PATIENCE)
+        .unwrap_or_else(|said| panic!("isula does not end; it said {} bytes and {}", said.stdout.len(), said.stderr))
+}
+
+/// Reads lines until one is `wanted`.
+fn read_until(stdout: &mut ChildStdout, wanted: &str) {
+    let (mut shown, mut byte) = (String::new(), [0]);
+    while !shown.ends_with(wanted) {
+        let count = stdout.read(&mut byte).expect("a pipe can be read");
+        assert!(count > 0, "ended after {shown:?}");
+        shown.push(byte[0].into());
+    }
+}
+
+fn ten_mebibytes_come_back_as_they_went(runtime: Runtime) {
+    let node = Node::start(runtime);
+    let sent = bytes(LARGE);
+    let file = node.dir().join("large");
+    std::fs::write(&file, &sent).expect("the node's directory is ours");
+    let mut run = node.command(&node.words("run", &["-i", "--rm"], &["cat"]));
+    run.stdin(File::open(&file).expect("it is there")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = finish(run.spawn().expect("isula runs"));
+    assert_eq!((output.code(), output.stderr.as_str()), (0, ""));
+    assert!(output.stdout == sent, "{} of {} bytes", output.stdout.len(), sent.len());
+
+    node.run_detached(&["-i", "--name", "x"], &["cat"]);
+    let mut attach = node.command(&["attach", "x"]);
+    attach.stdin(File::open(&file).expect("it is there")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = finish(attach.spawn().expect("isula runs"));
+    assert_eq!((output.code(), output.stderr.as_str()), (0, ""));
+    assert!(output.stdout == sent, "{} of {} bytes", output.stdout.len(), sent.len());
+    node.remove_all();
+    node.assert_nothing_left();
+}
+
+fn the_end_of_the_input_is_the_containers(runtime: Runtime) {
+    let node = Node::start(runtime);
+    let mut child = piped(&node, &node.words("run", &["-i", "--rm"], &["sh", "-c", "cat; echo over >&2; exit 9"]));
+    child.stdin.take().expect("it is piped").write_all(b"x\n").expect("it is read");
+    let output = finish(child);
+    assert_eq!((output.code(), output.text().as_str(), output.stderr.as_str()), (9, "x", "over\n"));
+    // And the other way: a container that ends is not waited for by an input that does not.
+    let child = piped(&node, &node.words("run", &["-i", "--rm"], &["sh", "-c", "echo out; echo err >&2; exit 8"]));
+    assert!(process(&child).wait_gone(deadline::PATIENCE), "an open input holds isula");
+    let output = finish(child);
+    assert_eq!((output.code(), output.text().as_str(), output.stderr.as_str()), (8, "out", "err\n"));
+}
+
+const LINES: [&str; 3] = ["sh", "-c", "while :; do if read line; then echo \"<$line>\"; else sleep 0.01; fi; done"];
+
+fn attach_goes_on_after_a_restart_and_after_a_lost_shim(runtime: Runtime) {
+    let mut node = Node::start(runtime);
+    let id = node.run_detached(&["-i", "--name", "x"], &LINES);
+    let say = |node: &Node, word: &str| {
+        let mut child = attached(node, &["attach", "x"]);
+        let (mut stdin, mut stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+        writeln!(stdin, "{word}").expect("it is read");
+        read_until(&mut stdout, &format!("<{word}>\n"));
+        (child, stdin, stdout)
+    };
+    let (left, _stdin, _stdout) = say(&node, "one");
+    node.kill9();
+    let ended = finish(left);
+    assert_eq!(ended.code(), 1);
+    assert!(ended.stderr.ends_with("container x may be running still\n"), "{}", ended.stderr);
+
+    node.launch();
+    node.verified();
+    let (left, _stdin, _stdout) = say(&node, "two");
+    let seq = node.seq();
+    node.shim_of("x").kill();
+    node.event_named(seq, &id, "ShimAdopted");
+    let ended = finish(left);
+    assert_eq!(ended.code(), 1);
+    assert!(
+        ended.stderr.contains("the connection to the container was lost; it may be running still"),
+        "{}",
+        ended.stderr
+    );
+    let (mut last, ..) = say(&node, "three");
+    last.kill().expect("it runs");
+    finish(last);
+    node.remove_all();
+    node.assert_nothing_left();
+}
+
+/// 20 MiB, more than every buffer on the way together, once it is told to begin.
+const FLOOD: [&str; 3] = ["sh", "-c", "read go; yes $(printf %01023d 7) | head -n 20480; echo done >&2; exit 4"];
+
+fn a_stopped_client_holds_up_nobody(runtime: Runtime) {
+    let node = Node::start(runtime);
+    node.run_detached(&["-i", "--name", "x", "--log-opt", "max-size=64MB"], &FLOOD);
+    let stuck = attached(&node, &["attach", "--no-stdin", "x"]);
+    process(&stuck).signal(Signal::STOP);
+    let mut unread = attached(&node, &["attach", "--no-stdin", "x"]);
+    let mut reader = attached(&node, &["attach", "x"]);
+    reader.stdin.take().expect("it is piped").write_all(b"go\n").expect("it is read");
+    let output = finish(reader);
+    assert_eq!((output.code(), output.stderr.as_str()), (4, "done\n"));
+    let whole = format!("{:01023}\n", 7).repeat(20 << 10);
+    assert!(output.stdout == whole.as_bytes(), "{} of {} bytes", output.stdout.len(), whole.len());
+    assert_eq!(node.wait("x"), Some(4));
+    // They were cut off, learn so when they look, and have the beginning.
+    process(&stuck).signal(Signal::CONT);
+    for child in [stuck, unread_now(&mut unread)] {
+        let output = finish(child);
+        assert_ne!(output.code(), 0, "{}", output.stderr);
+        assert!(whole.as_bytes().starts_with(&output.stdout) && output.stdout.len() < whole.len());
+    }
+    drop(unread);
+    let log = node.ok(&["logs", "x"]);
+    assert!(log == whole.trim_end(), "the log is whole: {} of {} bytes", log.len(), whole.len());
+    node.remove_all();
+    node.assert_nothing_left();
+}
+
+/// The child itself, in exchange for one that has ended.
+fn unread_now(child: &mut Child) -> Child {
+    let ended = std::process::Command::new("true").spawn().expect("it runs");
+    std::mem::replace(child, ended)
+}
+
+#[test]
+fn a_slow_reader_of_run_gets_everything() {
+    let node = Node::start(Runtime::Runc);
+    let mut child = piped(&node, &node.words("run", &["--rm"], &["seq", "1", "300000"]));
+    drop(child.stdin.take());
+    let mut stdout = child.stdout.take().expect("it is piped");
+    let (mut output, mut some) = (Vec::new(), vec![0; 4096]);
+    loop {
+        let count = stdout.read(&mut some).expect("a pipe can be read");
+        if count == 0 {
+            break;
+        }
+        output.extend_from_slice(&some[..count]);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(finish(child).code(), 0);
+    let whole: String = (1..=300_000).map(|number| format!("{number}\n")).collect();
+    assert!(output == whole.as_bytes(), "{} of {} bytes", output.len(), whole.len());
+}
+
+/// Neither is a signal held up by input that the container does not read, nor does the daemon keep that input.
+#[test]
+fn a_signal_overtakes_input_that_nobody_reads() {
+    let node = Node::start(Runtime::Runc);
+    let before = node.daemon().status_kib("VmRSS").expect("the daemon runs");
+    let mut child = attached(
+        &node,
+        &node.words("run", &["-i", "--name", "x"], &["sh", "-c", "trap 'exit 6' INT; echo ready; sleep 1000 & wait"]),
+    );
+    read_until(child.stdout.as_mut().expect("it is piped"), "ready\n");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let writing = std::thread::spawn(move || stdin.write_all(&bytes(64 << 20)));
+    let taken = || std::fs::read_to_string(format!("/proc/{}/io", child.id())).unwrap_or_default();
+    let mut last = String::new();
+    deadline::until("isula takes no more", || {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = taken();
+        std::mem::replace(&mut last, now) == last
+    });
+    let grown = node.daemon().status_kib("VmRSS").expect("the daemon runs").saturating_sub(before);
+    assert!(grown < 16 << 10, "the daemon has grown by {grown} KiB");
+    process(&child).signal(Signal::INT);
+    assert_eq!(finish(child).code(), 6);
+    assert!(writing.join().expect("it does not panic").is_err(), "most of it was never read");
+    node.remove_all();
+}
+
+#[test]
+fn signals_are_isulas_when_that_is_wanted() {
+    let node = Node::start(Runtime::Runc);
+    node.sleeper("x");
+    for words in [&["attach", "--sig-proxy=false", "x"][..], &["attach", "--no-stdin", "--sig-proxy=false", "x"]] {
+        let child = attached(&node, words);
+        process(&child).signal(Signal::INT);
+        assert_eq!(finish(child).code(), 130);
+    }
+    assert_eq!(node.state_of("x")["Status"], "running");
+    let child = attached(&node, &["attach", "x"]);
+    process(&child).signal(Signal::TERM);
+    assert_eq!(finish(child).code(), 0, "the container has ended by it");
+}
+
+#[test]
+fn input_for_once_ends_with_the_client_that_was_there_for_it() {
+    let mut node = Node::start(Runtime::Runc);
+    for (name, by_daemon) in [("x", false), ("y", true)] {
+        let mut child =
+            attached(&node, &node.words("run", &["-i", "--name", name], &["sh", "-c", "echo ready; cat; exit 2"]));
+        read_until(child.stdout.as_mut().expect("it is piped"), "ready\n");
+        if by_daemon {
+            node.kill9();
+            node.launch();
+            node.verified();
+        }
+        let _ = child.kill();
+        child.wait().expect("a child can be waited for");
+        assert_eq!(node.wait(name), Some(2));
+    }
+    // Without a client there is nobody whose leaving could end it.
+    node.run_detached(&["-i", "--name", "z"], &LINES);
+    for word in ["one", "two"] {
+        let mut child = attached(&node, &["attach", "z"]);
+        writeln!(child.stdin.as_mut().expect("it is piped"), "{word}").expect("it is read");
+        read_until(child.stdout.as_mut().expect("it is piped"), &format!("<{word}>\n"));
+        child.kill().expect("it runs");
+        child.wait().expect("a child can be waited for");
+    }
+    node.remove_all();
+}
+
+#[test]
+fn killed_clients_leave_nothing_behind() {
+    let node = Node::start(Runtime::Runc);
+    node.run_detached(&["-i", "--name", "x"], &["sh", "-c", "while [ ! -e /tmp/go ]; do echo line; sleep 0.01; done"]);
+    let (daemon, shim) = (node.daemon(), node.shim_of("x"));
+    let tasks = || (daemon.threads(), shim.threads());
+    let descriptors = || (daemon.descriptors(), shim.descriptors());
+    // The first makes what is made once.
+    let once = attached(&node, &["attach", "x"]);
+    process(&once).kill();
+    finish(once);
+    let quiet = || {
+        deadline::until("the session is over", || {
+            let events = node.events();
+            let count = |name: &str| events.iter().filter(|event| event.name == name).count();
+            count("Attached") == count("Detached")
+        })
+    };
+    quiet();
+    let (before, threads) = (descriptors(), tasks());
+    let mut clients: Vec<Child> = (0..12).map(|_| attached(&node, &["attach", "x"])).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        // Some with input that waits for ever, some stopped.
+        if number % 3 == 0 {
+            let mut stdin = client.stdin.take().expect("it is piped");
+            std::thread::spawn(move || stdin.write_all(&bytes(4 << 20)));
+        }
+        if number % 3 == 1 {
+            process(client).signal(Signal::STOP);
+        }
+    }
+    for client in clients {
+        process(&client).kill();
+        assert_eq!(finish(client).status.signal(), Some(9));
+    }
+    quiet();
+    deadline::until("every descriptor is closed", || descriptors() == before);
+    assert!(tasks().0 <= threads.0 + 2 && tasks().1 == threads.1, "{:?} were {threads:?}", tasks());
+    node.remove_all();
+    node.assert_nothing_left();
+}
+
+#[test]
+fn what_cannot_be_attached_to() {
+    let node = Node::start(Runtime::Runc);
+    node.create(&["--name", "made"], &["true"]);
+    node.sleeper("frozen");
+    node.ok(&["pause", "frozen"]);
+    for (words, code, complaint) in [
+        (["attach", "made"], 1, "Container x is not running"),
+        (["attach", "frozen"], 1, "You cannot attach to container x, which is paused. Unpause it first"),
+        (["attach", "nobody"], 1, "No such container:nobody"),
+    ] {
+        let said = node.isula(&words).refused(code);
+        let id = node.list().into_iter().find(|it| it.name == words[1]).map_or(words[1].to_owned(), |it| it.id);
+        assert_eq!(said, format!("Error response from daemon: {}", complaint.replace(" x", &format!(" {id}"))));
+    }
+    node.ok(&["unpause", "frozen"]);
+    let attach = |open: AttachOpen| {
+        node.block_on(async {
+            let input = tokio_stream::iter([AttachInput { input: Some(Input::Open(open)) }]);
+            node.containers().attach(input).await.map(drop)
+        })
+    };
+    let nothing =
+        attach(AttachOpen { container: "frozen".into(), ..AttachOpen::default() }).expect_err("it is refused");
+    assert_eq!(nothing.code(), Code::InvalidArgument);
+    assert_eq!(nothing.message(), "an attach must be to one of stdin, stdout and stderr at least");
+    for (width, height) in [(0, 0), (80, 0), (65535, 24), (70000, 24)] {
+        let size = Some(WindowSize { width, height });
+        let resize = async { node.containers().resize(ResizeRequest { container: "frozen".into(), size }).await };
+        assert_eq!(
+            node.block_on(resize).expect_err("it is refused").code(),
+            Code::InvalidArgument,
+            "{width} by {height}"
+        );
+    }
+    let events = node.events();
+    assert!(events.iter().all(|event| event.name != "Attached"), "a refusal is not recorded");
+    let gone = ContainerRequest { container: "frozen".into() };
+    node.block_on(async { node.containers().unpause(gone).await }).expect("it runs");
+    node.remove_all();
+}
+
+#[test]
+fn only_the_streams_that_were_chosen() {
+    let node = Node::start(Runtime::Runc);
+    let script = ["sh", "-c", "cat; echo out; echo err >&2"];
+    let run = |flags: &[&str]| {
+        let mut child = piped(&node, &node.words("run", &[&["-i", "--rm"], flags].concat(), &script));
+        let _ = child.stdin.take().expect("it is piped").write_all(b"in ");
+        let output = finish(child);
+        (output.code(), output.text(), output.stderr)
+    };
+    assert_eq!(run(&["-a", "stdin", "-a", "STDERR"]), (0, String::new(), "err\n".into()));
+    assert_eq!(run(&["-a", "stdin", "-a", "stdout"]), (0, "in out".into(), String::new()));
+    let refused = node.isula(&node.words("run", &["-d", "-a", "stdout"], &["true"])).refused(125);
+    assert!(refused.contains("Conflicting options: -a and -d"), "{refused}");
+    let refused = node.isula(&node.words("run", &["-a", "stdin"], &["true"])).refused(125);
+    assert!(refused.contains("Nothing is attached: -a STDIN needs -i"), "{refused}");
+}

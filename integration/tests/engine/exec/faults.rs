@@ -1,0 +1,198 @@
+//! The daemon, or the exec's shim, dies at each step of an exec: no process, directory or shim is left, and what the
+//! journal was told began has an end there.
+
+use std::collections::BTreeSet;
+
+use integration::process::Signal;
+use integration::{Node, Runtime, command, deadline};
+
+use super::{assert_gone, directories, with_word};
+
+on_each_runtime!(
+    daemon_dies,
+    daemon_dies_with_a_detached_one,
+    daemon_dies_with_a_probe,
+    shim_dies,
+    shim_dies_at_each_step
+);
+
+const POINTS: [&str; 6] =
+    ["exec-before-record", "exec-recorded", "exec-ready", "exec-exited", "exec-end-recorded", "exec-done"];
+
+/// The daemon's failpoints that are tried here.
+pub fn points() -> impl Iterator<Item = &'static str> {
+    POINTS.into_iter()
+}
+
+/// Those of an exec's shim, and whether it leaves its record.
+const OF_SHIM: [(&str, bool); 6] = [
+    ("exec-shim-pid", false),
+    ("exec-before-runtime", false),
+    ("exec-launched", false),
+    ("exec-ready", false),
+    ("exec-before-record", false),
+    ("exec-recorded", true),
+];
+
+/// The same of the shim.
+pub fn shim_points() -> impl Iterator<Item = &'static str> {
+    OF_SHIM.into_iter().map(|(point, _)| point)
+}
+
+/// Every beginning has an end; one that was recorded before the daemon died may be told twice.
+#[track_caller]
+fn assert_told(node: &Node, point: &str) {
+    let events = node.events();
+    let of = |name: &str| -> BTreeSet<String> {
+        events.iter().filter(|event| event.name == name).map(|event| event.attributes["execID"].clone()).collect()
+    };
+    assert_eq!(of("ExecStarted"), of("ExecExited"), "{point}");
+}
+
+fn daemon_dies(runtime: Runtime) {
+    let mut node = Node::start(runtime);
+    let id = node.sleeper("x");
+    let first = node.process_of("x");
+    for point in POINTS {
+        for script in ["sleep 75201 & sleep 75202 & wait", "exit 3"] {
+            // These come after an end only.
+            if script != "exit 3" && ["exec-exited", "exec-end-recorded", "exec-done"].contains(&point) {
+                continue;
+            }
+            eprintln!("{point}: {script}");
+            node.kill9();
+            node.launch_with(&[("ISULAD_FAILPOINT", point)]);
+            node.verified();
+            let client = node.spawn(&["exec", "x", "sh", "-c", script]);
+            node.died();
+            let output = command::finish(client, deadline::PATIENCE).expect("the client does not hang");
+            let late = script == "exit 3" && ["exec-exited", "exec-end-recorded", "exec-done"].contains(&point);
+            assert!(output.code() == 1 || (late && output.code() == 3), "{point}: {} {}", output.code(), output.stderr);
+            node.launch();
+            node.verified();
+            assert_gone(&node, &id);
+            assert_told(&node, point);
+            assert_eq!((with_word("75201"), with_word("75202")), (vec![], vec![]), "{point}");
+            assert_eq!(node.process_of("x"), first);
+        }
+    }
+    node.ok(&["exec", "x", "true"]);
+    node.assert_clean_end();
+}
+
+fn daemon_dies_with_a_detached_one(runtime: Runtime) {
+    let mut node = Node::start(runtime);
+    let id = node.sleeper("x");
+    for point in POINTS {
+        let late = ["exec-exited", "exec-end-recorded", "exec-done"].contains(&point);
+        eprintln!("{point}");
+        node.kill9();
+        node.launch_with(&[("ISULAD_FAILPOINT", point)]);
+        node.verified();
+        let script = if late { "exit 3" } else { "while [ ! -e /tmp/stop ]; do sleep 0.01; done" };
+        let client = node.spawn(&["exec", "-d", "x", "sh", "-c", script]);
+        node.died();
+        command::finish(client, deadline::PATIENCE).expect("the client does not hang");
+        node.launch();
+        node.verified();
+        if point == "exec-ready" {
+            // It was told to run, and runs.
+            assert_eq!(directories(&node, &id).len(), 1);
+            node.ok(&["exec", "x", "touch", "/tmp/stop"]);
+        }
+        assert_gone(&node, &id);
+        deadline::until("it is told", || {
+            let events = node.events();
+            let count = |name: &str| events.iter().filter(|event| event.name == name).count();
+            count("ExecStarted") <= count("ExecExited")
+        });
+        assert_told(&node, point);
+        node.ok(&["exec", "x", "rm", "-f", "/tmp/stop"]);
+        // Or the next daemon dies of it.
+        assert_gone(&node, &id);
+    }
+    node.assert_clean_end();
+}
+
+fn daemon_dies_with_a_probe(runtime: Runtime) {
+    let mut node = Node::start(runtime);
+    let id = node.sleeper("x");
+    let seq = node.seq();
+    let probe = |node: &Node| {
+        let process = cri_api::isula::v1::ExecProcess {
+            container: "x".into(),
+            command: ["sh", "-c", "sleep 75301 & wait"].map(str::to_owned).to_vec(),
+            ..Default::default()
+        };
+        let request = cri_api::isula::v1::ExecSyncRequest { process: Some(process), timeout_ms: 400 };
+        node.block_on(async { node.execs().exec_sync(request).await }).unwrap_err()
+    };
+    for point in ["exec-exited", "exec-done"] {
+        node.kill9();
+        node.launch_with(&[("ISULAD_FAILPOINT", point)]);
+        node.verified();
+        probe(&node);
+        node.died();
+        node.launch();
+        node.verified();
+        assert_gone(&node, &id);
+        assert!(with_word("75301").is_empty());
+    }
+    assert_eq!(node.seq(), seq, "the journal is told nothing");
+    node.assert_clean_end();
+}
+
+fn shim_dies(runtime: Runtime) {
+    let node = Node::start(runtime);
+    let id = node.sleeper("x");
+    let keeper = node.shim_of("x");
+    for detached in [false, true] {
+        let words = ["exec", if detached { "-d" } else { "-i" }, "x", "sh", "-c", "sleep 75401 & sleep 75402 & wait"];
+        let client = node.spawn(&words);
+        deadline::until("it runs", || with_word("75402").len() == 1);
+        for shim in node.shims().into_iter().filter(|shim| *shim != keeper) {
+            shim.signal(Signal::KILL);
+        }
+        let output = command::finish(client, deadline::PATIENCE).expect("the client does not hang");
+        if detached {
+            assert_eq!(output.code(), 0);
+            // It goes on, and ends as whoever ends it says.
+            assert_eq!(with_word("75402").len(), 1);
+            with_word("75401").into_iter().chain(with_word("75402")).for_each(integration::Process::kill);
+        } else {
+            assert!(output.stderr.contains("the shim of the process was lost"), "{}", output.stderr);
+            deadline::until("it is gone", || with_word("75401").is_empty() && with_word("75402").is_empty());
+        }
+        assert_gone(&node, &id);
+        deadline::until("the end is told", || {
+            let events = node.events();
+            let count = |name: &str| events.iter().filter(|event| event.name == name).count();
+            count("ExecStarted") == count("ExecExited")
+        });
+        assert_told(&node, "shim");
+    }
+    node.assert_clean_end();
+}
+
+fn shim_dies_at_each_step(runtime: Runtime) {
+    for (point, recorded) in OF_SHIM {
+        let mut node = Node::builder(runtime).build();
+        node.launch_with(&[("ISULAD_SHIM_FAILPOINT", point)]);
+        let id = node.sleeper("x");
+        for flag in ["-i", "-d"] {
+            let before = node.seq();
+            let client = node.spawn(&["exec", flag, "x", "sh", "-c", "sleep 0.05; exit 3"]);
+            let output = command::finish(client, deadline::PATIENCE).expect("the client does not hang");
+            // A detached one is answered once it runs.
+            let ran = flag == "-d" && ["exec-ready", "exec-before-record", "exec-recorded"].contains(&point);
+            assert!((output.code() == 0) == ran || point == "exec-ready", "{point} {flag}: {}", output.stderr);
+            assert_gone(&node, &id);
+            let told = node.events().into_iter().filter(|event| event.seq > before && event.name == "ExecExited");
+            let codes: Vec<_> = told.map(|event| event.attributes["exitCode"].clone()).collect();
+            // Without the record the kernel may know.
+            assert!(if recorded { codes == ["3"] } else { codes.len() == 1 }, "{point} {flag}: {codes:?}");
+        }
+        assert_told(&node, point);
+        node.assert_clean_end();
+    }
+}

@@ -1,0 +1,256 @@
+//! The life of an exec's shim.
+//!
+//! ```text
+//! attached: stay ──┐
+//!                  ├─▶ set up ─▶ `Go` ─▶ launch ─▶ ready ─▶ wait ─▶ drain ─▶ exit record ─▶ farewell ─▶ leave
+//! detached: detach ┘                        └─▶ failed, exit record ──────────────────────────┘
+//! ```
+//! A client that hangs up before `Go` wants nothing run. Afterwards, where it is attached, it takes the process with it.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use isulad_shim::control::Streams;
+use isulad_shim::process::Log as NoLog;
+use isulad_shim::sys::spawn::Mode;
+use isulad_shim::{
+    ExecProcess, ExecRecord, ExitStatus, Failed, Frame, Outcome, ProcessRef, Ready, StateDir, Step, failpoint,
+    pid_file, tree,
+};
+use tokio::sync::watch;
+use tokio::task::spawn_local;
+
+use super::ending::{self, Pumps};
+use super::flow::in_runtime;
+use super::launch::{self, Connected, Launched};
+use super::output::hub::Hub;
+use super::output::log::Log;
+use super::output::{Stream, client, input, pump, time};
+use super::own_process;
+use super::reaper::{Reaper, Signals};
+use super::runtime::{self, Call};
+use super::stdio::{self, Ours, Theirs};
+
+/// How long a background process may be silent with the output open before it is left alone.
+const SILENCE: Duration = Duration::from_millis(200);
+/// How long one that goes on writing is listened to.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How long killed processes may take to go.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// A process that runs longer is worth the time it takes to protect its shim.
+const SHORT: Duration = Duration::from_secs(1);
+/// How long a daemon that does not read is waited for, when nothing was started or nobody is attached.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// An attached client is waited for as long as it is there.
+const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(365 * 24 * 3600);
+
+struct Exec {
+    directory: StateDir,
+    process: ExecProcess,
+    me: ProcessRef,
+}
+
+/// What is there before the event loop.
+struct Prepared {
+    exec: Exec,
+    signals: Signals,
+    theirs: Theirs,
+    ours: Ours,
+}
+
+pub(crate) fn exec(directory: StateDir) -> ExitCode {
+    let lived = own_process::take_client().and_then(|client| match prepare(directory) {
+        Ok(prepared) => in_runtime(live(prepared, client)),
+        Err(error) => {
+            let failed = runtime::failed(Step::Setup, format!("{error:#}"));
+            // The socket's buffer is empty: this does not wait.
+            let mut bytes = Vec::new();
+            Frame::Failed(failed).encode(&mut bytes);
+            let _ = rustix::io::write(&client, &bytes);
+            Err(error)
+        }
+    });
+    lived.unwrap_or_else(|error| {
+        eprintln!("isulad-shim: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn prepare(directory: StateDir) -> anyhow::Result<Prepared> {
+    let process = ExecProcess::read(&directory)?;
+    let me =
+        if process.detached { own_process::detach(Mode::Run, &directory)? } else { own_process::stay(&directory)? };
+    failpoint::hit(failpoint::EXEC_SHIM_PID);
+    own_process::settle(&directory)?;
+    let signals = Signals::block().context("cannot collect signals")?;
+    let (theirs, ours) = stdio::make_for_exec(&process)?;
+    Ok(Prepared { exec: Exec { directory, process, me }, signals, theirs, ours })
+}
+
+async fn live(prepared: Prepared, client: OwnedFd) -> anyhow::Result<ExitCode> {
+    let Prepared { exec, signals, theirs, ours } = prepared;
+    let reaper = Reaper::obeying(signals).context("cannot collect signals")?;
+    let hub = Hub::new(Log::new(&NoLog::None), None);
+    join(client, &exec, &hub)?;
+    tokio::select! {
+        biased;
+        () = hub.go() => {}
+        () = hub.deserted() => return Ok(ExitCode::FAILURE),
+        () = reaper.asked_to_leave() => return Ok(ExitCode::FAILURE),
+        error = reaper.forever() => return Err(error).context("cannot collect signals"),
+    }
+    let launched = tokio::select! {
+        launched = exec.launch(theirs, ours, &reaper) => launched,
+        () = exec.unwanted(&hub, &reaper) => {
+            tree::kill_below_me(KILL_LIMIT);
+            exec.leave_record(ExitStatus::Signal(9), Duration::ZERO, None);
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    match launched.and_then(|launched| exec.announce(launched, &hub)) {
+        Ok(launched) => exec.see_out(launched, &hub, &reaper).await,
+        Err(failed) => {
+            // A process that was started all the same, and that nobody would know of.
+            if !Reaper::childless() {
+                tree::kill_below_me(KILL_LIMIT);
+            }
+            exec.leave_record(ExitStatus::Unknown, Duration::ZERO, Some(failed.clone()));
+            hub.set_outcome(Outcome::Failed(failed));
+            hub.farewell(FAREWELL).await;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// A client that hung up, and did not say before that the process shall go on.
+async fn deserted(hub: &Hub) {
+    hub.deserted().await;
+    if hub.is_released() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn join(client: OwnedFd, exec: &Exec, hub: &Rc<Hub>) -> anyhow::Result<()> {
+    let stream = UnixStream::from(client);
+    stream.set_nonblocking(true).context("cannot prepare the client's socket")?;
+    let stream = tokio::net::UnixStream::from_std(stream).context("cannot serve the client's socket")?;
+    let streams = if exec.process.detached { Streams::default() } else { Streams::ALL };
+    client::join(stream, streams, hub);
+    Ok(())
+}
+
+impl Exec {
+    async fn launch(&self, theirs: Theirs, ours: Ours, reaper: &Reaper) -> Result<Launched, Failed> {
+        let console = matches!(ours, Ours::Terminal { .. }).then(|| stdio::console_path(&self.directory));
+        let call = Call::exec(&self.directory, &self.process, console);
+        failpoint::hit(failpoint::EXEC_BEFORE_RUNTIME);
+        let runtime = call.spawn(theirs.as_stdio())?;
+        drop(theirs);
+        call.wait(runtime, reaper, || ours.leftover()).await?;
+        failpoint::hit(failpoint::EXEC_LAUNCHED);
+        let found = launch::find(&self.directory, ours, self.process.console_size).and_then(|launched| {
+            let (pid, parent) = (launched.init.pid, launched.parent);
+            anyhow::ensure!(parent == self.me.pid, "process {pid} is not the shim's child but that of {parent}");
+            Ok(launched)
+        });
+        found.map_err(|error| runtime::failed(Step::Exec, format!("{error:#}")))
+    }
+
+    /// Waits until nobody wants the process any more.
+    async fn unwanted(&self, hub: &Hub, reaper: &Reaper) {
+        tokio::select! {
+            () = deserted(hub), if !self.process.detached => {}
+            () = reaper.asked_to_leave() => {}
+        }
+    }
+
+    fn announce(&self, launched: Launched, hub: &Hub) -> Result<Launched, Failed> {
+        pid_file::write(&self.directory.pid(), launched.init)
+            .map_err(|error| runtime::failed(Step::Setup, format!("{:#}", anyhow::Error::from(error))))?;
+        hub.set_outcome(Outcome::Ready(Ready {
+            pid: launched.init.pid,
+            pid_start: launched.init.start_time,
+            shim_pid: self.me.pid,
+            shim_start: self.me.start_time,
+            at: time::now(),
+        }));
+        failpoint::hit(failpoint::EXEC_READY);
+        Ok(launched)
+    }
+
+    /// From the running process to the end of everything.
+    async fn see_out(&self, launched: Launched, hub: &Rc<Hub>, reaper: &Reaper) -> anyhow::Result<ExitCode> {
+        let began = Instant::now();
+        let pumps = self.connect(launched.io, hub)?;
+        let status = self.end_of(launched.init, hub, reaper).await?;
+        let lasted = began.elapsed();
+        ending::drain(pumps, hub, SILENCE, DRAIN).await;
+        failpoint::hit(failpoint::EXEC_BEFORE_RECORD);
+        self.leave_record(status, lasted, None);
+        failpoint::hit(failpoint::EXEC_RECORDED);
+        hub.set_exit(status);
+        hub.farewell(if self.process.detached { FAREWELL } else { AS_LONG_AS_IT_TAKES }).await;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn end_of(&self, init: ProcessRef, hub: &Hub, reaper: &Reaper) -> anyhow::Result<ExitStatus> {
+        let waiting = async {
+            if let Ok(status) = tokio::time::timeout(SHORT, reaper.until(init.pid)).await {
+                return status;
+            }
+            own_process::protect(&self.process.cgroup_procs);
+            reaper.until(init.pid).await
+        };
+        let status = tokio::select! {
+            status = waiting => Some(status),
+            () = self.unwanted(hub, reaper) => None,
+        };
+        let status = match status {
+            Some(status) => status,
+            None => {
+                tree::kill_below_me(KILL_LIMIT);
+                // Frozen, or held by the kernel: it goes when it can, and process 1 reaps it.
+                tokio::time::timeout(SHORT, reaper.until(init.pid)).await.unwrap_or(Ok(ExitStatus::Unknown))
+            }
+        };
+        status.context("cannot wait for the process")
+    }
+
+    fn connect(&self, io: Connected, hub: &Rc<Hub>) -> anyhow::Result<Pumps> {
+        let stop = watch::Sender::new(false);
+        let (tasks, input) = match io {
+            Connected::Fifos { stdin, stdout, stderr } => {
+                let carry = |fd, stream| spawn_local(pump::pipe(fd, stream, hub.clone(), stop.subscribe()));
+                (vec![carry(stdout, Stream::Stdout), carry(stderr, Stream::Stderr)], stdin)
+            }
+            Connected::Terminal { master } => {
+                let duplicate = || master.try_clone().context("cannot duplicate the terminal");
+                hub.input.set_terminal(duplicate()?);
+                let input = self.process.open_stdin.then(duplicate).transpose()?;
+                (vec![spawn_local(pump::terminal(master, hub.clone(), stop.subscribe()))], input)
+            }
+            Connected::Nothing => (Vec::new(), None),
+        };
+        match input {
+            Some(fd) => {
+                hub.input.open(false);
+                spawn_local(input::carry(fd, hub.clone()));
+            }
+            None => hub.input.absent(),
+        }
+        Ok(Pumps { tasks, stop })
+    }
+
+    /// Best effort: a directory that is gone has nobody who would read it.
+    fn leave_record(&self, status: ExitStatus, lasted: Duration, failed: Option<Failed>) {
+        let lasted_ms = lasted.as_millis() as u64;
+        let record = ExecRecord { status, at: time::now(), lasted_ms, failed };
+        if let Err(error) = record.write(&self.directory) {
+            eprintln!("isulad-shim: cannot write the exit record: {error}");
+        }
+    }
+}

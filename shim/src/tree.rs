@@ -1,0 +1,168 @@
+//! Killing a process with everything that it has started.
+//!
+//! What belongs to a tree: the process itself, the children of what belongs to it, and the members of their sessions (but
+//! the caller's own), which is how an orphan is still found: a runtime begins a session for what it executes. Everything is stopped before anything is killed, so that nobody
+//! leaves a child behind that was not seen. A process that has left its session and lost its parent before the first look
+//! is a daemon of its own, and belongs to the container alone.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use crate::ProcessRef;
+use crate::sys::pidfd::PidFd;
+use crate::sys::process_ref::Stat;
+
+/// Between two looks at what does not go at once.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Kills the trees of `roots` and waits until nothing of them runs; what has ended and is not reaped does not. Blocks. False when something is still there after `limit`: frozen, or not let go by
+/// the kernel; it is sent its death all the same.
+pub fn kill(roots: &[ProcessRef], limit: Duration) -> bool {
+    Tree::of(None, roots).kill(limit)
+}
+
+/// The same for everything below this process, which goes on itself.
+pub fn kill_below_me(limit: Duration) -> bool {
+    let Ok(me) = ProcessRef::current() else { return false };
+    Tree::of(Some(me), &[me]).kill(limit)
+}
+
+struct Tree {
+    spared: Option<ProcessRef>,
+    /// Pid and start time of whatever was found so far.
+    members: HashMap<i32, u64>,
+    sessions: HashSet<i32>,
+    own_session: i32,
+}
+
+impl Tree {
+    fn of(spared: Option<ProcessRef>, roots: &[ProcessRef]) -> Self {
+        let own_session = nix::unistd::getsid(None).map_or(0, nix::unistd::Pid::as_raw);
+        let members = roots.iter().map(|root| (root.pid, root.start_time)).collect();
+        Self { spared, members, sessions: HashSet::new(), own_session }
+    }
+
+    fn kill(mut self, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        let mut stopped = Vec::new();
+        loop {
+            let new: Vec<_> = self.living().into_iter().filter(|process| !stopped.contains(process)).collect();
+            if new.is_empty() || Instant::now() >= end {
+                break;
+            }
+            new.iter().for_each(|process| signal(*process, libc::SIGSTOP));
+            stopped.extend(new);
+        }
+        loop {
+            let left = self.living();
+            left.iter().for_each(|process| signal(*process, libc::SIGKILL));
+            if left.is_empty() {
+                return true;
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Looks for new members until none is found; those that run.
+    fn living(&mut self) -> Vec<ProcessRef> {
+        let processes = processes();
+        loop {
+            let before = self.members.len();
+            for (process, stat) in &processes {
+                let known = self.members.get(&process.pid) == Some(&process.start_time);
+                if known || self.sessions.contains(&stat.session) || self.member(stat.parent, &processes) {
+                    self.members.insert(process.pid, process.start_time);
+                    if stat.session != self.own_session {
+                        self.sessions.insert(stat.session);
+                    }
+                }
+            }
+            if self.members.len() == before {
+                break;
+            }
+        }
+        let runs = |stat: &Stat| !matches!(stat.state, b'Z' | b'X');
+        processes
+            .iter()
+            .filter(|(pid, stat)| self.members.get(&pid.pid) == Some(&pid.start_time) && runs(stat))
+            .map(|(process, _)| *process)
+            .filter(|process| self.spared != Some(*process))
+            .collect()
+    }
+
+    /// A number that was given to another process since names nobody of ours.
+    fn member(&self, pid: i32, processes: &[(ProcessRef, Stat)]) -> bool {
+        self.members.get(&pid).is_some_and(|start| {
+            let now = processes.iter().find(|(process, _)| process.pid == pid);
+            now.is_none_or(|(process, _)| process.start_time == *start)
+        })
+    }
+}
+
+fn signal(process: ProcessRef, number: i32) {
+    if let Ok(pidfd) = PidFd::open(process) {
+        let _ = pidfd.send_signal(number);
+    }
+}
+
+fn processes() -> Vec<(ProcessRef, Stat)> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| {
+            let stat = Stat::read(pid).ok()?;
+            Some((ProcessRef { pid, start_time: stat.start_time }, stat))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::process::{Child, Command, Stdio};
+
+    /// A shell of its own session that has said that all is started.
+    fn start(script: &str) -> (Child, Vec<i32>) {
+        let mut child = Command::new("setsid")
+            .args(["sh", "-c", &format!("{script}; echo done; wait")])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let pids = lines.map(|line| line.unwrap()).take_while(|line| line != "done").map(|pid| pid.parse().unwrap());
+        let pids = pids.collect();
+        (child, pids)
+    }
+
+    #[test]
+    fn children_orphans_of_the_session_and_sessions_within_all_go() {
+        let (mut child, pids) = start(
+            "sleep 1000 & echo $!; (sleep 1001 & echo $!); \
+             setsid sh -c '(sleep 1002 & echo $!); echo $$; exec sleep 1003' & sleep 0.3",
+        );
+        let members: Vec<_> = pids.iter().map(|pid| ProcessRef::of(*pid).unwrap()).collect();
+        assert_eq!(members.len(), 4, "{members:?}");
+        assert!(kill(&[ProcessRef::of(child.id() as i32).unwrap()], Duration::from_secs(10)));
+        child.wait().unwrap();
+        let left: Vec<_> = members.iter().filter(|process| process.alive()).collect();
+        assert!(left.is_empty(), "{left:?} of {members:?}");
+    }
+
+    #[test]
+    fn nothing_else_is_touched() {
+        let (mut one, _) = start("sleep 1000 & :");
+        let (mut other, pids) = start("sleep 1000 & echo $!");
+        assert!(kill(&[ProcessRef::of(one.id() as i32).unwrap()], Duration::from_secs(10)));
+        one.wait().unwrap();
+        assert!(ProcessRef::of(other.id() as i32).unwrap().alive());
+        assert!(ProcessRef::of(pids[0]).unwrap().alive());
+        assert!(kill(&[ProcessRef::of(other.id() as i32).unwrap()], Duration::from_secs(10)));
+        other.wait().unwrap();
+        let gone = ProcessRef { pid: one.id() as i32, start_time: 1 };
+        assert!(kill(&[gone], Duration::from_secs(1)), "what is gone is no trouble");
+    }
+}
