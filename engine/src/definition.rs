@@ -59,9 +59,12 @@ pub struct Definition {
     /// Ports that the program says it listens on: "80/tcp", "7000-7010/udp".
     #[serde(default)]
     pub exposed: Vec<String>,
-    /// How the image would have its health checked.
+    /// How its health is checked.
     #[serde(default)]
     pub healthcheck: Option<Healthcheck>,
+    /// An unhealthy one is killed.
+    #[serde(default)]
+    pub health_exit_on_unhealthy: bool,
     /// Whether it is started again when it has ended.
     #[serde(default)]
     pub restart: Restart,
@@ -87,7 +90,11 @@ impl Definition {
             stop_signal: Signal(self.stop_signal),
             stop_timeout: self.stop_timeout,
             restart: self.restart.into(),
-            health: HealthAction::Unwatched,
+            health: match (&self.healthcheck, self.health_exit_on_unhealthy) {
+                (None, _) => HealthAction::Unwatched,
+                (Some(_), false) => HealthAction::Watch,
+                (Some(_), true) => HealthAction::Kill,
+            },
         }
     }
 }

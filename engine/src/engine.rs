@@ -14,6 +14,7 @@ use crate::domain::id::{BootId, ContainerId, Digest};
 use crate::effects::Effects;
 use crate::exec::Execs;
 use crate::files::Files;
+use crate::health::Healths;
 use crate::image::records::Images;
 use crate::image::registry::{self, Registry};
 use crate::image::store::ImageStore;
@@ -76,6 +77,7 @@ pub struct Engine {
     pub effects: Effects,
     pub supervisor: Supervisor,
     pub execs: Arc<Execs>,
+    pub health: Healths,
     /// Of files that tell of kills for want of memory.
     pub oom: oom::Changes,
     pub usage: Usage,
@@ -115,6 +117,7 @@ impl Engine {
             effects: Effects::default(),
             supervisor: Supervisor::default(),
             execs: Arc::default(),
+            health: Healths::default(),
             oom: oom::Changes::default(),
             usage: Usage::default(),
             files: Files::default(),

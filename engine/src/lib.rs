@@ -13,6 +13,7 @@ pub mod engine;
 pub mod exec;
 pub mod failpoint;
 pub mod files;
+pub mod health;
 pub mod image;
 pub mod journal;
 pub mod layout;

@@ -25,6 +25,7 @@ use crate::domain::id::{ContainerId, Process, Signal, StartId, Timestamp};
 use crate::effects;
 use crate::engine::Engine;
 use crate::failpoint;
+use crate::health;
 use crate::journal::record::{Actor, Context};
 use crate::oom;
 use crate::sys;
@@ -103,7 +104,7 @@ impl Engine {
         self.tasks.spawn(async move {
             let watching = engine.watch(id, start, fifo, pidfd);
             let beside = async {
-                oom::watch(&engine, id, start).await;
+                tokio::join!(oom::watch(&engine, id, start), health::watch(&engine, id, start));
                 std::future::pending::<()>().await;
             };
             // What is looked at beside ends with the run.

@@ -24,7 +24,7 @@ pub(super) const VERB: Verb = Verb {
 };
 
 const DEFAULT: &str = r"table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.Created}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
-const FILTERS: [&str; 8] = ["id", "name", "label", "status", "ancestor", "exited", "before", "since"];
+const FILTERS: [&str; 9] = ["id", "name", "label", "status", "health", "ancestor", "exited", "before", "since"];
 
 fn flags(command: Command) -> Command {
     command
@@ -32,7 +32,10 @@ fn flags(command: Command) -> Command {
         .arg(flag::value("last", "N", "The newest N, in any state").short('n').value_parser(value_parser!(i64)))
         .arg(flag::switch("latest", "The newest, in any state").short('l'))
         .arg(flag::switch("quiet", "Ids only").short('q'))
-        .arg(flag::list("filter", "KEY=VALUE", "id, name, label, status, ancestor, exited, before, since").short('f'))
+        .arg(
+            flag::list("filter", "KEY=VALUE", "id, name, label, status, health, ancestor, exited, before, since")
+                .short('f'),
+        )
         .arg(flag::switch("no-trunc", "Ids and commands in full"))
         .arg(flag::value("format", "TEMPLATE", "table TEMPLATE, TEMPLATE or json"))
 }

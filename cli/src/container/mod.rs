@@ -4,6 +4,7 @@
 
 mod device;
 pub(crate) mod environment;
+mod health;
 pub(crate) mod label;
 mod logging;
 mod mount;
@@ -34,6 +35,7 @@ pub(crate) fn flags(command: Command) -> Command {
         .args(rootfs::flags())
         .arg(pull::flag())
         .args(process::flags())
+        .args(health::flags())
         .args(environment::flags())
         .args(label::flags())
         .args(mount::flags())
@@ -58,6 +60,7 @@ pub(crate) fn request(matches: &ArgMatches, verb: &str) -> Result<CreateRequest,
     };
     rootfs::apply(matches, verb, &mut request)?;
     process::apply(matches, &mut request);
+    health::apply(matches, &mut request);
     environment::apply(matches, &mut request)?;
     label::apply(matches, &mut request)?;
     mount::apply(matches, &mut request)?;

@@ -21,7 +21,6 @@ pub(super) fn flags() -> Vec<Arg> {
             .value_parser(value_parser!(u32)),
         flag::switch("tty", "Give it a terminal").short('t'),
         flag::switch("interactive", "Keep its stdin open").short('i'),
-        flag::switch("no-healthcheck", "Without the image's health check"),
         flag::switch("init", "Run an init as its first process, which passes signals on and reaps zombies"),
         flag::switch("rm", "Remove the container when it exits"),
     ]
@@ -42,7 +41,6 @@ pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) {
     request.open_stdin = flag::is_on(matches, "interactive");
     // The first client that attaches and leaves ends the input, as a closed pipe would.
     request.stdin_once = request.open_stdin;
-    request.no_healthcheck = flag::is_on(matches, "no-healthcheck");
     request.init = flag::is_on(matches, "init");
     request.auto_remove = flag::is_on(matches, "rm");
 }

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::flag;
 
 /// Flags with a value.
-const VALUES: [&str; 20] = [
+const VALUES: [&str; 15] = [
     "blkio-weight-device",
     "device-cgroup-rule",
     "device-read-bps",
@@ -17,11 +17,6 @@ const VALUES: [&str; 20] = [
     "device-write-iops",
     "env-target-file",
     "files-limit",
-    "health-cmd",
-    "health-interval",
-    "health-retries",
-    "health-start-period",
-    "health-timeout",
     "hook-spec",
     "host-channel",
     "hugetlb-limit",
@@ -32,7 +27,7 @@ const VALUES: [&str; 20] = [
 ];
 
 /// Flags that are on or off; `=false` asks for nothing and is taken.
-const SWITCHES: [&str; 3] = ["health-exit-on-unhealthy", "no-pivot", "system-container"];
+const SWITCHES: [&str; 2] = ["no-pivot", "system-container"];
 
 pub(super) fn flags() -> Vec<Arg> {
     let values = VALUES.iter().map(|&long| flag::list(long, "VALUE", ""));

@@ -62,6 +62,7 @@ pub(crate) fn definition() -> Definition {
         log: Log { enabled: true, max_size: 0, max_files: 1 },
         exposed: Vec::new(),
         healthcheck: None,
+        health_exit_on_unhealthy: false,
         restart: crate::definition::Restart::No,
         init: false,
     }

@@ -19,6 +19,7 @@ mod events;
 mod exec;
 mod faults;
 mod files;
+mod health;
 mod images;
 mod init;
 mod layers;

@@ -70,6 +70,7 @@ fn status(container: &ContainerSummary, now: i64) -> String {
         |word: &str| format!("{word} ({}) {}", exit_code(container), elapsed::ago(container.finished_at, now));
     match container.state.as_str() {
         "running" if container.health.is_empty() => up(),
+        "running" if container.health == "starting" => up() + " (health: starting)",
         "running" => format!("{} ({})", up(), container.health),
         "paused" => up() + " (Paused)",
         "inited" | "created" => "Created".to_owned(),
@@ -95,6 +96,7 @@ mod tests {
         for (state, exit, health, wanted) in [
             ("running", None, "", "Up 3 minutes"),
             ("running", None, "healthy", "Up 3 minutes (healthy)"),
+            ("running", None, "starting", "Up 3 minutes (health: starting)"),
             ("paused", None, "", "Up 3 minutes (Paused)"),
             ("inited", None, "", "Created"),
             ("starting", None, "", "Starting"),

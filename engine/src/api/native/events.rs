@@ -1,6 +1,8 @@
 //! Events: the journal, told. They survive restarts of the daemon and removals of containers.
 
 mod tell;
+
+pub(super) use tell::health_word;
 #[cfg(test)]
 mod tests;
 

@@ -13,6 +13,7 @@ mod place;
 mod restart;
 mod stages;
 mod start;
+mod update;
 mod usage;
 
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use place::{Disk, Place};
 
-const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,running,recorded,images,usage] [--runtimes runc,crun] \
+const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,running,recorded,images,update,usage] [--runtimes runc,crun] \
                      [--rounds N] [--compare DIR] [--work-dir DIR] \
                      [--disk image|plain] [--busybox FILE]";
 
@@ -45,7 +46,7 @@ impl Options {
         let list = |value: &str| value.split(',').map(str::to_owned).collect();
         let mut options = Self {
             bins: PathBuf::new(),
-            only: list("sequential,parallel,running,recorded,images,usage"),
+            only: list("sequential,parallel,running,recorded,images,update,usage"),
             runtimes: list("runc,crun"),
             rounds: 50,
             compare: None,
@@ -126,6 +127,9 @@ async fn measure(place: &Place, options: &Options) -> anyhow::Result<()> {
         }
         if options.wants("parallel") {
             start::parallel(place, runtime, options.rounds.div_ceil(10)).await?;
+        }
+        if options.wants("update") {
+            update::update(place, runtime, options.rounds).await?;
         }
     }
     let runtime = options.runtimes.first().context("there is no runtime to measure with")?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{cause_text, list::started_at, networks, restart};
+use super::{cause_text, health, list::started_at, networks, restart};
 use crate::api::native::{ApiError, Native};
 use crate::clock::rfc3339;
 use crate::definition::{Definition, MountKind, Network, Rootfs, Seccomp, Sharing};
@@ -37,7 +37,11 @@ fn object(engine: &Engine, entity: &Entity, definition: Option<&Definition>, pro
     let mut put = |key: &str, value: Value| keys.insert(key.to_owned(), value);
     put("Id", json!(container.id.to_string()));
     put("Created", json!(rfc3339(Some(card.created_at))));
-    put("State", state(entity));
+    let mut state = state(entity);
+    if let (Value::Object(state), Some(health)) = (&mut state, health::state(engine, container)) {
+        state.insert("Health".to_owned(), health);
+    }
+    put("State", state);
     put("Image", json!(card.image));
     put("Runtime", json!(card.runtime));
     put("Name", json!(card.name.as_str()));

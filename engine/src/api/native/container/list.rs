@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cri_api::isula::v1::{ContainerSummary, Filter, ListRequest, ListResponse};
 
 use super::{exit_status, nanoseconds};
+use crate::api::native::events::health_word;
 use crate::api::native::{ApiError, Native};
 use crate::domain::container::{Card, End, Phase};
 use crate::domain::id::Timestamp;
@@ -57,6 +58,7 @@ enum Key {
     Name,
     Label,
     Status,
+    Health,
     Ancestor,
     Exited,
     Before,
@@ -77,6 +79,7 @@ fn parse(filters: &[Filter], engine: &Engine) -> Result<Vec<ByKey>, ApiError> {
             "name" => Key::Name,
             "label" => Key::Label,
             "status" => Key::Status,
+            "health" => Key::Health,
             "ancestor" => Key::Ancestor,
             "exited" => Key::Exited,
             "before" => Key::Before,
@@ -93,6 +96,9 @@ fn parse(filters: &[Filter], engine: &Engine) -> Result<Vec<ByKey>, ApiError> {
                 engine.containers.get(&id).map_or(0, |entity| entity.container.card.created_at.0).to_string()
             }
             Key::Status => status(&filter.value)?.to_owned(),
+            Key::Health if !["starting", "healthy", "unhealthy", "none"].contains(&filter.value.as_str()) => {
+                return Err(ApiError::invalid(format!("Unrecognised filter value for health: {}", filter.value)));
+            }
             Key::Exited if filter.value.parse::<i32>().is_err() => {
                 return Err(ApiError::invalid(format!("exit code '{}' is not a number", filter.value)));
             }
@@ -124,6 +130,7 @@ fn matches(filters: &[ByKey], it: &ContainerSummary) -> bool {
                 None => it.labels.contains_key(value),
             },
             Key::Status => it.state == *value,
+            Key::Health => it.health == *value || (value == "none" && it.health.is_empty()),
             // Told by the card: see `comes_from`.
             Key::Ancestor => true,
             Key::Exited => {
@@ -172,7 +179,7 @@ fn summary(engine: &Engine, entity: &Entity, with_labels: bool) -> ContainerSumm
         exit: last.filter(|_| run.is_none()).map(exit_status),
         restart_count: container.restarts.count,
         labels: labels.into_iter().collect(),
-        health: String::new(),
+        health: run.and_then(|run| run.health).map_or("", health_word).to_owned(),
         ports: ports(engine, &container.id.to_string()),
         verified: entity.verified,
     }

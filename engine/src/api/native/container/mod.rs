@@ -2,6 +2,7 @@
 
 mod carry;
 mod create;
+mod health;
 mod image;
 mod inspect;
 mod list;

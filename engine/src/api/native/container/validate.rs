@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cri_api::isula::v1::{self as wire, CreateRequest};
 
 use super::image::{self, ImageForCreate};
-use super::{network, restart, volumes};
+use super::{health, network, restart, volumes};
 use crate::api::native::ApiError;
 use crate::config::Config;
 use crate::definition::{
@@ -45,7 +45,8 @@ pub(super) fn definition(
     let config = &engine.config;
     let mut warnings = Vec::new();
     let rootfs = rootfs(&request, referred.image.as_ref())?;
-    let brought = image::merge(&mut request, referred.image.as_ref(), &mut warnings)?;
+    let mut brought = image::merge(&mut request, referred.image.as_ref(), &mut warnings)?;
+    let healthcheck = health::check(&request, brought.healthcheck.take())?;
     let network = network::network(&request, &brought.exposed, &referred.networks, |other| joined(engine, other))?;
     let namespaces = Namespaces {
         pid: sharing(engine, "pid", &request.pid, true)?,
@@ -101,7 +102,8 @@ pub(super) fn definition(
             (request.tty, request.open_stdin, request.stdin_once),
         )?,
         exposed: brought.exposed,
-        healthcheck: brought.healthcheck,
+        healthcheck,
+        health_exit_on_unhealthy: request.health_exit_on_unhealthy,
         restart: restart::policy(request.restart.as_ref(), request.auto_remove)?,
         init: request.init,
     };

@@ -1,0 +1,267 @@
+//! Health checks: a probe in the running container again and again, what came of the last ones, and what that says of its
+//! health. Only a change of that is an event.
+//!
+//! One watch per running container that has a check, beside the supervision of its shim, so it begins again with the daemon
+//! and ends with the run. Probes of one container never overlap, none is made while it is frozen or being stopped, and of all
+//! containers only so many run at once. What an unhealthy container has to expect is the effects' business.
+
+mod probe;
+mod results;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+pub use results::{Probed, Results};
+
+use crate::clock;
+use crate::definition::Healthcheck;
+use crate::domain::container::{Command, Health, HealthAction, Phase, Run};
+use crate::domain::id::{ContainerId, StartId, Timestamp};
+use crate::engine::Engine;
+use probe::Outcome;
+
+/// Where a check says nothing of it.
+pub const INTERVAL: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+pub const RETRIES: u32 = 3;
+/// Probes of all containers at once: each is a runtime at work.
+const PARALLEL: usize = 8;
+
+/// What is known of the containers that are watched.
+#[derive(Debug)]
+pub struct Healths {
+    results: Mutex<HashMap<ContainerId, Arc<Results>>>,
+    places: Semaphore,
+}
+
+impl Default for Healths {
+    fn default() -> Self {
+        Self { results: Mutex::default(), places: Semaphore::new(PARALLEL) }
+    }
+}
+
+impl Healths {
+    /// The last probes of a container that is watched.
+    pub fn of(&self, id: &ContainerId) -> Option<Arc<Results>> {
+        self.lock().get(id).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ContainerId, Arc<Results>>> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a check is made, with all that it leaves open filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Plan {
+    args: Vec<String>,
+    interval: Duration,
+    timeout: Duration,
+    start_period: Duration,
+    retries: u32,
+}
+
+impl Plan {
+    /// `None` for what is no check.
+    fn of(check: &Healthcheck) -> Option<Self> {
+        let (kind, rest) = check.test.split_first()?;
+        let args = match kind.as_str() {
+            "CMD" => rest.to_vec(),
+            "CMD-SHELL" => vec!["/bin/sh".to_owned(), "-c".to_owned(), rest.first()?.clone()],
+            _ => return None,
+        };
+        let or = |given: u64, usual| if given == 0 { usual } else { Duration::from_nanos(given) };
+        (!args.is_empty()).then(|| Self {
+            args,
+            interval: or(check.interval, INTERVAL),
+            timeout: or(check.timeout, TIMEOUT),
+            start_period: Duration::from_nanos(check.start_period),
+            retries: if check.retries == 0 { RETRIES } else { check.retries },
+        })
+    }
+}
+
+/// Probes for as long as the run goes on; returns when there is nothing to be probed. To be dropped with the run.
+pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
+    let Some(entity) = engine.containers.get(&id) else { return };
+    if entity.container.card.health == HealthAction::Unwatched || running(engine, &id, start).is_none() {
+        return;
+    }
+    let path = engine.state_dir(&entity.container).file(results::FILE);
+    let reading = tokio::task::spawn_blocking({
+        let (engine, path) = (engine.clone(), path.clone());
+        move || Some((Plan::of(engine.definition(&entity).ok()?.healthcheck.as_ref()?)?, Results::read(&path, start)))
+    });
+    let Ok(Some((plan, mut known))) = reading.await else {
+        return engine.warn(format!("container {}: its health check cannot be read", id.short()));
+    };
+    let _forgotten = Forget { engine: engine.clone(), id };
+    engine.health.lock().insert(id, Arc::new(known.clone()));
+    tokio::time::sleep(first_wait(&plan, &known, id)).await;
+    loop {
+        let Some(run) = running(engine, &id, start) else { return };
+        if let Some(probed) = probe_once(engine, id, &plan, &run).await {
+            let counted = probed.counts && !in_start_period(&plan, &run, &probed);
+            known.add(probed, counted);
+            engine.health.lock().insert(id, Arc::new(known.clone()));
+            let writing = tokio::task::spawn_blocking({
+                let (known, path) = (known.clone(), path.clone());
+                move || known.write(&path)
+            });
+            if let Ok(Err(error)) = writing.await {
+                tracing::debug!(container_id = %id.short(), %error, "the results of probes are not kept");
+            }
+            if let Some(health) = verdict(&plan, &known).filter(|health| run.health != Some(*health)) {
+                engine.report(id, &engine.reporting(), Command::ReportHealth { start, health }).await;
+            }
+        }
+        tokio::time::sleep(plan.interval).await;
+    }
+}
+
+/// What is remembered goes with the watch.
+struct Forget {
+    engine: Arc<Engine>,
+    id: ContainerId,
+}
+
+impl Drop for Forget {
+    fn drop(&mut self) {
+        self.engine.health.lock().remove(&self.id);
+    }
+}
+
+/// The run, unless it is over.
+fn running(engine: &Engine, id: &ContainerId, start: StartId) -> Option<Run> {
+    let entity = engine.containers.get(id)?;
+    entity.container.phase.run().filter(|run| run.start == start).cloned()
+}
+
+/// One probe; `None` when it could not be made, or says nothing because the container was frozen or stopped meanwhile.
+async fn probe_once(engine: &Arc<Engine>, id: ContainerId, plan: &Plan, run: &Run) -> Option<Probed> {
+    let probed = {
+        let _place = engine.health.places.acquire().await.ok()?;
+        if !may_be_probed(engine, &id, run.start) {
+            return None;
+        }
+        let begun = clock::now();
+        let outcome = probe::probe(engine, id, &plan.args, plan.timeout).await;
+        (begun, outcome, clock::now())
+    };
+    let (begun, outcome, ended) = probed;
+    if !may_be_probed(engine, &id, run.start) {
+        return None;
+    }
+    let (code, output, counts) = match outcome {
+        Outcome::Ended { code, output } => (i64::from(code), output, true),
+        Outcome::Late => (-1, format!("Health check exceeded timeout ({} s)", plan.timeout.as_secs_f64()), true),
+        Outcome::Trouble { message } => (-1, message, false),
+        Outcome::NotRunning => return None,
+    };
+    Some(Probed { start: begun.0, end: ended.0, code, output: results::shortened(&output), counts })
+}
+
+fn may_be_probed(engine: &Engine, id: &ContainerId, start: StartId) -> bool {
+    engine.containers.get(id).is_some_and(|entity| match &entity.container.phase {
+        Phase::Running(run) => run.start == start && run.stop.is_none(),
+        Phase::Creating
+        | Phase::Created
+        | Phase::Starting(_)
+        | Phase::Pausing(_)
+        | Phase::Paused(_)
+        | Phase::Resuming(_)
+        | Phase::Exited(_)
+        | Phase::Restarting(_)
+        | Phase::Removing(_) => false,
+    })
+}
+
+/// A program that is still on its way up may fail; its first success ends that.
+fn in_start_period(plan: &Plan, run: &Run, probed: &Probed) -> bool {
+    let since = Duration::from_nanos(probed.start.saturating_sub(run.since.0));
+    run.health == Some(Health::Starting) && since < plan.start_period
+}
+
+fn verdict(plan: &Plan, known: &Results) -> Option<Health> {
+    match known.log.back()? {
+        last if last.counts && last.code == 0 => Some(Health::Healthy),
+        _ => (known.streak >= plan.retries).then_some(Health::Unhealthy),
+    }
+}
+
+/// An interval after the start. A daemon that was away goes on where the last one was; what is overdue is spread over an
+/// interval, each container at a place of its own.
+fn first_wait(plan: &Plan, known: &Results, id: ContainerId) -> Duration {
+    let Some(last) = known.log.back() else { return plan.interval };
+    let due = Timestamp(last.end.saturating_add(plan.interval.as_nanos() as u64));
+    match due.0.checked_sub(clock::now().0) {
+        Some(left) if left > 0 => Duration::from_nanos(left).min(plan.interval),
+        Some(_) | None => spread(plan.interval.min(INTERVAL), id),
+    }
+}
+
+fn spread(over: Duration, id: ContainerId) -> Duration {
+    let place = id.to_string().bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    over.mul_f64(f64::from(place) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(test: &[&str]) -> Healthcheck {
+        let test = test.iter().map(|word| (*word).to_owned()).collect();
+        Healthcheck { test, interval: 0, timeout: 0, start_period: 0, retries: 0 }
+    }
+
+    fn probed(code: i64) -> Probed {
+        Probed { start: 10, end: 20, code, output: String::new(), counts: true }
+    }
+
+    #[test]
+    fn a_check_is_filled_up_with_what_is_usual() {
+        let plan = Plan::of(&check(&["CMD", "true", "-x"])).unwrap();
+        assert_eq!(plan.args, ["true", "-x"]);
+        assert_eq!((plan.interval, plan.timeout, plan.retries), (INTERVAL, TIMEOUT, 3));
+        assert_eq!(Plan::of(&check(&["CMD-SHELL", "a | b"])).unwrap().args, ["/bin/sh", "-c", "a | b"]);
+        for nothing in [&["NONE"][..], &["CMD"], &["CMD-SHELL"], &[], &["other", "x"]] {
+            assert_eq!(Plan::of(&check(nothing)), None);
+        }
+    }
+
+    #[test]
+    fn so_many_failures_in_a_row_are_unhealthy_and_one_success_is_healthy() {
+        let plan = Plan { retries: 2, ..Plan::of(&check(&["CMD", "x"])).unwrap() };
+        let mut known = Results::new(StartId(1));
+        assert_eq!(verdict(&plan, &known), None);
+        known.add(probed(1), true);
+        assert_eq!(verdict(&plan, &known), None);
+        known.add(probed(1), true);
+        assert_eq!(verdict(&plan, &known), Some(Health::Unhealthy));
+        known.add(probed(0), true);
+        assert_eq!((verdict(&plan, &known), known.streak), (Some(Health::Healthy), 0));
+        // Failures that do not count say nothing.
+        for _ in 0..5 {
+            known.add(probed(1), false);
+        }
+        assert_eq!(verdict(&plan, &known), None);
+    }
+
+    #[test]
+    fn what_is_overdue_is_spread_and_what_is_not_keeps_its_time() {
+        let plan = Plan::of(&check(&["CMD", "x"])).unwrap();
+        let id = |byte| ContainerId::from_bytes([byte; 32]);
+        let mut known = Results::new(StartId(1));
+        assert_eq!(first_wait(&plan, &known, id(1)), INTERVAL);
+        known.add(probed(0), true);
+        let waits: Vec<Duration> = (0..50).map(|byte| first_wait(&plan, &known, id(byte))).collect();
+        assert!(waits.iter().all(|wait| *wait <= INTERVAL));
+        let early = waits.iter().filter(|wait| **wait < INTERVAL / 2).count();
+        assert!((10..40).contains(&early), "{early} of 50 in the first half");
+        known.add(Probed { end: clock::now().0, ..probed(0) }, true);
+        assert!(first_wait(&plan, &known, id(1)) > INTERVAL / 2);
+    }
+}
