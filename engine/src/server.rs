@@ -87,6 +87,9 @@ pub async fn run(config: Config, notify: Notify) -> anyhow::Result<()> {
 fn services(engine: &Arc<Engine>) -> tonic::transport::server::Router {
     let native = Native::new(engine.clone());
     Server::builder()
+        // More than a stream's own window: input that a container does not read shall not hold up the signals to it, which
+        // come over the same connection.
+        .initial_connection_window_size(4 << 20)
         .add_service(ContainersServer::new(native.clone()).max_decoding_message_size(16 << 20))
         .add_service(ExecsServer::new(native.clone()).max_decoding_message_size(16 << 20))
         .add_service(ImagesServer::new(native.clone()).max_decoding_message_size(16 << 20))

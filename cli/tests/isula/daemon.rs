@@ -9,6 +9,7 @@ use std::time::Duration;
 use cri_api::isula::v1::attach_input::Input;
 use cri_api::isula::v1::attach_output::Output;
 use cri_api::isula::v1::containers_server::{Containers, ContainersServer};
+use cri_api::isula::v1::execs_server::ExecsServer;
 use cri_api::isula::v1::images_server::ImagesServer;
 use cri_api::isula::v1::networks_server::NetworksServer;
 use cri_api::isula::v1::system_server::{System, SystemServer};
@@ -21,10 +22,12 @@ use tokio_stream::{Stream, StreamExt, iter};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
+mod execs;
 mod images;
 mod networks;
 mod volumes;
 
+pub use execs::Executed;
 pub use images::{DIGEST, Received, Upload, layer, piece};
 
 /// Long enough for the slowest machine; only a failing test waits so long.
@@ -63,6 +66,7 @@ pub struct Script {
     pub events: Vec<Event>,
     pub info: InfoResponse,
     pub attached: Attached,
+    pub executed: Executed,
     /// Images that are not here until they are pulled.
     pub missing: Vec<String>,
     pub pulled: Vec<PullProgress>,
@@ -123,6 +127,7 @@ impl Daemon {
         let server = Server::builder()
             .add_service(ContainersServer::from_arc(part.clone()))
             .add_service(SystemServer::from_arc(part.clone()))
+            .add_service(ExecsServer::from_arc(part.clone()))
             .add_service(ImagesServer::from_arc(part.clone()))
             .add_service(NetworksServer::from_arc(part.clone()))
             .add_service(VolumesServer::from_arc(part))

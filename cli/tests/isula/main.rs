@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod daemon;
+mod exec;
 mod failures;
 mod foreground;
 mod images;

@@ -1,6 +1,7 @@
 //! Networks after a start of the daemon: who is attached is remembered, detaching that was put off goes on, and namespaces
 //! that belong to nobody are unpinned. All else is a release as any other.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::cause::chain;
@@ -32,20 +33,20 @@ pub(super) async fn remember(engine: &Arc<Engine>) {
     }
 }
 
-/// Namespaces with our mark in their names, of no container and of nothing that is put off. Only of a whole store.
+/// Namespaces with our mark in their names that no record names: neither a container's, nor one of what is put off. Only of a
+/// whole store.
 pub(super) async fn sweep(engine: &Arc<Engine>) {
     if engine.trust() != Trust::Whole {
         return;
     }
     let of = engine.clone();
     let sweeping = tokio::task::spawn_blocking(move || {
-        // Listed before containers are asked about: a start's container is known before its namespace is there.
+        // Listed before records are read: a record is there from before its namespace until after it.
         for (path, owner) in of.networks.pinned() {
-            let known = of.containers.snapshot().keys().any(|id| id.to_string().starts_with(&owner));
-            if known || of.networks.pending.needs(&path) {
+            if of.networks.pending.needs(&path) || is_recorded(&of, &path, &owner) {
                 continue;
             }
-            of.warn(format!("network namespace `{}` belongs to no container: removed", path.display()));
+            of.warn(format!("network namespace `{}` belongs to no container that runs: removed", path.display()));
             if let Err(error) = netns::remove(&path) {
                 of.warn(format!("the sweep left something: {}", chain(&error)));
             }
@@ -54,4 +55,14 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
     if let Err(panic) = sweeping.await {
         engine.warn(format!("the sweep of network namespaces ended abnormally: {panic}"));
     }
+}
+
+/// By a container whose id begins so. A record that cannot be read may name it.
+fn is_recorded(engine: &Engine, path: &Path, owner: &str) -> bool {
+    let containers = engine.containers.snapshot();
+    let mut owners = containers.values().filter(|entity| entity.container.id.to_string().starts_with(owner));
+    owners.any(|entity| match Record::read(&engine.bundle(&entity.container).network().record) {
+        Ok(record) => record.is_some_and(|record| record.netns == path),
+        Err(_) => true,
+    })
 }

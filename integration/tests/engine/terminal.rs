@@ -11,6 +11,7 @@ on_each_runtime!(
     sizes_are_passed_on_and_nonsense_is_not,
     ctrl_c_is_the_containers,
     leaving_and_coming_back,
+    a_further_process_at_a_terminal,
     the_terminal_is_as_before_when_the_daemon_is_killed,
     a_terminal_that_was_lost_with_its_shim_is_told,
 );
@@ -141,6 +142,57 @@ fn leaving_and_coming_back(runtime: Runtime) {
     assert_eq!(sessions(&node), (5, 5), "each is recorded with its end");
     let told = node.ok(&["events", "--since", "0", "--until", "0s"]);
     assert_eq!((told.matches(" attach ").count(), told.matches(" detach ").count()), (5, 5), "{told}");
+    node.remove_all();
+    node.assert_nothing_left();
+}
+
+fn a_further_process_at_a_terminal(runtime: Runtime) {
+    let mut node = Node::start(runtime);
+    node.sleeper("x");
+    let terminal = Terminal::open();
+    terminal.resize(97, 31);
+    // crun takes no size for a further process: there it comes a moment later.
+    let script = if runtime == Runtime::Runc { "stty size" } else { "until stty size 2>/dev/null; do :; done" };
+    let child = terminal.spawn(&node.command(&["exec", "-it", "x", "sh", "-c", script]));
+    terminal.until("31 97\r\n");
+    assert_eq!(ended(child).code(), Some(0));
+
+    let shell = |node: &Node| {
+        terminal.rest();
+        let child = terminal.spawn(&node.command(&["exec", "-it", "x", "sh"]));
+        terminal.until("# ");
+        assert!(!terminal.is_cooked());
+        child
+    };
+    let child = shell(&node);
+    terminal.resize(98, 32);
+    deadline::until("the new size is there", || {
+        terminal.types("stty size\r");
+        terminal.rest().contains("\n32 98\r\n")
+    });
+    // Ctrl-C ends what the shell runs, and nothing else.
+    terminal.types("echo begin; sleep 1000; echo status $?\r");
+    terminal.until("begin\r\n");
+    terminal.types("\x03");
+    terminal.until("# ");
+    terminal.types("exit 12\r");
+    assert_eq!(ended(child).code(), Some(12));
+    assert!(terminal.is_cooked());
+
+    let child = shell(&node);
+    terminal.types("echo $$ in$((1 + 1))\r");
+    terminal.until("in2\r\n");
+    node.kill9();
+    assert_eq!(ended(child).code(), Some(1));
+    assert!(terminal.is_cooked());
+    node.launch();
+    node.verified();
+    let child = shell(&node);
+    signal(&child, Signal::TERM);
+    assert_eq!(ended(child).code(), Some(143));
+    assert!(terminal.is_cooked());
+    let left = || node.ok(&["top", "x"]).matches(" sh\n").count();
+    deadline::until("no shell is left", || left() == 0);
     node.remove_all();
     node.assert_nothing_left();
 }

@@ -74,6 +74,13 @@ impl<'a> Bare<'a> {
         timed(&mut [command])
     }
 
+    /// `exec` of /bin/true in what was started.
+    pub fn exec(&self, bundle: &Bundle) -> anyhow::Result<Duration> {
+        let mut command = self.call("exec");
+        command.arg(&bundle.id).arg("/bin/true");
+        timed(&mut [command])
+    }
+
     pub fn remove(&self, bundle: &Bundle) -> anyhow::Result<()> {
         run(self.call("delete").arg("--force").arg(&bundle.id))?;
         nix::mount::umount2(&bundle.dir.join("merged"), MntFlags::MNT_DETACH).context("cannot unmount an overlay")?;

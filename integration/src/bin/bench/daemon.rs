@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use cri_api::isula::v1::containers_client::ContainersClient;
+use cri_api::isula::v1::execs_client::ExecsClient;
 use cri_api::isula::v1::system_client::SystemClient;
 use cri_api::isula::v1::usage_client::UsageClient;
 use cri_api::isula::v1::{ContainerSummary, CreateRequest, Empty, ListRequest, RemoveRequest};
@@ -136,6 +137,10 @@ impl<'a> Daemon<'a> {
 
     pub fn containers(&self) -> ContainersClient<Channel> {
         ContainersClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    pub fn execs(&self) -> ExecsClient<Channel> {
+        ExecsClient::new(self.channel.clone())
     }
 
     pub fn system(&self) -> SystemClient<Channel> {

@@ -6,6 +6,7 @@
 mod bare;
 mod child;
 mod daemon;
+mod exec;
 mod figures;
 mod images;
 mod memory;
@@ -24,8 +25,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use place::{Disk, Place};
 
-const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,running,recorded,images,update,usage] [--runtimes runc,crun] \
-                     [--rounds N] [--compare DIR] [--work-dir DIR] \
+const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,running,recorded,images,update,usage,exec,execs] \
+                     [--runtimes runc,crun] [--rounds N] [--execs N] [--compare DIR] [--work-dir DIR] \
                      [--disk image|plain] [--busybox FILE]";
 
 /// What was asked for.
@@ -34,6 +35,8 @@ struct Options {
     only: Vec<String>,
     runtimes: Vec<String>,
     rounds: usize,
+    /// In a row.
+    execs: usize,
     /// Other binaries, to be started in turn with the first.
     compare: Option<PathBuf>,
     work: PathBuf,
@@ -46,9 +49,11 @@ impl Options {
         let list = |value: &str| value.split(',').map(str::to_owned).collect();
         let mut options = Self {
             bins: PathBuf::new(),
-            only: list("sequential,parallel,running,recorded,images,update,usage"),
+            // Not `execs`, which takes minutes.
+            only: list("sequential,parallel,running,recorded,images,update,usage,exec"),
             runtimes: list("runc,crun"),
             rounds: 50,
+            execs: 10_000,
             compare: None,
             // On a disk, where /tmp often is not.
             work: "/var/tmp".into(),
@@ -62,6 +67,7 @@ impl Options {
                 "--only" => options.only = list(&value),
                 "--runtimes" => options.runtimes = list(&value),
                 "--rounds" => options.rounds = value.parse().context("--rounds needs a number")?,
+                "--execs" => options.execs = value.parse().context("--execs needs a number")?,
                 "--compare" => options.compare = Some(place::find(value.as_ref())?),
                 "--work-dir" => options.work = value.into(),
                 "--disk" if value == "image" => options.disk = Disk::Image,
@@ -130,6 +136,12 @@ async fn measure(place: &Place, options: &Options) -> anyhow::Result<()> {
         }
         if options.wants("update") {
             update::update(place, runtime, options.rounds).await?;
+        }
+        if options.wants("exec") {
+            exec::pairs(place, runtime, options.rounds).await?;
+        }
+        if options.wants("execs") {
+            exec::many(place, runtime, options.execs).await?;
         }
     }
     let runtime = options.runtimes.first().context("there is no runtime to measure with")?;

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Instant;
 
+use cri_api::isula::v1::exec_input::Input;
+use cri_api::isula::v1::{Empty, ExecInput, ExecOpen, ExecProcess, exec_output};
 use integration::process::Signal;
 use integration::{Node, Process, Runtime, command, deadline};
 
@@ -22,6 +24,7 @@ on_each_runtime!(
     a_client_that_is_killed_takes_the_whole_tree_along,
     a_detached_one_runs_on,
     a_detached_one_runs_on_while_daemons_come_and_go,
+    one_that_its_client_leaves_runs_on,
     the_end_of_the_container_ends_it,
     where_nothing_can_be_run_it_is_refused,
     a_terminal_has_a_size,
@@ -212,6 +215,38 @@ fn a_detached_one_runs_on_while_daemons_come_and_go(runtime: Runtime) {
         .collect();
     codes.sort_unstable();
     assert_eq!(codes, ["0", "9", "9"]);
+    assert_gone(&node, &id);
+    node.assert_clean_end();
+}
+
+/// As by the detach keys.
+fn one_that_its_client_leaves_runs_on(runtime: Runtime) {
+    let mut node = Node::start(runtime);
+    let id = node.sleeper("x");
+    let seq = node.seq();
+    let script = "while [ ! -e /tmp/stop ]; do sleep 0.01; done; exit 9";
+    let process = ExecProcess {
+        container: "x".into(),
+        command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        tty: true,
+        ..ExecProcess::default()
+    };
+    let open = ExecOpen { process: Some(process), stdin: true, stdout: true, ..ExecOpen::default() };
+    let said = [Input::Open(open), Input::Detach(Empty {})].map(|input| ExecInput { input: Some(input) });
+    node.block_on(async {
+        let mut told = node.execs().exec(tokio_stream::iter(said)).await.unwrap().into_inner();
+        let first = told.message().await.unwrap().unwrap();
+        assert!(matches!(first.output, Some(exec_output::Output::Started(_))), "{first:?}");
+        while let Some(message) = told.message().await.unwrap() {
+            assert!(!matches!(message.output, Some(exec_output::Output::Exited(_))), "{message:?}");
+        }
+    });
+    node.restart();
+    node.verified();
+    assert_eq!(directories(&node, &id).len(), 1);
+    node.ok(&["exec", "x", "touch", "/tmp/stop"]);
+    let ended = node.event_after(seq, |event| event.name == "ExecExited" && event.attributes["exitCode"] == "9");
+    assert_eq!(ended.id, id);
     assert_gone(&node, &id);
     node.assert_clean_end();
 }

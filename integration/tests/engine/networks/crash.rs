@@ -147,22 +147,25 @@ fn the_host_is_restarted(runtime: Runtime) {
 /// A namespace with our mark that belongs to nobody goes; one with another's mark does not, nor one in use.
 fn what_nobody_owns_is_swept(runtime: Runtime) {
     let mut node = node(runtime);
-    super::server(&node, "a", &[]);
+    let id = super::server(&node, "a", &[]);
     let used = super::settings(&node, "a")["SandboxKey"].as_str().expect("text").to_owned();
     let mark = used.rsplit('/').next().and_then(|name| name.split('-').nth(1)).expect("it has a mark").to_owned();
     node.kill9();
-    let pin = |mark: &str| {
-        let path = node.netns_dir().join(format!("isula-{mark}-{}-3", "f".repeat(16)));
+    let pin = |mark: &str, owner: &str| {
+        let path = node.netns_dir().join(format!("isula-{mark}-{owner}-1"));
         let path = path.to_str().expect("UTF-8").to_owned();
         let script = format!("touch {path} && mount --bind /proc/self/ns/net {path}");
         super::on_host(&node, &["unshare", "--net", "sh", "-c", &script]).ok();
         path
     };
-    let (ours, foreign) = (pin(&mark), pin("00000000"));
+    let nobody = "f".repeat(16);
+    let (ours, foreign) = (pin(&mark, &nobody), pin("00000000", &nobody));
+    // Of a start of the same container that is over.
+    let stale = pin(&mark, &id[..16]);
     node.launch();
     node.verified();
     let there = |path: &str| super::on_host(&node, &["mountpoint", "-q", path]).code() == 0;
-    deadline::until("ours is swept", || !there(&ours));
+    deadline::until("ours are swept", || !there(&ours) && !there(&stale));
     assert!(there(&foreign) && there(&used));
     assert!(node.info().warnings.iter().any(|warning| warning.contains(&ours)), "{:?}", node.info().warnings);
     serves(&node, &address(&node, "a"));

@@ -8,11 +8,12 @@ use cri_api::isula::v1::{AttachInput, AttachOpen, AttachOutput, Empty};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use super::wanted;
+use super::{Attendance, wanted};
 use crate::api::native::container::{ending, exit_status};
 use crate::api::native::relay::{self, Ended};
 use crate::domain::container::{End, Event};
 use crate::domain::id::StartId;
+use crate::failpoint;
 use crate::projection::Told;
 use crate::session::{Session, Size};
 
@@ -27,6 +28,7 @@ pub(super) struct Client {
     sender: relay::Sender<AttachOutput>,
     fate: Fate,
     removes_itself: bool,
+    attendance: Option<Attendance>,
 }
 
 /// What the journal says of the container meanwhile.
@@ -45,9 +47,10 @@ impl Client {
         told: mpsc::UnboundedReceiver<Told>,
         start: StartId,
         removes_itself: bool,
+        attendance: Attendance,
     ) -> Self {
         let fate = Fate { told, pick: Box::new(ending(start)), end: None, settled: false };
-        Self { sender, fate, removes_itself }
+        Self { sender, fate, removes_itself, attendance: Some(attendance) }
     }
 
     pub async fn serve(mut self, session: Session, input: Streaming<AttachInput>, open: AttachOpen) {
@@ -75,13 +78,21 @@ impl Client {
             Ended::Lost => drop(self.finish(LOST_PATIENCE, LOST).await),
             Ended::Refused(message) => drop(self.sender.send(Err(Status::failed_precondition(message))).await),
             // The stream's end is the answer.
-            Ended::Detached | Ended::ClientGone => {}
+            Ended::Detached | Ended::ClientGone => self.left(),
         }
+    }
+
+    /// The client's presence is over, whatever is still to be told.
+    fn left(&mut self) {
+        failpoint::hit(failpoint::ATTACH_LEFT);
+        self.attendance = None;
     }
 
     /// Tells the end as the journal has it, which is what everybody else is told too; false when it has none.
     async fn finish(&mut self, patience: Duration, otherwise: &str) -> bool {
         self.fate.wait(patience, |fate| fate.end.is_some()).await;
+        // Before the container is gone, and its history closed.
+        self.left();
         let last = match &self.fate.end {
             Some(end) => Ok(AttachOutput { output: Some(Output::Exited(exit_status(end))) }),
             None => Err(Status::unavailable(otherwise)),

@@ -29,7 +29,6 @@ use super::{ApiError, Native};
 use crate::domain::container::Rejection;
 use crate::domain::id::{ContainerId, StartId};
 use crate::engine::{Engine, FirstClient};
-use crate::failpoint;
 use crate::journal::record::Context;
 use crate::session::{Session, Size};
 use crate::shim_process;
@@ -87,12 +86,8 @@ impl Native {
             attendance.begin(reference).await?;
             self.connect_to_running(id, &open).await?
         };
-        let client = Client::new(sender, told, start, removes_itself);
-        tokio::spawn(async move {
-            client.serve(session, input, open).await;
-            failpoint::hit(failpoint::ATTACH_LEFT);
-            drop(attendance);
-        });
+        let client = Client::new(sender, told, start, removes_itself, attendance);
+        tokio::spawn(client.serve(session, input, open));
         Ok(ReceiverStream::new(receiver))
     }
 

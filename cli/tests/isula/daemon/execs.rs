@@ -1,0 +1,66 @@
+//! The part of further processes.
+
+use cri_api::isula::v1::execs_server::Execs;
+use cri_api::isula::v1::{
+    ExecInput, ExecOutput, ExecStarted, ExecSyncRequest, ExecSyncResponse, exec_input, exec_output,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Items, Part};
+
+/// What happens to a process.
+#[derive(Clone)]
+pub enum Executed {
+    /// These messages, then the end of the stream.
+    Play(Vec<exec_output::Output>),
+    /// Starts, and waits for what the client says: nothing more comes.
+    Waits,
+}
+
+impl Default for Executed {
+    fn default() -> Self {
+        Self::Play(vec![])
+    }
+}
+
+#[tonic::async_trait]
+impl Execs for Part {
+    type ExecStream = Items<ExecOutput>;
+
+    async fn exec(&self, request: Request<Streaming<ExecInput>>) -> Result<Response<Self::ExecStream>, Status> {
+        let mut input = request.into_inner();
+        let Some(ExecInput { input: Some(exec_input::Input::Open(open)) }) = input.message().await? else {
+            return Err(Status::invalid_argument("the first message must be open"));
+        };
+        self.heard("Exec", &open);
+        self.about(&open.process.clone().unwrap_or_default().container)?;
+        let (to_client, outputs) = tokio::sync::mpsc::channel(4);
+        let (script, asked) = (self.script.executed.clone(), self.asked.lock().unwrap().clone());
+        tokio::spawn(async move {
+            let say = async |output| to_client.send(Ok(ExecOutput { output: Some(output) })).await;
+            match script {
+                Executed::Play(outputs) => {
+                    for output in outputs {
+                        let _ = say(output).await;
+                    }
+                }
+                Executed::Waits => {
+                    let _ = say(exec_output::Output::Started(ExecStarted::default())).await;
+                    while let Ok(Some(message)) = input.message().await {
+                        let said = message.input.unwrap();
+                        let _ = asked.send(format!("Input {said:?}"));
+                        if matches!(said, exec_input::Input::Detach(_)) {
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(outputs))))
+    }
+
+    async fn exec_sync(&self, _: Request<ExecSyncRequest>) -> Result<Response<ExecSyncResponse>, Status> {
+        Err(Status::unimplemented("no command asks for this"))
+    }
+}
