@@ -60,6 +60,7 @@ failpoints! {
     NET_UNPINNED = "net-unpinned",
     NET_DETACHED = "net-detached",
     NET_PUT_OFF = "net-put-off",
+    NET_BRIDGE_REMOVED = "net-bridge-removed",
     RELEASE_UNMOUNTED = "release-unmounted",
     RELEASE_DONE = "release-done",
     REMOVE_AFTER_INTENT = "remove-after-intent",

@@ -95,7 +95,7 @@ impl Effect {
             // A writable layer may be large.
             Self::Dismantle => Duration::from_secs(900),
             Self::Adopt { .. } | Self::Freeze | Self::Thaw | Self::ThawKilled { .. } | Self::Update | Self::Release => {
-                Duration::from_secs(300)
+                Duration::from_secs(400)
             }
             // Not queued: a timer is as long as it is, a signal is sent at once.
             Self::Signal { .. } | Self::StopTimer { .. } | Self::RestartTimer { .. } => Duration::MAX,
@@ -104,7 +104,7 @@ impl Effect {
 }
 
 /// A start gives back what is left of the last one, prepares, waits for the shim, and undoes what failed.
-pub const LAUNCH_LIMIT: Duration = Duration::from_secs(600);
+pub const LAUNCH_LIMIT: Duration = Duration::from_secs(1200);
 
 /// What one decision's events make us do; `after` is the container after all of them.
 pub fn plan(events: &[Event], after: Option<&Container>) -> Vec<Effect> {

@@ -17,7 +17,7 @@ use crate::network::conf::Confs;
 use crate::network::port::Published;
 use crate::network::record::Record;
 use crate::network::result::Dns;
-use crate::network::{NetworkError, bridge};
+use crate::network::{self, NetworkError, bridge};
 use crate::projection::Entity;
 use crate::spec::files::OnNetworks;
 
@@ -53,11 +53,12 @@ pub(super) async fn attach(
     let networks = &engine.networks;
     let wanted = wanted(engine, named).await?;
     let ports = take_ports(engine, id, &named.ports).await?;
+    let mark = network::mark()?;
     let order = Order {
         owner: format!("container {}", id.short()),
-        // Of this start alone: the DEL of an earlier one may be late.
-        container: format!("{id}-{}", start.0),
-        netns: networks.netns(&id.to_string(), start.0),
+        // Of this attachment alone: the DEL of an earlier one may be late.
+        container: format!("{id}-{}-{mark}", start.0),
+        netns: networks.netns(&id.to_string(), start.0, &mark),
         networks: wanted,
         ports,
     };
@@ -74,10 +75,13 @@ pub(super) async fn attach(
 }
 
 /// A container that has exited is about to give its ports back: that is waited for.
-async fn take_ports(engine: &Engine, id: ContainerId, wanted: &[Published]) -> Result<Vec<Published>, NetworkError> {
+async fn take_ports(engine: &Arc<Engine>, id: ContainerId, wanted: &[Published]) -> Result<Vec<Published>, NetworkError> {
     let end = tokio::time::Instant::now() + RELEASE_PATIENCE;
     loop {
-        match engine.networks.ports.take(&id.to_string(), wanted) {
+        let (of, wanted) = (engine.clone(), wanted.to_vec());
+        // Each is bound to for a moment.
+        let taking = tokio::task::spawn_blocking(move || of.networks.ports.take(&id.to_string(), &wanted));
+        match taking.await.map_err(|panic| NetworkError::Task { message: panic.to_string() })? {
             Err(NetworkError::PortTaken { holder, .. })
                 if is_leaving(engine, &holder) && end > tokio::time::Instant::now() =>
             {
@@ -145,10 +149,13 @@ pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Op
         networks.forget(&id.to_string());
         return None;
     }
-    let trouble = match attach::detach(&networks.settings, &place).await {
-        Ok(()) => None,
-        Err(error) => put_off(engine, id, &place, chain(&error)).await,
-    };
+    if let Err(error) = attach::detach(&networks.settings, &place, Some(attach::DETACH_DEADLINE)).await {
+        let trouble = put_off(engine, id, &place, chain(&error)).await;
+        if trouble.is_some() {
+            // It has it all still, and its ports.
+            return trouble;
+        }
+    }
     networks.forget(&id.to_string());
     let entity = engine.containers.get(&id);
     let recorded = entity.as_ref().map_or(&container.networks, |entity| &entity.container.networks);
@@ -158,7 +165,7 @@ pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Op
         engine.report_recorded(id, &Context::new(Actor::Engine), report).await;
         failpoint::hit(failpoint::NET_DETACHED);
     }
-    trouble
+    None
 }
 
 async fn put_off(engine: &Arc<Engine>, id: ContainerId, place: &Place, problem: String) -> Option<String> {

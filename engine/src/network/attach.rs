@@ -6,18 +6,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use super::chain::Chain;
 use super::port::Published;
 use super::record::{Attachment, Record};
 use super::result::Attached;
 use super::{NetworkConf, NetworkError, PluginError, Settings, netns, plugin};
+use crate::abandon::{self, Owner};
 use crate::failpoint;
 
 /// Longest all plugins of all networks of one attachment may take.
 pub const ATTACH_DEADLINE: Duration = Duration::from_secs(150);
-/// The same for detaching; what takes longer is put off.
+/// The same for detaching while somebody waits; what takes longer is put off.
 pub const DETACH_DEADLINE: Duration = Duration::from_secs(90);
+/// Beyond that: the end of a killed plugin, and files.
+pub const DETACH_SLACK: Duration = Duration::from_secs(30);
 
 /// A plugin of an earlier daemon has this much more time: it may end in a moment.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(30);
@@ -86,12 +90,22 @@ async fn attach_all(settings: &Settings, place: &Place, order: Order) -> Result<
         return Err(NetworkError::NoPorts { network: networks });
     }
     let mut record = blocking({
-        let (record_path, record) = (place.record.clone(), record);
-        move || {
-            record.write(&record_path, true)?;
+        let (record_path, record, bin_dirs) = (place.record.clone(), record, settings.bin_dirs.clone());
+        let confs: Vec<_> = order.networks.iter().map(|wanted| wanted.conf.clone()).collect();
+        move |owner| {
+            // Before anything is done: what a missing plugin cannot undo would be put off.
+            for conf in &confs {
+                find_all(conf, &bin_dirs)?;
+            }
+            still_wanted(owner)?;
+            record.write(&record_path)?;
             failpoint::hit(failpoint::NET_RECORDED);
             netns::make(&record.netns)?;
             failpoint::hit(failpoint::NET_PINNED);
+            if owner.has_left() {
+                // Whoever undoes the attachment may have been here before.
+                netns::remove(&record.netns)?;
+            }
             Ok(record)
         }
     })
@@ -101,6 +115,11 @@ async fn attach_all(settings: &Settings, place: &Place, order: Order) -> Result<
     }
     failpoint::hit(failpoint::NET_ADDED);
     Ok(record)
+}
+
+fn find_all(conf: &NetworkConf, bin_dirs: &[PathBuf]) -> Result<(), NetworkError> {
+    let found = conf.plugins.iter().try_for_each(|plugin| plugin::find(&plugin.kind, bin_dirs).map(drop));
+    found.map_err(|source| NetworkError::Plugin { network: conf.name.clone(), source })
 }
 
 async fn add(
@@ -125,14 +144,17 @@ async fn add(
         busy: &place.busy,
     };
     let failed = |source| NetworkError::Plugin { network: network.clone(), source };
-    chain.find_all().map_err(failed)?;
     let mut record = record;
     for plugin in &wanted.conf.plugins {
         let result = chain.add(plugin, record.networks[index].result.as_ref()).await.map_err(failed)?;
         // Before the next one runs: what it does is undone by this.
         record.networks[index].result = Some(result);
         let (path, written) = (place.record.clone(), record.clone());
-        blocking(move || written.write(&path, false)).await?;
+        blocking(move |owner| {
+            still_wanted(owner)?;
+            written.write(&path)
+        })
+        .await?;
         failpoint::hit(failpoint::NET_PLUGIN_ADDED);
     }
     check(&record.networks[index], wanted)?;
@@ -167,55 +189,94 @@ fn check(attachment: &Attachment, wanted: &Wanted) -> Result<(), NetworkError> {
 }
 
 /// Undoes what the record tells, in reverse, and removes it with the namespace. Nothing recorded is fine. With an error the
-/// record stays, for another attempt.
-pub async fn detach(settings: &Settings, place: &Place) -> Result<(), NetworkError> {
-    let detaching = tokio::time::timeout(DETACH_DEADLINE, detach_all(settings, place));
-    detaching.await.map_err(|_| NetworkError::Slow { seconds: DETACH_DEADLINE.as_secs() })?
+/// record stays, for another attempt. With a `budget` each plugin has its share of what is left of it, at most the deadline
+/// of one execution: one that hangs takes nothing from the others.
+pub async fn detach(settings: &Settings, place: &Place, budget: Option<Duration>) -> Result<(), NetworkError> {
+    let Some(budget) = budget else { return detach_all(settings, place, None).await };
+    let limit = budget + DETACH_SLACK;
+    let detaching = tokio::time::timeout(limit, detach_all(settings, place, Some(Instant::now() + budget)));
+    detaching.await.map_err(|_| NetworkError::SlowDetach { seconds: limit.as_secs() })?
 }
 
-async fn detach_all(settings: &Settings, place: &Place) -> Result<(), NetworkError> {
+async fn detach_all(settings: &Settings, place: &Place, end: Option<Instant>) -> Result<(), NetworkError> {
     let path = place.record.clone();
-    let read = blocking(move || Record::read(&path)).await?;
-    if let Some(record) = read {
+    let read = blocking(move |_| {
+        let record = Record::read(&path)?;
+        Ok(record.map(|record| (netns::is_pinned(&record.netns), record)))
+    });
+    if let Some((pinned, mut record)) = read.await? {
         let patience = settings.deadline.min(ORPHAN_PATIENCE);
         if !plugin::await_idle(&place.busy, patience).await.map_err(NetworkError::io("lock", &place.busy))? {
             return Err(NetworkError::Busy);
         }
-        del(settings, place, &record).await?;
+        let deleted = del(settings, place, &mut record, pinned, end).await;
+        if let Err(error) = deleted {
+            // What of it still stands: whether its ports are free is up to the plugin that has published them.
+            let path = place.record.clone();
+            blocking(move |owner| {
+                still_wanted(owner)?;
+                record.write(&path)
+            })
+            .await?;
+            return Err(error);
+        }
         failpoint::hit(failpoint::NET_DELETED);
-        blocking(move || netns::remove(&record.netns)).await?;
+        blocking(move |_| netns::remove(&record.netns)).await?;
         failpoint::hit(failpoint::NET_UNPINNED);
     }
     let place = place.clone();
-    blocking(move || remove_files(&place)).await
+    blocking(move |owner| {
+        still_wanted(owner)?;
+        remove_files(&place)
+    })
+    .await
 }
 
-/// Every plugin of every network is asked, also after one has failed; the first failure is told.
-async fn del(settings: &Settings, place: &Place, record: &Record) -> Result<(), NetworkError> {
-    let netns = netns::is_pinned(&record.netns).then_some(record.netns.as_path());
+/// Every plugin of every network is asked, also after one has failed; the first failure is told. Ports that are given back
+/// leave the record.
+async fn del(
+    settings: &Settings,
+    place: &Place,
+    record: &mut Record,
+    pinned: bool,
+    end: Option<Instant>,
+) -> Result<(), NetworkError> {
+    let netns = pinned.then(|| record.netns.clone());
     let mut first = None;
+    let mut confs = Vec::new();
     for attachment in record.networks.iter().rev() {
-        let conf = match attachment.conf(&place.record) {
-            Ok(conf) => conf,
+        match attachment.conf(&place.record) {
+            Ok(conf) => confs.push((attachment, conf)),
             Err(error) => {
                 first.get_or_insert(error);
-                continue;
             }
-        };
-        let chain = Chain {
-            conf: &conf,
-            container: &record.container,
-            netns,
-            ifname: &attachment.ifname,
-            args: &attachment.args,
-            capability_args: &attachment.capability_args,
-            bin_dirs: &settings.bin_dirs,
-            deadline: settings.deadline,
-            busy: &place.busy,
-        };
-        for source in chain.del(attachment.result.as_ref()).await {
-            first.get_or_insert(NetworkError::Plugin { network: attachment.network.clone(), source });
         }
+    }
+    let mut left: usize = confs.iter().map(|(_, conf)| conf.plugins.len()).sum();
+    let mut published = confs.len() != record.networks.len();
+    for (attachment, conf) in &confs {
+        for plugin in conf.plugins.iter().rev() {
+            let share = end.map(|end| end.saturating_duration_since(Instant::now()) / u32::try_from(left).unwrap_or(1));
+            left -= 1;
+            let chain = Chain {
+                conf,
+                container: &record.container,
+                netns: netns.as_deref(),
+                ifname: &attachment.ifname,
+                args: &attachment.args,
+                capability_args: &attachment.capability_args,
+                bin_dirs: &settings.bin_dirs,
+                deadline: share.map_or(settings.deadline, |share| share.min(settings.deadline)),
+                busy: &place.busy,
+            };
+            if let Err(source) = chain.del(plugin, attachment.result.as_ref()).await {
+                published |= plugin.takes("portMappings") && attachment.capability_args.contains_key("portMappings");
+                first.get_or_insert(NetworkError::Plugin { network: attachment.network.clone(), source });
+            }
+        }
+    }
+    if !published {
+        record.ports.clear();
     }
     first.map_or(Ok(()), Err)
 }
@@ -234,9 +295,17 @@ pub(super) fn remove_file(path: &Path) -> Result<(), NetworkError> {
     }
 }
 
+/// Whoever has given up undoes what there is: nothing is to be added behind its back.
+fn still_wanted(owner: &Owner) -> Result<(), NetworkError> {
+    if owner.has_left() {
+        return Err(NetworkError::Task { message: "nobody waits for it any more".to_owned() });
+    }
+    Ok(())
+}
+
 pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, NetworkError> + Send + 'static,
+    work: impl FnOnce(&Owner) -> Result<T, NetworkError> + Send + 'static,
 ) -> Result<T, NetworkError> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = abandon::blocking(work).await;
     done.unwrap_or_else(|panic| Err(NetworkError::Task { message: panic.to_string() }))
 }

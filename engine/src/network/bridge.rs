@@ -9,6 +9,7 @@ use super::attach::remove_file;
 use super::conf::{Confs, Found, is_name};
 use super::subnet::{POOL, Subnet};
 use super::{NetworkError, Settings, netlink, plugin};
+use crate::failpoint;
 use crate::rootfs::write_atomically;
 
 /// Of names that we give: plugins put them into the comments of firewall rules, which are short.
@@ -16,6 +17,8 @@ pub const NAME_LIMIT: usize = 64;
 /// What files of ours begin with.
 const FILE_PREFIX: &str = "isulacni-";
 const BRIDGE_PREFIX: &str = "isula-br";
+/// Another daemon makes or removes a network in less.
+const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 /// Old and new plugins speak it.
 const VERSION: &str = "0.4.0";
 /// Words that mean something else where a network is named.
@@ -37,6 +40,7 @@ pub fn create(settings: &Settings, addresses: &Path, request: &Request) -> Resul
     if !matches!(request.driver.as_str(), "" | "bridge") {
         return Err(NetworkError::Driver { driver: request.driver.clone() });
     }
+    let _alone = alone(&settings.conf_dir)?;
     let confs = Confs::read(&settings.conf_dir);
     let name = name(request, &confs)?;
     let links: Vec<_> = interfaces()?.into_iter().map(|link| link.name).collect();
@@ -53,7 +57,6 @@ pub fn create(settings: &Settings, addresses: &Path, request: &Request) -> Resul
     if path.exists() {
         return Err(NetworkError::Exists { name, path });
     }
-    std::fs::create_dir_all(&settings.conf_dir).map_err(NetworkError::io("make", &settings.conf_dir))?;
     let text = format!("{list:#}\n");
     write_atomically(&path, text.as_bytes(), 0o644, true)
         .map_err(|error| NetworkError::io("write", &path)(error.source))?;
@@ -62,15 +65,12 @@ pub fn create(settings: &Settings, addresses: &Path, request: &Request) -> Resul
 
 /// Removes a network of ours, with its bridge and what host-local has noted. Blocks.
 pub fn remove(settings: &Settings, addresses: &Path, name: &str) -> Result<(), NetworkError> {
+    let _alone = alone(&settings.conf_dir)?;
     let confs = Confs::read(&settings.conf_dir);
     let found = find(&confs, name)?;
-    if !is_ours(&found.path) {
+    if !is_ours(found, addresses) {
         return Err(NetworkError::NotOurs { name: name.to_owned(), path: found.path.clone() });
     }
-    remove_file(&found.path)?;
-    std::fs::File::open(&settings.conf_dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(NetworkError::io("sync", &settings.conf_dir))?;
     for bridge in bridges(&found.conf.list).filter(|bridge| bridge.starts_with(BRIDGE_PREFIX)) {
         remove_bridge(bridge)?;
     }
@@ -78,7 +78,12 @@ pub fn remove(settings: &Settings, addresses: &Path, name: &str) -> Result<(), N
     if is_unused(&noted) {
         let _ = std::fs::remove_dir_all(noted);
     }
-    Ok(())
+    failpoint::hit(failpoint::NET_BRIDGE_REMOVED);
+    // At last: as long as it is there, the rest can be removed by it.
+    remove_file(&found.path)?;
+    std::fs::File::open(&settings.conf_dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(NetworkError::io("sync", &settings.conf_dir))
 }
 
 /// The network of this name.
@@ -86,15 +91,39 @@ pub fn find<'a>(confs: &'a Confs, name: &str) -> Result<&'a Found, NetworkError>
     confs.by_name.get(name).ok_or_else(|| NetworkError::NoSuchNetwork { name: shown(name), known: confs.names() })
 }
 
-fn is_ours(path: &Path) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(FILE_PREFIX))
+/// Of another daemon's, its addresses are elsewhere.
+fn is_ours(found: &Found, addresses: &Path) -> bool {
+    let named = found.path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(FILE_PREFIX));
+    let data = |plugin: &Value| plugin.pointer("/ipam/dataDir").and_then(Value::as_str).map(Path::new) == Some(addresses);
+    named && plugins(&found.conf.list).any(data)
+}
+
+/// Other daemons may have the same directory of networks.
+fn alone(dir: &Path) -> Result<std::fs::File, NetworkError> {
+    let failed = NetworkError::io("lock", dir);
+    let handle = match std::fs::File::open(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(dir).map_err(NetworkError::io("make", dir))?;
+            std::fs::File::open(dir)
+        }
+        opened => opened,
+    };
+    let handle = handle.map_err(&failed)?;
+    let end = std::time::Instant::now() + LOCK_PATIENCE;
+    loop {
+        match rustix::fs::flock(&handle, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(handle),
+            Err(rustix::io::Errno::WOULDBLOCK) if std::time::Instant::now() < end => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            Err(errno) => return Err(failed(errno.into())),
+        }
+    }
 }
 
 fn name(request: &Request, confs: &Confs) -> Result<String, NetworkError> {
     if request.name.is_empty() {
-        let mut bytes = [0; 6];
-        getrandom::fill(&mut bytes).map_err(|error| NetworkError::Task { message: error.to_string() })?;
-        return Ok(format!("net-{}", hex::encode(bytes)));
+        return Ok(format!("net-{}", super::digits::<6>()?));
     }
     let name = &request.name;
     if !is_name(name) || name.len() > NAME_LIMIT || RESERVED.contains(&name.as_str()) {
@@ -117,13 +146,18 @@ fn subnet(request: &Request, confs: &Confs) -> Result<(Subnet, Ipv4Addr), Networ
     for (name, found) in &confs.by_name {
         used.extend(subnets(&found.conf.list).map(|subnet| (subnet, format!("network {name} ({subnet})"))));
     }
+    let asked = if request.subnet.is_empty() { None } else { Some(Subnet::parse(&request.subnet).map_err(problem)?) };
     let of_host = netlink::subnets_in_use().map_err(|source| NetworkError::Netlink { source })?;
-    used.extend(of_host.into_iter().map(|subnet| (subnet, format!("an address or route of the host ({subnet})"))));
-    let subnet = if request.subnet.is_empty() {
-        let taken: Vec<_> = used.iter().map(|(subnet, _)| *subnet).collect();
-        Subnet::choose(&taken).ok_or_else(|| NetworkError::NoSubnet { pool: POOL.to_owned() })?
-    } else {
-        Subnet::parse(&request.subnet).map_err(problem)?
+    // A route that is wider than what was asked for leads elsewhere, and gives way to the narrower one.
+    let matters = |of_host: &netlink::InUse| !of_host.route || of_host.subnet.prefix() >= asked.map_or(8, Subnet::prefix);
+    let of_host = of_host.into_iter().filter(matters).map(|of_host| of_host.subnet);
+    used.extend(of_host.map(|subnet| (subnet, format!("an address or route of the host ({subnet})"))));
+    let subnet = match asked {
+        Some(subnet) => subnet,
+        None => {
+            let taken: Vec<_> = used.iter().map(|(subnet, _)| *subnet).collect();
+            Subnet::choose(&taken).ok_or_else(|| NetworkError::NoSubnet { pool: POOL.to_owned() })?
+        }
     };
     if let Some((_, other)) = used.iter().find(|(other, _)| other.overlaps(subnet)) {
         return Err(NetworkError::Overlap { subnet: subnet.to_string(), other: other.clone() });
@@ -168,8 +202,11 @@ fn list(
             "ipam": ipam,
             "capabilities": { "ips": true },
         }),
-        json!({ "type": "portmap", "capabilities": { "portMappings": true } }),
     ];
+    // Nobody outside would reach them.
+    if !internal {
+        plugins.push(json!({ "type": "portmap", "capabilities": { "portMappings": true } }));
+    }
     if firewall {
         plugins.push(json!({ "type": "firewall" }));
     }

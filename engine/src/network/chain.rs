@@ -1,5 +1,5 @@
 //! The plugins of one network, one after the other: ADD in order, each with the result of the one before; DEL in reverse
-//! with the last result, going on past one that fails.
+//! with the last result. Who calls goes on past one that fails.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::conf::{NetworkConf, PluginConf, Version};
-use super::plugin::{self, Call, PluginError, Verb};
+use super::plugin::{Call, PluginError, Verb};
 
 /// One attachment to one network.
 #[derive(Debug, Clone, Copy)]
@@ -26,36 +26,15 @@ pub struct Chain<'a> {
 }
 
 impl Chain<'_> {
-    /// To be asked before anything is done: a plugin that is missing at the end would have everything undone.
-    pub fn find_all(&self) -> Result<(), PluginError> {
-        self.conf.plugins.iter().try_for_each(|plugin| plugin::find(&plugin.kind, self.bin_dirs).map(drop))
-    }
-
     /// The next plugin's ADD, after one that has answered `result`. Undoing a failure is the caller's, by `del`.
     pub async fn add(&self, plugin: &PluginConf, result: Option<&Value>) -> Result<Value, PluginError> {
         self.call(Verb::Add, plugin).execute(&self.input(plugin, result)).await
     }
 
-    /// All that went wrong. May be repeated.
-    pub async fn del(&self, result: Option<&Value>) -> Vec<PluginError> {
+    /// One plugin's DEL, with the result of the last ADD. May be repeated.
+    pub async fn del(&self, plugin: &PluginConf, result: Option<&Value>) -> Result<(), PluginError> {
         let result = result.filter(|_| self.conf.version >= Version::V0_4_0);
-        let mut troubles = Vec::new();
-        for plugin in self.conf.plugins.iter().rev() {
-            let input = self.input(plugin, result);
-            troubles.extend(self.call(Verb::Del, plugin).execute(&input).await.err());
-        }
-        troubles
-    }
-
-    /// Whether it is still attached as it was. Networks that cannot be asked are taken at their word.
-    pub async fn check(&self, result: &Value) -> Result<(), PluginError> {
-        if self.conf.version < Version::V0_4_0 || self.conf.disable_check {
-            return Ok(());
-        }
-        for plugin in &self.conf.plugins {
-            self.call(Verb::Check, plugin).execute(&self.input(plugin, Some(result))).await?;
-        }
-        Ok(())
+        self.call(Verb::Del, plugin).execute(&self.input(plugin, result)).await.map(drop)
     }
 
     fn call<'b>(&'b self, verb: Verb, plugin: &'b PluginConf) -> Call<'b> {
@@ -90,19 +69,4 @@ impl Chain<'_> {
         }
         input.into()
     }
-}
-
-/// The versions that a plugin speaks.
-pub async fn versions(
-    kind: &str,
-    bin_dirs: &[PathBuf],
-    deadline: Duration,
-    busy: &Path,
-) -> Result<Vec<String>, PluginError> {
-    let call =
-        Call { verb: Verb::Version, kind, container: "", netns: None, ifname: "", args: "", bin_dirs, deadline, busy };
-    // The newest that is spoken: what is asked for does not matter to plugins.
-    let answer = call.execute(&serde_json::json!({ "cniVersion": "1.0.0" })).await?;
-    let versions = answer.get("supportedVersions").and_then(Value::as_array);
-    Ok(versions.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect())
 }

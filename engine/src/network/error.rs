@@ -42,12 +42,16 @@ pub enum NetworkError {
     NoPorts { network: String },
     #[error("network {network}: plugin `{plugin}` gave {given} instead of the address {wanted}")]
     WrongAddress { network: String, plugin: String, given: String, wanted: String },
-    #[error("host port {port} is already published by container {}", cut(holder, 12))]
+    #[error("host port {port} is already published by container {}{}", cut(holder, 12), late(holder))]
     PortTaken { port: String, holder: String },
     #[error("host port {port} cannot be published: a program of the host has it, or it may not be bound")]
     PortInUse { port: String, source: io::Error },
     #[error("attaching to networks did not finish within {seconds} s")]
     Slow { seconds: u64 },
+    #[error("detaching from networks did not finish within {seconds} s")]
+    SlowDetach { seconds: u64 },
+    #[error("`{path}` tells of a network that was not given back, which is not tried again: remove it when nothing of it is left")]
+    GivenUp { path: PathBuf },
     #[error("a plugin of an earlier attempt was killed and does not end")]
     Busy,
     #[error("cannot {action} `{path}`")]
@@ -60,6 +64,11 @@ pub enum NetworkError {
     Netlink { source: io::Error },
     #[error("a task of the network ended abnormally: {message}")]
     Task { message: String },
+}
+
+/// Of holders that are no containers but attachments of theirs, by the id that plugins know.
+fn late(holder: &str) -> &'static str {
+    if holder.contains('-') { ", whose network is not given back yet (see `isula info`)" } else { "" }
 }
 
 impl NetworkError {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! <cni-conf-dir>/*.conf, *.conflist      networks: the operator's and those of `isula network create`
-//! <netns-dir>/isula-<graph>-<id>-<start> a namespace, pinned by a bind mount from before ADD until after DEL
+//! <netns-dir>/isula-<graph>-<id>-<start>-<mark> a namespace, pinned by a bind mount from before ADD until after DEL
 //! <bundle>/network.json                  the record: written before ADD, moved or removed after DEL
 //! <bundle>/network-call                  the input of the plugin that runs; locked as long as it lives
 //! <graph>/network/pending/<name>.json    records whose DEL has failed and is tried again
@@ -43,6 +43,18 @@ pub use conf::NetworkConf;
 pub use error::NetworkError;
 pub use plugin::PluginError;
 
+/// Random digits, two for each byte.
+fn digits<const BYTES: usize>() -> Result<String, NetworkError> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| NetworkError::Task { message: error.to_string() })?;
+    Ok(hex::encode(bytes))
+}
+
+/// Tells one attachment from all others.
+pub fn mark() -> Result<String, NetworkError> {
+    digits::<4>()
+}
+
 /// Where networks are described and what carries them out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -69,7 +81,7 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Networks {
     pub settings: Settings,
-    pub ports: port::Ports,
+    pub ports: Arc<port::Ports>,
     pub pending: Arc<pending::Pending>,
     pub uses: uses::Uses,
     /// Creations of networks, one after the other: each chooses what the others have not.
@@ -85,10 +97,11 @@ impl Networks {
     /// `root` is for what we keep.
     pub fn new(settings: Settings, root: &Path) -> Self {
         let mark = hex::encode(sha2::Sha256::digest(root.as_os_str().as_encoded_bytes()));
+        let ports = Arc::new(port::Ports::default());
         Self {
             settings,
-            ports: port::Ports::default(),
-            pending: Arc::new(pending::Pending::new(root.join("pending"))),
+            pending: Arc::new(pending::Pending::new(root.join("pending"), ports.clone())),
+            ports,
             uses: uses::Uses::default(),
             changes: tokio::sync::Mutex::default(),
             addresses: root.join("addresses"),
@@ -97,10 +110,11 @@ impl Networks {
         }
     }
 
-    /// Where the namespace of one start of `id` is pinned.
-    pub fn netns(&self, id: &str, start: u64) -> PathBuf {
+    /// Where the namespace of one start of `id` is pinned; `mark` tells it from another of the same number, which there is when
+    /// the store has lost its end.
+    pub fn netns(&self, id: &str, start: u64, mark: &str) -> PathBuf {
         let id: String = id.chars().take(16).collect();
-        self.settings.netns_dir.join(format!("{}{id}-{start}", self.prefix))
+        self.settings.netns_dir.join(format!("{}{id}-{start}-{mark}", self.prefix))
     }
 
     /// Every namespace that we have pinned, with the first 16 digits of whose it is. Blocks.
@@ -109,7 +123,7 @@ impl Networks {
         let ours = entries.filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
             let (id, start) = name.strip_prefix(&self.prefix)?.split_once('-')?;
-            let plain = id.len() == 16 && start.bytes().all(|b| b.is_ascii_digit());
+            let plain = id.len() == 16 && start.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
             plain.then(|| (entry.path(), id.to_owned()))
         });
         ours.collect()

@@ -2,7 +2,7 @@
 //! messages of rtnetlink are put together and read by hand: it is less than a library would bring.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{
@@ -61,13 +61,22 @@ pub fn links() -> io::Result<Vec<Link>> {
     Ok(links)
 }
 
+/// A subnet that something of the host is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InUse {
+    pub subnet: Subnet,
+    /// Otherwise, an address.
+    pub route: bool,
+}
+
 /// The IPv4 subnets that addresses and routes of this namespace lie in. The default route is none.
-pub fn subnets_in_use() -> io::Result<Vec<Subnet>> {
+pub fn subnets_in_use() -> io::Result<Vec<InUse>> {
     let mut found = Vec::new();
-    let mut put = |address: &[u8], prefix: u8| {
+    let mut put = |address: &[u8], prefix: u8, route: bool| {
         let octets: Option<[u8; 4]> = address.try_into().ok();
         let subnet = octets.and_then(|octets| Subnet::around(Ipv4Addr::from(octets), prefix));
-        found.extend(subnet.filter(|subnet| subnet.prefix() > 0 && !subnet.base().is_loopback()));
+        let subnet = subnet.filter(|subnet| subnet.prefix() > 0 && !subnet.base().is_loopback());
+        found.extend(subnet.map(|subnet| InUse { subnet, route }));
     };
     let mut family = [0; 8];
     family[0] = AF_INET;
@@ -76,7 +85,7 @@ pub fn subnets_in_use() -> io::Result<Vec<Subnet>> {
         let prefix = *body.get(1)?;
         let attributes: Vec<_> = attributes(body.get(8..)?).collect();
         let of = |wanted| attributes.iter().find(|(kind, _)| *kind == wanted);
-        put(of(IFA_LOCAL).or_else(|| of(IFA_ADDRESS))?.1, prefix);
+        put(of(IFA_LOCAL).or_else(|| of(IFA_ADDRESS))?.1, prefix, false);
         Some(())
     })?;
     // struct rtmsg
@@ -86,7 +95,7 @@ pub fn subnets_in_use() -> io::Result<Vec<Subnet>> {
         let (prefix, table) = (*body.get(1)?, *body.get(4)?);
         let destination = attributes(body.get(12..)?).find(|(kind, _)| *kind == RTA_DST);
         if let Some((_, address)) = destination.filter(|_| table != RT_TABLE_LOCAL) {
-            put(address, prefix);
+            put(address, prefix, true);
         }
         Some(())
     })?;
@@ -108,12 +117,6 @@ pub fn delete(index: u32) -> io::Result<()> {
         Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ENODEV as i32) => Ok(()),
         done => done,
     }
-}
-
-/// Whether the interface has this address.
-pub fn is_local(address: IpAddr) -> bool {
-    // Only a local address can be bound to.
-    std::net::UdpSocket::bind((address, 0)).is_ok()
 }
 
 fn link(index: u32) -> [u8; 16] {
@@ -230,7 +233,7 @@ mod tests {
     fn the_loopback_is_among_the_interfaces() {
         let links = links().unwrap();
         assert!(links.iter().any(|link| link.name == "lo" && link.index == 1 && link.master.is_none()), "{links:?}");
-        assert!(subnets_in_use().unwrap().iter().all(|subnet| !subnet.base().is_loopback()));
+        assert!(subnets_in_use().unwrap().iter().all(|used| !used.subnet.base().is_loopback()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Detaching that has failed: kept on disk, tried again with growing pauses, and at every start of the daemon. Nobody waits
-//! for it; the namespace stays pinned, since some plugins find by it what they have to give back.
+//! for it; the namespace stays pinned, since some plugins find by it what they have to give back. After a day it is given up:
+//! the record is kept for whoever looks after the machine, and tells what may be left.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -11,19 +12,26 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::attach::{Place, blocking, detach, remove_file};
+use super::port::Ports;
 use super::record::Record;
-use super::{NetworkError, Settings};
+use super::{NetworkError, Settings, netns};
 use crate::cause::chain;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+/// With these pauses, a day.
+const ATTEMPTS: usize = 150;
 /// At once.
 const PARALLEL: usize = 4;
+/// What is not tried again.
+const GIVEN_UP: &str = "given-up";
 
 /// What is still to be given back.
 #[derive(Debug)]
 pub struct Pending {
     dir: PathBuf,
+    /// Those of what is pending are not free: packets to them still go its way.
+    ports: Arc<Ports>,
     entries: Mutex<BTreeMap<String, Entry>>,
     places: Semaphore,
 }
@@ -32,15 +40,17 @@ pub struct Pending {
 struct Entry {
     owner: String,
     netns: PathBuf,
+    networks: Vec<String>,
     problem: String,
 }
 
 impl Pending {
-    pub fn new(dir: PathBuf) -> Self {
-        Self { dir, entries: Mutex::default(), places: Semaphore::new(PARALLEL) }
+    pub fn new(dir: PathBuf, ports: Arc<Ports>) -> Self {
+        Self { dir, ports, entries: Mutex::default(), places: Semaphore::new(PARALLEL) }
     }
 
-    /// Takes a record over; afterwards its place is free. `name` is that of a file and not used again.
+    /// Takes a record over; afterwards its place is free. `name` is that of a file and not used again. A record that cannot
+    /// be read is kept as given up.
     pub async fn put_off(
         self: &Arc<Self>,
         settings: &Settings,
@@ -49,20 +59,30 @@ impl Pending {
         problem: String,
     ) -> Result<(), NetworkError> {
         let (pending, from, to) = (self.clone(), place.clone(), self.place(name));
-        let record = blocking(move || pending.take_over(&from, &to)).await?;
+        let record = blocking(move |_| pending.take_over(&from, &to)).await?;
         if let Some(record) = record {
             self.clone().begin(settings.clone(), name.to_owned(), &record, problem);
         }
         Ok(())
     }
 
-    /// Goes on with what an earlier daemon has left. Blocks on the disk. Answers what cannot be read.
+    /// Goes on with what an earlier daemon has left. Blocks on the disk. Answers what cannot be read, and what was given up.
+    /// To be called in the runtime.
     pub fn resume(self: &Arc<Self>, settings: &Settings) -> Vec<NetworkError> {
         let mut troubles = Vec::new();
-        for name in self.names(&mut troubles) {
-            match Record::read(&self.place(&name).record) {
+        for path in self.files(&mut troubles) {
+            let Some(name) = path.file_stem().and_then(OsStr::to_str) else { continue };
+            if path.extension() == Some(OsStr::new(GIVEN_UP)) {
+                troubles.push(NetworkError::GivenUp { path });
+                continue;
+            }
+            if path.extension() != Some(OsStr::new("json")) {
+                continue;
+            }
+            match Record::read(&path) {
                 Ok(Some(record)) => {
-                    self.clone().begin(settings.clone(), name, &record, "it was not finished before".to_owned());
+                    let problem = "it was not finished before".to_owned();
+                    self.clone().begin(settings.clone(), name.to_owned(), &record, problem);
                 }
                 Ok(None) => {}
                 Err(error) => troubles.push(error),
@@ -73,15 +93,24 @@ impl Pending {
 
     /// For `isula info`.
     pub fn warnings(&self) -> Vec<String> {
-        let of = |entry: &Entry| {
-            format!("{}: its network is not given back, which is tried again: {}", entry.owner, entry.problem)
+        let of = |(name, entry): (&String, &Entry)| {
+            let path = self.place(name).record;
+            let (owner, problem) = (&entry.owner, &entry.problem);
+            format!("{owner}: its network is not given back, which is tried again by `{}`: {problem}", path.display())
         };
-        lock(&self.entries).values().map(of).collect()
+        lock(&self.entries).iter().map(of).collect()
     }
 
     /// Namespaces that are still needed.
     pub fn needs(&self, netns: &Path) -> bool {
         lock(&self.entries).values().any(|entry| entry.netns == netns)
+    }
+
+    /// Whose attachments to a network are still to be given back.
+    pub fn users(&self, network: &str) -> Vec<String> {
+        let entries = lock(&self.entries);
+        let users = entries.values().filter(|entry| entry.networks.iter().any(|name| name == network));
+        users.map(|entry| format!("{}, which has not given it back yet", entry.owner)).collect()
     }
 
     fn place(&self, name: &str) -> Place {
@@ -106,56 +135,98 @@ impl Pending {
             std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(NetworkError::io("sync", dir))?;
         }
         remove_file(&from.busy)?;
-        Record::read(&to.record)
+        Record::read(&to.record).or_else(|error| {
+            let path = give_up(&to.record)?;
+            tracing::error!(path = %path.display(), error = chain(&error), "a network cannot be given back: see its record");
+            Ok(None)
+        })
     }
 
     fn begin(self: Arc<Self>, settings: Settings, name: String, record: &Record, problem: String) {
-        let entry = Entry { owner: record.owner.clone(), netns: record.netns.clone(), problem };
-        if lock(&self.entries).insert(name.clone(), entry).is_none() {
-            tokio::spawn(self.finish(settings, name));
+        let networks = record.networks.iter().map(|attachment| attachment.network.clone()).collect();
+        let entry = Entry { owner: record.owner.clone(), netns: record.netns.clone(), networks, problem };
+        self.ports.remember(&name, &record.ports);
+        if lock(&self.entries).insert(name.clone(), entry).is_some() {
+            return;
         }
+        tokio::spawn(async move {
+            // Whatever becomes of an attempt, there is another.
+            while let Err(error) = tokio::spawn(self.clone().finish(settings.clone(), name.clone())).await {
+                if !error.is_panic() {
+                    return;
+                }
+                tracing::error!(name, %error, "an attempt to give a network back ended abnormally");
+            }
+        });
     }
 
     async fn finish(self: Arc<Self>, settings: Settings, name: String) {
         let place = self.place(&name);
         let mut pause = FIRST_PAUSE;
-        loop {
+        for _ in 0..ATTEMPTS {
             tokio::time::sleep(pause).await;
             let outcome = {
                 let _place = self.places.acquire().await;
-                detach(&settings, &place).await
+                detach(&settings, &place, None).await
             };
-            match outcome {
-                Ok(()) => {
-                    if let Some(entry) = lock(&self.entries).remove(&name) {
-                        tracing::info!(owner = entry.owner, "its network is given back at last");
-                    }
-                    return;
+            let Err(error) = outcome else {
+                if let Some(entry) = self.forget(&name) {
+                    tracing::info!(owner = entry.owner, "its network is given back at last");
                 }
-                Err(error) => {
-                    tracing::warn!(name, error = chain(&error), "a network is still not given back");
-                    if let Some(entry) = lock(&self.entries).get_mut(&name) {
-                        entry.problem = chain(&error);
-                    }
-                }
+                return;
+            };
+            tracing::warn!(record = %place.record.display(), error = chain(&error), "a network is still not given back");
+            if let Some(entry) = lock(&self.entries).get_mut(&name) {
+                entry.problem = chain(&error);
+            }
+            let path = place.record.clone();
+            // Some of its plugins may have done their part.
+            if let Ok(Some(record)) = blocking(move |_| Record::read(&path)).await {
+                self.ports.remember(&name, &record.ports);
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        let Some(entry) = self.forget(&name) else { return };
+        let pin = entry.netns.clone();
+        let ended = blocking(move |_| {
+            let path = give_up(&place.record)?;
+            remove_file(&place.busy)?;
+            netns::remove(&pin)?;
+            Ok(path)
+        });
+        match ended.await {
+            Ok(path) => tracing::error!(
+                owner = entry.owner,
+                problem = entry.problem,
+                "its network could not be given back, which is not tried again: remove `{}` when nothing of it is left",
+                path.display()
+            ),
+            Err(error) => tracing::error!(owner = entry.owner, error = chain(&error), "its network cannot be given up"),
+        }
     }
 
-    fn names(&self, troubles: &mut Vec<NetworkError>) -> Vec<String> {
-        let entries = match std::fs::read_dir(&self.dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return vec![],
+    fn forget(&self, name: &str) -> Option<Entry> {
+        self.ports.give_back(name);
+        lock(&self.entries).remove(name)
+    }
+
+    fn files(&self, troubles: &mut Vec<NetworkError>) -> Vec<PathBuf> {
+        match std::fs::read_dir(&self.dir) {
+            Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => vec![],
             Err(error) => {
                 troubles.push(NetworkError::io("read", &self.dir)(error));
-                return vec![];
+                vec![]
             }
-        };
-        let paths = entries.flatten().map(|entry| entry.path());
-        let records = paths.filter(|path| path.extension() == Some(OsStr::new("json")));
-        records.filter_map(|path| path.file_stem().and_then(OsStr::to_str).map(str::to_owned)).collect()
+        }
     }
+}
+
+/// The record's new name.
+fn give_up(record: &Path) -> Result<PathBuf, NetworkError> {
+    let path = record.with_extension(GIVEN_UP);
+    std::fs::rename(record, &path).map_err(NetworkError::io("rename", record))?;
+    Ok(path)
 }
 
 fn lock(entries: &Mutex<BTreeMap<String, Entry>>) -> MutexGuard<'_, BTreeMap<String, Entry>> {

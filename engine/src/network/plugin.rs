@@ -37,18 +37,14 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     Add,
-    Check,
     Del,
-    Version,
 }
 
 impl Verb {
     pub fn word(self) -> &'static str {
         match self {
             Self::Add => "ADD",
-            Self::Check => "CHECK",
             Self::Del => "DEL",
-            Self::Version => "VERSION",
         }
     }
 }
@@ -106,7 +102,7 @@ fn listed(dirs: &[PathBuf]) -> String {
 }
 
 impl Call<'_> {
-    /// Runs the plugin and answers what it printed: an object for ADD, whatever it was for others. Cancelling kills it.
+    /// Runs the plugin and answers what it printed for ADD. Cancelling kills it.
     pub async fn execute(&self, input: &Value) -> Result<Value, PluginError> {
         let path = find(self.kind, self.bin_dirs)?;
         let stdin = self.input(input).await?;
@@ -175,13 +171,13 @@ impl Call<'_> {
             return Err(nonsense(format!("more than {} KiB", OUTPUT_LIMIT >> 10)));
         }
         match self.verb {
-            Verb::Add | Verb::Version => match serde_json::from_slice(output) {
+            Verb::Add => match serde_json::from_slice(output) {
                 Ok(value @ Value::Object(_)) => Ok(value),
                 Ok(_) => Err(nonsense("not an object".to_owned())),
                 Err(error) => Err(nonsense(error.to_string())),
             },
             // Nothing is expected, and what is said means nothing.
-            Verb::Check | Verb::Del => Ok(Value::Null),
+            Verb::Del => Ok(Value::Null),
         }
     }
 }
@@ -253,7 +249,9 @@ impl Running {
 
     async fn end(&mut self) {
         self.kill_group();
-        let _ = self.child.wait().await;
+        if tokio::time::timeout(KILL_PATIENCE, self.child.wait()).await.is_err() {
+            tracing::warn!(pid = self.child.id(), "a plugin was killed and does not end");
+        }
     }
 
     fn kill_group(&self) {

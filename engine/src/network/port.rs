@@ -118,10 +118,12 @@ impl Ports {
         Ok(got)
     }
 
-    /// What was taken before the daemon started.
+    /// What `holder` has without asking: taken before the daemon started, or by who it was before.
     pub fn remember(&self, holder: &str, ports: &[Published]) {
-        if !ports.is_empty() {
-            let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if ports.is_empty() {
+            taken.remove(holder);
+        } else {
             taken.insert(holder.to_owned(), ports.to_vec());
         }
     }

@@ -21,6 +21,7 @@ pub struct Record {
     /// `CNI_CONTAINERID`
     pub container: String,
     pub netns: PathBuf,
+    /// Until they are given back.
     #[serde(default)]
     pub ports: Vec<Published>,
     /// In the order of ADD.
@@ -61,12 +62,11 @@ impl Record {
         Ok(Some(record))
     }
 
-    /// With `durable` it is on disk when this returns: addresses survive a power cut, so their record must. What else is
-    /// in the kernel's tables does not, and only a crash of ours has to be survived. Blocks.
-    pub fn write(&self, path: &Path, durable: bool) -> Result<(), NetworkError> {
+    /// It is on disk when this returns: addresses survive a power cut, so their record must. Blocks.
+    pub fn write(&self, path: &Path) -> Result<(), NetworkError> {
         let failed = NetworkError::io("write", path);
         let bytes = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
-        write_atomically(path, &bytes, 0o600, durable).map_err(|error| failed(error.source))
+        write_atomically(path, &bytes, 0o600, true).map_err(|error| failed(error.source))
     }
 }
 

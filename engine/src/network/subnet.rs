@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 /// Where subnets are chosen from: not what other engines take by default.
-pub const POOL: &str = "10.89.0.0/16";
-const POOL_BASE: [u8; 2] = [10, 89];
+pub const POOL: &str = "10.187.0.0/16";
+const POOL_BASE: [u8; 2] = [10, 187];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subnet {
@@ -121,10 +121,10 @@ mod tests {
 
     #[test]
     fn overlapping_is_mutual() {
-        let (large, small, other) = (subnet("10.89.0.0/16"), subnet("10.89.4.0/24"), subnet("10.90.0.0/16"));
+        let (large, small, other) = (subnet("10.187.0.0/16"), subnet("10.187.4.0/24"), subnet("10.188.0.0/16"));
         assert!(large.overlaps(small) && small.overlaps(large) && !large.overlaps(other) && !small.overlaps(other));
-        assert_eq!(Subnet::choose(&[]).unwrap(), subnet("10.89.0.0/24"));
-        assert_eq!(Subnet::choose(&[subnet("10.89.0.0/23")]).unwrap(), subnet("10.89.2.0/24"));
+        assert_eq!(Subnet::choose(&[]).unwrap(), subnet("10.187.0.0/24"));
+        assert_eq!(Subnet::choose(&[subnet("10.187.0.0/23")]).unwrap(), subnet("10.187.2.0/24"));
         assert_eq!(Subnet::choose(&[subnet("10.0.0.0/8")]), None);
     }
 

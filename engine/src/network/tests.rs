@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::attach::{Order, Place, Wanted, attach, detach};
 use super::pending::Pending;
-use super::port::{Protocol, Published};
+use super::port::{Ports, Protocol, Published};
 use super::record::Record;
-use super::{NetworkConf, NetworkError, Settings, bridge, chain, netns};
+use super::{NetworkConf, NetworkError, Settings, bridge, netns};
 use crate::cause::chain;
 
 const RESULT: &str = r#"{"cniVersion":"0.4.0","ips":[{"version":"4","address":"10.7.0.2/24","gateway":"10.7.0.1"}]}"#;
@@ -128,12 +128,12 @@ async fn plugins_run_in_order_and_back_with_what_was_answered() {
     assert_eq!(second["prevResult"]["ips"][0]["address"], "10.7.0.2/24");
     assert_eq!(second["runtimeConfig"]["portMappings"], json!([port.mapping()]));
 
-    detach(&stand.settings(), &stand.place()).await.unwrap();
+    detach(&stand.settings(), &stand.place(), None).await.unwrap();
     assert_eq!(stand.log(), ["ports DEL eth0 there", "one DEL eth0 there"]);
     assert_eq!(stand.input("one", "DEL")["prevResult"], stand.input("ports", "DEL")["prevResult"]);
     assert_eq!(stand.input("ports", "DEL")["runtimeConfig"], second["runtimeConfig"]);
     stand.assert_nothing_left();
-    detach(&stand.settings(), &stand.place()).await.unwrap();
+    detach(&stand.settings(), &stand.place(), None).await.unwrap();
     assert!(stand.log().is_empty(), "what is detached is not detached again");
 }
 
@@ -147,7 +147,7 @@ async fn a_failed_attachment_is_undone_as_far_as_it_went() {
     );
     let problem = stand.fails(&["one", "two"]).await;
     assert_eq!(problem, "network net: plugin `two`: ADD failed: no room; in here (code 11)");
-    detach(&stand.settings(), &stand.place()).await.unwrap();
+    detach(&stand.settings(), &stand.place(), None).await.unwrap();
     assert_eq!(stand.log(), ["one ADD eth0 there", "two ADD eth0 there", "two DEL eth0 there", "one DEL eth0 there"]);
     assert_eq!(stand.input("one", "DEL")["prevResult"]["ips"][0]["address"], "10.7.0.2/24");
     stand.assert_nothing_left();
@@ -172,7 +172,7 @@ async fn nonsense_and_silence_are_failures_with_their_words() {
         let problem = stand.fails(&["odd"]).await;
         assert!(problem.contains(words), "{body}: {problem}");
         stand.plugin("odd", "exit 0");
-        detach(&stand.settings(), &stand.place()).await.unwrap();
+        detach(&stand.settings(), &stand.place(), None).await.unwrap();
         stand.assert_nothing_left();
     }
 }
@@ -184,6 +184,7 @@ async fn a_missing_plugin_is_named_before_anything_is_done() {
     let problem = stand.fails(&["one", "gone"]).await;
     assert!(problem.starts_with("network net: cannot find the CNI plugin `gone` in"), "{problem}");
     assert!(problem.contains("containernetworking-plugins") && stand.log().is_empty());
+    stand.assert_nothing_left();
 }
 
 #[tokio::test]
@@ -235,12 +236,12 @@ async fn detaching_needs_neither_namespace_nor_conflist_and_every_plugin_is_aske
     netns::remove(&record.netns).unwrap();
     stand.plugin("two", "exit 1");
     stand.log();
-    let problem = chain(&detach(&stand.settings(), &stand.place()).await.unwrap_err());
+    let problem = chain(&detach(&stand.settings(), &stand.place(), None).await.unwrap_err());
     assert_eq!(problem, "network net: plugin `two`: DEL ended with exit status: 1 and said nothing");
     assert_eq!(stand.log(), ["two DEL eth0 gone", "one DEL eth0 gone"]);
     assert!(stand.place().record.exists(), "it is to be tried again");
     stand.good("two");
-    detach(&stand.settings(), &stand.place()).await.unwrap();
+    detach(&stand.settings(), &stand.place(), None).await.unwrap();
     stand.assert_nothing_left();
 }
 
@@ -262,7 +263,7 @@ async fn detaching_waits_for_a_plugin_that_still_runs() {
     while !stand.at("log").exists() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    detach(&stand.settings(), &stand.place()).await.unwrap();
+    detach(&stand.settings(), &stand.place(), None).await.unwrap();
     assert_eq!(stand.log(), ["slow ADD eth0 gone", "end", "slow DEL eth0 there", "end"]);
     orphan.wait().unwrap();
 }
@@ -273,16 +274,16 @@ async fn what_cannot_be_given_back_is_tried_again_and_after_a_restart() {
     stand.good("one");
     stand.attach(&["one"]).await.unwrap();
     stand.plugin("one", "exit 1");
-    let error = detach(&stand.settings(), &stand.place()).await.unwrap_err();
+    let error = detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
     let dir = stand.at("pending");
-    let pending = Arc::new(Pending::new(dir.clone()));
+    let pending = Arc::new(Pending::new(dir.clone(), Arc::default()));
     pending.put_off(&stand.settings(), &stand.place(), "abc-1", chain(&error)).await.unwrap();
     assert_eq!(fs::read_dir(stand.at("bundle")).unwrap().count(), 0);
     assert!(pending.needs(&stand.at("netns/isula-abc-1")));
     assert_eq!(pending.warnings().len(), 1);
     assert!(pending.warnings()[0].starts_with("container abc: its network is not given back"));
     // Another daemon finds it.
-    let later = Arc::new(Pending::new(dir.clone()));
+    let later = Arc::new(Pending::new(dir.clone(), Arc::default()));
     assert!(later.resume(&stand.settings()).is_empty());
     assert_eq!(later.warnings().len(), 1);
     stand.good("one");
@@ -296,38 +297,68 @@ async fn what_cannot_be_given_back_is_tried_again_and_after_a_restart() {
 }
 
 #[tokio::test]
-async fn plugins_tell_their_versions_and_whether_all_is_as_it_was() {
+async fn ports_are_kept_until_who_published_them_gives_them_back() {
     let stand = Stand::new();
-    stand.plugin(
-        "one",
-        r#"case $CNI_COMMAND in
-        VERSION) echo '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}';;
-        CHECK) [ $CNI_NETNS = /ns ] || { echo '{"code":8,"msg":"moved"}'; exit 1; };;
-        esac"#,
-    );
-    let (settings, place) = (stand.settings(), stand.place());
-    let versions = chain::versions("one", &settings.bin_dirs, settings.deadline, &place.busy).await.unwrap();
-    assert_eq!(versions, ["0.4.0", "1.0.0"]);
-    let mut order = stand.order(&["one"]);
-    let conf = order.networks.remove(0).conf;
-    let none = serde_json::Map::new();
-    let of = |conf, netns| chain::Chain {
-        conf,
-        container: "abc-1",
-        netns: Some(netns),
-        ifname: "eth0",
-        args: "",
-        capability_args: &none,
-        bin_dirs: &settings.bin_dirs,
-        deadline: settings.deadline,
-        busy: &place.busy,
-    };
-    of(&conf, Path::new("/ns")).check(&json!({})).await.unwrap();
-    let error = of(&conf, Path::new("/other")).check(&json!({})).await.unwrap_err();
-    assert_eq!(error.to_string(), "plugin `one`: CHECK failed: moved (code 8)");
-    // Who does not want to be asked is not.
-    let silent = NetworkConf { disable_check: true, ..conf.clone() };
-    of(&silent, Path::new("/other")).check(&json!({})).await.unwrap();
+    stand.good("one");
+    stand.good("ports");
+    let mut order = stand.order(&["ports", "one"]);
+    order.ports = vec![Published { host_ip: None, host_port: 8080, container_port: 80, protocol: Protocol::Tcp }];
+    attach(&stand.settings(), &stand.place(), order).await.unwrap();
+    stand.plugin("ports", "exit 1");
+    detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
+    let kept = Record::read(&stand.place().record).unwrap().unwrap().ports;
+    assert_eq!(kept.len(), 1);
+    let (ports, dir) = (Arc::<Ports>::default(), stand.at("pending"));
+    let pending = Arc::new(Pending::new(dir, ports.clone()));
+    pending.put_off(&stand.settings(), &stand.place(), "abc-1", "DEL failed".to_owned()).await.unwrap();
+    let refusal = ports.take("other", &kept).unwrap_err().to_string();
+    assert!(refusal.contains("by container abc-1, whose network is not given back yet"), "{refusal}");
+    assert_eq!(pending.users("net"), ["container abc, which has not given it back yet"]);
+    // The other plugin of the chain has nothing to do with them.
+    stand.good("ports");
+    stand.plugin("one", "exit 1");
+    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    while ports.take("other", &kept).is_err() {
+        assert!(tokio::time::Instant::now() < end, "they are not free");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(pending.warnings().len(), 1);
+    stand.good("one");
+    while !pending.warnings().is_empty() {
+        assert!(tokio::time::Instant::now() < end, "it is not tried again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stand.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn plugins_that_hang_leave_time_to_the_others() {
+    let stand = Stand::new();
+    for kind in ["one", "two", "three"] {
+        stand.good(kind);
+    }
+    stand.attach(&["one", "two", "three"]).await.unwrap();
+    stand.log();
+    stand.plugin("two", "sleep 1000");
+    stand.plugin("three", "sleep 1000");
+    let begun = std::time::Instant::now();
+    let budget = Some(Duration::from_secs(3));
+    let problem = chain(&detach(&stand.settings(), &stand.place(), budget).await.unwrap_err());
+    assert!(problem.starts_with("network net: plugin `three`: DEL did not finish within 0.9"), "{problem}");
+    assert!(begun.elapsed() < Duration::from_secs(8));
+    assert_eq!(stand.log(), ["three DEL eth0 there", "two DEL eth0 there", "one DEL eth0 there"]);
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_kept_aside() {
+    let stand = Stand::new();
+    fs::write(stand.place().record, "").unwrap();
+    detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
+    let pending = Arc::new(Pending::new(stand.at("pending"), Arc::default()));
+    pending.put_off(&stand.settings(), &stand.place(), "abc-unreadable", "it is empty".to_owned()).await.unwrap();
+    stand.assert_nothing_left();
+    let troubles = pending.resume(&stand.settings());
+    assert!(matches!(troubles.as_slice(), [NetworkError::GivenUp { path }] if path.exists()), "{troubles:?}");
 }
 
 fn request(name: &str) -> bridge::Request {
@@ -381,11 +412,14 @@ fn an_internal_network_has_no_way_out() {
     let settings = stand.settings();
     let internal = bridge::Request { internal: true, ..request("in") };
     bridge::create(&settings, Path::new("/a"), &internal).unwrap();
+    let other = bridge::remove(&settings, Path::new("/b"), "in").unwrap_err();
+    assert!(matches!(other, NetworkError::NotOurs { .. }), "another daemon has made it");
     let confs = super::conf::Confs::read(&settings.conf_dir);
     let plugins = &confs.by_name["in"].conf.list["plugins"];
     assert_eq!((&plugins[0]["isGateway"], &plugins[0]["ipMasq"]), (&json!(false), &json!(false)));
     assert!(plugins[0]["ipam"].get("routes").is_none());
-    assert_eq!(plugins[2]["type"], "firewall");
+    assert_eq!(plugins[1]["type"], "firewall");
+    assert!(!confs.by_name["in"].conf.takes("portMappings"), "a port that nobody reaches cannot be published");
 }
 
 #[test]

@@ -28,8 +28,14 @@ pub(super) async fn remember(engine: &Arc<Engine>) {
     if let Err(panic) = reading.await {
         engine.warn(format!("containers' networks were not read: {panic}"));
     }
-    for trouble in engine.networks.pending.resume(&engine.networks.settings) {
-        engine.warn(format!("a network is not given back: {}", chain(&trouble)));
+    let of = engine.clone();
+    match tokio::task::spawn_blocking(move || of.networks.pending.resume(&of.networks.settings)).await {
+        Ok(troubles) => {
+            for trouble in troubles {
+                engine.warn(format!("a network is not given back: {}", chain(&trouble)));
+            }
+        }
+        Err(panic) => engine.warn(format!("what is to be given back of networks was not read: {panic}")),
     }
 }
 

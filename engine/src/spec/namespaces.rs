@@ -17,7 +17,7 @@ pub(super) fn plan<'a>(
         Network::Host => Sharing::Host,
         Network::Container(id) => Sharing::Container(id.clone()),
         // Made and pinned before.
-        Network::Named(named) => Sharing::Container(named.networks.join(",")),
+        Network::Named(_) => Sharing::Own,
     };
     let kinds = [
         ("pid", &namespaces.pid, &joined.pid),
@@ -32,6 +32,9 @@ pub(super) fn plan<'a>(
             continue;
         }
         match sharing {
+            Sharing::Own if kind == "network" && matches!(namespaces.network, Network::Named(_)) => {
+                list.push(oci::Namespace { kind, path: Some(join(kind, "its networks", path)?) });
+            }
             Sharing::Own => list.push(oci::Namespace { kind, path: None }),
             Sharing::Host => {}
             Sharing::Container(id) => list.push(oci::Namespace { kind, path: Some(join(kind, id, path)?) }),

@@ -268,13 +268,14 @@ fn of_network(error: &NetworkError) -> Code {
         | NetworkError::PortTaken { .. }
         | NetworkError::PortInUse { .. } => Code::FailedPrecondition,
         NetworkError::NoSubnet { .. } => Code::ResourceExhausted,
-        NetworkError::Slow { .. } | NetworkError::Busy => Code::DeadlineExceeded,
+        NetworkError::Slow { .. } | NetworkError::SlowDetach { .. } | NetworkError::Busy => Code::DeadlineExceeded,
         NetworkError::Conf(_)
         | NetworkError::Plugin { .. }
         | NetworkError::WrongAddress { .. }
         | NetworkError::Io { .. }
         | NetworkError::Record { .. }
         | NetworkError::RecordContent { .. }
+        | NetworkError::GivenUp { .. }
         | NetworkError::Netlink { .. }
         | NetworkError::Task { .. } => Code::Internal,
     }

@@ -27,6 +27,8 @@ fn creations_that_are_refused(runtime: Runtime) {
     create(&["-P"], "publishing ports needs a network");
     create(&["--net", "host", "-p", "80:80"], "publishing ports and the host's network");
     create(&["--ip", "10.0.0.1"], "an address needs a network");
+    node.ok(&["network", "create", "--internal", "in"]);
+    create(&["--net", "in", "-p", "80:80"], "has no plugin that publishes ports");
     create(&["--net", "net,host"], "conflicting options");
     create(&["--net", "net", "-p", "80:80", "-p", "80:81"], "is published twice");
     assert!(node.list().is_empty());
@@ -113,8 +115,8 @@ fn plugins_that_are_missing_are_named() {
     node.set("cni-bin-dir", json!("/no/such/dir"));
     node.launch();
     refused(&node, &["start", "x"], "network net: cannot find the CNI plugin `bridge`");
+    assert!(node.networks().is_empty(), "nothing was begun: {:?}", node.networks());
     node.ok(&["rm", "x"]);
-    // What was begun cannot be given back without the plugins either, and is when they are there again.
     node.kill9();
     node.set("cni-bin-dir", json!("/usr/lib/cni"));
     node.launch();

@@ -20,9 +20,10 @@ const ATTACHING: [&str; 6] = [
 ];
 const DETACHING: [&str; 3] = ["net-deleted", "net-unpinned", "net-detached"];
 const PUTTING_OFF: [&str; 1] = ["net-put-off"];
+const REMOVING: [&str; 1] = ["net-bridge-removed"];
 
 pub fn points() -> BTreeSet<&'static str> {
-    let all = ATTACHING.iter().chain(&DETACHING).chain(&PUTTING_OFF);
+    let all = ATTACHING.iter().chain(&DETACHING).chain(&PUTTING_OFF).chain(&REMOVING);
     all.map(|point| point.split(':').next().unwrap_or(point)).collect()
 }
 
@@ -111,6 +112,19 @@ fn dies_putting_off(runtime: Runtime) {
         node.set("cni-bin-dir", serde_json::json!("/usr/lib/cni"));
         node.launch();
         all_given_back(&node);
+    }
+    clean_end(&node);
+}
+
+/// Its file is there until the last, so that it can be removed again.
+#[test]
+fn dies_removing_a_network() {
+    let mut node = node(Runtime::Runc);
+    super::server(&node, "a", &[]);
+    node.ok(&["rm", "-f", "a"]);
+    for point in REMOVING {
+        dies(&mut node, point, &text(&["network", "rm", "net"]));
+        assert_eq!(node.ok(&["network", "ls", "-q"]), "net");
     }
     clean_end(&node);
 }

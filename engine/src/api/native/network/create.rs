@@ -8,7 +8,7 @@ use crate::network::bridge;
 
 impl Native {
     pub(super) async fn create_network(
-        &self,
+        self,
         request: CreateNetworkRequest,
     ) -> Result<CreateNetworkResponse, ApiError> {
         self.may_change_networks()?;

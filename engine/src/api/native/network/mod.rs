@@ -31,10 +31,17 @@ impl Native {
     }
 }
 
+/// On its own: a caller that goes away must not let the next one in before the work is done.
+async fn finished<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::spawn(work).await.map_err(|panic| ApiError::failed(panic.to_string()))?
+}
+
 #[tonic::async_trait]
 impl Networks for Native {
     async fn create(&self, request: Request<CreateNetworkRequest>) -> Answer<CreateNetworkResponse> {
-        Ok(Response::new(self.create_network(request.into_inner()).await?))
+        Ok(Response::new(finished(self.clone().create_network(request.into_inner())).await?))
     }
 
     async fn list(&self, request: Request<ListNetworksRequest>) -> Answer<ListNetworksResponse> {
@@ -46,7 +53,7 @@ impl Networks for Native {
     }
 
     async fn remove(&self, request: Request<NetworkRequest>) -> Answer<Empty> {
-        self.remove_network(&request.into_inner().name).await?;
+        finished(self.clone().remove_network(request.into_inner().name)).await?;
         Ok(Response::new(Empty {}))
     }
 }

@@ -1,4 +1,4 @@
-//! Remove: refused while a container's definition names the network, or may.
+//! Remove: refused while a container's definition names the network, or may, and while an attachment to it is still to be given back.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use crate::engine::Engine;
 use crate::network::{NetworkError, bridge};
 
 impl Native {
-    pub(super) async fn remove_network(&self, name: &str) -> Result<(), ApiError> {
+    pub(super) async fn remove_network(self, name: String) -> Result<(), ApiError> {
         self.may_change_networks()?;
         let engine = self.engine.clone();
         let _alone = engine.networks.changes.lock().await;
         // No creation begins to use it from here on, and who has begun before is seen.
-        let _going = engine.networks.uses.go(name)?;
-        let (of, name) = (engine.clone(), name.to_owned());
+        let _going = engine.networks.uses.go(&name)?;
+        let of = engine.clone();
         let removing = tokio::task::spawn_blocking(move || {
             refuse_while_used(&of, &name)?;
             bridge::remove(&of.networks.settings, &of.networks.addresses, &name)?;
@@ -27,7 +27,7 @@ impl Native {
 
 /// Blocks on the disk: definitions tell.
 fn refuse_while_used(engine: &Arc<Engine>, name: &str) -> Result<(), NetworkError> {
-    let mut users = Vec::new();
+    let mut users = engine.networks.pending.users(name);
     for (id, entity) in &engine.containers.snapshot() {
         match engine.definition(entity) {
             Ok(definition) => match &definition.namespaces.network {
