@@ -1,7 +1,5 @@
 //! Further processes in a running container: codes, streams, ends, and nothing left of them.
 
-#![allow(clippy::unwrap_used, reason = "every function here is part of a test")]
-
 mod faults;
 mod many;
 mod probes;
