@@ -155,13 +155,13 @@ impl<W: Write> Packing<'_, W> {
             }
         };
         let key = (facts.st_dev, facts.st_ino);
-        if facts.st_nlink > 1 && kind != EntryType::Symlink {
-            if let Some(first) = self.links.get(&key) {
-                let first = first.clone();
-                let entry =
-                    Entry { name: &name, kind: EntryType::Link, facts, size: 0, target: &first, attributes: &[] };
-                return self.writer.begin(&entry).map_err(|source| FilesError::Output { source });
-            }
+        if facts.st_nlink > 1
+            && kind != EntryType::Symlink
+            && let Some(first) = self.links.get(&key)
+        {
+            let first = first.clone();
+            let entry = Entry { name: &name, kind: EntryType::Link, facts, size: 0, target: &first, attributes: &[] };
+            return self.writer.begin(&entry).map_err(|source| FilesError::Output { source });
         }
         let written = match kind {
             EntryType::Regular => self.file(node, &name, kernels)?,

@@ -1,5 +1,7 @@
 //! The real binaries: what they promise, tried on real runtimes.
 
+#![allow(clippy::unwrap_used, reason = "every function here is part of a test")]
+
 /// Runs each of a module's functions as a test on either runtime.
 macro_rules! on_each_runtime {
     ($($test:ident),+ $(,)?) => {

@@ -77,11 +77,12 @@ impl<W: Write> Packing<W> {
     fn entry(&mut self, path: &Path, facts: &Metadata, name: &Path, is_top: bool) -> io::Result<()> {
         let kind = facts.file_type();
         let key = (facts.dev(), facts.ino());
-        if facts.nlink() > 1 && !kind.is_symlink() {
-            if let Some(first) = self.links.get(&key) {
-                let mut header = header(facts, EntryType::Link, 0);
-                return self.tar.append_link(&mut header, name, first);
-            }
+        if facts.nlink() > 1
+            && !kind.is_symlink()
+            && let Some(first) = self.links.get(&key)
+        {
+            let mut header = header(facts, EntryType::Link, 0);
+            return self.tar.append_link(&mut header, name, first);
         }
         if kind.is_file() {
             self.file(path, facts, name)?;

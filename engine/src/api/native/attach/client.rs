@@ -31,10 +31,13 @@ pub(super) struct Client {
     attendance: Option<Attendance>,
 }
 
+/// Finds the end in the events.
+type Pick = Box<dyn FnMut(&Event) -> Option<End> + Send>;
+
 /// What the journal says of the container meanwhile.
 struct Fate {
     told: mpsc::UnboundedReceiver<Told>,
-    pick: Box<dyn FnMut(&Event) -> Option<End> + Send>,
+    pick: Pick,
     end: Option<End>,
     /// It was removed after its end, or will not be.
     settled: bool,
