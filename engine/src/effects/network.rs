@@ -75,7 +75,11 @@ pub(super) async fn attach(
 }
 
 /// A container that has exited is about to give its ports back: that is waited for.
-async fn take_ports(engine: &Arc<Engine>, id: ContainerId, wanted: &[Published]) -> Result<Vec<Published>, NetworkError> {
+async fn take_ports(
+    engine: &Arc<Engine>,
+    id: ContainerId,
+    wanted: &[Published],
+) -> Result<Vec<Published>, NetworkError> {
     let end = tokio::time::Instant::now() + RELEASE_PATIENCE;
     loop {
         let (of, wanted) = (engine.clone(), wanted.to_vec());

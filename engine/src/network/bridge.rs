@@ -94,7 +94,8 @@ pub fn find<'a>(confs: &'a Confs, name: &str) -> Result<&'a Found, NetworkError>
 /// Of another daemon's, its addresses are elsewhere.
 fn is_ours(found: &Found, addresses: &Path) -> bool {
     let named = found.path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(FILE_PREFIX));
-    let data = |plugin: &Value| plugin.pointer("/ipam/dataDir").and_then(Value::as_str).map(Path::new) == Some(addresses);
+    let data =
+        |plugin: &Value| plugin.pointer("/ipam/dataDir").and_then(Value::as_str).map(Path::new) == Some(addresses);
     named && plugins(&found.conf.list).any(data)
 }
 
@@ -149,7 +150,8 @@ fn subnet(request: &Request, confs: &Confs) -> Result<(Subnet, Ipv4Addr), Networ
     let asked = if request.subnet.is_empty() { None } else { Some(Subnet::parse(&request.subnet).map_err(problem)?) };
     let of_host = netlink::subnets_in_use().map_err(|source| NetworkError::Netlink { source })?;
     // A route that is wider than what was asked for leads elsewhere, and gives way to the narrower one.
-    let matters = |of_host: &netlink::InUse| !of_host.route || of_host.subnet.prefix() >= asked.map_or(8, Subnet::prefix);
+    let matters =
+        |of_host: &netlink::InUse| !of_host.route || of_host.subnet.prefix() >= asked.map_or(8, Subnet::prefix);
     let of_host = of_host.into_iter().filter(matters).map(|of_host| of_host.subnet);
     used.extend(of_host.map(|subnet| (subnet, format!("an address or route of the host ({subnet})"))));
     let subnet = match asked {
@@ -192,17 +194,15 @@ fn list(
     if !internal {
         ipam["routes"] = json!([{ "dst": "0.0.0.0/0" }]);
     }
-    let mut plugins = vec![
-        json!({
-            "type": "bridge",
-            "bridge": bridge,
-            "isGateway": !internal,
-            "ipMasq": !internal,
-            "hairpinMode": true,
-            "ipam": ipam,
-            "capabilities": { "ips": true },
-        }),
-    ];
+    let mut plugins = vec![json!({
+        "type": "bridge",
+        "bridge": bridge,
+        "isGateway": !internal,
+        "ipMasq": !internal,
+        "hairpinMode": true,
+        "ipam": ipam,
+        "capabilities": { "ips": true },
+    })];
     // Nobody outside would reach them.
     if !internal {
         plugins.push(json!({ "type": "portmap", "capabilities": { "portMappings": true } }));

@@ -50,7 +50,9 @@ pub enum NetworkError {
     Slow { seconds: u64 },
     #[error("detaching from networks did not finish within {seconds} s")]
     SlowDetach { seconds: u64 },
-    #[error("`{path}` tells of a network that was not given back, which is not tried again: remove it when nothing of it is left")]
+    #[error(
+        "`{path}` tells of a network that was not given back, which is not tried again: remove it when nothing of it is left"
+    )]
     GivenUp { path: PathBuf },
     #[error("a plugin of an earlier attempt was killed and does not end")]
     Busy,

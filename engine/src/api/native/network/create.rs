@@ -7,10 +7,7 @@ use crate::engine::Trust;
 use crate::network::bridge;
 
 impl Native {
-    pub(super) async fn create_network(
-        self,
-        request: CreateNetworkRequest,
-    ) -> Result<CreateNetworkResponse, ApiError> {
+    pub(super) async fn create_network(self, request: CreateNetworkRequest) -> Result<CreateNetworkResponse, ApiError> {
         self.may_change_networks()?;
         let engine = self.engine.clone();
         let _alone = engine.networks.changes.lock().await;
