@@ -52,6 +52,7 @@ failpoints! {
     RESTART_DUE = "restart-due",
     EXEC_BEFORE_RECORD = "exec-before-record",
     EXEC_RECORDED = "exec-recorded",
+    EXEC_TOLD = "exec-told",
     EXEC_READY = "exec-ready",
     EXEC_EXITED = "exec-exited",
     EXEC_END_RECORDED = "exec-end-recorded",

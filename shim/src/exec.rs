@@ -30,6 +30,8 @@ use crate::{ExitStatus, Failed, StateDir};
 pub const EXEC_VERSION: u32 = 1;
 /// The word on the shim's command line.
 pub const EXEC: &str = "exec";
+/// Made by the shim when it was told to go, before the runtime is run.
+pub const GONE: &str = "gone";
 /// The OCI process in an exec's directory.
 pub const SPEC: &str = "spec.json";
 

@@ -232,6 +232,7 @@ pub(super) async fn go(exec: SessionId, session: Session) -> Result<Exec, ExecEr
     let answering = async {
         // A shim that has died is told below.
         let _ = input.request(&Request::Go).await;
+        failpoint::hit(failpoint::EXEC_TOLD);
         loop {
             match output.next().await {
                 Told::Ready(Ready { pid, .. }) => return Ok(pid),

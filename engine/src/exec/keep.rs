@@ -25,6 +25,10 @@ pub(super) const DIRECTORY: &str = "exec";
 pub(super) const PROBE: &str = "probe-";
 /// How long a tree without a shim may take to go.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// Between two looks at what could not be looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How often a record that cannot be read is read again.
+const READS: u32 = 50;
 
 /// Which exec.
 #[derive(Debug, Clone)]
@@ -86,13 +90,36 @@ async fn left_behind(engine: &Engine, of: &Of) {
 
 /// Waits for the shim that stays. An attached one was the child.
 async fn shim_end(of: &Of) {
-    let Ok(Some(shim)) = pid_file::read(&of.directory.shim_pid()) else { return };
-    let waiting = async {
-        let pidfd = sys::watch(PidFd::open(shim)?.into())?;
-        pidfd.readable().await.map(drop)
-    };
-    // One that is gone is what is waited for.
-    let _: io::Result<()> = waiting.await;
+    loop {
+        let waiting = async {
+            let Some(shim) = pid_file::read(&of.directory.shim_pid()).map_err(io::Error::other)? else { return Ok(()) };
+            let pidfd = match PidFd::open(shim) {
+                // One that is gone is what is waited for.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                other => sys::watch(other?.into())?,
+            };
+            pidfd.readable().await.map(drop)
+        };
+        let ended: io::Result<()> = waiting.await;
+        // Out of descriptors, most likely, which says nothing of the shim.
+        if ended.is_ok() {
+            return;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// The record, if there is one. Trouble with reading is not its absence, and passes; damage stays.
+async fn record_of(of: &Of) -> io::Result<Option<ExecRecord>> {
+    let mut read = ExecRecord::read(&of.directory);
+    for _ in 0..READS {
+        match &read {
+            Err(error) if error.raw_os_error().is_some() => tokio::time::sleep(LOOK_AGAIN).await,
+            Ok(_) | Err(_) => break,
+        }
+        read = ExecRecord::read(&of.directory);
+    }
+    read
 }
 
 /// The shim is gone: finds out how it ended, records that, and clears up.
@@ -102,7 +129,8 @@ pub(super) async fn finish(engine: &Arc<Engine>, of: &Of, recorded: bool) {
     if recorded {
         let End { status, at, lasted_ms } = end;
         let exited = Command::ReportExecExited { exec: of.exec, status, at, lasted_ms };
-        engine.report(of.id, &engine.reporting(), exited).await;
+        // Recorded before its only other trace goes.
+        engine.report_recorded(of.id, &engine.reporting(), exited).await;
         failpoint::hit(failpoint::EXEC_END_RECORDED);
     }
     let (directory, clearing) = (of.directory.clone(), engine.clone());
@@ -111,7 +139,7 @@ pub(super) async fn finish(engine: &Arc<Engine>, of: &Of, recorded: bool) {
 }
 
 async fn end_of(engine: &Arc<Engine>, of: &Of) -> End {
-    match ExecRecord::read(&of.directory) {
+    match record_of(of).await {
         Ok(Some(record)) => return told(&record),
         Ok(None) => {}
         Err(error) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use isulad_shim::exec::RELEASED;
+use isulad_shim::exec::{GONE, RELEASED};
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{ExecProcess, ProcessRef, StateDir, pid_file, state_dir};
 use tokio::sync::oneshot;
@@ -46,7 +46,7 @@ async fn recover_one(engine: &Arc<Engine>, of: Of, probe: bool, runs: bool) {
     if let Some(shim) = shim
         && !(of.detached && runs && was_run(&of.directory))
     {
-        see_out(engine, &of, shim).await;
+        see_out(engine, &of, shim, runs).await;
     }
     let recorded = !probe && (was_run(&of.directory) || is_recorded(engine, of.id, of.exec).await);
     tracing::info!(container_id = %of.id.short(), exec = %of.exec, recorded, "recovering an exec");
@@ -60,14 +60,15 @@ async fn recover_one(engine: &Arc<Engine>, of: Of, probe: bool, runs: bool) {
     }
 }
 
-/// A shim whose client is gone kills, and leaves.
-async fn see_out(engine: &Arc<Engine>, of: &Of, shim: ProcessRef) {
+/// A shim whose client is gone kills, and leaves. One that was told to go in the last moment, and is to stay, stays.
+async fn see_out(engine: &Arc<Engine>, of: &Of, shim: ProcessRef, runs: bool) {
     let Ok(pidfd) = PidFd::open(shim) else { return };
     let waiting = async {
         let watched = sys::watch(std::os::fd::AsFd::as_fd(&pidfd).try_clone_to_owned()?)?;
         watched.readable().await.map(drop)
     };
-    if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+    let stays = || of.detached && runs && was_run(&of.directory);
+    if tokio::time::timeout(PATIENCE, waiting).await.is_err() && !stays() {
         engine.warn(format!("container {}: the shim of exec {} does not leave and is killed", of.id.short(), of.exec));
         let _ = pidfd.send_signal(9);
     }
@@ -75,7 +76,7 @@ async fn see_out(engine: &Arc<Engine>, of: &Of, shim: ProcessRef) {
 
 /// Whether the shim was told to go: from then on it is recorded.
 fn was_run(directory: &StateDir) -> bool {
-    [state_dir::EXIT_FALLBACK, state_dir::PID, state_dir::RUNTIME_PID].iter().any(|name| directory.file(name).exists())
+    [GONE, state_dir::EXIT_FALLBACK, state_dir::PID].iter().any(|name| directory.file(name).exists())
 }
 
 /// Whether the intent has become durable.

@@ -116,8 +116,11 @@ pub(crate) async fn drain(pumps: Pumps, hub: &Rc<Hub>, silence: Duration, limit:
     }
     if !tasks.is_empty() {
         stop.send_replace(true);
-        for task in tasks {
-            let _ = tokio::time::timeout(silence, task).await;
+        for mut task in tasks {
+            if tokio::time::timeout(silence, &mut task).await.is_err() {
+                // Who writes without end would keep us busy until the last client has left.
+                task.abort();
+            }
         }
     }
 }

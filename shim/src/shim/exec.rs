@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use isulad_shim::control::Streams;
+use isulad_shim::exec::{GONE, write_private};
 use isulad_shim::process::Log as NoLog;
 use isulad_shim::sys::spawn::Mode;
 use isulad_shim::{
@@ -106,8 +107,9 @@ async fn live(prepared: Prepared, client: OwnedFd) -> anyhow::Result<ExitCode> {
     let launched = tokio::select! {
         launched = exec.launch(theirs, ours, &reaper) => launched,
         () = exec.unwanted(&hub, &reaper) => {
-            tree::kill_below_me(KILL_LIMIT);
-            exec.leave_record(ExitStatus::Signal(9), Duration::ZERO, None);
+            exec.kill();
+            // Whether it ran at all, and how it ended, nobody has seen.
+            exec.leave_record(ExitStatus::Unknown, time::now(), Duration::ZERO, None);
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -116,9 +118,9 @@ async fn live(prepared: Prepared, client: OwnedFd) -> anyhow::Result<ExitCode> {
         Err(failed) => {
             // A process that was started all the same, and that nobody would know of.
             if !Reaper::childless() {
-                tree::kill_below_me(KILL_LIMIT);
+                exec.kill();
             }
-            exec.leave_record(ExitStatus::Unknown, Duration::ZERO, Some(failed.clone()));
+            exec.leave_record(ExitStatus::Unknown, time::now(), Duration::ZERO, Some(failed.clone()));
             hub.set_outcome(Outcome::Failed(failed));
             hub.farewell(FAREWELL).await;
             Ok(ExitCode::FAILURE)
@@ -139,7 +141,7 @@ fn join(client: OwnedFd, exec: &Exec, hub: &Rc<Hub>) -> anyhow::Result<()> {
     stream.set_nonblocking(true).context("cannot prepare the client's socket")?;
     let stream = tokio::net::UnixStream::from_std(stream).context("cannot serve the client's socket")?;
     let streams = if exec.process.detached { Streams::default() } else { Streams::ALL };
-    client::join(stream, streams, hub);
+    client::join(stream, streams, true, hub);
     Ok(())
 }
 
@@ -147,6 +149,10 @@ impl Exec {
     async fn launch(&self, theirs: Theirs, ours: Ours, reaper: &Reaper) -> Result<Launched, Failed> {
         let console = matches!(ours, Ours::Terminal { .. }).then(|| stdio::console_path(&self.directory));
         let call = Call::exec(&self.directory, &self.process, console);
+        // From here on a daemon that comes back has something to look after.
+        if let Err(error) = write_private(&self.directory.file(GONE), &[]) {
+            return Err(runtime::failed(Step::Setup, format!("cannot write `{GONE}`: {error}")));
+        }
         failpoint::hit(failpoint::EXEC_BEFORE_RUNTIME);
         let runtime = call.spawn(theirs.as_stdio())?;
         drop(theirs);
@@ -187,10 +193,10 @@ impl Exec {
         let began = Instant::now();
         let pumps = self.connect(launched.io, hub)?;
         let status = self.end_of(launched.init, hub, reaper).await?;
-        let lasted = began.elapsed();
+        let (at, lasted) = (time::now(), began.elapsed());
         ending::drain(pumps, hub, SILENCE, DRAIN).await;
         failpoint::hit(failpoint::EXEC_BEFORE_RECORD);
-        self.leave_record(status, lasted, None);
+        self.leave_record(status, at, lasted, None);
         failpoint::hit(failpoint::EXEC_RECORDED);
         hub.set_exit(status);
         hub.farewell(if self.process.detached { FAREWELL } else { AS_LONG_AS_IT_TAKES }).await;
@@ -202,7 +208,12 @@ impl Exec {
             if let Ok(status) = tokio::time::timeout(SHORT, reaper.until(init.pid)).await {
                 return status;
             }
-            own_process::protect(&self.process.cgroup_procs);
+            if self.process.detached {
+                own_process::protect(&self.process.cgroup_procs);
+            } else {
+                // The leader of its group, which is all it can be: it ends with the daemon anyway.
+                own_process::shelter(&self.process.cgroup_procs);
+            }
             reaper.until(init.pid).await
         };
         let status = tokio::select! {
@@ -212,7 +223,7 @@ impl Exec {
         let status = match status {
             Some(status) => status,
             None => {
-                tree::kill_below_me(KILL_LIMIT);
+                self.kill();
                 // Frozen, or held by the kernel: it goes when it can, and process 1 reaps it.
                 tokio::time::timeout(SHORT, reaper.until(init.pid)).await.unwrap_or(Ok(ExitStatus::Unknown))
             }
@@ -245,10 +256,17 @@ impl Exec {
         Ok(Pumps { tasks, stop })
     }
 
+    /// Ends all that is found of the process's tree.
+    fn kill(&self) {
+        if !tree::kill_below_me(KILL_LIMIT) {
+            eprintln!("isulad-shim: not everything that the process has started could be killed");
+        }
+    }
+
     /// Best effort: a directory that is gone has nobody who would read it.
-    fn leave_record(&self, status: ExitStatus, lasted: Duration, failed: Option<Failed>) {
+    fn leave_record(&self, status: ExitStatus, at: u64, lasted: Duration, failed: Option<Failed>) {
         let lasted_ms = lasted.as_millis() as u64;
-        let record = ExecRecord { status, at: time::now(), lasted_ms, failed };
+        let record = ExecRecord { status, at, lasted_ms, failed };
         if let Err(error) = record.write(&self.directory) {
             eprintln!("isulad-shim: cannot write the exit record: {error}");
         }

@@ -51,7 +51,7 @@ pub(crate) fn run(shim: &Shim, answer: &mut Answer, first: Option<OwnedFd>) -> a
         if let Some(first) = first {
             let stream = UnixStream::from(first);
             stream.set_nonblocking(true).context("cannot prepare the first client")?;
-            client::join(tokio::net::UnixStream::from_std(stream)?, Streams::ALL, &hub);
+            client::join(tokio::net::UnixStream::from_std(stream)?, Streams::ALL, true, &hub);
         }
         let launched = match launching {
             Ok(launching) => launching.finish(&reaper).await,

@@ -88,13 +88,17 @@ pub(crate) fn settle(state: &StateDir) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts a session, moves this process where it outlives a service manager's stop, protects it from the OOM killer, and
-/// makes it small. Only after the launch: a runtime would inherit the first three, and moving waits for the kernel. Each
-/// is best effort.
+/// Starts a session, and does what [`shelter`] does. Only after the launch: a runtime would inherit it.
 pub(crate) fn protect(cgroup_procs: &[PathBuf]) {
     if let Err(errno) = nix::unistd::setsid() {
         eprintln!("isulad-shim: cannot start a session: {errno}");
     }
+    shelter(cgroup_procs);
+}
+
+/// Moves this process where it outlives a service manager's stop, protects it from the OOM killer, and makes it small. Only
+/// after the launch: a runtime would inherit the first two, and moving waits for the kernel. Each is best effort.
+pub(crate) fn shelter(cgroup_procs: &[PathBuf]) {
     for path in cgroup_procs {
         if let Err(error) = fs::write(path, "0") {
             eprintln!("isulad-shim: cannot join the cgroup of `{}`: {error}", path.display());

@@ -16,8 +16,8 @@ on_each_runtime!(
     shim_dies_at_each_step
 );
 
-const POINTS: [&str; 6] =
-    ["exec-before-record", "exec-recorded", "exec-ready", "exec-exited", "exec-end-recorded", "exec-done"];
+const POINTS: [&str; 7] =
+    ["exec-before-record", "exec-recorded", "exec-told", "exec-ready", "exec-exited", "exec-end-recorded", "exec-done"];
 
 /// The daemon's failpoints that are tried here.
 pub fn points() -> impl Iterator<Item = &'static str> {

@@ -13,7 +13,7 @@ use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 use super::Stream;
-use super::hub::Hub;
+use super::hub::{CLIENT_LIMIT, Hub};
 
 pub(crate) struct Client {
     stream: UnixStream,
@@ -22,6 +22,10 @@ pub(crate) struct Client {
     queue: RefCell<Vec<u8>>,
     outstanding: Cell<usize>,
     progress: Cell<Instant>,
+    /// Since when more is outstanding than the container need not wait for; of no meaning when it is not.
+    full_since: Cell<Instant>,
+    /// It has started the process, and may hold it up.
+    first: bool,
     asked: Cell<bool>,
     finishing: Cell<bool>,
     gone: Cell<bool>,
@@ -32,7 +36,7 @@ pub(crate) struct Client {
 pub(crate) async fn accept(listener: UnixListener, hub: Rc<Hub>) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => join(stream, Streams::default(), &hub),
+            Ok((stream, _)) => join(stream, Streams::default(), false, &hub),
             Err(error) => {
                 // Out of descriptors, most likely: they come back.
                 eprintln!("isulad-shim: cannot accept a client: {error}");
@@ -42,14 +46,16 @@ pub(crate) async fn accept(listener: UnixListener, hub: Rc<Hub>) {
     }
 }
 
-/// Starts serving a connection.
-pub(crate) fn join(stream: UnixStream, streams: Streams, hub: &Rc<Hub>) {
+/// Starts serving a connection; `first` is that of whoever has started the process.
+pub(crate) fn join(stream: UnixStream, streams: Streams, first: bool, hub: &Rc<Hub>) {
     let client = Rc::new(Client {
         stream,
         streams: Cell::new(streams),
         queue: RefCell::default(),
         outstanding: Cell::default(),
         progress: Cell::new(Instant::now()),
+        full_since: Cell::new(Instant::now()),
+        first,
         asked: Cell::default(),
         finishing: Cell::default(),
         gone: Cell::default(),
@@ -82,6 +88,20 @@ impl Client {
         self.progress.get()
     }
 
+    pub fn is_first(&self) -> bool {
+        self.first
+    }
+
+    /// Whether the container has reason to wait for it.
+    pub fn is_full(&self) -> bool {
+        self.outstanding.get() >= CLIENT_LIMIT
+    }
+
+    /// Since when it has not been at most half full.
+    pub fn full_since(&self) -> Instant {
+        self.full_since.get()
+    }
+
     pub fn send(&self, frame: &Frame) {
         self.queue(|queue| frame.encode(queue));
     }
@@ -106,6 +126,10 @@ impl Client {
         fill(&mut queue);
         if self.outstanding.get() == 0 {
             self.progress.set(Instant::now());
+        }
+        // One that is kept just below the limit is as slow as one that is above it.
+        if self.outstanding.get() < CLIENT_LIMIT / 2 {
+            self.full_since.set(Instant::now());
         }
         self.outstanding.set(self.outstanding.get() + queue.len() - before);
         self.wake.notify_one();

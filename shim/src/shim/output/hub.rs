@@ -17,10 +17,12 @@ use super::input::Input;
 use super::log::Log;
 
 /// Bytes a client may have outstanding before the container waits for it.
-const CLIENT_LIMIT: usize = 256 * 1024;
+pub(super) const CLIENT_LIMIT: usize = 256 * 1024;
 /// Bytes at which a client is cut off even while the container's last words are delivered.
 const CLIENT_MAXIMUM: usize = 8 * 1024 * 1024;
-/// How long a client of a container may take nothing with a full buffer.
+/// How long a client that only looks on may have a full buffer, whatever it takes meanwhile.
+const GUEST_LIMIT: Duration = Duration::from_secs(1);
+/// How long the client that has started a container may take nothing with a full buffer.
 pub(crate) const STALL_LIMIT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Hub {
@@ -85,8 +87,7 @@ impl Hub {
     /// Waits until every client has room for more output, cutting off those that take nothing.
     pub async fn room(&self) {
         while !self.ending.get() {
-            let full: Vec<_> =
-                self.clients.borrow().iter().filter(|client| client.outstanding() >= CLIENT_LIMIT).cloned().collect();
+            let full: Vec<_> = self.clients.borrow().iter().filter(|client| client.is_full()).cloned().collect();
             let Some(stall_limit) = self.stall_limit else {
                 if full.is_empty() {
                     return;
@@ -97,7 +98,10 @@ impl Hub {
             let now = Instant::now();
             let mut next = None;
             for client in full {
-                let deadline = client.last_progress() + stall_limit;
+                let deadline = match client.is_first() {
+                    true => client.last_progress() + stall_limit,
+                    false => client.full_since() + GUEST_LIMIT,
+                };
                 if deadline <= now {
                     eprintln!("isulad-shim: a client that takes no output is cut off");
                     self.leave(&client);
