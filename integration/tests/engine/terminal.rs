@@ -152,7 +152,10 @@ fn a_further_process_at_a_terminal(runtime: Runtime) {
     let terminal = Terminal::open();
     terminal.resize(97, 31);
     // crun takes no size for a further process: there it comes a moment later.
-    let script = if runtime == Runtime::Runc { "stty size" } else { "until stty size 2>/dev/null; do :; done" };
+    let script = match runtime {
+        Runtime::Runc => "stty size",
+        Runtime::Crun => "until [ \"$(stty size 2>/dev/null)\" = '31 97' ]; do :; done; stty size",
+    };
     let child = terminal.spawn(&node.command(&["exec", "-it", "x", "sh", "-c", script]));
     terminal.until("31 97\r\n");
     assert_eq!(ended(child).code(), Some(0));

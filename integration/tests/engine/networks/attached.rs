@@ -134,7 +134,8 @@ fn an_exit_while_the_daemon_is_away_gives_all_back(runtime: Runtime) {
     node.verified();
     assert_eq!(node.wait("a"), Some(137));
     all_given_back(&node);
-    assert_eq!(verbs(&node.events(), &id), ["NetworkAttached", "NetworkDetached"]);
+    let told = || verbs(&node.events(), &id) == ["NetworkAttached", "NetworkDetached"];
+    integration::deadline::until("the journal tells so", told);
     clean_end(&node);
 }
 
