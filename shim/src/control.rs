@@ -150,9 +150,16 @@ impl Request {
             (kind::REOPEN_LOG, []) => Ok(Self::ReopenLog),
             (kind::GO, []) => Ok(Self::Go),
             (kind::RELEASE, []) => Ok(Self::Release),
-            (kind::HELLO | kind::CLOSE_STDIN | kind::RESIZE | kind::STATUS | kind::REOPEN_LOG | kind::GO, _) => {
-                Err(length)
-            }
+            (
+                kind::HELLO
+                | kind::CLOSE_STDIN
+                | kind::RESIZE
+                | kind::STATUS
+                | kind::REOPEN_LOG
+                | kind::GO
+                | kind::RELEASE,
+                _,
+            ) => Err(length),
             _ => Err(FrameError::Kind { kind }),
         }
     }

@@ -386,7 +386,11 @@ fn failure_of(error: &LaunchError) -> (u8, String) {
 pub fn exit_code_of(message: &str) -> u8 {
     let lower = message.to_ascii_lowercase();
     let says = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
-    if says(&["executable file not found", "no such file or directory", "not a directory", "executable file `"]) {
+    // A missing path that is not the program's is the runtime's or the container's trouble.
+    let program = says(&["exec: \"", "exec /", "exec container process", "executable file", "open executable"]);
+    let missing =
+        says(&["executable file not found", "no such file or directory", "not a directory", "executable file `"]);
+    if program && missing {
         127
     } else if says(&[
         "permission denied",
@@ -427,6 +431,8 @@ mod tests {
             ("open executable: Permission denied", 126),
             ("open executable: Operation not permitted", 126),
             ("exec: \"/etc\": is a directory: permission denied", 126),
+            ("exec: \"/no/such\": stat /no/such: no such file or directory: unknown", 127),
+            ("container with id x: open /run/x/state.json: no such file or directory", 125),
             ("unable to apply cgroup configuration", 125),
         ] {
             let error = LaunchError::Refused { message: text.into() };

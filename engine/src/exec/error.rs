@@ -52,12 +52,16 @@ pub enum ExecError {
 
 impl ExecError {
     pub(super) fn failed(failed: &Failed) -> Self {
-        let code = match failed.runtime_status {
+        Self::NotStarted { code: Self::code_of(failed), message: failed.message.clone() }
+    }
+
+    /// What a shell would leave with.
+    pub(super) fn code_of(failed: &Failed) -> u8 {
+        match failed.runtime_status {
             // Only the runtime's own words about the command itself mean 126 and 127.
             Some(_) => effects::exit_code_of(&failed.message),
             None => 125,
-        };
-        Self::NotStarted { code, message: failed.message.clone() }
+        }
     }
 
     pub(super) fn state(what: &'static str) -> impl FnOnce(io::Error) -> Self {

@@ -183,10 +183,7 @@ fn process_of(engine: &Engine, of: &Of) -> Option<ProcessRef> {
 
 fn told(record: &ExecRecord) -> End {
     let status = match &record.failed {
-        Some(failed) => match ExecError::failed(failed) {
-            ExecError::NotStarted { code, .. } => ExitStatus::Code(code),
-            _ => ExitStatus::Code(125),
-        },
+        Some(failed) => ExitStatus::Code(ExecError::code_of(failed)),
         None => status_of(record.status),
     };
     End { status, at: Timestamp(record.at), lasted_ms: record.lasted_ms }

@@ -156,7 +156,7 @@ fn tell_ready(shim: &Shim, init: ProcessRef, answer: &mut Answer, hub: &Hub) {
 async fn undo(shim: &Shim, failed: Failed, answer: &mut Answer, hub: &Rc<Hub>, reaper: &Reaper) {
     eprintln!("isulad-shim: {} failed: {}", failed.step.as_str(), failed.message);
     runtime::delete(shim, reaper).await;
-    reaper.kill_descendants(FAREWELL).await;
+    Reaper::kill_descendants(FAREWELL);
     ending::remove_files(shim);
     let outcome = Outcome::Failed(failed);
     answer.send(&outcome);

@@ -1,13 +1,11 @@
 //! Children: ours, and those the container's processes leave to us as their subreaper. One descriptor tells of all.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use isulad_shim::sys::pidfd::PidFd;
-use isulad_shim::sys::process_ref::Stat;
 use isulad_shim::sys::readable;
 use isulad_shim::sys::reap::reap;
-use isulad_shim::{ExitStatus, ProcessRef};
+use isulad_shim::{ExitStatus, tree};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -98,29 +96,13 @@ impl Reaper {
         reap(None).is_err()
     }
 
-    /// Kills everything below this process, however deep and in whatever session, and reaps it. Gives up on what is
-    /// still there after `limit`: a process the kernel does not let go.
-    pub async fn kill_descendants(&self, limit: Duration) {
-        let end = Instant::now() + limit;
-        loop {
-            let found = descendants();
-            for process in &found {
-                if let Ok(pidfd) = PidFd::open(*process) {
-                    let _ = pidfd.send_signal(libc::SIGKILL);
-                }
-            }
-            reap_all();
-            if found.is_empty() {
-                return;
-            }
-            if Instant::now() >= end {
-                let pids: Vec<_> = found.iter().map(|process| process.pid).collect();
-                eprintln!("isulad-shim: cannot kill the processes {pids:?}");
-                return;
-            }
-            // A grandchild tells its own parent, not us, so do not wait for news alone.
-            let _ = tokio::time::timeout(Duration::from_millis(20), self.next_signal()).await;
+    /// Kills everything below this process, however deep and in whatever session, and reaps it. Blocks. Gives up on what
+    /// is still there after `limit`: a process the kernel does not let go.
+    pub fn kill_descendants(limit: Duration) {
+        if !tree::kill_below_me(limit) {
+            eprintln!("isulad-shim: not every process could be killed");
         }
+        reap_all();
     }
 
     async fn next_signal(&self) -> io::Result<()> {
@@ -156,29 +138,4 @@ impl Reaper {
 /// Reaps whoever has ended. Having no child at all is no trouble here.
 fn reap_all() {
     while matches!(reap(None), Ok(Some(_))) {}
-}
-
-/// Every process below this one, parents first.
-fn descendants() -> Vec<ProcessRef> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let mut others: Vec<(i32, ProcessRef)> = entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| {
-            let stat = Stat::read(pid).ok()?;
-            Some((stat.parent, ProcessRef { pid, start_time: stat.start_time }))
-        })
-        .collect();
-    let mut parents = vec![rustix::process::getpid().as_raw_nonzero().get()];
-    let mut found = Vec::new();
-    while let Some(parent) = parents.pop() {
-        others.retain(|(its_parent, process)| {
-            let below = *its_parent == parent;
-            if below {
-                parents.push(process.pid);
-                found.push(*process);
-            }
-            !below
-        });
-    }
-    found
 }

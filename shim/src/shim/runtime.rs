@@ -124,7 +124,7 @@ impl<'a> Call<'a> {
     pub async fn wait(&self, pid: i32, reaper: &Reaper, leftover: impl FnOnce() -> String) -> Result<(), Failed> {
         let tool = &self.tool;
         let Ok(status) = tokio::time::timeout(tool.deadline, reaper.only(pid)).await else {
-            reaper.kill_descendants(KILL_LIMIT).await;
+            Reaper::kill_descendants(KILL_LIMIT);
             let (path, step) = (tool.runtime.path.display(), self.step.as_str());
             let seconds = tool.deadline.as_secs_f64();
             return Err(failed(
@@ -177,7 +177,7 @@ pub(crate) async fn delete(shim: &Shim, reaper: &Reaper) {
         Ok(Err(error)) => eprintln!("isulad-shim: cannot wait for the runtime's delete: {error}"),
         Err(_) => {
             eprintln!("isulad-shim: the runtime did not finish `delete` in time and was killed");
-            reaper.kill_descendants(KILL_LIMIT).await;
+            Reaper::kill_descendants(KILL_LIMIT);
         }
     }
 }
