@@ -17,6 +17,8 @@ use crate::sys;
 
 /// How long a shim may take to kill and to leave, before it is killed itself.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Between two looks for the word of a shim that was told to go.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How far back in the journal an intent is looked for that had come to nothing: it was among the last things done.
 const LOOK_BACK: u64 = 10_000;
 
@@ -67,8 +69,18 @@ async fn see_out(engine: &Arc<Engine>, of: &Of, shim: ProcessRef, runs: bool) {
         let watched = sys::watch(std::os::fd::AsFd::as_fd(&pidfd).try_clone_to_owned()?)?;
         watched.readable().await.map(drop)
     };
-    let stays = || of.detached && runs && was_run(&of.directory);
-    if tokio::time::timeout(PATIENCE, waiting).await.is_err() && !stays() {
+    let staying = async {
+        while !(of.detached && runs && was_run(&of.directory)) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    let settled = async {
+        tokio::select! {
+            _ = waiting => {}
+            () = staying => {}
+        }
+    };
+    if tokio::time::timeout(PATIENCE, settled).await.is_err() {
         engine.warn(format!("container {}: the shim of exec {} does not leave and is killed", of.id.short(), of.exec));
         let _ = pidfd.send_signal(9);
     }
