@@ -66,7 +66,7 @@ fn bad_words() {
         (
             &["ps", "-f", "bogus=1"],
             125,
-            "Invalid value \"bogus=1\" for flag --filter: unknown key 'bogus'; known are id, name, label, status, ancestor, exited, before, since",
+            "Invalid value \"bogus=1\" for flag --filter: unknown key 'bogus'; known are id, name, label, status, health, ancestor, exited, before, since",
         ),
         (
             &["run", "-p", "80:0", "x"],
