@@ -50,7 +50,9 @@ fn with_word(word: &str) -> Vec<Process> {
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let found = pids.filter(|pid| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|found| found == word.as_bytes())
+        let mut words = line.split(|byte| *byte == 0);
+        // Not the client that asks for it.
+        words.next().is_some_and(|program| program.ends_with(b"sleep")) && words.any(|found| found == word.as_bytes())
     });
     found.filter_map(Process::of).filter(|process| process.alive()).collect()
 }
