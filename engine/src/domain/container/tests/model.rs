@@ -198,7 +198,7 @@ impl Model {
             C::Update { definition, restart, live, .. } => {
                 let same = Some(*definition) == self.definition && *restart == self.policy;
                 self.when(!same, |model| model.update = Some((*definition, *restart)));
-                let at_once = !same && !(self.alive && *live);
+                let at_once = !(same || self.alive && *live);
                 self.when(at_once, Self::settle);
             }
             C::ReportUpdated => self.when(self.update.is_some(), Self::settle),
