@@ -50,8 +50,25 @@ impl Signals {
         loop {
             let running = *started.borrow();
             if running {
+                let mut more = Vec::new();
                 for signal in kept.drain(..) {
-                    kill(client, container, signal).await;
+                    let mut passing = std::pin::pin!(kill(client, container, signal));
+                    // A daemon that does not answer must not keep us here against the caller's will.
+                    loop {
+                        tokio::select! {
+                            () = &mut passing => break,
+                            number = next(&mut self.caught) => {
+                                if more.len() >= PATIENCE {
+                                    return number;
+                                }
+                                more.push(number);
+                            }
+                        }
+                    }
+                }
+                if !more.is_empty() {
+                    kept = more;
+                    continue;
                 }
             }
             tokio::select! {
