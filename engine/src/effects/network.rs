@@ -63,7 +63,7 @@ pub(super) async fn attach(
         ports,
     };
     let place = engine.bundle(&entity.container).network();
-    let record = attach::attach(&networks.settings, &place, order).await?;
+    let record = attach::attach(&networks.settings, &networks.firsts, &place, order).await?;
     let attached = Attached { netns: record.netns.clone(), gives: gives(&record) };
     for (network, addresses) in told(&record) {
         let report = Command::ReportNetworkAttached { start, network, addresses };

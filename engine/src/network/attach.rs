@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::chain::Chain;
+use super::first::{Firsts, Shape};
 use super::port::Published;
 use super::record::{Attachment, Record};
 use super::result::Attached;
@@ -54,12 +55,12 @@ pub struct Wanted {
 }
 
 /// Makes the namespace and attaches it. Whoever gets an error, or none because of a crash, calls `detach`.
-pub async fn attach(settings: &Settings, place: &Place, order: Order) -> Result<Record, NetworkError> {
-    let attaching = tokio::time::timeout(ATTACH_DEADLINE, attach_all(settings, place, order));
+pub async fn attach(settings: &Settings, firsts: &Firsts, place: &Place, order: Order) -> Result<Record, NetworkError> {
+    let attaching = tokio::time::timeout(ATTACH_DEADLINE, attach_all(settings, firsts, place, order));
     attaching.await.map_err(|_| NetworkError::Slow { seconds: ATTACH_DEADLINE.as_secs() })?
 }
 
-async fn attach_all(settings: &Settings, place: &Place, order: Order) -> Result<Record, NetworkError> {
+async fn attach_all(settings: &Settings, firsts: &Firsts, place: &Place, order: Order) -> Result<Record, NetworkError> {
     let mut record = Record::new(order.owner, order.container, order.netns, order.ports);
     // Ports are published once, in the first network that can.
     let mut ports: Vec<Value> = record.ports.iter().map(Published::mapping).collect();
@@ -111,7 +112,7 @@ async fn attach_all(settings: &Settings, place: &Place, order: Order) -> Result<
     })
     .await?;
     for (index, wanted) in order.networks.iter().enumerate() {
-        record = add(settings, place, record, index, wanted).await?;
+        record = add(settings, firsts, place, record, index, wanted).await?;
     }
     failpoint::hit(failpoint::NET_ADDED);
     Ok(record)
@@ -124,6 +125,7 @@ fn find_all(conf: &NetworkConf, bin_dirs: &[PathBuf]) -> Result<(), NetworkError
 
 async fn add(
     settings: &Settings,
+    firsts: &Firsts,
     place: &Place,
     record: Record,
     index: usize,
@@ -146,7 +148,9 @@ async fn add(
     let failed = |source| NetworkError::Plugin { network: network.clone(), source };
     let mut record = record;
     for plugin in &wanted.conf.plugins {
+        let turn = firsts.turn(&plugin.kind, Shape::of(network, plugin, &attachment.capability_args)).await;
         let result = chain.add(plugin, record.networks[index].result.as_ref()).await.map_err(failed)?;
+        turn.succeeded();
         // Before the next one runs: what it does is undone by this.
         record.networks[index].result = Some(result);
         let (path, written) = (place.record.clone(), record.clone());

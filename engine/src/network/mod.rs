@@ -19,6 +19,7 @@ pub mod bridge;
 pub mod chain;
 pub mod conf;
 mod error;
+pub mod first;
 pub mod netlink;
 pub mod netns;
 mod orphan;
@@ -84,6 +85,7 @@ pub struct Networks {
     pub ports: Arc<port::Ports>,
     pub pending: Arc<pending::Pending>,
     pub uses: uses::Uses,
+    pub firsts: first::Firsts,
     /// Creations of networks, one after the other: each chooses what the others have not.
     pub changes: tokio::sync::Mutex<()>,
     /// host-local's notes of our networks.
@@ -103,6 +105,7 @@ impl Networks {
             pending: Arc::new(pending::Pending::new(root.join("pending"), ports.clone())),
             ports,
             uses: uses::Uses::default(),
+            firsts: first::Firsts::default(),
             changes: tokio::sync::Mutex::default(),
             addresses: root.join("addresses"),
             prefix: format!("{}{}-", netns::PREFIX, &mark[..8]),

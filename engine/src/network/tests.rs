@@ -1,5 +1,7 @@
 //! Attaching with plugins that are scripts: each notes its call and does what its test wants.
 
+mod together;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::attach::{Order, Place, Wanted, attach, detach};
+use super::first::Firsts;
 use super::pending::Pending;
 use super::port::{Ports, Protocol, Published};
 use super::record::Record;
@@ -19,6 +22,7 @@ const RESULT: &str = r#"{"cniVersion":"0.4.0","ips":[{"version":"4","address":"1
 
 struct Stand {
     dir: tempfile::TempDir,
+    firsts: Firsts,
 }
 
 impl Stand {
@@ -27,7 +31,7 @@ impl Stand {
         for name in ["bin", "conf", "bundle"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
-        Self { dir }
+        Self { dir, firsts: Firsts::default() }
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -77,7 +81,7 @@ impl Stand {
     }
 
     async fn attach(&self, plugins: &[&str]) -> Result<Record, NetworkError> {
-        attach(&self.settings(), &self.place(), self.order(plugins)).await
+        attach(&self.settings(), &self.firsts, &self.place(), self.order(plugins)).await
     }
 
     async fn fails(&self, plugins: &[&str]) -> String {
@@ -116,7 +120,7 @@ async fn plugins_run_in_order_and_back_with_what_was_answered() {
     let mut order = stand.order(&["one", "ports"]);
     let port = Published { host_ip: None, host_port: 8080, container_port: 80, protocol: Protocol::Tcp };
     order.ports = vec![port];
-    let record = attach(&stand.settings(), &stand.place(), order).await.unwrap();
+    let record = attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
     assert_eq!(record.networks[0].attached().addresses[0].ip.to_string(), "10.7.0.2");
     assert!(netns::is_pinned(&record.netns));
     assert_eq!(Record::read(&stand.place().record).unwrap().unwrap(), record);
@@ -192,7 +196,7 @@ async fn a_plugin_that_hangs_is_killed_with_all_it_started() {
     let stand = Stand::new();
     stand.plugin("slow", &format!("sleep 1000 & echo $! >{}; wait", stand.at("pid").display()));
     let settings = Settings { deadline: Duration::from_millis(300), ..stand.settings() };
-    let problem = chain(&attach(&settings, &stand.place(), stand.order(&["slow"])).await.unwrap_err());
+    let problem = chain(&attach(&settings, &stand.firsts, &stand.place(), stand.order(&["slow"])).await.unwrap_err());
     assert_eq!(problem, "network net: plugin `slow`: ADD did not finish within 0.3 s and was killed");
     let sleeper = fs::read_to_string(stand.at("pid")).unwrap().trim().to_owned();
     let end = tokio::time::Instant::now() + Duration::from_secs(10);
@@ -222,7 +226,7 @@ async fn an_address_that_was_asked_for_is_given_or_it_is_a_failure() {
     stand.good("one");
     let mut order = stand.order(&["one"]);
     order.networks[0].ip = Some("10.7.0.9".parse().unwrap());
-    let error = attach(&stand.settings(), &stand.place(), order).await.unwrap_err();
+    let error = attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap_err();
     assert_eq!(error.to_string(), "network net: plugin `one` gave 10.7.0.2 instead of the address 10.7.0.9");
     assert_eq!(stand.log(), ["one ADD eth0 there IgnoreUnknown=1;IP=10.7.0.9"]);
 }
@@ -303,7 +307,7 @@ async fn ports_are_kept_until_who_published_them_gives_them_back() {
     stand.good("ports");
     let mut order = stand.order(&["ports", "one"]);
     order.ports = vec![Published { host_ip: None, host_port: 8080, container_port: 80, protocol: Protocol::Tcp }];
-    attach(&stand.settings(), &stand.place(), order).await.unwrap();
+    attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
     stand.plugin("ports", "exit 1");
     detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
     let kept = Record::read(&stand.place().record).unwrap().unwrap().ports;

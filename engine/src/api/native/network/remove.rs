@@ -18,6 +18,7 @@ impl Native {
         let removing = tokio::task::spawn_blocking(move || {
             refuse_while_used(&of, &name)?;
             bridge::remove(&of.networks.settings, &of.networks.addresses, &name)?;
+            of.networks.firsts.forget(&name);
             tracing::info!(network = name, "network removed");
             Ok(())
         });
