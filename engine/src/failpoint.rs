@@ -32,6 +32,7 @@ failpoints! {
     START_DONE = "start-done",
     ATTACH_RECORDED = "attach-recorded",
     ATTACH_LEFT = "attach-left",
+    ATTACH_END_RECOVERED = "attach-end-recovered",
     PAUSE_AFTER_INTENT = "pause-after-intent",
     PAUSE_FROZEN = "pause-frozen",
     RESUME_AFTER_INTENT = "resume-after-intent",

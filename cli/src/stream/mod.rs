@@ -150,21 +150,21 @@ async fn relay<C: Call>(
 
 /// Copies what the process writes until it has exited. All that came is written when this returns.
 async fn copy_output<C: Call>(mut stream: Streaming<C::Output>, started: &watch::Sender<bool>) -> Result<End, Failure> {
-    let writer = Writer::spawn()?;
-    let end = copy_until_end::<C>(&mut stream, &writer, started).await;
+    let mut writer = Writer::default();
+    let end = copy_until_end::<C>(&mut stream, &mut writer, started).await;
     writer.finish().await?;
     end
 }
 
 async fn copy_until_end<C: Call>(
     stream: &mut Streaming<C::Output>,
-    writer: &Writer,
+    writer: &mut Writer,
     started: &watch::Sender<bool>,
 ) -> Result<End, Failure> {
     while let Some(message) = stream.message().await? {
         let accepted = match C::told(message) {
-            Told::Stdout(bytes) => writer.stdout(bytes).await,
-            Told::Stderr(bytes) => writer.stderr(bytes).await,
+            Told::Stdout(bytes) => writer.stdout(bytes).await?,
+            Told::Stderr(bytes) => writer.stderr(bytes).await?,
             Told::Started | Told::Unknown => true,
             Told::Exited(status) => return Ok(End::Exited(status)),
             Told::NotStarted(failure) => return Ok(End::NotStarted(failure)),

@@ -15,13 +15,48 @@ enum Chunk {
     Stderr(Vec<u8>),
 }
 
+/// Its thread begins with the first bytes: most commands that are run for their exit code write nothing.
+#[derive(Default)]
 pub(super) struct Writer {
+    thread: Option<Thread>,
+}
+
+struct Thread {
     chunks: mpsc::Sender<Chunk>,
     finished: oneshot::Receiver<io::Result<()>>,
 }
 
 impl Writer {
-    pub(super) fn spawn() -> Result<Self, Failure> {
+    /// Queues bytes for stdout; false when writing has failed, which [`Self::finish`] explains.
+    pub(super) async fn stdout(&mut self, bytes: Vec<u8>) -> Result<bool, Failure> {
+        Ok(self.thread()?.chunks.send(Chunk::Stdout(bytes)).await.is_ok())
+    }
+
+    /// The same for stderr.
+    pub(super) async fn stderr(&mut self, bytes: Vec<u8>) -> Result<bool, Failure> {
+        Ok(self.thread()?.chunks.send(Chunk::Stderr(bytes)).await.is_ok())
+    }
+
+    /// Returns when all is written.
+    pub(super) async fn finish(self) -> Result<(), Failure> {
+        let Some(Thread { chunks, finished }) = self.thread else { return Ok(()) };
+        drop(chunks);
+        match finished.await {
+            Ok(written) => written.map_err(Failure::output),
+            Err(_) => Err(Failure::Client("the thread that writes the output has died".into())),
+        }
+    }
+
+    fn thread(&mut self) -> Result<&Thread, Failure> {
+        match &mut self.thread {
+            Some(thread) => Ok(thread),
+            none => Ok(none.insert(Thread::spawn()?)),
+        }
+    }
+}
+
+impl Thread {
+    fn spawn() -> Result<Self, Failure> {
         let (chunks, waiting) = mpsc::channel(OUTPUT_QUEUE);
         let (tell, finished) = oneshot::channel();
         let write = move || {
@@ -31,25 +66,6 @@ impl Writer {
         let thread = thread::Builder::new().name("stdout".into()).spawn(write);
         thread.map_err(|error| Failure::io("start a thread", error))?;
         Ok(Self { chunks, finished })
-    }
-
-    /// Queues bytes for stdout; false when writing has failed, which [`Self::finish`] explains.
-    pub(super) async fn stdout(&self, bytes: Vec<u8>) -> bool {
-        self.chunks.send(Chunk::Stdout(bytes)).await.is_ok()
-    }
-
-    /// The same for stderr.
-    pub(super) async fn stderr(&self, bytes: Vec<u8>) -> bool {
-        self.chunks.send(Chunk::Stderr(bytes)).await.is_ok()
-    }
-
-    /// Returns when all is written.
-    pub(super) async fn finish(self) -> Result<(), Failure> {
-        drop(self.chunks);
-        match self.finished.await {
-            Ok(written) => written.map_err(Failure::output),
-            Err(_) => Err(Failure::Client("the thread that writes the output has died".into())),
-        }
     }
 }
 

@@ -26,8 +26,8 @@ pub(super) struct Signals {
 impl Signals {
     /// From here on these signals no longer end the program. `pass_on`: they are the container's.
     pub(super) fn listen(pass_on: bool) -> Result<Self, Failure> {
-        let mut caught = interrupt::listen(&interrupt::ENDING)?;
-        caught.extend(interrupt::listen(&[SignalKind::user_defined1(), SignalKind::user_defined2()])?);
+        let users = [SignalKind::user_defined1(), SignalKind::user_defined2()];
+        let caught = interrupt::listen(&[&interrupt::ENDING[..], &users].concat())?;
         let listen = |kind| signal(kind).map_err(|error| Failure::io("listen for signals", error));
         let (resized, continued) = (
             listen(SignalKind::window_change())?,

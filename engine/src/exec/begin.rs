@@ -58,12 +58,17 @@ pub struct Exec {
 
 /// A shim that waits for its `Go`.
 pub(super) struct Begun {
-    exec: SessionId,
-    session: Session,
-    /// Whether `ExecStarted` is recorded: what its keeper goes by. Dropped is no.
-    recorded: oneshot::Sender<bool>,
+    pub(super) exec: SessionId,
+    pub(super) session: Session,
     /// Turns ready when its keeper has done everything.
     pub(super) finished: oneshot::Receiver<()>,
+}
+
+/// An exec that has a directory and a keeper, and gets a shim.
+pub(super) struct Named {
+    exec: SessionId,
+    /// Whether `ExecStarted` is recorded: what its keeper goes by. Dropped is no.
+    recorded: oneshot::Sender<bool>,
 }
 
 impl Engine {
@@ -78,14 +83,22 @@ impl Engine {
     ) -> Result<Exec, ExecError> {
         let (engine, context) = (self.clone(), context.clone());
         let beginning = self.tasks.spawn(async move {
-            // Before anything is made: the usual refusal costs nothing.
             let command = begin_command(&engine, &program, wish.detached);
-            let begun = prepare(&engine, id, &program, wish, false).await?;
-            failpoint::hit(failpoint::EXEC_BEFORE_RECORD);
-            engine.ask(id, &context, || command(begun.exec)).await?;
-            failpoint::hit(failpoint::EXEC_RECORDED);
-            let Begun { exec, session, recorded, finished: _ } = begun;
-            let _ = recorded.send(true);
+            let (named, name) = oneshot::channel();
+            let preparing = prepare(&engine, id, &program, wish, Some(named));
+            // While the shim starts: what takes longer of the two is all that is waited for.
+            let recording = async {
+                // Never named is refused, and told below.
+                let Ok(Named { exec, recorded }) = name.await else { return Ok(()) };
+                failpoint::hit(failpoint::EXEC_BEFORE_RECORD);
+                engine.ask(id, &context, || command(exec)).await?;
+                failpoint::hit(failpoint::EXEC_RECORDED);
+                let _ = recorded.send(true);
+                Ok::<_, ExecError>(())
+            };
+            let (begun, asked) = tokio::join!(preparing, recording);
+            let Begun { exec, session, finished: _ } = begun?;
+            asked?;
             let started = go(exec, session).await?;
             failpoint::hit(failpoint::EXEC_READY);
             Ok(started)
@@ -105,20 +118,21 @@ fn begin_command(engine: &Engine, program: &Program, detached: bool) -> impl Fn(
     move |exec| Command::BeginExec { exec, argv: argv.clone(), user: user.clone(), tty, detached }
 }
 
-/// Makes the directory and starts the shim.
+/// Makes the directory and starts the shim. Who records it hears its name as soon as there is nothing left to refuse it
+/// for; nobody records a probe.
 pub(super) async fn prepare(
     engine: &Arc<Engine>,
     id: ContainerId,
     program: &Program,
     wish: Wish,
-    probe: bool,
+    named: Option<oneshot::Sender<Named>>,
 ) -> Result<Begun, ExecError> {
     let waiting = enterable(engine, id);
     let busy = |_| ExecError::Rejected(Rejection::InTransition);
     let entity = tokio::time::timeout(PATIENCE, waiting).await.map_err(busy)??;
     let preparing = {
         let (engine, program) = (engine.clone(), program.clone());
-        abandon::blocking(move |owner| begin(&engine, &entity, &program, wish, probe, owner))
+        abandon::blocking(move |owner| begin(&engine, &entity, &program, wish, named, owner))
     };
     let limit = PREPARE_DEADLINE;
     let begun = tokio::time::timeout(limit, preparing).await.map_err(|_| ExecError::Slow { limit })?;
@@ -146,7 +160,7 @@ fn begin(
     entity: &Entity,
     program: &Program,
     wish: Wish,
-    probe: bool,
+    named: Option<oneshot::Sender<Named>>,
     owner: &Owner,
 ) -> Result<Begun, ExecError> {
     let container = &entity.container;
@@ -182,14 +196,19 @@ fn begin(
         detached: wish.detached,
         cgroup_procs: if wish.detached { engine.shim_cgroups() } else { vec![] },
     };
-    let directory = make_directory(&state, exec, probe)?;
-    let started = start(&shim, &directory, &process, &spec);
-    let (session, pid) = started.inspect_err(|_| keep::clear(engine, &directory))?;
+    let directory = make_directory(&state, exec, named.is_none())?;
+    let (spawned, child) = oneshot::channel();
     let (recorded, is_recorded) = oneshot::channel();
     let (done, finished) = oneshot::channel();
-    let of = Of { id: container.id, exec, directory, detached: wish.detached };
-    keep::keep(engine, of, Some(pid), is_recorded, done);
-    Ok(Begun { exec, session, recorded, finished })
+    // First: whatever becomes of the rest, it clears up.
+    let of = Of { id: container.id, exec, directory: directory.clone(), detached: wish.detached };
+    keep::keep(engine, of, Some(child), is_recorded, done);
+    if let Some(named) = named {
+        let _ = named.send(Named { exec, recorded });
+    }
+    let (session, pid) = start(&shim, &directory, &process, &spec)?;
+    let _ = spawned.send(pid);
+    Ok(Begun { exec, session, finished })
 }
 
 fn start(shim: &Path, directory: &StateDir, process: &ExecProcess, spec: &[u8]) -> Result<(Session, i32), ExecError> {
@@ -256,10 +275,4 @@ pub async fn release((mut input, mut output): (Input, Output)) {
         }
     };
     let _ = tokio::time::timeout(RELEASE_PATIENCE, releasing).await;
-}
-
-impl Begun {
-    pub(super) fn into_parts(self) -> (SessionId, Session, oneshot::Receiver<()>) {
-        (self.exec, self.session, self.finished)
-    }
 }

@@ -8,6 +8,7 @@ use isulad_shim::exec::RELEASED;
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{ExecRecord, ExitStatus as ShimStatus, ProcessRef, StateDir, pid_file, state_dir, tree};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::ExecError;
 use crate::clock;
@@ -29,6 +30,8 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How often a record that cannot be read is read again.
 const READS: u32 = 50;
+/// The status of what could not be started, as of a command that the engine itself fails.
+const FAILED: u8 = 125;
 
 /// Which exec.
 #[derive(Debug, Clone)]
@@ -46,34 +49,50 @@ struct End {
     lasted_ms: u64,
 }
 
-/// Watches from now on. `child` is the process that was spawned, if this daemon did; `recorded` tells whether the journal
-/// knows of it; `done` hears when nothing is left to do.
+/// Watches from now on. `child` tells of the process that this daemon spawns, if it does: dropped is that it could not;
+/// `recorded` tells whether the journal knows of it; `done` hears when nothing is left to do.
 pub(super) fn keep(
     engine: &Arc<Engine>,
     of: Of,
-    child: Option<i32>,
+    child: Option<oneshot::Receiver<i32>>,
     recorded: oneshot::Receiver<bool>,
     done: oneshot::Sender<()>,
 ) {
     let (engine, kept) = (engine.clone(), engine.execs.keep(of.id));
     engine.tasks.clone().spawn(async move {
-        let reaping = child.map(|child| engine.tasks.spawn(effects::reap(child)));
-        let recorded = recorded.await.unwrap_or(false);
-        let leaving = async {
-            if let Some(reaping) = reaping {
-                let _ = reaping.await;
-            }
-            shim_end(&of).await;
+        let started = match child {
+            Some(child) => child.await.map(Some),
+            None => Ok(None),
         };
-        tokio::select! {
-            () = leaving => {}
-            // It only talks to a slow client any more.
-            () = left_behind(&engine, &of) => {}
-        }
-        finish(&engine, &of, recorded).await;
+        let reaping = started.as_ref().ok().copied().flatten().map(|child| engine.tasks.spawn(effects::reap(child)));
+        let recorded = recorded.await.unwrap_or(false);
+        let end = match started {
+            Ok(_) => {
+                see_out(&engine, &of, reaping).await;
+                failpoint::hit(failpoint::EXEC_EXITED);
+                end_of(&engine, &of).await
+            }
+            Err(_) => End { status: ExitStatus::Code(FAILED), at: clock::now(), lasted_ms: 0 },
+        };
+        finish(&engine, &of, end, recorded).await;
         drop(kept);
         let _ = done.send(());
     });
+}
+
+/// Returns when nothing more will come of the shim. `reaping` waits for the child of ours that it was, or began as.
+async fn see_out(engine: &Engine, of: &Of, reaping: Option<JoinHandle<()>>) {
+    let leaving = async {
+        if let Some(reaping) = reaping {
+            let _ = reaping.await;
+        }
+        shim_end(of).await;
+    };
+    tokio::select! {
+        () = leaving => {}
+        // It only talks to a slow client any more.
+        () = left_behind(engine, of) => {}
+    }
 }
 
 /// Returns when the container has ended and the exec's record is there: nothing more will come of the shim.
@@ -122,10 +141,8 @@ async fn record_of(of: &Of) -> io::Result<Option<ExecRecord>> {
     read
 }
 
-/// The shim is gone: finds out how it ended, records that, and clears up.
-pub(super) async fn finish(engine: &Arc<Engine>, of: &Of, recorded: bool) {
-    failpoint::hit(failpoint::EXEC_EXITED);
-    let end = end_of(engine, of).await;
+/// Records the end, and clears up.
+async fn finish(engine: &Arc<Engine>, of: &Of, end: End, recorded: bool) {
     if recorded {
         let End { status, at, lasted_ms } = end;
         let exited = Command::ReportExecExited { exec: of.exec, status, at, lasted_ms };
@@ -195,7 +212,7 @@ pub(super) fn status_of(status: ShimStatus) -> ExitStatus {
 }
 
 /// Removes the directory; one that is gone is no trouble. Blocks.
-pub(super) fn clear(engine: &Engine, directory: &StateDir) {
+fn clear(engine: &Engine, directory: &StateDir) {
     match std::fs::remove_dir_all(directory.path()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             engine.warn(format!("cannot remove `{}`: {error}", directory.path().display()));

@@ -1,12 +1,13 @@
 //! Further processes in a running container, each held by a shim of its own (see `isulad_shim::exec`).
 //!
 //! ```text
-//! prepare ─▶ shim started ─▶ recorded ─▶ `Go` ─▶ ready ─▶ streams ─▶ ended ─▶ recorded ─▶ directory removed
-//!            (waits)                        └─▶ failed ──────────────────┘
+//! prepare ─▶ named ─┬▶ recorded ─────┬▶ `Go` ─▶ ready ─▶ streams ─▶ ended ─▶ recorded ─▶ directory removed
+//!                   └▶ shim started ─┘    └─▶ failed ──────────────────┘
+//!                      (waits)
 //! ```
-//! Nothing is run before `ExecStarted` is durable; the shim's own start is hidden behind that. From its start on a shim
-//! has a keeper here (`keep`): a task that learns how it ended, records that, and removes its directory, whatever
-//! becomes of who asked. Probes ([`Engine::exec_sync`]) take the same way without the records.
+//! Nothing is run before `ExecStarted` is durable; the shim starts meanwhile. From its directory on an exec has a keeper
+//! here (`keep`): a task that learns how it ended, records that, and removes the directory, whatever becomes of who
+//! asked. Probes ([`Engine::exec_sync`]) take the same way without the records.
 //!
 //! A daemon that dies takes the socket of attached execs along, which ends them; what it leaves is for `recover`. Without
 //! a shim nothing of an attached exec lives on: its tree is killed. A detached one goes on, and ends unwatched.

@@ -9,22 +9,20 @@ use isulad_shim::{ExecProcess, ProcessRef, StateDir, pid_file, state_dir};
 use tokio::sync::oneshot;
 
 use super::keep::{self, DIRECTORY, Of, PROBE};
-use crate::domain::container::{Container, Event};
-use crate::domain::id::{ContainerId, SessionId};
+use crate::domain::container::Container;
+use crate::domain::id::SessionId;
 use crate::engine::Engine;
-use crate::journal::record;
+use crate::journal::recent::Recent;
 use crate::sys;
 
 /// How long a shim may take to kill and to leave, before it is killed itself.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Between two looks for the word of a shim that was told to go.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// How far back in the journal an intent is looked for that had come to nothing: it was among the last things done.
-const LOOK_BACK: u64 = 10_000;
 
 /// Watches what lives on, and sees out the rest. Before anything else of the container's recovery: its state directory
 /// may be cleared by that.
-pub async fn recover(engine: &Arc<Engine>, container: &Container) {
+pub async fn recover(engine: &Arc<Engine>, container: &Container, recent: &Recent) {
     let parent = engine.state_dir(container).file(DIRECTORY);
     let Ok(entries) = std::fs::read_dir(parent) else { return };
     let mut tasks = tokio::task::JoinSet::new();
@@ -37,20 +35,21 @@ pub async fn recover(engine: &Arc<Engine>, container: &Container) {
         let described = ExecProcess::read(&directory).is_ok_and(|process| process.detached);
         let detached = described || directory.file(RELEASED).exists();
         let of = Of { id: container.id, exec, directory, detached };
+        // One that was told to run was recorded before, however long ago.
+        let recorded = !probe && (was_run(&of.directory) || recent.has_exec(&exec));
         let (engine, runs) = (engine.clone(), container.phase.run().is_some());
-        tasks.spawn(async move { recover_one(&engine, of, probe, runs).await });
+        tasks.spawn(async move { recover_one(&engine, of, recorded, runs).await });
     }
     while tasks.join_next().await.is_some() {}
 }
 
-async fn recover_one(engine: &Arc<Engine>, of: Of, probe: bool, runs: bool) {
+async fn recover_one(engine: &Arc<Engine>, of: Of, recorded: bool, runs: bool) {
     let shim = pid_file::read(&of.directory.shim_pid()).ok().flatten().filter(ProcessRef::alive);
     if let Some(shim) = shim
         && !(of.detached && runs && was_run(&of.directory))
     {
         see_out(engine, &of, shim, runs).await;
     }
-    let recorded = !probe && (was_run(&of.directory) || is_recorded(engine, of.id, of.exec).await);
     tracing::info!(container_id = %of.id.short(), exec = %of.exec, recorded, "recovering an exec");
     let (told, hears) = oneshot::channel();
     let _ = told.send(recorded);
@@ -89,19 +88,4 @@ async fn see_out(engine: &Arc<Engine>, of: &Of, shim: ProcessRef, runs: bool) {
 /// Whether the shim was told to go: from then on it is recorded.
 fn was_run(directory: &StateDir) -> bool {
     [GONE, state_dir::EXIT_FALLBACK, state_dir::PID].iter().any(|name| directory.file(name).exists())
-}
-
-/// Whether the intent has become durable.
-async fn is_recorded(engine: &Arc<Engine>, id: ContainerId, wanted: SessionId) -> bool {
-    let engine = engine.clone();
-    let looking = tokio::task::spawn_blocking(move || {
-        let from = engine.journal.last().saturating_sub(LOOK_BACK).max(engine.journal.first());
-        let Ok(records) = engine.journal.read(from, LOOK_BACK as usize + 1) else { return true };
-        let stream = record::stream(&id);
-        records.iter().rev().filter(|record| record.stream == stream).any(|record| {
-            let event = record::decode(record);
-            matches!(event, Ok((_, Event::ExecStarted { exec, .. })) if exec == wanted)
-        })
-    });
-    looking.await.unwrap_or(true)
 }

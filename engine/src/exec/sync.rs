@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::begin::{Exec, Wish, go, prepare};
+use super::begin::{Begun, Exec, Wish, go, prepare};
 use super::keep::status_of;
 use super::{ExecError, Program};
 use crate::domain::container::ExitStatus;
@@ -38,15 +38,15 @@ impl Engine {
         timeout: Option<Duration>,
         limit: usize,
     ) -> Result<Captured, ExecError> {
-        let begun = prepare(self, id, program, Wish::default(), true);
+        let begun = prepare(self, id, program, Wish::default(), None);
         let Some(timeout) = timeout else {
-            let (exec, session, _) = begun.await?.into_parts();
+            let Begun { exec, session, .. } = begun.await?;
             return capture(go(exec, session).await?, limit).await;
         };
         let deadline = tokio::time::Instant::now() + timeout;
         let late = || ExecError::Timeout { limit: timeout };
-        let (exec, session, finished) =
-            tokio::time::timeout_at(deadline, begun).await.map_err(|_| late())??.into_parts();
+        let Begun { exec, session, finished } =
+            tokio::time::timeout_at(deadline, begun).await.map_err(|_| late())??;
         let running = async { capture(go(exec, session).await?, limit).await };
         match tokio::time::timeout_at(deadline, running).await {
             Ok(outcome) => outcome,

@@ -1,5 +1,6 @@
 //! The journal as the engine sees it: events of containers, not bytes.
 
+pub mod recent;
 pub mod record;
 
 use record::{Actor, Context, OperationId};

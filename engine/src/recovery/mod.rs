@@ -19,6 +19,8 @@ use crate::domain::id::{ContainerId, Signal, StartId};
 use crate::effects::{self, Effect, to_reference};
 use crate::engine::{Engine, Trust};
 use crate::exec;
+use crate::failpoint;
+use crate::journal::recent::Recent;
 use crate::journal::record::{Actor, Context};
 
 /// At once: enough to hide waiting, few enough to leave the machine to the containers.
@@ -55,15 +57,16 @@ pub async fn run(engine: &Arc<Engine>) {
         let engine = engine.clone();
         async move { engine.recover_images().await }
     });
+    let recent = Arc::new(recent(engine).await);
     let places = Arc::new(Semaphore::new(PARALLEL));
     let mut tasks = tokio::task::JoinSet::new();
     let mut count = 0_usize;
     for entity in engine.containers.snapshot().values().filter(|entity| !entity.verified) {
         count += 1;
-        let (engine, places, id) = (engine.clone(), places.clone(), entity.container.id);
+        let (engine, places, recent, id) = (engine.clone(), places.clone(), recent.clone(), entity.container.id);
         tasks.spawn(async move {
             let _place = places.acquire().await;
-            recover_one(&engine, id).await;
+            recover_one(&engine, id, &recent).await;
             engine.containers.mark_verified(&id);
         });
     }
@@ -93,7 +96,22 @@ pub fn has_containers(root: &std::path::Path) -> bool {
     !sweep::candidates(root).is_empty()
 }
 
-async fn recover_one(engine: &Arc<Engine>, id: ContainerId) {
+async fn recent(engine: &Arc<Engine>) -> Recent {
+    let journal = engine.journal.clone();
+    let reading = tokio::task::spawn_blocking(move || Recent::read(&journal));
+    reading.await.unwrap_or_else(|panic| {
+        engine.warn(format!("what was begun before is not known: {panic}"));
+        Recent::default()
+    })
+}
+
+async fn recover_one(engine: &Arc<Engine>, id: ContainerId, recent: &Recent) {
+    let context = Context::new(Actor::Recovery);
+    // Nobody has attached since: that waits for the container to be verified. First, for the rest may end its history.
+    for (session, lasted_ms) in recent.attached(&id) {
+        engine.report_recorded(id, &context, Command::ReportDetached { session, lasted_ms }).await;
+        failpoint::hit(failpoint::ATTACH_END_RECOVERED);
+    }
     // An update that was recorded and not put in its place, or the other way round.
     let settling = tokio::task::spawn_blocking({
         let engine = engine.clone();
@@ -102,10 +120,9 @@ async fn recover_one(engine: &Arc<Engine>, id: ContainerId) {
     let _ = settling.await;
     let Some(entity) = engine.containers.get(&id) else { return };
     let container = entity.container.clone();
-    exec::recover(engine, &container).await;
+    exec::recover(engine, &container, recent).await;
     let seen = observe::observe(engine, &container).await;
     let steps = recover(&container, &seen);
-    let context = Context::new(Actor::Recovery);
     if !quiet(&steps) {
         tracing::info!(container_id = %id.short(), phase = container.phase.word(), ?steps, "recovering");
     }

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::time::Duration;
 
 use cri_api::isula::v1::attach_input::Input;
-use cri_api::isula::v1::{AttachInput, AttachOpen, ContainerRequest, ResizeRequest, WindowSize};
+use cri_api::isula::v1::{AttachInput, AttachOpen, ContainerRequest, Event, ResizeRequest, WindowSize};
 use integration::process::Signal;
 use integration::{Node, Process, Runtime, command, deadline};
 use tonic::Code;
@@ -16,8 +16,25 @@ on_each_runtime!(
     ten_mebibytes_come_back_as_they_went,
     the_end_of_the_input_is_the_containers,
     attach_goes_on_after_a_restart_and_after_a_lost_shim,
+    the_end_of_a_session_that_died_with_the_daemon_is_told_once,
     a_stopped_client_holds_up_nobody,
 );
+
+/// The daemon's failpoints that are tried here and nowhere else.
+pub const POINTS: [&str; 1] = ["attach-end-recovered"];
+
+/// Every session that the journal has the beginning of has one end there.
+#[track_caller]
+pub fn assert_told(node: &Node, when: &str) {
+    let events = node.events();
+    let of = |name: &str| {
+        let named = events.iter().filter(|event| event.name == name);
+        let mut sessions: Vec<String> = named.map(|event| event.attributes["sessionID"].clone()).collect();
+        sessions.sort();
+        sessions
+    };
+    assert_eq!(of("Attached"), of("Detached"), "{when}");
+}
 
 const LARGE: usize = 10 << 20;
 
@@ -137,6 +154,42 @@ fn attach_goes_on_after_a_restart_and_after_a_lost_shim(runtime: Runtime) {
     let (mut last, ..) = say(&node, "three");
     last.kill().expect("it runs");
     finish(last);
+    node.remove_all();
+    node.assert_nothing_left();
+}
+
+fn the_end_of_a_session_that_died_with_the_daemon_is_told_once(runtime: Runtime) {
+    let mut node = Node::start(runtime);
+    let id = node.run_detached(&["-i", "--name", "x"], &LINES);
+    node.run_detached(&["-i", "--name", "y"], &LINES);
+    let clients = ["x", "x", "x", "y"].map(|name| attached(&node, &["attach", name]));
+    // The daemon's last sign of life.
+    node.ok(&["pause", "y"]);
+    let before = node.events();
+    node.kill9();
+    clients.into_iter().for_each(|client| assert_eq!(finish(client).code(), 1));
+
+    // The next daemon dies having told one of the ends, the one after it tells the others.
+    node.launch_with(&[("ISULAD_FAILPOINT", POINTS[0])]);
+    node.died();
+    node.launch();
+    node.verified();
+    assert_told(&node, "after the crash");
+    let told = node.events().split_off(before.len());
+    assert_eq!(told.len(), 4, "nothing else happened: {told:?}");
+    assert!(told.iter().all(|event| event.name == "Detached" && event.actor == "recovery"), "{told:?}");
+    assert_eq!(told.iter().filter(|event| event.id == id).count(), 3);
+    let last = before.last().expect("there are events").time;
+    for event in told {
+        let is_its = |other: &&Event| other.attributes.get("sessionID") == event.attributes.get("sessionID");
+        let began = before.iter().find(is_its).expect("it began").time;
+        assert_eq!(event.attributes["lastedMs"], ((last - began) / 1_000_000).to_string(), "as long as is known");
+    }
+
+    let seq = node.seq();
+    node.restart();
+    node.verified();
+    assert_eq!(node.seq(), seq, "it is told once");
     node.remove_all();
     node.assert_nothing_left();
 }

@@ -9,7 +9,7 @@ use cri_api::isula::v1::Event;
 use integration::process::Signal;
 use integration::{Node, Runtime, binaries, command, deadline};
 
-use crate::{exec, files, images, networks, restart_policy, update};
+use crate::{attach, exec, files, images, networks, restart_policy, update};
 
 on_each_runtime!(
     dies_creating,
@@ -190,6 +190,7 @@ fn every_failpoint_has_a_case() {
     let listed = command::run(Command::new(binaries::path("isulad")).arg("--list-failpoints"), deadline::PATIENCE).ok();
     let listed: BTreeSet<&str> = listed.lines().collect();
     let mut tried: BTreeSet<&str> = all_cases().map(|case| case.point).collect();
+    tried.extend(attach::POINTS);
     tried.extend(images::points());
     tried.extend(exec::points());
     tried.extend(networks::points());
@@ -282,6 +283,7 @@ fn try_one(node: &mut Node, case: &Case) {
     let after = node.events();
     assert_eq!(after[..before.len()], before, "{}: the journal before the crash is not what it was", case.point);
     assert!(after.iter().zip(1..).all(|(event, seq)| event.seq == seq), "{}: a gap", case.point);
+    attach::assert_told(node, case.point);
 
     do_it_again(node, end);
     if end != End::Absent {

@@ -12,7 +12,8 @@ use crate::failpoint;
 use crate::journal::record::Context;
 
 /// A client's presence. Once its beginning is recorded, dropping it records the end, in the background: a client that
-/// leaves, a connection that fails and a start that comes to nothing all end it.
+/// leaves, a connection that fails and a start that comes to nothing all end it. What a killed daemon has not recorded,
+/// the next one does, see `crate::recovery`.
 #[derive(Debug)]
 pub(in crate::api::native) struct Attendance {
     engine: Arc<Engine>,

@@ -1,0 +1,167 @@
+//! What the newest records say was begun and, perhaps, never ended: read once after a start of the daemon, for all
+//! containers.
+
+use std::collections::{HashMap, HashSet};
+
+use store::{Journal, Record};
+
+use super::record::{self, Actor};
+use crate::domain::container::Event;
+use crate::domain::id::{ContainerId, SessionId};
+
+/// How many records are looked at: what is in the database and not yet in an archive, and a little more. What was under
+/// way when a daemon ended was, but for a client that had been attached for very long, among the last things done.
+const LOOK_BACK: u64 = 10_000;
+
+/// What was begun by earlier daemons.
+#[derive(Debug, Default)]
+pub struct Recent {
+    /// Execs whose beginning is recorded; `None` when the journal could not be read.
+    execs: Option<HashSet<SessionId>>,
+    /// Clients that were attached when their daemon ended.
+    attached: HashMap<ContainerId, HashMap<SessionId, Attached>>,
+    /// When the last record was made.
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Attached {
+    since: u64,
+    /// The last sign of life of the daemon that it was attached to.
+    until: Option<u64>,
+}
+
+impl Recent {
+    /// Blocks.
+    pub fn read(journal: &Journal) -> Self {
+        let from = journal.last().saturating_sub(LOOK_BACK).max(journal.first());
+        match journal.read(from, LOOK_BACK as usize + 1) {
+            Ok(records) => Self::of(&records),
+            Err(error) => {
+                tracing::warn!(%error, "what was begun before is not known");
+                Self::default()
+            }
+        }
+    }
+
+    fn of(records: &[Record]) -> Self {
+        let (mut execs, mut attached, mut last) = (HashSet::new(), HashMap::<_, HashMap<_, Attached>>::new(), 0);
+        for record in records {
+            // What cannot be read tells nothing.
+            if let (Some(id), Ok((context, event))) = (record::container_of(&record.stream), record::decode(record)) {
+                if context.actor == Actor::Recovery {
+                    // A daemon has ended before this.
+                    for session in attached.values_mut().flat_map(HashMap::values_mut) {
+                        session.until.get_or_insert(last);
+                    }
+                }
+                if let Event::ExecStarted { exec, .. } = event {
+                    execs.insert(exec);
+                } else if let Event::Attached { session, .. } = event {
+                    let began = Attached { since: record.at, until: None };
+                    attached.entry(id).or_default().insert(session, began);
+                } else if let Event::Detached { session, .. } = event {
+                    attached.entry(id).or_default().remove(&session);
+                }
+            }
+            last = record.at;
+        }
+        Self { execs: Some(execs), attached, last }
+    }
+
+    /// Whether the beginning of this exec is recorded; also if that cannot be known.
+    pub fn has_exec(&self, exec: &SessionId) -> bool {
+        self.execs.as_ref().is_none_or(|execs| execs.contains(exec))
+    }
+
+    /// The sessions of a container whose end nobody has recorded, and how many milliseconds each is known to have lasted:
+    /// until the last record that its daemon has made, of whatever container. It was killed some time after that, and
+    /// nobody knows when.
+    pub fn attached(&self, id: &ContainerId) -> Vec<(SessionId, u64)> {
+        let known = |session: &Attached| session.until.unwrap_or(self.last).saturating_sub(session.since) / 1_000_000;
+        let open = self.attached.get(id).into_iter().flatten();
+        open.map(|(session, attached)| (*session, known(attached))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::record::Context;
+
+    const X: ContainerId = ContainerId::from_bytes([1; 32]);
+    const Y: ContainerId = ContainerId::from_bytes([2; 32]);
+
+    fn session(byte: u8) -> SessionId {
+        SessionId([byte; 8])
+    }
+
+    fn attached(byte: u8) -> Event {
+        Event::Attached { session: session(byte), stdin: true, tty: false }
+    }
+
+    fn detached(byte: u8) -> Event {
+        Event::Detached { session: session(byte), lasted_ms: 1 }
+    }
+
+    /// Of records that were made at these milliseconds.
+    fn recent(told: &[(u64, ContainerId, Actor, Event)]) -> Recent {
+        let record = |(seq, (ms, id, actor, event)): (u64, &(u64, ContainerId, Actor, Event))| {
+            let new = record::encode(&Context::new(actor.clone()), event);
+            Record {
+                seq,
+                stream: record::stream(id),
+                version: seq,
+                at: ms * 1_000_000,
+                boot: [0; 16],
+                kind: new.kind,
+                schema: new.schema,
+                ends_stream: false,
+                payload: new.payload.into(),
+            }
+        };
+        Recent::of(&(1..).zip(told).map(record).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn who_was_attached_to_the_end_lasted_until_the_last_record_at_least() {
+        let recent = recent(&[
+            (100, X, Actor::Engine, attached(1)),
+            (110, X, Actor::Engine, attached(2)),
+            (120, Y, Actor::Engine, attached(3)),
+            (130, X, Actor::Engine, detached(1)),
+            (150, Y, Actor::Engine, Event::PauseRequested),
+        ]);
+        assert_eq!(recent.attached(&X), [(session(2), 40)]);
+        assert_eq!(recent.attached(&Y), [(session(3), 30)]);
+    }
+
+    #[test]
+    fn what_the_next_daemon_did_is_no_sign_of_life_of_the_one_before() {
+        let recent = recent(&[
+            (100, X, Actor::Engine, attached(1)),
+            (105, X, Actor::Engine, attached(2)),
+            (110, Y, Actor::Engine, Event::PauseRequested),
+            (9000, X, Actor::Recovery, detached(1)),
+            (9500, Y, Actor::Engine, attached(3)),
+            (9600, Y, Actor::Engine, Event::Paused),
+        ]);
+        assert_eq!(recent.attached(&X), [(session(2), 5)]);
+        assert_eq!(recent.attached(&Y), [(session(3), 100)]);
+    }
+
+    #[test]
+    fn an_exec_is_recorded_if_the_journal_says_so_or_cannot_say() {
+        let began = |byte| Event::ExecStarted {
+            start: crate::domain::id::StartId(1),
+            exec: session(byte),
+            argv: "true".into(),
+            user: String::new(),
+            tty: false,
+            detached: false,
+        };
+        let recent = recent(&[(1, X, Actor::Engine, began(1)), (2, Y, Actor::Engine, began(2))]);
+        assert!(recent.has_exec(&session(1)) && recent.has_exec(&session(2)) && !recent.has_exec(&session(3)));
+        assert!(Recent::default().has_exec(&session(3)));
+    }
+}
