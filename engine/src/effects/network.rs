@@ -52,6 +52,7 @@ pub(super) async fn attach(
     let id = entity.container.id;
     let networks = &engine.networks;
     let wanted = wanted(engine, named).await?;
+    networks.known().await?;
     let ports = take_ports(engine, id, &named.ports).await?;
     let mark = network::mark()?;
     let order = Order {
@@ -65,7 +66,7 @@ pub(super) async fn attach(
     let place = engine.bundle(&entity.container).network();
     let record = attach::attach(&networks.settings, &networks.firsts, &place, order).await?;
     let attached = Attached { netns: record.netns.clone(), gives: gives(&record) };
-    for (network, addresses) in told(&record) {
+    for (network, addresses) in record.told() {
         let report = Command::ReportNetworkAttached { start, network, addresses };
         engine.report_recorded(id, context, report).await;
     }
@@ -134,22 +135,13 @@ fn gives(record: &Record) -> OnNetworks {
     }
 }
 
-/// As events have it.
-fn told(record: &Record) -> impl Iterator<Item = (String, Vec<String>)> {
-    record.networks.iter().map(|attachment| {
-        let addresses = attachment.attached().addresses;
-        let texts = addresses.iter().map(|address| format!("{}/{}", address.ip, address.prefix)).collect();
-        (attachment.network.clone(), texts)
-    })
-}
-
 /// Gives back what the last start was attached to. What the plugins do not take back now is put off: it holds nobody up.
 /// Answers what could not even be put off.
 pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Option<String> {
     let networks = &engine.networks;
     let (id, place) = (container.id, engine.bundle(container).network());
     // Most containers: nothing to wait for.
-    if container.networks.is_empty() && !place.record.exists() {
+    if container.networks.is_empty() && !Record::is_at(&place.record).await {
         networks.forget(&id.to_string());
         return None;
     }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 pub use results::{Probed, Results};
 
@@ -29,6 +30,8 @@ pub const TIMEOUT: Duration = Duration::from_secs(30);
 pub const RETRIES: u32 = 3;
 /// Probes of all containers at once: each is a runtime at work.
 const PARALLEL: usize = 8;
+/// What is on disk of a check is small.
+const READ_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What is known of the containers that are watched.
 #[derive(Debug)]
@@ -95,7 +98,8 @@ pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
         let (engine, path) = (engine.clone(), path.clone());
         move || Some((Plan::of(engine.definition(&entity).ok()?.healthcheck.as_ref()?)?, Results::read(&path, start)))
     });
-    let Ok(Some((plan, mut known))) = reading.await else {
+    let late = || engine.warn(format!("container {}: its health check is not read yet: a disk hangs", id.short()));
+    let Some((plan, mut known)) = read(reading, READ_DEADLINE, late).await else {
         return engine.warn(format!("container {}: its health check cannot be read", id.short()));
     };
     let _forgotten = Forget { engine: engine.clone(), id };
@@ -120,6 +124,19 @@ pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
         }
         tokio::time::sleep(plan.interval).await;
     }
+}
+
+/// What takes longer than `deadline` is told of, and waited for on: probes begin when the disk answers again, and a second
+/// attempt would only hang beside the first.
+async fn read<T>(mut reading: JoinHandle<Option<T>>, deadline: Duration, late: impl FnOnce()) -> Option<T> {
+    let read = match tokio::time::timeout(deadline, &mut reading).await {
+        Ok(read) => read,
+        Err(_) => {
+            late();
+            reading.await
+        }
+    };
+    read.ok().flatten()
 }
 
 /// What is remembered goes with the watch.
@@ -248,6 +265,15 @@ mod tests {
             known.add(probed(1), false);
         }
         assert_eq!(verdict(&plan, &known), None);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_is_told_of_and_waited_for() {
+        let (answer, answers) = std::sync::mpsc::channel();
+        let reading = tokio::task::spawn_blocking(move || answers.recv().ok());
+        assert_eq!(read(reading, Duration::from_millis(1), || answer.send(7).unwrap()).await, Some(7));
+        let prompt = tokio::task::spawn_blocking(|| None::<u8>);
+        assert_eq!(read(prompt, Duration::from_secs(60), || panic!("it is not late")).await, None);
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub enum NetworkError {
     PortTaken { port: String, holder: String },
     #[error("host port {port} cannot be published: a program of the host has it, or it may not be bound")]
     PortInUse { port: String, source: io::Error },
+    #[error("it is not known within {seconds} s which networks and ports the containers of before have")]
+    Unknown { seconds: u64 },
     #[error("attaching to networks did not finish within {seconds} s")]
     Slow { seconds: u64 },
     #[error("detaching from networks did not finish within {seconds} s")]

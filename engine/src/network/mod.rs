@@ -26,6 +26,7 @@ mod orphan;
 pub mod pending;
 pub mod plugin;
 pub mod port;
+pub mod ports;
 pub mod record;
 pub mod result;
 pub mod subnet;
@@ -39,6 +40,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sha2::Digest as _;
+use tokio::sync::SetOnce;
 
 pub use conf::NetworkConf;
 pub use error::NetworkError;
@@ -55,6 +57,9 @@ fn digits<const BYTES: usize>() -> Result<String, NetworkError> {
 pub fn mark() -> Result<String, NetworkError> {
     digits::<4>()
 }
+
+/// Small files are read, one for each container.
+const KNOWN_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where networks are described and what carries them out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +87,7 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Networks {
     pub settings: Settings,
-    pub ports: Arc<port::Ports>,
+    pub ports: Arc<ports::Ports>,
     pub pending: Arc<pending::Pending>,
     pub uses: uses::Uses,
     pub firsts: first::Firsts,
@@ -93,13 +98,15 @@ pub struct Networks {
     /// Names of namespaces begin with it: other engines pin theirs in the same directory.
     prefix: String,
     attached: Mutex<HashMap<String, Arc<record::Record>>>,
+    /// Set when it is known who was attached before the daemon began.
+    known: SetOnce<()>,
 }
 
 impl Networks {
     /// `root` is for what we keep.
     pub fn new(settings: Settings, root: &Path) -> Self {
         let mark = hex::encode(sha2::Sha256::digest(root.as_os_str().as_encoded_bytes()));
-        let ports = Arc::new(port::Ports::default());
+        let ports = Arc::new(ports::Ports::default());
         Self {
             settings,
             pending: Arc::new(pending::Pending::new(root.join("pending"), ports.clone())),
@@ -110,6 +117,7 @@ impl Networks {
             addresses: root.join("addresses"),
             prefix: format!("{}{}-", netns::PREFIX, &mark[..8]),
             attached: Mutex::default(),
+            known: SetOnce::new(),
         }
     }
 
@@ -130,6 +138,18 @@ impl Networks {
             plain.then(|| (entry.path(), id.to_owned()))
         });
         ours.collect()
+    }
+
+    /// Waits until it is known who was attached before the daemon began, and so who has which ports. It is read after the
+    /// daemon has begun to serve.
+    pub async fn known(&self) -> Result<(), NetworkError> {
+        let waiting = tokio::time::timeout(KNOWN_PATIENCE, self.known.wait()).await;
+        waiting.map(drop).map_err(|_| NetworkError::Unknown { seconds: KNOWN_PATIENCE.as_secs() })
+    }
+
+    pub fn all_are_known(&self) {
+        // Said twice, it is so all the same.
+        let _ = self.known.set(());
     }
 
     /// For those who ask about `id`.

@@ -12,23 +12,32 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::attach::{Place, blocking, detach, remove_file};
-use super::port::Ports;
+use super::ports::Ports;
 use super::record::Record;
 use super::{NetworkError, Settings, netns};
 use crate::cause::chain;
 
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(600);
-/// With these pauses, a day.
-const ATTEMPTS: usize = 150;
 /// At once.
 const PARALLEL: usize = 4;
 /// What is not tried again.
 const GIVEN_UP: &str = "given-up";
 
+/// How long it is tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    pub first_pause: Duration,
+    pub longest_pause: Duration,
+    pub attempts: usize,
+}
+
+/// A day.
+const PATIENCE: Patience =
+    Patience { first_pause: Duration::from_secs(1), longest_pause: Duration::from_secs(600), attempts: 150 };
+
 /// What is still to be given back.
 #[derive(Debug)]
 pub struct Pending {
+    patience: Patience,
     dir: PathBuf,
     /// Those of what is pending are not free: packets to them still go its way.
     ports: Arc<Ports>,
@@ -46,7 +55,12 @@ struct Entry {
 
 impl Pending {
     pub fn new(dir: PathBuf, ports: Arc<Ports>) -> Self {
-        Self { dir, ports, entries: Mutex::default(), places: Semaphore::new(PARALLEL) }
+        Self { patience: PATIENCE, dir, ports, entries: Mutex::default(), places: Semaphore::new(PARALLEL) }
+    }
+
+    #[cfg(test)]
+    pub fn patient(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// Takes a record over; afterwards its place is free. `name` is that of a file and not used again. A record that cannot
@@ -162,8 +176,8 @@ impl Pending {
 
     async fn finish(self: Arc<Self>, settings: Settings, name: String) {
         let place = self.place(&name);
-        let mut pause = FIRST_PAUSE;
-        for _ in 0..ATTEMPTS {
+        let mut pause = self.patience.first_pause;
+        for _ in 0..self.patience.attempts {
             tokio::time::sleep(pause).await;
             let outcome = {
                 let _place = self.places.acquire().await;
@@ -184,7 +198,7 @@ impl Pending {
             if let Ok(Some(record)) = blocking(move |_| Record::read(&path)).await {
                 self.ports.remember(&name, &record.ports);
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(self.patience.longest_pause);
         }
         let Some(entry) = self.forget(&name) else { return };
         let pin = entry.netns.clone();

@@ -1,38 +1,25 @@
-//! One execution of a CNI plugin: environment and input by the specification, output read with limits, and an end at the
-//! deadline, for its whole process group.
-//!
-//! The plugin's input is a file that is locked: the lock goes with the open file, so it lasts as long as the plugin has it,
-//! also when the daemon dies meanwhile. Whoever comes next waits for the lock: two plugins never work on one attachment.
+//! One execution of a CNI plugin: environment and input by the specification, and what its answer means.
 
-use std::fs::File;
-use std::io::{self, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+mod input;
+mod running;
+
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
-use tokio::time::Instant;
+use tokio::process::Command;
 
-use super::orphan;
 use crate::domain::text::cut;
 use crate::failpoint;
 use crate::runtime::locate;
+pub use input::await_idle;
+use running::{Ended, OUTPUT_LIMIT, Running};
 
-/// What a plugin may answer.
-const OUTPUT_LIMIT: u64 = 1 << 20;
-/// What is kept of its complaints.
-const ERROR_LIMIT: u64 = 64 << 10;
-/// What is shown of them.
+/// What is shown of its complaints.
 const SHOWN: usize = 600;
-/// Something in the background may hold its output open.
-const DRAIN: Duration = Duration::from_secs(1);
-/// A killed process is gone soon after.
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -104,8 +91,9 @@ fn listed(dirs: &[PathBuf]) -> String {
 impl Call<'_> {
     /// Runs the plugin and answers what it printed for ADD. Cancelling kills it.
     pub async fn execute(&self, input: &Value) -> Result<Value, PluginError> {
-        let path = find(self.kind, self.bin_dirs)?;
-        let stdin = self.input(input).await?;
+        let path = self.find().await?;
+        let input = self.input(input).await?;
+        let failed = |source| PluginError::Spawn { kind: self.kind.to_owned(), path: path.clone(), source };
         let search = std::env::join_paths(self.bin_dirs).unwrap_or_default();
         let mut command = Command::new(&path);
         command
@@ -117,16 +105,10 @@ impl Call<'_> {
             .env("CNI_PATH", search)
             .env_remove(failpoint::VARIABLE)
             .current_dir("/")
-            .stdin(Stdio::from(stdin))
+            .stdin(Stdio::from(input.try_clone().map_err(failed)?))
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
-        let child = command.spawn();
-        let failed = |source| PluginError::Spawn { kind: self.kind.to_owned(), path: path.clone(), source };
-        let mut running = Running { child: child.map_err(failed)? };
-        // The file's last descriptor on our side goes with it.
-        drop(command);
+            .stderr(Stdio::piped());
+        let mut running = Running::begin(command, input).map_err(failed)?;
         let ended = tokio::time::timeout(self.deadline, running.finish()).await;
         let Ended { status, output, errors } = match ended {
             Ok(ended) => ended.map_err(failed)?,
@@ -142,19 +124,19 @@ impl Call<'_> {
         self.judge(status, &output, &errors)
     }
 
-    /// The locked file. Written only by who has the lock.
-    async fn input(&self, input: &Value) -> Result<File, PluginError> {
+    async fn find(&self) -> Result<PathBuf, PluginError> {
+        let (kind, dirs) = (self.kind.to_owned(), self.bin_dirs.to_vec());
+        let finding = tokio::task::spawn_blocking(move || find(&kind, &dirs)).await;
+        finding.unwrap_or_else(|panic| {
+            let source = io::Error::other(panic);
+            Err(PluginError::Spawn { kind: self.kind.to_owned(), path: self.kind.into(), source })
+        })
+    }
+
+    async fn input(&self, input: &Value) -> Result<std::fs::File, PluginError> {
+        let locked = input::write(self.busy, input.to_string(), self.deadline).await;
         let failed = |source| PluginError::Input { kind: self.kind.to_owned(), path: self.busy.to_owned(), source };
-        let open = || File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(self.busy);
-        let locked = lock(open, self.deadline).await.map_err(failed)?;
-        let mut file = locked.ok_or_else(|| PluginError::Busy { kind: self.kind.to_owned() })?;
-        let write = |file: &mut File| {
-            file.set_len(0)?;
-            file.write_all(input.to_string().as_bytes())?;
-            file.rewind()
-        };
-        write(&mut file).map_err(failed)?;
-        Ok(file)
+        locked.map_err(failed)?.ok_or_else(|| PluginError::Busy { kind: self.kind.to_owned() })
     }
 
     fn judge(&self, status: ExitStatus, output: &[u8], errors: &[u8]) -> Result<Value, PluginError> {
@@ -179,101 +161,6 @@ impl Call<'_> {
             // Nothing is expected, and what is said means nothing.
             Verb::Del => Ok(Value::Null),
         }
-    }
-}
-
-/// Waits until no plugin works for this attachment any more: one may have outlived the daemon that ran it. One that has not
-/// ended after `patience` is killed; `false` when even that does not end it.
-pub async fn await_idle(busy: &Path, patience: Duration) -> io::Result<bool> {
-    let idle = async |patience| match lock(|| File::options().read(true).open(busy), patience).await {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        locked => locked.map(|file| file.is_some()),
-    };
-    if idle(patience).await? {
-        return Ok(true);
-    }
-    let path = busy.to_owned();
-    let ending = tokio::task::spawn_blocking(move || orphan::end_readers(&path)).await;
-    let count = ending.map_err(io::Error::other)??;
-    tracing::warn!(call = %busy.display(), count, "a plugin that an earlier daemon has left does not end and is killed");
-    idle(KILL_PATIENCE).await
-}
-
-/// Tried again and again: a plugin has it, or, for a moment, a process of ours that is just being started.
-async fn lock(open: impl Fn() -> io::Result<File>, patience: Duration) -> io::Result<Option<File>> {
-    let end = Instant::now() + patience;
-    let mut pause = Duration::from_millis(1);
-    let file = open()?;
-    loop {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(Some(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < end => tokio::time::sleep(pause).await,
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-            Err(errno) => return Err(errno.into()),
-        }
-        pause = (pause * 2).min(Duration::from_millis(250));
-    }
-}
-
-/// A plugin at work. Whoever drops it ends it with all that it has started.
-struct Running {
-    child: Child,
-}
-
-struct Ended {
-    status: ExitStatus,
-    output: Vec<u8>,
-    errors: Vec<u8>,
-}
-
-impl Running {
-    async fn finish(&mut self) -> io::Result<Ended> {
-        let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
-        let (mut output, mut errors) = (Vec::new(), Vec::new());
-        let status = {
-            let reading = async {
-                tokio::join!(read(stdout, OUTPUT_LIMIT + 1, &mut output), read(stderr, ERROR_LIMIT, &mut errors));
-            };
-            tokio::pin!(reading);
-            let mut wait = std::pin::pin!(self.child.wait());
-            tokio::select! {
-                status = &mut wait => {
-                    let _ = tokio::time::timeout(DRAIN, &mut reading).await;
-                    status?
-                }
-                () = &mut reading => wait.await?,
-            }
-        };
-        Ok(Ended { status, output, errors })
-    }
-
-    async fn end(&mut self) {
-        self.kill_group();
-        if tokio::time::timeout(KILL_PATIENCE, self.child.wait()).await.is_err() {
-            tracing::warn!(pid = self.child.id(), "a plugin was killed and does not end");
-        }
-    }
-
-    fn kill_group(&self) {
-        // `None` once it was waited for: the number may be another's then.
-        let Some(pid) = self.child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) else {
-            return;
-        };
-        let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.kill_group();
-    }
-}
-
-/// Up to a limit; what is beyond is read and forgotten, so that nobody waits with a full pipe.
-async fn read(from: Option<impl AsyncRead + Unpin>, limit: u64, into: &mut Vec<u8>) {
-    let Some(mut from) = from else { return };
-    if (&mut from).take(limit).read_to_end(into).await.is_ok() {
-        let _ = tokio::io::copy(&mut from, &mut tokio::io::sink()).await;
     }
 }
 

@@ -47,6 +47,20 @@ impl Record {
         Self { version: VERSION, owner, container, netns, ports, networks: vec![] }
     }
 
+    /// Networks with their addresses, as events have them.
+    pub fn told(&self) -> impl Iterator<Item = (String, Vec<String>)> {
+        self.networks.iter().map(|attachment| {
+            let addresses = attachment.attached().addresses;
+            let texts = addresses.iter().map(|address| format!("{}/{}", address.ip, address.prefix)).collect();
+            (attachment.network.clone(), texts)
+        })
+    }
+
+    /// Whether there is a file. What cannot be looked at may be one.
+    pub async fn is_at(path: &Path) -> bool {
+        tokio::fs::try_exists(path).await.unwrap_or(true)
+    }
+
     /// `None` when there is none. Blocks.
     pub fn read(path: &Path) -> Result<Option<Self>, NetworkError> {
         let bytes = match std::fs::read(path) {

@@ -1,19 +1,19 @@
 //! Attaching with plugins that are scripts: each notes its call and does what its test wants.
 
+mod pending;
+mod plugin;
 mod together;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::attach::{Order, Place, Wanted, attach, detach};
 use super::first::Firsts;
-use super::pending::Pending;
-use super::port::{Ports, Protocol, Published};
+use super::port::{Protocol, Published};
 use super::record::Record;
 use super::{NetworkConf, NetworkError, Settings, bridge, netns};
 use crate::cause::chain;
@@ -158,30 +158,6 @@ async fn a_failed_attachment_is_undone_as_far_as_it_went() {
 }
 
 #[tokio::test]
-async fn nonsense_and_silence_are_failures_with_their_words() {
-    let stand = Stand::new();
-    for (body, words) in [
-        (
-            "echo hello",
-            "plugin `odd`: ADD answered what cannot be used: expected value at line 1 column 1: said `hello`",
-        ),
-        ("exit 0", "said nothing"),
-        ("echo '[]'", "not an object"),
-        ("echo '{\"ips\":[{\"address\":\"x\"}]}'", "`x` is not an address with a prefix"),
-        ("echo oh dear >&2; exit 3", "ADD ended with exit status: 3 and said `oh dear`"),
-        ("kill -9 $$", "ADD ended with signal: 9 (SIGKILL) and said nothing"),
-        ("head -c 2000000 /dev/zero", "more than 1024 KiB"),
-    ] {
-        stand.plugin("odd", body);
-        let problem = stand.fails(&["odd"]).await;
-        assert!(problem.contains(words), "{body}: {problem}");
-        stand.plugin("odd", "exit 0");
-        detach(&stand.settings(), &stand.place(), None).await.unwrap();
-        stand.assert_nothing_left();
-    }
-}
-
-#[tokio::test]
 async fn a_missing_plugin_is_named_before_anything_is_done() {
     let stand = Stand::new();
     stand.good("one");
@@ -189,35 +165,6 @@ async fn a_missing_plugin_is_named_before_anything_is_done() {
     assert!(problem.starts_with("network net: cannot find the CNI plugin `gone` in"), "{problem}");
     assert!(problem.contains("containernetworking-plugins") && stand.log().is_empty());
     stand.assert_nothing_left();
-}
-
-#[tokio::test]
-async fn a_plugin_that_hangs_is_killed_with_all_it_started() {
-    let stand = Stand::new();
-    stand.plugin("slow", &format!("sleep 1000 & echo $! >{}; wait", stand.at("pid").display()));
-    let settings = Settings { deadline: Duration::from_millis(300), ..stand.settings() };
-    let problem = chain(&attach(&settings, &stand.firsts, &stand.place(), stand.order(&["slow"])).await.unwrap_err());
-    assert_eq!(problem, "network net: plugin `slow`: ADD did not finish within 0.3 s and was killed");
-    let sleeper = fs::read_to_string(stand.at("pid")).unwrap().trim().to_owned();
-    let end = tokio::time::Instant::now() + Duration::from_secs(10);
-    while alive(&sleeper) {
-        assert!(tokio::time::Instant::now() < end, "it was not killed");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-fn alive(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim_start().starts_with('Z'))
-}
-
-#[tokio::test]
-async fn an_end_in_the_background_does_not_hold_the_result_up() {
-    let stand = Stand::new();
-    stand.plugin("quick", &format!("sleep 5 & echo '{RESULT}'"));
-    let begun = std::time::Instant::now();
-    stand.attach(&["quick"]).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(4));
 }
 
 #[tokio::test]
@@ -250,92 +197,6 @@ async fn detaching_needs_neither_namespace_nor_conflist_and_every_plugin_is_aske
 }
 
 #[tokio::test]
-async fn detaching_waits_for_a_plugin_that_still_runs() {
-    let stand = Stand::new();
-    stand.plugin(
-        "slow",
-        &format!("[ $CNI_COMMAND = ADD ] && sleep 0.5; echo end >>{}; exit 0", stand.at("log").display()),
-    );
-    stand.attach(&["slow"]).await.unwrap_err();
-    stand.log();
-    // As a daemon leaves it that dies: the plugin goes on.
-    let input = fs::File::open(stand.place().busy).unwrap();
-    rustix::fs::flock(&input, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let mut command = std::process::Command::new(stand.at("bin/slow"));
-    let mut orphan = command.env("CNI_COMMAND", "ADD").env("CNI_IFNAME", "eth0").stdin(input).spawn().unwrap();
-    drop(command);
-    while !stand.at("log").exists() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    detach(&stand.settings(), &stand.place(), None).await.unwrap();
-    assert_eq!(stand.log(), ["slow ADD eth0 gone", "end", "slow DEL eth0 there", "end"]);
-    orphan.wait().unwrap();
-}
-
-#[tokio::test]
-async fn what_cannot_be_given_back_is_tried_again_and_after_a_restart() {
-    let stand = Stand::new();
-    stand.good("one");
-    stand.attach(&["one"]).await.unwrap();
-    stand.plugin("one", "exit 1");
-    let error = detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
-    let dir = stand.at("pending");
-    let pending = Arc::new(Pending::new(dir.clone(), Arc::default()));
-    pending.put_off(&stand.settings(), &stand.place(), "abc-1", chain(&error)).await.unwrap();
-    assert_eq!(fs::read_dir(stand.at("bundle")).unwrap().count(), 0);
-    assert!(pending.needs(&stand.at("netns/isula-abc-1")));
-    assert_eq!(pending.warnings().len(), 1);
-    assert!(pending.warnings()[0].starts_with("container abc: its network is not given back"));
-    // Another daemon finds it.
-    let later = Arc::new(Pending::new(dir.clone(), Arc::default()));
-    assert!(later.resume(&stand.settings()).is_empty());
-    assert_eq!(later.warnings().len(), 1);
-    stand.good("one");
-    let end = tokio::time::Instant::now() + Duration::from_secs(20);
-    while !(later.warnings().is_empty() && pending.warnings().is_empty()) {
-        assert!(tokio::time::Instant::now() < end, "it is not tried again");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
-    stand.assert_nothing_left();
-}
-
-#[tokio::test]
-async fn ports_are_kept_until_who_published_them_gives_them_back() {
-    let stand = Stand::new();
-    stand.good("one");
-    stand.good("ports");
-    let mut order = stand.order(&["ports", "one"]);
-    order.ports = vec![Published { host_ip: None, host_port: 8080, container_port: 80, protocol: Protocol::Tcp }];
-    attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
-    stand.plugin("ports", "exit 1");
-    detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
-    let kept = Record::read(&stand.place().record).unwrap().unwrap().ports;
-    assert_eq!(kept.len(), 1);
-    let (ports, dir) = (Arc::<Ports>::default(), stand.at("pending"));
-    let pending = Arc::new(Pending::new(dir, ports.clone()));
-    pending.put_off(&stand.settings(), &stand.place(), "abc-1", "DEL failed".to_owned()).await.unwrap();
-    let refusal = ports.take("other", &kept).unwrap_err().to_string();
-    assert!(refusal.contains("by container abc-1, whose network is not given back yet"), "{refusal}");
-    assert_eq!(pending.users("net"), ["container abc, which has not given it back yet"]);
-    // The other plugin of the chain has nothing to do with them.
-    stand.good("ports");
-    stand.plugin("one", "exit 1");
-    let end = tokio::time::Instant::now() + Duration::from_secs(20);
-    while ports.take("other", &kept).is_err() {
-        assert!(tokio::time::Instant::now() < end, "they are not free");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(pending.warnings().len(), 1);
-    stand.good("one");
-    while !pending.warnings().is_empty() {
-        assert!(tokio::time::Instant::now() < end, "it is not tried again");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    stand.assert_nothing_left();
-}
-
-#[tokio::test]
 async fn plugins_that_hang_leave_time_to_the_others() {
     let stand = Stand::new();
     for kind in ["one", "two", "three"] {
@@ -351,18 +212,6 @@ async fn plugins_that_hang_leave_time_to_the_others() {
     assert!(problem.starts_with("network net: plugin `three`: DEL did not finish within 0.9"), "{problem}");
     assert!(begun.elapsed() < Duration::from_secs(8));
     assert_eq!(stand.log(), ["three DEL eth0 there", "two DEL eth0 there", "one DEL eth0 there"]);
-}
-
-#[tokio::test]
-async fn a_record_that_cannot_be_read_is_kept_aside() {
-    let stand = Stand::new();
-    fs::write(stand.place().record, "").unwrap();
-    detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
-    let pending = Arc::new(Pending::new(stand.at("pending"), Arc::default()));
-    pending.put_off(&stand.settings(), &stand.place(), "abc-unreadable", "it is empty".to_owned()).await.unwrap();
-    stand.assert_nothing_left();
-    let troubles = pending.resume(&stand.settings());
-    assert!(matches!(troubles.as_slice(), [NetworkError::GivenUp { path }] if path.exists()), "{troubles:?}");
 }
 
 fn request(name: &str) -> bridge::Request {

@@ -39,6 +39,7 @@ pub async fn run(engine: &Arc<Engine>) {
             for id in engine.containers.snapshot().keys() {
                 engine.containers.mark_verified(id);
             }
+            engine.networks.all_are_known();
             return engine.recover_images().await;
         }
     }

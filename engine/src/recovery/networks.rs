@@ -9,15 +9,13 @@ use crate::engine::{Engine, Trust};
 use crate::network::netns;
 use crate::network::record::Record;
 
-/// To be called before containers are compared: a start must know which ports others have.
+/// To be called before containers are compared. Starts of others wait for it: they must know which ports are taken. What was
+/// not compared yet is left alone by everybody, so nothing is remembered that was given back meanwhile.
 pub(super) async fn remember(engine: &Arc<Engine>) {
     let of = engine.clone();
     let reading = tokio::task::spawn_blocking(move || {
-        for (id, entity) in &of.containers.snapshot() {
-            // One that was put together from its files has it in them alone.
-            if entity.container.networks.is_empty() && of.trust() == Trust::Whole {
-                continue;
-            }
+        // Also of those whose events tell of no network: the attachment of an interrupted start has its ports all the same.
+        for (id, entity) in of.containers.snapshot().iter().filter(|(_, entity)| !entity.verified) {
             match Record::read(&of.bundle(&entity.container).network().record) {
                 Ok(Some(record)) => of.networks.remember(&id.to_string(), record),
                 Ok(None) => {}
@@ -37,6 +35,7 @@ pub(super) async fn remember(engine: &Arc<Engine>) {
         }
         Err(panic) => engine.warn(format!("what is to be given back of networks was not read: {panic}")),
     }
+    engine.networks.all_are_known();
 }
 
 /// Namespaces with our mark in their names that no record names: neither a container's, nor one of what is put off. Only of a

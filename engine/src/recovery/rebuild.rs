@@ -7,13 +7,15 @@ use std::sync::Arc;
 use isulad_shim::{pid_file, process, state_dir};
 
 use super::sweep::{Orphan, candidates};
+use crate::cause::chain;
 use crate::clock;
-use crate::definition;
+use crate::definition::{self, Definition};
 use crate::domain::container::Event;
-use crate::domain::id::{Name, StartId, Timestamp};
+use crate::domain::id::{Digest, Name, StartId, Timestamp};
 use crate::effects::to_process;
 use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
+use crate::network::record::Record as NetworkRecord;
 
 pub(super) async fn rebuild(engine: &Arc<Engine>) {
     let engines = engine.layout.engines();
@@ -23,10 +25,9 @@ pub(super) async fn rebuild(engine: &Arc<Engine>) {
         if engine.containers.knows(&orphan.id) {
             continue;
         }
-        let short = orphan.id.short();
-        match rebuild_one(engine, &orphan).await {
+        let (short, path) = (orphan.id.short(), orphan.path.display().to_string());
+        match rebuild_one(engine, orphan).await {
             Ok(name) => {
-                let path = orphan.path.display();
                 engine.warn(format!("container {short} ({name}) was missing in the store, rebuilt from `{path}`"));
             }
             Err(problem) => {
@@ -36,22 +37,39 @@ pub(super) async fn rebuild(engine: &Arc<Engine>) {
     }
 }
 
-async fn rebuild_one(engine: &Arc<Engine>, orphan: &Orphan) -> Result<Name, String> {
-    let path = orphan.path.join("definition.json");
-    let (definition, digest) = definition::read_unvouched(&path).map_err(|error| crate::cause::chain(&error))?;
-    if definition.id != orphan.id.to_string() || definition.runtime != orphan.runtime {
-        return Err("its definition is of another container".to_owned());
-    }
-    let name = free_name(engine, &definition.name, orphan)?;
-    let card = definition.card(name.clone(), digest, made_at(&path));
+async fn rebuild_one(engine: &Arc<Engine>, orphan: Orphan) -> Result<Name, String> {
+    let of = engine.clone();
+    let reading = tokio::task::spawn_blocking(move || (read(&of, &orphan), orphan));
+    let (read, orphan) = reading.await.map_err(|panic| panic.to_string())?;
+    let Read { definition, digest, made_at, begun } = read?;
+    let name = free_name(engine, &definition.name, &orphan)?;
+    let card = definition.card(name.clone(), digest, made_at);
     let mut events = vec![Event::CreateRequested { id: orphan.id, card }, Event::Created];
-    events.extend(begun(engine, orphan));
+    events.extend(begun);
     let context = Context::new(Actor::Recovery);
     let recorded = engine.record_rebuilt(orphan.id, &context, &events).await;
     if recorded.is_err() {
         engine.containers.release_name(&name, orphan.id);
     }
     recorded.map(|()| name).map_err(|error| error.to_string())
+}
+
+/// What files tell of a container.
+struct Read {
+    definition: Definition,
+    digest: Digest,
+    made_at: Timestamp,
+    begun: Vec<Event>,
+}
+
+/// Blocks on the disk.
+fn read(engine: &Engine, orphan: &Orphan) -> Result<Read, String> {
+    let path = orphan.path.join("definition.json");
+    let (definition, digest) = definition::read_unvouched(&path).map_err(|error| chain(&error))?;
+    if definition.id != orphan.id.to_string() || definition.runtime != orphan.runtime {
+        return Err("its definition is of another container".to_owned());
+    }
+    Ok(Read { definition, digest, made_at: made_at(&path), begun: begun(engine, orphan) })
 }
 
 /// The name it was created with, if nobody holds it; otherwise its id.
@@ -84,5 +102,21 @@ fn begun(engine: &Engine, orphan: &Orphan) -> Vec<Event> {
         let shim = pid_file::read(&state.shim_pid()).ok().flatten().map(to_process);
         events.push(Event::Started { start, process: to_process(first), shim, at });
     }
+    events.extend(attached(engine, orphan, start));
     events
+}
+
+/// The networks of this start.
+fn attached(engine: &Engine, orphan: &Orphan, start: StartId) -> Vec<Event> {
+    let path = engine.layout.bundle(&orphan.runtime, &orphan.id).network().record;
+    let record = match NetworkRecord::read(&path) {
+        Ok(record) => record.filter(|record| record.container.starts_with(&format!("{}-{}-", orphan.id, start.0))),
+        Err(error) => {
+            engine.warn(format!("container {}: {}", orphan.id.short(), chain(&error)));
+            None
+        }
+    };
+    let told = |record: NetworkRecord| record.told().collect::<Vec<_>>();
+    let networks = record.map(told).unwrap_or_default().into_iter();
+    networks.map(|(network, addresses)| Event::NetworkAttached { start, network, addresses }).collect()
 }

@@ -35,6 +35,71 @@ pub struct Counters {
     pub pids_limit: Option<u64>,
 }
 
+/// How a version of cgroups calls what it tells.
+struct Names {
+    times: &'static str,
+    user: &'static str,
+    system: &'static str,
+    /// Nanoseconds.
+    time_unit: u64,
+    memory_total: &'static str,
+    memory_inactive: &'static str,
+    memory_limit: &'static str,
+    memory_cache: &'static str,
+    memory_rss: &'static str,
+    swap: Name,
+    page_faults: &'static str,
+    major_page_faults: &'static str,
+    kernel_memory: Name,
+    /// The first that is there.
+    block: &'static [&'static str],
+    /// What is in it: read and written.
+    bytes: fn(&str) -> (u64, u64),
+}
+
+#[derive(Clone, Copy)]
+enum Name {
+    File(&'static str),
+    /// In `memory.stat`.
+    Key(&'static str),
+}
+
+const SEPARATE: Names = Names {
+    times: "cpuacct.stat",
+    user: "user",
+    system: "system",
+    time_unit: NANOSECONDS / TICKS,
+    memory_total: "memory.usage_in_bytes",
+    memory_inactive: "total_inactive_file",
+    memory_limit: "memory.limit_in_bytes",
+    memory_cache: "total_cache",
+    memory_rss: "total_rss",
+    swap: Name::Key("total_swap"),
+    page_faults: "total_pgfault",
+    major_page_faults: "total_pgmajfault",
+    kernel_memory: Name::File("memory.kmem.usage_in_bytes"),
+    block: &["blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_service_bytes"],
+    bytes: throttled,
+};
+
+const UNIFIED: Names = Names {
+    times: "cpu.stat",
+    user: "user_usec",
+    system: "system_usec",
+    time_unit: 1000,
+    memory_total: "memory.current",
+    memory_inactive: "inactive_file",
+    memory_limit: "memory.max",
+    memory_cache: "file",
+    memory_rss: "anon",
+    swap: Name::File("memory.swap.current"),
+    page_faults: "pgfault",
+    major_page_faults: "pgmajfault",
+    kernel_memory: Name::Key("kernel"),
+    block: &["io.stat"],
+    bytes: by_device,
+};
+
 /// Where the controllers are, looked up once for many cgroups.
 #[derive(Debug)]
 pub struct Meter {
@@ -73,68 +138,38 @@ impl Meter {
 
     /// Everything but the time used in all.
     pub fn others(&self, group: &str) -> Counters {
-        if self.unified { self.unified(group) } else { self.separate(group) }
-    }
-
-    fn separate(&self, group: &str) -> Counters {
+        let names = if self.unified { &UNIFIED } else { &SEPARATE };
         let mut counters = Counters::default();
         if let Some(dir) = Dir::of(self.cpuacct.as_deref(), group) {
-            let times = dir.keyed("cpuacct.stat");
-            let time = |key| times.get(key).and_then(|ticks| ticks.checked_mul(NANOSECONDS / TICKS));
-            (counters.cpu_user, counters.cpu_system) = (time("user"), time("system"));
+            let times = dir.keyed(names.times);
+            let time = |key| times.get(key).and_then(|time| time.checked_mul(names.time_unit));
+            (counters.cpu_user, counters.cpu_system) = (time(names.user), time(names.system));
         }
         if let Some(dir) = Dir::of(self.memory.as_deref(), group) {
             let stat = dir.keyed("memory.stat");
-            counters.memory_total = dir.number("memory.usage_in_bytes");
-            counters.memory_usage = less(counters.memory_total, stat.get("total_inactive_file"));
-            counters.memory_limit = self.limit(dir.number("memory.limit_in_bytes"), counters.memory_total);
-            counters.memory_cache = stat.get("total_cache");
-            counters.memory_rss = stat.get("total_rss");
-            counters.swap_usage = stat.get("total_swap");
-            counters.page_faults = stat.get("total_pgfault");
-            counters.major_page_faults = stat.get("total_pgmajfault");
-            counters.kernel_memory = dir.number("memory.kmem.usage_in_bytes");
+            counters.memory_total = dir.number(names.memory_total);
+            counters.memory_usage = less(counters.memory_total, stat.get(names.memory_inactive));
+            counters.memory_limit = self.limit(dir.number(names.memory_limit), counters.memory_total);
+            counters.memory_cache = stat.get(names.memory_cache);
+            counters.memory_rss = stat.get(names.memory_rss);
+            counters.page_faults = stat.get(names.page_faults);
+            counters.major_page_faults = stat.get(names.major_page_faults);
+            // Each version keeps one of these two in `memory.stat` and the other one in a file.
+            let told = |name: Name| match name {
+                Name::File(file) => dir.number(file),
+                Name::Key(key) => stat.get(key),
+            };
+            (counters.swap_usage, counters.kernel_memory) = (told(names.swap), told(names.kernel_memory));
         }
         if let Some(dir) = Dir::of(self.block.as_deref(), group) {
-            let recursive = dir.read("blkio.throttle.io_service_bytes_recursive");
-            let text = recursive.or_else(|| dir.read("blkio.throttle.io_service_bytes"));
-            (counters.block_read, counters.block_write) = text.map(|text| throttled(&text)).unzip();
+            let text = names.block.iter().find_map(|file| dir.read(file));
+            (counters.block_read, counters.block_write) = text.map(|text| (names.bytes)(&text)).unzip();
         }
-        self.count_pids(group, &mut counters);
-        counters
-    }
-
-    fn unified(&self, group: &str) -> Counters {
-        let mut counters = Counters::default();
-        if let Some(dir) = Dir::of(self.cpuacct.as_deref(), group) {
-            let times = dir.keyed("cpu.stat");
-            let time = |key| times.get(key).and_then(|time| time.checked_mul(1000));
-            (counters.cpu_user, counters.cpu_system) = (time("user_usec"), time("system_usec"));
-        }
-        if let Some(dir) = Dir::of(self.memory.as_deref(), group) {
-            let stat = dir.keyed("memory.stat");
-            counters.memory_total = dir.number("memory.current");
-            counters.memory_usage = less(counters.memory_total, stat.get("inactive_file"));
-            counters.memory_limit = self.limit(dir.number("memory.max"), counters.memory_total);
-            counters.memory_cache = stat.get("file");
-            counters.memory_rss = stat.get("anon");
-            counters.swap_usage = dir.number("memory.swap.current");
-            counters.page_faults = stat.get("pgfault");
-            counters.major_page_faults = stat.get("pgmajfault");
-            counters.kernel_memory = stat.get("kernel");
-        }
-        if let Some(dir) = Dir::of(self.block.as_deref(), group) {
-            (counters.block_read, counters.block_write) = dir.read("io.stat").map(|text| by_device(&text)).unzip();
-        }
-        self.count_pids(group, &mut counters);
-        counters
-    }
-
-    fn count_pids(&self, group: &str, counters: &mut Counters) {
         if let Some(dir) = Dir::of(self.pids.as_deref(), group) {
             counters.pids = dir.number("pids.current");
             counters.pids_limit = dir.number("pids.max");
         }
+        counters
     }
 
     /// Only of a cgroup that accounts memory at all.

@@ -268,7 +268,10 @@ fn of_network(error: &NetworkError) -> Code {
         | NetworkError::PortTaken { .. }
         | NetworkError::PortInUse { .. } => Code::FailedPrecondition,
         NetworkError::NoSubnet { .. } => Code::ResourceExhausted,
-        NetworkError::Slow { .. } | NetworkError::SlowDetach { .. } | NetworkError::Busy => Code::DeadlineExceeded,
+        NetworkError::Slow { .. }
+        | NetworkError::SlowDetach { .. }
+        | NetworkError::Unknown { .. }
+        | NetworkError::Busy => Code::DeadlineExceeded,
         NetworkError::Conf(_)
         | NetworkError::Plugin { .. }
         | NetworkError::WrongAddress { .. }

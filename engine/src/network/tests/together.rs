@@ -1,5 +1,7 @@
 //! Several attachments at once, by plugins that share something on the host.
 
+use std::sync::Arc;
+
 use super::*;
 
 /// Makes what is shared if it is missing, and is refused if somebody else is making it.

@@ -11,6 +11,8 @@ on_each_runtime!(
     whatever_ends_a_container_gives_all_back,
     the_daemon_may_die_and_the_network_stays,
     an_exit_while_the_daemon_is_away_gives_all_back,
+    a_store_that_is_gone_takes_no_network_along,
+    nobody_is_attached_before_it_is_known_who_was,
     many_at_once_have_addresses_of_their_own,
     several_networks_and_an_address_that_is_asked_for,
 );
@@ -136,6 +138,63 @@ fn an_exit_while_the_daemon_is_away_gives_all_back(runtime: Runtime) {
     all_given_back(&node);
     let told = || verbs(&node.events(), &id) == ["NetworkAttached", "NetworkDetached"];
     integration::deadline::until("the journal tells so", told);
+    clean_end(&node);
+}
+
+fn a_store_that_is_gone_takes_no_network_along(runtime: Runtime) {
+    let mut node = node(runtime);
+    let id = server(&node, "a", &["-p", "8080:80"]);
+    let before = (settings(&node, "a"), world(&node));
+    let attached = |node: &integration::Node| {
+        let events = node.events().into_iter();
+        let attached = events.filter(|event| event.id == id && event.name == "NetworkAttached");
+        attached.map(|event| event.attributes).collect::<Vec<_>>()
+    };
+    let told = attached(&node);
+    assert_eq!(told.len(), 1);
+    node.kill9();
+    std::fs::remove_dir_all(node.graph().join("journal")).expect("it is there");
+    node.launch();
+    deadline::until("it is put together again", || node.list().len() == 1);
+    node.verified();
+    assert_eq!((settings(&node, "a"), world(&node)), before);
+    assert_eq!(node.ok(&["port", "a"]), "80/tcp -> 0.0.0.0:8080");
+    assert_eq!(attached(&node), told);
+    let words = node.words("run", &["-d", "--name", "b", "--net", "net", "-p", "8080:80"], &SERVE);
+    let refused = node.isula(&words).refused(125);
+    assert!(refused.contains("is already published by container"), "{refused}");
+    node.ok(&["stop", "-t", "0", "a"]);
+    all_given_back(&node);
+    deadline::until("the journal tells so", || verbs(&node.events(), &id) == ["NetworkAttached", "NetworkDetached"]);
+    node.ok(&["start", "b"]);
+    clean_end(&node);
+}
+
+fn nobody_is_attached_before_it_is_known_who_was(runtime: Runtime) {
+    let mut node = node(runtime);
+    let id = server(&node, "a", &["-p", "8080:80"]);
+    let record = node.bundle(&id).join("network.json");
+    node.kill9();
+    // A disk that takes its time: whoever reads the record waits until somebody writes it.
+    let bytes = std::fs::read(&record).expect("it is attached");
+    let aside = node.dir().join("record");
+    std::fs::rename(&record, &aside).expect("the node's directory is ours");
+    command::tool(&["mkfifo", record.to_str().expect("text")]);
+    node.launch();
+    let caller = node.spawn(&node.words("run", &["-d", "--name", "b", "--net", "net", "-p", "8080:80"], &SERVE));
+    deadline::until("its start is under way", || {
+        node.events().iter().any(|event| event.name == "StartRequested" && event.id != id)
+    });
+    // Others are not held up; and one that did not wait would be done by then.
+    node.run(&["--rm"], &["true"]).ok();
+    let mut reader = std::fs::OpenOptions::new().write(true).open(&record).expect("somebody reads");
+    std::fs::rename(&aside, &record).expect("the node's directory is ours");
+    std::io::Write::write_all(&mut reader, &bytes).expect("somebody reads");
+    drop(reader);
+    let refused = command::finish(caller, deadline::PATIENCE).expect("it does not hang").refused(125);
+    assert!(refused.contains("is already published by container"), "{refused}");
+    node.verified();
+    serves(&node, "127.0.0.1:8080");
     clean_end(&node);
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use integration::{Node, Runtime, deadline};
+use integration::{Node, Runtime, command, deadline};
 use serde_json::json;
 
 use super::{SERVE, all_given_back, builder, clean_end, node, on_host, server};
@@ -121,4 +121,62 @@ fn plugins_that_are_missing_are_named() {
     node.set("cni-bin-dir", json!("/usr/lib/cni"));
     node.launch();
     clean_end(&node);
+}
+
+#[test]
+fn routes_that_lead_everywhere_leave_room() {
+    let node = builder(Runtime::Runc).start();
+    // As tunnels make them, to come before the default route without replacing it.
+    let script = "ip link add t0 type bridge && ip addr add 192.0.2.1/24 dev t0 && ip link set t0 up && ip route add 0.0.0.0/1 dev t0 && ip route add 128.0.0.0/1 dev t0";
+    on_host(&node, &["sh", "-c", script]).ok();
+    node.ok(&["network", "create", "chosen"]);
+    node.ok(&["network", "create", "--subnet", "10.77.0.0/24", "given"]);
+    refused(&node, &["network", "create", "--subnet", "192.0.2.128/25", "x"], "an address or route of the host");
+    let output = node.run(&["--rm", "--net", "chosen"], &["ip", "-o", "-4", "addr", "show", "eth0"]).ok();
+    assert!(output.contains("inet "), "{output}");
+    node.ok(&["network", "rm", "chosen", "given"]);
+    node.assert_clean_end();
+}
+
+/// Keeps changes of networks waiting, as another daemon with the same directory may.
+fn hold(node: &Node) -> fs::File {
+    let dir = fs::File::open(node.dir().join("cni")).expect("the node's directory is ours");
+    dir.lock().expect("nobody has it for long");
+    dir
+}
+
+/// Of the client's call only: the daemon has its part begun.
+fn leave(node: &Node, words: &[&str]) {
+    let mut caller = node.spawn(words);
+    let dir = node.dir().join("cni");
+    let descriptors = format!("/proc/{}/fd", node.daemon().pid);
+    let waits = || {
+        let open = fs::read_dir(&descriptors).into_iter().flatten().flatten();
+        open.into_iter().any(|entry| fs::read_link(entry.path()).is_ok_and(|path| path == dir))
+    };
+    deadline::until("the daemon is at work", waits);
+    caller.kill().expect("it is ours");
+    caller.wait().expect("it is ours");
+}
+
+#[test]
+fn a_change_goes_on_without_the_client_that_asked_for_it() {
+    let node = builder(Runtime::Runc).start();
+    node.ok(&["network", "create", "first"]);
+    let held = hold(&node);
+    leave(&node, &["network", "create", "left"]);
+    let next = node.spawn(&["network", "create", "next"]);
+    drop(held);
+    command::finish(next, deadline::PATIENCE).expect("it does not hang").ok();
+    assert_eq!(node.ok(&["network", "ls", "-q"]), "first\nleft\nnext", "the next one came after it");
+
+    let held = hold(&node);
+    leave(&node, &["network", "rm", "left"]);
+    let refusal = node.isula(&node.words("create", &["--net", "left"], &SERVE)).refused(125);
+    assert!(refusal.contains("network left is being removed"), "{refusal}");
+    drop(held);
+    deadline::until("it is removed all the same", || node.ok(&["network", "ls", "-q"]) == "first\nnext");
+    node.ok(&["network", "create", "left"]);
+    node.ok(&["network", "rm", "first", "next", "left"]);
+    node.assert_clean_end();
 }

@@ -2,10 +2,8 @@
 
 use cri_api::isula::v1::file_change::Kind;
 use cri_api::isula::v1::{ContainerRequest, FileChange};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 
-use super::{IN_FLIGHT, Stream, refusal};
+use super::{Stream, refusal, relay};
 use crate::api::native::{ApiError, Native};
 use crate::files::Part;
 use crate::files::diff::{Change, ChangeKind};
@@ -14,27 +12,11 @@ impl Native {
     pub(super) async fn send_changes(&self, request: ContainerRequest) -> Result<Stream<FileChange>, ApiError> {
         let ContainerRequest { container } = request;
         let id = self.resolve(&container)?;
-        let refusal = refusal(&container);
-        let mut outgoing = self.engine.diff(id).await.map_err(&refusal)?;
-        let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-        tokio::spawn(async move {
-            loop {
-                let next = tokio::select! {
-                    next = outgoing.next() => next,
-                    () = sender.closed() => return,
-                };
-                let sent = match next {
-                    None => return,
-                    Some(Ok(Part::Item(change))) => sender.send(Ok(told(change))).await,
-                    Some(Ok(Part::Note(_))) => Ok(()),
-                    Some(Err(error)) => return drop(sender.send(Err(refusal(error).into())).await),
-                };
-                if sent.is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(ReceiverStream::new(receiver))
+        let outgoing = self.engine.diff(id).await.map_err(refusal(&container))?;
+        Ok(relay(outgoing, &container, None, |part| match part {
+            Part::Item(change) => Some(told(change)),
+            Part::Note(_) => None,
+        }))
     }
 }
 

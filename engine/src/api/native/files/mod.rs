@@ -11,13 +11,14 @@ use cri_api::isula::v1::{
     ContainerRequest, CopyFromRequest, CopyFromResponse, CopyToRequest, Empty, FileChange, FileFacts, Piece,
     StatRequest,
 };
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::status::Verb;
 use super::{ApiError, Native};
 use crate::domain::container::Rejection;
-use crate::files::FilesError;
+use crate::files::{FilesError, Outgoing, Part};
 
 type Answer<T> = Result<Response<T>, Status>;
 type Stream<T> = ReceiverStream<Result<T, Status>>;
@@ -36,6 +37,38 @@ fn refusal(reference: &str) -> impl Fn(FilesError) -> ApiError + Send + 'static 
             source => ApiError::Files { reference, source },
         }
     }
+}
+
+/// Passes on what the engine sends, after `first`, one message at a time, until either side ends. A part of which `told` makes
+/// nothing is left out.
+fn relay<P: Send + 'static, M: Send + 'static>(
+    mut outgoing: Outgoing<P>,
+    reference: &str,
+    first: Option<M>,
+    told: impl Fn(Part<P>) -> Option<M> + Send + 'static,
+) -> Stream<M> {
+    let refusal = refusal(reference);
+    let (sender, receiver) = mpsc::channel(IN_FLIGHT);
+    tokio::spawn(async move {
+        let mut message = first;
+        loop {
+            if let Some(message) = message
+                && sender.send(Ok(message)).await.is_err()
+            {
+                return;
+            }
+            let next = tokio::select! {
+                next = outgoing.next() => next,
+                () = sender.closed() => return,
+            };
+            message = match next {
+                None => return,
+                Some(Ok(part)) => told(part),
+                Some(Err(error)) => return drop(sender.send(Err(refusal(error).into())).await),
+            };
+        }
+    });
+    ReceiverStream::new(receiver)
 }
 
 #[tonic::async_trait]

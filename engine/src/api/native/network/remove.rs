@@ -12,6 +12,8 @@ impl Native {
         self.may_change_networks()?;
         let engine = self.engine.clone();
         let _alone = engine.networks.changes.lock().await;
+        // Attachments that an earlier daemon could not give back use it too.
+        engine.networks.known().await?;
         // No creation begins to use it from here on, and who has begun before is seen.
         let _going = engine.networks.uses.go(&name)?;
         let of = engine.clone();

@@ -1,0 +1,172 @@
+//! What a definition consists of beside the process and its root filesystem.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::network::port::Published;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    pub kind: MountKind,
+    /// Absolute host path, of a volume that of its data; empty for tmpfs.
+    pub source: String,
+    /// Absolute path in the container.
+    pub target: String,
+    pub read_only: bool,
+    /// Empty is `rprivate`.
+    pub propagation: String,
+    pub options: Vec<String>,
+    pub create_source: bool,
+    pub non_recursive: bool,
+    /// Of the volume; empty for other kinds.
+    #[serde(default)]
+    pub name: String,
+    /// The volume was made for this container and goes with it.
+    #[serde(default)]
+    pub anonymous: bool,
+    /// An empty volume is filled with what the image has at `target`.
+    #[serde(default)]
+    pub copy: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountKind {
+    Bind,
+    Tmpfs,
+    Volume,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    pub host: String,
+    pub container: String,
+    /// A subset of "rwm".
+    pub permissions: String,
+}
+
+/// Limits; `None` leaves the kernel's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    pub memory: Option<i64>,
+    pub memory_swap: Option<i64>,
+    pub memory_reservation: Option<i64>,
+    pub memory_swappiness: Option<u64>,
+    pub oom_kill_disable: Option<bool>,
+    /// CPUs times 10^9; excludes period and quota.
+    pub nano_cpus: Option<i64>,
+    pub cpu_shares: Option<u64>,
+    pub cpu_period: Option<u64>,
+    pub cpu_quota: Option<i64>,
+    pub cpuset_cpus: String,
+    pub cpuset_mems: String,
+    pub cpu_rt_runtime: Option<i64>,
+    pub cpu_rt_period: Option<u64>,
+    /// `None`, 0 and -1 are unlimited.
+    pub pids_limit: Option<i64>,
+    pub blkio_weight: Option<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    /// As in `ulimit`: "nofile".
+    pub name: String,
+    /// -1 is unlimited.
+    pub soft: i64,
+    pub hard: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Security {
+    pub privileged: bool,
+    /// Upper case, with or without `CAP_`; `ALL` is all.
+    pub cap_add: Vec<String>,
+    pub cap_drop: Vec<String>,
+    pub no_new_privileges: bool,
+    pub seccomp: Seccomp,
+    pub sysctls: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Seccomp {
+    /// The engine's own profile.
+    Default,
+    Unconfined,
+    /// A profile in the docker format, as JSON.
+    Profile(String),
+}
+
+/// Which namespaces are shared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespaces {
+    pub network: Network,
+    pub pid: Sharing,
+    pub ipc: Sharing,
+    pub uts: Sharing,
+    pub cgroup: Sharing,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// An own namespace with nothing but `lo`.
+    None,
+    Host,
+    /// The namespace of the container with this full id.
+    Container(String),
+    /// An own namespace that is attached to networks.
+    Named(Named),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// Their names, each once; the first has the interface `eth0`.
+    pub networks: Vec<String>,
+    /// In the first network; `None` is any.
+    #[serde(default)]
+    pub ip: Option<IpAddr>,
+    #[serde(default)]
+    pub ports: Vec<Published>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sharing {
+    Own,
+    Host,
+    /// The namespace of the container with this full id.
+    Container(String),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dns {
+    pub servers: Vec<String>,
+    pub search: Vec<String>,
+    pub options: Vec<String>,
+}
+
+/// The container's own log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// `false` keeps no log.
+    pub enabled: bool,
+    /// Bytes before rotation; 0 never rotates.
+    pub max_size: u64,
+    /// Files kept, the live one included.
+    pub max_files: u32,
+}
+
+/// Times are nanoseconds, 0 is the default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Healthcheck {
+    /// `["CMD", …]` or `["CMD-SHELL", "…"]`
+    pub test: Vec<String>,
+    pub interval: u64,
+    pub timeout: u64,
+    pub start_period: u64,
+    pub retries: u32,
+}

@@ -1,0 +1,44 @@
+//! The shim's answer, and the end of the process that started it.
+
+use std::os::fd::OwnedFd;
+
+use isulad_shim::sys::pidfd::PidFd;
+use isulad_shim::{Failed, Outcome, ProcessRef, Ready, StateDir};
+use tokio::io::AsyncReadExt;
+
+use super::{ANSWER_DEADLINE, LaunchError};
+use crate::sys;
+
+/// The shim's answer.
+pub(in crate::effects) async fn read_outcome(answer: OwnedFd, state: &StateDir) -> Result<Outcome, LaunchError> {
+    let died = || LaunchError::ShimDied { log: state.file(isulad_shim::state_dir::SHIM_LOG) };
+    let reading = async {
+        let mut pipe = tokio::net::unix::pipe::Receiver::from_owned_fd(answer)?;
+        let mut line = Vec::with_capacity(256);
+        pipe.read_to_end(&mut line).await?;
+        Outcome::from_line(&line)
+    };
+    tokio::time::timeout(ANSWER_DEADLINE, reading).await.map_err(|_| LaunchError::NoAnswer)?.map_err(|_| died())
+}
+
+pub(in crate::effects) fn accept(outcome: Outcome) -> Result<Ready, LaunchError> {
+    match outcome {
+        Outcome::Ready(ready) => Ok(ready),
+        Outcome::Failed(Failed { message, runtime_status: Some(_), .. }) => Err(LaunchError::Refused { message }),
+        Outcome::Failed(Failed { message, runtime_status: None, .. }) => Err(LaunchError::NotRun { message }),
+    }
+}
+
+/// Waits for the spawned process, which leaves as soon as the shim has a life of its own.
+pub async fn reap(middle: i32) {
+    let waiting = async {
+        let pidfd = sys::watch(PidFd::open(ProcessRef::of(middle)?)?.into())?;
+        pidfd.readable().await.map(drop)
+    };
+    let pid = nix::unistd::Pid::from_raw(middle);
+    match waiting.await {
+        Ok(()) => drop(nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::WNOHANG))),
+        // It cannot be watched: a thread waits for it, which is not for long.
+        Err(_) => drop(tokio::task::spawn_blocking(move || nix::sys::wait::waitpid(pid, None)).await),
+    }
+}

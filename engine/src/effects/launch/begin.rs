@@ -1,0 +1,103 @@
+//! Everything of a start up to the spawned shim: state directory, root filesystem, spec. One blocking preparation.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+
+use isulad_shim::process::ConsoleSize;
+use isulad_shim::sys::pidfd::PidFd;
+use isulad_shim::sys::spawn::{self, Mode};
+use isulad_shim::{ProcessRef, StateDir, pid_file};
+
+use super::LaunchError;
+use crate::abandon::Owner;
+use crate::domain::id::{ContainerId, StartId};
+use crate::effects::network::Attached;
+use crate::effects::{prepare, release};
+use crate::engine::{Engine, FirstClient};
+use crate::failpoint;
+use crate::projection::Entity;
+use crate::session::Size;
+use crate::shim_process;
+
+/// A shim at work.
+pub(super) struct Begun {
+    pub state: StateDir,
+    pub fifo: OwnedFd,
+    pub answer: OwnedFd,
+    /// The first of the two forks: ours to reap.
+    pub middle: i32,
+    /// Whose namespaces it shares.
+    pub joined: Vec<(ContainerId, ProcessRef)>,
+}
+
+/// Everything up to the spawned shim. Blocks.
+pub(super) fn begin(
+    engine: &Engine,
+    entity: &Entity,
+    start: StartId,
+    attached: Option<&Attached>,
+    client: Option<FirstClient>,
+    owner: &Owner,
+) -> Result<Begun, LaunchError> {
+    let _files = entity.hold_files();
+    let container = &entity.container;
+    let definition = engine.definition(entity)?;
+    let runtime = engine.runtime(&container.card.runtime)?;
+    let shim = engine.shim().ok_or_else(|| LaunchError::ShimMissing { path: engine.config.shim.clone() })?;
+    let state = engine.state_dir(container);
+    still_wanted(owner)?;
+    fresh_state_dir(&state)?;
+    let fifo = state.open_exit_fifo().map_err(|source| LaunchError::State { what: "make the exit fifo", source })?;
+    let bundle = engine.bundle(container);
+    match std::fs::remove_file(bundle.exit_record()) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(LaunchError::State { what: "remove the last exit record", source });
+        }
+        _ => {}
+    }
+    let size = client.as_ref().and_then(|client| client.size);
+    let spec = prepare::mount_and_specify(engine, container, &definition, attached, size)?;
+    if owner.has_left() {
+        release::unmount(engine, container);
+        return Err(LaunchError::Slow);
+    }
+    failpoint::hit(failpoint::START_SPEC_WRITTEN);
+    let mut process = shim_process::describe(engine, container, &definition, &runtime, &spec, start);
+    process.first_client = client.is_some();
+    process.console_size = size.map(|Size { width, height }| ConsoleSize { width, height });
+    process.write(&state.process()).map_err(LaunchError::Describe)?;
+    let (answer, ready) = io::pipe().map_err(|source| LaunchError::State { what: "make a pipe", source })?;
+    let client = client.as_ref().map(|client| client.socket.as_fd());
+    let middle = spawn::start(&shim, Mode::Run, &state, ready.as_fd(), client)
+        .map_err(|source| LaunchError::Spawn { path: shim, source })?;
+    failpoint::hit(failpoint::START_SHIM_SPAWNED);
+    if owner.has_left() {
+        end_at_once(&state, middle);
+        return Err(LaunchError::Slow);
+    }
+    Ok(Begun { state, fifo, answer: answer.into(), middle, joined: spec.joined })
+}
+
+pub(super) fn still_wanted(owner: &Owner) -> Result<(), LaunchError> {
+    if owner.has_left() { Err(LaunchError::Slow) } else { Ok(()) }
+}
+
+/// A shim that nobody waits for any more. Blocks for as long as a process needs to fork.
+fn end_at_once(state: &StateDir, middle: i32) {
+    let _ = state.remove(isulad_shim::state_dir::PROCESS);
+    let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(middle), None);
+    if let Ok(Some(shim)) = pid_file::read(&state.shim_pid()) {
+        let _ = PidFd::open(shim).and_then(|pidfd| pidfd.send_signal(9));
+    }
+}
+
+/// An empty state directory: what an earlier run left in it means nothing now.
+fn fresh_state_dir(state: &StateDir) -> Result<(), LaunchError> {
+    let failed = |source| LaunchError::State { what: "make the state directory", source };
+    match std::fs::remove_dir_all(state.path()) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed(source)),
+        _ => {}
+    }
+    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(state.path()).map_err(failed)
+}

@@ -1,0 +1,77 @@
+//! The plugin's input, a file that is locked: the lock goes with the open file, so it lasts as long as the plugin has it, also
+//! when the daemon dies meanwhile. Whoever comes next waits for the lock: two plugins never work on one attachment.
+
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+use tokio::time::Instant;
+
+use super::running::KILL_PATIENCE;
+use crate::network::orphan;
+
+/// The locked file with this in it, from its beginning; `None` when somebody else has it for longer than `patience`. Written
+/// only by who has the lock.
+pub(super) async fn write(path: &Path, text: String, patience: Duration) -> io::Result<Option<File>> {
+    let path = path.to_owned();
+    let open = move || File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let Some(mut file) = lock(open, patience).await? else { return Ok(None) };
+    let write = move || {
+        file.set_len(0)?;
+        file.write_all(text.as_bytes())?;
+        file.rewind()?;
+        Ok(file)
+    };
+    blocking(write).await.map(Some)
+}
+
+/// Gives the lock back, also where something in the background still has the file: the plugin itself has ended.
+pub(super) fn unlock(file: &File) {
+    let _ = rustix::fs::flock(file, FlockOperation::Unlock);
+}
+
+/// Waits until no plugin works for this attachment any more: one may have outlived the daemon that ran it. One that has not
+/// ended after `patience` is killed; `false` when even that does not end it.
+pub async fn await_idle(busy: &Path, patience: Duration) -> io::Result<bool> {
+    let idle = async |patience| {
+        let path = busy.to_owned();
+        match lock(move || File::options().read(true).open(path), patience).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            locked => locked.map(|file| file.is_some()),
+        }
+    };
+    if idle(patience).await? {
+        return Ok(true);
+    }
+    let path = busy.to_owned();
+    let count = blocking(move || orphan::end_readers(&path)).await?;
+    tracing::warn!(call = %busy.display(), count, "a plugin that an earlier daemon has left does not end and is killed");
+    idle(KILL_PATIENCE).await
+}
+
+/// Tried again and again: a plugin has it, or, for a moment, a process of ours that is just being started.
+async fn lock(
+    open: impl FnOnce() -> io::Result<File> + Send + 'static,
+    patience: Duration,
+) -> io::Result<Option<File>> {
+    let end = Instant::now() + patience;
+    let mut pause = Duration::from_millis(1);
+    let file = blocking(open).await?;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < end => tokio::time::sleep(pause).await,
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        }
+        pause = (pause * 2).min(Duration::from_millis(250));
+    }
+}
+
+/// Where the disk may take its time.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+}

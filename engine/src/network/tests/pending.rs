@@ -1,0 +1,120 @@
+//! Detaching that has failed: kept, tried again, and given up in the end.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::network::pending::{Patience, Pending};
+use crate::network::ports::Ports;
+
+#[tokio::test]
+async fn what_cannot_be_given_back_is_tried_again_and_after_a_restart() {
+    let stand = Stand::new();
+    stand.good("one");
+    stand.attach(&["one"]).await.unwrap();
+    stand.plugin("one", "exit 1");
+    let error = detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
+    let dir = stand.at("pending");
+    let pending = Arc::new(Pending::new(dir.clone(), Arc::default()));
+    pending.put_off(&stand.settings(), &stand.place(), "abc-1", chain(&error)).await.unwrap();
+    assert_eq!(fs::read_dir(stand.at("bundle")).unwrap().count(), 0);
+    assert!(pending.needs(&stand.at("netns/isula-abc-1")));
+    assert_eq!(pending.warnings().len(), 1);
+    assert!(pending.warnings()[0].starts_with("container abc: its network is not given back"));
+    // Another daemon finds it.
+    let later = Arc::new(Pending::new(dir.clone(), Arc::default()));
+    assert!(later.resume(&stand.settings()).is_empty());
+    assert_eq!(later.warnings().len(), 1);
+    stand.good("one");
+    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !(later.warnings().is_empty() && pending.warnings().is_empty()) {
+        assert!(tokio::time::Instant::now() < end, "it is not tried again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+    stand.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn ports_are_kept_until_who_published_them_gives_them_back() {
+    let stand = Stand::new();
+    stand.good("one");
+    stand.good("ports");
+    let mut order = stand.order(&["ports", "one"]);
+    order.ports = vec![Published { host_ip: None, host_port: 8080, container_port: 80, protocol: Protocol::Tcp }];
+    attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
+    stand.plugin("ports", "exit 1");
+    detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
+    let kept = Record::read(&stand.place().record).unwrap().unwrap().ports;
+    assert_eq!(kept.len(), 1);
+    let (ports, dir) = (Arc::<Ports>::default(), stand.at("pending"));
+    let pending = Arc::new(Pending::new(dir, ports.clone()));
+    pending.put_off(&stand.settings(), &stand.place(), "abc-1", "DEL failed".to_owned()).await.unwrap();
+    let refusal = ports.take("other", &kept).unwrap_err().to_string();
+    assert!(refusal.contains("by container abc-1, whose network is not given back yet"), "{refusal}");
+    assert_eq!(pending.users("net"), ["container abc, which has not given it back yet"]);
+    // The other plugin of the chain has nothing to do with them.
+    stand.good("ports");
+    stand.plugin("one", "exit 1");
+    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    while ports.take("other", &kept).is_err() {
+        assert!(tokio::time::Instant::now() < end, "they are not free");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(pending.warnings().len(), 1);
+    stand.good("one");
+    while !pending.warnings().is_empty() {
+        assert!(tokio::time::Instant::now() < end, "it is not tried again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stand.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_kept_aside() {
+    let stand = Stand::new();
+    fs::write(stand.place().record, "").unwrap();
+    detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
+    let pending = Arc::new(Pending::new(stand.at("pending"), Arc::default()));
+    pending.put_off(&stand.settings(), &stand.place(), "abc-unreadable", "it is empty".to_owned()).await.unwrap();
+    stand.assert_nothing_left();
+    let troubles = pending.resume(&stand.settings());
+    assert!(matches!(troubles.as_slice(), [NetworkError::GivenUp { path }] if path.exists()), "{troubles:?}");
+}
+
+#[tokio::test]
+async fn what_is_never_given_back_is_given_up_with_a_word_and_a_file() {
+    let stand = Stand::new();
+    stand.plugin("ports", &format!("[ $CNI_COMMAND = ADD ] || exit 1; echo '{RESULT}'"));
+    let (dir, ports) = (stand.at("pending"), Arc::<Ports>::default());
+    let patience =
+        Patience { first_pause: Duration::from_millis(1), longest_pause: Duration::from_millis(2), attempts: 3 };
+    let pending = Arc::new(Pending::new(dir.clone(), ports.clone()).patient(patience));
+    let mut published = Vec::new();
+    for number in 0..20 {
+        let mut order = stand.order(&["ports"]);
+        order.netns = stand.at(&format!("netns/isula-{number}"));
+        let host_port = 20_000 + number;
+        let port = Published { host_ip: None, host_port, container_port: 80, protocol: Protocol::Sctp };
+        order.ports = vec![port];
+        published.push(port);
+        attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
+        pending.put_off(&stand.settings(), &stand.place(), &format!("abc-{number}"), "x".to_owned()).await.unwrap();
+    }
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    while !pending.warnings().is_empty() {
+        assert!(tokio::time::Instant::now() < end, "it is tried for ever");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The entry goes first, then its file gets its last name.
+    while fs::read_dir(stand.at("netns")).unwrap().count() > 0 {
+        assert!(tokio::time::Instant::now() < end, "namespaces are kept for ever");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let tries = stand.log().iter().filter(|call| call.contains("DEL")).count();
+    assert_eq!(tries, 20 * 3);
+    assert!(pending.users("net").is_empty());
+    ports.take("other", &published).unwrap();
+    let told = pending.resume(&stand.settings());
+    assert!(told.iter().all(|trouble| matches!(trouble, NetworkError::GivenUp { path } if path.exists())), "{told:?}");
+    assert_eq!(told.len(), 20, "the next daemon tells of each, and tries none again");
+}

@@ -1,0 +1,108 @@
+//! Single plugins: their words, their hanging, and what they leave in the background.
+
+use super::*;
+use crate::network::plugin::await_idle;
+
+#[tokio::test]
+async fn nonsense_and_silence_are_failures_with_their_words() {
+    let stand = Stand::new();
+    for (body, words) in [
+        (
+            "echo hello",
+            "plugin `odd`: ADD answered what cannot be used: expected value at line 1 column 1: said `hello`",
+        ),
+        ("exit 0", "said nothing"),
+        ("echo '[]'", "not an object"),
+        ("echo '{\"ips\":[{\"address\":\"x\"}]}'", "`x` is not an address with a prefix"),
+        ("echo oh dear >&2; exit 3", "ADD ended with exit status: 3 and said `oh dear`"),
+        ("kill -9 $$", "ADD ended with signal: 9 (SIGKILL) and said nothing"),
+        ("head -c 2000000 /dev/zero", "more than 1024 KiB"),
+    ] {
+        stand.plugin("odd", body);
+        let problem = stand.fails(&["odd"]).await;
+        assert!(problem.contains(words), "{body}: {problem}");
+        stand.plugin("odd", "exit 0");
+        detach(&stand.settings(), &stand.place(), None).await.unwrap();
+        stand.assert_nothing_left();
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_hangs_is_killed_with_all_it_started() {
+    let stand = Stand::new();
+    stand.plugin("slow", &format!("sleep 1000 & echo $! >{}; wait", stand.at("pid").display()));
+    let settings = Settings { deadline: Duration::from_millis(300), ..stand.settings() };
+    let problem = chain(&attach(&settings, &stand.firsts, &stand.place(), stand.order(&["slow"])).await.unwrap_err());
+    assert_eq!(problem, "network net: plugin `slow`: ADD did not finish within 0.3 s and was killed");
+    let sleeper = fs::read_to_string(stand.at("pid")).unwrap().trim().to_owned();
+    let end = tokio::time::Instant::now() + Duration::from_secs(10);
+    while alive(&sleeper) {
+        assert!(tokio::time::Instant::now() < end, "it was not killed");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn alive(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim_start().starts_with('Z'))
+}
+
+#[tokio::test]
+async fn an_end_in_the_background_does_not_hold_the_result_up() {
+    let stand = Stand::new();
+    stand.plugin("quick", &format!("sleep 5 & echo '{RESULT}'"));
+    let begun = std::time::Instant::now();
+    stand.attach(&["quick"]).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(4));
+}
+
+#[tokio::test]
+async fn detaching_waits_for_a_plugin_that_still_runs() {
+    let stand = Stand::new();
+    stand.plugin(
+        "slow",
+        &format!("[ $CNI_COMMAND = ADD ] && sleep 0.5; echo end >>{}; exit 0", stand.at("log").display()),
+    );
+    stand.attach(&["slow"]).await.unwrap_err();
+    stand.log();
+    // As a daemon leaves it that dies: the plugin goes on.
+    let input = fs::File::open(stand.place().busy).unwrap();
+    rustix::fs::flock(&input, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let mut command = std::process::Command::new(stand.at("bin/slow"));
+    let mut orphan = command.env("CNI_COMMAND", "ADD").env("CNI_IFNAME", "eth0").stdin(input).spawn().unwrap();
+    drop(command);
+    while !stand.at("log").exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    detach(&stand.settings(), &stand.place(), None).await.unwrap();
+    assert_eq!(stand.log(), ["slow ADD eth0 gone", "end", "slow DEL eth0 there", "end"]);
+    orphan.wait().unwrap();
+}
+
+#[tokio::test]
+async fn what_a_plugin_leaves_behind_is_ended_and_does_not_keep_the_next_call_waiting() {
+    let stand = Stand::new();
+    let (own, other) = (stand.at("own"), stand.at("other"));
+    // Both have its input; the second one has left the group.
+    let leave = format!(
+        "[ $CNI_COMMAND = ADD ] && {{ exec 3<&0; sleep 1000 <&3 >/dev/null 2>&1 & echo $! >{}; setsid sh -c 'echo $$ >{other}.new; mv {other}.new {other}; exec sleep 1000' <&3 >/dev/null 2>&1 & while [ ! -e {other} ]; do sleep 0.01; done; echo '{RESULT}'; }}; exit 0",
+        own.display(),
+        other = other.display(),
+    );
+    stand.plugin("leaves", &leave);
+    stand.attach(&["leaves"]).await.unwrap();
+    let pid = |path: &Path| fs::read_to_string(path).unwrap().trim().to_owned();
+    let end = tokio::time::Instant::now() + Duration::from_secs(10);
+    while alive(&pid(&own)) {
+        assert!(tokio::time::Instant::now() < end, "it goes on for ever");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(alive(&pid(&other)), "whoever makes a session of its own wants to stay");
+    assert!(await_idle(&stand.place().busy, Duration::ZERO).await.unwrap());
+    detach(&stand.settings(), &stand.place(), None).await.unwrap();
+    assert_eq!(stand.log(), ["leaves ADD eth0 there", "leaves DEL eth0 there"]);
+    assert!(alive(&pid(&other)), "and is not taken for a plugin that hangs");
+    let other = isulad_shim::ProcessRef::of(pid(&other).parse().unwrap()).unwrap();
+    isulad_shim::sys::pidfd::PidFd::open(other).and_then(|pidfd| pidfd.send_signal(9)).unwrap();
+    stand.assert_nothing_left();
+}
