@@ -4,6 +4,8 @@ mod follow;
 mod keep;
 mod run;
 
+use std::fmt;
+
 use super::{Attachment, Command, Container, Event, Phase, Run, Update};
 use crate::domain::id::{Name, StartId};
 use crate::domain::text::cut;
@@ -25,6 +27,23 @@ pub enum Rejection {
     },
     /// The update was made of a definition that is not the container's any more.
     DefinitionChanged,
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchContainer => f.write_str("the container does not exist"),
+            Self::IdTaken => f.write_str("the container's id is already in use"),
+            Self::InTransition => f.write_str("another operation on the container has not finished"),
+            Self::NotRunning => f.write_str("the container is not running"),
+            Self::Paused => f.write_str("the container is paused"),
+            Self::StillRunning => f.write_str("the container is still running"),
+            Self::StillPaused => f.write_str("the container is still paused"),
+            Self::BeingRemoved => f.write_str("the container is being removed"),
+            Self::SameName { name } => write!(f, "the container is called {name} already"),
+            Self::DefinitionChanged => f.write_str("the container was changed by somebody else in the same moment"),
+        }
+    }
 }
 
 type Decision = Result<Vec<Event>, Rejection>;

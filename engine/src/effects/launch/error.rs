@@ -74,11 +74,11 @@ pub(super) fn failure_of(error: &LaunchError) -> (u8, String) {
 pub fn exit_code_of(message: &str) -> u8 {
     let lower = message.to_ascii_lowercase();
     let says = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
-    // A missing path that is not the program's is the runtime's or the container's trouble.
-    let program = says(&["exec: \"", "exec /", "exec container process", "executable file", "open executable"]);
-    let missing =
-        says(&["executable file not found", "no such file or directory", "not a directory", "executable file `"]);
-    if program && missing {
+    // A missing path that is not the program's, which is named before, is the runtime's or the container's trouble.
+    let program = ["exec: \"", "exec /", "exec container process", "executable file", "open executable"];
+    let about_program = program.iter().filter_map(|text| lower.find(text)).min().map_or("", |at| &lower[at..]);
+    let missing = ["executable file not found", "no such file or directory", "not a directory", "executable file `"];
+    if missing.iter().any(|text| about_program.contains(text)) {
         127
     } else if says(&[
         "permission denied",
@@ -107,6 +107,7 @@ mod tests {
             ("exec: \"/etc\": is a directory: permission denied", 126),
             ("exec: \"/no/such\": stat /no/such: no such file or directory: unknown", 127),
             ("container with id x: open /run/x/state.json: no such file or directory", 125),
+            ("open /proc/7/ns/mnt: no such file or directory: cannot run the executable file", 125),
             ("unable to apply cgroup configuration", 125),
         ] {
             let error = LaunchError::Refused { message: text.into() };
