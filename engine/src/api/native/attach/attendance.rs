@@ -63,6 +63,7 @@ impl Attendance {
 impl Drop for Attendance {
     fn drop(&mut self) {
         let Some(since) = self.since else { return };
+        failpoint::hit(failpoint::ATTACH_LEFT);
         let lasted_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let left = Command::ReportDetached { session: self.session, lasted_ms };
         let (engine, id, context) = (self.engine.clone(), self.id, self.context.clone());
