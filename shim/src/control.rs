@@ -52,8 +52,9 @@ pub enum Frame {
     Stderr(Vec<u8>),
     Ready(Ready),
     Failed(Failed),
-    /// The container has ended; nothing follows.
-    Exit(ExitStatus),
+    /// The process has ended; nothing follows. The shim of an exec says when, in nanoseconds since 1970: a container's has
+    /// clients of a release that cannot read that.
+    Exit(ExitStatus, Option<u64>),
     /// Done; the kind of the request.
     Ack(u8),
     /// Not done; the kind of the request and why.
@@ -180,7 +181,10 @@ impl Frame {
             Self::Stderr(bytes) => put_chunks(out, kind::STDERR, bytes),
             Self::Ready(ready) => put_json(out, kind::READY, ready),
             Self::Failed(failed) => put_failed(out, failed),
-            Self::Exit(status) => put(out, kind::EXIT, &status.to_wire()),
+            Self::Exit(status, None) => put(out, kind::EXIT, &status.to_wire()),
+            Self::Exit(status, Some(at)) => {
+                put(out, kind::EXIT, &[&status.to_wire()[..], &at.to_le_bytes()].concat());
+            }
             Self::Ack(request) => put(out, kind::ACK, &[*request]),
             Self::Error(request, message) => {
                 let mut payload = vec![*request];
@@ -199,7 +203,11 @@ impl Frame {
             kind::READY => serde_json::from_slice(&payload).map(Self::Ready).map_err(unreadable),
             kind::FAILED => serde_json::from_slice(&payload).map(Self::Failed).map_err(unreadable),
             kind::EXIT => match payload[..] {
-                [a, b, c, d] => Ok(Self::Exit(ExitStatus::from_wire([a, b, c, d]))),
+                [a, b, c, d] => Ok(Self::Exit(ExitStatus::from_wire([a, b, c, d]), None)),
+                [a, b, c, d, ref at @ ..] if at.len() == 8 => {
+                    let at = at.iter().rev().fold(0, |at, byte| at << 8 | u64::from(*byte));
+                    Ok(Self::Exit(ExitStatus::from_wire([a, b, c, d]), Some(at)))
+                }
                 _ => Err(FrameError::Length { kind, length: payload.len() }),
             },
             kind::ACK => match payload[..] {
@@ -308,7 +316,8 @@ mod tests {
             Frame::Stderr(vec![0xff; MAX_PAYLOAD]),
             Frame::Ready(Ready { pid: 1, pid_start: 2, shim_pid: 3, shim_start: 4, at: 5 }),
             Frame::Failed(Failed { step: Step::Create, message: "no".into(), runtime_status: None }),
-            Frame::Exit(ExitStatus::Signal(9)),
+            Frame::Exit(ExitStatus::Signal(9), None),
+            Frame::Exit(ExitStatus::Code(7), Some(1_700_000_000_000_000_001)),
             Frame::Ack(kind::RESIZE),
             Frame::Error(kind::REOPEN_LOG, "no log".into()),
         ];

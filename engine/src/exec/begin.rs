@@ -16,16 +16,16 @@ use tokio::sync::oneshot;
 
 use super::ExecError;
 use super::keep::{self, Of};
-use crate::abandon::{self, Owner};
+use crate::abandon::Owner;
 use crate::domain::container::{Command, Event, Rejection, decide};
-use crate::domain::id::{ContainerId, SessionId};
+use crate::domain::id::{ContainerId, Process, SessionId};
 use crate::domain::text::cut;
 use crate::effects::{RUNTIME_DEADLINE, to_reference};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::projection::Entity;
-use crate::session::{Input, Output, Session, Size, Told};
+use crate::session::{Exit, Input, Output, Session, Size, Told};
 use crate::spec::{self, Program};
 
 /// Files and a look into the container's root: what takes longer hangs.
@@ -59,6 +59,8 @@ pub struct Exec {
 /// A shim that waits for its `Go`.
 pub(super) struct Begun {
     pub(super) exec: SessionId,
+    /// The first process of the container that it is for.
+    pub(super) of: Process,
     pub(super) session: Session,
     /// Turns ready when its keeper has done everything.
     pub(super) finished: oneshot::Receiver<()>,
@@ -97,9 +99,9 @@ impl Engine {
                 Ok::<_, ExecError>(())
             };
             let (begun, asked) = tokio::join!(preparing, recording);
-            let Begun { exec, session, finished: _ } = begun?;
+            let Begun { exec, of, session, finished: _ } = begun?;
             asked?;
-            let started = go(exec, session).await?;
+            let started = go(of, exec, session).await?;
             failpoint::hit(failpoint::EXEC_READY);
             Ok(started)
         });
@@ -132,11 +134,9 @@ pub(super) async fn prepare(
     let entity = tokio::time::timeout(PATIENCE, waiting).await.map_err(busy)??;
     let preparing = {
         let (engine, program) = (engine.clone(), program.clone());
-        abandon::blocking(move |owner| begin(&engine, &entity, &program, wish, named, owner))
+        move |owner: &Owner| begin(&engine, &entity, &program, wish, named, owner)
     };
-    let limit = PREPARE_DEADLINE;
-    let begun = tokio::time::timeout(limit, preparing).await.map_err(|_| ExecError::Slow { limit })?;
-    begun.unwrap_or_else(|panic| Err(ExecError::State { what: "prepare the process", source: io::Error::other(panic) }))
+    engine.execs.places.run(id, PREPARE_DEADLINE, preparing).await?
 }
 
 /// Waits for recovery and for an operation under way; refuses what the record would be refused with.
@@ -208,7 +208,7 @@ fn begin(
     }
     let (session, pid) = start(&shim, &directory, &process, &spec)?;
     let _ = spawned.send(pid);
-    Ok(Begun { exec, session, finished })
+    Ok(Begun { exec, of: run.process, session, finished })
 }
 
 fn start(shim: &Path, directory: &StateDir, process: &ExecProcess, spec: &[u8]) -> Result<(Session, i32), ExecError> {
@@ -246,7 +246,7 @@ fn new_id() -> Result<SessionId, ExecError> {
 }
 
 /// Lets the shim run it, and waits for its answer.
-pub(super) async fn go(exec: SessionId, session: Session) -> Result<Exec, ExecError> {
+pub(super) async fn go(of: Process, exec: SessionId, session: Session) -> Result<Exec, ExecError> {
     let (mut input, mut output) = session.split();
     let answering = async {
         // A shim that has died is told below.
@@ -255,6 +255,8 @@ pub(super) async fn go(exec: SessionId, session: Session) -> Result<Exec, ExecEr
         loop {
             match output.next().await {
                 Told::Ready(Ready { pid, .. }) => return Ok(pid),
+                // Whatever the runtime says of a container that is gone, the program is not to blame.
+                Told::Failed(_) if !to_reference(of).alive() => return Err(ExecError::Rejected(Rejection::NotRunning)),
                 Told::Failed(failed) => return Err(ExecError::failed(&failed)),
                 Told::Lost | Told::Exited(_) => return Err(ExecError::ShimDied),
                 // None comes before the answer.
@@ -267,12 +269,72 @@ pub(super) async fn go(exec: SessionId, session: Session) -> Result<Exec, ExecEr
     Ok(Exec { exec, pid, input, output })
 }
 
-/// Lets the process outlive its session, and closes that. A shim that does not answer ends it.
-pub async fn release((mut input, mut output): (Input, Output)) {
+/// Lets the process outlive its session, and closes that; how it has ended, if it has in the same moment. After an error
+/// nobody has said that it goes on, and with its session it may have ended.
+pub async fn release((mut input, mut output): (Input, Output)) -> Result<Option<Exit>, ExecError> {
     let releasing = async {
-        if input.request(&Request::Release).await.is_ok() {
-            while !matches!(output.next().await, Told::Done(kind::RELEASE) | Told::Exited(_) | Told::Lost) {}
+        // A shim that has died is told below.
+        let _ = input.request(&Request::Release).await;
+        loop {
+            match output.next().await {
+                Told::Done(kind::RELEASE) => return Ok(None),
+                Told::Exited(exit) => return Ok(Some(exit)),
+                Told::Refused(kind::RELEASE, message) => {
+                    return Err(ExecError::State { what: "leave the process", source: io::Error::other(message) });
+                }
+                Told::Failed(_) | Told::Lost => return Err(ExecError::ShimDied),
+                Told::Stdout(_) | Told::Stderr(_) | Told::Ready(_) | Told::Done(_) | Told::Refused(..) => {}
+            }
         }
     };
-    let _ = tokio::time::timeout(RELEASE_PATIENCE, releasing).await;
+    let limit = RELEASE_PATIENCE;
+    tokio::time::timeout(limit, releasing).await.map_err(|_| ExecError::NotReleased { limit })?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effects::to_process;
+    use isulad_shim::{ExitStatus, Failed, Frame, ProcessRef, Step};
+    use std::io::Write;
+
+    /// A shim that has said this, and then nothing more.
+    fn said(frames: &[Frame]) -> (Session, std::os::unix::net::UnixStream) {
+        let (session, mut theirs) = Session::pair().unwrap();
+        let mut bytes = Vec::new();
+        frames.iter().for_each(|frame| frame.encode(&mut bytes));
+        theirs.write_all(&bytes).unwrap();
+        (session, theirs)
+    }
+
+    #[tokio::test]
+    async fn what_a_runtime_says_of_a_container_that_is_gone_is_not_about_the_program() {
+        let message = "exec /bin/sh: no such file or directory".to_owned();
+        let failed = Frame::Failed(Failed { step: Step::Exec, message, runtime_status: Some(1) });
+        let me = to_process(ProcessRef::current().unwrap());
+        let (session, _shim) = said(std::slice::from_ref(&failed));
+        let error = go(me, SessionId([1; 8]), session).await.err().unwrap();
+        assert!(matches!(error, ExecError::NotStarted { code: 127, .. }), "{error:?}");
+        let (session, _shim) = said(&[failed]);
+        let gone = Process { start_time: me.start_time + 1, ..me };
+        let error = go(gone, SessionId([1; 8]), session).await.err().unwrap();
+        assert!(matches!(error, ExecError::Rejected(Rejection::NotRunning)), "{error:?}");
+        assert_eq!(error.to_string(), "the container is not running");
+    }
+
+    #[tokio::test]
+    async fn only_a_clean_answer_is_a_release() {
+        let exit = Frame::Exit(ExitStatus::Code(3), Some(5));
+        let after_output = [Frame::Stdout(b"x".to_vec()), Frame::Ack(kind::RESIZE), Frame::Ack(kind::RELEASE)];
+        let (session, _shim) = said(&after_output);
+        assert!(matches!(release(session.split()).await, Ok(None)));
+        let (session, _shim) = said(&[exit]);
+        let ended = release(session.split()).await.unwrap();
+        assert_eq!(ended, Some(Exit { status: ExitStatus::Code(3), at: Some(5) }));
+        let (session, _shim) = said(&[Frame::Error(kind::RELEASE, "no space left".into())]);
+        assert!(matches!(release(session.split()).await, Err(ExecError::State { .. })));
+        let (session, shim) = said(&[]);
+        drop(shim);
+        assert!(matches!(release(session.split()).await, Err(ExecError::ShimDied)));
+    }
 }

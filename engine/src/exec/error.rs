@@ -17,7 +17,7 @@ use crate::turn::TurnError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
-    #[error("the container refuses: {0:?}")]
+    #[error("{0}")]
     Rejected(Rejection),
     #[error("cannot write the journal")]
     Journal(#[source] AppendError),
@@ -38,6 +38,18 @@ pub enum ExecError {
     Spawn { path: PathBuf, source: io::Error },
     #[error("the preparation of the process did not finish within {} s", limit.as_secs())]
     Slow { limit: Duration },
+    /// Each of them has hung for that long, or is one of so many.
+    #[error(
+        "{count} processes are being prepared for {whose}, and none was ready within {} s: a file system that is mounted \
+         there may not answer",
+        limit.as_secs()
+    )]
+    Crowded { count: usize, whose: &'static str, limit: Duration },
+    #[error(
+        "the shim of the process did not say within {} s that it goes on without its client; it may have ended",
+        limit.as_secs()
+    )]
+    NotReleased { limit: Duration },
     #[error("the shim of the process gave no answer within {} s", limit.as_secs())]
     NoAnswer { limit: Duration },
     #[error("the shim of the process has died")]

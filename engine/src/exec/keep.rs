@@ -17,6 +17,7 @@ use crate::domain::id::{ContainerId, SessionId, Timestamp};
 use crate::effects;
 use crate::engine::Engine;
 use crate::failpoint;
+use crate::session::Exit;
 use crate::supervisor;
 use crate::sys;
 
@@ -185,14 +186,19 @@ async fn end_of(engine: &Arc<Engine>, of: &Of) -> End {
     unknown(ExitStatus::Unknown(Cause::ShimLost))
 }
 
-/// By the shim's file, or, where it did not come to that, by the runtime's.
+/// By the shim's file, or, where it did not come to that, by the runtime's. That has the number alone, which may be
+/// another process's by now: of a process that has started before the file was written, it cannot be, since the number was
+/// not free from then on.
 fn process_of(engine: &Engine, of: &Of) -> Option<ProcessRef> {
     if let Ok(Some(process)) = pid_file::read(&of.directory.pid()) {
         return Some(process);
     }
-    let text = std::fs::read_to_string(of.directory.file(state_dir::RUNTIME_PID)).ok()?;
-    let process = ProcessRef::of(text.trim().parse().ok()?).ok()?;
-    // The number alone may be another one's by now: this one is in the container.
+    let file = of.directory.file(state_dir::RUNTIME_PID);
+    let process = ProcessRef::of(std::fs::read_to_string(&file).ok()?.trim().parse().ok()?).ok()?;
+    if !clock::started_by(process.start_time, std::fs::metadata(&file).ok()?.modified().ok()?) {
+        return None;
+    }
+    // And where a clock was set: this one is in the container.
     let entity = engine.containers.get(&of.id)?;
     let group = std::fs::read_to_string(engine.bundle(&entity.container).cgroup_note()).ok()?;
     engine.host.cgroups.processes(&group).ok()?.contains(&process.pid).then_some(process)
@@ -206,8 +212,13 @@ fn told(record: &ExecRecord) -> End {
     End { status, at: Timestamp(record.at), lasted_ms: record.lasted_ms }
 }
 
+/// When it was, or at least was heard of.
+pub fn ended_at(exit: Exit) -> Timestamp {
+    exit.at.map_or_else(clock::now, Timestamp)
+}
+
 /// As the domain says it.
-pub(super) fn status_of(status: ShimStatus) -> ExitStatus {
+pub fn status_of(status: ShimStatus) -> ExitStatus {
     supervisor::to_status(status, Cause::ShimLost)
 }
 

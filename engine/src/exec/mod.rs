@@ -16,6 +16,7 @@ mod begin;
 mod end_all;
 mod error;
 mod keep;
+mod places;
 mod recover;
 mod sync;
 
@@ -29,6 +30,7 @@ pub use crate::spec::Program;
 pub use begin::{Exec, Wish, release};
 pub use end_all::end_all;
 pub use error::ExecError;
+pub use keep::{ended_at, status_of};
 pub use recover::recover;
 pub use sync::Captured;
 
@@ -40,6 +42,7 @@ pub struct Execs {
     kept: Mutex<HashMap<ContainerId, usize>>,
     left: Notify,
     hurry: Notify,
+    places: places::Places,
 }
 
 /// One of them, for as long as it lives.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::begin::{Begun, Exec, Wish, go, prepare};
-use super::keep::status_of;
+use super::keep::{ended_at, status_of};
 use super::{ExecError, Program};
 use crate::domain::container::ExitStatus;
-use crate::domain::id::ContainerId;
+use crate::domain::id::{ContainerId, Timestamp};
 use crate::engine::Engine;
 use crate::session::{Output, Told};
 
@@ -18,6 +18,7 @@ const KILL_PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Captured {
     pub status: ExitStatus,
+    pub at: Timestamp,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
 }
@@ -40,14 +41,14 @@ impl Engine {
     ) -> Result<Captured, ExecError> {
         let begun = prepare(self, id, program, Wish::default(), None);
         let Some(timeout) = timeout else {
-            let Begun { exec, session, .. } = begun.await?;
-            return capture(go(exec, session).await?, limit).await;
+            let Begun { of, exec, session, .. } = begun.await?;
+            return capture(go(of, exec, session).await?, limit).await;
         };
         let deadline = tokio::time::Instant::now() + timeout;
         let late = || ExecError::Timeout { limit: timeout };
-        let Begun { exec, session, finished } =
+        let Begun { of, exec, session, finished } =
             tokio::time::timeout_at(deadline, begun).await.map_err(|_| late())??;
-        let running = async { capture(go(exec, session).await?, limit).await };
+        let running = async { capture(go(of, exec, session).await?, limit).await };
         match tokio::time::timeout_at(deadline, running).await {
             Ok(outcome) => outcome,
             // The session went with the future above, and the shim kills because of that.
@@ -73,7 +74,9 @@ async fn collect(output: &mut Output, limit: usize) -> Result<Captured, ExecErro
         match output.next().await {
             Told::Stdout(bytes) => append(&mut stdout, &bytes, limit),
             Told::Stderr(bytes) => append(&mut stderr, &bytes, limit),
-            Told::Exited(status) => return Ok(Captured { status: status_of(status), stdout, stderr }),
+            Told::Exited(exit) => {
+                return Ok(Captured { status: status_of(exit.status), at: ended_at(exit), stdout, stderr });
+            }
             Told::Failed(failed) => return Err(ExecError::failed(&failed)),
             Told::Lost => return Err(ExecError::ShimDied),
             Told::Ready(_) | Told::Done(_) | Told::Refused(..) => {}

@@ -15,7 +15,7 @@ use isulad_shim::control::Streams;
 use tokio::net::UnixStream;
 
 pub use input::Input;
-pub use output::{Output, Told};
+pub use output::{Exit, Output, Told};
 
 /// A connection to a shim. It lasts until both halves are dropped; for an exec that ends its process, for a container
 /// only this client.

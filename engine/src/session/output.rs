@@ -7,6 +7,14 @@ use isulad_shim::control::{self, HEADER, MAX_PAYLOAD};
 use isulad_shim::{ExitStatus, Failed, Frame, FrameError, Ready};
 use tokio::net::UnixStream;
 
+/// The end of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    pub status: ExitStatus,
+    /// Nanoseconds since 1970; told of what an exec runs.
+    pub at: Option<u64>,
+}
+
 /// What a shim says to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
@@ -21,7 +29,7 @@ pub enum Told {
     /// A request was not, and why.
     Refused(u8, String),
     /// The process has ended, and all its output was told before.
-    Exited(ExitStatus),
+    Exited(Exit),
     /// The shim has left without a word, or cut this client off because it took nothing. What the process does is not known.
     Lost,
 }
@@ -92,7 +100,7 @@ impl From<Frame> for Told {
             Frame::Stderr(bytes) => Self::Stderr(bytes),
             Frame::Ready(ready) => Self::Ready(ready),
             Frame::Failed(failed) => Self::Failed(failed),
-            Frame::Exit(status) => Self::Exited(status),
+            Frame::Exit(status, at) => Self::Exited(Exit { status, at }),
             Frame::Ack(request) => Self::Done(request),
             Frame::Error(request, message) => Self::Refused(request, message),
         }

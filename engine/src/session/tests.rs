@@ -39,7 +39,7 @@ async fn output_is_told_whole_wherever_it_is_cut() {
         Frame::Stdout(b"out".to_vec()),
         Frame::Ack(4),
         Frame::Stderr(vec![7; MAX_PAYLOAD]),
-        Frame::Exit(ExitStatus::Code(3)),
+        Frame::Exit(ExitStatus::Code(3), Some(17)),
     ]);
     for cut in [1, 4, 5, 6, 8, 9, 15, 40_000, bytes.len() - 1] {
         let (_input, mut output, mut shim) = session();
@@ -52,7 +52,7 @@ async fn output_is_told_whole_wherever_it_is_cut() {
             assert_eq!(output.next().await, Told::Stdout(b"out".to_vec()));
             assert_eq!(output.next().await, Told::Done(4));
             assert_eq!(output.next().await, Told::Stderr(vec![7; MAX_PAYLOAD]));
-            assert_eq!(output.next().await, Told::Exited(ExitStatus::Code(3)));
+            assert_eq!(output.next().await, Told::Exited(Exit { status: ExitStatus::Code(3), at: Some(17) }));
         };
         tokio::join!(write, read);
     }

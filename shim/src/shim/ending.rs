@@ -69,7 +69,7 @@ pub(crate) async fn finish(
         let _ = rustix::io::write(fifo, &ended.status.to_wire());
     }
     failpoint::hit(failpoint::AFTER_EXIT_FIFO);
-    hub.set_exit(ended.status);
+    hub.set_exit(ended.status, None);
     runtime::delete(shim, reaper).await;
     failpoint::hit(failpoint::AFTER_DELETE);
     hub.farewell(FAREWELL).await;

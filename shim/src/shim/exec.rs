@@ -30,7 +30,7 @@ use super::flow::in_runtime;
 use super::launch::{self, Connected, Launched};
 use super::output::hub::Hub;
 use super::output::log::Log;
-use super::output::{Stream, client, input, pump, time};
+use super::output::{Stream, client, input, pump, screen, time};
 use super::own_process;
 use super::reaper::{Reaper, Signals};
 use super::runtime::{self, Call};
@@ -198,7 +198,7 @@ impl Exec {
         failpoint::hit(failpoint::EXEC_BEFORE_RECORD);
         self.leave_record(status, at, lasted, None);
         failpoint::hit(failpoint::EXEC_RECORDED);
-        hub.set_exit(status);
+        hub.set_exit(status, Some(at));
         hub.farewell(if self.process.detached { FAREWELL } else { AS_LONG_AS_IT_TAKES }).await;
         Ok(ExitCode::SUCCESS)
     }
@@ -242,7 +242,7 @@ impl Exec {
                 let duplicate = || master.try_clone().context("cannot duplicate the terminal");
                 hub.input.set_terminal(duplicate()?);
                 let input = self.process.open_stdin.then(duplicate).transpose()?;
-                (vec![spawn_local(pump::terminal(master, hub.clone(), stop.subscribe()))], input)
+                (vec![spawn_local(screen::carry(master, hub.clone(), stop.subscribe()))], input)
             }
             Connected::Nothing => (Vec::new(), None),
         };

@@ -23,7 +23,7 @@ use super::launch::{Connected, Launched, Launching};
 use super::output::hub::{Hub, STALL_LIMIT};
 use super::output::log::Log;
 use super::output::pump::Glass;
-use super::output::{Stream, client, input, pump, time};
+use super::output::{Stream, client, input, pump, screen, time};
 use super::own_process;
 use super::reaper::{Reaper, Signals};
 use super::runtime;
@@ -178,7 +178,7 @@ fn connect(shim: &Shim, io: Connected, hub: &Rc<Hub>) -> anyhow::Result<Pumps> {
                 true => Some(master.try_clone().context("cannot duplicate the terminal")?),
                 false => None,
             };
-            (vec![spawn_local(pump::terminal(master, hub.clone(), stop.subscribe()))], input)
+            (vec![spawn_local(screen::carry(master, hub.clone(), stop.subscribe()))], input)
         }
         Connected::Nothing => (Vec::new(), None),
     };

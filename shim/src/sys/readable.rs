@@ -1,4 +1,7 @@
 //! Waiting for a descriptor inside a tokio runtime.
+//!
+//! A hang-up is remembered for as long as a descriptor is watched, also one that is over, as that of a terminal is when
+//! somebody opens it again: who goes on with such a descriptor watches it anew.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -23,4 +26,10 @@ pub fn watch<T: OwnsDescriptor>(inner: T) -> io::Result<AsyncFd<T>> {
     // SAFETY: the types this is open to own their descriptor, never replace it, and close it only when dropped, which
     // `AsyncFd` does after it has stopped watching.
     Ok(unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) }?)
+}
+
+/// The same for becoming writable.
+pub fn watch_writable<T: OwnsDescriptor>(inner: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: as above.
+    Ok(unsafe { AsyncFd::register_with_interest(inner, Interest::WRITABLE) }?)
 }

@@ -20,6 +20,7 @@ use crate::stand::{Engine, PATIENCE, Stand, answer, hear, listen, tell, wait_for
 
 crate::on_both_runtimes!(
     output_is_apart_and_the_code_is_told,
+    the_time_of_the_end_is_told,
     ten_mebibytes_come_back_as_they_went,
     what_cannot_be_run_is_told_in_the_runtimes_words,
     a_background_process_holds_nobody_up,
@@ -32,15 +33,15 @@ crate::on_both_runtimes!(
     a_lost_shim_leaves_the_pid_of_what_lives,
 );
 
-struct Exec {
-    directory: StateDir,
-    client: UnixStream,
+pub struct Exec {
+    pub directory: StateDir,
+    pub client: UnixStream,
     /// What was spawned.
     pid: i32,
 }
 
 impl Exec {
-    fn spawn(stand: &Stand, args: &[&str], change: impl FnOnce(&mut ExecProcess)) -> Self {
+    pub fn spawn(stand: &Stand, args: &[&str], change: impl FnOnce(&mut ExecProcess)) -> Self {
         let number = fs::read_dir(stand.root()).unwrap().count();
         let directory = StateDir::new(stand.root().join(format!("exec-{number}")));
         fs::create_dir(directory.path()).unwrap();
@@ -72,7 +73,7 @@ impl Exec {
         Self { directory, client, pid }
     }
 
-    fn go(&self) -> Ready {
+    pub fn go(&self) -> Ready {
         tell(&self.client, &Request::Go);
         match answer(&self.client) {
             Frame::Ready(ready) => ready,
@@ -92,19 +93,19 @@ impl Exec {
         fs::read_to_string(self.directory.file("shim.log")).unwrap_or_default()
     }
 
-    fn reap(&self) {
+    pub fn reap(&self) {
         let pidfd = PidFd::open(ProcessRef::of(self.pid).unwrap()).unwrap();
         assert!(wait_readable(&pidfd), "the shim does not leave\n{}", self.log());
         nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(self.pid), None).unwrap();
     }
 
-    fn record(&self) -> ExecRecord {
+    pub fn record(&self) -> ExecRecord {
         wait_for("the exit record", || self.directory.exit_fallback().exists());
         ExecRecord::read(&self.directory).unwrap().unwrap()
     }
 }
 
-fn stand(engine: Engine) -> Stand {
+pub fn stand(engine: Engine) -> Stand {
     let stand = Stand::new(engine, "sleep 10000 & wait");
     stand.start();
     stand
@@ -130,6 +131,17 @@ fn output_is_apart_and_the_code_is_told(engine: Engine) {
         assert_eq!((exec.record().status, exec.record().failed), (status, None));
         assert_eq!(exec.log(), "");
     }
+}
+
+/// Whenever a client hears of it.
+fn the_time_of_the_end_is_told(engine: Engine) {
+    let stand = stand(engine);
+    let exec = run(&stand, "exit 7");
+    exec.go();
+    let at = exec.record().at;
+    let told = std::iter::from_fn(|| Frame::read_from(&exec.client).unwrap()).last();
+    assert_eq!(told, Some(Frame::Exit(ExitStatus::Code(7), Some(at))));
+    exec.reap();
 }
 
 fn ten_mebibytes_come_back_as_they_went(engine: Engine) {
@@ -257,7 +269,9 @@ fn one_that_is_released_goes_on_without_its_client(engine: Engine) {
 
 fn a_terminal_has_a_size_that_changes(engine: Engine) {
     let stand = stand(engine);
-    let exec = Exec::spawn(&stand, &["/bin/sh", "-c", "stty size; read line; stty size; exit 3"], |process| {
+    // crun takes no size for a further process: there it comes a moment later.
+    let script = "until [ \"$(stty size)\" = '33 77' ]; do :; done; stty size; read line; stty size; exit 3";
+    let exec = Exec::spawn(&stand, &["/bin/sh", "-c", script], |process| {
         process.terminal = true;
         process.open_stdin = true;
         process.console_size = Some(isulad_shim::process::ConsoleSize { width: 77, height: 33 });

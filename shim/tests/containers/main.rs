@@ -9,3 +9,4 @@ mod failing;
 mod living;
 mod stand;
 mod talking;
+mod terminals;

@@ -342,7 +342,7 @@ pub fn listen(mut stream: &UnixStream) -> (Vec<u8>, Vec<u8>, Option<ExitStatus>)
         match frame {
             Frame::Stdout(bytes) => out.extend(bytes),
             Frame::Stderr(bytes) => err.extend(bytes),
-            Frame::Exit(status) => exit = Some(status),
+            Frame::Exit(status, _) => exit = Some(status),
             _ => {}
         }
     }
@@ -355,7 +355,7 @@ pub fn hear(mut stream: &UnixStream, text: &str) -> String {
     while !heard.contains(text) {
         match Frame::read_from(&mut stream).unwrap() {
             Some(Frame::Stdout(bytes) | Frame::Stderr(bytes)) => heard.push_str(&String::from_utf8(bytes).unwrap()),
-            Some(Frame::Exit(status)) => panic!("ended with {status:?} after {heard:?}"),
+            Some(Frame::Exit(status, _)) => panic!("ended with {status:?} after {heard:?}"),
             Some(_) => {}
             None => panic!("cut off after {heard:?}"),
         }
@@ -413,7 +413,9 @@ fn make_busybox(rootfs: &Path) {
         fs::create_dir_all(rootfs.join(name)).unwrap();
     }
     fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
-    for name in ["sh", "cat", "sleep", "true", "seq", "stty", "kill", "echo", "head", "dd", "printf", "yes", "mount"] {
+    for name in [
+        "sh", "cat", "sleep", "true", "seq", "stty", "kill", "echo", "head", "dd", "printf", "yes", "mount", "readlink",
+    ] {
         symlink("busybox", bin.join(name)).unwrap();
     }
 }

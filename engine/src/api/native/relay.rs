@@ -4,13 +4,12 @@
 
 use cri_api::isula::v1::{AttachInput, AttachOutput, ExecInput, ExecOutput, WindowSize};
 use cri_api::isula::v1::{attach_input, attach_output, exec_input, exec_output};
-use isulad_shim::ExitStatus;
 use isulad_shim::control::{Streams, kind};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tonic::{Status, Streaming};
 
-use crate::session::{Input, Output, Size, Told};
+use crate::session::{Exit, Input, Output, Size, Told};
 
 /// Messages on their way to a client: the shim's own buffer comes on top.
 pub(super) const IN_FLIGHT: usize = 16;
@@ -41,7 +40,7 @@ pub(super) trait Message: Send + 'static {
 /// Why a relay has ended.
 pub(super) enum Ended {
     /// All output was passed on before.
-    Exited(ExitStatus),
+    Exited(Exit),
     /// The shim is gone, or has cut this client off.
     Lost,
     /// The shim has no such streams to give, and says why.
@@ -73,7 +72,7 @@ pub(super) async fn pump<M: Message>(
         let message = match told {
             Told::Stdout(bytes) if wanted.stdout => M::stdout(bytes),
             Told::Stderr(bytes) if wanted.stderr => M::stderr(bytes),
-            Told::Exited(status) => return Ended::Exited(status),
+            Told::Exited(exit) => return Ended::Exited(exit),
             // Whether it was started was known before.
             Told::Failed(_) | Told::Lost => return Ended::Lost,
             Told::Refused(kind::HELLO, message) => return Ended::Refused(message),

@@ -62,8 +62,8 @@ pub(crate) fn join(stream: UnixStream, streams: Streams, first: bool, hub: &Rc<H
         wake: Notify::new(),
     });
     hub.join(client.clone());
-    if let Some(status) = hub.exit() {
-        client.send(&Frame::Exit(status));
+    if let Some(exit) = hub.exit() {
+        client.send(&exit);
         client.finish();
     }
     spawn_local(write(client.clone(), hub.clone()));
@@ -253,13 +253,15 @@ async fn read(client: Rc<Client>, hub: Rc<Hub>) {
     }
 }
 
-/// Input waits for the container; a client that leaves meanwhile is not kept for it. False when there is no room for what
-/// it has left.
+/// Input waits for the container, what comes behind it too; a client that leaves meanwhile is not kept for it. False when
+/// there is no room for what it has left.
 async fn deliver(bytes: Vec<u8>, client: &Client, hub: &Hub) -> bool {
     tokio::select! {
         biased;
-        () = hub.input.room() => {
-            hub.input.push(bytes);
+        room = hub.input.room() => {
+            if room {
+                hub.input.push(bytes);
+            }
             true
         }
         () = client.hung_up() => hub.input.inherit(bytes),

@@ -28,7 +28,7 @@ pub(crate) const STALL_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct Hub {
     clients: RefCell<Vec<Rc<Client>>>,
     outcome: RefCell<Option<Outcome>>,
-    exit: Cell<Option<ExitStatus>>,
+    exit: RefCell<Option<Frame>>,
     /// From the end of the first process on, nobody waits for clients.
     ending: Cell<bool>,
     last_output: Cell<Instant>,
@@ -51,7 +51,7 @@ impl Hub {
         Rc::new(Self {
             clients: RefCell::default(),
             outcome: RefCell::default(),
-            exit: Cell::default(),
+            exit: RefCell::default(),
             ending: Cell::default(),
             last_output: Cell::new(Instant::now()),
             stall_limit,
@@ -188,21 +188,29 @@ impl Hub {
         self.changed.notify_waiters();
     }
 
+    /// Waits for that.
+    pub async fn ended(&self) {
+        while !self.ending.get() {
+            self.changed.notified().await;
+        }
+    }
+
     pub fn last_output(&self) -> Instant {
         self.last_output.get()
     }
 
     /// The last frame for everybody, also for those who come late.
-    pub fn set_exit(&self, status: ExitStatus) {
-        self.exit.set(Some(status));
+    pub fn set_exit(&self, status: ExitStatus, at: Option<u64>) {
+        let exit = Frame::Exit(status, at);
+        self.exit.replace(Some(exit.clone()));
         for client in self.clients.borrow().iter() {
-            client.send(&Frame::Exit(status));
+            client.send(&exit);
             client.finish();
         }
     }
 
-    pub fn exit(&self) -> Option<ExitStatus> {
-        self.exit.get()
+    pub fn exit(&self) -> Option<Frame> {
+        self.exit.borrow().clone()
     }
 
     /// Ends every conversation once it has taken what is there, within `limit`.

@@ -5,16 +5,24 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use isulad_shim::state_dir::STDIN;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::hub::Hub;
+use super::typed;
 use crate::shim::stdio;
 
 /// Bytes that may wait for the container; the client that sends more waits itself.
 const LIMIT: usize = 64 * 1024;
+/// Bytes that may wait for a container that reads a terminal, before whoever types more waits.
+const TYPED_LIMIT: usize = 1024 * 1024;
+/// How long nothing of that may be read until more of it is thrown away, as a terminal does with what nobody reads: behind
+/// it may wait a new size, or that the client leaves.
+const UNREAD_LIMIT: Duration = Duration::from_secs(1);
 /// Bytes that may wait when clients that are gone have left more.
 const LEGACY_LIMIT: usize = 1024 * 1024;
 
@@ -26,6 +34,8 @@ pub(crate) struct Input {
     /// Close when the first client that could write leaves.
     once: Cell<bool>,
     terminal: RefCell<Option<OwnedFd>>,
+    /// When the container last took something.
+    taken: Cell<Option<Instant>>,
     arrived: Notify,
     room: Notify,
 }
@@ -43,11 +53,25 @@ enum State {
 }
 
 impl Input {
-    /// Waits while too many bytes are waiting.
-    pub async fn room(&self) {
-        while self.waiting.get() >= LIMIT && self.accepts() {
-            self.room.notified().await;
+    /// Waits while too many bytes are waiting. False when there is no room, and none in sight: what comes is to be thrown
+    /// away.
+    pub async fn room(&self) -> bool {
+        while self.accepts() {
+            let has_terminal = self.terminal.borrow().is_some();
+            if self.waiting.get() < if has_terminal { TYPED_LIMIT } else { LIMIT } {
+                return true;
+            }
+            let room = self.room.notified();
+            // Before there is a process, nobody can have read.
+            let Some(taken) = self.taken.get().filter(|_| has_terminal) else {
+                room.await;
+                continue;
+            };
+            if tokio::time::timeout_at(taken + UNREAD_LIMIT, room).await.is_err() && self.taken.get() == Some(taken) {
+                return false;
+            }
         }
+        true
     }
 
     /// Takes bytes from a client, which has waited for room.
@@ -110,16 +134,22 @@ impl Input {
     /// Lets clients write from now on.
     pub fn open(&self, once: bool) {
         self.once.set(once);
+        self.took();
         if self.state.get() == State::Unknown {
             self.state.set(State::Open);
         }
+    }
+
+    /// The container has made room.
+    pub fn took(&self) {
+        self.taken.set(Some(Instant::now()));
     }
 
     fn accepts(&self) -> bool {
         matches!(self.state.get(), State::Unknown | State::Open)
     }
 
-    async fn next(&self) -> Option<Vec<u8>> {
+    pub(super) async fn next(&self) -> Option<Vec<u8>> {
         loop {
             if let Some(bytes) = self.chunks.borrow_mut().pop_front() {
                 self.waiting.set(self.waiting.get() - bytes.len());
@@ -136,6 +166,12 @@ impl Input {
 
 /// Carries input to the container until it is closed or nobody reads it.
 pub(crate) async fn carry(fd: OwnedFd, hub: Rc<Hub>) {
+    if hub.input.terminal.borrow().is_some() {
+        if let Err(error) = typed::carry(fd, &hub.input).await {
+            eprintln!("isulad-shim: cannot write to the container's terminal: {error}");
+        }
+        return hub.input.absent();
+    }
     if let Ok(mut writer) = tokio_fd::AsyncFd::try_from(fd.as_raw_fd()) {
         while let Some(bytes) = hub.input.next().await {
             if writer.write_all(&bytes).await.is_err() {

@@ -6,7 +6,9 @@ pub(crate) mod input;
 pub(crate) mod log;
 mod nudges;
 pub(crate) mod pump;
+pub(crate) mod screen;
 pub(crate) mod time;
+mod typed;
 
 /// Which of the container's outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,14 +6,13 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use isulad_shim::sys::{nudge, readable};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with, tee};
-use tokio::io::AsyncReadExt;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
@@ -243,31 +242,4 @@ async fn run_pipe(fd: &AsyncFd<OwnedFd>, stream: Stream, hub: &Hub, mut stop: wa
             Err(errno) => return Err(errno.into()),
         }
     }
-}
-
-/// The output of a terminal. What a killed shim has read and not logged is lost here, with the terminal itself.
-pub(crate) async fn terminal(master: OwnedFd, hub: Rc<Hub>, mut stop: watch::Receiver<bool>) {
-    let mut line = Vec::new();
-    if let Ok(mut reader) = tokio_fd::AsyncFd::try_from(master.as_raw_fd()) {
-        let mut bytes = vec![0; LINE_LIMIT];
-        loop {
-            hub.room().await;
-            let count = tokio::select! {
-                // First what is there, then the order to stop.
-                biased;
-                read = reader.read(&mut bytes) => match read {
-                    Ok(count @ 1..) => count,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    // EIO: nobody has the other side open any more.
-                    Ok(0) | Err(_) => break,
-                },
-                _ = stop.changed() => break,
-            };
-            line.extend_from_slice(&bytes[..count]);
-            let done = hub.log.borrow_mut().write(Stream::Stdout, &line, LINE_LIMIT);
-            line.drain(..done);
-            hub.output(Stream::Stdout, &bytes[..count]);
-        }
-    }
-    hub.log.borrow_mut().write_rest(Stream::Stdout, &line);
 }

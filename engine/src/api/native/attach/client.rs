@@ -13,9 +13,8 @@ use crate::api::native::container::{ending, exit_status};
 use crate::api::native::relay::{self, Ended};
 use crate::domain::container::{End, Event};
 use crate::domain::id::StartId;
-use crate::failpoint;
 use crate::projection::Told;
-use crate::session::{Session, Size};
+use crate::session::{Exit, Session, Size};
 
 /// An exit that the shim has told is recorded soon after.
 const EXIT_PATIENCE: Duration = Duration::from_secs(60);
@@ -73,7 +72,7 @@ impl Client {
         };
         drop(streams);
         match ended {
-            Ended::Exited(status) => {
+            Ended::Exited(Exit { status, .. }) => {
                 if !self.finish(EXIT_PATIENCE, NOT_RECORDED).await {
                     tracing::warn!(?status, "an exit that the shim has told is not recorded");
                 }
@@ -87,7 +86,6 @@ impl Client {
 
     /// The client's presence is over, whatever is still to be told.
     fn left(&mut self) {
-        failpoint::hit(failpoint::ATTACH_LEFT);
         self.attendance = None;
     }
 

@@ -14,9 +14,8 @@ use super::container::{cause_text, nanoseconds};
 use super::status::Verb;
 use super::{ApiError, Native, peer};
 use crate::cause::chain;
-use crate::clock;
 use crate::domain::container;
-use crate::domain::id::ContainerId;
+use crate::domain::id::{ContainerId, Timestamp};
 use crate::exec::{ExecError, Program};
 use crate::spec::SpecError;
 
@@ -88,9 +87,11 @@ fn failure(error: ExecError, reference: &str) -> Result<StartFailure, ApiError> 
         ExecError::Spec(error) => ApiError::invalid(chain(&error)),
         ExecError::Definition(error) => ApiError::Definition(error),
         ExecError::Runtime(error) => ApiError::Runtime(error),
-        error @ (ExecError::Timeout { .. } | ExecError::NoAnswer { .. } | ExecError::Slow { .. }) => {
-            ApiError::Deadline { message: chain(&error) }
-        }
+        error @ (ExecError::Timeout { .. }
+        | ExecError::NoAnswer { .. }
+        | ExecError::NotReleased { .. }
+        | ExecError::Crowded { .. }
+        | ExecError::Slow { .. }) => ApiError::Deadline { message: chain(&error) },
         error @ (ExecError::ShimMissing { .. }
         | ExecError::State { .. }
         | ExecError::Describe(_)
@@ -99,14 +100,13 @@ fn failure(error: ExecError, reference: &str) -> Result<StartFailure, ApiError> 
     })
 }
 
-/// An end that was only just heard of.
-fn status(status: container::ExitStatus) -> ExitStatus {
+fn status(status: container::ExitStatus, at: Timestamp) -> ExitStatus {
     let (code, signal, unknown) = match status {
         container::ExitStatus::Code(code) => (Some(i32::from(code)), 0, ""),
         container::ExitStatus::Signal(signal) => (Some(128 + signal.0), signal.0, ""),
         container::ExitStatus::Unknown(cause) => (None, 0, cause_text(cause)),
     };
-    let finished_at = nanoseconds(clock::now());
+    let finished_at = nanoseconds(at);
     ExitStatus { code, signal, oom_killed: false, unknown_cause: unknown.to_owned(), finished_at }
 }
 

@@ -12,11 +12,10 @@ use tonic::{Status, Streaming};
 use super::{failure, status};
 use crate::api::native::relay::{self, Ended, IN_FLIGHT};
 use crate::api::native::{ApiError, Native};
-use crate::domain::container::Cause;
-use crate::exec::{Exec, Wish, release};
+use crate::cause::chain;
+use crate::exec::{Exec, Wish, ended_at, release, status_of};
 use crate::journal::record::Context;
-use crate::session::Size;
-use crate::supervisor::to_status;
+use crate::session::{Exit, Size};
 
 impl Native {
     pub(super) async fn exec_streams(
@@ -63,14 +62,22 @@ fn window(size: Option<WindowSize>) -> Result<Option<Size>, ApiError> {
 async fn serve(exec: Exec, input: Streaming<ExecInput>, sender: relay::Sender<ExecOutput>, wanted: Streams) {
     let mut streams = (exec.input, exec.output);
     let last = match relay::pump(&mut streams, input, &sender, wanted).await {
-        Ended::Exited(told) => Ok(wrap(Output::Exited(status(to_status(told, Cause::ShimLost))))),
+        Ended::Exited(exit) => Ok(exited(exit)),
         Ended::Lost => Err(Status::unavailable("the shim of the process was lost, and the process with it")),
         Ended::Refused(message) => Err(Status::failed_precondition(message)),
-        Ended::Detached => return release(streams).await,
+        // The stream's end is the answer.
+        Ended::Detached => match release(streams).await {
+            Ok(None) => return,
+            Ok(Some(exit)) => Ok(exited(exit)),
+            Err(error) => Err(Status::deadline_exceeded(chain(&error))),
+        },
         Ended::ClientGone => return,
     };
-    drop(streams);
     let _ = sender.send(last).await;
+}
+
+fn exited(exit: Exit) -> ExecOutput {
+    wrap(Output::Exited(status(status_of(exit.status), ended_at(exit))))
 }
 
 fn wrap(output: Output) -> ExecOutput {
@@ -80,6 +87,13 @@ fn wrap(output: Output) -> ExecOutput {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_has_the_time_that_its_shim_has_seen_it() {
+        let exit = Exit { status: isulad_shim::ExitStatus::Code(3), at: Some(1_700_000_000_000_000_001) };
+        let Some(Output::Exited(status)) = exited(exit).output else { panic!("no exit") };
+        assert_eq!((status.code, status.finished_at), (Some(3), 1_700_000_000_000_000_001));
+    }
 
     #[test]
     fn a_size_that_is_unknown_is_none_and_an_absurd_one_is_refused() {

@@ -19,7 +19,7 @@ impl Native {
             Ok(captured) => Ok(ExecSyncResponse {
                 stdout: captured.stdout,
                 stderr: captured.stderr,
-                status: Some(status(captured.status)),
+                status: Some(status(captured.status, captured.at)),
                 failure: None,
             }),
             Err(error) => {

@@ -1,0 +1,59 @@
+//! What is typed, into a terminal. Nobody may have its other side open, for a while: then it waits until somebody has.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use isulad_shim::sys::readable;
+use rustix::io::{Errno, ioctl_fionbio};
+use tokio::io::unix::AsyncFd;
+
+use super::input::Input;
+
+/// Between two attempts while nobody has the terminal open.
+const PAUSE: Duration = Duration::from_millis(100);
+
+enum Written {
+    Some(usize),
+    /// The other side makes no room, which is waited for.
+    Nothing,
+    /// The same, but a hang-up that is over would be told for ever.
+    Stale,
+    NobodyThere,
+}
+
+/// Until no more comes.
+pub(super) async fn carry(master: OwnedFd, input: &Input) -> io::Result<()> {
+    ioctl_fionbio(master.as_fd(), true)?;
+    let mut master = readable::watch_writable(master)?;
+    while let Some(bytes) = input.next().await {
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            match write(&master, rest).await? {
+                Written::Some(count) => {
+                    rest = &rest[count..];
+                    input.took();
+                }
+                Written::Nothing => {}
+                Written::Stale => master = readable::watch_writable(master.into_inner())?,
+                Written::NobodyThere => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn write(master: &AsyncFd<OwnedFd>, bytes: &[u8]) -> io::Result<Written> {
+    let mut guard = master.writable().await?;
+    let hung_up = guard.ready().is_write_closed();
+    match guard.try_io(|fd| Ok(rustix::io::write(fd.get_ref(), bytes)?)) {
+        Ok(Ok(count)) => Ok(Written::Some(count)),
+        Ok(Err(error)) => match Errno::from_io_error(&error) {
+            Some(Errno::INTR) => Ok(Written::Nothing),
+            Some(Errno::IO) => Ok(Written::NobodyThere),
+            Some(_) | None => Err(error),
+        },
+        Err(_) if hung_up => Ok(Written::Stale),
+        Err(_) => Ok(Written::Nothing),
+    }
+}
