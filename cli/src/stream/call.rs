@@ -24,6 +24,9 @@ pub(crate) trait Call {
     type Input: Send + 'static;
     type Output: Send + 'static;
 
+    /// Whether the process is gone when we are, unless the daemon says that it goes on.
+    const ENDS_WITH_US: bool;
+
     /// The first message.
     fn open(&self, size: Option<WindowSize>) -> Self::Input;
     fn stdin(bytes: Vec<u8>) -> Self::Input;
@@ -50,6 +53,8 @@ pub(crate) struct Attach {
 impl Call for Attach {
     type Input = AttachInput;
     type Output = AttachOutput;
+
+    const ENDS_WITH_US: bool = false;
 
     fn open(&self, size: Option<WindowSize>) -> AttachInput {
         let open = AttachOpen { size, ..self.open.clone() };

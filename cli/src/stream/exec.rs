@@ -16,6 +16,8 @@ impl Call for Exec {
     type Input = ExecInput;
     type Output = ExecOutput;
 
+    const ENDS_WITH_US: bool = true;
+
     fn open(&self, size: Option<WindowSize>) -> ExecInput {
         let open = ExecOpen { size, ..self.open.clone() };
         ExecInput { input: Some(exec_input::Input::Open(open)) }

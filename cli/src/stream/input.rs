@@ -22,8 +22,9 @@ pub(super) fn spawn<C: Call>(
     let (detach, detached) = oneshot::channel();
     let read = move || {
         if carry::<C>(io::stdin().lock(), keys, |message| to_daemon.blocking_send(message).is_ok()) {
-            // Nobody listens when the session is over.
+            // First, or the answer would come unexpected. Nobody listens when the session is over.
             let _ = detach.send(());
+            let _ = to_daemon.blocking_send(C::detach());
         }
     };
     thread::Builder::new().name("stdin".into()).spawn(read).map_err(|error| Failure::io("start a thread", error))?;
@@ -45,7 +46,7 @@ fn carry<C: Call>(mut from: impl Read, mut keys: Option<DetachKeys>, send: impl 
             return false;
         }
         if detached {
-            return send(C::detach());
+            return true;
         }
     }
     let rest = keys.map(|mut keys| keys.rest()).unwrap_or_default();
@@ -118,7 +119,7 @@ mod tests {
     #[test]
     fn what_was_typed_before_the_keys_is_sent_and_nothing_after_them() {
         let (sent, detached) = carried(&[b"ab\x10", b"\x11cd", b"ef"], Some(default_keys()));
-        assert_eq!(sent, [Input::Stdin(b"ab".to_vec()), Input::Detach(Empty {})]);
+        assert_eq!(sent, [Input::Stdin(b"ab".to_vec())]);
         assert!(detached);
     }
 

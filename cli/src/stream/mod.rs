@@ -32,8 +32,10 @@ use crate::flag;
 
 /// Input messages on their way to the daemon; the container's pace is the reader's.
 const INPUT_QUEUE: usize = 8;
-/// How long the daemon may take to pass on what was typed before the detach keys.
+/// How long the daemon may take to pass on what was typed before the detach keys, to a process that goes on anyway.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long it may take to say that a process goes on that would end with us. It has a limit of its own, which is shorter.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What to be the foreground of, and how.
 pub(crate) struct Session<C> {
@@ -70,12 +72,16 @@ pub(crate) fn may_run_still(container: &str) -> String {
     format!("container {container} may be running still")
 }
 
+const ENDED_EARLY: &str = "it ended before the exit was told";
+
 /// How a session came to its end.
 enum End {
     Exited(ExitStatus),
     NotStarted(StartFailure),
     /// The detach keys were typed.
     Detached,
+    /// The daemon has said all, and nothing of an end: its answer to who leaves.
+    Closed,
     /// A signal told us to go, and there was no process to pass it to.
     Signalled(i32),
 }
@@ -99,6 +105,7 @@ pub(crate) async fn run<C: Call>(client: &Client, session: Session<C>) -> Result
             }
             Ok(0)
         }
+        Ok(End::Closed) => Err(Failure::Severed { reason: ENDED_EARLY.into(), if_lost }),
         Ok(End::Signalled(signal)) => Ok(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
         Err(Failure::Lost(reason)) => Err(Failure::Severed { reason, if_lost }),
         Err(failure) => Err(failure),
@@ -137,14 +144,32 @@ async fn relay<C: Call>(
             None => false,
         }
     };
+    let mut forward = pin!(signals.forward::<C>(client, &container, raw, to_daemon, is_started));
     tokio::select! {
-        end = &mut copy => end,
-        true = leave => match tokio::time::timeout(LEAVE_PATIENCE, copy).await {
-            // It has ended in the same moment.
-            Ok(Ok(end @ (End::Exited(_) | End::NotStarted(_)))) => Ok(end),
-            Ok(_) | Err(_) => Ok(End::Detached),
-        },
-        signal = signals.forward::<C>(client, &container, raw, to_daemon, is_started) => Ok(End::Signalled(signal)),
+        end = &mut copy => return end,
+        true = leave => {}
+        signal = &mut forward => return Ok(End::Signalled(signal)),
+    }
+    tokio::select! {
+        end = left::<C>(copy) => end,
+        signal = forward => Ok(End::Signalled(signal)),
+    }
+}
+
+/// The detach keys were typed, and the daemon hears of it.
+async fn left<C: Call>(copy: impl Future<Output = Result<End, Failure>>) -> Result<End, Failure> {
+    let patience = if C::ENDS_WITH_US { RELEASE_PATIENCE } else { LEAVE_PATIENCE };
+    match tokio::time::timeout(patience, copy).await {
+        // It has ended in the same moment.
+        Ok(Ok(end @ (End::Exited(_) | End::NotStarted(_)))) => Ok(end),
+        Ok(Ok(End::Closed)) => Ok(End::Detached),
+        Ok(Ok(end @ (End::Detached | End::Signalled(_)))) => Ok(end),
+        Ok(Err(_)) | Err(_) if !C::ENDS_WITH_US => Ok(End::Detached),
+        Ok(Err(failure)) => Err(failure),
+        Err(_) => Err(Failure::Client(format!(
+            "The daemon did not say within {} seconds that the process goes on; it may have ended",
+            patience.as_secs()
+        ))),
     }
 }
 
@@ -175,7 +200,7 @@ async fn copy_until_end<C: Call>(
         // What came was no failure and no end: the process runs.
         started.send_replace(true);
     }
-    Err(Failure::Lost("it ended before the exit was told".into()))
+    Ok(End::Closed)
 }
 
 /// The container's exit code; 125, with a word on why, when nobody knows it.

@@ -58,7 +58,7 @@ impl Signals {
                         tokio::select! {
                             () = &mut passing => break,
                             number = next(&mut self.caught) => {
-                                if more.len() >= PATIENCE {
+                                if more.len() + 1 >= PATIENCE {
                                     return number;
                                 }
                                 more.push(number);

@@ -90,6 +90,26 @@ fn the_detach_keys_leave_it_running() {
 }
 
 #[test]
+fn nobody_says_that_it_goes_on_unless_the_daemon_does() {
+    for (executed, said) in [
+        (Executed::CannotLetGo, "Error response from daemon: it may have ended"),
+        (Executed::Silent, "The daemon did not say within 10 seconds that the process goes on; it may have ended"),
+    ] {
+        let daemon = Daemon::start(Script { executed, ..Script::default() });
+        let terminal = Terminal::open();
+        let mut command = isula(&daemon);
+        let child = terminal.spawn(command.args(["exec", "-it", "x", "sh"]));
+        daemon.wait_for("Exec");
+        rustix::io::write(&terminal.ours, b"\x10\x11").unwrap();
+        daemon.wait_for("Input Detach");
+        let shown = terminal.read_until(said);
+        assert!(shown.contains(said), "{shown}");
+        assert_eq!(finish(child).status.code(), Some(1));
+        assert!(terminal.echoes());
+    }
+}
+
+#[test]
 fn input_is_passed_on_with_its_end() {
     let daemon = Daemon::start(Script { executed: Executed::Waits, ..Script::default() });
     let mut command = isula(&daemon);

@@ -16,6 +16,10 @@ pub enum Executed {
     Play(Vec<exec_output::Output>),
     /// Starts, and waits for what the client says: nothing more comes.
     Waits,
+    /// The same, and then cannot say that it goes on without the client that leaves.
+    CannotLetGo,
+    /// The same, and says nothing.
+    Silent,
 }
 
 impl Default for Executed {
@@ -45,12 +49,19 @@ impl Execs for Part {
                         let _ = say(output).await;
                     }
                 }
-                Executed::Waits => {
+                Executed::Waits | Executed::CannotLetGo | Executed::Silent => {
                     let _ = say(exec_output::Output::Started(ExecStarted::default())).await;
                     while let Ok(Some(message)) = input.message().await {
                         let said = message.input.unwrap();
                         let _ = asked.send(format!("Input {said:?}"));
                         if matches!(said, exec_input::Input::Detach(_)) {
+                            match script {
+                                Executed::CannotLetGo => {
+                                    let _ = to_client.send(Err(Status::deadline_exceeded("it may have ended"))).await;
+                                }
+                                Executed::Silent => to_client.closed().await,
+                                Executed::Waits | Executed::Play(_) => {}
+                            }
                             return;
                         }
                     }
