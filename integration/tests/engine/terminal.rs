@@ -11,6 +11,8 @@ on_each_runtime!(
     sizes_are_passed_on_and_nonsense_is_not,
     ctrl_c_is_the_containers,
     leaving_and_coming_back,
+    what_is_typed_and_not_read_holds_up_neither_sizes_nor_leaving,
+    a_terminal_that_is_let_go_and_taken_again,
     a_further_process_at_a_terminal,
     the_terminal_is_as_before_when_the_daemon_is_killed,
     a_terminal_that_was_lost_with_its_shim_is_told,
@@ -142,6 +144,61 @@ fn leaving_and_coming_back(runtime: Runtime) {
     assert_eq!(sessions(&node), (5, 5), "each is recorded with its end");
     let told = node.ok(&["events", "--since", "0", "--until", "0s"]);
     assert_eq!((told.matches(" attach ").count(), told.matches(" detach ").count()), (5, 5), "{told}");
+    node.remove_all();
+    node.assert_nothing_left();
+}
+
+/// Never reads; says when it has a new size. It ends by this file.
+fn deaf(file: &str) -> String {
+    format!("stty raw -echo; trap 'stty size' WINCH; echo ready; while [ ! -e {file} ]; do sleep 0.01; done; exit 6")
+}
+
+fn what_is_typed_and_not_read_holds_up_neither_sizes_nor_leaving(runtime: Runtime) {
+    let node = Node::start(runtime);
+    let terminal = Terminal::open();
+    let run = node.words("run", &["-it", "--name", "x"], &["sh", "-c", &deaf("/tmp/first")]);
+    let exec = ["exec", "-it", "x", "sh", "-c", &deaf("/tmp/second")].map(str::to_owned).to_vec();
+    for (words, columns) in [(run, 101), (exec, 102)] {
+        let child = terminal.spawn(&node.command(&words));
+        terminal.until("ready");
+        // More than all there is room for on the way.
+        terminal.types(&"x".repeat(3 << 20));
+        terminal.resize(columns, 37);
+        terminal.until(&format!("37 {columns}"));
+        terminal.types("\x10\x11");
+        assert_eq!(ended(child).code(), Some(0), "{words:?}");
+        assert!(terminal.is_cooked());
+    }
+    assert_eq!(node.events().iter().filter(|event| event.name == "ExecExited").count(), 0, "it goes on");
+    let seq = node.seq();
+    node.ok(&["exec", "x", "touch", "/tmp/second"]);
+    node.event_after(seq, |event| event.name == "ExecExited" && event.attributes["exitCode"] == "6");
+    // Its end may be faster than that of what has led to it.
+    node.isula(&["exec", "x", "touch", "/tmp/first"]);
+    assert_eq!(node.wait("x"), Some(6));
+    node.remove_all();
+    node.assert_nothing_left();
+}
+
+/// Nobody has it open for a while, and that is not its end.
+fn a_terminal_that_is_let_go_and_taken_again(runtime: Runtime) {
+    let node = Node::start(runtime);
+    let terminal = Terminal::open();
+    let script = "tty=$(tty); echo first; exec </dev/null >/dev/null 2>&1; while [ ! -e /tmp/go ]; do sleep 0.01; done
+        exec <$tty >$tty 2>&1; echo second; read line; echo \"<$line>\"; exit 4";
+    let child = terminal.spawn(&node.command(&node.words("run", &["-it", "--name", "x"], &["sh", "-c", script])));
+    terminal.until("first\r\n");
+    let process = node.process_of("x");
+    let fds = || std::fs::read_dir(format!("/proc/{}/fd", process.pid)).expect("it runs").flatten();
+    let has_terminal = || fds().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|it| it.starts_with("/dev/pts")));
+    deadline::until("the terminal is let go", || !has_terminal());
+    node.ok(&["exec", "x", "touch", "/tmp/go"]);
+    terminal.until("second\r\n");
+    terminal.types("word\r");
+    terminal.until("<word>\r\n");
+    assert_eq!(ended(child).code(), Some(4));
+    let log = node.ok(&["logs", "x"]);
+    assert!(log.contains("first") && log.contains("second") && log.contains("<word>"), "{log:?}");
     node.remove_all();
     node.assert_nothing_left();
 }
