@@ -316,9 +316,11 @@ fn a_terminal_has_a_size(runtime: Runtime) {
     assert_eq!(output.text(), "/dev/pts/0\r\nerr\r\nxterm", "{}", output.stderr);
     // `script` gives us one.
     let mut script = std::process::Command::new("script");
-    let inner = "stty rows 33 cols 77; \"$ISULA\" exec -it x sh -c 'stty size; read line; echo got $line; exit 5'";
+    // crun takes no size for a further process: there it comes a moment later.
+    let inside = "until stty size | grep -q '33 77'; do :; done; stty size; read line; echo got $line; exit 5";
+    let inner = "stty rows 33 cols 77; \"$ISULA\" exec -it x sh -c \"$INSIDE\"";
     let isula = node.command::<&str>(&[]);
-    script.args(["-qec", inner, "/dev/null"]).env("ISULA", isula.get_program());
+    script.args(["-qec", inner, "/dev/null"]).env("ISULA", isula.get_program()).env("INSIDE", inside);
     script.envs(isula.get_envs().filter_map(|(key, value)| Some((key, value?))));
     let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
