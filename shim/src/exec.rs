@@ -3,9 +3,10 @@
 //! The directory of one exec is a [`StateDir`] with fewer files. Its life:
 //!
 //! 1. The daemon makes the directory, writes [`ExecProcess`] to `process.json` and the OCI process beside it, and starts
-//!    the shim with [`crate::sys::spawn::start_exec`]. The shim writes `shim-pid` and waits.
-//! 2. [`crate::Request::Go`] on the shim's socket, and only that, makes it run the runtime. A socket that hangs up before
-//!    makes it leave: nothing was run.
+//!    the shim with [`crate::sys::spawn::start_exec`]. The shim writes `shim-pid`, starts the runtime, which waits for the
+//!    process, and waits itself.
+//! 2. [`crate::Request::Go`] on the shim's socket, and only that, makes it tell the runtime the process. A socket that
+//!    hangs up before makes it kill the runtime and leave: nothing was run.
 //! 3. The shim writes `pid` and answers [`crate::Frame::Ready`]; or it writes `exit` and answers
 //!    [`crate::Frame::Failed`].
 //! 4. When the process has ended the shim writes [`ExecRecord`] to `exit`, then sends the output that is left and
@@ -30,7 +31,7 @@ use crate::{ExitStatus, Failed, StateDir};
 pub const EXEC_VERSION: u32 = 1;
 /// The word on the shim's command line.
 pub const EXEC: &str = "exec";
-/// Made by the shim when it was told to go, before the runtime is run.
+/// Made by the shim when it was told to go, before the runtime hears what to run.
 pub const GONE: &str = "gone";
 /// The OCI process in an exec's directory.
 pub const SPEC: &str = "spec.json";

@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! attached: stay ──┐
-//!                  ├─▶ set up ─▶ `Go` ─▶ launch ─▶ ready ─▶ wait ─▶ drain ─▶ exit record ─▶ farewell ─▶ leave
-//! detached: detach ┘                        └─▶ failed, exit record ──────────────────────────┘
+//!                  ├─▶ set up ─▶ runtime ─▶ `Go` ─▶ launch ─▶ ready ─▶ wait ─▶ drain ─▶ exit record ─▶ farewell ─▶ leave
+//! detached: detach ┘    (waits for what to run)        └─▶ failed, exit record ──────────────────────────┘
 //! ```
-//! A client that hangs up before `Go` wants nothing run. Afterwards, where it is attached, it takes the process with it.
+//! The runtime is started at once and reads what it shall run from a pipe, to which that is written after `Go`: a runtime
+//! takes longer to come to that point than the daemon to make its record durable. A client that hangs up before `Go` wants
+//! nothing run; neither a runtime that is killed then nor one whose pipe ends has touched the container. Afterwards, where
+//! the client is attached, it takes the process with it.
 
-use std::os::fd::OwnedFd;
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -15,13 +19,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use isulad_shim::control::Streams;
-use isulad_shim::exec::{GONE, write_private};
+use isulad_shim::exec::{GONE, SPEC, write_private};
 use isulad_shim::process::Log as NoLog;
 use isulad_shim::sys::spawn::Mode;
 use isulad_shim::{
     ExecProcess, ExecRecord, ExitStatus, Failed, Frame, Outcome, ProcessRef, Ready, StateDir, Step, failpoint,
     pid_file, tree,
 };
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 
@@ -53,6 +59,13 @@ struct Exec {
     directory: StateDir,
     process: ExecProcess,
     me: ProcessRef,
+}
+
+/// A runtime that waits for what to run.
+struct Waiting<'a> {
+    call: Call<'a>,
+    runtime: i32,
+    spec: pipe::Sender,
 }
 
 /// What is there before the event loop.
@@ -97,15 +110,21 @@ async fn live(prepared: Prepared, client: OwnedFd) -> anyhow::Result<ExitCode> {
     let reaper = Reaper::obeying(signals).context("cannot collect signals")?;
     let hub = Hub::new(Log::new(&NoLog::None), None);
     join(client, &exec, &hub)?;
+    // Told only after `Go`: what fails before is nobody's yet.
+    let waiting = exec.start_runtime(&theirs, &ours);
+    drop(theirs);
     tokio::select! {
         biased;
         () = hub.go() => {}
-        () = hub.deserted() => return Ok(ExitCode::FAILURE),
-        () = reaper.asked_to_leave() => return Ok(ExitCode::FAILURE),
-        error = reaper.forever() => return Err(error).context("cannot collect signals"),
+        () = hub.deserted() => return Ok(exec.give_up()),
+        () = reaper.asked_to_leave() => return Ok(exec.give_up()),
+        error = reaper.listen() => {
+            exec.give_up();
+            return Err(error).context("cannot collect signals");
+        }
     }
     let launched = tokio::select! {
-        launched = exec.launch(theirs, ours, &reaper) => launched,
+        launched = exec.launch(waiting, ours, &reaper) => launched,
         () = exec.unwanted(&hub, &reaper) => {
             exec.kill();
             // Whether it ran at all, and how it ended, nobody has seen.
@@ -146,17 +165,49 @@ fn join(client: OwnedFd, exec: &Exec, hub: &Rc<Hub>) -> anyhow::Result<()> {
 }
 
 impl Exec {
-    async fn launch(&self, theirs: Theirs, ours: Ours, reaper: &Reaper) -> Result<Launched, Failed> {
+    /// Starts the runtime, which waits for what to run.
+    fn start_runtime(&self, theirs: &Theirs, ours: &Ours) -> Result<Waiting<'_>, Failed> {
         let console = matches!(ours, Ours::Terminal { .. }).then(|| stdio::console_path(&self.directory));
         let call = Call::exec(&self.directory, &self.process, console);
-        // From here on a daemon that comes back has something to look after.
-        if let Err(error) = write_private(&self.directory.file(GONE), &[]) {
-            return Err(runtime::failed(Step::Setup, format!("cannot write `{GONE}`: {error}")));
-        }
+        let io = |error| runtime::failed(Step::Setup, format!("cannot make a pipe to the runtime: {error}"));
+        let (spec, ours) = std::io::pipe().map_err(io)?;
+        let ours = OwnedFd::from(ours);
+        rustix::io::ioctl_fionbio(&ours, true).map_err(|errno| io(errno.into()))?;
+        let ours = pipe::Sender::from_owned_fd(ours).map_err(io)?;
         failpoint::hit(failpoint::EXEC_BEFORE_RUNTIME);
-        let runtime = call.spawn(theirs.as_stdio())?;
-        drop(theirs);
-        call.wait(runtime, reaper, || ours.leftover()).await?;
+        let runtime = call.spawn_reading(theirs.as_stdio(), spec.as_fd())?;
+        Ok(Waiting { call, runtime, spec: ours })
+    }
+
+    /// Nobody wants anything run: the runtime goes before it has done anything.
+    fn give_up(&self) -> ExitCode {
+        if !Reaper::childless() {
+            self.kill();
+        }
+        ExitCode::FAILURE
+    }
+
+    async fn launch(
+        &self,
+        waiting: Result<Waiting<'_>, Failed>,
+        ours: Ours,
+        reaper: &Reaper,
+    ) -> Result<Launched, Failed> {
+        // From here on a daemon that comes back has something to look after.
+        let setup = |what, error| runtime::failed(Step::Setup, format!("cannot {what}: {error}"));
+        write_private(&self.directory.file(GONE), &[]).map_err(|error| setup("write `gone`", error))?;
+        let Waiting { call, runtime, mut spec } = waiting?;
+        let wanted = std::fs::read(self.directory.file(SPEC)).map_err(|error| setup("read `spec.json`", error))?;
+        let telling = async {
+            // A runtime that has left tells why itself.
+            let _ = spec.write_all(&wanted).await;
+            drop(spec);
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            ended = call.wait(runtime, reaper, || ours.leftover()) => ended?,
+            never = telling => match never {},
+        }
         failpoint::hit(failpoint::EXEC_LAUNCHED);
         let found = launch::find(&self.directory, ours, self.process.console_size).and_then(|launched| {
             let (pid, parent) = (launched.init.pid, launched.parent);

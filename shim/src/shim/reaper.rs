@@ -90,6 +90,15 @@ impl Reaper {
         }
     }
 
+    /// Listens to signals, and reaps nobody: who has ended is asked for later.
+    pub async fn listen(&self) -> io::Error {
+        loop {
+            if let Err(error) = self.next_signal().await {
+                return error;
+            }
+        }
+    }
+
     /// Reaps who has ended; true when nobody is left.
     pub fn childless() -> bool {
         reap_all();

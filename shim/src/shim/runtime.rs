@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use super::reaper::Reaper;
 
 /// How long killed processes may take to go before they are left to process 1.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where a runtime finds the process that it shall start in a container.
+const SPEC_FD: RawFd = 3;
 
 /// The descriptors a runtime gets as its standard input, output and error.
 pub(crate) type Stdio<'a> = [BorrowedFd<'a>; 3];
@@ -78,7 +81,8 @@ impl<'a> Call<'a> {
         call
     }
 
-    /// `exec --detach`: starts the process and leaves. Paths of the exec's directory, which is the working directory.
+    /// `exec --detach`: starts the process and leaves. What to start it reads from the descriptor [`SPEC_FD`], and waits for
+    /// it. Paths of the exec's directory, which is the working directory.
     pub fn exec(directory: &StateDir, process: &'a ExecProcess, console_socket: Option<PathBuf>) -> Self {
         let tool = Tool {
             runtime: &process.runtime,
@@ -89,7 +93,7 @@ impl<'a> Call<'a> {
         };
         let mut call = Self::of(tool, Step::Exec, "exec");
         call.args.push("--detach".into());
-        call.args.extend(["--process".into(), directory.file(isulad_shim::exec::SPEC).into()]);
+        call.args.extend(["--process".into(), format!("/proc/self/fd/{SPEC_FD}").into()]);
         call.args.extend(["--pid-file".into(), directory.file(isulad_shim::state_dir::RUNTIME_PID).into()]);
         if let Some(path) = console_socket {
             call.args.extend(["--console-socket".into(), path.into()]);
@@ -112,10 +116,20 @@ impl<'a> Call<'a> {
 
     /// Starts the runtime; returns its pid.
     pub fn spawn(&self, stdio: Stdio<'_>) -> Result<i32, Failed> {
-        let args: Vec<&OsStr> = self.args.iter().map(AsRef::as_ref).collect();
         let [input, output, error] = stdio;
+        self.spawn_with(&[(input, 0), (output, 1), (error, 2)])
+    }
+
+    /// The same with a pipe to read the process from.
+    pub fn spawn_reading(&self, stdio: Stdio<'_>, spec: BorrowedFd<'_>) -> Result<i32, Failed> {
+        let [input, output, error] = stdio;
+        self.spawn_with(&[(input, 0), (output, 1), (error, 2), (spec, SPEC_FD)])
+    }
+
+    fn spawn_with(&self, fds: &[(BorrowedFd<'_>, RawFd)]) -> Result<i32, Failed> {
+        let args: Vec<&OsStr> = self.args.iter().map(AsRef::as_ref).collect();
         let path = &self.tool.runtime.path;
-        spawn::spawn(path, &args, &[(input, 0), (output, 1), (error, 2)])
+        spawn::spawn(path, &args, fds)
             .map_err(|error| failed(self.step, format!("cannot run the runtime `{}`: {error}", path.display())))
     }
 

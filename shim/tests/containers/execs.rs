@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use isulad_shim::control::kind;
-use isulad_shim::exec::{EXEC_VERSION, SPEC};
+use isulad_shim::exec::{EXEC_VERSION, GONE, SPEC};
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::sys::process_ref::Stat;
 use isulad_shim::sys::spawn;
@@ -26,6 +26,7 @@ crate::on_both_runtimes!(
     a_background_process_holds_nobody_up,
     a_client_that_goes_takes_the_whole_tree_along,
     without_a_go_nothing_is_run,
+    a_large_environment_arrives,
     a_detached_one_lives_on_until_it_is_told_to_go,
     one_that_is_released_goes_on_without_its_client,
     a_terminal_has_a_size_that_changes,
@@ -219,17 +220,51 @@ fn members(session: i32) -> Vec<i32> {
 
 fn without_a_go_nothing_is_run(engine: Engine) {
     let stand = stand(engine);
-    for detached in [false, true] {
+    // Whoever hangs up, or kills the shim: the runtime that waits goes too.
+    for (detached, kills) in [(false, false), (false, true), (true, false), (true, true)] {
         let exec = Exec::spawn(&stand, &["/bin/sh", "-c", "echo > /tmp/run"], |process| process.detached = detached);
         tell(&exec.client, &Request::CloseStdin);
         wait_for("the shim", || exec.directory.shim_pid().exists());
         let shim = pid_file::read(&exec.directory.shim_pid()).unwrap().unwrap();
-        exec.client.shutdown(std::net::Shutdown::Both).unwrap();
+        wait_for("the runtime", || child_of(shim.pid).is_some_and(waits_for_its_process));
+        let runtime = PidFd::open(ProcessRef::of(child_of(shim.pid).unwrap()).unwrap()).unwrap();
+        if kills {
+            PidFd::open(shim).unwrap().send_signal(9).unwrap();
+        } else {
+            exec.client.shutdown(std::net::Shutdown::Both).unwrap();
+        }
         exec.reap();
         wait_for("the shim's end", || !shim.alive());
+        assert!(wait_readable(&runtime), "the runtime stays");
         assert!(!stand.in_root("tmp/run").exists());
-        assert!(!exec.directory.exit_fallback().exists());
+        assert!(!exec.directory.exit_fallback().exists() && !exec.directory.file(GONE).exists());
     }
+}
+
+/// Under the number that `--process` tells.
+fn waits_for_its_process(pid: i32) -> bool {
+    let named = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let waits = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    String::from_utf8_lossy(&named).contains("/proc/self/fd/3") && !waits.is_empty()
+}
+
+fn child_of(pid: i32) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
+
+/// More than a pipe holds at once.
+fn a_large_environment_arrives(engine: Engine) {
+    let stand = stand(engine);
+    let exec = Exec::spawn(&stand, &["sh", "-c", "echo ${#A} ${#B}"], |_| {});
+    let mut spec = stand.spec["process"].clone();
+    spec["args"] = json!(["sh", "-c", "echo ${#A} ${#B}"]);
+    let (a, b) = ("a".repeat(100_000), "b".repeat(100_000));
+    spec["env"] = json!(["PATH=/bin", format!("A={a}"), format!("B={b}")]);
+    fs::write(exec.directory.file(SPEC), spec.to_string()).unwrap();
+    exec.go();
+    assert_eq!(listen(&exec.client), (b"100000 100000\n".to_vec(), vec![], Some(ExitStatus::Code(0))));
+    exec.reap();
 }
 
 fn a_detached_one_lives_on_until_it_is_told_to_go(engine: Engine) {
