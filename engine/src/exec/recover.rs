@@ -1,5 +1,6 @@
 //! Execs that an earlier daemon has left: attached ones are on their way out with its sockets, detached ones run on.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,12 +8,15 @@ use isulad_shim::exec::{GONE, RELEASED};
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{ExecProcess, ProcessRef, StateDir, pid_file, state_dir};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use super::keep::{self, DIRECTORY, Of, PROBE};
-use crate::domain::container::Container;
+use crate::clock;
+use crate::domain::container::{Cause, Command, Container, ExitStatus};
 use crate::domain::id::SessionId;
 use crate::engine::Engine;
-use crate::journal::recent::Recent;
+use crate::journal::recent::{Begun, Recent};
+use crate::journal::record::{Actor, Context};
 use crate::sys;
 
 /// How long a shim may take to kill and to leave, before it is killed itself.
@@ -23,24 +27,41 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Watches what lives on, and sees out the rest. Before anything else of the container's recovery: its state directory
 /// may be cleared by that.
 pub async fn recover(engine: &Arc<Engine>, container: &Container, recent: &Recent) {
-    let parent = engine.state_dir(container).file(DIRECTORY);
-    let Ok(entries) = std::fs::read_dir(parent) else { return };
-    let mut tasks = tokio::task::JoinSet::new();
-    for entry in entries.flatten() {
+    let mut open: HashMap<_, _> = recent.open_execs(&container.id, engine.boot).into_iter().collect();
+    let mut tasks = JoinSet::new();
+    let entries = std::fs::read_dir(engine.state_dir(container).file(DIRECTORY));
+    for entry in entries.into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         let (id, probe) = name.strip_prefix(PROBE).map_or((name, false), |id| (id, true));
         let Ok(exec) = id.parse::<SessionId>() else { continue };
+        open.remove(&exec);
         let directory = StateDir::new(entry.path());
         let described = ExecProcess::read(&directory).is_ok_and(|process| process.detached);
         let detached = described || directory.file(RELEASED).exists();
         let of = Of { id: container.id, exec, directory, detached };
-        // One that was told to run was recorded before, however long ago.
-        let recorded = !probe && (was_run(&of.directory) || recent.has_exec(&exec));
+        let recorded = !probe && wants_end(recent.exec(&exec), &of.directory);
         let (engine, runs) = (engine.clone(), container.phase.run().is_some());
         tasks.spawn(async move { recover_one(&engine, of, recorded, runs).await });
     }
     while tasks.join_next().await.is_some() {}
+    // Their directories went with the boot, or by force: of how they ended nothing is left.
+    for (exec, this_boot) in open {
+        let cause = if this_boot { Cause::ShimAndProcessLost } else { Cause::HostReboot };
+        let status = ExitStatus::Unknown(cause);
+        let exited = Command::ReportExecExited { exec, status, at: clock::now(), lasted_ms: 0 };
+        engine.report_recorded(container.id, &Context::new(Actor::Recovery), exited).await;
+    }
+}
+
+/// Whether the journal waits for the end of what has a directory.
+fn wants_end(begun: Begun, directory: &StateDir) -> bool {
+    match begun {
+        Begun::Open | Begun::Unknown => true,
+        Begun::Ended => false,
+        // One that was told to run was recorded before, however long ago.
+        Begun::Never => was_run(directory),
+    }
 }
 
 async fn recover_one(engine: &Arc<Engine>, of: Of, recorded: bool, runs: bool) {

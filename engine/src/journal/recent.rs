@@ -1,13 +1,13 @@
 //! What the newest records say was begun and, perhaps, never ended: read once after a start of the daemon, for all
 //! containers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use store::{Journal, Record};
 
 use super::record::{self, Actor};
 use crate::domain::container::Event;
-use crate::domain::id::{ContainerId, SessionId};
+use crate::domain::id::{BootId, ContainerId, SessionId};
 
 /// How many records are looked at: what is in the database and not yet in an archive, and a little more. What was under
 /// way when a daemon ended was, but for a client that had been attached for very long, among the last things done.
@@ -17,11 +17,29 @@ const LOOK_BACK: u64 = 10_000;
 #[derive(Debug, Default)]
 pub struct Recent {
     /// Execs whose beginning is recorded; `None` when the journal could not be read.
-    execs: Option<HashSet<SessionId>>,
+    execs: Option<HashMap<SessionId, Exec>>,
     /// Clients that were attached when their daemon ended.
     attached: HashMap<ContainerId, HashMap<SessionId, Attached>>,
     /// When the last record was made.
     last: u64,
+}
+
+#[derive(Debug)]
+struct Exec {
+    container: ContainerId,
+    boot: [u8; 16],
+    ended: bool,
+}
+
+/// Whether an exec is one that somebody has to see the end of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    Open,
+    Ended,
+    /// Or so long ago that nobody looks.
+    Never,
+    /// The journal could not be read.
+    Unknown,
 }
 
 #[derive(Debug)]
@@ -45,7 +63,7 @@ impl Recent {
     }
 
     fn of(records: &[Record]) -> Self {
-        let (mut execs, mut attached, mut last) = (HashSet::new(), HashMap::<_, HashMap<_, Attached>>::new(), 0);
+        let (mut execs, mut attached, mut last) = (HashMap::new(), HashMap::<_, HashMap<_, Attached>>::new(), 0);
         for record in records {
             // What cannot be read tells nothing.
             if let (Some(id), Ok((context, event))) = (record::container_of(&record.stream), record::decode(record)) {
@@ -56,7 +74,9 @@ impl Recent {
                     }
                 }
                 if let Event::ExecStarted { exec, .. } = event {
-                    execs.insert(exec);
+                    execs.insert(exec, Exec { container: id, boot: record.boot, ended: false });
+                } else if let Event::ExecExited { exec, .. } = event {
+                    execs.entry(exec).and_modify(|exec| exec.ended = true);
                 } else if let Event::Attached { session, .. } = event {
                     let began = Attached { since: record.at, until: None };
                     attached.entry(id).or_default().insert(session, began);
@@ -69,9 +89,19 @@ impl Recent {
         Self { execs: Some(execs), attached, last }
     }
 
-    /// Whether the beginning of this exec is recorded; also if that cannot be known.
-    pub fn has_exec(&self, exec: &SessionId) -> bool {
-        self.execs.as_ref().is_none_or(|execs| execs.contains(exec))
+    pub fn exec(&self, exec: &SessionId) -> Begun {
+        match self.execs.as_ref().map(|execs| execs.get(exec)) {
+            None => Begun::Unknown,
+            Some(None) => Begun::Never,
+            Some(Some(exec)) if exec.ended => Begun::Ended,
+            Some(Some(_)) => Begun::Open,
+        }
+    }
+
+    /// The execs of a container whose end nobody has recorded, and whether that was in `boot`.
+    pub fn open_execs(&self, id: &ContainerId, boot: BootId) -> Vec<(SessionId, bool)> {
+        let open = self.execs.iter().flatten().filter(|(_, exec)| exec.container == *id && !exec.ended);
+        open.map(|(session, exec)| (*session, BootId(exec.boot) == boot)).collect()
     }
 
     /// The sessions of a container whose end nobody has recorded, and how many milliseconds each is known to have lasted:
@@ -151,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exec_is_recorded_if_the_journal_says_so_or_cannot_say() {
+    fn execs_are_open_until_their_end_is_recorded() {
         let began = |byte| Event::ExecStarted {
             start: crate::domain::id::StartId(1),
             exec: session(byte),
@@ -160,8 +190,23 @@ mod tests {
             tty: false,
             detached: false,
         };
-        let recent = recent(&[(1, X, Actor::Engine, began(1)), (2, Y, Actor::Engine, began(2))]);
-        assert!(recent.has_exec(&session(1)) && recent.has_exec(&session(2)) && !recent.has_exec(&session(3)));
-        assert!(Recent::default().has_exec(&session(3)));
+        let ended = Event::ExecExited {
+            exec: session(1),
+            status: crate::domain::container::ExitStatus::Code(0),
+            at: crate::domain::id::Timestamp(2),
+            lasted_ms: 1,
+        };
+        let recent = recent(&[
+            (1, X, Actor::Engine, began(1)),
+            (2, Y, Actor::Engine, began(2)),
+            (3, X, Actor::Engine, ended),
+            (4, X, Actor::Engine, began(4)),
+        ]);
+        let told: Vec<_> = [1, 2, 3, 4].map(|byte| recent.exec(&session(byte))).into();
+        assert_eq!(told, [Begun::Ended, Begun::Open, Begun::Never, Begun::Open]);
+        assert_eq!(recent.open_execs(&X, BootId([0; 16])), [(session(4), true)]);
+        assert_eq!(recent.open_execs(&Y, BootId([1; 16])), [(session(2), false)]);
+        assert_eq!(Recent::default().exec(&session(3)), Begun::Unknown);
+        assert_eq!(Recent::default().open_execs(&X, BootId([0; 16])), []);
     }
 }

@@ -74,7 +74,7 @@ fn a_reused_pid_is_never_signalled(runtime: Runtime) {
 pub const OTHER_BOOT: (&str, &str) = ("ISULAD_BOOT_ID", "0123456789abcdef0123456789abcdef");
 
 /// Ends all that runs, as a restart of the host would; the state directory is left.
-fn power_cut(node: &mut Node, processes: Vec<Process>) {
+pub fn power_cut(node: &mut Node, processes: Vec<Process>) {
     node.kill9();
     processes.iter().for_each(|process| process.signal(Signal::KILL));
     integration::cgroup::clear(node.cgroup_parent());
