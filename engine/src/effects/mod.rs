@@ -104,7 +104,7 @@ impl Effect {
 }
 
 /// A start gives back what is left of the last one, prepares, waits for the shim, and undoes what failed.
-pub const LAUNCH_LIMIT: Duration = Duration::from_secs(1200);
+pub const LAUNCH_LIMIT: Duration = Duration::from_secs(1300);
 
 /// What one decision's events make us do; `after` is the container after all of them.
 pub fn plan(events: &[Event], after: Option<&Container>) -> Vec<Effect> {

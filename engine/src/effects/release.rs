@@ -52,7 +52,7 @@ pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Re
     let mut troubles = Vec::new();
     let state = engine.state_dir(container);
     let id = container.id.to_string();
-    if state.path().exists() {
+    if tokio::fs::try_exists(state.path()).await.unwrap_or(true) {
         // In this order: a shim that was only just started finds nothing to run and leaves, or is seen here.
         let _ = state.remove(isulad_shim::state_dir::PROCESS);
         if let Err(error) = end_shim(&state).await {

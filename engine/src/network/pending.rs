@@ -2,7 +2,7 @@
 //! for it; the namespace stays pinned, since some plugins find by it what they have to give back. After a day it is given up:
 //! the record is kept for whoever looks after the machine, and tells what may be left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,6 +42,8 @@ pub struct Pending {
     /// Those of what is pending are not free: packets to them still go its way.
     ports: Arc<Ports>,
     entries: Mutex<BTreeMap<String, Entry>>,
+    /// Records that are not tried again, until somebody removes them.
+    given_up: Mutex<BTreeSet<PathBuf>>,
     places: Semaphore,
 }
 
@@ -55,7 +57,8 @@ struct Entry {
 
 impl Pending {
     pub fn new(dir: PathBuf, ports: Arc<Ports>) -> Self {
-        Self { patience: PATIENCE, dir, ports, entries: Mutex::default(), places: Semaphore::new(PARALLEL) }
+        let places = Semaphore::new(PARALLEL);
+        Self { patience: PATIENCE, dir, ports, entries: Mutex::default(), given_up: Mutex::default(), places }
     }
 
     #[cfg(test)]
@@ -80,14 +83,14 @@ impl Pending {
         Ok(())
     }
 
-    /// Goes on with what an earlier daemon has left. Blocks on the disk. Answers what cannot be read, and what was given up.
-    /// To be called in the runtime.
+    /// Goes on with what an earlier daemon has left. Blocks on the disk. Answers what cannot be read. To be called in the
+    /// runtime.
     pub fn resume(self: &Arc<Self>, settings: &Settings) -> Vec<NetworkError> {
         let mut troubles = Vec::new();
         for path in self.files(&mut troubles) {
             let Some(name) = path.file_stem().and_then(OsStr::to_str) else { continue };
             if path.extension() == Some(OsStr::new(GIVEN_UP)) {
-                troubles.push(NetworkError::GivenUp { path });
+                lock(&self.given_up).insert(path);
                 continue;
             }
             if path.extension() != Some(OsStr::new("json")) {
@@ -105,14 +108,17 @@ impl Pending {
         troubles
     }
 
-    /// For `isula info`.
+    /// For `isula info`. Blocks on the disk: what was given up is told of until its file is removed.
     pub fn warnings(&self) -> Vec<String> {
+        lock(&self.given_up).retain(|path| path.exists());
         let of = |(name, entry): (&String, &Entry)| {
             let path = self.place(name).record;
             let (owner, problem) = (&entry.owner, &entry.problem);
             format!("{owner}: its network is not given back, which is tried again by `{}`: {problem}", path.display())
         };
-        lock(&self.entries).iter().map(of).collect()
+        let given_up = lock(&self.given_up).clone();
+        let given_up = given_up.into_iter().map(|path| NetworkError::GivenUp { path }.to_string());
+        lock(&self.entries).iter().map(of).chain(given_up).collect()
     }
 
     /// Namespaces that are still needed.
@@ -150,7 +156,7 @@ impl Pending {
         }
         remove_file(&from.busy)?;
         Record::read(&to.record).or_else(|error| {
-            let path = give_up(&to.record)?;
+            let path = self.give_up(&to.record)?;
             tracing::error!(path = %path.display(), error = chain(&error), "a network cannot be given back: see its record");
             Ok(None)
         })
@@ -201,9 +207,9 @@ impl Pending {
             pause = (pause * 2).min(self.patience.longest_pause);
         }
         let Some(entry) = self.forget(&name) else { return };
-        let pin = entry.netns.clone();
+        let (pending, pin) = (self.clone(), entry.netns.clone());
         let ended = blocking(move |_| {
-            let path = give_up(&place.record)?;
+            let path = pending.give_up(&place.record)?;
             remove_file(&place.busy)?;
             netns::remove(&pin)?;
             Ok(path)
@@ -217,6 +223,14 @@ impl Pending {
             ),
             Err(error) => tracing::error!(owner = entry.owner, error = chain(&error), "its network cannot be given up"),
         }
+    }
+
+    /// Answers the record's new name.
+    fn give_up(&self, record: &Path) -> Result<PathBuf, NetworkError> {
+        let path = record.with_extension(GIVEN_UP);
+        std::fs::rename(record, &path).map_err(NetworkError::io("rename", record))?;
+        lock(&self.given_up).insert(path.clone());
+        Ok(path)
     }
 
     fn forget(&self, name: &str) -> Option<Entry> {
@@ -236,13 +250,6 @@ impl Pending {
     }
 }
 
-/// The record's new name.
-fn give_up(record: &Path) -> Result<PathBuf, NetworkError> {
-    let path = record.with_extension(GIVEN_UP);
-    std::fs::rename(record, &path).map_err(NetworkError::io("rename", record))?;
-    Ok(path)
-}
-
-fn lock(entries: &Mutex<BTreeMap<String, Entry>>) -> MutexGuard<'_, BTreeMap<String, Entry>> {
-    entries.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,7 +5,7 @@ use cri_api::isula::v1::{Empty, Event, EventsRequest, InfoResponse, VersionRespo
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::Native;
+use super::{ApiError, Native};
 use crate::domain::container::Phase;
 use crate::engine::Engine;
 use crate::spec::cgroup::Version;
@@ -15,7 +15,9 @@ impl System for Native {
     type EventsStream = ReceiverStream<Result<Event, Status>>;
 
     async fn info(&self, _: Request<Empty>) -> Result<Response<InfoResponse>, Status> {
-        Ok(Response::new(info(&self.engine)))
+        let engine = self.engine.clone();
+        let telling = tokio::task::spawn_blocking(move || info(&engine)).await;
+        Ok(Response::new(telling.map_err(|panic| ApiError::failed(panic.to_string()))?))
     }
 
     async fn version(&self, _: Request<Empty>) -> Result<Response<VersionResponse>, Status> {
@@ -32,6 +34,7 @@ impl System for Native {
     }
 }
 
+/// Blocks on the disk: some of it is in files.
 fn info(engine: &Engine) -> InfoResponse {
     let (mut running, mut paused, mut stopped, mut unverified) = (0, 0, 0, 0);
     let containers = engine.containers.snapshot();
