@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nix::fcntl::{Flock, FlockArg};
@@ -24,19 +25,32 @@ impl Locks {
     }
 }
 
+/// How long a lock that somebody has is tried again. Of a daemon that was killed in the middle of starting a process, that
+/// process has it until it has become another program.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(10);
+
 fn lock(path: &Path) -> anyhow::Result<Flock<File>> {
-    let file = OpenOptions::new()
+    let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .open(path)
         .with_context(|| format!("cannot open the lock `{}`", path.display()))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
-            bail!("`{}` is locked: stop the other daemon, or use other --graph and --state directories", path.display())
-        }
-        Err((_, errno)) => Err(errno).with_context(|| format!("cannot lock `{}`", path.display())),
+    let end = Instant::now() + PATIENCE;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((file, nix::errno::Errno::EWOULDBLOCK)) if Instant::now() < end => file,
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+                bail!(
+                    "`{}` is locked: stop the other daemon, or use other --graph and --state directories",
+                    path.display()
+                )
+            }
+            Err((_, errno)) => return Err(errno).with_context(|| format!("cannot lock `{}`", path.display())),
+        };
+        std::thread::sleep(PAUSE);
     }
 }
 
@@ -63,5 +77,25 @@ impl PidFile {
 impl Drop for PidFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leaves_in_a_moment_is_waited_for_and_who_stays_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let held = lock(&path).unwrap();
+        let refused = lock(&path).unwrap_err().to_string();
+        assert!(refused.contains("is locked: stop the other daemon"), "{refused}");
+        let leaving = std::thread::spawn(move || {
+            std::thread::sleep(PAUSE * 5);
+            drop(held);
+        });
+        lock(&path).unwrap();
+        leaving.join().unwrap();
     }
 }
