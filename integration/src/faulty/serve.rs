@@ -174,7 +174,7 @@ async fn answered(
         entry.change(|seen| seen.sent = bytes.len() as u64);
         return to.write_all(bytes).await;
     }
-    let mut sent = 0;
+    let (mut sent, mut fault) = (0, fault);
     let mut piece = vec![0; PIECE];
     loop {
         let count = from.read(&mut piece).await?;
@@ -193,7 +193,9 @@ async fn answered(
             to.write_all(&bytes[keep..]).await?;
             sent += (count - keep) as u64;
             entry.change(|seen| seen.sent = sent);
-            break;
+            // The rest is counted as it goes: the end of a connection may be an error when all is sent.
+            fault = None;
+            continue;
         }
         to.write_all(bytes).await?;
         sent += count as u64;
@@ -202,7 +204,6 @@ async fn answered(
             tokio::time::sleep(Duration::from_secs_f64(count as f64 / rate as f64)).await;
         }
     }
-    sent += tokio::io::copy(from, to).await?;
     to.write_all(&more).await?;
     entry.change(|seen| seen.sent = sent + more.len() as u64);
     to.shutdown().await
