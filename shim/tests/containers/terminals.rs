@@ -15,9 +15,10 @@ crate::on_both_runtimes!(
     what_is_read_late_is_read_whole,
 );
 
-/// Lets the terminal go, and takes it again by its name when it is told to.
+/// Lets the terminal go, and takes it again by its name when it is told to. Each FIFO is for one word: who opens one again
+/// may find it still open for the word before, and goes on at its end.
 const AWAY: &str = "tty=$(readlink /proc/self/fd/0); echo first; exec </dev/null >/dev/null 2>&1
-read go </tmp/go; echo second >$tty; read go </tmp/go; exec <$tty >$tty 2>&1; stty -echo; echo third
+read go </tmp/go; echo second >$tty; read go </tmp/on; exec <$tty >$tty 2>&1; stty -echo; echo third
 read line; echo \"<$line>\"; exit 4";
 
 /// How often a process has waited for something: one that is busy all the time does not.
@@ -36,6 +37,10 @@ fn nobody_is_there(ready: &Ready) {
     wait_for("the shim to look again, and to wait in between", || waits(ready.shim_pid) >= before + 6);
 }
 
+fn make_fifos(stand: &mut Stand) {
+    ["tmp/go", "tmp/on"].iter().for_each(|name| stand.make_fifo(name));
+}
+
 fn goes_on(stand: &Stand, ready: &Ready, client: &std::os::unix::net::UnixStream) {
     hear(client, "first\r\n");
     nobody_is_there(ready);
@@ -44,7 +49,7 @@ fn goes_on(stand: &Stand, ready: &Ready, client: &std::os::unix::net::UnixStream
     stand.release("tmp/go");
     hear(client, "second\r\n");
     nobody_is_there(ready);
-    stand.release("tmp/go");
+    stand.release("tmp/on");
     hear(client, "third\r\n");
     tell(client, &Request::Stdin(b"rd\n".to_vec()));
     let (out, _, exit) = listen(client);
@@ -57,7 +62,7 @@ fn a_terminal_that_is_opened_again_goes_on(engine: Engine) {
     let mut stand = Stand::new(engine, AWAY);
     stand.terminal();
     stand.process.open_stdin = true;
-    stand.make_fifo("tmp/go");
+    make_fifos(&mut stand);
     let (ready, client) = stand.start_with_client();
     goes_on(&stand, &ready, &client);
     assert_eq!(stand.exit(), ExitStatus::Code(4));
@@ -68,7 +73,7 @@ fn a_terminal_that_is_opened_again_goes_on(engine: Engine) {
 
 fn so_does_that_of_a_further_process(engine: Engine) {
     let mut stand = Stand::new(engine, "sleep 10000 & wait");
-    stand.make_fifo("tmp/go");
+    make_fifos(&mut stand);
     stand.start();
     let exec = at_a_terminal(&stand, AWAY);
     let ready = exec.go();
