@@ -29,9 +29,11 @@ fn isula(daemon: &Daemon) -> Command {
     command
 }
 
-/// The program with nothing told about a daemon.
+/// The program with nothing told about a daemon. Whoever runs these tests may ignore SIGINT, as a shell does for what it
+/// starts in the background; the program would keep to that.
 fn bare() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_isula"));
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_isula")]);
     command.env_remove("ISULAD_HOST").env("TZ", "UTC").stdin(Stdio::null());
     command
 }
