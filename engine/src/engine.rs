@@ -21,6 +21,7 @@ use crate::image::store::ImageStore;
 use crate::image::{Configs, ImageLeases, LayerUses, Pulls};
 use crate::journal::record::OperationId;
 use crate::layout::{Bundle, Layout};
+use crate::moves::Moves;
 use crate::network::Networks;
 use crate::oom;
 use crate::projection::{Containers, Entity};
@@ -75,6 +76,7 @@ pub struct Engine {
     pub volumes: Volumes,
     pub networks: Networks,
     pub effects: Effects,
+    pub moves: Moves,
     pub supervisor: Supervisor,
     pub execs: Arc<Execs>,
     pub health: Healths,
@@ -99,6 +101,7 @@ impl Engine {
         let registry = Registry::new(registry_settings(&config, &layout));
         Arc::new(Self {
             config,
+            moves: Moves::new(host.cgroups.clone()),
             host,
             boot,
             journal,

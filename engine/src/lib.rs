@@ -17,6 +17,7 @@ pub mod health;
 pub mod image;
 pub mod journal;
 pub mod layout;
+pub mod moves;
 pub mod network;
 pub mod oom;
 pub mod projection;

@@ -132,6 +132,7 @@ pub(super) async fn prepare(
     let waiting = enterable(engine, id);
     let busy = |_| ExecError::Rejected(Rejection::InTransition);
     let entity = tokio::time::timeout(PATIENCE, waiting).await.map_err(busy)??;
+    engine.moves.expect();
     let preparing = {
         let (engine, program) = (engine.clone(), program.clone());
         move |owner: &Owner| begin(&engine, &entity, &program, wish, named, owner)

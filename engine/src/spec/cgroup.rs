@@ -2,7 +2,7 @@
 //! that were left behind, to remove what a runtime forgot; and the cgroup the shims live in.
 //!
 //! Paths are absolute below each hierarchy's mount point, which is how both runtimes read an absolute `cgroupsPath`. Our
-//! own place in the hierarchies (`/proc/self/cgroup`) therefore plays no part: a daemon that a service manager nests
+//! own place in the hierarchies (`/proc/self/cgroup`) therefore plays no part for a container: a daemon that a service manager nests
 //! somewhere must not put containers below its own service, where stopping it would end them.
 
 use std::collections::BTreeSet;
@@ -91,6 +91,18 @@ impl Cgroups {
     /// The root of the hierarchy of version 2, if there is one.
     pub fn unified_root(&self) -> Option<&Path> {
         self.hierarchies.iter().find(|hierarchy| hierarchy.unified).map(|found| &*found.root)
+    }
+
+    /// The `cgroup.procs` of the cgroup that a process is in, from the text of its `/proc/<pid>/cgroup`: in the hierarchy of
+    /// version 2 where there is one, otherwise in any.
+    pub fn procs_of(&self, text: &str) -> Option<PathBuf> {
+        let hierarchy = self.hierarchies.iter().max_by_key(|hierarchy| hierarchy.unified)?;
+        let path = text.lines().find_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            hierarchy.is_named(controllers).then_some(path)
+        })?;
+        Some(below(&hierarchy.root, path).join("cgroup.procs"))
     }
 
     /// The file that counts out-of-memory kills of a container, if this machine has one.
@@ -196,6 +208,14 @@ impl Hierarchy {
 
     fn is_tracked(&self) -> bool {
         self.unified || self.controllers.iter().any(|name| name == "name=systemd")
+    }
+
+    /// Whether `/proc/<pid>/cgroup` means this one by a list of controllers, of which version 2 has none there.
+    fn is_named(&self, controllers: &str) -> bool {
+        match self.unified {
+            true => controllers.is_empty(),
+            false => controllers.split(',').any(|name| self.controllers.iter().any(|own| own == name)),
+        }
     }
 
     fn same_as(&self, other: &Self) -> bool {

@@ -186,3 +186,21 @@ fn real_cgroups_hold_a_process_and_go_when_it_has_gone() {
     cgroups.remove(&parent).unwrap();
     assert!(!cgroups.exists(&parent));
 }
+
+#[test]
+fn a_process_is_found_in_one_hierarchy() {
+    let text = "9:name=systemd:/system.slice/isulad:1.service\n8:pids:/\n4:memory:/m\n2:cpu,cpuacct:/c\n0::/u\n";
+    let found = |tree: &Tree, text| {
+        tree.cgroups.procs_of(text).map(|path| path.strip_prefix(tree.dir.path()).unwrap().to_str().unwrap().to_owned())
+    };
+    let [old, both, new] = [v1(), hybrid(), v2()];
+    assert_eq!(found(&old, text).as_deref(), Some("systemd/system.slice/isulad:1.service/cgroup.procs"));
+    assert_eq!(found(&both, text).as_deref(), Some("unified/u/cgroup.procs"));
+    assert_eq!(found(&new, "0::/u/v\n").as_deref(), Some("u/v/cgroup.procs"));
+    let one = tree(&[("cpu,cpuacct", "cpu,cpuacct")]);
+    assert_eq!(found(&one, text).as_deref(), Some("cpu,cpuacct/c/cgroup.procs"));
+    // What is not mounted, and what says nothing.
+    assert_eq!(found(&tree(&[("freezer", "freezer")]), text), None);
+    assert_eq!(found(&new, "nonsense\n\n0:\n"), None);
+    assert_eq!(Cgroups::from_mountinfo(b"").procs_of(text), None);
+}

@@ -69,6 +69,7 @@ pub(super) fn begin(
     process.write(&state.process()).map_err(LaunchError::Describe)?;
     let (answer, ready) = io::pipe().map_err(|source| LaunchError::State { what: "make a pipe", source })?;
     let client = client.as_ref().map(|client| client.socket.as_fd());
+    engine.moves.expect();
     let middle = spawn::start(&shim, Mode::Run, &state, ready.as_fd(), client)
         .map_err(|source| LaunchError::Spawn { path: shim, source })?;
     failpoint::hit(failpoint::START_SHIM_SPAWNED);
