@@ -75,7 +75,7 @@ fn daemon_dies(runtime: Runtime) {
             node.verified();
             assert_gone(&node, &id);
             assert_told(&node, point);
-            assert_eq!((with_word("75201"), with_word("75202")), (vec![], vec![]), "{point}");
+            assert_eq!((with_word(&node, "75201"), with_word(&node, "75202")), (vec![], vec![]), "{point}");
             assert_eq!(node.process_of("x"), first);
         }
     }
@@ -139,7 +139,7 @@ fn daemon_dies_with_a_probe(runtime: Runtime) {
         node.launch();
         node.verified();
         assert_gone(&node, &id);
-        assert!(with_word("75301").is_empty());
+        assert!(with_word(&node, "75301").is_empty());
     }
     assert_eq!(node.seq(), seq, "the journal is told nothing");
     node.assert_clean_end();
@@ -153,7 +153,7 @@ fn shim_dies(runtime: Runtime) {
         let words = ["exec", if detached { "-d" } else { "-i" }, "x", "sh", "-c", "sleep 75401 & sleep 75402 & wait"];
         let mut client = Some(node.spawn(&words));
         let finish = |client| command::finish(client, deadline::PATIENCE).expect("the client does not hang");
-        deadline::until("it runs", || with_word("75402").len() == 1);
+        deadline::until("it runs", || with_word(&node, "75402").len() == 1);
         if detached {
             // The shim has said so by then.
             assert_eq!(client.take().map(finish).map(|output| output.code()), Some(0));
@@ -163,14 +163,16 @@ fn shim_dies(runtime: Runtime) {
         }
         if detached {
             // It goes on, and ends as whoever ends it says.
-            assert_eq!(with_word("75402").len(), 1);
-            with_word("75401").into_iter().chain(with_word("75402")).for_each(integration::Process::kill);
+            assert_eq!(with_word(&node, "75402").len(), 1);
+            with_word(&node, "75401").into_iter().chain(with_word(&node, "75402")).for_each(integration::Process::kill);
         } else {
             let told = client.take().map(finish).expect("it is attached").stderr;
             // Before or after its shim has said that it runs.
             let words = ["the shim of the process was lost", "the shim of the process has died"];
             assert!(words.iter().any(|words| told.contains(words)), "{told}");
-            deadline::until("it is gone", || with_word("75401").is_empty() && with_word("75402").is_empty());
+            deadline::until("it is gone", || {
+                with_word(&node, "75401").is_empty() && with_word(&node, "75402").is_empty()
+            });
         }
         assert_gone(&node, &id);
         deadline::until("the end is told", || {
@@ -223,7 +225,7 @@ fn the_host_is_restarted(runtime: Runtime) {
     let mut lost: Vec<_> = shims.collect();
     assert_eq!(lost.len(), 1);
     lost.extend([node.shim_of("x"), node.process_of("x")]);
-    lost.extend(with_word("75204"));
+    lost.extend(with_word(&node, "75204"));
     power_cut(&mut node, lost);
     std::fs::remove_dir_all(node.state()).expect("the state directory can be removed");
     node.launch_with(&[OTHER_BOOT]);

@@ -44,15 +44,18 @@ pub fn assert_gone(node: &Node, id: &str) {
     deadline::until("one shim is left", || node.shims().len() == 1);
 }
 
-/// Living processes whose command line has this word.
-fn with_word(word: &str) -> Vec<Process> {
+/// Living sleepers in this node's containers with this word. Those of others may sleep as long.
+fn with_word(node: &Node, word: &str) -> Vec<Process> {
+    let below = format!(":{}/", node.cgroup_parent());
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let found = pids.filter(|pid| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let mut words = line.split(|byte| *byte == 0);
         // Not the client that asks for it.
-        words.next().is_some_and(|program| program.ends_with(b"sleep")) && words.any(|found| found == word.as_bytes())
+        words.next().is_some_and(|program| program.ends_with(b"sleep"))
+            && words.any(|found| found == word.as_bytes())
+            && std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| groups.contains(&below))
     });
     found.filter_map(Process::of).filter(|process| process.alive()).collect()
 }
@@ -141,7 +144,7 @@ fn a_background_process_holds_nobody_up(runtime: Runtime) {
     let output = node.isula(&["exec", "x", "sh", "-c", "echo before; sleep 74711 & exit 4"]);
     assert_eq!((output.code(), output.text().as_str()), (4, "before"));
     assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
-    assert_eq!(with_word("74711").len(), 1, "it runs on");
+    assert_eq!(with_word(&node, "74711").len(), 1, "it runs on");
     assert_gone(&node, &id);
     node.assert_clean_end();
 }
@@ -153,7 +156,7 @@ fn a_client_that_is_killed_takes_the_whole_tree_along(runtime: Runtime) {
     for signal in [Signal::KILL, Signal::INT, Signal::TERM] {
         let script = "sleep 74801 & (sleep 74802 & sleep 74803) & wait";
         let mut client = node.spawn(&["exec", "x", "sh", "-c", script]);
-        let living = || ["74801", "74802", "74803"].iter().flat_map(|word| with_word(word)).count();
+        let living = || ["74801", "74802", "74803"].iter().flat_map(|word| with_word(&node, word)).count();
         deadline::until("all of it runs", || living() == 3);
         Process::of(client.id().cast_signed()).unwrap().signal(signal);
         client.wait().unwrap();
@@ -263,7 +266,7 @@ fn the_end_of_the_container_ends_it(runtime: Runtime) {
         for words in [&["kill", "x"][..], &["stop", "x"], &["rm", "-f", "x"]] {
             let attached = node.spawn(&["exec", "x", "sleep", "74901"]);
             node.ok(&["exec", "-d", "x", "sleep", "74902"]);
-            let living = || with_word("74901").iter().chain(&with_word("74902")).count();
+            let living = || with_word(&node, "74901").iter().chain(&with_word(&node, "74902")).count();
             deadline::until("both run", || living() >= 2);
             node.ok(words);
             let output = command::finish(attached, deadline::PATIENCE).expect("it ends with the container");
@@ -298,7 +301,7 @@ fn where_nothing_can_be_run_it_is_refused(runtime: Runtime) {
     node.ok(&["exec", "x", "true"]);
     // One that is running meanwhile is paused with the container, and goes on with it.
     let client = node.spawn(&["exec", "x", "sh", "-c", "sleep 0.3; exit 3"]);
-    deadline::until("it runs", || !with_word("0.3").is_empty());
+    deadline::until("it runs", || !with_word(&node, "0.3").is_empty());
     node.ok(&["pause", "x"]);
     node.ok(&["unpause", "x"]);
     assert_eq!(command::finish(client, deadline::PATIENCE).expect("it ends").code(), 3);

@@ -69,7 +69,7 @@ fn a_timeout_kills_the_tree(runtime: Runtime) {
     assert_eq!(refusal.message(), "the process did not end within 1000 ms and was killed");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     for word in ["75001", "75002", "75003", "75004"] {
-        assert_eq!(with_word(word), [], "{word}");
+        assert_eq!(with_word(&node, word), [], "{word}");
     }
     assert_gone(&node, &id);
     node.assert_clean_end();
@@ -82,7 +82,7 @@ fn a_caller_that_gives_up_kills_the_tree(runtime: Runtime) {
         let asked = async { ask(&mut node.execs(), "sleep 75101 & wait", 0).await };
         assert!(tokio::time::timeout(Duration::from_millis(700), asked).await.is_err());
     });
-    deadline::until("it is gone", || with_word("75101").is_empty());
+    deadline::until("it is gone", || with_word(&node, "75101").is_empty());
     assert_gone(&node, &id);
     node.assert_clean_end();
 }
