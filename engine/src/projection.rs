@@ -32,6 +32,8 @@ struct Kept {
     reports: Arc<tokio::sync::Mutex<()>>,
     /// With the digest that vouches for it: an update brings another one.
     definition: Mutex<Option<(Digest, Arc<Definition>)>>,
+    /// Processes to be run in it, one after the other.
+    execs: Arc<tokio::sync::Mutex<()>>,
     /// Updates, one after the other: each is made of what the last one has led to.
     updates: Arc<tokio::sync::Mutex<()>>,
     /// Held by blocking work on the container's files and mounts: what was abandoned and goes on late must not meet what
@@ -49,6 +51,11 @@ impl Entity {
     /// The next report's turn; fair.
     pub async fn report_place(&self) -> tokio::sync::OwnedMutexGuard<()> {
         self.kept.reports.clone().lock_owned().await
+    }
+
+    /// The turn of the next process to be run in it; fair.
+    pub async fn exec_place(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.kept.execs.clone().lock_owned().await
     }
 
     /// The next update's turn; fair. Whoever has it writes and removes definitions beside the present one.

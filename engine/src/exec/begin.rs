@@ -17,8 +17,8 @@ use tokio::sync::oneshot;
 use super::ExecError;
 use super::keep::{self, Of};
 use crate::abandon::Owner;
-use crate::domain::container::{Command, Event, Rejection, decide};
-use crate::domain::id::{ContainerId, Process, SessionId};
+use crate::domain::container::{Command, Event, Rejection};
+use crate::domain::id::{ContainerId, Process, SessionId, StartId};
 use crate::domain::text::cut;
 use crate::effects::{RUNTIME_DEADLINE, to_reference};
 use crate::engine::Engine;
@@ -69,6 +69,8 @@ pub(super) struct Begun {
 /// An exec that has a directory and a keeper, and gets a shim.
 pub(super) struct Named {
     exec: SessionId,
+    /// Of the container that it is for.
+    start: StartId,
     /// Whether `ExecStarted` is recorded: what its keeper goes by. Dropped is no.
     recorded: oneshot::Sender<bool>,
 }
@@ -86,19 +88,18 @@ impl Engine {
         let (engine, context) = (self.clone(), context.clone());
         let beginning = self.tasks.spawn(async move {
             let command = begin_command(&engine, &program, wish.detached);
+            let (engine, context, command) = (&engine, &context, &command);
             let (named, name) = oneshot::channel();
-            let preparing = prepare(&engine, id, &program, wish, Some(named));
+            let preparing = prepare(engine, id, &program, wish, Some(named));
             // While the shim starts: what takes longer of the two is all that is waited for.
-            let recording = async {
-                // Never named is refused, and told below.
-                let Ok(Named { exec, recorded }) = name.await else { return Ok(()) };
+            let recording = |Named { exec, start, recorded }| async move {
                 failpoint::hit(failpoint::EXEC_BEFORE_RECORD);
-                engine.ask(id, &context, || command(exec)).await?;
+                engine.ask_to_exec(id, context, || command(start, exec)).await?;
                 failpoint::hit(failpoint::EXEC_RECORDED);
                 let _ = recorded.send(true);
                 Ok::<_, ExecError>(())
             };
-            let (begun, asked) = tokio::join!(preparing, recording);
+            let (begun, asked) = while_preparing(preparing, name, recording).await;
             let Begun { exec, of, session, finished: _ } = begun?;
             asked?;
             let started = go(of, exec, session).await?;
@@ -112,12 +113,40 @@ impl Engine {
 }
 
 /// What may be known of it.
-fn begin_command(engine: &Engine, program: &Program, detached: bool) -> impl Fn(SessionId) -> Command + use<> {
+fn begin_command(engine: &Engine, program: &Program, detached: bool) -> impl Fn(StartId, SessionId) -> Command + use<> {
     let log_args = engine.config.exec_log_args;
     let argv = if log_args { program.args.join(" ") } else { program.args.first().cloned().unwrap_or_default() };
     let argv = cut(&argv, Event::ARGV_LIMIT).to_owned();
     let (user, tty) = (cut(&program.user, Event::USER_LIMIT).to_owned(), program.tty);
-    move |exec| Command::BeginExec { exec, argv: argv.clone(), user: user.clone(), tty, detached }
+    move |start, exec| Command::BeginExec { start, exec, argv: argv.clone(), user: user.clone(), tty, detached }
+}
+
+/// The preparation, and what is done of `name` meanwhile. A name that comes after the preparation was given up, by a thread
+/// that has hung, is nobody's; one that came before is seen through.
+async fn while_preparing<T, N, R: Future<Output = Result<(), ExecError>>>(
+    preparing: impl Future<Output = Result<T, ExecError>>,
+    name: oneshot::Receiver<N>,
+    record: impl FnOnce(N) -> R,
+) -> (Result<T, ExecError>, Result<(), ExecError>) {
+    let (over, is_over) = oneshot::channel::<()>();
+    let preparing = async {
+        let prepared = preparing.await;
+        drop(over);
+        prepared
+    };
+    let recording = async {
+        let named = tokio::select! {
+            biased;
+            named = name => named.ok(),
+            _ = is_over => None,
+        };
+        // Never named is refused, which the preparation tells.
+        match named {
+            Some(named) => record(named).await,
+            None => Ok(()),
+        }
+    };
+    tokio::join!(preparing, recording)
 }
 
 /// Makes the directory and starts the shim. Who records it hears its name as soon as there is nothing left to refuse it
@@ -145,9 +174,7 @@ async fn enterable(engine: &Engine, id: ContainerId) -> Result<Arc<Entity>, Exec
     engine.containers.verified(&id).await;
     loop {
         let entity = engine.containers.get(&id).ok_or(ExecError::Rejected(Rejection::NoSuchContainer))?;
-        let (argv, user) = (String::new(), String::new());
-        let asked = Command::BeginExec { exec: SessionId([0; 8]), argv, user, tty: false, detached: false };
-        match decide(Some(&entity.container), &asked) {
+        match entity.container.enterable() {
             Ok(_) => return Ok(entity),
             Err(Rejection::InTransition) => engine.containers.changed_since(&id, entity.container.version).await,
             Err(rejection) => return Err(ExecError::Rejected(rejection)),
@@ -205,7 +232,7 @@ fn begin(
     let of = Of { id: container.id, exec, directory: directory.clone(), detached: wish.detached };
     keep::keep(engine, of, Some(child), is_recorded, done);
     if let Some(named) = named {
-        let _ = named.send(Named { exec, recorded });
+        let _ = named.send(Named { exec, start: run.start, recorded });
     }
     let (session, pid) = start(&shim, &directory, &process, &spec)?;
     let _ = spawned.send(pid);
@@ -321,6 +348,30 @@ mod tests {
         let error = go(gone, SessionId([1; 8]), session).await.err().unwrap();
         assert!(matches!(error, ExecError::Rejected(Rejection::NotRunning)), "{error:?}");
         assert_eq!(error.to_string(), "the container is not running");
+    }
+
+    #[tokio::test]
+    async fn a_preparation_that_was_given_up_is_not_waited_for() {
+        let slow = || ExecError::Slow { limit: PREPARE_DEADLINE };
+        let (named, name) = oneshot::channel();
+        let never = |()| async { panic!("it was given up before it had a name") };
+        let (prepared, recorded) = while_preparing(async { Err::<(), _>(slow()) }, name, never).await;
+        assert!(matches!(prepared, Err(ExecError::Slow { .. })));
+        recorded.unwrap();
+        named.send(()).expect_err("nobody hears of it any more");
+        // Named before it was given up: recorded, so that whoever keeps it knows.
+        let (named, name) = oneshot::channel();
+        let preparing = async {
+            named.send(7).unwrap();
+            Err::<(), _>(slow())
+        };
+        let mut told = None;
+        let record = |name| {
+            told = Some(name);
+            async { Ok(()) }
+        };
+        assert!(while_preparing(preparing, name, record).await.0.is_err());
+        assert_eq!(told, Some(7));
     }
 
     #[tokio::test]

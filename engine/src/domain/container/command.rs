@@ -46,8 +46,9 @@ pub enum Command {
         restart: RestartPolicy,
         live: bool,
     },
-    /// `argv` is what may be known of it.
+    /// In the processes of this start and no other: what was prepared was looked up there. `argv` is what may be known of it.
     BeginExec {
+        start: StartId,
         exec: SessionId,
         argv: String,
         user: String,

@@ -111,8 +111,8 @@ impl Container {
             Command::Update { base, definition, restart, live } => {
                 self.update(*base, Update { definition: *definition, restart: *restart }, *live)
             }
-            Command::BeginExec { exec, argv, user, tty, detached } => Ok(vec![Event::ExecStarted {
-                start: self.enterable()?,
+            Command::BeginExec { start, exec, argv, user, tty, detached } => Ok(vec![Event::ExecStarted {
+                start: self.still_enterable(*start)?,
                 exec: *exec,
                 argv: cut(argv, Event::ARGV_LIMIT).to_owned(),
                 user: cut(user, Event::USER_LIMIT).to_owned(),

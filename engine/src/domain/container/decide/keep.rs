@@ -74,7 +74,7 @@ impl Container {
     }
 
     /// The start whose processes can be joined or attached to.
-    pub(super) fn enterable(&self) -> Result<StartId, Rejection> {
+    pub fn enterable(&self) -> Result<StartId, Rejection> {
         match &self.phase {
             Phase::Running(run) => Ok(run.start),
             Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => Err(Rejection::NotRunning),
@@ -83,6 +83,15 @@ impl Container {
                 Err(Rejection::InTransition)
             }
             Phase::Removing(_) => Err(Rejection::BeingRemoved),
+        }
+    }
+
+    /// The same for who wants this start's: another one is not waited for.
+    pub(super) fn still_enterable(&self, start: StartId) -> Result<StartId, Rejection> {
+        let present = self.phase.run().is_some_and(|run| run.start == start);
+        match self.enterable() {
+            Ok(_) | Err(Rejection::InTransition | Rejection::Paused) if !present => Err(Rejection::NotRunning),
+            other => other,
         }
     }
 

@@ -44,7 +44,8 @@ RemoveFailed    -               -            -                       -          
 Update          !n              !t           UpdateRequested+Updated !t              UpdateRequested         UpdateRequested         !t               UpdateRequested         !t               UpdateRequested+Updated !g           !g               !g              UpdateRequested+Updated
 UpdateRestOnly  !n              !t           UpdateRequested+Updated !t              UpdateRequested+Updated UpdateRequested+Updated !t               UpdateRequested+Updated !t               UpdateRequested+Updated !g           !g               !g              UpdateRequested+Updated
 StaleUpdate     !n              !t           !d                      !t              !d                      !d                      !t               !d                      !t               !d                      !g           !g               !g              !d
-Exec            !n              !t           !r                      !t              ExecStarted             ExecStarted             !t               !p                      !t               !r                      !g           !g               !g              !r
+Exec            !n              !r           !r                      !r              ExecStarted             ExecStarted             !t               !p                      !t               !r                      !g           !g               !g              !r
+StaleExec       !n              !r           !r                      !r              !r                      !r                      !r               !r                      !r               !r                      !g           !g               !g              !r
 Attach          !n              !t           !r                      !t              Attached                Attached                !t               !p                      !t               !r                      !g           !g               !g              !r
 AttachStarting  !n              !t           !r                      Attached        Attached                Attached                !t               !p                      !t               !r                      !g           !g               !g              !r
 Updated         -               -            -                       -               -                       -                       -                -                       -                -                       -            -                -               -
@@ -64,6 +65,10 @@ fn command(label: &str) -> Command {
     let started = |start| Command::ReportStarted { start, process: PROCESS, shim: Some(SHIM), at: at(4) };
     let message = || "trouble".to_owned();
     let failed = |start| Command::ReportStartFailed { start, code: 127, message: message(), at: at(4) };
+    let exec = |start| {
+        let (argv, user) = ("id".to_owned(), String::new());
+        Command::BeginExec { start, exec: SESSION, argv, user, tty: false, detached: false }
+    };
     match label {
         "Create" => Command::Create { id: ID, card: card() },
         "Start" => Command::Start { boot: BOOT, at: at(10) },
@@ -101,13 +106,8 @@ fn command(label: &str) -> Command {
         "Update" => update(Digest([3; 32]), true),
         "UpdateRestOnly" => update(Digest([3; 32]), false),
         "StaleUpdate" => update(Digest([4; 32]), true),
-        "Exec" => Command::BeginExec {
-            exec: SESSION,
-            argv: "id".to_owned(),
-            user: String::new(),
-            tty: false,
-            detached: false,
-        },
+        "Exec" => exec(START),
+        "StaleExec" => exec(STALE),
         "Attach" => Command::BeginAttach { session: SESSION, stdin: true, tty: false, starting: false },
         "AttachStarting" => Command::BeginAttach { session: SESSION, stdin: true, tty: false, starting: true },
         "Updated" => Command::ReportUpdated,
@@ -564,7 +564,7 @@ fn what_is_told_of_an_exec_is_cut() {
     let long = "é".repeat(300);
     let argv = long.clone();
     given(Phase::Running(run()))
-        .when(Command::BeginExec { exec: SESSION, argv, user: long, tty: true, detached: true })
+        .when(Command::BeginExec { start: START, exec: SESSION, argv, user: long, tty: true, detached: true })
         .then([Event::ExecStarted {
             start: START,
             exec: SESSION,

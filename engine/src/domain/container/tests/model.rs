@@ -86,6 +86,12 @@ impl Model {
         if asked && self.removing && !matches!(command, C::Remove { .. }) {
             return Err("BeingRemoved");
         }
+        // What is under way with another start is not waited for.
+        if let C::BeginExec { start, .. } = command
+            && !self.runs(*start)
+        {
+            return Err("NotRunning");
+        }
         let mut busy = self.creating || self.starting || self.pausing || self.resuming;
         if matches!(command, C::Rename { .. }) {
             busy = self.creating;

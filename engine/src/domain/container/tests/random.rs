@@ -100,6 +100,7 @@ impl Idea {
                 Command::Update { base, definition, restart: policy(seconds), live: flag }
             }
             25 => Command::BeginExec {
+                start,
                 exec: SessionId([number; 8]),
                 argv: message,
                 user: String::new(),
