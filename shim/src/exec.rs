@@ -13,8 +13,8 @@
 //!    [`crate::Frame::Exit`], and leaves. It removes nothing: the directory is the daemon's.
 //!
 //! An attached shim whose socket hangs up kills everything that its process has started, writes `exit` and leaves, unless
-//! it was told [`crate::Request::Release`] before. The
-//! process of a shim that was itself killed lives on; `pid` names it.
+//! it was told [`crate::Request::Release`] before. The process of a shim that was itself killed lives on; `pid` names it, or,
+//! while it is being started, `gone` names the runtime.
 
 use std::fs;
 use std::io::{self, Write};
@@ -31,7 +31,8 @@ use crate::{ExitStatus, Failed, StateDir};
 pub const EXEC_VERSION: u32 = 1;
 /// The word on the shim's command line.
 pub const EXEC: &str = "exec";
-/// Made by the shim when it was told to go, before the runtime hears what to run.
+/// Made by the shim when it was told to go, before the runtime hears what to run. A pid file of the runtime; empty where
+/// that could not be started.
 pub const GONE: &str = "gone";
 /// The OCI process in an exec's directory.
 pub const SPEC: &str = "spec.json";

@@ -19,14 +19,22 @@ pub const AFTER_DELETE: &str = "after-delete";
 
 pub const EXEC_SHIM_PID: &str = "exec-shim-pid";
 pub const EXEC_BEFORE_RUNTIME: &str = "exec-before-runtime";
+pub const EXEC_TOLD_RUNTIME: &str = "exec-told-runtime";
 pub const EXEC_LAUNCHED: &str = "exec-launched";
 pub const EXEC_READY: &str = "exec-ready";
 pub const EXEC_BEFORE_RECORD: &str = "exec-before-record";
 pub const EXEC_RECORDED: &str = "exec-recorded";
 
 /// Those of an exec's shim, in its order.
-pub const OF_EXEC: [&str; 6] =
-    [EXEC_SHIM_PID, EXEC_BEFORE_RUNTIME, EXEC_LAUNCHED, EXEC_READY, EXEC_BEFORE_RECORD, EXEC_RECORDED];
+pub const OF_EXEC: [&str; 7] = [
+    EXEC_SHIM_PID,
+    EXEC_BEFORE_RUNTIME,
+    EXEC_TOLD_RUNTIME,
+    EXEC_LAUNCHED,
+    EXEC_READY,
+    EXEC_BEFORE_RECORD,
+    EXEC_RECORDED,
+];
 
 /// Every failpoint of a container's shim, in the order a start and an exit reach them.
 pub const ALL: [&str; 12] = [

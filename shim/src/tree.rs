@@ -1,7 +1,8 @@
 //! Killing a process with everything that it has started.
 //!
-//! What belongs to a tree: the process itself, the children of what belongs to it, and the members of their sessions (but
-//! the caller's own), which is how an orphan is still found: a runtime begins a session for what it executes. Everything is stopped before anything is killed, so that nobody
+//! What belongs to a tree: the process itself, the children of what belongs to it, and the members of their sessions, which
+//! is how an orphan is still found: a runtime begins a session for what it executes. Not those of sessions that were there
+//! before: the caller's, and the one that a root was started in. Everything is stopped before anything is killed, so that nobody
 //! leaves a child behind that was not seen. A process that has left its session and lost its parent before the first look
 //! is a daemon of its own, and belongs to the container alone.
 
@@ -32,14 +33,20 @@ struct Tree {
     /// Pid and start time of whatever was found so far.
     members: HashMap<i32, u64>,
     sessions: HashSet<i32>,
-    own_session: i32,
+    /// Older than the tree.
+    foreign: HashSet<i32>,
 }
 
 impl Tree {
     fn of(spared: Option<ProcessRef>, roots: &[ProcessRef]) -> Self {
-        let own_session = nix::unistd::getsid(None).map_or(0, nix::unistd::Pid::as_raw);
+        let started_in = roots.iter().filter_map(|root| {
+            let stat = Stat::read(root.pid).ok().filter(|stat| stat.start_time == root.start_time)?;
+            (stat.session != root.pid).then_some(stat.session)
+        });
+        let own = nix::unistd::getsid(None).ok().map(nix::unistd::Pid::as_raw);
+        let foreign = started_in.chain(own).collect();
         let members = roots.iter().map(|root| (root.pid, root.start_time)).collect();
-        Self { spared, members, sessions: HashSet::new(), own_session }
+        Self { spared, members, sessions: HashSet::new(), foreign }
     }
 
     fn kill(mut self, limit: Duration) -> bool {
@@ -75,7 +82,7 @@ impl Tree {
                 let known = self.members.get(&process.pid) == Some(&process.start_time);
                 if known || self.sessions.contains(&stat.session) || self.member(stat.parent, &processes) {
                     self.members.insert(process.pid, process.start_time);
-                    if stat.session != self.own_session {
+                    if !self.foreign.contains(&stat.session) {
                         self.sessions.insert(stat.session);
                     }
                 }
@@ -150,6 +157,22 @@ mod tests {
         child.wait().unwrap();
         let left: Vec<_> = members.iter().filter(|process| process.alive()).collect();
         assert!(left.is_empty(), "{left:?} of {members:?}");
+    }
+
+    /// As a runtime that was started in the session of whoever has started the daemon.
+    #[test]
+    fn the_session_that_a_root_was_started_in_stays() {
+        let (mut child, pids) =
+            start("sh -c 'setsid sleep 1000 & echo $!; wait' & echo $!; sleep 1001 & echo $!; sleep 0.3");
+        let [of_root, root, other] = pids[..] else { panic!("{pids:?}") };
+        let (of_root, root) = if of_root > root { (of_root, root) } else { (root, of_root) };
+        let [of_root, root, other] = [of_root, root, other].map(|pid| ProcessRef::of(pid).unwrap());
+        assert!(kill(&[root], Duration::from_secs(10)));
+        assert!(!of_root.alive() && !root.alive());
+        assert!(other.alive() && ProcessRef::of(child.id() as i32).unwrap().alive());
+        assert!(kill(&[ProcessRef::of(child.id() as i32).unwrap()], Duration::from_secs(10)));
+        child.wait().unwrap();
+        assert!(!other.alive());
     }
 
     #[test]

@@ -36,7 +36,11 @@ pub enum ExecError {
     Describe(ProcessError),
     #[error("cannot run the shim `{path}`")]
     Spawn { path: PathBuf, source: io::Error },
-    #[error("the preparation of the process did not finish within {} s", limit.as_secs())]
+    #[error(
+        "the preparation of the process did not finish within {} s: a file system that is mounted in the container may not \
+         answer",
+        limit.as_secs()
+    )]
     Slow { limit: Duration },
     /// Each of them has hung for that long, or is one of so many.
     #[error(
@@ -52,7 +56,7 @@ pub enum ExecError {
     NotReleased { limit: Duration },
     #[error("the shim of the process gave no answer within {} s", limit.as_secs())]
     NoAnswer { limit: Duration },
-    #[error("the shim of the process has died")]
+    #[error("the shim of the process has died; the daemon's log has what it said, if it said anything")]
     ShimDied,
     /// The runtime, or the shim, says that it was not started: 127 for what is not there, 126 for what cannot be
     /// executed, 125 for everything else.

@@ -1,10 +1,10 @@
 //! What becomes of a shim, whoever waits for it: how it ended is recorded, and its directory removed.
 
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::Duration;
 
-use isulad_shim::exec::RELEASED;
+use isulad_shim::exec::{GONE, RELEASED};
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{ExecRecord, ExitStatus as ShimStatus, ProcessRef, StateDir, pid_file, state_dir, tree};
 use tokio::sync::oneshot;
@@ -14,7 +14,7 @@ use super::ExecError;
 use crate::clock;
 use crate::domain::container::{Cause, Command, ExitStatus};
 use crate::domain::id::{ContainerId, SessionId, Timestamp};
-use crate::effects;
+use crate::effects::{self, RUNTIME_DEADLINE};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::session::Exit;
@@ -22,7 +22,7 @@ use crate::supervisor;
 use crate::sys;
 
 /// Of all execs of a container, in its state directory.
-pub(super) const DIRECTORY: &str = "exec";
+pub(crate) const DIRECTORY: &str = "exec";
 /// Before the id in the name of a directory that the journal does not know of.
 pub(super) const PROBE: &str = "probe-";
 /// How long a tree without a shim may take to go.
@@ -31,6 +31,8 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How often a record that cannot be read is read again.
 const READS: u32 = 50;
+/// As much of what a shim has said as is passed on.
+const LAST_WORDS: u64 = 2048;
 /// The status of what could not be started, as of a command that the engine itself fails.
 const FAILED: u8 = 125;
 
@@ -151,8 +153,12 @@ async fn finish(engine: &Arc<Engine>, of: &Of, end: End, recorded: bool) {
         engine.report_recorded(of.id, &engine.reporting(), exited).await;
         failpoint::hit(failpoint::EXEC_END_RECORDED);
     }
-    let (directory, clearing) = (of.directory.clone(), engine.clone());
-    let _ = tokio::task::spawn_blocking(move || clear(&clearing, &directory)).await;
+    let (of, clearing) = (of.clone(), engine.clone());
+    let _ = tokio::task::spawn_blocking(move || {
+        pass_on_words(&clearing, &of);
+        clear(&clearing, &of.directory);
+    })
+    .await;
     failpoint::hit(failpoint::EXEC_DONE);
 }
 
@@ -166,6 +172,7 @@ async fn end_of(engine: &Arc<Engine>, of: &Of) -> End {
     }
     let unknown = |status| End { status, at: clock::now(), lasted_ms: 0 };
     // A shim that was killed. It had been the parent of what it started, if it came to that.
+    end_runtime(engine, of).await;
     let Some(process) = process_of(engine, of) else {
         return unknown(ExitStatus::Unknown(Cause::ShimLost));
     };
@@ -179,11 +186,33 @@ async fn end_of(engine: &Arc<Engine>, of: &Of) -> End {
             Err(_) => unknown(ExitStatus::Unknown(Cause::ShimLost)),
         };
     }
-    let killed = tokio::task::spawn_blocking(move || tree::kill(&[process], KILL_LIMIT)).await;
+    kill_tree(engine, of, process).await;
+    unknown(ExitStatus::Unknown(Cause::ShimLost))
+}
+
+/// A runtime whose shim was killed meanwhile: nothing may come of it after its end is told. What a detached exec is to be
+/// is finished; anything else goes with what it has started so far.
+async fn end_runtime(engine: &Engine, of: &Of) {
+    let Ok(Some(runtime)) = pid_file::read(&of.directory.file(GONE)) else { return };
+    let finishing = async {
+        match PidFd::open(runtime).and_then(|pidfd| sys::watch(pidfd.into())) {
+            Ok(watched) => watched.readable().await.map(drop),
+            Err(error) => Err(error),
+        }
+    };
+    if of.detached {
+        let _ = tokio::time::timeout(RUNTIME_DEADLINE, finishing).await;
+    }
+    if runtime.alive() {
+        kill_tree(engine, of, runtime).await;
+    }
+}
+
+async fn kill_tree(engine: &Engine, of: &Of, root: ProcessRef) {
+    let killed = tokio::task::spawn_blocking(move || tree::kill(&[root], KILL_LIMIT)).await;
     if !killed.unwrap_or(false) {
         engine.warn(format!("container {}: the processes of exec {} cannot be killed", of.id.short(), of.exec));
     }
-    unknown(ExitStatus::Unknown(Cause::ShimLost))
 }
 
 /// By the shim's file, or, where it did not come to that, by the runtime's. That has the number alone, which may be
@@ -222,8 +251,20 @@ pub fn status_of(status: ShimStatus) -> ExitStatus {
     supervisor::to_status(status, Cause::ShimLost)
 }
 
+/// What a shim says of itself goes with its directory. Blocks.
+fn pass_on_words(engine: &Engine, of: &Of) {
+    let Ok(mut file) = std::fs::File::open(of.directory.file(state_dir::SHIM_LOG)) else { return };
+    let from = file.metadata().map_or(0, |metadata| metadata.len()).saturating_sub(LAST_WORDS);
+    let mut words = Vec::new();
+    let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.take(LAST_WORDS).read_to_end(&mut words));
+    if read.is_ok() && !words.is_empty() {
+        let words = String::from_utf8_lossy(&words);
+        engine.warn(format!("container {}: the shim of exec {} says: {}", of.id.short(), of.exec, words.trim_end()));
+    }
+}
+
 /// Removes the directory; one that is gone is no trouble. Blocks.
-fn clear(engine: &Engine, directory: &StateDir) {
+pub(super) fn clear(engine: &Engine, directory: &StateDir) {
     match std::fs::remove_dir_all(directory.path()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             engine.warn(format!("cannot remove `{}`: {error}", directory.path().display()));

@@ -30,6 +30,7 @@ pub use crate::spec::Program;
 pub use begin::{Exec, Wish, release};
 pub use end_all::end_all;
 pub use error::ExecError;
+pub(crate) use keep::DIRECTORY;
 pub use keep::{ended_at, status_of};
 pub use recover::recover;
 pub use sync::Captured;

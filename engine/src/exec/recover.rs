@@ -35,8 +35,14 @@ pub async fn recover(engine: &Arc<Engine>, container: &Container, recent: &Recen
         let Some(name) = name.to_str() else { continue };
         let (id, probe) = name.strip_prefix(PROBE).map_or((name, false), |id| (id, true));
         let Ok(exec) = id.parse::<SessionId>() else { continue };
-        open.remove(&exec);
         let directory = StateDir::new(entry.path());
+        // It went with the boot, and its processes' numbers are others' now: told below, and nothing is looked for.
+        if open.get(&exec) == Some(&false) {
+            let engine = engine.clone();
+            tasks.spawn_blocking(move || keep::clear(&engine, &directory));
+            continue;
+        }
+        open.remove(&exec);
         let described = ExecProcess::read(&directory).is_ok_and(|process| process.detached);
         let detached = described || directory.file(RELEASED).exists();
         let of = Of { id: container.id, exec, directory, detached };

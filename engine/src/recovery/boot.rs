@@ -5,10 +5,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use isulad_shim::exec::GONE;
 use isulad_shim::{StateDir, state_dir};
 
 use super::sweep::candidates;
 use crate::engine::Engine;
+use crate::exec;
 use crate::rootfs::write_atomically;
 
 /// Says which boot the state directory is of.
@@ -39,12 +41,27 @@ fn forget(state: &Path, boot: &str) -> Result<(), String> {
     if recorded.is_some() {
         for found in candidates(state) {
             let dir = StateDir::new(found.path);
-            for name in [state_dir::PID, state_dir::SHIM_PID] {
-                dir.remove(name).map_err(|error| format!("cannot remove `{}`: {error}", dir.file(name).display()))?;
+            let execs = std::fs::read_dir(dir.file(exec::DIRECTORY)).into_iter().flatten().flatten();
+            for dir in execs.map(|entry| StateDir::new(entry.path())).chain([dir.clone()]) {
+                forget_in(&dir)?;
             }
         }
     }
     write_atomically(&path, boot.as_bytes(), 0o600, false).map_err(|error| failed("write", &error))
+}
+
+fn forget_in(dir: &StateDir) -> Result<(), String> {
+    for name in [state_dir::PID, state_dir::SHIM_PID, state_dir::RUNTIME_PID] {
+        dir.remove(name).map_err(|error| format!("cannot remove `{}`: {error}", dir.file(name).display()))?;
+    }
+    // That it is there says something without what is in it.
+    let gone = dir.file(GONE);
+    match std::fs::OpenOptions::new().write(true).truncate(true).open(&gone) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(format!("cannot empty `{}`: {error}", gone.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -54,12 +71,19 @@ mod tests {
     #[test]
     fn pid_files_go_with_their_boot() {
         let root = tempfile::tempdir().unwrap();
-        let pid = root.path().join("runc").join("a".repeat(64)).join("shim-pid");
-        std::fs::create_dir_all(pid.parent().unwrap()).unwrap();
+        let container = root.path().join("runc").join("a".repeat(64));
+        let of_exec = container.join("exec/0123456789abcdef");
+        std::fs::create_dir_all(&of_exec).unwrap();
+        let gone = of_exec.join("gone");
+        let pids = ["shim-pid", "pid", "exec/0123456789abcdef/shim-pid", "exec/0123456789abcdef/runtime.pid"];
+        let pids = pids.map(|name| container.join(name));
         let look = |boot: &str| {
-            std::fs::write(&pid, "1 1\n").unwrap();
+            pids.iter().chain([&gone]).for_each(|pid| std::fs::write(pid, "1 1\n").unwrap());
             forget(root.path(), boot).unwrap();
-            pid.exists()
+            let left = pids.iter().filter(|pid| pid.exists()).count();
+            assert_eq!(std::fs::metadata(&gone).unwrap().len() > 0, left > 0);
+            assert!(left == 0 || left == pids.len());
+            left > 0
         };
         assert!(look("one"), "nothing tells that it is old");
         assert!(look("one"));

@@ -11,6 +11,7 @@
 //! the client is attached, it takes the process with it.
 
 use std::convert::Infallible;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -18,12 +19,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use isulad_shim::control::Streams;
+use isulad_shim::control::{self, Streams};
 use isulad_shim::exec::{GONE, SPEC, write_private};
 use isulad_shim::process::Log as NoLog;
 use isulad_shim::sys::spawn::Mode;
 use isulad_shim::{
-    ExecProcess, ExecRecord, ExitStatus, Failed, Frame, Outcome, ProcessRef, Ready, StateDir, Step, failpoint,
+    ExecProcess, ExecRecord, ExitStatus, Failed, Frame, Outcome, ProcessRef, Ready, Request, StateDir, Step, failpoint,
     pid_file, tree,
 };
 use tokio::io::AsyncWriteExt;
@@ -77,14 +78,11 @@ struct Prepared {
 }
 
 pub(crate) fn exec(directory: StateDir) -> ExitCode {
+    let told = directory.clone();
     let lived = own_process::take_client().and_then(|client| match prepare(directory) {
         Ok(prepared) => in_runtime(live(prepared, client)),
         Err(error) => {
-            let failed = runtime::failed(Step::Setup, format!("{error:#}"));
-            // The socket's buffer is empty: this does not wait.
-            let mut bytes = Vec::new();
-            Frame::Failed(failed).encode(&mut bytes);
-            let _ = rustix::io::write(&client, &bytes);
+            refuse(&UnixStream::from(client), &told, &error);
             Err(error)
         }
     });
@@ -92,6 +90,33 @@ pub(crate) fn exec(directory: StateDir) -> ExitCode {
         eprintln!("isulad-shim: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Nothing can be run. That is somebody's only once it is wanted, as every end.
+fn refuse(mut client: &UnixStream, directory: &StateDir, error: &anyhow::Error) {
+    if until_go(client).is_err() {
+        return;
+    }
+    let failed = runtime::failed(Step::Setup, format!("{error:#}"));
+    leave_record(directory, ExitStatus::Unknown, time::now(), Duration::ZERO, Some(failed.clone()));
+    let mut bytes = Vec::new();
+    Frame::Failed(failed).encode(&mut bytes);
+    // The socket's buffer is empty: this does not wait.
+    let _ = client.write_all(&bytes);
+}
+
+/// Waits for the word to run it, or for the end of who would say it. Blocks.
+fn until_go(mut client: &UnixStream) -> anyhow::Result<()> {
+    loop {
+        let mut header = [0; control::HEADER];
+        client.read_exact(&mut header)?;
+        let (kind, length) = control::parse_header(header)?;
+        let mut payload = vec![0; length];
+        client.read_exact(&mut payload)?;
+        if Request::decode(kind, payload)? == Request::Go {
+            return Ok(());
+        }
+    }
 }
 
 fn prepare(directory: StateDir) -> anyhow::Result<Prepared> {
@@ -195,13 +220,14 @@ impl Exec {
     ) -> Result<Launched, Failed> {
         // From here on a daemon that comes back has something to look after.
         let setup = |what, error| runtime::failed(Step::Setup, format!("cannot {what}: {error}"));
-        write_private(&self.directory.file(GONE), &[]).map_err(|error| setup("write `gone`", error))?;
+        self.say_gone(waiting.as_ref().ok()).map_err(|error| setup("write `gone`", error))?;
         let Waiting { call, runtime, mut spec } = waiting?;
         let wanted = std::fs::read(self.directory.file(SPEC)).map_err(|error| setup("read `spec.json`", error))?;
         let telling = async {
             // A runtime that has left tells why itself.
             let _ = spec.write_all(&wanted).await;
             drop(spec);
+            failpoint::hit(failpoint::EXEC_TOLD_RUNTIME);
             std::future::pending::<Infallible>().await
         };
         tokio::select! {
@@ -215,6 +241,14 @@ impl Exec {
             Ok(launched)
         });
         found.map_err(|error| runtime::failed(Step::Exec, format!("{error:#}")))
+    }
+
+    fn say_gone(&self, waiting: Option<&Waiting<'_>>) -> std::io::Result<()> {
+        let path = self.directory.file(GONE);
+        match waiting.and_then(|waiting| ProcessRef::of(waiting.runtime).ok()) {
+            Some(runtime) => pid_file::write(&path, runtime).map_err(std::io::Error::other),
+            None => write_private(&path, &[]),
+        }
     }
 
     /// Waits until nobody wants the process any more.
@@ -314,12 +348,16 @@ impl Exec {
         }
     }
 
-    /// Best effort: a directory that is gone has nobody who would read it.
     fn leave_record(&self, status: ExitStatus, at: u64, lasted: Duration, failed: Option<Failed>) {
-        let lasted_ms = lasted.as_millis() as u64;
-        let record = ExecRecord { status, at, lasted_ms, failed };
-        if let Err(error) = record.write(&self.directory) {
-            eprintln!("isulad-shim: cannot write the exit record: {error}");
-        }
+        leave_record(&self.directory, status, at, lasted, failed);
+    }
+}
+
+/// Best effort: a directory that is gone has nobody who would read it.
+fn leave_record(directory: &StateDir, status: ExitStatus, at: u64, lasted: Duration, failed: Option<Failed>) {
+    let lasted_ms = lasted.as_millis() as u64;
+    let record = ExecRecord { status, at, lasted_ms, failed };
+    if let Err(error) = record.write(directory) {
+        eprintln!("isulad-shim: cannot write the exit record: {error}");
     }
 }

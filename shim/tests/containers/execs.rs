@@ -26,6 +26,7 @@ crate::on_both_runtimes!(
     a_background_process_holds_nobody_up,
     a_client_that_goes_takes_the_whole_tree_along,
     without_a_go_nothing_is_run,
+    what_cannot_be_set_up_is_told_once_it_is_wanted,
     a_large_environment_arrives,
     a_detached_one_lives_on_until_it_is_told_to_go,
     one_that_is_released_goes_on_without_its_client,
@@ -43,6 +44,16 @@ pub struct Exec {
 
 impl Exec {
     pub fn spawn(stand: &Stand, args: &[&str], change: impl FnOnce(&mut ExecProcess)) -> Self {
+        Self::spawn_prepared(stand, args, change, |_| {})
+    }
+
+    /// `prepare` finds everything written.
+    fn spawn_prepared(
+        stand: &Stand,
+        args: &[&str],
+        change: impl FnOnce(&mut ExecProcess),
+        prepare: impl FnOnce(&StateDir),
+    ) -> Self {
         let number = fs::read_dir(stand.root()).unwrap().count();
         let directory = StateDir::new(stand.root().join(format!("exec-{number}")));
         fs::create_dir(directory.path()).unwrap();
@@ -68,6 +79,7 @@ impl Exec {
         }
         fs::write(directory.file(SPEC), spec.to_string()).unwrap();
         process.write(&directory).unwrap();
+        prepare(&directory);
         let (client, theirs) = UnixStream::pair().unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         let pid = spawn::start_exec(&stand.shim(), &directory, theirs.as_fd()).unwrap();
@@ -216,6 +228,32 @@ fn a_client_that_goes_takes_the_whole_tree_along(engine: Engine) {
 fn members(session: i32) -> Vec<i32> {
     let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
     pids.filter(|pid| Stat::read(*pid).is_ok_and(|stat| stat.session == session && stat.state != b'Z')).collect()
+}
+
+fn what_cannot_be_set_up_is_told_once_it_is_wanted(engine: Engine) {
+    let stand = stand(engine);
+    for wanted in [true, false] {
+        let exec = Exec::spawn_prepared(
+            &stand,
+            &["/bin/true"],
+            |_| {},
+            |directory| {
+                // In the way of the first thing that it writes.
+                fs::create_dir(directory.file("shim-pid.new")).unwrap();
+            },
+        );
+        if wanted {
+            let failed = exec.fails();
+            assert_eq!((failed.step, failed.runtime_status), (Step::Setup, None));
+            assert!(failed.message.contains("shim-pid"), "{failed:?}");
+            exec.reap();
+            assert_eq!(exec.record().failed, Some(failed));
+        } else {
+            exec.client.shutdown(std::net::Shutdown::Both).unwrap();
+            exec.reap();
+            assert!(!exec.directory.exit_fallback().exists(), "it was nobody's");
+        }
+    }
 }
 
 fn without_a_go_nothing_is_run(engine: Engine) {

@@ -1,10 +1,15 @@
 //! The daemon, or the exec's shim, dies at each step of an exec: no process, directory or shim is left, and what the
 //! journal was told began has an end there.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use integration::process::{Process, Signal};
 use integration::{Node, Runtime, command, deadline};
 
+use serde_json::json;
+
 use super::{assert_gone, directories, with_word};
+use crate::bad_input::script;
 use crate::world_changed::{OTHER_BOOT, power_cut};
 
 on_each_runtime!(
@@ -13,6 +18,8 @@ on_each_runtime!(
     daemon_dies_with_a_probe,
     shim_dies,
     shim_dies_at_each_step,
+    shim_dies_while_the_runtime_works,
+    an_exec_races_a_restart,
     the_host_is_restarted
 );
 
@@ -25,9 +32,10 @@ pub fn points() -> impl Iterator<Item = &'static str> {
 }
 
 /// Those of an exec's shim, and whether it leaves its record.
-const OF_SHIM: [(&str, bool); 6] = [
+const OF_SHIM: [(&str, bool); 7] = [
     ("exec-shim-pid", false),
     ("exec-before-runtime", false),
+    ("exec-told-runtime", false),
     ("exec-launched", false),
     ("exec-ready", false),
     ("exec-before-record", false),
@@ -209,6 +217,90 @@ fn shim_dies_at_each_step(runtime: Runtime) {
         assert_told(&node, point);
         node.assert_clean_end();
     }
+}
+
+/// Nothing comes of it after its end was told; but a detached one begins, and its end is waited for.
+fn shim_dies_while_the_runtime_works(runtime: Runtime) {
+    let mut node = Node::builder(runtime).build();
+    let [begun, go] = ["begun", "go"].map(|name| node.dir().join(name));
+    let waits = format!(
+        "case \"$*\" in *' exec '*) touch {}; while [ ! -e {} ]; do sleep 0.01; done;; esac; exec $real \"$@\"",
+        begun.display(),
+        go.display()
+    );
+    let slow = script(&node, "slow", &waits);
+    node.set("runtimes", json!({"slow": {"path": slow}}));
+    node.launch();
+    let id = node.run_detached(&["--name", "x", "--runtime", "slow"], &["sh", "-c", "sleep 100000 & wait"]);
+    let keeper = node.shim_of("x");
+    for detached in [false, true] {
+        let client = node.spawn(&["exec", if detached { "-d" } else { "-i" }, "x", "sleep", "75601"]);
+        deadline::until("the runtime is at work", || begun.exists());
+        let shim = node.shims().into_iter().find(|shim| *shim != keeper).expect("it has a shim");
+        let exec = node.state().join("slow").join(&id).join("exec");
+        let told = || {
+            let exec = std::fs::read_dir(&exec).expect("it is there").flatten().next()?;
+            let text = std::fs::read_to_string(exec.path().join("gone")).ok()?;
+            Process::of(text.split(' ').next()?.parse().ok()?)
+        };
+        deadline::until("it was told what to run", || told().is_some());
+        let working = told().expect("it is at work");
+        let ended = || node.events().iter().filter(|event| event.name == "ExecExited").count();
+        let before = ended();
+        shim.signal(Signal::KILL);
+        let output = command::finish(client, deadline::PATIENCE).expect("the client does not hang");
+        assert_eq!(output.code(), 1, "{}", output.stderr);
+        if detached {
+            std::fs::write(&go, "").expect("the directory is ours");
+            deadline::until("it runs", || with_word(&node, "75601").len() == 1);
+            assert_eq!(ended(), before, "it has not ended");
+            with_word(&node, "75601").into_iter().for_each(Process::kill);
+        }
+        deadline::until("its end is told", || ended() == before + 1);
+        assert!(!working.alive(), "and nothing can come of it");
+        assert_eq!(with_word(&node, "75601"), []);
+        std::fs::remove_file(&begun).expect("it was there");
+    }
+    assert_told(&node, "shim");
+    node.assert_clean_end();
+}
+
+/// The start that follows waits for the execs of the one before, which wait for nothing of it.
+fn an_exec_races_a_restart(runtime: Runtime) {
+    let node = Node::start(runtime);
+    node.sleeper("x");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let output = node.isula(&["exec", "x", "sh", "-c", "exit 3"]);
+                    // Run, ended with the container, or refused.
+                    assert!([1, 3, 125, 137].contains(&output.code()), "{} {}", output.code(), output.stderr);
+                }
+            });
+        }
+        // Also behind commands that wait for the start.
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                node.isula(&["rename", "x", "x"]);
+            }
+        });
+        let restarted: Vec<_> = (0..4).map(|_| node.isula(&["restart", "-t", "0", "x"])).collect();
+        stop.store(true, Ordering::Relaxed);
+        for output in restarted {
+            assert_eq!(output.code(), 0, "{}", output.stderr);
+        }
+    });
+    let failed = node.events().into_iter().filter(|event| event.name == "StartFailed").count();
+    assert_eq!((failed, node.status_of("x").as_str()), (0, "running"));
+    deadline::until("every end is told", || {
+        let events = node.events();
+        let count = |name: &str| events.iter().filter(|event| event.name == name).count();
+        count("ExecStarted") == count("ExecExited")
+    });
+    assert_told(&node, "restart");
+    node.assert_clean_end();
 }
 
 /// Whatever its directory would have told went with the boot: its end is told, and that nobody knows more.
