@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn the_session_that_a_root_was_started_in_stays() {
         let (mut child, pids) =
-            start("sh -c 'setsid sleep 1000 & echo $!; wait' & echo $!; sleep 1001 & echo $!; sleep 0.3");
+            start("sh -c 'setsid sleep 1000 & echo $!; wait' & echo $!; sleep 0.5; sleep 1001 & echo $!");
         let [of_root, root, other] = pids[..] else { panic!("{pids:?}") };
         let (of_root, root) = if of_root > root { (of_root, root) } else { (root, of_root) };
         let [of_root, root, other] = [of_root, root, other].map(|pid| ProcessRef::of(pid).unwrap());
