@@ -3,28 +3,47 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::abandon;
 use crate::cause::chain;
 use crate::engine::{Engine, Trust};
 use crate::network::netns;
 use crate::network::record::Record;
 
+/// How long the records of all containers may take: what takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// To be called before containers are compared. Starts of others wait for it: they must know which ports are taken. What was
 /// not compared yet is left alone by everybody, so nothing is remembered that was given back meanwhile.
 pub(super) async fn remember(engine: &Arc<Engine>) {
     let of = engine.clone();
-    let reading = tokio::task::spawn_blocking(move || {
+    let reading = abandon::blocking(move |owner| {
         // Also of those whose events tell of no network: the attachment of an interrupted start has its ports all the same.
         for (id, entity) in of.containers.snapshot().iter().filter(|(_, entity)| !entity.verified) {
-            match Record::read(&of.bundle(&entity.container).network().record) {
+            let read = Record::read(&of.bundle(&entity.container).network().record);
+            if owner.has_left() {
+                return;
+            }
+            match read {
                 Ok(Some(record)) => of.networks.remember(&id.to_string(), record),
                 Ok(None) => {}
                 Err(error) => of.warn(format!("container {}: {}", id.short(), chain(&error))),
             }
         }
     });
-    if let Err(panic) = reading.await {
-        engine.warn(format!("containers' networks were not read: {panic}"));
+    match tokio::time::timeout(PATIENCE, reading).await {
+        Ok(Ok(())) => {}
+        Ok(Err(panic)) => engine.warn(format!("containers' networks were not read: {panic}")),
+        // The containers themselves are compared all the same.
+        Err(_) => {
+            return engine.warn(format!(
+                "containers' networks were not read within {} s: the file system of `{}` may not answer; no container is \
+                 attached to a network before the daemon is started again",
+                PATIENCE.as_secs(),
+                engine.layout.graph.display()
+            ));
+        }
     }
     let of = engine.clone();
     match tokio::task::spawn_blocking(move || of.networks.pending.resume(&of.networks.settings)).await {
