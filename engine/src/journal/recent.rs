@@ -76,7 +76,9 @@ impl Recent {
                 if let Event::ExecStarted { exec, .. } = event {
                     execs.insert(exec, Exec { container: id, boot: record.boot, ended: false });
                 } else if let Event::ExecExited { exec, .. } = event {
-                    execs.entry(exec).and_modify(|exec| exec.ended = true);
+                    // Also of one that began before what is looked at: its directory may be there still.
+                    let ended = Exec { container: id, boot: record.boot, ended: true };
+                    execs.entry(exec).or_insert(ended).ended = true;
                 } else if let Event::Attached { session, .. } = event {
                     let began = Attached { since: record.at, until: None };
                     attached.entry(id).or_default().insert(session, began);
@@ -190,8 +192,8 @@ mod tests {
             tty: false,
             detached: false,
         };
-        let ended = Event::ExecExited {
-            exec: session(1),
+        let ended = |byte| Event::ExecExited {
+            exec: session(byte),
             status: crate::domain::container::ExitStatus::Code(0),
             at: crate::domain::id::Timestamp(2),
             lasted_ms: 1,
@@ -199,11 +201,13 @@ mod tests {
         let recent = recent(&[
             (1, X, Actor::Engine, began(1)),
             (2, Y, Actor::Engine, began(2)),
-            (3, X, Actor::Engine, ended),
+            (3, X, Actor::Engine, ended(1)),
             (4, X, Actor::Engine, began(4)),
+            // It began long before.
+            (5, X, Actor::Engine, ended(5)),
         ]);
-        let told: Vec<_> = [1, 2, 3, 4].map(|byte| recent.exec(&session(byte))).into();
-        assert_eq!(told, [Begun::Ended, Begun::Open, Begun::Never, Begun::Open]);
+        let told: Vec<_> = [1, 2, 3, 4, 5].map(|byte| recent.exec(&session(byte))).into();
+        assert_eq!(told, [Begun::Ended, Begun::Open, Begun::Never, Begun::Open, Begun::Ended]);
         assert_eq!(recent.open_execs(&X, BootId([0; 16])), [(session(4), true)]);
         assert_eq!(recent.open_execs(&Y, BootId([1; 16])), [(session(2), false)]);
         assert_eq!(Recent::default().exec(&session(3)), Begun::Unknown);
