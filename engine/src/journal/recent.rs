@@ -1,9 +1,6 @@
 //! What the newest records say was begun and, perhaps, never ended: read once after a start of the daemon, for all
 //! containers.
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{HashMap, HashSet};
 
 use store::{Journal, ReadError, Record, Seq};
@@ -13,7 +10,8 @@ use crate::domain::container::Event;
 use crate::domain::id::{BootId, ContainerId, SessionId};
 
 /// How many records are looked at: what is in the database and not yet in an archive, and a little more. What was under
-/// way when a daemon ended was, but for a client that had been attached for very long, among the last things done.
+/// way when a daemon ended was, but for a client that had been attached for very long, among the last things done; an older
+/// exec has a directory that tells of it, unless the host was restarted. After that everything is looked at.
 const LOOK_BACK: u64 = 10_000;
 /// How many are in memory at once: as many as an archive file has.
 const PORTION: u64 = 1_000;
@@ -60,13 +58,16 @@ struct Attached {
 
 impl Recent {
     /// `trouble` hears of what cannot be read: what is newer than that is known all the same. Blocks.
-    pub fn read(journal: &Journal, trouble: impl FnMut(&ReadError)) -> Self {
-        Self::look_back(journal, LOOK_BACK, trouble)
+    pub fn read(journal: &Journal, boot: BootId, trouble: impl FnMut(&ReadError)) -> Self {
+        Self::look_back(journal, boot, LOOK_BACK, trouble)
     }
 
-    fn look_back(journal: &Journal, records: u64, mut trouble: impl FnMut(&ReadError)) -> Self {
+    fn look_back(journal: &Journal, boot: BootId, records: u64, mut trouble: impl FnMut(&ReadError)) -> Self {
         let last = journal.last();
         let mut next = last.saturating_sub(records).max(journal.first());
+        if is_of_another(journal, next, boot) {
+            next = journal.first();
+        }
         let mut recent = Self { known: true, ..Self::default() };
         while next <= last {
             let portion = PORTION.min(last - next + 1);
@@ -148,3 +149,11 @@ impl Recent {
         open.map(|(session, attached)| (*session, known(attached))).collect()
     }
 }
+
+/// Whether this record was made before the host was restarted. One that cannot be read is met again.
+fn is_of_another(journal: &Journal, seq: Seq, boot: BootId) -> bool {
+    journal.read(seq, 1).is_ok_and(|records| records.first().is_some_and(|record| BootId(record.boot) != boot))
+}
+
+#[cfg(test)]
+mod tests;

@@ -101,7 +101,7 @@ async fn recent(engine: &Arc<Engine>) -> Recent {
     let read = {
         let engine = engine.clone();
         move || {
-            Recent::read(&engine.journal, |error| {
+            Recent::read(&engine.journal, engine.boot, |error| {
                 engine.warn(format!("what was begun before is not known in full: {}", chain(error)));
             })
         }

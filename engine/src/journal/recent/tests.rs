@@ -125,7 +125,8 @@ struct Store {
 }
 
 impl Store {
-    const BOOT: [u8; 16] = [1; 16];
+    const BOOT: BootId = BootId([1; 16]);
+    const NEXT_BOOT: BootId = BootId([2; 16]);
 
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -133,9 +134,9 @@ impl Store {
         Self { dir, journal }
     }
 
-    fn open(dir: &std::path::Path, boot: [u8; 16]) -> Journal {
+    fn open(dir: &std::path::Path, boot: BootId) -> Journal {
         let options = store::Options {
-            boot,
+            boot: boot.0,
             format: migrations::FORMAT,
             hot_window: 20,
             archive_chunk: 10,
@@ -147,7 +148,7 @@ impl Store {
     }
 
     /// Opened again, after `meanwhile`.
-    async fn again(self, boot: [u8; 16], meanwhile: impl FnOnce(&std::path::Path)) -> Self {
+    async fn again(self, boot: BootId, meanwhile: impl FnOnce(&std::path::Path)) -> Self {
         self.journal.close().await;
         let Self { dir, journal } = self;
         drop(journal);
@@ -177,9 +178,10 @@ impl Store {
         }
     }
 
-    fn looking_back(&self, records: u64) -> (Recent, usize) {
+    fn looking_back(&self, boot: BootId, records: u64) -> (Recent, usize) {
         let mut troubles = 0;
-        (Recent::look_back(&self.journal, records, |_| troubles += 1), troubles)
+        let recent = Recent::look_back(&self.journal, boot, records, |_| troubles += 1);
+        (recent, troubles)
     }
 }
 
@@ -189,7 +191,7 @@ async fn a_damaged_archive_takes_nothing_away_from_what_is_newer() {
     store.append(&began(1)).await;
     store.archive(30).await;
     store.append(&began(2)).await;
-    let (recent, troubles) = store.looking_back(LOOK_BACK);
+    let (recent, troubles) = store.looking_back(Store::BOOT, LOOK_BACK);
     let execs = |recent: &Recent| [1, 2].map(|byte| recent.exec(&session(byte)));
     assert_eq!((execs(&recent), troubles), ([Begun::Open, Begun::Open], 0));
 
@@ -204,7 +206,34 @@ async fn a_damaged_archive_takes_nothing_away_from_what_is_newer() {
             std::fs::write(&files[1], bytes).unwrap();
         })
         .await;
-    let (recent, troubles) = store.looking_back(LOOK_BACK);
+    let (recent, troubles) = store.looking_back(Store::BOOT, LOOK_BACK);
     assert_eq!((execs(&recent), troubles), ([Begun::Never, Begun::Open], 1));
-    assert_eq!(recent.open_execs(&X, BootId(Store::BOOT)), [(session(2), true)]);
+    assert_eq!(recent.open_execs(&X, Store::BOOT), [(session(2), true)]);
+}
+
+/// Their directories went with the host's memory: nothing else tells of them.
+#[tokio::test]
+async fn after_a_restart_of_the_host_everything_is_looked_at() {
+    let store = Store::new();
+    for event in [began(1), attached(2), began(3), ended(3)] {
+        store.append(&event).await;
+    }
+    store.archive(40).await;
+    let (recent, troubles) = store.looking_back(Store::BOOT, 10);
+    assert_eq!((recent.exec(&session(1)), troubles), (Begun::Never, 0));
+
+    let store = store.again(Store::NEXT_BOOT, |_| {}).await;
+    // Also by the daemon after one that has died at it, having recorded this and that.
+    for _ in 0..3 {
+        let (recent, troubles) = store.looking_back(Store::NEXT_BOOT, 10);
+        assert_eq!(recent.open_execs(&X, Store::NEXT_BOOT), [(session(1), false)]);
+        assert_eq!(recent.attached(&X), [(session(2), 0)]);
+        assert_eq!((recent.exec(&session(3)), troubles), (Begun::Ended, 0));
+        store.append(&Event::PauseRequested).await;
+    }
+    for _ in 0..10 {
+        store.append(&Event::PauseRequested).await;
+    }
+    let (recent, troubles) = store.looking_back(Store::NEXT_BOOT, 10);
+    assert_eq!((recent.exec(&session(1)), troubles), (Begun::Never, 0));
 }
