@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::definition::Definition;
 use crate::domain::container::{Container, Event};
@@ -40,6 +41,8 @@ struct Kept {
     /// follows it.
     files: Mutex<()>,
     still: Still,
+    /// How many clients there are whose end is not recorded.
+    attended: watch::Sender<usize>,
 }
 
 impl Entity {
@@ -84,9 +87,43 @@ impl Entity {
         &self.kept.still
     }
 
+    /// There is one client more, for as long as what this gives is kept.
+    pub fn attend(&self) -> Attending {
+        Attending::new(&self.kept)
+    }
+
+    /// Waits until the end of every client is recorded; false when patience ends first.
+    pub async fn unattended(&self, patience: Duration) -> bool {
+        let mut attended = self.kept.attended.subscribe();
+        tokio::time::timeout(patience, attended.wait_for(|clients| *clients == 0)).await.is_ok()
+    }
+
     /// Remembers the definition that the journal vouches for.
     pub fn remember_definition(&self, definition: Arc<Definition>) {
         *lock(&self.kept.definition) = Some((self.container.card.definition, definition));
+    }
+}
+
+/// A client whose end is not recorded yet. A clone is another one.
+#[derive(Debug)]
+pub struct Attending(Arc<Kept>);
+
+impl Attending {
+    fn new(kept: &Arc<Kept>) -> Self {
+        kept.attended.send_modify(|clients| *clients += 1);
+        Self(kept.clone())
+    }
+}
+
+impl Clone for Attending {
+    fn clone(&self) -> Self {
+        Self::new(&self.0)
+    }
+}
+
+impl Drop for Attending {
+    fn drop(&mut self) {
+        self.0.attended.send_modify(|clients| *clients -= 1);
     }
 }
 
@@ -382,6 +419,26 @@ mod tests {
         assert_eq!(containers.resolve("old"), Err(ResolveError::NotFound));
         containers.publish(it.id, None, 3, &[Event::Removed]);
         assert_eq!(containers.resolve("new"), Err(ResolveError::NotFound));
+    }
+
+    #[tokio::test]
+    async fn who_attends_is_waited_for() {
+        let containers = Containers::default();
+        let it = container("a", "x");
+        containers.restore(it.clone(), 1);
+        let entity = || containers.get(&it.id).unwrap();
+        assert!(entity().unattended(Duration::ZERO).await);
+        let first = entity().attend();
+        let second = first.clone();
+        // What is kept is kept through every change.
+        containers.publish(it.id, Some(it.clone()), 2, &[]);
+        drop(first);
+        assert!(!entity().unattended(Duration::ZERO).await);
+        let (entity, waiting) = (entity(), Duration::from_secs(60));
+        let waiter = tokio::spawn(async move { entity.unattended(waiting).await });
+        tokio::task::yield_now().await;
+        drop(second);
+        assert!(waiter.await.unwrap());
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use tokio::sync::oneshot;
@@ -112,6 +113,11 @@ impl Journal {
     /// The oldest event that can still be read, from the archive if there is one.
     pub fn first(&self) -> Seq {
         self.inner.shared.first()
+    }
+
+    /// The oldest event that is read from the database; those before it are in the archive.
+    pub fn first_hot(&self) -> Seq {
+        self.inner.shared.hot_first.load(Ordering::Acquire)
     }
 
     /// Up to `limit` events at or after `from`, from the archive and the database as one sequence. Fewer only if there

@@ -52,6 +52,8 @@ async fn old_events_move_to_the_archive_and_are_read_as_before() {
     let opened = Journal::open(dir.path(), small_window()).unwrap();
     assert_eq!(opened.rows[0].version, last);
     assert_eq!((opened.journal.first(), opened.journal.last()), (1, last));
+    let archived = format!("{:020}", opened.journal.first_hot() - 1);
+    assert_eq!(segments(dir.path()).last().map(|name| &name[21..41]), Some(&*archived));
     assert_eq!(everything(&opened.journal), before);
     assert_sound(&opened.journal);
 }

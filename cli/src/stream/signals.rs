@@ -6,6 +6,7 @@
 use cri_api::isula::v1::KillRequest;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tonic::Code;
 
 use super::call::Call;
 use super::terminal::{self, RawMode};
@@ -49,27 +50,12 @@ impl Signals {
         let mut new_size = None;
         loop {
             let running = *started.borrow();
-            if running {
-                let mut more = Vec::new();
-                for signal in kept.drain(..) {
-                    let mut passing = std::pin::pin!(kill(client, container, signal));
-                    // A daemon that does not answer must not keep us here against the caller's will.
-                    loop {
-                        tokio::select! {
-                            () = &mut passing => break,
-                            number = next(&mut self.caught) => {
-                                if more.len() + 1 >= PATIENCE {
-                                    return number;
-                                }
-                                more.push(number);
-                            }
-                        }
-                    }
+            if running && !kept.is_empty() {
+                match self.pass(client, container, std::mem::take(&mut kept)).await {
+                    Ok(more) => kept = more,
+                    Err(number) => return number,
                 }
-                if !more.is_empty() {
-                    kept = more;
-                    continue;
-                }
+                continue;
             }
             tokio::select! {
                 number = next(&mut self.caught) => {
@@ -93,15 +79,45 @@ impl Signals {
             }
         }
     }
+
+    /// Passes these on, one after the other; gives those that have come meanwhile. The error is the signal that shall end
+    /// us, since the daemon does not answer. Nothing is passed on any more once there is nothing to pass it to.
+    async fn pass(&mut self, client: &Client, container: &str, kept: Vec<i32>) -> Result<Vec<i32>, i32> {
+        let mut more = Vec::new();
+        for signal in kept {
+            let mut passing = std::pin::pin!(kill(client, container, signal));
+            let goes_on = loop {
+                tokio::select! {
+                    goes_on = &mut passing => break goes_on,
+                    // A daemon that does not answer must not keep us here against the caller's will.
+                    number = next(&mut self.caught) => {
+                        if more.len() + 1 >= PATIENCE {
+                            return Err(number);
+                        }
+                        more.push(number);
+                    }
+                }
+            };
+            if !goes_on {
+                // The exit is on its way to us, but may wait for ever behind output that nobody reads. What came before this
+                // answer was meant for what is gone; the next one is for us.
+                self.pass_on = false;
+                return Ok(vec![]);
+            }
+        }
+        Ok(more)
+    }
 }
 
-/// A container that has just exited cannot be told; its exit is on the way to us.
-async fn kill(client: &Client, container: &str, signal: i32) {
+/// Says whether there is still something to send a further signal to. A container that has just exited cannot be told,
+/// which is no trouble: its exit is on the way to us. One that is paused takes no signals either.
+async fn kill(client: &Client, container: &str, signal: i32) -> bool {
     let request = KillRequest { container: container.to_owned(), signal: signal.to_string() };
-    if let Err(status) = client.containers().kill(request).await
-        && status.code() != tonic::Code::FailedPrecondition
-        && status.code() != tonic::Code::NotFound
-    {
-        crate::output::complain(&format!("Cannot pass signal {signal} on: {}", status.message()));
+    let Err(status) = client.containers().kill(request).await else { return true };
+    if matches!(status.code(), Code::FailedPrecondition | Code::NotFound) {
+        return false;
     }
+    crate::output::complain(&format!("Cannot pass signal {signal} on: {}", status.message()));
+    // Without a daemon the session is over, too.
+    status.code() != Code::Unavailable
 }

@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tokio_stream::{Stream, StreamExt, iter};
 use tonic::transport::Server;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 mod execs;
 mod images;
@@ -66,6 +66,8 @@ pub struct Script {
     pub events: Vec<Event>,
     pub info: InfoResponse,
     pub attached: Attached,
+    /// As a daemon says it of a container that has ended: it cannot be killed.
+    pub ended: Option<Code>,
     pub executed: Executed,
     /// Images that are not here until they are pulled.
     pub missing: Vec<String>,
@@ -320,6 +322,9 @@ impl Containers for Part {
         let request = request.into_inner();
         self.heard("Kill", &request);
         self.about(&request.container)?;
+        if let Some(code) = self.script.ended {
+            return Err(Status::new(code, "it has ended"));
+        }
         *self.killed.lock().unwrap() = request.signal;
         self.kill.notify_one();
         Ok(Response::new(Empty {}))

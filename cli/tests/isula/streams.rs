@@ -2,10 +2,12 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tonic::Code;
 
-use super::daemon::{Attached, Daemon, Script};
+use super::daemon::{self, Attached, Daemon, Script};
 use super::{finish, isula};
 
 fn start(attached: Attached, words: &[&str]) -> (Daemon, Child) {
@@ -78,6 +80,31 @@ fn signals_again_and_again_before_the_start_mean_us() {
     }
     assert_eq!(child.wait().unwrap().code(), Some(143));
     assert!(daemon.asked().iter().all(|asked| !asked.starts_with("Kill")));
+}
+
+/// The container has exited, but what it wrote cannot be written on, so that its exit is never reached.
+#[test]
+fn a_container_that_has_ended_gets_no_more_signals() {
+    for code in [Code::NotFound, Code::FailedPrecondition] {
+        let script = Script { attached: Attached::Flood, ended: Some(code), ..Script::default() };
+        let daemon = Daemon::start(script);
+        let mut command = isula(&daemon);
+        command.args(["run", "x"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // From the first byte on, signals are passed on.
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
+        signal(&child, Signal::TERM);
+        daemon.wait_for("Kill");
+        let began = Instant::now();
+        while child.try_wait().unwrap().is_none() && began.elapsed() < daemon::PATIENCE {
+            // Time for the answer: one without it is another matter.
+            std::thread::sleep(Duration::from_millis(300));
+            signal(&child, Signal::TERM);
+        }
+        assert_eq!(child.try_wait().unwrap().and_then(|status| status.code()), Some(143), "{code}");
+        let asked = daemon.asked();
+        assert!(!asked.iter().any(|asked| asked.starts_with("Kill")), "{asked:?}");
+    }
 }
 
 #[test]

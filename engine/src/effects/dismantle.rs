@@ -15,6 +15,9 @@ use crate::failpoint;
 use crate::journal::record::Context;
 use crate::projection::Entity;
 
+/// How long the ends of attached clients may take to be recorded: each begins with the container's own.
+const CLIENTS_PATIENCE: Duration = Duration::from_secs(20);
+
 pub async fn dismantle(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
     failpoint::hit(failpoint::REMOVE_AFTER_INTENT);
     let Some(entity) = engine.containers.get(&id) else { return };
@@ -24,6 +27,10 @@ pub async fn dismantle(engine: &Arc<Engine>, id: ContainerId, context: &Context)
         Some(_alone) => remove(engine, &entity, context).await,
         None => Err("a copy of its files is under way and does not end".to_owned()),
     };
+    // The last thing that is told of a container: what is told later is lost.
+    if outcome.is_ok() && !entity.unattended(CLIENTS_PATIENCE).await {
+        engine.warn(format!("container {}: it is removed before the end of a client is recorded", id.short()));
+    }
     let report = match outcome {
         Ok(()) => Command::ReportRemoved,
         Err(message) => Command::ReportRemoveFailed { message },

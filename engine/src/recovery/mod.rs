@@ -13,6 +13,7 @@ use std::time::Instant;
 use isulad_shim::sys::pidfd::PidFd;
 use tokio::sync::Semaphore;
 
+use crate::cause::chain;
 use crate::clock;
 use crate::domain::container::{Command, Container, Phase, Step, recover};
 use crate::domain::id::{ContainerId, Signal, StartId};
@@ -97,8 +98,15 @@ pub fn has_containers(root: &std::path::Path) -> bool {
 }
 
 async fn recent(engine: &Arc<Engine>) -> Recent {
-    let journal = engine.journal.clone();
-    let reading = tokio::task::spawn_blocking(move || Recent::read(&journal));
+    let read = {
+        let engine = engine.clone();
+        move || {
+            Recent::read(&engine.journal, engine.boot, |error| {
+                engine.warn(format!("what was begun before is not known in full: {}", chain(error)));
+            })
+        }
+    };
+    let reading = tokio::task::spawn_blocking(read);
     reading.await.unwrap_or_else(|panic| {
         engine.warn(format!("what was begun before is not known: {panic}"));
         Recent::default()

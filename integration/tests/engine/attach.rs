@@ -19,6 +19,7 @@ on_each_runtime!(
     the_end_of_a_session_that_died_with_the_daemon_is_told_once,
     a_stopped_client_holds_up_nobody,
     a_slow_client_does_not_slow_the_log,
+    a_client_that_reads_nothing_has_an_end_before_the_removal,
 );
 
 /// The daemon's failpoints that are tried here and nowhere else.
@@ -245,6 +246,22 @@ fn a_slow_client_does_not_slow_the_log(runtime: Runtime) {
     let whole = format!("{:01023}\n", 7).repeat(20 << 10);
     assert!(node.ok(&["logs", "x"]) == whole.trim_end(), "the log is whole");
     node.remove_all();
+    node.assert_nothing_left();
+}
+
+/// Its presence ends with the container, which is removed while what was written is still on its way.
+fn a_client_that_reads_nothing_has_an_end_before_the_removal(runtime: Runtime) {
+    let node = Node::start(runtime);
+    let seq = node.seq();
+    let script = ["sh", "-c", "yes $(printf %01023d 7) | head -n 20480"];
+    let mut unread = piped(&node, &node.words("run", &["--rm"], &script));
+    node.event_after(seq, |event| event.name == "Removed");
+    assert_told(&node, "after the removal");
+    assert!(node.events().iter().any(|event| event.name == "Detached"));
+    assert!(process(&unread).alive(), "it waits to be read");
+    finish(unread_now(&mut unread));
+    unread.wait().expect("a child can be waited for");
+    assert_told(&node, "after the client's end");
     node.assert_nothing_left();
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use isulad_shim::control::kind;
@@ -279,11 +280,15 @@ fn without_a_go_nothing_is_run(engine: Engine) {
     }
 }
 
-/// Under the number that `--process` tells.
+/// The runtime has opened what `--process` names, which is the pipe that the shim writes to, and sleeps. A program that
+/// only becomes the runtime has it from the shim alone.
 fn waits_for_its_process(pid: i32) -> bool {
-    let named = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let waits = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
-    String::from_utf8_lossy(&named).contains("/proc/self/fd/3") && !waits.is_empty()
+    let target = |fd: &Path| fs::read_link(fd).ok();
+    let given = PathBuf::from(format!("/proc/{pid}/fd/3"));
+    let Some(pipe) = target(&given).filter(|pipe| pipe.to_string_lossy().starts_with("pipe:")) else { return false };
+    let mut others = fs::read_dir(given.with_file_name("")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let opened = others.any(|other| other != given && target(&other).as_ref() == Some(&pipe));
+    opened && Stat::read(pid).is_ok_and(|stat| stat.state == b'S')
 }
 
 fn child_of(pid: i32) -> Option<i32> {
@@ -425,9 +430,11 @@ fn a_runtime_that_hangs_is_killed_and_what_a_client_gave_up_on_too() {
         let children = format!("/proc/{0}/task/{0}/children", shim.pid);
         fs::read_to_string(children).unwrap_or_default().split_whitespace().count()
     };
-    wait_for("the runtime", || below() == 1);
+    // From then on the shim waits for the runtime's end, which alone was started before.
+    wait_for("the order to be obeyed", || exec.directory.file(GONE).exists() && below() == 1);
     exec.client.shutdown(std::net::Shutdown::Both).unwrap();
     exec.reap();
+    assert_eq!(exec.record().status, ExitStatus::Unknown);
     stand.process.runtime.path = "/usr/sbin/runc".into();
 }
 

@@ -10,8 +10,9 @@ use crate::domain::id::{ContainerId, SessionId};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
+use crate::projection::{Attending, Entity};
 
-/// A client's presence. Once its beginning is recorded, dropping it records the end, in the background: a client that
+/// A client's presence, which a removal waits for the end of. Once its beginning is recorded, dropping it records the end, in the background: a client that
 /// leaves, a connection that fails and a start that comes to nothing all end it. What a killed daemon has not recorded,
 /// the next one does, see `crate::recovery`.
 #[derive(Debug)]
@@ -23,21 +24,23 @@ pub(in crate::api::native) struct Attendance {
     stdin: bool,
     tty: bool,
     since: Option<Instant>,
+    here: Attending,
 }
 
 impl Attendance {
     /// Records nothing yet.
     pub(super) fn new(
         engine: &Arc<Engine>,
-        id: ContainerId,
+        entity: &Entity,
         context: &Context,
         stdin: bool,
         tty: bool,
     ) -> Result<Self, ApiError> {
         let mut session = [0; 8];
         getrandom::fill(&mut session).map_err(|error| ApiError::failed(format!("cannot make an id: {error}")))?;
-        let (engine, context) = (engine.clone(), context.clone());
-        Ok(Self { engine, id, context, session: SessionId(session), stdin, tty, since: None })
+        let (engine, id, context) = (engine.clone(), entity.container.id, context.clone());
+        let (session, here) = (SessionId(session), entity.attend());
+        Ok(Self { engine, id, context, session, stdin, tty, since: None, here })
     }
 
     /// Records the beginning; refused for what does not run, or is paused.
@@ -66,7 +69,10 @@ impl Drop for Attendance {
         failpoint::hit(failpoint::ATTACH_LEFT);
         let lasted_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let left = Command::ReportDetached { session: self.session, lasted_ms };
-        let (engine, id, context) = (self.engine.clone(), self.id, self.context.clone());
-        self.engine.tasks.spawn(async move { engine.report(id, &context, left).await });
+        let (engine, id, context, here) = (self.engine.clone(), self.id, self.context.clone(), self.here.clone());
+        self.engine.tasks.spawn(async move {
+            engine.report(id, &context, left).await;
+            drop(here);
+        });
     }
 }

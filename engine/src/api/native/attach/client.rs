@@ -68,7 +68,7 @@ impl Client {
         let ended = tokio::select! {
             ended = relay::pump(&mut streams, input, &self.sender, wanted(&open)) => ended,
             // Events are taken as they come: a session may last for months.
-            never = self.fate.follow() => match never {},
+            never = follow(&mut self.fate, &mut self.attendance) => match never {},
         };
         drop(streams);
         match ended {
@@ -92,7 +92,6 @@ impl Client {
     /// Tells the end as the journal has it, which is what everybody else is told too; false when it has none.
     async fn finish(&mut self, patience: Duration, otherwise: &str) -> bool {
         self.fate.wait(patience, |fate| fate.end.is_some()).await;
-        // Before the container is gone, and its history closed.
         self.left();
         let last = match &self.fate.end {
             Some(end) => Ok(AttachOutput { output: Some(Output::Exited(exit_status(end))) }),
@@ -111,13 +110,18 @@ impl Client {
 const LOST: &str = "the connection to the container was lost; it may be running still";
 const NOT_RECORDED: &str = "the container has exited, but its exit status could not be recorded";
 
-impl Fate {
-    /// Takes in events for as long as it is polled.
-    async fn follow(&mut self) -> Infallible {
-        while self.step().await {}
-        std::future::pending().await
+/// Takes in events for as long as it is polled. With the container its clients' presence ends, however long one takes for
+/// what it has still to read: nothing is recorded of a container that was removed meanwhile.
+async fn follow(fate: &mut Fate, attendance: &mut Option<Attendance>) -> Infallible {
+    while fate.step().await {
+        if fate.end.is_some() {
+            *attendance = None;
+        }
     }
+    std::future::pending().await
+}
 
+impl Fate {
     async fn wait(&mut self, patience: Duration, holds: impl Fn(&Self) -> bool) {
         let waiting = async { while !holds(self) && self.step().await {} };
         let _ = tokio::time::timeout(patience, waiting).await;

@@ -69,10 +69,10 @@ impl Native {
         let reference = &open.container;
         let id = self.engine.containers.resolve(reference).map_err(|error| ApiError::of_resolve(error, reference))?;
         let entity = self.engine.containers.get(&id);
-        let card = &entity.ok_or_else(|| ApiError::NoSuchContainer { reference: reference.clone() })?.container.card;
-        let (tty, removes_itself) = (card.tty, card.auto_remove);
+        let entity = entity.ok_or_else(|| ApiError::NoSuchContainer { reference: reference.clone() })?;
+        let (tty, removes_itself) = (entity.container.card.tty, entity.container.card.auto_remove);
         let told = self.engine.containers.listen(id);
-        let mut attendance = Attendance::new(&self.engine, id, &context, open.stdin, tty)?;
+        let mut attendance = Attendance::new(&self.engine, &entity, &context, open.stdin, tty)?;
         let (sender, receiver) = mpsc::channel(IN_FLIGHT);
         let (session, start) = if start {
             match self.connect_by_start(id, &open, &mut attendance, &context).await? {
