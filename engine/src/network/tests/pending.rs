@@ -25,7 +25,7 @@ async fn what_cannot_be_given_back_is_tried_again_and_after_a_restart() {
     assert!(later.resume(&stand.settings()).is_empty());
     assert_eq!(later.warnings().len(), 1);
     stand.good("one");
-    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
     while !(later.warnings().is_empty() && pending.warnings().is_empty()) {
         assert!(tokio::time::Instant::now() < end, "it is not tried again");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -53,9 +53,9 @@ async fn ports_are_kept_until_who_published_them_gives_them_back() {
     assert!(refusal.contains("by container abc-1, whose network is not given back yet"), "{refusal}");
     assert_eq!(pending.users("net"), ["container abc, which has not given it back yet"]);
     // The other plugin of the chain has nothing to do with them.
-    stand.good("ports");
     stand.plugin("one", "exit 1");
-    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    stand.good("ports");
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
     while ports.take("other", &kept).is_err() {
         assert!(tokio::time::Instant::now() < end, "they are not free");
         tokio::time::sleep(Duration::from_millis(20)).await;

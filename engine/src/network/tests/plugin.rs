@@ -31,11 +31,11 @@ async fn nonsense_and_silence_are_failures_with_their_words() {
 async fn a_plugin_that_hangs_is_killed_with_all_it_started() {
     let stand = Stand::new();
     stand.plugin("slow", &format!("sleep 1000 & echo $! >{}; wait", stand.at("pid").display()));
-    let settings = Settings { deadline: Duration::from_millis(300), ..stand.settings() };
+    let settings = Settings { deadline: Duration::from_secs(5), ..stand.settings() };
     let problem = chain(&attach(&settings, &stand.firsts, &stand.place(), stand.order(&["slow"])).await.unwrap_err());
-    assert_eq!(problem, "network net: plugin `slow`: ADD did not finish within 0.3 s and was killed");
+    assert_eq!(problem, "network net: plugin `slow`: ADD did not finish within 5 s and was killed");
     let sleeper = fs::read_to_string(stand.at("pid")).unwrap().trim().to_owned();
-    let end = tokio::time::Instant::now() + Duration::from_secs(10);
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
     while alive(&sleeper) {
         assert!(tokio::time::Instant::now() < end, "it was not killed");
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -50,10 +50,9 @@ fn alive(pid: &str) -> bool {
 #[tokio::test]
 async fn an_end_in_the_background_does_not_hold_the_result_up() {
     let stand = Stand::new();
-    stand.plugin("quick", &format!("sleep 5 & echo '{RESULT}'"));
-    let begun = std::time::Instant::now();
+    stand.plugin("quick", &format!("sleep 1000 & echo '{RESULT}'"));
+    // One that waited for it would be at the plugin's deadline.
     stand.attach(&["quick"]).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(4));
 }
 
 #[tokio::test]
@@ -61,7 +60,7 @@ async fn detaching_waits_for_a_plugin_that_still_runs() {
     let stand = Stand::new();
     stand.plugin(
         "slow",
-        &format!("[ $CNI_COMMAND = ADD ] && sleep 0.5; echo end >>{}; exit 0", stand.at("log").display()),
+        &format!("[ $CNI_COMMAND = ADD ] && sleep 1; echo end >>{}; exit 0", stand.at("log").display()),
     );
     stand.attach(&["slow"]).await.unwrap_err();
     stand.log();
@@ -92,7 +91,7 @@ async fn what_a_plugin_leaves_behind_is_ended_and_does_not_keep_the_next_call_wa
     stand.plugin("leaves", &leave);
     stand.attach(&["leaves"]).await.unwrap();
     let pid = |path: &Path| fs::read_to_string(path).unwrap().trim().to_owned();
-    let end = tokio::time::Instant::now() + Duration::from_secs(10);
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
     while alive(&pid(&own)) {
         assert!(tokio::time::Instant::now() < end, "it goes on for ever");
         tokio::time::sleep(Duration::from_millis(5)).await;
