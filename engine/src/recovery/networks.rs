@@ -48,7 +48,8 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
     let sweeping = tokio::task::spawn_blocking(move || {
         // Listed before records are read: a record is there from before its namespace until after it.
         for (path, owner) in of.networks.pinned() {
-            if of.networks.pending.needs(&path) || is_recorded(&of, &path, &owner) {
+            // In this order: a record that is put off is known there before it leaves its container.
+            if is_recorded(&of, &path, &owner) || of.networks.pending.needs(&path) {
                 continue;
             }
             of.warn(format!("network namespace `{}` belongs to no container that runs: removed", path.display()));
