@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::chain::Chain;
 use super::first::{Firsts, Shape};
+use super::plugin::Idle;
 use super::port::Published;
 use super::record::{Attachment, Record};
 use super::result::Attached;
@@ -210,8 +211,10 @@ async fn detach_all(settings: &Settings, place: &Place, end: Option<Instant>) ->
     });
     if let Some((pinned, mut record)) = read.await? {
         let patience = settings.deadline.min(ORPHAN_PATIENCE);
-        if !plugin::await_idle(&place.busy, patience).await.map_err(NetworkError::io("lock", &place.busy))? {
-            return Err(NetworkError::Busy);
+        let idle = plugin::await_idle(&place.busy, patience).await;
+        if let Idle::No { by } = idle.map_err(NetworkError::io("lock", &place.busy))? {
+            let networks: Vec<_> = record.networks.iter().map(|attachment| attachment.network.as_str()).collect();
+            return Err(NetworkError::Busy { networks: networks.join(", "), call: place.busy.clone(), by });
         }
         let deleted = del(settings, place, &mut record, pinned, end).await;
         if let Err(error) = deleted {

@@ -56,8 +56,8 @@ pub enum NetworkError {
         "`{path}` tells of a network that was not given back, which is not tried again: remove it when nothing of it is left"
     )]
     GivenUp { path: PathBuf },
-    #[error("a plugin of an earlier attempt was killed and does not end")]
-    Busy,
+    #[error("network {networks}: a plugin of an earlier attempt does not end{}: it has `{call}` locked", killed(by))]
+    Busy { networks: String, call: PathBuf, by: Vec<i32> },
     #[error("cannot {action} `{path}`")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("the record of the network `{path}` is not valid")]
@@ -73,6 +73,14 @@ pub enum NetworkError {
 /// Of holders that are no containers but attachments of theirs, by the id that plugins know.
 fn late(holder: &str) -> &'static str {
     if holder.contains('-') { ", whose network is not given back yet (see `isula info`)" } else { "" }
+}
+
+fn killed(pids: &[i32]) -> String {
+    if pids.is_empty() {
+        return String::new();
+    }
+    let pids: Vec<_> = pids.iter().map(i32::to_string).collect();
+    format!(", though it was killed (process {})", pids.join(", "))
 }
 
 impl NetworkError {

@@ -271,7 +271,7 @@ fn of_network(error: &NetworkError) -> Code {
         NetworkError::Slow { .. }
         | NetworkError::SlowDetach { .. }
         | NetworkError::Unknown { .. }
-        | NetworkError::Busy => Code::DeadlineExceeded,
+        | NetworkError::Busy { .. } => Code::DeadlineExceeded,
         NetworkError::Conf(_)
         | NetworkError::Plugin { .. }
         | NetworkError::WrongAddress { .. }

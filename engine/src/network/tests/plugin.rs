@@ -1,7 +1,7 @@
 //! Single plugins: their words, their hanging, and what they leave in the background.
 
 use super::*;
-use crate::network::plugin::await_idle;
+use crate::network::plugin::{Idle, await_idle};
 
 #[tokio::test]
 async fn nonsense_and_silence_are_failures_with_their_words() {
@@ -68,7 +68,8 @@ async fn detaching_waits_for_a_plugin_that_still_runs() {
     let input = fs::File::open(stand.place().busy).unwrap();
     rustix::fs::flock(&input, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let mut command = std::process::Command::new(stand.at("bin/slow"));
-    let mut orphan = command.env("CNI_COMMAND", "ADD").env("CNI_IFNAME", "eth0").stdin(input).spawn().unwrap();
+    command.env("CNI_COMMAND", "ADD").env("CNI_IFNAME", "eth0");
+    let mut orphan = std::os::unix::process::CommandExt::process_group(command.stdin(input), 0).spawn().unwrap();
     drop(command);
     while !stand.at("log").exists() {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -97,11 +98,35 @@ async fn what_a_plugin_leaves_behind_is_ended_and_does_not_keep_the_next_call_wa
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(alive(&pid(&other)), "whoever makes a session of its own wants to stay");
-    assert!(await_idle(&stand.place().busy, Duration::ZERO).await.unwrap());
+    assert_eq!(await_idle(&stand.place().busy, Duration::ZERO).await.unwrap(), Idle::Yes);
     detach(&stand.settings(), &stand.place(), None).await.unwrap();
     assert_eq!(stand.log(), ["leaves ADD eth0 there", "leaves DEL eth0 there"]);
     assert!(alive(&pid(&other)), "and is not taken for a plugin that hangs");
     let other = isulad_shim::ProcessRef::of(pid(&other).parse().unwrap()).unwrap();
     isulad_shim::sys::pidfd::PidFd::open(other).and_then(|pidfd| pidfd.send_signal(9)).unwrap();
     stand.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn what_has_left_a_plugin_that_outlived_the_daemon_stays_and_keeps_no_call_waiting() {
+    let (stand, dir) = (Stand::new(), tempfile::tempdir().unwrap());
+    let (busy, started) = (stand.place().busy, dir.path().join("started"));
+    fs::write(&busy, "").unwrap();
+    let input = fs::File::open(&busy).unwrap();
+    rustix::fs::flock(&input, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let script = format!("touch {}; exec sleep 1000", started.display());
+    let mut service = Command::new("setsid").args(["sh", "-c", &script]).stdin(input).spawn().unwrap();
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    while !started.exists() {
+        assert!(tokio::time::Instant::now() < end, "it does not begin");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(await_idle(&busy, Duration::ZERO).await.unwrap(), Idle::Yes);
+    assert!(service.try_wait().unwrap().is_none(), "it means to stay");
+    // As it would have been locked.
+    stand.good("one");
+    stand.attach(&["one"]).await.unwrap();
+    detach(&stand.settings(), &stand.place(), None).await.unwrap();
+    service.kill().unwrap();
+    service.wait().unwrap();
 }

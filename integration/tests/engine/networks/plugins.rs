@@ -145,11 +145,15 @@ fn what_is_recorded_is_what_is_given_back(runtime: Runtime) {
 
 fn a_plugin_that_outlives_the_daemon_and_hangs_is_ended(runtime: Runtime) {
     let mut node = odd_node(runtime);
-    mode(&node, "sleep 1000", "true");
+    // Its child has another input. What of it still ran would come after DEL.
+    let child = node.dir().join("odd.child");
+    let hang = format!("sleep 1000 </dev/null & echo $! >{}; wait", child.display());
+    let look = format!("grep -qs sleep /proc/$(cat {})/cmdline && echo it overtakes", child.display());
+    mode(&node, &hang, &format!("{look} >>{}", node.dir().join("odd.log").display()));
     let words = node.words("run", &["-d", "--name", "x", "--net", "net", "-p", "8080:80"], &SERVE);
     let mut caller = node.spawn(&words);
     let log = node.dir().join("odd.log");
-    deadline::until("the plugin runs", || log.exists());
+    deadline::until("the plugin runs", || fs::read_to_string(&child).is_ok_and(|text| text.ends_with('\n')));
     node.kill9();
     let _ = caller.wait();
     node.launch();
