@@ -46,12 +46,18 @@ pub enum NetworkError {
     PortTaken { port: String, holder: String },
     #[error("host port {port} cannot be published: a program of the host has it, or it may not be bound")]
     PortInUse { port: String, source: io::Error },
-    #[error("it is not known within {seconds} s which networks and ports the containers of before have")]
-    Unknown { seconds: u64 },
-    #[error("attaching to networks did not finish within {seconds} s")]
-    Slow { seconds: u64 },
-    #[error("detaching from networks did not finish within {seconds} s")]
-    SlowDetach { seconds: u64 },
+    #[error(
+        "it is not known within {seconds} s which networks and ports the containers of before have: {step}; see whether its disk answers, then try again"
+    )]
+    Unknown { seconds: u64, step: String },
+    #[error("attaching to networks did not finish within {seconds} s: {step}")]
+    Slow { seconds: u64, step: String },
+    #[error("detaching from networks did not finish within {seconds} s: {step}")]
+    SlowDetach { seconds: u64, step: String },
+    #[error(
+        "`{dir}` is locked for longer than {seconds} s: another daemon makes or removes a network there; try again when it has finished (`fuser {dir}` tells who it is)"
+    )]
+    Locked { dir: PathBuf, seconds: u64 },
     #[error(
         "`{path}` tells of a network that was not given back, which is not tried again: remove it when nothing of it is left"
     )]

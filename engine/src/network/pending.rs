@@ -66,6 +66,11 @@ impl Pending {
         Self { patience, ..self }
     }
 
+    /// Where records are kept.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Takes the record of `id`'s attachment over; afterwards its place is free. One that cannot be read is kept as given up.
     /// With an error everything is where it was.
     pub async fn put_off(

@@ -16,7 +16,9 @@ pub(super) async fn remember(engine: &Arc<Engine>) {
     let reading = tokio::task::spawn_blocking(move || {
         // Also of those whose events tell of no network: the attachment of an interrupted start has its ports all the same.
         for (id, entity) in of.containers.snapshot().iter().filter(|(_, entity)| !entity.verified) {
-            match Record::read(&of.bundle(&entity.container).network().record) {
+            let path = of.bundle(&entity.container).network().record;
+            of.networks.reads(&path);
+            match Record::read(&path) {
                 Ok(Some(record)) => of.networks.remember(&id.to_string(), record),
                 Ok(None) => {}
                 Err(error) => of.warn(format!("container {}: {}", id.short(), chain(&error))),
@@ -27,7 +29,11 @@ pub(super) async fn remember(engine: &Arc<Engine>) {
         engine.warn(format!("containers' networks were not read: {panic}"));
     }
     let of = engine.clone();
-    match tokio::task::spawn_blocking(move || of.networks.pending.resume(&of.networks.settings)).await {
+    let resuming = tokio::task::spawn_blocking(move || {
+        of.networks.reads(of.networks.pending.dir());
+        of.networks.pending.resume(&of.networks.settings)
+    });
+    match resuming.await {
         Ok(troubles) => {
             for trouble in troubles {
                 engine.warn(format!("a network is not given back: {}", chain(&trouble)));

@@ -271,6 +271,7 @@ fn of_network(error: &NetworkError) -> Code {
         NetworkError::Slow { .. }
         | NetworkError::SlowDetach { .. }
         | NetworkError::Unknown { .. }
+        | NetworkError::Locked { .. }
         | NetworkError::Busy { .. } => Code::DeadlineExceeded,
         NetworkError::Conf(_)
         | NetworkError::Plugin { .. }
