@@ -167,14 +167,7 @@ pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Op
 async fn put_off(engine: &Arc<Engine>, id: ContainerId, place: &Place, problem: String) -> Option<String> {
     let networks = &engine.networks;
     tracing::warn!(container_id = %id.short(), problem, "its network is not given back; it will be tried again");
-    let path = place.record.clone();
-    let reading = tokio::task::spawn_blocking(move || Record::read(&path));
-    let name = match reading.await {
-        Ok(Ok(Some(record))) => record.container,
-        // Kept all the same, for somebody to look at.
-        Ok(Ok(None) | Err(_)) | Err(_) => format!("{id}-unreadable"),
-    };
-    let taken = networks.pending.put_off(&networks.settings, place, &name, problem).await;
+    let taken = networks.pending.put_off(&networks.settings, place, &id.to_string(), problem).await;
     failpoint::hit(failpoint::NET_PUT_OFF);
     taken.err().map(|error| format!("its network is not given back: {}", chain(&error)))
 }

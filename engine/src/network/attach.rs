@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 
 use super::chain::Chain;
 use super::first::{Firsts, Shape};
+use super::plugin::Idle;
 use super::port::Published;
 use super::record::{Attachment, Record};
 use super::result::Attached;
@@ -54,13 +56,38 @@ pub struct Wanted {
     pub ip: Option<IpAddr>,
 }
 
-/// Makes the namespace and attaches it. Whoever gets an error, or none because of a crash, calls `detach`.
-pub async fn attach(settings: &Settings, firsts: &Firsts, place: &Place, order: Order) -> Result<Record, NetworkError> {
-    let attaching = tokio::time::timeout(ATTACH_DEADLINE, attach_all(settings, firsts, place, order));
-    attaching.await.map_err(|_| NetworkError::Slow { seconds: ATTACH_DEADLINE.as_secs() })?
+/// What is being done, for whoever hears that it takes too long.
+#[derive(Debug, Default)]
+struct Step(Mutex<String>);
+
+impl Step {
+    fn is(&self, what: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    fn is_plugin(&self, kind: &str, network: &str) {
+        self.is(format!("plugin `{kind}` of network {network} is at work"));
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
-async fn attach_all(settings: &Settings, firsts: &Firsts, place: &Place, order: Order) -> Result<Record, NetworkError> {
+/// Makes the namespace and attaches it. Whoever gets an error, or none because of a crash, calls `detach`.
+pub async fn attach(settings: &Settings, firsts: &Firsts, place: &Place, order: Order) -> Result<Record, NetworkError> {
+    let step = Step::default();
+    let attaching = tokio::time::timeout(ATTACH_DEADLINE, attach_all(settings, firsts, place, order, &step));
+    attaching.await.map_err(|_| NetworkError::Slow { seconds: ATTACH_DEADLINE.as_secs(), step: step.text() })?
+}
+
+async fn attach_all(
+    settings: &Settings,
+    firsts: &Firsts,
+    place: &Place,
+    order: Order,
+    step: &Step,
+) -> Result<Record, NetworkError> {
     let mut record = Record::new(order.owner, order.container, order.netns, order.ports);
     // Ports are published once, in the first network that can.
     let mut ports: Vec<Value> = record.ports.iter().map(Published::mapping).collect();
@@ -90,6 +117,7 @@ async fn attach_all(settings: &Settings, firsts: &Firsts, place: &Place, order: 
         let networks = order.networks.iter().map(|wanted| wanted.conf.name.as_str()).collect::<Vec<_>>().join(", ");
         return Err(NetworkError::NoPorts { network: networks });
     }
+    step.is(format!("`{}` is written and `{}` made", place.record.display(), record.netns.display()));
     let mut record = blocking({
         let (record_path, record, bin_dirs) = (place.record.clone(), record, settings.bin_dirs.clone());
         let confs: Vec<_> = order.networks.iter().map(|wanted| wanted.conf.clone()).collect();
@@ -112,7 +140,7 @@ async fn attach_all(settings: &Settings, firsts: &Firsts, place: &Place, order: 
     })
     .await?;
     for (index, wanted) in order.networks.iter().enumerate() {
-        record = add(settings, firsts, place, record, index, wanted).await?;
+        record = add(settings, firsts, place, record, (index, wanted), step).await?;
     }
     failpoint::hit(failpoint::NET_ADDED);
     Ok(record)
@@ -128,8 +156,8 @@ async fn add(
     firsts: &Firsts,
     place: &Place,
     record: Record,
-    index: usize,
-    wanted: &Wanted,
+    (index, wanted): (usize, &Wanted),
+    step: &Step,
 ) -> Result<Record, NetworkError> {
     let network = &wanted.conf.name;
     let attachment = record.networks[index].clone();
@@ -148,6 +176,7 @@ async fn add(
     let failed = |source| NetworkError::Plugin { network: network.clone(), source };
     let mut record = record;
     for plugin in &wanted.conf.plugins {
+        step.is_plugin(&plugin.kind, network);
         let turn = firsts.turn(&plugin.kind, Shape::of(network, plugin, &attachment.capability_args)).await;
         let result = chain.add(plugin, record.networks[index].result.as_ref()).await.map_err(failed)?;
         turn.succeeded();
@@ -196,13 +225,15 @@ fn check(attachment: &Attachment, wanted: &Wanted) -> Result<(), NetworkError> {
 /// record stays, for another attempt. With a `budget` each plugin has its share of what is left of it, at most the deadline
 /// of one execution: one that hangs takes nothing from the others.
 pub async fn detach(settings: &Settings, place: &Place, budget: Option<Duration>) -> Result<(), NetworkError> {
-    let Some(budget) = budget else { return detach_all(settings, place, None).await };
+    let step = Step::default();
+    let Some(budget) = budget else { return detach_all(settings, place, None, &step).await };
     let limit = budget + DETACH_SLACK;
-    let detaching = tokio::time::timeout(limit, detach_all(settings, place, Some(Instant::now() + budget)));
-    detaching.await.map_err(|_| NetworkError::SlowDetach { seconds: limit.as_secs() })?
+    let detaching = tokio::time::timeout(limit, detach_all(settings, place, Some(Instant::now() + budget), &step));
+    detaching.await.map_err(|_| NetworkError::SlowDetach { seconds: limit.as_secs(), step: step.text() })?
 }
 
-async fn detach_all(settings: &Settings, place: &Place, end: Option<Instant>) -> Result<(), NetworkError> {
+async fn detach_all(settings: &Settings, place: &Place, end: Option<Instant>, step: &Step) -> Result<(), NetworkError> {
+    step.is(format!("`{}` is read", place.record.display()));
     let path = place.record.clone();
     let read = blocking(move |_| {
         let record = Record::read(&path)?;
@@ -210,10 +241,14 @@ async fn detach_all(settings: &Settings, place: &Place, end: Option<Instant>) ->
     });
     if let Some((pinned, mut record)) = read.await? {
         let patience = settings.deadline.min(ORPHAN_PATIENCE);
-        if !plugin::await_idle(&place.busy, patience).await.map_err(NetworkError::io("lock", &place.busy))? {
-            return Err(NetworkError::Busy);
+        step.is(format!("a plugin of an earlier attempt has `{}` locked", place.busy.display()));
+        let idle = plugin::await_idle(&place.busy, patience).await;
+        if let Idle::No { by } = idle.map_err(NetworkError::io("lock", &place.busy))? {
+            let networks: Vec<_> = record.networks.iter().map(|attachment| attachment.network.as_str()).collect();
+            return Err(NetworkError::Busy { networks: networks.join(", "), call: place.busy.clone(), by });
         }
-        let deleted = del(settings, place, &mut record, pinned, end).await;
+        let deleted = del(settings, place, &mut record, (pinned, end), step).await;
+        step.is(format!("`{}` is removed", record.netns.display()));
         if let Err(error) = deleted {
             // What of it still stands: whether its ports are free is up to the plugin that has published them.
             let path = place.record.clone();
@@ -242,8 +277,8 @@ async fn del(
     settings: &Settings,
     place: &Place,
     record: &mut Record,
-    pinned: bool,
-    end: Option<Instant>,
+    (pinned, end): (bool, Option<Instant>),
+    step: &Step,
 ) -> Result<(), NetworkError> {
     let netns = pinned.then(|| record.netns.clone());
     let mut first = None;
@@ -260,6 +295,7 @@ async fn del(
     let mut published = confs.len() != record.networks.len();
     for (attachment, conf) in &confs {
         for plugin in conf.plugins.iter().rev() {
+            step.is_plugin(&plugin.kind, &attachment.network);
             let share = end.map(|end| end.saturating_duration_since(Instant::now()) / u32::try_from(left).unwrap_or(1));
             left -= 1;
             let chain = Chain {

@@ -117,6 +117,9 @@ fn alone(dir: &Path) -> Result<std::fs::File, NetworkError> {
             Err(rustix::io::Errno::WOULDBLOCK) if std::time::Instant::now() < end => {
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(NetworkError::Locked { dir: dir.to_owned(), seconds: LOCK_PATIENCE.as_secs() });
+            }
             Err(errno) => return Err(failed(errno.into())),
         }
     }

@@ -46,18 +46,24 @@ pub enum NetworkError {
     PortTaken { port: String, holder: String },
     #[error("host port {port} cannot be published: a program of the host has it, or it may not be bound")]
     PortInUse { port: String, source: io::Error },
-    #[error("it is not known within {seconds} s which networks and ports the containers of before have")]
-    Unknown { seconds: u64 },
-    #[error("attaching to networks did not finish within {seconds} s")]
-    Slow { seconds: u64 },
-    #[error("detaching from networks did not finish within {seconds} s")]
-    SlowDetach { seconds: u64 },
+    #[error(
+        "it is not known within {seconds} s which networks and ports the containers of before have: {step}; see whether its disk answers, then try again"
+    )]
+    Unknown { seconds: u64, step: String },
+    #[error("attaching to networks did not finish within {seconds} s: {step}")]
+    Slow { seconds: u64, step: String },
+    #[error("detaching from networks did not finish within {seconds} s: {step}")]
+    SlowDetach { seconds: u64, step: String },
+    #[error(
+        "`{dir}` is locked for longer than {seconds} s: another daemon makes or removes a network there; try again when it has finished (`fuser {dir}` tells who it is)"
+    )]
+    Locked { dir: PathBuf, seconds: u64 },
     #[error(
         "`{path}` tells of a network that was not given back, which is not tried again: remove it when nothing of it is left"
     )]
     GivenUp { path: PathBuf },
-    #[error("a plugin of an earlier attempt was killed and does not end")]
-    Busy,
+    #[error("network {networks}: a plugin of an earlier attempt does not end{}: it has `{call}` locked", killed(by))]
+    Busy { networks: String, call: PathBuf, by: Vec<i32> },
     #[error("cannot {action} `{path}`")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("the record of the network `{path}` is not valid")]
@@ -73,6 +79,14 @@ pub enum NetworkError {
 /// Of holders that are no containers but attachments of theirs, by the id that plugins know.
 fn late(holder: &str) -> &'static str {
     if holder.contains('-') { ", whose network is not given back yet (see `isula info`)" } else { "" }
+}
+
+fn killed(pids: &[i32]) -> String {
+    if pids.is_empty() {
+        return String::new();
+    }
+    let pids: Vec<_> = pids.iter().map(i32::to_string).collect();
+    format!(", though it was killed (process {})", pids.join(", "))
 }
 
 impl NetworkError {

@@ -1,7 +1,8 @@
 //! What executions of a plugin share on the host, chains of the packet filter above all, is made by the first of them that finds
 //! it missing; two that find it missing at once trip over each other, and one is refused. So the first ADD of its kind and
 //! shape is at work alone among its kind. Once it has succeeded, those of its shape are at work beside each other, until one
-//! of the kind fails: somebody may have flushed the chains.
+//! of the kind fails: somebody may have flushed the chains. Who comes while a first one waits to be alone lets it pass, so that
+//! those of known shapes cannot keep it waiting by following each other.
 //!
 //! A turn is held across an execution, which is awaited; no lock is. Dropped, for whatever reason, it lets the next ones go on.
 //! It is a courtesy, not a guarantee: one that hangs is waited for until it is `PATIENCE` old, and nobody waits longer than
@@ -39,6 +40,8 @@ impl Default for Firsts {
 struct Kind {
     /// What they share is there.
     succeeded: BTreeSet<Shape>,
+    /// By numbers in the order of their coming, as those that are at work.
+    waiting: BTreeMap<u64, Shape>,
     at_work: BTreeMap<u64, Work>,
     next: u64,
 }
@@ -97,31 +100,45 @@ impl Firsts {
     pub async fn turn(&self, kind: &str, shape: Shape) -> Turn<'_> {
         // Who has waited for one that hangs waits for the next first one too.
         let end = Instant::now() + 2 * self.patience;
+        let coming = self.come(kind);
         loop {
             let mut left = std::pin::pin!(self.left.notified());
             // Who leaves between the look and the wait is heard.
             left.as_mut().enable();
-            match self.enter(kind, &shape, end) {
-                Ok(number) => return Turn { firsts: self, kind: kind.to_owned(), shape, number, succeeded: false },
+            match self.enter(&coming, &shape, end) {
+                Ok(()) => {
+                    let (kind, number) = (kind.to_owned(), coming.number);
+                    return Turn { firsts: self, kind, shape, number, succeeded: false };
+                }
                 Err(until) => drop(tokio::time::timeout_at(until, left).await),
             }
         }
     }
 
-    /// When to look again, if it is not its turn.
-    fn enter(&self, kind: &str, shape: &Shape, end: Instant) -> Result<u64, Instant> {
+    fn come<'a>(&'a self, kind: &'a str) -> Coming<'a> {
         let mut kinds = self.lock();
-        let kind = kinds.entry(kind.to_owned()).or_default();
+        let of = kinds.entry(kind.to_owned()).or_default();
+        let number = of.next;
+        of.next += 1;
+        Coming { firsts: self, kind, number }
+    }
+
+    /// When to look again, if it is not its turn.
+    fn enter(&self, coming: &Coming<'_>, shape: &Shape, end: Instant) -> Result<(), Instant> {
+        let mut kinds = self.lock();
+        let kind = kinds.entry(coming.kind.to_owned()).or_default();
         let (now, alone) = (Instant::now(), !kind.succeeded.contains(shape));
         let ends = kind.at_work.values().filter(|work| alone || work.alone).map(|work| work.since + self.patience);
+        let mut before = kind.waiting.range(..coming.number);
+        // For half of its time at most.
+        let passes = before.any(|(_, shape)| !kind.succeeded.contains(shape)).then(|| end - self.patience);
         // One that began longer ago hangs.
-        if let Some(last) = ends.max().filter(|last| *last > now && end > now) {
+        if let Some(last) = ends.chain(passes).max().filter(|last| *last > now && end > now) {
+            kind.waiting.insert(coming.number, shape.clone());
             return Err(last.min(end));
         }
-        let number = kind.next;
-        kind.next += 1;
-        kind.at_work.insert(number, Work { since: now, alone });
-        Ok(number)
+        kind.at_work.insert(coming.number, Work { since: now, alone });
+        Ok(())
     }
 
     /// A network of this name is another one from here on.
@@ -133,6 +150,22 @@ impl Firsts {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Kind>> {
         self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// On its way in. Dropped, it keeps nobody waiting.
+struct Coming<'a> {
+    firsts: &'a Firsts,
+    kind: &'a str,
+    number: u64,
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        let waited = self.firsts.lock().get_mut(self.kind).and_then(|kind| kind.waiting.remove(&self.number));
+        if waited.is_some() {
+            self.firsts.left.notify_waiters();
+        }
     }
 }
 
@@ -169,6 +202,8 @@ impl Drop for Turn<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+
     use serde_json::json;
 
     use super::*;
@@ -225,12 +260,61 @@ mod tests {
     #[tokio::test]
     async fn nobody_waits_for_long() {
         let firsts = Firsts::patient(Duration::from_millis(50));
-        let _hangs = firsts.turn("portmap", shape("a")).await;
         let begun = Instant::now();
+        let _hangs = firsts.turn("portmap", shape("a")).await;
         let second = firsts.turn("portmap", shape("a")).await;
-        assert!(begun.elapsed() >= Duration::from_millis(40), "it waits for a while");
+        assert!(begun.elapsed() >= Duration::from_millis(50), "it waits for a while");
         second.succeeded();
         assert!(now(&firsts, "portmap", "a").await.is_some(), "what hangs is waited for once");
+    }
+
+    /// Waits in the place that it has now.
+    async fn waits<'a>(turn: &mut Pin<Box<impl Future<Output = Turn<'a>>>>) -> bool {
+        tokio::time::timeout(NOW, turn).await.is_err()
+    }
+
+    #[tokio::test]
+    async fn who_comes_later_lets_a_first_one_pass() {
+        let firsts = Firsts::patient(Duration::from_secs(1000));
+        now(&firsts, "portmap", "a").await.unwrap().succeeded();
+        let at_work = now(&firsts, "portmap", "a").await.unwrap();
+        let mut first = Box::pin(firsts.turn("portmap", shape("b")));
+        assert!(waits(&mut first).await);
+        let mut later = Box::pin(firsts.turn("portmap", shape("a")));
+        assert!(waits(&mut later).await, "it would keep the first one waiting");
+        at_work.succeeded();
+        let first = first.await;
+        assert!(waits(&mut later).await, "it is alone");
+        first.succeeded();
+        later.await.succeeded();
+    }
+
+    #[tokio::test]
+    async fn a_first_one_that_is_given_up_keeps_nobody_waiting() {
+        let firsts = Firsts::patient(Duration::from_secs(1000));
+        now(&firsts, "portmap", "a").await.unwrap().succeeded();
+        let _at_work = now(&firsts, "portmap", "a").await.unwrap();
+        let mut first = Box::pin(firsts.turn("portmap", shape("b")));
+        assert!(waits(&mut first).await);
+        let mut later = Box::pin(firsts.turn("portmap", shape("a")));
+        assert!(waits(&mut later).await);
+        let later = tokio::time::timeout(Duration::from_secs(60), later);
+        let (_, later) = tokio::join!(async { drop(first) }, later);
+        later.unwrap().succeeded();
+    }
+
+    #[tokio::test]
+    async fn a_first_one_that_waits_for_long_is_let_pass_for_a_while_only() {
+        let firsts = Firsts::patient(Duration::from_millis(50));
+        now(&firsts, "portmap", "a").await.unwrap().succeeded();
+        let _hangs = now(&firsts, "portmap", "a").await.unwrap();
+        let mut first = Box::pin(firsts.turn("portmap", shape("b")));
+        if waits(&mut first).await {
+            let begun = Instant::now();
+            let later = firsts.turn("portmap", shape("a"));
+            tokio::time::timeout(Duration::from_secs(60), later).await.unwrap().succeeded();
+            assert!(begun.elapsed() >= Duration::from_millis(50), "it lets it pass");
+        }
     }
 
     #[test]

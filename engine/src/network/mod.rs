@@ -100,6 +100,8 @@ pub struct Networks {
     attached: Mutex<HashMap<String, Arc<record::Record>>>,
     /// Set when it is known who was attached before the daemon began.
     known: SetOnce<()>,
+    /// What is read to know it, for whoever waits too long.
+    reading: Mutex<Option<PathBuf>>,
 }
 
 impl Networks {
@@ -118,6 +120,7 @@ impl Networks {
             prefix: format!("{}{}-", netns::PREFIX, &mark[..8]),
             attached: Mutex::default(),
             known: SetOnce::new(),
+            reading: Mutex::default(),
         }
     }
 
@@ -144,7 +147,19 @@ impl Networks {
     /// daemon has begun to serve.
     pub async fn known(&self) -> Result<(), NetworkError> {
         let waiting = tokio::time::timeout(KNOWN_PATIENCE, self.known.wait()).await;
-        waiting.map(drop).map_err(|_| NetworkError::Unknown { seconds: KNOWN_PATIENCE.as_secs() })
+        waiting.map(drop).map_err(|_| {
+            let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+            let step = match reading.as_ref() {
+                Some(path) => format!("`{}` is still being read", path.display()),
+                None => "their records are not read yet".to_owned(),
+            };
+            NetworkError::Unknown { seconds: KNOWN_PATIENCE.as_secs(), step }
+        })
+    }
+
+    /// This is about to be read, and may take its time.
+    pub fn reads(&self, path: &Path) {
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(path.to_owned());
     }
 
     pub fn all_are_known(&self) {

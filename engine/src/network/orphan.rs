@@ -1,36 +1,101 @@
 //! Plugins that have outlived the daemon that ran them and do not end: found by the input that they have open, which is a
-//! file of ours, and ended.
+//! file of ours, and ended with all that they have started.
+//!
+//! A plugin is begun as the leader of a process group, in the session of the daemon. So whoever has its input and is in the
+//! group that its session began with has made a session of its own, and means to stay.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use isulad_shim::ProcessRef;
 use isulad_shim::sys::pidfd::PidFd;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, getpgid, getpgrp, getsid};
 
 const KILL: i32 = 9;
+const PAUSE: Duration = Duration::from_millis(10);
 
-/// Kills every process whose standard input is this file, and answers how many there were. Blocks.
-pub fn end_readers(file: &Path) -> io::Result<usize> {
+/// Who has had the file as its standard input.
+#[derive(Debug, Default)]
+pub struct Readers {
+    /// Signalled, with their groups.
+    pub ended: usize,
+    /// In sessions of their own: left alone.
+    pub staying: usize,
+    /// Of those that were signalled, who has not ended.
+    pub left: Vec<ProcessRef>,
+}
+
+/// Kills every process whose standard input is this file, with its process group, and waits for their ends. Blocks, no longer
+/// than `patience`.
+pub fn end_readers(file: &Path, patience: Duration) -> io::Result<Readers> {
+    let mut readers = Readers::default();
     let wanted = match fs::metadata(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(readers),
         facts => identity(&facts?),
     };
     let reads = |pid: i32| fs::metadata(format!("/proc/{pid}/fd/0")).is_ok_and(|facts| identity(&facts) == wanted);
-    let mut ended = 0;
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+    for pid in pids()?.filter(|pid| reads(*pid)) {
+        let Ok(process) = ProcessRef::of(pid) else { continue };
+        let Ok(pidfd) = PidFd::open(process) else { continue };
+        let Some(group) = group_of(pid) else { continue };
+        // Looked at again now that it is known which one it is. As long as it is there, its group's number is nobody else's.
         if !reads(pid) {
             continue;
         }
-        let Ok(pidfd) = ProcessRef::of(pid).and_then(PidFd::open) else { continue };
-        // Looked at again now that the number cannot become another's.
-        if reads(pid) && pidfd.send_signal(KILL).is_ok() {
-            ended += 1;
+        match group {
+            Group::OfPlugin(group) if killpg(group, Signal::SIGKILL).is_ok() => {
+                readers.left.extend(members(group)?);
+            }
+            Group::Ours if pidfd.send_signal(KILL).is_ok() => readers.left.push(process),
+            Group::OfSession => {
+                readers.staying += 1;
+                continue;
+            }
+            Group::OfPlugin(_) | Group::Ours => continue,
         }
+        readers.ended += 1;
     }
-    Ok(ended)
+    let end = Instant::now() + patience;
+    loop {
+        readers.left.retain(ProcessRef::alive);
+        if readers.left.is_empty() || Instant::now() >= end {
+            return Ok(readers);
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+enum Group {
+    OfPlugin(Pid),
+    /// Its session began with it.
+    OfSession,
+    /// It is of a program that was to be a plugin and is not begun yet.
+    Ours,
+}
+
+/// `None` when the process is gone, or its group has no number here, as that of another pid namespace.
+fn group_of(pid: i32) -> Option<Group> {
+    let pid = Some(Pid::from_raw(pid));
+    let (group, session) = (getpgid(pid).ok().filter(|group| group.as_raw() > 1)?, getsid(pid).ok()?);
+    Some(match group {
+        group if group == getpgrp() => Group::Ours,
+        group if group == session => Group::OfSession,
+        group => Group::OfPlugin(group),
+    })
+}
+
+/// Those that a signal to the group has reached, as far as they are there still.
+fn members(group: Pid) -> io::Result<impl Iterator<Item = ProcessRef>> {
+    let is_member = move |pid: i32| getpgid(Some(Pid::from_raw(pid))).is_ok_and(|of| of == group);
+    Ok(pids()?.filter(move |pid| is_member(*pid)).filter_map(|pid| ProcessRef::of(pid).ok()))
+}
+
+fn pids() -> io::Result<impl Iterator<Item = i32>> {
+    Ok(fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()))
 }
 
 fn identity(facts: &fs::Metadata) -> (u64, u64) {
@@ -39,24 +104,73 @@ fn identity(facts: &fs::Metadata) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command, Stdio};
 
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Ended with the test, however that ends.
+    struct Begun(Child);
+
+    impl Drop for Begun {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    /// As a plugin is begun.
+    fn begun(script: &str, input: &Path) -> Begun {
+        fs::write(input, "").unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdin(fs::File::open(input).unwrap()).stdout(Stdio::null()).stderr(Stdio::null());
+        Begun(command.process_group(0).spawn().unwrap())
+    }
+
+    /// What it has written there, with a line's end.
+    fn written(path: &Path) -> ProcessRef {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            if text.ends_with('\n') {
+                return ProcessRef::of(text.trim().parse().unwrap()).unwrap();
+            }
+            assert!(Instant::now() < end, "it does not begin");
+            std::thread::sleep(PAUSE);
+        }
+    }
+
     #[test]
-    fn only_those_that_read_the_file_are_ended() {
+    fn those_that_read_the_file_are_ended_with_all_they_have_started_and_nobody_else_is() {
         let dir = tempfile::tempdir().unwrap();
-        let (ours, other) = (dir.path().join("ours"), dir.path().join("other"));
-        let sleeper = |path: &Path| {
-            fs::write(path, "").unwrap();
-            Command::new("sleep").arg("1000").stdin(fs::File::open(path).unwrap()).spawn().unwrap()
-        };
-        let (mut one, mut two) = (sleeper(&ours), sleeper(&other));
-        assert_eq!(end_readers(&ours).unwrap(), 1);
-        assert!(!one.wait().unwrap().success());
-        assert!(two.try_wait().unwrap().is_none());
-        two.kill().unwrap();
-        two.wait().unwrap();
-        assert_eq!(end_readers(&dir.path().join("none")).unwrap(), 0);
+        let (ours, other, child) = (dir.path().join("ours"), dir.path().join("other"), dir.path().join("child"));
+        // The child has another input.
+        let script = format!("sleep 1000 </dev/null & echo $! >{}; wait", child.display());
+        let (mut one, mut two) = (begun(&script, &ours), begun("exec sleep 1000", &other));
+        let child = written(&child);
+        let readers = end_readers(&ours, PATIENCE).unwrap();
+        assert_eq!((readers.ended, readers.staying, readers.left.len()), (1, 0, 0));
+        assert!(!child.alive(), "what it has begun would go on");
+        assert!(!one.0.wait().unwrap().success());
+        assert!(two.0.try_wait().unwrap().is_none());
+        assert_eq!(end_readers(&dir.path().join("none"), PATIENCE).unwrap().ended, 0);
+    }
+
+    #[test]
+    fn who_has_made_a_session_of_its_own_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, pid) = (dir.path().join("ours"), dir.path().join("pid"));
+        // By another descriptor: what a script runs in the background has no input.
+        let script = format!("exec 3<&0; setsid sh -c 'echo $$ >{}; exec sleep 1000' <&3 & wait", pid.display());
+        let mut plugin = begun(&script, &ours);
+        let service = written(&pid);
+        let readers = end_readers(&ours, PATIENCE).unwrap();
+        assert_eq!((readers.ended, readers.staying), (1, 1));
+        assert!(!plugin.0.wait().unwrap().success() && service.alive());
+        let readers = end_readers(&ours, PATIENCE).unwrap();
+        assert_eq!((readers.ended, readers.staying), (0, 1));
+        PidFd::open(service).and_then(|pidfd| pidfd.send_signal(KILL)).unwrap();
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::attach::{Place, blocking, detach, remove_file};
 use super::ports::Ports;
 use super::record::Record;
-use super::{NetworkError, Settings, netns};
+use super::{NetworkError, Settings, mark, netns};
 use crate::cause::chain;
 
 /// At once.
@@ -66,28 +66,31 @@ impl Pending {
         Self { patience, ..self }
     }
 
-    /// Takes a record over; afterwards its place is free. `name` is that of a file and not used again. A record that cannot
-    /// be read is kept as given up.
+    /// Where records are kept.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Takes the record of `id`'s attachment over; afterwards its place is free. One that cannot be read is kept as given up.
+    /// With an error everything is where it was.
     pub async fn put_off(
         self: &Arc<Self>,
         settings: &Settings,
         place: &Place,
-        name: &str,
+        id: &str,
         problem: String,
     ) -> Result<(), NetworkError> {
-        let (pending, from, to) = (self.clone(), place.clone(), self.place(name));
-        let record = blocking(move |_| pending.take_over(&from, &to)).await?;
-        if let Some(record) = record {
-            self.clone().begin(settings.clone(), name.to_owned(), &record, problem);
-        }
-        Ok(())
+        let (pending, settings, from, id) = (self.clone(), settings.clone(), place.clone(), id.to_owned());
+        blocking(move |_| pending.take_over(settings, &from, &id, problem)).await
     }
 
     /// Goes on with what an earlier daemon has left. Blocks on the disk. Answers what cannot be read. To be called in the
     /// runtime.
     pub fn resume(self: &Arc<Self>, settings: &Settings) -> Vec<NetworkError> {
         let mut troubles = Vec::new();
-        for path in self.files(&mut troubles) {
+        let paths = self.files(&mut troubles);
+        troubles.extend(paths.iter().filter(|path| is_left_over(path)).filter_map(|path| remove_file(path).err()));
+        for path in paths {
             let Some(name) = path.file_stem().and_then(OsStr::to_str) else { continue };
             if path.extension() == Some(OsStr::new(GIVEN_UP)) {
                 lock(&self.given_up).insert(path);
@@ -137,38 +140,80 @@ impl Pending {
         Place { record: self.dir.join(format!("{name}.json")), busy: self.dir.join(format!("{name}.call")) }
     }
 
-    fn take_over(&self, from: &Place, to: &Place) -> Result<Option<Record>, NetworkError> {
+    fn take_over(
+        self: Arc<Self>,
+        settings: Settings,
+        from: &Place,
+        id: &str,
+        problem: String,
+    ) -> Result<(), NetworkError> {
         std::fs::create_dir_all(&self.dir).map_err(NetworkError::io("make", &self.dir))?;
-        // Its lock must be found by whoever finds the record.
-        match std::fs::hard_link(&from.busy, &to.busy) {
-            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => {
-                return Err(NetworkError::io("link", &to.busy)(error));
+        let record = match Record::read(&from.record) {
+            Ok(Some(record)) => record,
+            Ok(None) => return remove_file(&from.busy),
+            // The next attempt may read it.
+            Err(error @ NetworkError::Io { .. }) => return Err(error),
+            Err(error) => return self.keep_aside(from, id, &error),
+        };
+        // Known here before it leaves its place: whoever looks there first and here then finds it.
+        let name = record.container.clone();
+        let is_new = self.note(&name, &record, problem);
+        let to = self.place(&name);
+        if let Err(error) = take(from, &to) {
+            if is_new {
+                lock(&self.entries).remove(&name);
+                let _ = remove_file(&to.busy);
             }
-            _ => {}
+            return Err(error);
         }
-        match std::fs::rename(&from.record, &to.record) {
-            // Taken over by an attempt that was interrupted.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            moved => moved.map_err(NetworkError::io("move", &from.record))?,
+        self.ports.remember(&name, &record.ports);
+        if is_new {
+            self.clone().try_again(settings, name);
         }
+        self.leave(from);
+        Ok(())
+    }
+
+    /// A record that was moved is taken over whatever comes then: nobody else would give it back.
+    fn leave(&self, from: &Place) {
+        if let Err(error) = self.clear(from) {
+            tracing::warn!(error = chain(&error), "a record of a network was moved, and something of it may be left");
+        }
+    }
+
+    /// The place is free for the next, and what was moved is on disk.
+    fn clear(&self, from: &Place) -> Result<(), NetworkError> {
+        let removed = remove_file(&from.busy);
         for dir in [Some(self.dir.as_path()), from.record.parent()].into_iter().flatten() {
             std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(NetworkError::io("sync", dir))?;
         }
-        remove_file(&from.busy)?;
-        Record::read(&to.record).or_else(|error| {
-            let path = self.give_up(&to.record)?;
-            tracing::error!(path = %path.display(), error = chain(&error), "a network cannot be given back: see its record");
-            Ok(None)
-        })
+        removed
+    }
+
+    /// For somebody to look at: there is nothing to try again by.
+    fn keep_aside(&self, from: &Place, id: &str, problem: &NetworkError) -> Result<(), NetworkError> {
+        let path = self.dir.join(format!("{id}-unreadable-{}.{GIVEN_UP}", mark()?));
+        self.give_up(&from.record, &path)?;
+        tracing::error!(path = %path.display(), error = chain(problem), "a network cannot be given back: see its record");
+        self.leave(from);
+        Ok(())
     }
 
     fn begin(self: Arc<Self>, settings: Settings, name: String, record: &Record, problem: String) {
+        self.ports.remember(&name, &record.ports);
+        if self.note(&name, record, problem) {
+            self.try_again(settings, name);
+        }
+    }
+
+    /// Answers whether it was unknown.
+    fn note(&self, name: &str, record: &Record, problem: String) -> bool {
         let networks = record.networks.iter().map(|attachment| attachment.network.clone()).collect();
         let entry = Entry { owner: record.owner.clone(), netns: record.netns.clone(), networks, problem };
-        self.ports.remember(&name, &record.ports);
-        if lock(&self.entries).insert(name.clone(), entry).is_some() {
-            return;
-        }
+        lock(&self.entries).insert(name.to_owned(), entry).is_none()
+    }
+
+    fn try_again(self: Arc<Self>, settings: Settings, name: String) {
         tokio::spawn(async move {
             // Whatever becomes of an attempt, there is another.
             while let Err(error) = tokio::spawn(self.clone().finish(settings.clone(), name.clone())).await {
@@ -209,7 +254,8 @@ impl Pending {
         let Some(entry) = self.forget(&name) else { return };
         let (pending, pin) = (self.clone(), entry.netns.clone());
         let ended = blocking(move |_| {
-            let path = pending.give_up(&place.record)?;
+            let path = place.record.with_extension(GIVEN_UP);
+            pending.give_up(&place.record, &path)?;
             remove_file(&place.busy)?;
             netns::remove(&pin)?;
             Ok(path)
@@ -225,12 +271,10 @@ impl Pending {
         }
     }
 
-    /// Answers the record's new name.
-    fn give_up(&self, record: &Path) -> Result<PathBuf, NetworkError> {
-        let path = record.with_extension(GIVEN_UP);
-        std::fs::rename(record, &path).map_err(NetworkError::io("rename", record))?;
-        lock(&self.given_up).insert(path.clone());
-        Ok(path)
+    fn give_up(&self, record: &Path, path: &Path) -> Result<(), NetworkError> {
+        std::fs::rename(record, path).map_err(NetworkError::io("move", record))?;
+        lock(&self.given_up).insert(path.to_owned());
+        Ok(())
     }
 
     fn forget(&self, name: &str) -> Option<Entry> {
@@ -247,6 +291,27 @@ impl Pending {
                 vec![]
             }
         }
+    }
+}
+
+fn take(from: &Place, to: &Place) -> Result<(), NetworkError> {
+    // Its lock must be found by whoever finds the record.
+    match std::fs::hard_link(&from.busy, &to.busy) {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => {
+            return Err(NetworkError::io("link", &to.busy)(error));
+        }
+        _ => {}
+    }
+    std::fs::rename(&from.record, &to.record).map_err(NetworkError::io("move", &from.record))
+}
+
+/// Of a daemon that was killed: the call of a record that was not moved yet or is gone already, and drafts of records. Nobody
+/// writes there before all is known.
+fn is_left_over(path: &Path) -> bool {
+    match path.extension().and_then(OsStr::to_str) {
+        Some("call") => !path.with_extension("json").exists(),
+        Some("tmp") => true,
+        Some(_) | None => false,
     }
 }
 

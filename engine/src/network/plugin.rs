@@ -15,7 +15,7 @@ use tokio::process::Command;
 use crate::domain::text::cut;
 use crate::failpoint;
 use crate::runtime::locate;
-pub use input::await_idle;
+pub use input::{Idle, await_idle};
 use running::{Ended, OUTPUT_LIMIT, Running};
 
 /// What is shown of its complaints.
@@ -56,8 +56,8 @@ pub enum PluginError {
     Died { kind: String, verb: &'static str, status: ExitStatus, said: String },
     #[error("plugin `{kind}`: {verb} answered what cannot be used: {problem}: {said}")]
     Nonsense { kind: String, verb: &'static str, problem: String, said: String },
-    #[error("plugin `{kind}`: another execution for the same attachment has not ended")]
-    Busy { kind: String },
+    #[error("plugin `{kind}`: another execution for the same attachment has not ended and has `{path}` locked")]
+    Busy { kind: String, path: PathBuf },
 }
 
 /// Who is attached, and where.
@@ -136,7 +136,9 @@ impl Call<'_> {
     async fn input(&self, input: &Value) -> Result<std::fs::File, PluginError> {
         let locked = input::write(self.busy, input.to_string(), self.deadline).await;
         let failed = |source| PluginError::Input { kind: self.kind.to_owned(), path: self.busy.to_owned(), source };
-        locked.map_err(failed)?.ok_or_else(|| PluginError::Busy { kind: self.kind.to_owned() })
+        locked
+            .map_err(failed)?
+            .ok_or_else(|| PluginError::Busy { kind: self.kind.to_owned(), path: self.busy.to_owned() })
     }
 
     fn judge(&self, status: ExitStatus, output: &[u8], errors: &[u8]) -> Result<Value, PluginError> {

@@ -21,7 +21,9 @@ pub(super) async fn remember(engine: &Arc<Engine>) {
     let reading = abandon::blocking(move |owner| {
         // Also of those whose events tell of no network: the attachment of an interrupted start has its ports all the same.
         for (id, entity) in of.containers.snapshot().iter().filter(|(_, entity)| !entity.verified) {
-            let read = Record::read(&of.bundle(&entity.container).network().record);
+            let path = of.bundle(&entity.container).network().record;
+            of.networks.reads(&path);
+            let read = Record::read(&path);
             if owner.has_left() {
                 return;
             }
@@ -46,7 +48,11 @@ pub(super) async fn remember(engine: &Arc<Engine>) {
         }
     }
     let of = engine.clone();
-    match tokio::task::spawn_blocking(move || of.networks.pending.resume(&of.networks.settings)).await {
+    let resuming = tokio::task::spawn_blocking(move || {
+        of.networks.reads(of.networks.pending.dir());
+        of.networks.pending.resume(&of.networks.settings)
+    });
+    match resuming.await {
         Ok(troubles) => {
             for trouble in troubles {
                 engine.warn(format!("a network is not given back: {}", chain(&trouble)));
@@ -67,7 +73,8 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
     let sweeping = tokio::task::spawn_blocking(move || {
         // Listed before records are read: a record is there from before its namespace until after it.
         for (path, owner) in of.networks.pinned() {
-            if of.networks.pending.needs(&path) || is_recorded(&of, &path, &owner) {
+            // In this order: a record that is put off is known there before it leaves its container.
+            if is_recorded(&of, &path, &owner) || of.networks.pending.needs(&path) {
                 continue;
             }
             of.warn(format!("network namespace `{}` belongs to no container that runs: removed", path.display()));

@@ -271,7 +271,8 @@ fn of_network(error: &NetworkError) -> Code {
         NetworkError::Slow { .. }
         | NetworkError::SlowDetach { .. }
         | NetworkError::Unknown { .. }
-        | NetworkError::Busy => Code::DeadlineExceeded,
+        | NetworkError::Locked { .. }
+        | NetworkError::Busy { .. } => Code::DeadlineExceeded,
         NetworkError::Conf(_)
         | NetworkError::Plugin { .. }
         | NetworkError::WrongAddress { .. }

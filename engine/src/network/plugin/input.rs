@@ -1,7 +1,7 @@
 //! The plugin's input, a file that is locked: the lock goes with the open file, so it lasts as long as the plugin has it, also
 //! when the daemon dies meanwhile. Whoever comes next waits for the lock: two plugins never work on one attachment.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -33,23 +33,44 @@ pub(super) fn unlock(file: &File) {
     let _ = rustix::fs::flock(file, FlockOperation::Unlock);
 }
 
+/// Whether anybody works for an attachment.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Idle {
+    Yes,
+    /// These have been killed and do not end; or, when there are none, nobody knows who it is.
+    No {
+        by: Vec<i32>,
+    },
+}
+
 /// Waits until no plugin works for this attachment any more: one may have outlived the daemon that ran it. One that has not
-/// ended after `patience` is killed; `false` when even that does not end it.
-pub async fn await_idle(busy: &Path, patience: Duration) -> io::Result<bool> {
-    let idle = async |patience| {
-        let path = busy.to_owned();
-        match lock(move || File::options().read(true).open(path), patience).await {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-            locked => locked.map(|file| file.is_some()),
-        }
-    };
-    if idle(patience).await? {
-        return Ok(true);
+/// ended after `patience` is killed with all that it has started. Who means to stay keeps its input, but not the lock.
+pub async fn await_idle(busy: &Path, patience: Duration) -> io::Result<Idle> {
+    if is_free(busy, patience).await? {
+        return Ok(Idle::Yes);
     }
     let path = busy.to_owned();
-    let count = blocking(move || orphan::end_readers(&path)).await?;
-    tracing::warn!(call = %busy.display(), count, "a plugin that an earlier daemon has left does not end and is killed");
-    idle(KILL_PATIENCE).await
+    let readers = blocking(move || orphan::end_readers(&path, KILL_PATIENCE)).await?;
+    let (ended, staying) = (readers.ended, readers.staying);
+    tracing::warn!(call = %busy.display(), ended, staying, "a plugin that an earlier daemon has left has not ended by itself");
+    if !readers.left.is_empty() {
+        return Ok(Idle::No { by: readers.left.iter().map(|process| process.pid).collect() });
+    }
+    if staying > 0 {
+        // The lock belongs to this file, and the next call is another one.
+        let path = busy.to_owned();
+        blocking(move || fs::remove_file(path)).await?;
+        return Ok(Idle::Yes);
+    }
+    Ok(if is_free(busy, KILL_PATIENCE).await? { Idle::Yes } else { Idle::No { by: vec![] } })
+}
+
+async fn is_free(busy: &Path, patience: Duration) -> io::Result<bool> {
+    let path = busy.to_owned();
+    match lock(move || File::options().read(true).open(path), patience).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        locked => locked.map(|file| file.is_some()),
+    }
 }
 
 /// Tried again and again: a plugin has it, or, for a moment, a process of ours that is just being started.

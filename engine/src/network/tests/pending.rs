@@ -15,7 +15,7 @@ async fn what_cannot_be_given_back_is_tried_again_and_after_a_restart() {
     let error = detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
     let dir = stand.at("pending");
     let pending = Arc::new(Pending::new(dir.clone(), Arc::default()));
-    pending.put_off(&stand.settings(), &stand.place(), "abc-1", chain(&error)).await.unwrap();
+    pending.put_off(&stand.settings(), &stand.place(), "abc", chain(&error)).await.unwrap();
     assert_eq!(fs::read_dir(stand.at("bundle")).unwrap().count(), 0);
     assert!(pending.needs(&stand.at("netns/isula-abc-1")));
     assert_eq!(pending.warnings().len(), 1);
@@ -25,7 +25,7 @@ async fn what_cannot_be_given_back_is_tried_again_and_after_a_restart() {
     assert!(later.resume(&stand.settings()).is_empty());
     assert_eq!(later.warnings().len(), 1);
     stand.good("one");
-    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
     while !(later.warnings().is_empty() && pending.warnings().is_empty()) {
         assert!(tokio::time::Instant::now() < end, "it is not tried again");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -48,14 +48,14 @@ async fn ports_are_kept_until_who_published_them_gives_them_back() {
     assert_eq!(kept.len(), 1);
     let (ports, dir) = (Arc::<Ports>::default(), stand.at("pending"));
     let pending = Arc::new(Pending::new(dir, ports.clone()));
-    pending.put_off(&stand.settings(), &stand.place(), "abc-1", "DEL failed".to_owned()).await.unwrap();
+    pending.put_off(&stand.settings(), &stand.place(), "abc", "DEL failed".to_owned()).await.unwrap();
     let refusal = ports.take("other", &kept).unwrap_err().to_string();
     assert!(refusal.contains("by container abc-1, whose network is not given back yet"), "{refusal}");
     assert_eq!(pending.users("net"), ["container abc, which has not given it back yet"]);
     // The other plugin of the chain has nothing to do with them.
-    stand.good("ports");
     stand.plugin("one", "exit 1");
-    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    stand.good("ports");
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
     while ports.take("other", &kept).is_err() {
         assert!(tokio::time::Instant::now() < end, "they are not free");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -75,12 +75,118 @@ async fn a_record_that_cannot_be_read_is_kept_aside() {
     fs::write(stand.place().record, "").unwrap();
     detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
     let pending = Arc::new(Pending::new(stand.at("pending"), Arc::default()));
-    pending.put_off(&stand.settings(), &stand.place(), "abc-unreadable", "it is empty".to_owned()).await.unwrap();
+    pending.put_off(&stand.settings(), &stand.place(), "abc", "it is empty".to_owned()).await.unwrap();
     stand.assert_nothing_left();
+    // Another one of the same container takes nothing from the first.
+    fs::write(stand.place().record, "{").unwrap();
+    fs::write(stand.place().busy, "").unwrap();
+    pending.put_off(&stand.settings(), &stand.place(), "abc", "it is cut".to_owned()).await.unwrap();
+    stand.assert_nothing_left();
+    assert_eq!(fs::read_dir(stand.at("pending")).unwrap().count(), 2);
     for pending in [pending, Arc::new(Pending::new(stand.at("pending"), Arc::default()))] {
         assert!(pending.resume(&stand.settings()).is_empty());
-        assert!(matches!(pending.warnings().as_slice(), [warning] if warning.contains("abc-unreadable.given-up")));
+        let warnings = pending.warnings();
+        assert_eq!(warnings.len(), 2);
+        assert!(warnings.iter().all(|it| it.contains("abc-unreadable-") && it.contains(".given-up")), "{warnings:?}");
     }
+}
+
+/// Nothing is tried again while the test looks.
+const NEVER: Patience =
+    Patience { first_pause: Duration::from_secs(1000), longest_pause: Duration::from_secs(1000), attempts: 1 };
+
+#[tokio::test]
+async fn what_is_put_off_is_known_before_its_record_leaves_its_place() {
+    let stand = Stand::new();
+    stand.good("one");
+    let netns = stand.attach(&["one"]).await.unwrap().netns;
+    // Whoever reads the record waits until it is written.
+    let bytes = fs::read(stand.place().record).unwrap();
+    fs::remove_file(stand.place().record).unwrap();
+    assert!(Command::new("mkfifo").arg(stand.place().record).status().unwrap().success());
+    let pending = Arc::new(Pending::new(stand.at("pending"), Arc::default()).patient(NEVER));
+    let (of, settings, place) = (pending.clone(), stand.settings(), stand.place());
+    let putting = tokio::spawn(async move { of.put_off(&settings, &place, "abc", "x".to_owned()).await });
+    let places = [stand.place().record, stand.at("pending/abc-1.json")];
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    let mut reader = loop {
+        assert!(tokio::time::Instant::now() < end, "nobody reads it");
+        let writing = |path: &PathBuf| {
+            let mut options = fs::File::options();
+            std::os::unix::fs::OpenOptionsExt::custom_flags(options.write(true), libc::O_NONBLOCK).open(path).ok()
+        };
+        if let Some(reader) = places.iter().find_map(writing) {
+            break reader;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert!(stand.place().record.exists() || pending.needs(&netns), "the sweep would remove its namespace");
+    reader.write_all(&bytes).unwrap();
+    drop(reader);
+    putting.await.unwrap().unwrap();
+    assert!(!stand.place().record.exists() && pending.needs(&netns));
+}
+
+#[tokio::test]
+async fn what_cannot_be_moved_stays_where_it_is_and_is_not_pending() {
+    let stand = Stand::new();
+    stand.good("one");
+    let netns = stand.attach(&["one"]).await.unwrap().netns;
+    let ports = Arc::<Ports>::default();
+    let pending = Arc::new(Pending::new(stand.at("pending"), ports).patient(NEVER));
+    // A directory in the record's way.
+    fs::create_dir_all(stand.at("pending/abc-1.json")).unwrap();
+    pending.put_off(&stand.settings(), &stand.place(), "abc", "x".to_owned()).await.unwrap_err();
+    assert!(stand.place().record.exists() && stand.place().busy.exists());
+    assert!(!pending.needs(&netns) && pending.warnings().is_empty());
+    fs::remove_dir(stand.at("pending/abc-1.json")).unwrap();
+    pending.put_off(&stand.settings(), &stand.place(), "abc", "x".to_owned()).await.unwrap();
+    assert!(pending.needs(&netns));
+}
+
+#[tokio::test]
+async fn what_was_moved_is_tried_again_whatever_fails_then() {
+    let stand = Stand::new();
+    stand.good("one");
+    stand.attach(&["one"]).await.unwrap();
+    stand.plugin("one", "exit 1");
+    let error = detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
+    // What cannot be removed.
+    fs::remove_file(stand.place().busy).unwrap();
+    fs::create_dir(stand.place().busy).unwrap();
+    fs::create_dir(stand.at("pending")).unwrap();
+    fs::write(stand.at("pending/abc-1.call"), "").unwrap();
+    let pending = Arc::new(Pending::new(stand.at("pending"), Arc::default()));
+    pending.put_off(&stand.settings(), &stand.place(), "abc", chain(&error)).await.unwrap();
+    assert_eq!((stand.place().record.exists(), pending.warnings().len()), (false, 1));
+    stand.good("one");
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    while !pending.warnings().is_empty() {
+        assert!(tokio::time::Instant::now() < end, "it is not tried again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    fs::remove_dir(stand.place().busy).unwrap();
+    stand.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn what_a_killed_daemon_has_left_beside_the_records_is_removed() {
+    let stand = Stand::new();
+    stand.good("one");
+    stand.attach(&["one"]).await.unwrap();
+    let dir = stand.at("pending");
+    let pending = Arc::new(Pending::new(dir.clone(), Arc::default()).patient(NEVER));
+    pending.put_off(&stand.settings(), &stand.place(), "abc", "x".to_owned()).await.unwrap();
+    for name in ["gone.call", "unreadable.call", "abc-1.json.7-0.tmp"] {
+        fs::write(dir.join(name), "").unwrap();
+    }
+    fs::write(dir.join("unreadable.given-up"), "").unwrap();
+    let next = Arc::new(Pending::new(dir.clone(), Arc::default()).patient(NEVER));
+    assert!(next.resume(&stand.settings()).is_empty());
+    let left = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: std::collections::BTreeSet<_> = left.collect();
+    let wanted = ["abc-1.call", "abc-1.json", "unreadable.given-up"].map(str::to_owned);
+    assert_eq!(left, wanted.into_iter().collect());
 }
 
 #[tokio::test]
@@ -94,13 +200,14 @@ async fn what_is_never_given_back_is_given_up_with_a_word_and_a_file() {
     let mut published = Vec::new();
     for number in 0..20 {
         let mut order = stand.order(&["ports"]);
+        order.container = format!("abc-{number}");
         order.netns = stand.at(&format!("netns/isula-{number}"));
         let host_port = 20_000 + number;
         let port = Published { host_ip: None, host_port, container_port: 80, protocol: Protocol::Sctp };
         order.ports = vec![port];
         published.push(port);
         attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
-        pending.put_off(&stand.settings(), &stand.place(), &format!("abc-{number}"), "x".to_owned()).await.unwrap();
+        pending.put_off(&stand.settings(), &stand.place(), "abc", "x".to_owned()).await.unwrap();
     }
     let end = tokio::time::Instant::now() + Duration::from_secs(60);
     let given_up = |pending: &Pending| {

@@ -66,13 +66,14 @@ async fn many_at_once_do_not_trip_over_each_other() {
 #[tokio::test]
 async fn a_first_one_that_hangs_holds_nobody_up_for_long() {
     let mut stand = Stand::new();
-    stand.firsts = Firsts::patient(Duration::from_secs(2));
+    // The next one has as long to make what is shared.
+    stand.firsts = Firsts::patient(Duration::from_secs(8));
     let stand = Arc::new(stand);
     sharing(&stand);
     fs::write(stand.at("stop"), "").unwrap();
     let (of, hangs) = (stand.clone(), Duration::from_secs(1000));
     let hanging = tokio::spawn(async move { attach_one(&of, hangs).await.is_err() });
-    let end = tokio::time::Instant::now() + Duration::from_secs(10);
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
     while !stand.at("stopped").exists() {
         assert!(tokio::time::Instant::now() < end, "it is not run");
         tokio::time::sleep(Duration::from_millis(5)).await;

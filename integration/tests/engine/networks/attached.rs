@@ -1,5 +1,9 @@
 //! Containers that are attached: reached, told about, stopped, started, and given back.
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
 use integration::{Runtime, command, deadline};
 
 use super::{
@@ -187,7 +191,7 @@ fn nobody_is_attached_before_it_is_known_who_was(runtime: Runtime) {
     });
     // Others are not held up; and one that did not wait would be done by then.
     node.run(&["--rm"], &["true"]).ok();
-    let mut reader = std::fs::OpenOptions::new().write(true).open(&record).expect("somebody reads");
+    let mut reader = reader_of(&record);
     std::fs::rename(&aside, &record).expect("the node's directory is ours");
     std::io::Write::write_all(&mut reader, &bytes).expect("somebody reads");
     drop(reader);
@@ -196,6 +200,20 @@ fn nobody_is_attached_before_it_is_known_who_was(runtime: Runtime) {
     node.verified();
     serves(&node, "127.0.0.1:8080");
     clean_end(&node);
+}
+
+/// A FIFO, to be written to, once somebody reads it.
+fn reader_of(fifo: &Path) -> File {
+    let mut opened = None;
+    let mut open = || match File::options().write(true).custom_flags(libc::O_NONBLOCK).open(fifo) {
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => false,
+        file => {
+            opened = Some(file.expect("the node's directory is ours"));
+            true
+        }
+    };
+    deadline::until("somebody reads", &mut open);
+    opened.expect("it was opened")
 }
 
 fn many_at_once_have_addresses_of_their_own(runtime: Runtime) {

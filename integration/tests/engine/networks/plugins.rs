@@ -2,10 +2,9 @@
 //! and what was not given back is tried again.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use integration::process::Signal;
-use integration::{Node, Runtime, deadline, process};
+use integration::{Node, Runtime, command, deadline, process};
 use serde_json::json;
 
 use super::{SERVE, all_given_back, builder, clean_end, world};
@@ -24,11 +23,11 @@ fn mode(node: &Node, add: &str, del: &str) {
     let script = format!(
         "#!/bin/sh\ninput=$(cat)\necho $CNI_COMMAND begins >>{log}\ncase $CNI_COMMAND in\nADD) {add};;\nDEL) {del};;\nesac\necho $CNI_COMMAND ends >>{log}\n"
     );
-    // Replaced, not written: one may be running.
-    let (draft, place) = (node.dir().join("bin/odd.new"), node.dir().join("bin/odd"));
-    fs::write(&draft, script).expect("the node's directory is ours");
-    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).expect("the node's directory is ours");
-    fs::rename(&draft, &place).expect("the node's directory is ours");
+    // By a process of its own, since what another test starts at this moment would have our descriptor, and a file that
+    // somebody may write to is not run. Replaced, since it may be running.
+    let write = r#"printf %s "$2" >"$1.new" && chmod 755 "$1.new" && mv "$1.new" "$1""#;
+    let place = node.dir().join("bin/odd");
+    command::tool(&["sh", "-c", write, "sh", place.to_str().expect("UTF-8"), &script]);
 }
 
 /// Passes on what the plugins before it have answered.
@@ -146,11 +145,15 @@ fn what_is_recorded_is_what_is_given_back(runtime: Runtime) {
 
 fn a_plugin_that_outlives_the_daemon_and_hangs_is_ended(runtime: Runtime) {
     let mut node = odd_node(runtime);
-    mode(&node, "sleep 1000", "true");
+    // Its child has another input. What of it still ran would come after DEL.
+    let child = node.dir().join("odd.child");
+    let hang = format!("sleep 1000 </dev/null & echo $! >{}; wait", child.display());
+    let look = format!("grep -qs sleep /proc/$(cat {})/cmdline && echo it overtakes", child.display());
+    mode(&node, &hang, &format!("{look} >>{}", node.dir().join("odd.log").display()));
     let words = node.words("run", &["-d", "--name", "x", "--net", "net", "-p", "8080:80"], &SERVE);
     let mut caller = node.spawn(&words);
     let log = node.dir().join("odd.log");
-    deadline::until("the plugin runs", || log.exists());
+    deadline::until("the plugin runs", || fs::read_to_string(&child).is_ok_and(|text| text.ends_with('\n')));
     node.kill9();
     let _ = caller.wait();
     node.launch();

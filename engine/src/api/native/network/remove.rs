@@ -11,9 +11,9 @@ impl Native {
     pub(super) async fn remove_network(self, name: String) -> Result<(), ApiError> {
         self.may_change_networks()?;
         let engine = self.engine.clone();
-        let _alone = engine.networks.changes.lock().await;
-        // Attachments that an earlier daemon could not give back use it too.
+        // Attachments that an earlier daemon could not give back use it too. Waited for before the lock, which creations need.
         engine.networks.known().await?;
+        let _alone = engine.networks.changes.lock().await;
         // No creation begins to use it from here on, and who has begun before is seen.
         let _going = engine.networks.uses.go(&name)?;
         let of = engine.clone();
