@@ -74,7 +74,8 @@ async fn killed(engine: &Arc<Engine>, group: &str) -> io::Result<bool> {
                 fs::write(&control, format!("{} {}", event.as_raw_fd(), file.as_raw_fd()))?;
             }
             let event = sys::watch(event)?;
-            let mut news = false;
+            // A want that was told a moment before the asking may have its kill still to come.
+            let mut news = true;
             loop {
                 match settled(|| cgroups.oom_kills(group), news).await? {
                     Some(0) => {}
@@ -109,4 +110,24 @@ async fn settled(count: impl Fn() -> io::Result<Option<u64>>, news: bool) -> io:
 /// Takes what the descriptor tells; `false` when that is nothing.
 fn read_event(event: BorrowedFd<'_>) -> bool {
     matches!(rustix::io::read(event, &mut [0; 8]), Ok(8))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_kill_that_is_told_of_is_waited_for() {
+        let looks = Cell::new(0);
+        let count = || {
+            looks.set(looks.get() + 1);
+            Ok(Some(u64::from(looks.get() > 2)))
+        };
+        assert_eq!(settled(count, false).await.unwrap(), Some(0));
+        looks.set(0);
+        assert_eq!(settled(count, true).await.unwrap(), Some(1));
+        assert_eq!(looks.get(), 3);
+    }
 }
