@@ -1,6 +1,7 @@
 //! What becomes of a shim, whoever waits for it: how it ended is recorded, and its directory removed.
 
 use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,7 +90,8 @@ async fn see_out(engine: &Engine, of: &Of, reaping: Option<JoinHandle<()>>) {
         if let Some(reaping) = reaping {
             let _ = reaping.await;
         }
-        shim_end(of).await;
+        // The shim that stays. An attached one was the child.
+        end_of_named(&of.directory.shim_pid()).await;
     };
     tokio::select! {
         () = leaving => {}
@@ -110,12 +112,12 @@ async fn left_behind(engine: &Engine, of: &Of) {
     }
 }
 
-/// Waits for the shim that stays. An attached one was the child.
-async fn shim_end(of: &Of) {
+/// Waits for the end of the process that a pid file names, if there is one.
+async fn end_of_named(file: &Path) {
     loop {
         let waiting = async {
-            let Some(shim) = pid_file::read(&of.directory.shim_pid()).map_err(io::Error::other)? else { return Ok(()) };
-            let pidfd = match PidFd::open(shim) {
+            let Some(process) = pid_file::read(file).map_err(io::Error::other)? else { return Ok(()) };
+            let pidfd = match PidFd::open(process) {
                 // One that is gone is what is waited for.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 other => sys::watch(other?.into())?,
@@ -123,7 +125,7 @@ async fn shim_end(of: &Of) {
             pidfd.readable().await.map(drop)
         };
         let ended: io::Result<()> = waiting.await;
-        // Out of descriptors, most likely, which says nothing of the shim.
+        // Out of descriptors, most likely, which says nothing of the process.
         if ended.is_ok() {
             return;
         }
@@ -193,15 +195,10 @@ async fn end_of(engine: &Arc<Engine>, of: &Of) -> End {
 /// A runtime whose shim was killed meanwhile: nothing may come of it after its end is told. What a detached exec is to be
 /// is finished; anything else goes with what it has started so far.
 async fn end_runtime(engine: &Engine, of: &Of) {
-    let Ok(Some(runtime)) = pid_file::read(&of.directory.file(GONE)) else { return };
-    let finishing = async {
-        match PidFd::open(runtime).and_then(|pidfd| sys::watch(pidfd.into())) {
-            Ok(watched) => watched.readable().await.map(drop),
-            Err(error) => Err(error),
-        }
-    };
+    let file = of.directory.file(GONE);
+    let Ok(Some(runtime)) = pid_file::read(&file) else { return };
     if of.detached {
-        let _ = tokio::time::timeout(RUNTIME_DEADLINE, finishing).await;
+        let _ = tokio::time::timeout(RUNTIME_DEADLINE, end_of_named(&file)).await;
     }
     if runtime.alive() {
         kill_tree(engine, of, runtime).await;

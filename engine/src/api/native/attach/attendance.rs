@@ -12,9 +12,9 @@ use crate::failpoint;
 use crate::journal::record::Context;
 use crate::projection::{Attending, Entity};
 
-/// A client's presence, which a removal waits for the end of. Once its beginning is recorded, dropping it records the end, in the background: a client that
-/// leaves, a connection that fails and a start that comes to nothing all end it. What a killed daemon has not recorded,
-/// the next one does, see `crate::recovery`.
+/// A client's presence, whose end a removal waits for. Once its beginning is recorded, dropping it records the end, in the
+/// background: a client that leaves, a connection that fails and a start that comes to nothing all end it. What a killed
+/// daemon has not recorded, the next one does, see `crate::recovery`.
 #[derive(Debug)]
 pub(in crate::api::native) struct Attendance {
     engine: Arc<Engine>,
