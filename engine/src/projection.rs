@@ -28,13 +28,13 @@ pub struct Entity {
 struct Kept {
     changed: Notify,
     /// Users' commands, one after the other.
-    queue: tokio::sync::Mutex<()>,
+    commands: Arc<tokio::sync::Mutex<()>>,
+    /// Processes to be run in it, one after the other.
+    execs: Arc<tokio::sync::Mutex<()>>,
     /// The world's reports, in their order, also while one waits for room on the disk.
     reports: Arc<tokio::sync::Mutex<()>>,
     /// With the digest that vouches for it: an update brings another one.
     definition: Mutex<Option<(Digest, Arc<Definition>)>>,
-    /// Processes to be run in it, one after the other.
-    execs: Arc<tokio::sync::Mutex<()>>,
     /// Updates, one after the other: each is made of what the last one has led to.
     updates: Arc<tokio::sync::Mutex<()>>,
     /// Held by blocking work on the container's files and mounts: what was abandoned and goes on late must not meet what
@@ -46,19 +46,18 @@ struct Kept {
 }
 
 impl Entity {
-    /// The queue of users' commands; fair.
-    pub fn queue(&self) -> QueueRef {
-        QueueRef(self.kept.clone())
+    /// The next turn of those who queue there; fair.
+    pub async fn place(&self, queue: Queue) -> tokio::sync::OwnedMutexGuard<()> {
+        let places = match queue {
+            Queue::Commands => &self.kept.commands,
+            Queue::Execs => &self.kept.execs,
+        };
+        places.clone().lock_owned().await
     }
 
     /// The next report's turn; fair.
     pub async fn report_place(&self) -> tokio::sync::OwnedMutexGuard<()> {
         self.kept.reports.clone().lock_owned().await
-    }
-
-    /// The turn of the next process to be run in it; fair.
-    pub async fn exec_place(&self) -> tokio::sync::OwnedMutexGuard<()> {
-        self.kept.execs.clone().lock_owned().await
     }
 
     /// The next update's turn; fair. Whoever has it writes and removes definitions beside the present one.
@@ -127,14 +126,14 @@ impl Drop for Attending {
     }
 }
 
-/// A place to queue for one container.
-#[derive(Debug)]
-pub struct QueueRef(Arc<Kept>);
-
-impl QueueRef {
-    pub async fn enter(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.0.queue.lock().await
-    }
+/// Who waits for whom at one container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// Users' commands.
+    Commands,
+    /// Processes to be run in it. The end of a container waits for its processes: behind a command that waits for that end,
+    /// one would wait for itself.
+    Execs,
 }
 
 /// An event as listeners get it.

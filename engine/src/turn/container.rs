@@ -15,6 +15,7 @@ use crate::domain::id::ContainerId;
 use crate::effects;
 use crate::engine::Engine;
 use crate::journal::record::{self, Context};
+use crate::projection::Queue;
 
 /// How long a user's command waits for an operation under way before it is refused.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -47,43 +48,33 @@ impl Engine {
         context: &Context,
         commands: impl Fn() -> Vec<Command>,
     ) -> Result<Turned, TurnError> {
-        let Some(entity) = self.containers.get(&id) else {
-            return Err(TurnError::Rejected(Rejection::NoSuchContainer));
-        };
-        let queue = entity.queue();
-        drop(entity);
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        let busy = || TurnError::Rejected(Rejection::InTransition);
-        // Only the waiting ends with patience: a turn that was begun is finished, since it may have been recorded.
-        let _place = timeout_at(deadline, queue.enter()).await.map_err(|_| busy())?;
-        self.turn_when_free(id, context, deadline, commands).await
+        self.ask_in(Queue::Commands, id, context, commands).await
     }
 
-    /// A process that is to be run. It queues with its like alone: the end of a container waits for its processes, and
-    /// behind a command that waits for that end, one would wait for itself.
+    /// A process that is to be run: the same in a queue of its own.
     pub async fn ask_to_exec(
         self: &Arc<Self>,
         id: ContainerId,
         context: &Context,
         command: impl Fn() -> Command,
     ) -> Result<Turned, TurnError> {
+        self.ask_in(Queue::Execs, id, context, || vec![command()]).await
+    }
+
+    async fn ask_in(
+        self: &Arc<Self>,
+        queue: Queue,
+        id: ContainerId,
+        context: &Context,
+        commands: impl Fn() -> Vec<Command>,
+    ) -> Result<Turned, TurnError> {
         let Some(entity) = self.containers.get(&id) else {
             return Err(TurnError::Rejected(Rejection::NoSuchContainer));
         };
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        let busy = |_| TurnError::Rejected(Rejection::InTransition);
-        let _place = timeout_at(deadline, entity.exec_place()).await.map_err(busy)?;
-        self.turn_when_free(id, context, deadline, || vec![command()]).await
-    }
-
-    async fn turn_when_free(
-        self: &Arc<Self>,
-        id: ContainerId,
-        context: &Context,
-        deadline: tokio::time::Instant,
-        commands: impl Fn() -> Vec<Command>,
-    ) -> Result<Turned, TurnError> {
         let busy = || TurnError::Rejected(Rejection::InTransition);
+        // Only the waiting ends with patience: a turn that was begun is finished, since it may have been recorded.
+        let _place = timeout_at(deadline, entity.place(queue)).await.map_err(|_| busy())?;
         // Until recovery has compared it with the world, a command would race with what recovery does.
         timeout_at(deadline, self.containers.verified(&id)).await.map_err(|_| busy())?;
         loop {
