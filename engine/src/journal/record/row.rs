@@ -25,7 +25,10 @@ pub fn encode_row(container: &Container) -> Row {
         phase: store_phase(&container.phase),
         last: match (&container.last, &container.phase) {
             (None, _) => LastV1::Never,
-            (Some(last), Phase::Exited(end) | Phase::Restarting(Restarting { end, .. })) if last == end => {
+            // As they are stored: what is cut may be all that they differ in.
+            (Some(last), Phase::Exited(end) | Phase::Restarting(Restarting { end, .. }))
+                if store_end(last) == store_end(end) =>
+            {
                 LastV1::AsPhase
             }
             (Some(last), _) => LastV1::Ended(store_end(last)),
