@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use store::Journal;
 
+use crate::cause::chain;
 use crate::config::Config;
 use crate::definition::{self, Definition, DefinitionError};
 use crate::domain::container::Container;
@@ -25,9 +26,11 @@ use crate::moves::Moves;
 use crate::network::Networks;
 use crate::oom;
 use crate::projection::{Containers, Entity};
+use crate::rootfs::write_atomically;
 use crate::runtime::{Runtime, RuntimeError, locate};
 use crate::session::Size;
-use crate::spec::Host;
+use crate::spec::cgroup::Placement;
+use crate::spec::{GroupPath, Host};
 use crate::supervisor::Supervisor;
 use crate::usage::Usage;
 use crate::volume::Volumes;
@@ -154,13 +157,40 @@ impl Engine {
 
     /// Whether the container's cgroup is frozen; `None` where no file tells.
     pub fn frozen(&self, container: &Container) -> Option<bool> {
-        let group = std::fs::read_to_string(self.bundle(container).cgroup_note()).ok()?;
-        self.host.cgroups.frozen(&group)
+        self.host.cgroups.frozen(&self.group(container)?)
+    }
+
+    /// The cgroup of the last start: by its note, or, where that cannot be believed, where a start would put it now.
+    /// Blocks on the disk.
+    pub fn group(&self, container: &Container) -> Option<GroupPath> {
+        let note = self.bundle(container).cgroup_note();
+        let told = match GroupPath::read(&note, &container.id.to_string()) {
+            Ok(Some(group)) => return Some(group),
+            Ok(None) if container.phase.never_started() => return None,
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
+        let entity = self.containers.get(&container.id)?;
+        let placed = self.definition(&entity).ok().and_then(|definition| {
+            Placement::of(&definition, &self.config.cgroup_parent, self.config.systemd_cgroup).ok()
+        });
+        if let Some(error) = told {
+            let now = match &placed {
+                Some(placed) => {
+                    // Told once; a note that cannot be written is told again the next time.
+                    let _ = write_atomically(&note, placed.path.as_str().as_bytes(), 0o600, false);
+                    format!("it is written anew, as `{}`", placed.path)
+                }
+                None => "end by hand what is left of its processes, if any".to_owned(),
+            };
+            self.warn(format!("container {}: {}; {now}", container.id.short(), chain(&error)));
+        }
+        placed.map(|placed| placed.path)
     }
 
     /// The cgroup of the last start, where it still exists and is ours to remove.
-    pub fn left_group(&self, container: &Container) -> Option<String> {
-        let group = std::fs::read_to_string(self.bundle(container).cgroup_note()).ok()?;
+    pub fn left_group(&self, container: &Container) -> Option<GroupPath> {
+        let group = self.group(container)?;
         (!self.config.systemd_cgroup && self.host.cgroups.exists(&group)).then_some(group)
     }
 
@@ -204,7 +234,7 @@ impl Engine {
         let settled =
             definition::settle(&self.bundle(container).definition(), &container.card.definition, wanted.as_ref());
         if let Err(error) = settled {
-            self.warn(format!("container {}: {}", id.short(), crate::cause::chain(&error)));
+            self.warn(format!("container {}: {}", id.short(), chain(&error)));
         }
     }
 

@@ -77,10 +77,11 @@ pub(super) fn mount_and_specify(
     }
     rootfs::write_atomically(&bundle.spec(), &built.json, 0o600, false)
         .map_err(|error| state_error("write the spec", io::Error::other(error)))?;
-    std::fs::write(bundle.cgroup_note(), &built.cgroup_path)
-        .map_err(|source| state_error("note the cgroup", source))?;
+    // Not synced: no process outlives what would lose it, and one that is lost is computed again (`Engine::group`).
+    rootfs::write_atomically(&bundle.cgroup_note(), built.group.as_str().as_bytes(), 0o600, false)
+        .map_err(|error| state_error("note the cgroup", io::Error::other(error)))?;
     let cgroups = &engine.host.cgroups;
-    let oom = cgroups.oom_file(&built.cgroup_path).map(|path| match cgroups.version() {
+    let oom = cgroups.oom_file(&built.group).map(|path| match cgroups.version() {
         cgroup::Version::V2 => OomCounter::V2 { path },
         cgroup::Version::V1 | cgroup::Version::Hybrid => OomCounter::V1 { path },
     });

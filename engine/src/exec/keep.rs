@@ -226,7 +226,7 @@ fn process_of(engine: &Engine, of: &Of) -> Option<ProcessRef> {
     }
     // And where a clock was set: this one is in the container.
     let entity = engine.containers.get(&of.id)?;
-    let group = std::fs::read_to_string(engine.bundle(&entity.container).cgroup_note()).ok()?;
+    let group = engine.group(&entity.container)?;
     engine.host.cgroups.processes(&group).ok()?.contains(&process.pid).then_some(process)
 }
 

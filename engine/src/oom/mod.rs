@@ -20,6 +20,7 @@ pub use changes::Changes;
 use crate::domain::container::{Command, Container};
 use crate::domain::id::{ContainerId, StartId};
 use crate::engine::Engine;
+use crate::spec::GroupPath;
 use crate::spec::cgroup::Version;
 use crate::sys;
 
@@ -32,7 +33,7 @@ pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
     if entity.container.phase.run().is_none_or(|run| run.start != start || run.oom) {
         return;
     }
-    let Some(group) = group(engine, &entity.container) else { return };
+    let Some(group) = engine.group(&entity.container) else { return };
     match killed(engine, &group).await {
         Ok(true) => engine.report(id, &engine.reporting(), Command::ReportOom { start }).await,
         Ok(false) => {}
@@ -42,16 +43,12 @@ pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
 
 /// Whether the container's cgroup, as long as there is one, has seen a kill.
 pub fn has_killed(engine: &Engine, container: &Container) -> bool {
-    let kills = group(engine, container).and_then(|group| engine.host.cgroups.oom_kills(&group).ok().flatten());
+    let kills = engine.group(container).and_then(|group| engine.host.cgroups.oom_kills(&group).ok().flatten());
     kills.is_some_and(|kills| kills > 0)
 }
 
-fn group(engine: &Engine, container: &Container) -> Option<String> {
-    fs::read_to_string(engine.bundle(container).cgroup_note()).ok()
-}
-
 /// Waits for a kill; `false` when the cgroup is gone or does not count.
-async fn killed(engine: &Arc<Engine>, group: &str) -> io::Result<bool> {
+async fn killed(engine: &Arc<Engine>, group: &GroupPath) -> io::Result<bool> {
     let cgroups = &engine.host.cgroups;
     let Some(file) = cgroups.oom_file(group) else { return Ok(false) };
     match cgroups.version() {

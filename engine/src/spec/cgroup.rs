@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::definition::Definition;
 use crate::rootfs::{MountEntry, mounts_below, parse_mountinfo};
 
-use super::{DEFAULT_CGROUP_PARENT, Place, SpecError};
+use super::{DEFAULT_CGROUP_PARENT, GroupPath, SpecError};
 
 /// Which cgroup interface this machine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,21 +106,21 @@ impl Cgroups {
     }
 
     /// The file that counts out-of-memory kills of a container, if this machine has one.
-    pub fn oom_file(&self, path: &str) -> Option<PathBuf> {
+    pub fn oom_file(&self, group: &GroupPath) -> Option<PathBuf> {
         let name = if self.version == Version::V2 { "memory.events" } else { "memory.oom_control" };
-        Some(below(self.controller_root("memory")?, path).join(name))
+        Some(group.below(self.controller_root("memory")?).join(name))
     }
 
     /// The file by which a file of a cgroup of version 1 is watched.
-    pub fn event_control(&self, path: &str) -> Option<PathBuf> {
+    pub fn event_control(&self, group: &GroupPath) -> Option<PathBuf> {
         let old = self.version != Version::V2;
-        old.then(|| Some(below(self.controller_root("memory")?, path).join("cgroup.event_control"))).flatten()
+        old.then(|| Some(group.below(self.controller_root("memory")?).join("cgroup.event_control"))).flatten()
     }
 
     /// How many processes of the container were killed for want of memory; `None` when nothing counts them, or the cgroup
     /// is gone.
-    pub fn oom_kills(&self, path: &str) -> io::Result<Option<u64>> {
-        let Some(file) = self.oom_file(path) else { return Ok(None) };
+    pub fn oom_kills(&self, group: &GroupPath) -> io::Result<Option<u64>> {
+        let Some(file) = self.oom_file(group) else { return Ok(None) };
         match fs::read_to_string(file) {
             Ok(text) => Ok(text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())),
             Err(error) if is_gone(&error) => Ok(None),
@@ -129,10 +129,10 @@ impl Cgroups {
     }
 
     /// The processes in the container's cgroups, those below them included, in ascending order, each once.
-    pub fn processes(&self, path: &str) -> io::Result<Vec<i32>> {
+    pub fn processes(&self, group: &GroupPath) -> io::Result<Vec<i32>> {
         let mut pids = BTreeSet::new();
         for hierarchy in &self.hierarchies {
-            visit(&below(&hierarchy.root, path), &mut |dir| {
+            visit(&group.below(&hierarchy.root), &mut |dir| {
                 let text = match fs::read_to_string(dir.join("cgroup.procs")) {
                     // A threaded cgroup of version 2: the processes are listed above it.
                     Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => String::new(),
@@ -148,21 +148,18 @@ impl Cgroups {
 
     /// Removes the container's cgroup from every hierarchy, children first. Fine when it is gone; a cgroup that still has
     /// processes is an error of kind `ResourceBusy`, after everything else was tried.
-    pub fn remove(&self, path: &str) -> io::Result<()> {
-        if path.trim_matches('/').is_empty() || path.split('/').any(|part| part == "..") {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the cgroup of a container"));
-        }
+    pub fn remove(&self, group: &GroupPath) -> io::Result<()> {
         let mut outcome = Ok(());
         for hierarchy in &self.hierarchies {
-            let removed = visit(&below(&hierarchy.root, path), &mut |dir| ignore_gone(fs::remove_dir(dir)).map(drop));
+            let removed = visit(&group.below(&hierarchy.root), &mut |dir| ignore_gone(fs::remove_dir(dir)).map(drop));
             outcome = outcome.and(removed);
         }
         outcome
     }
 
     /// Says whether any hierarchy has this cgroup.
-    pub fn exists(&self, path: &str) -> bool {
-        self.hierarchies.iter().any(|hierarchy| below(&hierarchy.root, path).is_dir())
+    pub fn exists(&self, group: &GroupPath) -> bool {
+        self.hierarchies.iter().any(|hierarchy| group.below(&hierarchy.root).is_dir())
     }
 
     /// Makes the cgroup the shims live in, and says which `cgroup.procs` files a shim is to be written to.
@@ -224,25 +221,30 @@ impl Hierarchy {
 }
 
 /// Where one container's cgroup is.
-pub(super) struct Placement {
+pub struct Placement {
     /// As the runtime takes it in `cgroupsPath`.
     pub for_runtime: String,
-    /// Below the hierarchies' mount points.
-    pub path: String,
+    pub path: GroupPath,
 }
 
-pub(super) fn placement(definition: &Definition, place: &Place<'_>) -> Result<Placement, SpecError> {
-    let asked = [definition.cgroup_parent.as_str(), place.cgroup_parent];
-    let parent = asked.into_iter().find(|parent| !parent.is_empty());
-    if let Some(parent) = parent.filter(|parent| parent.split('/').any(|part| part == "..")) {
-        return Err(SpecError::CgroupParent { parent: parent.to_owned() });
+impl Placement {
+    /// Of a container, with the daemon's settings.
+    pub fn of(definition: &Definition, daemons: &str, systemd: bool) -> Result<Self, SpecError> {
+        let asked = [definition.cgroup_parent.as_str(), daemons];
+        let parent = asked.into_iter().find(|parent| !parent.is_empty());
+        if systemd {
+            return systemd_placement(parent.filter(|parent| *parent != DEFAULT_CGROUP_PARENT), &definition.id);
+        }
+        let parent = parent.unwrap_or(DEFAULT_CGROUP_PARENT);
+        let parts = parent.split('/').filter(|part| !matches!(*part, "" | ".")).chain([definition.id.as_str()]);
+        let text: String = parts.flat_map(|part| ["/", part]).collect();
+        let path = own(&text, parent, &definition.id)?;
+        Ok(Self { for_runtime: text, path })
     }
-    if place.systemd_cgroup {
-        return systemd_placement(parent.filter(|parent| *parent != DEFAULT_CGROUP_PARENT), &definition.id);
-    }
-    let parent = parent.unwrap_or(DEFAULT_CGROUP_PARENT).trim_matches('/');
-    let path = if parent.is_empty() { format!("/{}", definition.id) } else { format!("/{parent}/{}", definition.id) };
-    Ok(Placement { for_runtime: path.clone(), path })
+}
+
+fn own(text: &str, parent: &str, id: &str) -> Result<GroupPath, SpecError> {
+    GroupPath::of(text, id).ok_or_else(|| SpecError::CgroupParent { parent: parent.to_owned() })
 }
 
 /// systemd keeps slices in a tree that their names spell out: `a-b.slice` is `/a.slice/a-b.slice`.
@@ -260,6 +262,7 @@ fn systemd_placement(parent: Option<&str>, id: &str) -> Result<Placement, SpecEr
         }
     }
     path.push_str(&format!("/isulad-{id}.scope"));
+    let path = own(&path, slice, id)?;
     Ok(Placement { for_runtime: format!("{slice}:isulad:{id}"), path })
 }
 

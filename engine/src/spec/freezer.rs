@@ -2,17 +2,17 @@
 
 use std::fs;
 
+use super::GroupPath;
 use super::cgroup::{Cgroups, Version};
 
 impl Cgroups {
     /// `None` where there is no freezer, or no such cgroup.
-    pub fn frozen(&self, path: &str) -> Option<bool> {
-        let relative = path.trim_start_matches('/');
+    pub fn frozen(&self, group: &GroupPath) -> Option<bool> {
         let (controller, file, word) = match self.version() {
             Version::V2 => ("", "cgroup.events", "frozen 1"),
             Version::V1 | Version::Hybrid => ("freezer", "freezer.state", "FROZEN"),
         };
-        let text = fs::read_to_string(self.controller_root(controller)?.join(relative).join(file)).ok()?;
+        let text = fs::read_to_string(group.below(self.controller_root(controller)?).join(file)).ok()?;
         Some(text.lines().any(|line| line == word || (word == "FROZEN" && line == "FREEZING")))
     }
 }

@@ -11,6 +11,7 @@ mod devices;
 mod exec;
 pub mod files;
 mod freezer;
+mod group_path;
 mod host;
 mod mounts;
 mod namespaces;
@@ -31,6 +32,7 @@ use crate::session::Size;
 
 pub use capabilities::{CapabilityError, CapabilitySet};
 pub use exec::{Program, exec};
+pub use group_path::GroupPath;
 pub use host::{Host, ProbeError};
 pub use mounts::make_sources;
 pub use resources::{Limits, change as change_limits};
@@ -84,8 +86,7 @@ pub struct Built {
     pub warnings: Vec<String>,
     pub uid: u32,
     pub gid: u32,
-    /// Below the hierarchies' mount points, as [`cgroup::Cgroups`] takes it.
-    pub cgroup_path: String,
+    pub group: GroupPath,
 }
 
 /// Why a spec cannot be built. The text is fit for the user who asked for the container.
@@ -131,7 +132,7 @@ pub enum SpecError {
     SharedSysctl { key: String, namespace: &'static str },
     #[error("the process for the {kind} namespace of container `{container}` is not known")]
     NotJoinable { kind: &'static str, container: String },
-    #[error("cgroup parent `{parent}` must not contain `..`")]
+    #[error("cgroup parent `{parent}` must be a plain path without `..`")]
     CgroupParent { parent: String },
     #[error("cgroup parent `{parent}` is not a systemd slice")]
     NotASlice { parent: String },
@@ -151,7 +152,7 @@ pub fn build(definition: &Definition, host: &Host, place: &Place<'_>) -> Result<
     let capabilities = capabilities::resolve(&definition.security, host, &mut warnings)?;
     let (devices, device_rules) = devices::plan(&definition.devices, privileged)?;
     let mounts = mounts::plan(definition, place)?;
-    let group = cgroup::placement(definition, place)?;
+    let group = cgroup::Placement::of(definition, place.cgroup_parent, place.systemd_cgroup)?;
     let seccomp = seccomp::plan(&definition.security, capabilities, host, &mut warnings)?;
     let spec = oci::Spec {
         oci_version: oci::VERSION,
@@ -173,7 +174,7 @@ pub fn build(definition: &Definition, host: &Host, place: &Place<'_>) -> Result<
         },
     };
     let json = serde_json::to_vec(&spec).map_err(|source| SpecError::Encode { source })?;
-    Ok(Built { json, warnings, uid: identity.uid, gid: identity.gid, cgroup_path: group.path })
+    Ok(Built { json, warnings, uid: identity.uid, gid: identity.gid, group: group.path })
 }
 
 /// Only in a namespace of the container's own: in any other it would rename the host or another container.

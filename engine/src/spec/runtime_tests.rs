@@ -94,8 +94,8 @@ impl Machine {
         self.runtime(&["delete", "--force", &self.id]);
         rootfs::unmount(&dirs).unwrap();
         rootfs::unmount_shm(&dirs).unwrap();
-        assert!(!host.cgroups.exists(&built.cgroup_path), "the runtime left {}", built.cgroup_path);
-        host.cgroups.remove(&format!("/isulad-{}", self.id)).unwrap();
+        assert!(!host.cgroups.exists(&built.group), "the runtime left {}", built.group);
+        host.cgroups.remove(&GroupPath::unchecked(&format!("/isulad-{}", self.id))).unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
         Ran {
             code: output.status.code().unwrap_or(-1),
@@ -126,7 +126,7 @@ impl Drop for Machine {
             let _ = rootfs::release(&mount.target);
         }
         if let Ok(cgroups) = cgroup::Cgroups::detect() {
-            let _ = cgroups.remove(&format!("/isulad-{}", self.id));
+            let _ = cgroups.remove(&GroupPath::unchecked(&format!("/isulad-{}", self.id)));
         }
     }
 }

@@ -625,7 +625,7 @@ fn cgroup_paths() {
         case.systemd = systemd;
         case.build().map(|built| {
             let spec: Value = serde_json::from_slice(&built.json).unwrap();
-            (spec["linux"]["cgroupsPath"].as_str().unwrap().to_owned(), built.cgroup_path)
+            (spec["linux"]["cgroupsPath"].as_str().unwrap().to_owned(), built.group.to_string())
         })
     };
     let both = |text: &str| (text.to_owned(), text.to_owned());
@@ -640,6 +640,10 @@ fn cgroup_paths() {
         ("-.slice", "-.slice:isulad:c0ffee", "/isulad-c0ffee.scope"),
     ] {
         assert_eq!(path(parent, true).unwrap(), (for_runtime.to_owned(), path_below.to_owned()), "{parent:?}");
+    }
+    assert_eq!(path("//mine//./own", false).unwrap(), both("/mine/own/c0ffee"));
+    for parent in ["..", "/mine/..", "mi\nne"] {
+        assert!(matches!(path(parent, false), Err(SpecError::CgroupParent { .. })), "{parent:?}");
     }
     for parent in ["mine", "a--b.slice", ".slice"] {
         assert!(matches!(path(parent, true), Err(SpecError::NotASlice { .. })), "{parent}");

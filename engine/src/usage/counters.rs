@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::spec::GroupPath;
 use crate::spec::cgroup::{Cgroups, Version};
 
 /// Clock ticks in a second, in the files that count in them: what every architecture shows to user space.
@@ -128,7 +129,7 @@ impl Meter {
     }
 
     /// The time alone, in nanoseconds: what is needed twice.
-    pub fn cpu_usage(&self, group: &str) -> Option<u64> {
+    pub fn cpu_usage(&self, group: &GroupPath) -> Option<u64> {
         let dir = Dir::of(self.cpuacct.as_deref(), group)?;
         if self.unified {
             return dir.keyed("cpu.stat").get("usage_usec").and_then(|time| time.checked_mul(1000));
@@ -137,7 +138,7 @@ impl Meter {
     }
 
     /// Everything but the time used in all.
-    pub fn others(&self, group: &str) -> Counters {
+    pub fn others(&self, group: &GroupPath) -> Counters {
         let names = if self.unified { &UNIFIED } else { &SEPARATE };
         let mut counters = Counters::default();
         if let Some(dir) = Dir::of(self.cpuacct.as_deref(), group) {
@@ -183,10 +184,9 @@ impl Meter {
 struct Dir(PathBuf);
 
 impl Dir {
-    /// `None` where there is no such cgroup; a path that climbs is nobody's.
-    fn of(root: Option<&Path>, group: &str) -> Option<Self> {
-        let is_own = !group.split('/').any(|part| part == "..") && !group.trim_matches('/').is_empty();
-        root.filter(|_| is_own).map(|root| Self(root.join(group.trim_start_matches('/'))))
+    /// `None` where there is no such hierarchy.
+    fn of(root: Option<&Path>, group: &GroupPath) -> Option<Self> {
+        root.map(|root| Self(group.below(root)))
     }
 
     fn read(&self, file: &str) -> Option<String> {

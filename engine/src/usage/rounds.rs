@@ -17,6 +17,7 @@ use crate::domain::id::{ContainerId, StartId, Timestamp};
 use crate::effects::to_reference;
 use crate::engine::Engine;
 use crate::projection::Entity;
+use crate::spec::GroupPath;
 
 /// Between two samples of one round.
 const GAP: Duration = Duration::from_millis(20);
@@ -79,7 +80,7 @@ struct Subject {
     id: ContainerId,
     start: StartId,
     process: ProcessRef,
-    group: String,
+    group: GroupPath,
 }
 
 impl Engine {
@@ -130,7 +131,7 @@ impl Engine {
 
     fn subject(&self, entity: &Entity) -> Option<Subject> {
         let run = entity.container.phase.run()?;
-        let group = std::fs::read_to_string(self.bundle(&entity.container).cgroup_note()).ok()?;
+        let group = self.group(&entity.container)?;
         Some(Subject { id: entity.container.id, start: run.start, process: to_reference(run.process), group })
     }
 }

@@ -54,7 +54,7 @@ impl Engine {
         }
         let engine = self.clone();
         let reading = self.usage.read(move || {
-            let group = std::fs::read_to_string(engine.bundle(&entity.container).cgroup_note()).ok()?;
+            let group = engine.group(&entity.container)?;
             engine.host.cgroups.processes(&group).ok().map(BTreeSet::from_iter)
         });
         reading.await.ok_or(TopError::Slow)?.ok_or(TopError::NoGroup)

@@ -250,6 +250,15 @@ impl Phase {
         }
     }
 
+    /// Nothing of a start can be there.
+    pub fn never_started(&self) -> bool {
+        match self {
+            Self::Creating | Self::Created => true,
+            Self::Starting(_) | Self::Running(_) | Self::Pausing(_) | Self::Paused(_) | Self::Resuming(_) => false,
+            Self::Exited(_) | Self::Restarting(_) | Self::Removing(_) => false,
+        }
+    }
+
     /// An intent waits for its outcome, so most commands have to wait too.
     pub fn in_transition(&self) -> bool {
         match self {
