@@ -29,12 +29,13 @@ export RUST_TEST_THREADS ?= 4
 STATIC = -- -C target-feature=+crt-static
 SMALL = -C lto=fat -C opt-level=s -C codegen-units=1
 
-.PHONY: help demo test unit integration check bench release install completions deps clean
+.PHONY: help demo test unit integration check chaos bench release install completions deps clean
 
 help:
 	@echo 'make demo         build the engine and show it surviving kill -9 (root)'
 	@echo 'make test         all tests, those on real runc and crun included (root)'
 	@echo 'make check        formatting, lints, the dependency arrows'
+	@echo 'make chaos        random work under random kills for MINUTES=15, with SEED=N the same again (root)'
 	@echo 'make bench        the measurements of docs/architecture.md (root)'
 	@echo 'make release      isulad, isulad-shim and isula in $(RELEASE)'
 	@echo 'make install      the above, the systemd unit and completions below $$(DESTDIR)$$(PREFIX)'
@@ -61,6 +62,11 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked -p integration layers::
+
+# CHAOS has further flags: `make chaos CHAOS='--runc /opt/runc --crun /opt/crun'`.
+chaos: deps
+	$(CARGO) build --locked --workspace
+	$(CARGO) run --locked -p integration --bin chaos -- --minutes '$(or $(MINUTES),15)' $(if $(SEED),--seed '$(SEED)') $(CHAOS)
 
 bench: deps release
 	$(CARGO) run --locked --release -p integration --bin bench -- --bin-dir '$(RELEASE)'

@@ -54,6 +54,7 @@ pub struct NodeBuilder {
     graph_size: Option<u64>,
     host: Option<String>,
     own_network: bool,
+    within: PathBuf,
 }
 
 impl NodeBuilder {
@@ -85,13 +86,19 @@ impl NodeBuilder {
         self
     }
 
+    /// Below this directory instead of `/tmp`. Its path shall be short: a socket's may have 107 bytes.
+    #[must_use]
+    pub fn within(mut self, dir: &Path) -> Self {
+        dir.clone_into(&mut self.within);
+        self
+    }
+
     /// The node with its directories, without a daemon.
     pub fn build(self) -> Node {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         binaries::required(self.runtime.name());
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        // Short: a socket's path may have 107 bytes.
-        let dir = tempfile::Builder::new().prefix("isula-").tempdir_in("/tmp").expect("/tmp can be written");
+        let dir = tempfile::Builder::new().prefix("isula-").tempdir_in(&self.within).expect("it can be written");
         let mut node = Node {
             runtime: self.runtime,
             cgroup_parent: format!("/isula-test-{}-{number}", std::process::id()),
@@ -193,7 +200,14 @@ pub struct Node {
 
 impl Node {
     pub fn builder(runtime: Runtime) -> NodeBuilder {
-        NodeBuilder { runtime, config: Map::new(), graph_size: None, host: None, own_network: false }
+        NodeBuilder {
+            runtime,
+            config: Map::new(),
+            graph_size: None,
+            host: None,
+            own_network: false,
+            within: "/tmp".into(),
+        }
     }
 
     /// A node with the defaults, whose daemon serves.

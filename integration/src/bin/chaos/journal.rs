@@ -1,0 +1,116 @@
+//! The journal as it is followed across every restart of the daemon: nothing may be missing, come twice, or change later.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use cri_api::isula::v1::Event;
+
+use super::model::Model;
+use super::world::World;
+
+/// How long the stream of events may lag behind what was acknowledged. Only a hang takes as long.
+const LAG: Duration = Duration::from_secs(120);
+
+#[derive(Debug, Default)]
+pub struct Journal {
+    told: Mutex<Told>,
+    grown: Condvar,
+}
+
+/// All events since the first, and what they say.
+#[derive(Debug, Default)]
+pub struct Told {
+    pub events: Vec<Event>,
+    pub model: Model,
+}
+
+impl Told {
+    pub fn last(&self) -> u64 {
+        self.events.last().map_or(0, |event| event.seq)
+    }
+
+    /// Those after `from` up to `to`.
+    pub fn between(&self, from: u64, to: u64) -> &[Event] {
+        let place = |seq: u64| self.events.partition_point(|event| event.seq <= seq);
+        self.events.get(place(from)..place(to)).unwrap_or_default()
+    }
+}
+
+impl Journal {
+    pub fn read(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the event of this number was told; `false` when it does not come.
+    pub fn reaches(&self, seq: u64) -> bool {
+        let end = Instant::now() + LAG;
+        let mut told = self.read();
+        while told.last() < seq {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            told = self.grown.wait_timeout(told, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    fn push(&self, world: &World, event: Event) {
+        let mut told = self.read();
+        let last = told.last();
+        if event.seq != last + 1 {
+            let broken = format!("event {} was told after event {last}", event.seq);
+            drop(told);
+            world.report.violation(world, "events are contiguous", Some(&event.id), &broken);
+            return;
+        }
+        let taken = told.model.take(&event);
+        told.events.push(event.clone());
+        drop(told);
+        self.grown.notify_all();
+        if let Err(broken) = taken {
+            world.report.violation(world, "a container's events follow on one another", Some(&event.id), &broken);
+        }
+        super::judge::exit(world, &event);
+    }
+}
+
+/// Follows the journal until the run is over; daemons come and go.
+pub fn follow(world: &World) {
+    while !world.is_over() {
+        let since = world.journal.read().last() + 1;
+        world.wire.follow(since, |event| world.journal.push(world, event), || world.is_over());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Reads again what was told since event `from`: it is still there, and the same.
+pub fn compare(world: &World, from: u64) {
+    let to = world.journal.read().last();
+    let again = match world.wire.events(from + 1, to) {
+        Ok(again) => again,
+        Err(status) => {
+            world.report.violation(world, "events can be read", None, &format!("{from} to {to}: {status}"));
+            return;
+        }
+    };
+    let told = world.journal.read();
+    // Labels are told while there are some, and not later.
+    let same = |a: &Event, b: &Event| {
+        (a.seq, a.time, &a.id, &a.name, &a.operation, &a.actor)
+            == (b.seq, b.time, &b.id, &b.name, &b.operation, &b.actor)
+    };
+    let before = told.between(from, to);
+    let differs = before.iter().zip(&again).find(|(before, now)| !same(before, now));
+    let broken = match differs {
+        Some((before, now)) => Some(format!("event {} was {before:?}, it is {now:?}", before.seq)),
+        None if before.len() != again.len() => {
+            Some(format!("{} events were told from {} to {to}, {} are there", before.len(), from + 1, again.len()))
+        }
+        None => None,
+    };
+    drop(told);
+    if let Some(broken) = broken {
+        world.report.violation(world, "what was told stays", None, &broken);
+    }
+}

@@ -1,0 +1,185 @@
+//! Whether a reply can be true.
+//!
+//! A command was sent when event `from` was the last that was told, and everything it did is told by event `to`. A success needs
+//! a moment in between at which it was so; a refusal needs one at which it had to be refused, or a kill that it met.
+
+use std::time::Instant;
+
+use cri_api::isula::v1::Event;
+use integration::Output;
+
+use super::kills::Victim;
+use super::model::State;
+use super::operation::{Op, other_name};
+use super::recipe::{Kind, Policy, Recipe};
+use super::world::World;
+
+mod lines;
+mod rules;
+
+pub use lines::broken as broken_lines;
+
+#[derive(Debug)]
+pub struct Reply {
+    pub from: u64,
+    pub to: u64,
+    pub begun: Instant,
+    pub ended: Instant,
+    pub output: Output,
+    /// It ended by itself.
+    pub timely: bool,
+    pub words: Vec<String>,
+}
+
+impl Reply {
+    pub fn succeeded(&self) -> bool {
+        self.timely && self.output.status.success()
+    }
+
+    fn was_killed(&self) -> bool {
+        self.output.status.code().is_none()
+    }
+}
+
+/// What was so between two events, of all that had a name meanwhile.
+pub struct Seen {
+    pub ids: Vec<String>,
+    pub absent: bool,
+    pub states: Vec<State>,
+    pub events: Vec<Event>,
+    /// How the runs ended that could be seen.
+    pub ends: Vec<String>,
+    /// Something was killed that it may have met.
+    pub disturbed: bool,
+}
+
+impl Seen {
+    fn of(world: &World, name: &str, reply: &Reply) -> Self {
+        let told = world.journal.read();
+        let holders = told.model.holders(name, reply.from, reply.to);
+        let ids: Vec<String> = holders.iter().flatten().cloned().collect();
+        let lives = || ids.iter().filter_map(|id| told.model.lives.get(id));
+        let mut states: Vec<State> = lives().flat_map(|life| life.states_in(reply.from, reply.to)).collect();
+        states.dedup();
+        let events: Vec<Event> =
+            told.between(reply.from, reply.to).iter().filter(|event| ids.contains(&event.id)).cloned().collect();
+        let mut ends: Vec<String> = lives().filter_map(|life| life.ended.clone()).collect();
+        let codes = events.iter().filter(|event| event.name == "Exited" || event.name == "StartFailed");
+        ends.extend(codes.filter_map(|event| event.attributes.get("exitCode").cloned()));
+        drop(told);
+        let disturbed = world.kills.met(&ids, reply.begun, reply.ended);
+        Self { absent: holders.contains(&None), ids, states, events, ends, disturbed }
+    }
+
+    pub fn was(&self, states: &[State]) -> bool {
+        self.states.iter().any(|state| states.contains(state))
+    }
+
+    /// It was something else than this, if only for a moment.
+    pub fn was_not_only(&self, states: &[State]) -> bool {
+        self.absent || self.states.is_empty() || self.states.iter().any(|state| !states.contains(state))
+    }
+
+    pub fn has(&self, event: &str) -> bool {
+        self.events.iter().any(|it| it.name == event)
+    }
+}
+
+/// Judges one reply.
+pub fn reply(world: &World, op: Op, name: &str, token: &str, reply: &Reply) {
+    world.claims.done(rules::word(op), rules::is_right(op, name, token, reply, world));
+    let seen = Seen::of(world, name, reply);
+    let broken = |rule: &str, text: &str| {
+        let Output { status, stderr, .. } = &reply.output;
+        let stdout: String = reply.output.text().chars().take(600).collect();
+        let text = format!(
+            "{text}\n  isula {}\n  {status} from event {} to {}, at {} to {}\n  stdout: {stdout}\n  stderr: {stderr}  states {:?}",
+            reply.words.join(" "),
+            reply.from,
+            reply.to,
+            world.time(reply.begun),
+            world.time(reply.ended),
+            seen.states,
+        );
+        world.report.violation(world, rule, Some(name), &text);
+    };
+    rules::claim(world, op, name, token, reply, &seen);
+    if !reply.timely {
+        if !matches!(op, Op::Attach(_) | Op::Wait(_)) {
+            broken("no command hangs", "it did not end");
+        }
+    } else if reply.was_killed() {
+        // Whatever it was at may have been done or not.
+    } else if let Some(text) = rules::lie(world, op, name, token, reply, &seen) {
+        broken("what was answered is true", &text);
+    } else if !reply.succeeded() && !matches!(op, Op::Exec(_) | Op::Foreground) && reply.output.stderr.trim().is_empty()
+    {
+        broken("a refusal says why", "there is no word");
+    } else if !rules::is_right(op, name, token, reply, world)
+        && !seen.disturbed
+        && !rules::excused(world, op, name, reply, &seen)
+    {
+        broken("what can be done is done", "nothing was killed, and there was no moment at which it had to be refused");
+    }
+}
+
+/// What was copied in comes out again, unless the container was another, or gone, or perhaps disturbed.
+pub fn copied(world: &World, name: &str, token: &str, first: &Reply, second: &Reply, found: Vec<u8>) {
+    reply(world, Op::Copy, name, token, second);
+    let same = Seen::of(world, name, first).ids == Seen::of(world, name, second).ids;
+    if second.succeeded() && same && found != token.as_bytes() {
+        let text = format!("`{token}` came back as `{}`", String::from_utf8_lossy(&found));
+        world.report.violation(world, "what was copied is there", Some(name), &text);
+    }
+}
+
+/// Whether the end of a run, as it was told, can be.
+pub fn exit(world: &World, event: &Event) {
+    let told = world.journal.read();
+    let Some(life) = told.model.lives.get(&event.id) else { return };
+    let (name, run, restarts) = (life.name.clone(), life.run.clone(), life.restarts);
+    drop(told);
+    let recipe = Recipe::of(world.options.seed, &name);
+    let touched = |victims: &[Victim]| world.kills.touched(&event.id, victims, run.since);
+    let asked = |signal: &str| run.signals.iter().any(|asked| asked.trim_start_matches("SIG") == signal);
+    let code = event.attributes.get("exitCode").map(String::as_str).unwrap_or_default();
+    let fits = match event.name.as_str() {
+        "Exited" => match code {
+            // Only where those are gone who could have told.
+            "unknown" => touched(&[Victim::Shim]),
+            "137" => {
+                // A stop ends with it when its grace is over; a removal begins with it.
+                !run.signals.is_empty()
+                    || run.removal
+                    || run.unhealthy
+                    || run.oom
+                    || touched(&[Victim::First, Victim::Runtime])
+            }
+            // The trap is not set in the first moment of the script, and a tiny init passes the signal on.
+            "143" => asked("TERM"),
+            code if code == recipe.code.to_string() => matches!(recipe.kind, Kind::Job { .. }) || asked("TERM"),
+            _ => false,
+        },
+        "StartFailed" => {
+            let cut = world.kills.met(std::slice::from_ref(&event.id), Instant::now(), Instant::now());
+            cut || touched(&[Victim::Shim, Victim::Runtime, Victim::Plugin, Victim::First]) || run.removal
+        }
+        "StartRequested" => {
+            let allowed = if let Policy::OnFailure(times) = recipe.policy { times } else { u32::MAX };
+            restarts <= allowed && (restarts == 0 || recipe.policy != Policy::No)
+        }
+        _ => true,
+    };
+    if !fits {
+        let text = format!(
+            "event {}: `{}` with {code}; the recipe is {recipe:?}, {restarts} restarts, {run:?}",
+            event.seq, event.name
+        );
+        world.report.violation(world, "an exit is never guessed, and a policy is kept", Some(&event.id), &text);
+    }
+}
+
+/// What a rename leads to.
+fn renamed_to(name: &str) -> String {
+    other_name(name)
+}

@@ -1,0 +1,236 @@
+//! For each operation: what makes a success true, and what excuses a refusal.
+
+use super::{Reply, Seen, broken_lines, renamed_to};
+use crate::kills::Victim;
+use crate::model::State;
+use crate::operation::Op;
+use crate::recipe::Recipe;
+use crate::world::World;
+
+const UP: [State; 4] = [State::Running, State::Pausing, State::Paused, State::Resuming];
+const GOING: [State; 3] = [State::Creating, State::Removing, State::Gone];
+
+pub fn word(op: Op) -> &'static str {
+    match op {
+        Op::Create => "create",
+        Op::Run => "run -d",
+        Op::Foreground => "run --rm",
+        Op::Start => "start",
+        Op::Stop(_) => "stop",
+        Op::Kill(_) => "kill",
+        Op::Restart => "restart",
+        Op::Pause => "pause",
+        Op::Unpause => "unpause",
+        Op::Remove => "rm",
+        Op::RemoveForce => "rm -f",
+        Op::Rename => "rename",
+        Op::Exec(_) => "exec",
+        Op::ExecDetached => "exec -d",
+        Op::Logs => "logs",
+        Op::Copy => "cp",
+        Op::Update(_) => "update",
+        Op::Attach(_) => "attach",
+        Op::Wait(_) => "wait",
+        Op::Stats => "stats",
+        Op::Inspect => "inspect",
+        Op::Top => "top",
+        Op::List => "ps",
+        Op::VolumeWrite => "volume write",
+        Op::VolumeRead => "volume read",
+    }
+}
+
+/// Whether it came to what was asked for.
+pub fn is_right(op: Op, name: &str, token: &str, reply: &Reply, world: &World) -> bool {
+    match op {
+        Op::Exec(code) => reply.output.code() == i32::from(code) && reply.output.text() == token,
+        Op::Foreground => {
+            let recipe = Recipe::of(world.options.seed, name);
+            i64::from(reply.output.code()) == recipe.code && reply.output.text() == recipe.output()
+        }
+        // It ends with the code of the container.
+        Op::Attach(_) => true,
+        _ => reply.succeeded(),
+    }
+}
+
+/// What is wrong with an answer, whatever was killed.
+pub fn lie(world: &World, op: Op, name: &str, token: &str, reply: &Reply, seen: &Seen) -> Option<String> {
+    let output = &reply.output;
+    let silent = output.stderr.trim().is_empty();
+    match op {
+        Op::Exec(code) => {
+            let lost = output.code() == i32::from(code) && output.text() != token && silent;
+            lost.then(|| "the process's code without all of its output, and no word of it".to_owned())
+        }
+        Op::Foreground => {
+            let recipe = Recipe::of(world.options.seed, name);
+            let lost = i64::from(output.code()) == recipe.code && output.text() != recipe.output() && silent;
+            lost.then(|| {
+                format!(
+                    "the container's code without all of its output ({} bytes), and no word of it",
+                    output.stdout.len()
+                )
+            })
+        }
+        Op::Logs | Op::Attach(_) => lines_are_wrong(world, op, reply, seen),
+        _ if !reply.succeeded() => None,
+        Op::Create | Op::Run => made(world, op, name, reply),
+        Op::Start => (!seen.was(&UP)).then(|| "it did not run at any moment".to_owned()),
+        Op::Stop(_) => {
+            let down = [State::Created, State::Exited, State::Restarting, State::Removing, State::Gone];
+            (!seen.was(&down)).then(|| "it ran all the time".to_owned())
+        }
+        Op::Kill("KILL") => {
+            let down = [State::Exited, State::Restarting, State::Removing, State::Gone];
+            (!seen.was(&down)).then(|| "it ran all the time".to_owned())
+        }
+        Op::Kill(_) => (!seen.was(&UP)).then(|| "there was nothing to signal".to_owned()),
+        Op::Restart => (!seen.has("Started")).then(|| "it was not started".to_owned()),
+        Op::Pause => (!seen.was(&[State::Paused])).then(|| "it was not paused at any moment".to_owned()),
+        Op::Unpause => (!seen.was(&[State::Running])).then(|| "it did not run at any moment".to_owned()),
+        Op::Remove | Op::RemoveForce => (!seen.was(&[State::Gone])).then(|| "it is still there".to_owned()),
+        Op::Rename => {
+            let new = renamed_to(name);
+            let done =
+                seen.events.iter().any(|event| event.name == "Renamed" && event.attributes.get("name") == Some(&new));
+            (!done).then(|| "it was not renamed".to_owned())
+        }
+        Op::ExecDetached => (!seen.has("ExecStarted")).then(|| "no exec was recorded".to_owned()),
+        Op::Update(_) => (!seen.has("Updated")).then(|| "no update was recorded".to_owned()),
+        Op::Wait(_) => waited(reply, seen),
+        Op::Inspect => inspected(reply, seen),
+        Op::Stats => counted(world, reply, seen),
+        Op::List => listed(world, reply),
+        Op::VolumeWrite => (output.text() != token).then(|| "its output is missing".to_owned()),
+        Op::VolumeRead => {
+            let file = volume_file(world, name, token)?;
+            let content = output.text();
+            // Nothing was written yet, or the output was lost with a word.
+            if content.is_empty() && !silent { None } else { world.claims.file_is_wrong(&file, &content) }
+        }
+        Op::Copy | Op::Top => None,
+    }
+}
+
+/// A moment at which a refusal was due.
+pub fn excused(world: &World, op: Op, name: &str, reply: &Reply, seen: &Seen) -> bool {
+    let going = seen.absent || seen.was(&GOING);
+    match op {
+        Op::Create | Op::Run | Op::Foreground => {
+            // The name was another's: not that of the one that was made and, if it could not start, is told too. One that is
+            // being created has its name before it is in the journal.
+            let made = reply.output.text();
+            seen.ids.iter().any(|id| *id != made) || reply.output.stderr.contains("is already in use by container")
+        }
+        Op::Start => going || seen.was(&[State::Pausing, State::Paused, State::Resuming]),
+        Op::Stop(_) => going || seen.was(&[State::Created]),
+        Op::Kill(_) => seen.was_not_only(&UP),
+        Op::Restart => going || seen.was(&[State::Created, State::Pausing, State::Paused, State::Resuming]),
+        Op::Pause | Op::Exec(_) | Op::ExecDetached | Op::VolumeWrite | Op::VolumeRead => {
+            seen.was_not_only(&[State::Running])
+        }
+        Op::Unpause => seen.was_not_only(&[State::Paused]),
+        Op::Remove => seen.was_not_only(&[State::Created, State::Exited]),
+        Op::RemoveForce | Op::Logs | Op::Update(_) | Op::Inspect | Op::Stats | Op::Wait(_) => going,
+        Op::Rename => {
+            let told = world.journal.read();
+            let new = renamed_to(name);
+            going || told.model.holder(&new).is_some() || seen.events.iter().any(|event| event.name == "Renamed")
+        }
+        // A start takes the files away from a copy, an end the mounts.
+        Op::Copy => going || seen.states.len() > 1,
+        Op::Top => seen.was_not_only(&UP),
+        Op::Attach(_) => true,
+        Op::List => false,
+    }
+}
+
+/// What an operation may have done, or has surely.
+pub fn claim(world: &World, op: Op, name: &str, token: &str, reply: &Reply, seen: &Seen) {
+    match op {
+        Op::Update(mib) => {
+            let surely = reply.succeeded() && seen.ids.len() == 1;
+            seen.ids.iter().for_each(|id| world.claims.memory_set(id, i64::from(mib) << 20, surely));
+        }
+        Op::VolumeWrite => {
+            if let Some(file) = volume_file(world, name, token) {
+                world.claims.file_written(&file, token, reply.succeeded());
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The client's file in the volume of the container; `None` when it has none.
+fn volume_file(world: &World, name: &str, token: &str) -> Option<String> {
+    let volume = Recipe::of(world.options.seed, name).volume?;
+    Some(format!("{volume}/of-{}", token.split('-').nth(1)?))
+}
+
+/// The id that was printed is of a container that was made, and started.
+fn made(world: &World, op: Op, name: &str, reply: &Reply) -> Option<String> {
+    let id = reply.output.text();
+    let told = world.journal.read();
+    let Some(life) = told.model.lives.get(&id) else { return Some(format!("there is no container {id}")) };
+    let states: Vec<State> = life.states_in(reply.from, reply.to).collect();
+    if life.first_seq() <= reply.from {
+        return Some("the container was there before".to_owned());
+    }
+    let wanted = if op == Op::Run { State::Running } else { State::Created };
+    let first_name = told.between(reply.from, reply.to).iter().find(|event| event.id == id)?.attributes.get("name")?;
+    (!states.contains(&wanted) || first_name != name).then(|| format!("`{first_name}` was {states:?}"))
+}
+
+fn waited(reply: &Reply, seen: &Seen) -> Option<String> {
+    let code = reply.output.text();
+    let never_ran = code == "0" && seen.was(&[State::Created]);
+    (!never_ran && !seen.ends.contains(&code)).then(|| format!("no run has ended with {code}, but {:?}", seen.ends))
+}
+
+fn inspected(reply: &Reply, seen: &Seen) -> Option<String> {
+    let text = reply.output.text();
+    let (id, word) = text.split_once(' ')?;
+    let fits = seen.states.iter().any(|state| state.word() == word || (word == "created" && state.word() == "inited"));
+    (!fits || !seen.ids.iter().any(|seen| seen == id)).then(|| format!("it was {:?}", seen.states))
+}
+
+/// `CONTAINER CPU_USAGE …`
+fn counted(world: &World, reply: &Reply, seen: &Seen) -> Option<String> {
+    let text = reply.output.text();
+    let value: u64 = text.lines().nth(1)?.split('\t').nth(1)?.trim().parse().ok()?;
+    // Of a single run of a single container only.
+    let ([id], false) = (seen.ids.as_slice(), seen.has("StartRequested")) else { return None };
+    let run = world.journal.read().model.lives.get(id)?.run.since;
+    let before = world.claims.counted(id, run, value)?;
+    Some(format!("the processor time was {before} ns before, it is {value} ns"))
+}
+
+/// Everything that was there all the time is listed, and nothing that was gone.
+fn listed(world: &World, reply: &Reply) -> Option<String> {
+    let text = reply.output.text();
+    let rows: Vec<&str> = text.lines().collect();
+    let told = world.journal.read();
+    let there = |state: State| state != State::Gone && state != State::Creating;
+    for (id, life) in &told.model.lives {
+        let mut states = life.states_in(reply.from, reply.to).peekable();
+        let listed = rows.contains(&id.as_str());
+        if life.first_seq() <= reply.from && states.peek().is_some() && !listed && states.all(there) {
+            return Some(format!("container {id} (`{}`) is missing", life.name));
+        }
+        if listed && life.states_in(reply.from, reply.to).all(|state| state == State::Gone) {
+            return Some(format!("container {id} (`{}`) is gone", life.name));
+        }
+    }
+    let stranger = rows.iter().find(|row| !told.model.lives.contains_key(**row));
+    stranger.map(|row| format!("container {row} was never made"))
+}
+
+fn lines_are_wrong(world: &World, op: Op, reply: &Reply, seen: &Seen) -> Option<String> {
+    // A shim that was killed may have left some lines to be written again.
+    let again = seen.ids.iter().any(|id| world.kills.touched(id, &[Victim::Shim], 0));
+    let text = String::from_utf8_lossy(&reply.output.stdout).into_owned();
+    // What is cut off is cut anywhere.
+    let whole = op == Op::Logs && reply.succeeded();
+    broken_lines(&text, again, whole)
+}

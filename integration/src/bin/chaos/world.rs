@@ -1,0 +1,169 @@
+//! What all threads of a run share, and the run itself.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use integration::{Node, Runtime, rootfs};
+use serde_json::json;
+
+use super::claims::Claims;
+use super::journal::Journal;
+use super::kills::Kills;
+use super::options::Options;
+use super::report::Report;
+use super::wire::Wire;
+use super::{client, ending, isolation, journal, keeper, quiet, recipe, victims};
+
+/// How often everything stands still to be compared.
+const QUIET: Duration = Duration::from_secs(40);
+
+pub struct World {
+    pub options: Options,
+    pub wire: Wire,
+    pub journal: Journal,
+    pub kills: Kills,
+    pub claims: Claims,
+    pub report: Report,
+    pub socket: PathBuf,
+    pub rootfs: String,
+    pub cgroup_parent: String,
+    node: Mutex<Node>,
+    begun: Instant,
+    /// Clients and the killer shall leave.
+    closing: AtomicBool,
+    /// All shall leave.
+    over: AtomicBool,
+    gate: RwLock<()>,
+    trace: Mutex<File>,
+}
+
+impl World {
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Nothing further is done or killed.
+    pub fn finish(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    pub fn node(&self) -> MutexGuard<'_, Node> {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held by whoever does something; none is given while all is to be quiet.
+    pub fn enter(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody does anything.
+    pub fn hush(&self) -> RwLockWriteGuard<'_, ()> {
+        self.gate.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn time(&self, at: Instant) -> String {
+        format!("{:.3} s", at.saturating_duration_since(self.begun).as_secs_f64())
+    }
+
+    pub fn clock(&self) -> String {
+        self.time(Instant::now())
+    }
+
+    /// A line for whoever looks for the cause of a violation.
+    pub fn trace(&self, line: &str) {
+        let mut file = self.trace.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = writeln!(file, "{:>10.3} {line}", self.begun.elapsed().as_secs_f64());
+    }
+}
+
+/// Runs all of it, inside of the namespaces; `true` when every reply held.
+pub fn run(options: Options) -> anyhow::Result<bool> {
+    let cgroup_parent = isolation::cgroup_parent(&options);
+    let mut builder =
+        Node::builder(Runtime::Runc).within(&options.scratch).config("cgroup-parent", json!(cgroup_parent));
+    let runtimes: serde_json::Map<_, _> = [("runc", &options.runc), ("crun", &options.crun)]
+        .into_iter()
+        .filter_map(|(name, path)| Some((name.to_owned(), json!({"path": path.as_ref()?}))))
+        .collect();
+    if !runtimes.is_empty() {
+        builder = builder.config("runtimes", runtimes.into());
+    }
+    let node = builder.start();
+    for network in recipe::NETWORKS {
+        node.ok(&["network", "create", network]);
+    }
+    let before = ending::Baseline::of(&node);
+    let trace = options.scratch.join("chaos.log");
+    let world = World {
+        wire: Wire::new(node.socket())?,
+        journal: Journal::default(),
+        kills: Kills::default(),
+        claims: Claims::default(),
+        report: Report::default(),
+        socket: node.socket(),
+        rootfs: rootfs::BUSYBOX.to_string_lossy().into_owned(),
+        cgroup_parent,
+        node: Mutex::new(node),
+        begun: Instant::now(),
+        closing: AtomicBool::new(false),
+        over: AtomicBool::new(false),
+        gate: RwLock::new(()),
+        trace: Mutex::new(File::create(&trace).with_context(|| format!("cannot write `{}`", trace.display()))?),
+        options,
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| journal::follow(&world));
+        scope.spawn(|| keeper::run(&world));
+        scope.spawn(|| victims::run(&world));
+        for number in 0..world.options.clients {
+            let world = &world;
+            scope.spawn(move || client::run(world, number));
+        }
+        conduct(&world);
+        ending::run(&world, &before);
+        world.over.store(true, Ordering::Relaxed);
+    });
+    let told = world.journal.read();
+    println!(
+        "chaos: {} events, {} containers, {} operations",
+        told.last(),
+        told.model.lives.len(),
+        world.claims.counts()
+    );
+    println!("chaos: killed {}", world.kills.counts());
+    drop(told);
+    if world.report.none() {
+        println!("chaos: every reply held (seed {})", world.options.seed);
+        return Ok(true);
+    }
+    println!("chaos: broken (seed {}), with the last lines of all in `{}`:", world.options.seed, trace.display());
+    println!("{}", world.report.summary());
+    // Nothing is cleared: it is what there is to look at. The namespaces end with this process.
+    std::process::exit(1);
+}
+
+/// Lets it run, with a quiet moment now and then.
+fn conduct(world: &World) {
+    let end = world.begun + world.options.length;
+    loop {
+        let next = (Instant::now() + QUIET).min(end);
+        while Instant::now() < next && !world.is_closing() {
+            thread::sleep(Duration::from_millis(100));
+        }
+        if world.is_closing() || Instant::now() >= end {
+            return;
+        }
+        let _quiet = world.hush();
+        quiet::look(world);
+    }
+}
