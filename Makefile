@@ -29,11 +29,12 @@ export RUST_TEST_THREADS ?= 4
 STATIC = -- -C target-feature=+crt-static
 SMALL = -C lto=fat -C opt-level=s -C codegen-units=1
 
-.PHONY: help demo test unit integration check chaos bench release install completions deps clean
+.PHONY: help demo test unit integration compat check chaos bench release install completions deps clean
 
 help:
 	@echo 'make demo         build the engine and show it surviving kill -9 (root)'
 	@echo 'make test         all tests, those on real runc and crun included (root)'
+	@echo 'make compat       the tests on newer runc and crun, fetched into $(TARGET_DIR)/compat (root, Debian)'
 	@echo 'make check        formatting, lints, the dependency arrows'
 	@echo 'make chaos        random work under random kills for MINUTES=15, with SEED=N the same again (root)'
 	@echo 'make bench        the measurements of docs/architecture.md (root)'
@@ -57,6 +58,11 @@ unit: deps
 integration: deps
 	$(CARGO) build --locked --workspace
 	$(CARGO) test --locked -p integration
+
+# Not part of CI: it fetches packages of another suite. TESTS picks some: make compat TESTS='-- exec'
+compat: deps
+	$(CARGO) build --locked --workspace
+	scripts/compat --dir '$(TARGET_DIR)/compat' -- $(CARGO) test --locked -p integration $(TESTS)
 
 check:
 	$(CARGO) fmt --all --check

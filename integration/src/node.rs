@@ -312,8 +312,9 @@ impl Node {
     /// Starts a daemon; `Err` when it ended before it served.
     pub fn try_launch(&mut self, environment: &[(&str, &str)]) -> Result<(), Ended> {
         assert!(self.daemon.is_none(), "the node's daemon runs already");
-        let config = Value::Object(self.config.clone()).to_string();
-        std::fs::write(self.config_file(), config).expect("the node's directory is ours");
+        let mut config = self.config.clone();
+        name_chosen_runtimes(&mut config);
+        std::fs::write(self.config_file(), Value::Object(config).to_string()).expect("the node's directory is ours");
         self.launch_as_configured(environment, &[])
     }
 
@@ -625,6 +626,16 @@ impl Drop for Node {
             for point in self.mounts().iter().chain(&self.own_mounts) {
                 let _ = umount2(point, MntFlags::MNT_DETACH);
             }
+        }
+    }
+}
+
+/// Runtimes that the environment chooses for the tests, where the test itself names none.
+fn name_chosen_runtimes(config: &mut Map<String, Value>) {
+    for runtime in Runtime::ALL.map(Runtime::name) {
+        let Some(path) = binaries::chosen(runtime) else { continue };
+        if let Value::Object(runtimes) = config.entry("runtimes").or_insert_with(|| json!({})) {
+            runtimes.entry(runtime).or_insert_with(|| json!({ "path": path }));
         }
     }
 }

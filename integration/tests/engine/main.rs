@@ -16,6 +16,7 @@ macro_rules! on_each_runtime {
 
 mod attach;
 mod bad_input;
+mod compat;
 mod daemon_killed;
 mod events;
 mod exec;
