@@ -10,8 +10,8 @@ use store::Journal;
 use crate::cause::chain;
 use crate::config::Config;
 use crate::definition::{self, Definition, DefinitionError};
-use crate::domain::container::Container;
-use crate::domain::id::{BootId, ContainerId, Digest};
+use crate::domain::container::{Container, Phase};
+use crate::domain::id::{BootId, ContainerId, Digest, StartId};
 use crate::effects::Effects;
 use crate::exec::Execs;
 use crate::files::Files;
@@ -27,7 +27,7 @@ use crate::network::Networks;
 use crate::oom;
 use crate::projection::{Containers, Entity};
 use crate::rootfs::write_atomically;
-use crate::runtime::{Runtime, RuntimeError, locate};
+use crate::runtime::{Instance, Runtime, RuntimeError, locate};
 use crate::session::Size;
 use crate::spec::cgroup::Placement;
 use crate::spec::{GroupPath, Host};
@@ -153,6 +153,20 @@ impl Engine {
 
     pub fn state_dir(&self, container: &Container) -> isulad_shim::StateDir {
         self.layout.state_dir(&container.card.runtime, &container.id)
+    }
+
+    /// The start that runs, or is about to, as the runtime knows it.
+    pub fn instance(&self, container: &Container) -> Option<Instance> {
+        let start = if let Phase::Starting(starting) = &container.phase {
+            starting.start
+        } else {
+            container.phase.run()?.start
+        };
+        Some(self.instance_of(container, start))
+    }
+
+    pub fn instance_of(&self, container: &Container, start: StartId) -> Instance {
+        Instance::new(self.layout.runtime_root(&container.card.runtime), &container.id, start)
     }
 
     /// Whether the container's cgroup is frozen; `None` where no file tells.

@@ -6,6 +6,9 @@ use isulad_shim::StateDir;
 
 use crate::domain::id::{ContainerId, VolumeName};
 
+/// Beside the containers of a runtime in the volatile tree.
+const RUNTIME_ROOT: &str = "root";
+
 /// The two roots and the paths below them.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -33,6 +36,11 @@ impl Layout {
 
     pub fn state_dir(&self, runtime: &str, id: &ContainerId) -> StateDir {
         StateDir::new(self.state.join(runtime).join(id.to_string()))
+    }
+
+    /// The runtime's `--root`: no container's id has this name.
+    pub fn runtime_root(&self, runtime: &str) -> PathBuf {
+        self.state.join(runtime).join(RUNTIME_ROOT)
     }
 
     /// The store of images' content.

@@ -14,6 +14,7 @@ pub mod exec;
 pub mod failpoint;
 pub mod files;
 pub mod health;
+pub mod helper;
 pub mod image;
 pub mod journal;
 pub mod layout;

@@ -3,8 +3,9 @@
 //! A write to a `cgroup.procs` takes a lock of the whole machine (`cgroup_threadgroup_rwsem`) that every fork and exit
 //! reads, and whose readers are fast because its first writer after a while waits for a grace period of RCU: some 10 ms on
 //! a quiet machine, for which a runtime does nothing. A writer who comes while that of another goes on, or until one more
-//! has gone by, does not wait (the kernel's `rcu_sync`). So when a runtime is about to be started, a thread here makes a
-//! write that moves nothing, and the grace period passes while the runtime comes to its own.
+//! has gone by, does not wait (the kernel's `rcu_sync`). So when a request arrives that leads to a runtime, a thread
+//! here makes a write that moves nothing, and the grace period passes while the request is carried out. It makes another one
+//! when the runtime is about to be started, for a runtime that comes to its own late.
 //!
 //! Nobody waits for the thread, and nothing depends on it: where it cannot write, or does not come back, a runtime waits as
 //! it would have without it.

@@ -1,17 +1,19 @@
 //! The runtime binary, run directly: everything but making a process in a container, which is the shim's. Each call
-//! has a deadline, and what it says on failure is passed on whole.
+//! has a deadline and ends with the daemon, and what it says on failure is passed on whole.
+
+pub mod instance;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use isulad_shim::StateDir;
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::config::RuntimeEntry;
+use crate::helper::{self, HelperError, Limits};
+pub use instance::Instance;
 
 /// One OCI runtime with runc's command line.
 #[derive(Debug, Clone)]
@@ -23,6 +25,8 @@ pub struct Runtime {
 
 /// Longest a call may take: a runtime that hangs hurts its own container only.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// What a runtime may answer, and what is kept of its complaints.
+const LIMITS: Limits = Limits { deadline: DEADLINE, output: 1 << 20, errors: 64 << 10 };
 
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
@@ -53,36 +57,48 @@ impl Runtime {
         Ok(Self { name: name.to_owned(), path, args: entry.args.clone() })
     }
 
-    pub async fn pause(&self, state: &StateDir, id: &str) -> Result<(), RuntimeError> {
-        self.run(state, &["pause", id]).await.map(drop)
+    pub async fn pause(&self, of: &Instance) -> Result<(), RuntimeError> {
+        self.run(of, &["pause"], &[]).await.map(drop)
     }
 
-    pub async fn resume(&self, state: &StateDir, id: &str) -> Result<(), RuntimeError> {
-        self.run(state, &["resume", id]).await.map(drop)
+    pub async fn resume(&self, of: &Instance) -> Result<(), RuntimeError> {
+        self.run(of, &["resume"], &[]).await.map(drop)
     }
 
     /// Changes the limits of a container that runs or is paused. What the JSON does not name stays as it is.
-    pub async fn update(&self, state: &StateDir, id: &str, limits: &[u8]) -> Result<(), RuntimeError> {
-        self.run_with(state, &["update", "--resources", "-", id], limits).await.map(drop)
+    pub async fn update(&self, of: &Instance, limits: &[u8]) -> Result<(), RuntimeError> {
+        self.run(of, &["update", "--resources", "-"], limits).await.map(drop)
     }
 
-    /// Kills what is left and removes the runtime's own records. A container it does not know is fine.
-    pub async fn delete(&self, state: &StateDir, id: &str) -> Result<(), RuntimeError> {
-        if !state.runtime_root().join(id).exists() {
+    /// Removes the runtime's own records of what does not run. A container it does not know is fine.
+    pub async fn delete(&self, of: &Instance) -> Result<(), RuntimeError> {
+        self.delete_with(of, &["delete"]).await
+    }
+
+    /// Kills what is left first. By force only where it has to be: some runtimes wait then, even for what does not run.
+    pub async fn delete_by_force(&self, of: &Instance) -> Result<(), RuntimeError> {
+        match self.delete(of).await {
+            Err(RuntimeError::Failed { .. }) => self.delete_with(of, &["delete", "--force"]).await,
+            other => other,
+        }
+    }
+
+    async fn delete_with(&self, of: &Instance, call: &[&str]) -> Result<(), RuntimeError> {
+        if !of.directory().exists() {
             return Ok(());
         }
-        match self.run(state, &["delete", "--force", id]).await {
-            Err(RuntimeError::Failed { .. }) if !state.runtime_root().join(id).exists() => Ok(()),
+        match self.run(of, call, &[]).await {
+            Err(RuntimeError::Failed { .. }) if !of.directory().exists() => Ok(()),
             other => other.map(drop),
         }
     }
 
     /// `None` when it does not know the container.
-    pub async fn state(&self, state: &StateDir, id: &str) -> Result<Option<RuntimeState>, RuntimeError> {
-        if !state.runtime_root().join(id).exists() {
+    pub async fn state(&self, of: &Instance) -> Result<Option<RuntimeState>, RuntimeError> {
+        if !of.directory().exists() {
             return Ok(None);
         }
-        match self.run(state, &["state", id]).await {
+        match self.run(of, &["state"], &[]).await {
             Ok(output) => serde_json::from_slice(&output).map(Some).map_err(|error| RuntimeError::Failed {
                 name: self.name.clone(),
                 verb: "state".to_owned(),
@@ -94,49 +110,37 @@ impl Runtime {
         }
     }
 
-    async fn run(&self, state: &StateDir, call: &[&str]) -> Result<Vec<u8>, RuntimeError> {
-        self.run_with(state, call, &[]).await
-    }
-
-    async fn run_with(&self, state: &StateDir, call: &[&str], input: &[u8]) -> Result<Vec<u8>, RuntimeError> {
-        let verb = || call[0].to_owned();
+    async fn run(&self, of: &Instance, call: &[&str], input: &[u8]) -> Result<Vec<u8>, RuntimeError> {
+        let (name, verb) = (|| self.name.clone(), || call[0].to_owned());
         let mut command = Command::new(&self.path);
         command
             .args(&self.args)
             .arg("--root")
-            .arg(state.runtime_root())
+            .arg(&of.root)
             .args(call)
+            .arg(&of.id)
             .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let mut child = command.spawn().map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => RuntimeError::Missing { name: self.name.clone(), path: self.path.clone() },
-            _ => RuntimeError::Spawn { name: self.name.clone(), path: self.path.clone(), verb: verb(), source },
-        })?;
-        let stdin = child.stdin.take();
-        let running = async {
-            if let Some(mut stdin) = stdin {
-                // One that does not read it says why, which is the better complaint.
-                let _ = stdin.write_all(input).await;
+            .stderr(Stdio::piped());
+        let output = helper::run(command, input, LIMITS).await.map_err(|error| match error {
+            HelperError::Slow => RuntimeError::Deadline { name: name(), verb: verb(), deadline: DEADLINE },
+            HelperError::TooMuch => {
+                let message = format!("its answer is longer than {} KiB", LIMITS.output >> 10);
+                RuntimeError::Failed { name: name(), verb: verb(), message }
             }
-            child.wait_with_output().await
-        };
-        let output = tokio::time::timeout(DEADLINE, running)
-            .await
-            .map_err(|_| RuntimeError::Deadline { name: self.name.clone(), verb: verb(), deadline: DEADLINE })?
-            .map_err(|source| RuntimeError::Spawn {
-                name: self.name.clone(),
-                path: self.path.clone(),
-                verb: verb(),
-                source,
-            })?;
+            HelperError::Io(source) if source.kind() == io::ErrorKind::NotFound => {
+                RuntimeError::Missing { name: name(), path: self.path.clone() }
+            }
+            HelperError::Io(source) => {
+                RuntimeError::Spawn { name: name(), path: self.path.clone(), verb: verb(), source }
+            }
+        })?;
         if output.status.success() {
             return Ok(output.stdout);
         }
         let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         let message = if message.is_empty() { output.status.to_string() } else { message };
-        Err(RuntimeError::Failed { name: self.name.clone(), verb: verb(), message })
+        Err(RuntimeError::Failed { name: name(), verb: verb(), message })
     }
 }
 

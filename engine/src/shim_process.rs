@@ -30,13 +30,15 @@ pub fn describe(
     } else {
         Log::None
     };
+    let instance = engine.instance_of(container, start);
     let own_pids = definition.namespaces.pid == Sharing::Own;
     Process {
         version: PROCESS_VERSION,
-        id: container.id.to_string(),
+        id: instance.id,
         bundle: bundle.path().to_owned(),
         // One execution: faster with runc and with crun, see docs/decisions/0001.
         runtime: ShimRuntime { path: runtime.path.clone(), args: runtime.args.clone(), launch: Launch::Run },
+        runtime_root: instance.root,
         start: start.0,
         terminal: definition.process.tty,
         console_size: None,

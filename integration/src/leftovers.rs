@@ -38,6 +38,11 @@ impl Node {
         for runtimes in [graph.join("engines"), self.state()] {
             directories.extend(children(&runtimes).iter().flat_map(|runtime| children(runtime)));
         }
+        // A runtime's own root stays, with what is no container's.
+        let (roots, mut directories): (Vec<_>, Vec<_>) =
+            directories.into_iter().partition(|path| path.ends_with("root"));
+        let known = roots.iter().flat_map(|root| children(root));
+        directories.extend(known.filter(|path| path.file_name().is_none_or(|name| name.as_encoded_bytes()[0] != b'.')));
         Leftovers {
             mounts: self.mounts(),
             shims: self.shims(),

@@ -45,7 +45,7 @@ pub const RELEASED: &str = "released";
 pub struct ExecProcess {
     /// Always [`EXEC_VERSION`].
     pub version: u32,
-    /// The container's id.
+    /// The id that the container's start has at the runtime.
     pub id: String,
     pub runtime: Runtime,
     /// The runtime's `--root`.

@@ -17,11 +17,14 @@ pub const PROCESS_VERSION: u32 = 1;
 pub struct Process {
     /// Always [`PROCESS_VERSION`]; another number is refused rather than guessed at.
     pub version: u32,
-    /// The container's id, also the id it has at the runtime.
+    /// The id that this start of the container has at the runtime. No other start has it, so that a call of the runtime that
+    /// comes late reaches nothing of a later one.
     pub id: String,
     /// Absolute path of the OCI bundle (`config.json`).
     pub bundle: PathBuf,
     pub runtime: Runtime,
+    /// The runtime's `--root`: one for all its containers, since some runtimes keep there what is expensive to make anew.
+    pub runtime_root: PathBuf,
     /// Journal sequence number of the `StartRequested` event this start belongs to.
     pub start: u64,
     /// The container has a terminal; its output is then one stream.
@@ -203,6 +206,7 @@ mod tests {
                 args: vec!["--debug".into()],
                 launch: Launch::CreateStart,
             },
+            runtime_root: "/s/root".into(),
             start: 42,
             terminal: true,
             console_size: Some(ConsoleSize { width: 80, height: 24 }),
@@ -231,7 +235,7 @@ mod tests {
 
     #[test]
     fn optional_fields_may_be_left_out() {
-        let text = r#"{"version":1,"id":"a","bundle":"/b","runtime":{"path":"/r"},"start":1,"log":{"driver":"none"},
+        let text = r#"{"version":1,"id":"a","bundle":"/b","runtime":{"path":"/r"},"runtime_root":"/s","start":1,"log":{"driver":"none"},
             "exit_record":"/b/exit","runtime_deadline_ms":10,"pid_namespace":"shared"}"#;
         let process: Process = serde_json::from_str(text).unwrap();
         assert_eq!(process.runtime.launch, Launch::Run);

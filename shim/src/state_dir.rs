@@ -17,7 +17,6 @@ pub const ATTACH_SOCKET: &str = "attach.sock";
 pub const SHIM_LOG: &str = "shim.log";
 pub const RUNTIME_LOG: &str = "runtime.log";
 pub const RUNTIME_PID: &str = "runtime.pid";
-pub const RUNTIME_ROOT: &str = "root";
 pub const CONSOLE_SOCKET: &str = "console.sock";
 pub const STDIN: &str = "stdin";
 pub const STDOUT: &str = "stdout";
@@ -69,11 +68,6 @@ impl StateDir {
     /// remove it when it is journalled.
     pub fn exit_fallback(&self) -> PathBuf {
         self.file(EXIT_FALLBACK)
-    }
-
-    /// The runtime's `--root`.
-    pub fn runtime_root(&self) -> PathBuf {
-        self.file(RUNTIME_ROOT)
     }
 
     /// The runtime's `--log`.

@@ -1,8 +1,9 @@
 //! Killing a process with everything that it has started.
 //!
-//! What belongs to a tree: the process itself, the children of what belongs to it, and the members of their sessions, which
-//! is how an orphan is still found: a runtime begins a session for what it executes. Not those of sessions that were there
-//! before: the caller's, and the one that a root was started in. Everything is stopped before anything is killed, so that nobody
+//! What belongs to a tree: the process itself, the children of what belongs to it, and the members of their sessions and of
+//! the process groups that they lead, which is how an orphan is still found: a runtime begins a session for what it
+//! executes, the daemon a group for each program. Not those of sessions that were there before: the caller's, and the one
+//! that a root was started in. Everything is stopped before anything is killed, so that nobody
 //! leaves a child behind that was not seen. A process that has left its session and lost its parent before the first look
 //! is a daemon of its own, and belongs to the container alone.
 
@@ -33,6 +34,8 @@ struct Tree {
     /// Pid and start time of whatever was found so far.
     members: HashMap<i32, u64>,
     sessions: HashSet<i32>,
+    /// Those whose leader was seen as a member.
+    groups: HashSet<i32>,
     /// Older than the tree.
     foreign: HashSet<i32>,
 }
@@ -46,7 +49,7 @@ impl Tree {
         let own = nix::unistd::getsid(None).ok().map(nix::unistd::Pid::as_raw);
         let foreign = started_in.chain(own).collect();
         let members = roots.iter().map(|root| (root.pid, root.start_time)).collect();
-        Self { spared, members, sessions: HashSet::new(), foreign }
+        Self { spared, members, sessions: HashSet::new(), groups: HashSet::new(), foreign }
     }
 
     fn kill(mut self, limit: Duration) -> bool {
@@ -80,8 +83,12 @@ impl Tree {
             let before = self.members.len();
             for (process, stat) in &processes {
                 let known = self.members.get(&process.pid) == Some(&process.start_time);
-                if known || self.sessions.contains(&stat.session) || self.member(stat.parent, &processes) {
+                let grouped = self.sessions.contains(&stat.session) || self.groups.contains(&stat.group);
+                if known || grouped || self.member(stat.parent, &processes) {
                     self.members.insert(process.pid, process.start_time);
+                    if stat.group == process.pid {
+                        self.groups.insert(stat.group);
+                    }
                     if !self.foreign.contains(&stat.session) {
                         self.sessions.insert(stat.session);
                     }
@@ -130,6 +137,7 @@ fn processes() -> Vec<(ProcessRef, Stat)> {
 mod tests {
     use super::*;
     use std::io::{BufRead, BufReader};
+    use std::os::unix::process::CommandExt;
     use std::process::{Child, Command, Stdio};
 
     /// A shell of its own session that has said that all is started.
@@ -173,6 +181,20 @@ mod tests {
         assert!(kill(&[ProcessRef::of(child.id() as i32).unwrap()], Duration::from_secs(10)));
         child.wait().unwrap();
         assert!(!other.alive());
+    }
+
+    /// As what a program of the daemon has left behind in its group.
+    #[test]
+    fn an_orphan_in_the_group_of_a_root_goes_with_it() {
+        let script = "(sleep 1000 & echo $!); echo done; exec sleep 1001";
+        let mut child =
+            Command::new("sh").args(["-c", script]).process_group(0).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let orphan = ProcessRef::of(lines.next().unwrap().unwrap().parse().unwrap()).unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), "done");
+        assert!(kill(&[ProcessRef::of(child.id() as i32).unwrap()], Duration::from_secs(10)));
+        child.wait().unwrap();
+        assert!(!orphan.alive());
     }
 
     #[test]

@@ -35,14 +35,13 @@ async fn switch(engine: &Arc<Engine>, id: ContainerId, freeze: bool) -> Result<(
     let Some(entity) = engine.containers.get(&id) else { return Ok(()) };
     let container = &entity.container;
     let runtime = engine.runtime(&container.card.runtime)?;
-    let state = engine.state_dir(container);
-    let id = id.to_string();
-    let outcome = if freeze { runtime.pause(&state, &id).await } else { runtime.resume(&state, &id).await };
+    let Some(instance) = engine.instance(container) else { return Ok(()) };
+    let outcome = if freeze { runtime.pause(&instance).await } else { runtime.resume(&instance).await };
     match outcome {
         // One that was killed at its deadline may have done it all the same.
         Err(error @ (RuntimeError::Failed { .. } | RuntimeError::Deadline { .. })) => {
             let wanted = if freeze { "paused" } else { "running" };
-            match runtime.state(&state, &id).await {
+            match runtime.state(&instance).await {
                 Ok(Some(found)) if found.status == wanted => Ok(()),
                 _ => Err(error),
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isulad_shim::sys::pidfd::PidFd;
-use isulad_shim::{ProcessRef, pid_file};
+use isulad_shim::{ProcessRef, pid_file, tree};
 
 use super::network;
 use crate::abandon::{self, Owner};
@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::exec;
 use crate::failpoint;
 use crate::rootfs::{self, ContainerDirs};
+use crate::runtime::instance;
 use crate::sys;
 
 /// The shim runs the runtime's `delete` after an exit; it has this long.
@@ -51,20 +52,14 @@ pub async fn undo_start(engine: &Arc<Engine>, container: &Container) {
 pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Result<(), String> {
     let mut troubles = Vec::new();
     let state = engine.state_dir(container);
-    let id = container.id.to_string();
     if tokio::fs::try_exists(state.path()).await.unwrap_or(true) {
         // In this order: a shim that was only just started finds nothing to run and leaves, or is seen here.
         let _ = state.remove(isulad_shim::state_dir::PROCESS);
         if let Err(error) = end_shim(&state).await {
             troubles.push(format!("cannot end its shim: {error}"));
         }
-        let deleted = match engine.runtime(&container.card.runtime) {
-            Ok(runtime) => runtime.delete(&state, &id).await,
-            Err(_) if !state.runtime_root().join(&id).exists() => Ok(()),
-            Err(error) => Err(error),
-        };
-        troubles.extend(deleted.err().map(|error| chain(&error)));
     }
+    troubles.extend(delete_instances(engine, &container.card.runtime, &container.id).await);
     if let Err(error) = end_group(engine, container).await {
         troubles.push(format!("cannot empty its cgroup: {error}"));
     }
@@ -84,6 +79,28 @@ pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Re
         Err(_) => troubles.push(format!("its mounts are not gone after {} s", UNMOUNT_PATIENCE.as_secs())),
     }
     if troubles.is_empty() { Ok(()) } else { Err(troubles.join("; ")) }
+}
+
+/// Deletes what the runtime still knows of any start of the container, none of which runs; what could not be.
+pub async fn delete_instances(engine: &Arc<Engine>, runtime: &str, id: &ContainerId) -> Vec<String> {
+    let (root, of) = (engine.layout.runtime_root(runtime), *id);
+    let looking = tokio::task::spawn_blocking(move || {
+        let left = instance::left_of(&root, &of);
+        let troubles: Vec<_> = left.iter().filter_map(|instance| instance.unmount().err()).collect();
+        (left, troubles)
+    });
+    let (left, mut troubles) = match looking.await {
+        Ok(found) => found,
+        Err(panic) => return vec![panic.to_string()],
+    };
+    for instance in left {
+        let deleted = match engine.runtime(runtime) {
+            Ok(runtime) => runtime.delete_by_force(&instance).await,
+            Err(error) => Err(error),
+        };
+        troubles.extend(deleted.err().map(|error| chain(&error)));
+    }
+    troubles
 }
 
 /// Ends what a runtime has left in the container's cgroup: without a pid namespace of its own, or after a failed delete.
@@ -149,18 +166,39 @@ fn unmount_and_clear(engine: &Engine, container: &Container, clear: bool, owner:
     troubles
 }
 
-/// Kills the shim named in `shim-pid`, if it lives, and waits until it is gone.
+/// Kills the shim named in `shim-pid`, if it lives, with all that it has started, and waits until they are gone: a runtime
+/// that it has begun would go on, and reach a later start.
 pub async fn end_shim(state: &isulad_shim::StateDir) -> io::Result<()> {
     let Ok(Some(shim)) = pid_file::read(&state.shim_pid()) else { return Ok(()) };
-    let pidfd = match PidFd::open(shim) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    match pidfd.send_signal(9) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
+    if !shim.alive() {
+        return Ok(());
     }
-    let waiting = sys::watch(pidfd.into())?;
-    let gone = tokio::time::timeout(KILL_PATIENCE, waiting.readable()).await;
-    gone.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map(drop)
+    let ended = tokio::task::spawn_blocking(move || tree::kill(&[shim], KILL_PATIENCE)).await;
+    if ended.map_err(io::Error::other)? { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    #[tokio::test]
+    async fn a_shim_ends_with_all_that_it_has_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = isulad_shim::StateDir::new(dir.path());
+        end_shim(&state).await.unwrap();
+        let script = "(sleep 1000 & echo $!); setsid sleep 1001 & echo $!; echo done; wait";
+        let mut shim = Command::new("setsid").args(["sh", "-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(shim.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let started: Vec<_> =
+            lines.take_while(|line| line != "done").map(|pid| ProcessRef::of(pid.parse().unwrap()).unwrap()).collect();
+        assert_eq!(started.len(), 2);
+        pid_file::write(&state.shim_pid(), ProcessRef::of(shim.id() as i32).unwrap()).unwrap();
+        end_shim(&state).await.unwrap();
+        shim.wait().unwrap();
+        assert!(started.iter().all(|process| !process.alive()));
+        // It is gone, and its number says nothing.
+        end_shim(&state).await.unwrap();
+    }
 }

@@ -43,11 +43,10 @@ pub(super) async fn thaw_killed(engine: &Arc<Engine>, id: ContainerId, start: St
         return;
     }
     let Ok(runtime) = engine.runtime(&container.card.runtime) else { return };
-    let state = engine.state_dir(container);
-    let text = id.to_string();
-    if let Ok(Some(found)) = runtime.state(&state, &text).await
+    let instance = engine.instance_of(container, start);
+    if let Ok(Some(found)) = runtime.state(&instance).await
         && found.status == "paused"
-        && let Err(error) = runtime.resume(&state, &text).await
+        && let Err(error) = runtime.resume(&instance).await
     {
         engine.warn(format!("container {}: cannot thaw it to end it: {}", id.short(), crate::cause::chain(&error)));
     }

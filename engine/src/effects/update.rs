@@ -54,10 +54,10 @@ async fn apply(engine: &Arc<Engine>, entity: &Arc<Entity>, update: Update) -> Re
     let (forth, back) = limits.await.map_err(|panic| panic.to_string())?.map_err(|error| chain(&error))?;
     let container = &entity.container;
     let runtime = engine.runtime(&container.card.runtime).map_err(|error| chain(&error))?;
-    let (state, id) = (engine.state_dir(container), container.id.to_string());
-    let Err(error) = runtime.update(&state, &id, &forth.json).await else { return Ok(()) };
+    let Some(instance) = engine.instance(container) else { return Ok(()) };
+    let Err(error) = runtime.update(&instance, &forth.json).await else { return Ok(()) };
     // Some of the limits may have been changed before the one that cannot be.
-    if let Err(error) = runtime.update(&state, &id, &back.json).await
+    if let Err(error) = runtime.update(&instance, &back.json).await
         && lives(engine, container)
     {
         engine.warn(format!(

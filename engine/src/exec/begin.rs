@@ -211,11 +211,12 @@ fn begin(
         return Err(ExecError::Slow { limit: PREPARE_DEADLINE });
     }
     let exec = new_id()?;
+    let instance = engine.instance_of(container, run.start);
     let process = ExecProcess {
         version: EXEC_VERSION,
-        id: container.id.to_string(),
+        id: instance.id,
         runtime: Runtime { path: runtime.path, args: runtime.args, launch: Launch::Run },
-        runtime_root: state.runtime_root(),
+        runtime_root: instance.root,
         systemd_cgroup: engine.config.systemd_cgroup,
         runtime_deadline_ms: RUNTIME_DEADLINE.as_millis() as u64,
         terminal: program.tty,

@@ -2,7 +2,7 @@
 //! start time together are unique within one boot only, so a new process may match; the files are removed unread.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isulad_shim::exec::GONE;
@@ -11,7 +11,9 @@ use isulad_shim::{StateDir, state_dir};
 use super::sweep::candidates;
 use crate::engine::Engine;
 use crate::exec;
+use crate::layout::Layout;
 use crate::rootfs::write_atomically;
+use crate::runtime::instance;
 
 /// Says which boot the state directory is of.
 const NAME: &str = "boot-id";
@@ -39,6 +41,7 @@ fn forget(state: &Path, boot: &str) -> Result<(), String> {
         return Ok(());
     }
     if recorded.is_some() {
+        forget_instances(state)?;
         for found in candidates(state) {
             let dir = StateDir::new(found.path);
             let execs = std::fs::read_dir(dir.file(exec::DIRECTORY)).into_iter().flatten().flatten();
@@ -48,6 +51,20 @@ fn forget(state: &Path, boot: &str) -> Result<(), String> {
         }
     }
     write_atomically(&path, boot.as_bytes(), 0o600, false).map_err(|error| failed("write", &error))
+}
+
+/// What runtimes have recorded names processes too, and of none of it anything is left.
+fn forget_instances(state: &Path) -> Result<(), String> {
+    let layout = Layout { graph: PathBuf::new(), state: state.to_owned() };
+    let runtimes = std::fs::read_dir(state).into_iter().flatten().flatten();
+    for runtime in runtimes.filter_map(|entry| entry.file_name().into_string().ok()) {
+        for (_, instance) in instance::all_in(&layout.runtime_root(&runtime)) {
+            let directory = instance.directory();
+            std::fs::remove_dir_all(&directory)
+                .map_err(|error| format!("cannot remove `{}`: {error}", directory.display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn forget_in(dir: &StateDir) -> Result<(), String> {

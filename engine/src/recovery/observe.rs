@@ -45,7 +45,7 @@ pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Obse
     let in_doubt = starting && seen.shim.is_none() && seen.process.is_none() && state.path().exists();
     let perhaps_frozen = told_frozen.is_none() && seen.process.is_some() && !starting;
     if in_doubt || (perhaps_frozen && !matches!(container.phase, Phase::Running(_))) {
-        ask_runtime(engine, container, &state, &mut seen).await;
+        ask_runtime(engine, container, &mut seen).await;
     }
     seen
 }
@@ -93,9 +93,10 @@ fn read_files(
     Ok(Files { shim, process, exit })
 }
 
-async fn ask_runtime(engine: &Engine, container: &Container, state: &StateDir, seen: &mut Observation) {
+async fn ask_runtime(engine: &Engine, container: &Container, seen: &mut Observation) {
+    let Some(instance) = engine.instance(container) else { return };
     let Ok(runtime) = engine.runtime(&container.card.runtime) else { return };
-    match runtime.state(state, &container.id.to_string()).await {
+    match runtime.state(&instance).await {
         Ok(Some(found)) => {
             seen.frozen = found.status == "paused";
             if seen.process.is_none() && matches!(found.status.as_str(), "running" | "paused") {

@@ -14,6 +14,7 @@ use crate::effects;
 use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
 use crate::rootfs;
+use crate::runtime::instance;
 
 /// A directory named like a container, of which the journal knows nothing.
 #[derive(Debug)]
@@ -37,7 +38,37 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
         }
         Err(error) => engine.warn(format!("the sweep ended abnormally: {error}")),
     }
+    sweep_instances(engine).await;
     networks::sweep(engine).await;
+}
+
+/// What runtimes know of containers that nobody else does. Of what runs all the same nothing is ended here.
+async fn sweep_instances(engine: &Arc<Engine>) {
+    let of = engine.clone();
+    let looking = tokio::task::spawn_blocking(move || {
+        let runtimes = std::fs::read_dir(&of.layout.state).into_iter().flatten().flatten();
+        let names = runtimes.filter_map(|entry| entry.file_name().into_string().ok());
+        let instances = names.flat_map(|runtime| {
+            let found = instance::all_in(&of.layout.runtime_root(&runtime)).into_iter();
+            found.map(move |(id, instance)| (runtime.clone(), id, instance))
+        });
+        // A state directory that is left was kept, for a reason that is told.
+        let orphaned = instances
+            .filter(|(runtime, id, _)| !of.containers.knows(id) && !of.layout.state_dir(runtime, id).path().exists());
+        orphaned.collect::<Vec<_>>()
+    });
+    for (name, id, instance) in looking.await.unwrap_or_default() {
+        let Ok(runtime) = engine.runtime(&name) else { continue };
+        match runtime.delete(&instance).await {
+            Ok(()) => engine.warn(format!("{name} knew unknown container {}: its records are removed", id.short())),
+            Err(error) => engine.warn(format!(
+                "{name} knows unknown container {}, below `{}`; it is left alone: {}",
+                id.short(),
+                instance.root.display(),
+                crate::cause::chain(&error)
+            )),
+        }
+    }
 }
 
 /// Of creations that ended before their intent: the volumes that were made for them, as long as their definitions tell.
@@ -143,10 +174,9 @@ async fn sweep_state_dir(engine: &Arc<Engine>, orphan: &Orphan) {
         ));
     }
     engine.warn(format!("state directory `{shown}` belongs to no container: cleared"));
-    if let Ok(runtime) = engine.runtime(&orphan.runtime)
-        && let Err(error) = runtime.delete(&state, &orphan.id.to_string()).await
-    {
-        return engine.warn(crate::cause::chain(&error));
+    let troubles = effects::delete_instances(engine, &orphan.runtime, &orphan.id).await;
+    if !troubles.is_empty() && engine.runtime(&orphan.runtime).is_ok() {
+        return engine.warn(troubles.join("; "));
     }
     let path = orphan.path.clone();
     let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path)).await;

@@ -1,4 +1,5 @@
-//! The engine's only `unsafe`: registering a descriptor with the event loop, and a change of its own environment.
+//! The engine's only `unsafe`: registering a descriptor with the event loop, a change of its own environment, and what a
+//! program of the daemon does before it begins.
 
 use std::ffi::OsString;
 use std::io;
@@ -12,6 +13,19 @@ pub fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is one open descriptor from here until it is dropped, and `AsyncFd` owns it: nobody can close
     // or replace it while it is registered.
     unsafe { AsyncFd::register(fd) }.map_err(Into::into)
+}
+
+/// Has the kernel kill the program when the thread that starts it ends, as every thread of the event loop does with the
+/// daemon, however that ends.
+pub fn die_with_parent(command: &mut tokio::process::Command) {
+    let parent = nix::unistd::getpid();
+    let ask = move || {
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+        // It may have ended before the kernel was asked.
+        if nix::unistd::getppid() == parent { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    };
+    // SAFETY: between fork and exec only `prctl` and `getppid` run, which are async-signal-safe; nothing allocates or locks.
+    unsafe { command.pre_exec(ask) };
 }
 
 /// Takes a variable out of the environment, so that no child inherits it.

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 use super::Table;
+use crate::helper::{self, HelperError, Limits};
 use crate::runtime::locate;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -55,38 +55,19 @@ pub async fn run(options: &[String]) -> Result<Printed, PsError> {
     let mut command = Command::new(program);
     // Its environment changes what it prints.
     command.args(options).env_clear().env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    tokio::time::timeout(DEADLINE, output(command)).await.map_err(|_| PsError::Slow)?
-}
-
-async fn output(mut command: Command) -> Result<Printed, PsError> {
-    let failed = |source| PsError::Run { source };
-    let mut child = command.spawn().map_err(failed)?;
-    let (mut printed, mut said) = (Vec::new(), Vec::new());
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let reading = async {
-        match stdout {
-            Some(pipe) => pipe.take(LONGEST + 1).read_to_end(&mut printed).await.map(drop),
-            None => Ok(()),
-        }
-    };
-    let listening = async {
-        match stderr {
-            Some(pipe) => pipe.take(4096).read_to_end(&mut said).await.map(drop),
-            None => Ok(()),
-        }
-    };
-    tokio::try_join!(reading, listening).map_err(failed)?;
-    if printed.len() as u64 > LONGEST {
-        return Err(PsError::TooMuch);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let limits = Limits { deadline: DEADLINE, output: LONGEST, errors: 4096 };
+    let output = helper::run(command, &[], limits).await.map_err(|error| match error {
+        HelperError::Slow => PsError::Slow,
+        HelperError::TooMuch => PsError::TooMuch,
+        HelperError::Io(source) => PsError::Run { source },
+    })?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let first = said.lines().find(|line| !line.trim().is_empty());
+        return Err(PsError::Failed { said: first.map_or_else(|| output.status.to_string(), str::to_owned) });
     }
-    let status = child.wait().await.map_err(failed)?;
-    if !status.success() {
-        let said = String::from_utf8_lossy(&said);
-        let first = said.lines().find(|line| !line.trim().is_empty()).map_or_else(|| status.to_string(), str::to_owned);
-        return Err(PsError::Failed { said: first });
-    }
-    Ok(Printed(String::from_utf8_lossy(&printed).into_owned()))
+    Ok(Printed(String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 impl Printed {

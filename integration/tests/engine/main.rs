@@ -25,6 +25,7 @@ mod files;
 mod health;
 mod images;
 mod init;
+mod late_helpers;
 mod layers;
 mod lifecycle;
 mod listing;

@@ -15,7 +15,7 @@ use super::Shim;
 use super::output::hub::Hub;
 use super::output::time;
 use super::reaper::Reaper;
-use super::runtime;
+use super::runtime::{self, Left};
 
 /// How long silent writers are waited for. Only a shared pid namespace, or a descriptor that was passed out of the
 /// container, leaves any.
@@ -70,7 +70,7 @@ pub(crate) async fn finish(
     }
     failpoint::hit(failpoint::AFTER_EXIT_FIFO);
     hub.set_exit(ended.status, None);
-    runtime::delete(shim, reaper).await;
+    runtime::delete(shim, Left::Ended, reaper).await;
     failpoint::hit(failpoint::AFTER_DELETE);
     hub.farewell(FAREWELL).await;
     remove_files(shim);
@@ -97,8 +97,6 @@ pub(crate) fn remove_files(shim: &Shim) {
             eprintln!("isulad-shim: cannot remove `{name}`: {error}");
         }
     }
-    // Only if it is empty: what the runtime could not delete is evidence.
-    let _ = std::fs::remove_dir(shim.state.runtime_root());
 }
 
 /// Carries what is left: until every writer is gone, or was silent for `silence`, or for `limit`.

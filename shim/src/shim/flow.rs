@@ -26,7 +26,7 @@ use super::output::pump::Glass;
 use super::output::{Stream, client, input, pump, screen, time};
 use super::own_process;
 use super::reaper::{Reaper, Signals};
-use super::runtime;
+use super::runtime::{self, Left};
 use super::stdio::{self, Ours};
 
 /// How long process 1 may take to reap a process that was left to it, before its status is given up.
@@ -155,7 +155,7 @@ fn tell_ready(shim: &Shim, init: ProcessRef, answer: &mut Answer, hub: &Hub) {
 /// Leaves nothing of a start that failed, then says so.
 async fn undo(shim: &Shim, failed: Failed, answer: &mut Answer, hub: &Rc<Hub>, reaper: &Reaper) {
     eprintln!("isulad-shim: {} failed: {}", failed.step.as_str(), failed.message);
-    runtime::delete(shim, reaper).await;
+    runtime::delete(shim, Left::Unknown, reaper).await;
     Reaper::kill_descendants(FAREWELL);
     ending::remove_files(shim);
     let outcome = Outcome::Failed(failed);

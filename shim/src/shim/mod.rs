@@ -16,6 +16,7 @@ mod output;
 mod own_process;
 mod reaper;
 mod runtime;
+mod runtime_log;
 mod stdio;
 
 use std::process::ExitCode;

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use isulad_shim::sys::spawn;
@@ -12,6 +12,7 @@ use isulad_shim::{ExecProcess, ExitStatus, Failed, StateDir, Step};
 
 use super::Shim;
 use super::reaper::Reaper;
+use super::runtime_log;
 
 /// How long killed processes may take to go before they are left to process 1.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
@@ -42,7 +43,7 @@ impl<'a> Call<'a> {
     fn new(shim: &'a Shim, step: Step, operation: &str) -> Self {
         let tool = Tool {
             runtime: &shim.process.runtime,
-            root: shim.state.runtime_root(),
+            root: shim.process.runtime_root.clone(),
             log: shim.state.runtime_log(),
             systemd_cgroup: shim.process.systemd_cgroup,
             deadline: shim.process.runtime_deadline(),
@@ -55,7 +56,8 @@ impl<'a> Call<'a> {
         args.extend(tool.runtime.args.iter().map(Into::into));
         args.extend(["--root".into(), (&tool.root).into()]);
         args.extend(["--log".into(), (&tool.log).into()]);
-        args.extend(["--log-format".into(), "json".into()]);
+        // crun would write JSON for a reader of its log to what the container writes, when it cannot execute the program.
+        args.extend(["--log-format".into(), "text".into()]);
         if tool.systemd_cgroup {
             args.push("--systemd-cgroup".into());
         }
@@ -108,28 +110,32 @@ impl<'a> Call<'a> {
         call
     }
 
-    pub fn delete(shim: &'a Shim) -> Self {
+    /// By force, it first kills what runs, for which some runtimes wait even where nothing does.
+    fn delete(shim: &'a Shim, force: bool) -> Self {
         let mut call = Self::new(shim, Step::Start, "delete");
-        call.args.extend(["--force".into(), (&shim.process.id).into()]);
+        call.args.extend(force.then(|| "--force".into()));
+        call.args.push((&shim.process.id).into());
         call
     }
 
-    /// Starts the runtime; returns its pid.
+    /// Starts the runtime; returns its pid. With the shim ends what it has begun at the runtime: whoever comes after it
+    /// finds no call at work.
     pub fn spawn(&self, stdio: Stdio<'_>) -> Result<i32, Failed> {
         let [input, output, error] = stdio;
-        self.spawn_with(&[(input, 0), (output, 1), (error, 2)])
+        self.spawned(|path, args| spawn::spawn_dependent(path, args, &[(input, 0), (output, 1), (error, 2)]))
     }
 
-    /// The same with a pipe to read the process from.
+    /// The same with a pipe to read the process from. It outlives the shim: the daemon, which knows it, waits for what a
+    /// detached process is to become, and ends any other.
     pub fn spawn_reading(&self, stdio: Stdio<'_>, spec: BorrowedFd<'_>) -> Result<i32, Failed> {
         let [input, output, error] = stdio;
-        self.spawn_with(&[(input, 0), (output, 1), (error, 2), (spec, SPEC_FD)])
+        self.spawned(|path, args| spawn::spawn(path, args, &[(input, 0), (output, 1), (error, 2), (spec, SPEC_FD)]))
     }
 
-    fn spawn_with(&self, fds: &[(BorrowedFd<'_>, RawFd)]) -> Result<i32, Failed> {
+    fn spawned(&self, start: impl FnOnce(&Path, &[&OsStr]) -> io::Result<i32>) -> Result<i32, Failed> {
         let args: Vec<&OsStr> = self.args.iter().map(AsRef::as_ref).collect();
         let path = &self.tool.runtime.path;
-        spawn::spawn(path, &args, fds)
+        start(path, &args)
             .map_err(|error| failed(self.step, format!("cannot run the runtime `{}`: {error}", path.display())))
     }
 
@@ -164,78 +170,53 @@ impl<'a> Call<'a> {
     /// The errors in the runtime's own log, whole.
     fn complaint(&self) -> Option<String> {
         let text = fs::read(&self.tool.log).ok()?;
-        errors_in(&String::from_utf8_lossy(&text))
+        runtime_log::errors_in(&String::from_utf8_lossy(&text))
     }
+}
+
+/// What is known of a container that is to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Its first process has ended.
+    Ended,
+    /// Nothing: its start has failed.
+    Unknown,
 }
 
 /// Deletes whatever the runtime knows of the container, within the deadline. It is the last resort, so its own failure
 /// is only written down.
-pub(crate) async fn delete(shim: &Shim, reaper: &Reaper) {
-    let (null, call) = (io::stdin(), Call::delete(shim));
+pub(crate) async fn delete(shim: &Shim, left: Left, reaper: &Reaper) {
+    // A runtime that has failed at a start has mostly cleared up itself.
+    if !shim.process.runtime_root.join(&shim.process.id).exists() {
+        return;
+    }
+    let deleting = async {
+        if left == Left::Ended && attempt_delete(shim, false, reaper).await.is_ok() {
+            return;
+        }
+        if let Err(trouble) = attempt_delete(shim, true, reaper).await {
+            eprintln!("isulad-shim: the runtime did not delete the container: {trouble}");
+        }
+    };
+    if tokio::time::timeout(shim.process.runtime_deadline(), deleting).await.is_err() {
+        eprintln!("isulad-shim: the runtime did not finish `delete` in time and was killed");
+        Reaper::kill_descendants(KILL_LIMIT);
+    }
+}
+
+async fn attempt_delete(shim: &Shim, force: bool, reaper: &Reaper) -> Result<(), String> {
+    let (null, call) = (io::stdin(), Call::delete(shim, force));
     let null = null.as_fd();
     // Not its complaints about the failure that may have come before.
     let _ = shim.state.remove(isulad_shim::state_dir::RUNTIME_LOG);
-    let done = match call.spawn([null, null, null]) {
-        Ok(pid) => tokio::time::timeout(shim.process.runtime_deadline(), reaper.until(pid)).await,
-        Err(error) => {
-            eprintln!("isulad-shim: cannot delete the container: {}", error.message);
-            return;
-        }
-    };
-    match done {
-        Ok(Ok(ExitStatus::Code(0))) => {}
-        Ok(Ok(_)) => {
-            let text = call.complaint().unwrap_or_else(|| "nothing said".into());
-            eprintln!("isulad-shim: the runtime did not delete the container: {text}");
-        }
-        Ok(Err(error)) => eprintln!("isulad-shim: cannot wait for the runtime's delete: {error}"),
-        Err(_) => {
-            eprintln!("isulad-shim: the runtime did not finish `delete` in time and was killed");
-            Reaper::kill_descendants(KILL_LIMIT);
-        }
+    let pid = call.spawn([null, null, null]).map_err(|error| error.message)?;
+    match reaper.until(pid).await {
+        Ok(ExitStatus::Code(0)) => Ok(()),
+        Ok(_) => Err(call.complaint().unwrap_or_else(|| "nothing said".into())),
+        Err(error) => Err(format!("cannot wait for it: {error}")),
     }
 }
 
 pub(crate) fn failed(step: Step, message: String) -> Failed {
     Failed { step, message, runtime_status: None }
-}
-
-fn errors_in(log: &str) -> Option<String> {
-    let mut messages: Vec<String> = Vec::new();
-    for line in log.lines() {
-        match serde_json::from_str::<LogLine>(line) {
-            Ok(entry) if matches!(entry.level.as_str(), "error" | "fatal" | "panic") => {
-                if messages.last() != Some(&entry.msg) {
-                    messages.push(entry.msg);
-                }
-            }
-            Ok(_) => {}
-            // A runtime that ignores `--log-format` still has its say.
-            Err(_) if !line.trim().is_empty() => messages.push(line.into()),
-            Err(_) => {}
-        }
-    }
-    if messages.is_empty() { None } else { Some(messages.join("\n")) }
-}
-
-#[derive(serde::Deserialize)]
-struct LogLine {
-    #[serde(default)]
-    level: String,
-    msg: String,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_are_taken_whole_and_once() {
-        let log = "{\"level\":\"warning\",\"msg\":\"odd\",\"time\":\"t\"}\n\
-                   {\"level\":\"error\",\"msg\":\"exec: \\\"nope\\\":\\nnot found\",\"time\":\"t\"}\n\
-                   {\"level\":\"error\",\"msg\":\"exec: \\\"nope\\\":\\nnot found\",\"time\":\"t\"}\n";
-        assert_eq!(errors_in(log).unwrap(), "exec: \"nope\":\nnot found");
-        assert_eq!(errors_in("plain words\n").unwrap(), "plain words");
-        assert_eq!(errors_in(""), None);
-    }
 }

@@ -17,6 +17,8 @@ pub struct Stat {
     /// `R`, `S`, `D`, `Z`, …
     pub state: u8,
     pub parent: i32,
+    /// The pid of the process that leads its process group, or led it.
+    pub group: i32,
     /// The pid of the process that leads its session, or led it.
     pub session: i32,
     pub start_time: u64,
@@ -55,9 +57,10 @@ impl Stat {
         let mut fields = std::str::from_utf8(text.get(end + 2..)?).ok()?.split_ascii_whitespace();
         let state = *fields.next()?.as_bytes().first()?;
         let parent = fields.next()?.parse().ok()?;
-        let session = fields.nth(1)?.parse().ok()?;
+        let group = fields.next()?.parse().ok()?;
+        let session = fields.next()?.parse().ok()?;
         let start_time = fields.nth(15)?.parse().ok()?;
-        Some(Self { state, parent, session, start_time })
+        Some(Self { state, parent, group, session, start_time })
     }
 }
 
@@ -73,7 +76,7 @@ mod tests {
     #[test]
     fn a_command_with_parentheses_is_read() {
         let text = b"12 (a) b (c)) S 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 777 22 23\n";
-        assert_eq!(Stat::parse(text), Some(Stat { state: b'S', parent: 3, session: 5, start_time: 777 }));
+        assert_eq!(Stat::parse(text), Some(Stat { state: b'S', parent: 3, group: 4, session: 5, start_time: 777 }));
         assert_eq!(Stat::parse(b"12 (a"), None);
         assert_eq!(Stat::parse(b""), None);
     }

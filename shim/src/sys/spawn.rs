@@ -1,5 +1,6 @@
-//! Starting a program with an exact set of descriptors and without a copy of the caller's memory: `posix_spawn`, which
-//! a daemon with much memory feels. Used by the daemon to start a shim, and by the shim to run the runtime.
+//! Starting a program with an exact set of descriptors and without a copy of the caller's memory, which a daemon with much
+//! memory would feel. As `posix_spawn`, which has no way to have the kernel end the program with its parent. Used by the
+//! daemon to start a shim, and by the shim to run the runtime.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -7,7 +8,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicI32, Ordering};
 
+use nix::sys::signal::{SigSet, SigmaskHow};
 use rustix::io::fcntl_dupfd_cloexec;
 
 use crate::StateDir;
@@ -66,11 +69,29 @@ pub fn start_exec(shim: &Path, directory: &StateDir, client: BorrowedFd<'_>) -> 
 /// descriptor of the caller and its number in the child; all others that are close-on-exec are closed. Signals are
 /// unblocked and have their default action. Returns the pid; an error of the exec itself is returned too.
 pub fn spawn(program: &Path, args: &[&OsStr], fds: &[(BorrowedFd<'_>, RawFd)]) -> io::Result<i32> {
+    start_child(program, args, fds, false)
+}
+
+/// The same for a program that must not outlive the calling thread: the kernel kills it when that ends, however it ends.
+/// What the program has started itself is not reached by that.
+pub fn spawn_dependent(program: &Path, args: &[&OsStr], fds: &[(BorrowedFd<'_>, RawFd)]) -> io::Result<i32> {
+    start_child(program, args, fds, true)
+}
+
+fn start_child(program: &Path, args: &[&OsStr], fds: &[(BorrowedFd<'_>, RawFd)], dependent: bool) -> io::Result<i32> {
     let program = c_string(program.as_os_str())?;
     let args = args.iter().map(|arg| c_string(arg)).collect::<io::Result<Vec<CString>>>()?;
-    let actions = FileActions::new(fds)?;
-    let attributes = Attributes::new()?;
-    posix_spawn(&program, &args, &actions, &attributes)
+    let mut argv: Vec<*const libc::c_char> = args.iter().map(|arg| arg.as_ptr()).collect();
+    argv.push(std::ptr::null());
+    let descriptors = Descriptors::new(fds)?;
+    let plan = Plan {
+        program: &program,
+        argv: &argv,
+        descriptors: &descriptors.pairs,
+        parent: dependent.then(nix::unistd::getpid),
+        failed: AtomicI32::new(0),
+    };
+    plan.carry_out()
 }
 
 fn null() -> io::Result<OwnedFd> {
@@ -83,98 +104,123 @@ fn c_string(text: &OsStr) -> io::Result<CString> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "an argument holds a nul byte"))
 }
 
-struct FileActions {
-    inner: libc::posix_spawn_file_actions_t,
+/// Numbers of the caller and of the child.
+struct Descriptors {
+    pairs: Vec<(RawFd, RawFd)>,
     /// Duplicates above every target number, so that no `dup2` overwrites the source of a later one.
     _sources: Vec<OwnedFd>,
 }
 
-impl FileActions {
+impl Descriptors {
     fn new(fds: &[(BorrowedFd<'_>, RawFd)]) -> io::Result<Self> {
-        let mut inner = MaybeUninit::uninit();
-        // SAFETY: the call initializes what it is given.
-        check(unsafe { libc::posix_spawn_file_actions_init(inner.as_mut_ptr()) })?;
-        // SAFETY: initialized by the call above, which succeeded.
-        let mut actions = Self { inner: unsafe { inner.assume_init() }, _sources: Vec::with_capacity(fds.len()) };
+        let mut descriptors = Self { pairs: Vec::with_capacity(fds.len()), _sources: Vec::with_capacity(fds.len()) };
         let above = fds.iter().map(|(_, target)| target + 1).max().unwrap_or(0);
         for (source, target) in fds {
             let mut number = source.as_raw_fd();
             if number < above {
                 let duplicate = fcntl_dupfd_cloexec(source, above)?;
                 number = duplicate.as_raw_fd();
-                actions._sources.push(duplicate);
+                descriptors._sources.push(duplicate);
             }
-            // SAFETY: `inner` is initialized; the call only notes two numbers.
-            check(unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut actions.inner, number, *target) })?;
+            descriptors.pairs.push((number, *target));
         }
-        Ok(actions)
+        Ok(descriptors)
     }
 }
 
-impl Drop for FileActions {
-    fn drop(&mut self) {
-        // SAFETY: initialized in `new`, destroyed only here.
-        unsafe { libc::posix_spawn_file_actions_destroy(&raw mut self.inner) };
+/// What a child does between its beginning and the program. It shares the caller's memory, and the caller's thread waits
+/// until it has gone on to the program or has left (`CLONE_VM | CLONE_VFORK`, as `posix_spawn` does).
+struct Plan<'a> {
+    program: &'a CStr,
+    argv: &'a [*const libc::c_char],
+    descriptors: &'a [(RawFd, RawFd)],
+    /// The process whose thread it must not outlive.
+    parent: Option<nix::unistd::Pid>,
+    /// The error of what the child could not do.
+    failed: AtomicI32,
+}
+
+/// Room for the child's few calls, also in a build that is not optimized.
+const STACK: usize = 64 << 10;
+/// Signals are numbered up to here.
+const LAST_SIGNAL: libc::c_int = 64;
+
+impl Plan<'_> {
+    fn carry_out(&self) -> io::Result<i32> {
+        let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
+        // No handler of the caller may run in the child, on the caller's memory.
+        let mut before = SigSet::empty();
+        nix::sys::signal::pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+        // SAFETY: `top` is the end of an allocation that outlives the child's use of it, since the caller's thread is
+        // suspended until the child has replaced its memory or left; it is aligned as a u128 is. The argument is `self`,
+        // which outlives the call for the same reason. `in_child` neither allocates nor unwinds.
+        let pid = unsafe {
+            let top = stack.as_mut_ptr().add(stack.capacity());
+            let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+            libc::clone(in_child, top.cast(), flags, std::ptr::from_ref(self).cast_mut().cast())
+        };
+        let error = io::Error::last_os_error();
+        let restored = nix::sys::signal::pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
+        if pid < 0 {
+            return Err(error);
+        }
+        match self.failed.load(Ordering::Relaxed) {
+            0 => restored.map(|()| pid).map_err(io::Error::from),
+            errno => {
+                let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
+                Err(io::Error::from_raw_os_error(errno))
+            }
+        }
+    }
+
+    /// Becomes the program; returns only after an error, which `errno` tells.
+    ///
+    /// # Safety
+    /// Only in the child: it changes signals and descriptors of the process.
+    unsafe fn become_program(&self) {
+        // SAFETY: system calls on numbers and on memory that the caller keeps alive and does not touch meanwhile; each is
+        // async-signal-safe. A handler is not inherited but an ignored signal would be, so each is reset; two of them
+        // belong to the C library, which refuses that. `environ` is the C library's own array.
+        unsafe {
+            for number in 1..=LAST_SIGNAL {
+                libc::signal(number, libc::SIG_DFL);
+            }
+            for (source, target) in self.descriptors {
+                if libc::dup2(*source, *target) < 0 {
+                    return;
+                }
+            }
+            if let Some(parent) = self.parent {
+                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) < 0 {
+                    return;
+                }
+                // It may have ended before the kernel was asked.
+                if libc::getppid() != parent.as_raw() {
+                    libc::_exit(127);
+                }
+            }
+            let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+            libc::execve(self.program.as_ptr(), self.argv.as_ptr(), environ);
+        }
     }
 }
 
-struct Attributes {
-    inner: libc::posix_spawnattr_t,
-}
-
-impl Attributes {
-    fn new() -> io::Result<Self> {
-        let mut inner = MaybeUninit::uninit();
-        // SAFETY: the call initializes what it is given.
-        check(unsafe { libc::posix_spawnattr_init(inner.as_mut_ptr()) })?;
-        // SAFETY: initialized by the call above, which succeeded.
-        let mut attributes = Self { inner: unsafe { inner.assume_init() } };
-        let empty = nix::sys::signal::SigSet::empty();
-        let all = nix::sys::signal::SigSet::all();
-        // SAFETY: `inner` is initialized; the set is only read.
-        check(unsafe { libc::posix_spawnattr_setsigmask(&raw mut attributes.inner, empty.as_ref()) })?;
-        // SAFETY: as above.
-        check(unsafe { libc::posix_spawnattr_setsigdefault(&raw mut attributes.inner, all.as_ref()) })?;
-        let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
-        // SAFETY: `inner` is initialized; the flags fit a short.
-        check(unsafe { libc::posix_spawnattr_setflags(&raw mut attributes.inner, flags as libc::c_short) })?;
-        Ok(attributes)
-    }
-}
-
-impl Drop for Attributes {
-    fn drop(&mut self) {
-        // SAFETY: initialized in `new`, destroyed only here.
-        unsafe { libc::posix_spawnattr_destroy(&raw mut self.inner) };
-    }
-}
-
-fn posix_spawn(program: &CStr, args: &[CString], actions: &FileActions, attributes: &Attributes) -> io::Result<i32> {
-    let mut argv: Vec<*mut libc::c_char> = args.iter().map(|arg| arg.as_ptr().cast_mut()).collect();
-    argv.push(std::ptr::null_mut());
-    let mut pid = 0;
-    // SAFETY: every pointer is valid for the call: `argv` ends with null and points into `args`, which outlives it;
-    // `environ` is the C library's own array, and nothing here changes the environment concurrently.
-    check(unsafe {
-        libc::posix_spawn(
-            &raw mut pid,
-            program.as_ptr(),
-            &raw const actions.inner,
-            &raw const attributes.inner,
-            argv.as_ptr(),
-            environ,
-        )
-    })?;
-    Ok(pid)
-}
-
-fn check(errno: libc::c_int) -> io::Result<()> {
-    if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
+/// The child's whole life, if it does not become the program.
+extern "C" fn in_child(plan: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `carry_out` passes a `Plan` that lives until this process has left.
+    let plan = unsafe { &*plan.cast::<Plan<'_>>() };
+    // SAFETY: this is the child.
+    unsafe { plan.become_program() };
+    plan.failed.store(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL), Ordering::Relaxed);
+    // SAFETY: leaves without anything of the caller's being run.
+    unsafe { libc::_exit(127) }
 }
 
 unsafe extern "C" {
     /// The environment of this process, as the C library keeps it.
-    static environ: *const *mut libc::c_char;
+    static environ: *const *const libc::c_char;
 }
 
 #[cfg(test)]
@@ -197,6 +243,43 @@ mod tests {
         second_read.read_to_string(&mut text).unwrap();
         assert_eq!(text, "one\ntwo\n");
         nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None).unwrap();
+    }
+
+    #[test]
+    fn a_dependent_program_ends_with_the_thread_that_started_it() {
+        let sleep = || spawn_dependent(Path::new("/bin/sleep"), &[OsStr::new("sleep"), OsStr::new("1000")], &[]);
+        let pid = std::thread::spawn(move || sleep().unwrap()).join().unwrap();
+        let status = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None).unwrap();
+        let killed = nix::sys::wait::WaitStatus::Signaled(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGKILL,
+            false,
+        );
+        assert_eq!(status, killed);
+    }
+
+    #[test]
+    fn ignored_and_blocked_signals_are_not_passed_on() {
+        let (mut read, write) = io::pipe().unwrap();
+        let script = "grep -E '^Sig(Blk|Ign):' /proc/self/status | cut -f2";
+        let program = || {
+            // SIGPIPE is ignored by every Rust program.
+            SigSet::all().thread_block().unwrap();
+            let args = [OsStr::new("sh"), OsStr::new("-c"), OsStr::new(script)];
+            let pid = spawn(Path::new("/bin/sh"), &args, &[(write.as_fd(), 1)]).unwrap();
+            assert!(
+                SigSet::thread_get_mask().unwrap().contains(nix::sys::signal::Signal::SIGTERM),
+                "ours stay blocked"
+            );
+            nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None).unwrap();
+        };
+        std::thread::scope(|scope| scope.spawn(program).join().unwrap());
+        drop(write);
+        let mut text = String::new();
+        read.read_to_string(&mut text).unwrap();
+        // 32 and 33 are the C library's, which lets nobody change them.
+        let left = text.lines().map(|line| u64::from_str_radix(line, 16).unwrap() & !(3 << 31));
+        assert_eq!(left.collect::<Vec<_>>(), [0, 0]);
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Exec {
             version: EXEC_VERSION,
             id: stand.process.id.clone(),
             runtime: stand.process.runtime.clone(),
-            runtime_root: stand.state.runtime_root(),
+            runtime_root: stand.process.runtime_root.clone(),
             systemd_cgroup: false,
             runtime_deadline_ms: 60_000,
             terminal: false,

@@ -108,7 +108,7 @@ fn without_a_description_the_shim_leaves() {
     assert!(failed.message.contains("process.json"), "{failed:?}");
     let shim = pid_file::read(&stand.state.shim_pid()).unwrap().expect("recovery finds it by this file");
     wait_for("the shim to leave", || !shim.alive());
-    assert!(!stand.state.runtime_root().exists());
+    assert!(!stand.process.runtime_root.exists());
 }
 
 #[test]

@@ -85,6 +85,7 @@ impl Stand {
             systemd_cgroup: false,
             pid_namespace: PidNamespace::Own,
             id: id.clone(),
+            runtime_root: root.join("runtimes"),
             bundle,
         };
         let spec = spec(args, &id);
@@ -263,7 +264,7 @@ impl Stand {
     pub fn delete_by_hand(&self) {
         let _ = Command::new(&self.process.runtime.path)
             .arg("--root")
-            .arg(self.state.runtime_root())
+            .arg(&self.process.runtime_root)
             .args(["delete", "--force", &self.process.id])
             .output();
     }
@@ -302,10 +303,10 @@ impl Drop for Stand {
                 let _ = pidfd.send_signal(libc::SIGKILL);
             }
         }
-        if self.process.runtime.path.exists() && self.state.runtime_root().exists() {
+        if self.process.runtime.path.exists() && self.process.runtime_root.exists() {
             let _ = Command::new("/usr/sbin/runc")
                 .arg("--root")
-                .arg(self.state.runtime_root())
+                .arg(&self.process.runtime_root)
                 .args(["delete", "--force", &self.process.id])
                 .output();
         }

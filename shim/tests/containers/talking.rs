@@ -205,7 +205,7 @@ fn the_shim_is_there_until_a_client_that_reads_late_has_everything() {
     let (ready, client) = stand.start_with_client();
     let shim = PidFd::open(ready.shim()).unwrap();
     assert_eq!(stand.hear_exit(), ExitStatus::Code(0));
-    wait_for("the runtime's delete", || !stand.state.runtime_root().join(&stand.process.id).exists());
+    wait_for("the runtime's delete", || !stand.process.runtime_root.join(&stand.process.id).exists());
     // Long enough for what follows the delete, if it does not wait; short of how long it waits.
     assert!(!stand.hangs_up_within(Duration::from_secs(1)), "the shim has left, and what a client wants with it");
     std::thread::scope(|scope| {

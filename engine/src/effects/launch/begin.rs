@@ -3,11 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
+use std::time::Duration;
 
 use isulad_shim::process::ConsoleSize;
-use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::sys::spawn::{self, Mode};
-use isulad_shim::{ProcessRef, StateDir, pid_file};
+use isulad_shim::{ProcessRef, StateDir, pid_file, tree};
 
 use super::LaunchError;
 use crate::abandon::Owner;
@@ -19,6 +19,9 @@ use crate::failpoint;
 use crate::projection::Entity;
 use crate::session::Size;
 use crate::shim_process;
+
+/// How long a killed shim may take to go.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// A shim at work.
 pub(super) struct Begun {
@@ -84,12 +87,12 @@ pub(super) fn still_wanted(owner: &Owner) -> Result<(), LaunchError> {
     if owner.has_left() { Err(LaunchError::Slow) } else { Ok(()) }
 }
 
-/// A shim that nobody waits for any more. Blocks for as long as a process needs to fork.
+/// A shim that nobody waits for any more, with all that it has started. Blocks for as long as processes need to end.
 fn end_at_once(state: &StateDir, middle: i32) {
     let _ = state.remove(isulad_shim::state_dir::PROCESS);
     let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(middle), None);
     if let Ok(Some(shim)) = pid_file::read(&state.shim_pid()) {
-        let _ = PidFd::open(shim).and_then(|pidfd| pidfd.send_signal(9));
+        tree::kill(&[shim], KILL_LIMIT);
     }
 }
 

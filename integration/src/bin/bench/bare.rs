@@ -10,7 +10,7 @@ use nix::mount::{MntFlags, MsFlags};
 use serde_json::Value;
 
 use crate::daemon::Daemon;
-use crate::place::{Place, run};
+use crate::place::Place;
 
 /// A runtime, and the spec that the engine wrote for a container of its own.
 pub struct Bare<'a> {
@@ -81,8 +81,31 @@ impl<'a> Bare<'a> {
         timed(&mut [command])
     }
 
+    /// `run` in the foreground of another program, which ends by itself.
+    pub fn run_to_its_end(&self, bundle: &Bundle, words: &[&str]) -> anyhow::Result<Duration> {
+        let path = bundle.dir.join("config.json");
+        let mut spec: Value = serde_json::from_slice(&fs::read(&path)?)?;
+        spec["process"]["args"] = words.into();
+        fs::write(&path, serde_json::to_vec(&spec)?)?;
+        let mut command = self.make("run", bundle);
+        command.arg(&bundle.id);
+        timed(&mut [command])
+    }
+
+    /// `delete --force`.
+    pub fn delete(&self, bundle: &Bundle) -> anyhow::Result<Duration> {
+        let mut command = self.call("delete");
+        command.arg("--force").arg(&bundle.id);
+        timed(&mut [command])
+    }
+
     pub fn remove(&self, bundle: &Bundle) -> anyhow::Result<()> {
-        run(self.call("delete").arg("--force").arg(&bundle.id))?;
+        self.delete(bundle)?;
+        self.forget(bundle)
+    }
+
+    /// Removes the files of what the runtime does not know any more.
+    pub fn forget(&self, bundle: &Bundle) -> anyhow::Result<()> {
         nix::mount::umount2(&bundle.dir.join("merged"), MntFlags::MNT_DETACH).context("cannot unmount an overlay")?;
         Ok(fs::remove_dir_all(&bundle.dir)?)
     }

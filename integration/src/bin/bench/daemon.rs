@@ -135,6 +135,14 @@ impl<'a> Daemon<'a> {
         self.place.run().join(&self.name)
     }
 
+    /// The runtime's root, and the id that the container's start has there.
+    pub fn instance(&self, runtime: &str, id: &str) -> anyhow::Result<(PathBuf, String)> {
+        let root = self.state().join(runtime).join("root");
+        let names = std::fs::read_dir(&root)?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let known = names.into_iter().find(|name| name.starts_with(&format!("{id}-")));
+        known.map(|known| (root.clone(), known)).with_context(|| format!("`{}` has nothing of {id}", root.display()))
+    }
+
     pub fn containers(&self) -> ContainersClient<Channel> {
         ContainersClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
@@ -169,6 +177,16 @@ impl<'a> Daemon<'a> {
         let rootfs = rootfs.to_string_lossy();
         let runtime = format!("--runtime={runtime}");
         self.isula(&["run", "-d", &runtime, "--net=none", "--external-rootfs", &rootfs, "none", "sleep", "100000"])
+    }
+
+    /// `isula run --rm` of another program, attached to its output.
+    pub fn isula_run_to_its_end(&self, runtime: &str, words: &[&str]) -> Command {
+        let rootfs = self.place.rootfs();
+        let rootfs = rootfs.to_string_lossy();
+        let runtime = format!("--runtime={runtime}");
+        let mut command = self.isula(&["run", "--rm", &runtime, "--net=none", "--external-rootfs", &rootfs, "none"]);
+        command.args(words);
+        command
     }
 
     /// The same container as a request.

@@ -9,6 +9,7 @@ mod daemon;
 mod exec;
 mod figures;
 mod images;
+mod life;
 mod memory;
 mod place;
 mod restart;
@@ -25,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use place::{Disk, Place};
 
-const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,running,recorded,images,update,usage,exec,execs] \
+const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,life,running,recorded,images,update,usage,exec,execs] \
                      [--runtimes runc,crun] [--rounds N] [--execs N] [--compare DIR] [--work-dir DIR] \
                      [--disk image|plain] [--busybox FILE]";
 
@@ -50,7 +51,7 @@ impl Options {
         let mut options = Self {
             bins: PathBuf::new(),
             // Not `execs`, which takes minutes.
-            only: list("sequential,parallel,running,recorded,images,update,usage,exec"),
+            only: list("sequential,parallel,life,running,recorded,images,update,usage,exec"),
             runtimes: list("runc,crun"),
             rounds: 50,
             execs: 10_000,
@@ -133,6 +134,9 @@ async fn measure(place: &Place, options: &Options) -> anyhow::Result<()> {
         }
         if options.wants("parallel") {
             start::parallel(place, runtime, options.rounds.div_ceil(10)).await?;
+        }
+        if options.wants("life") {
+            life::life(place, options.compare.as_deref(), runtime, options.rounds).await?;
         }
         if options.wants("update") {
             update::update(place, runtime, options.rounds).await?;

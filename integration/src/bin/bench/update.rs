@@ -17,15 +17,14 @@ pub async fn update(place: &Place, runtime: &str, rounds: usize) -> anyhow::Resu
     let name = format!("update-{runtime}");
     let daemon = Daemon::start(place, &name).await?;
     let id = run(&mut daemon.isula_run(runtime))?.trim().to_owned();
-    let root = daemon.state().join(runtime).join(&id).join("root");
-    ensure!(root.is_dir(), "the runtime keeps nothing in `{}`", root.display());
+    let (root, known) = daemon.instance(runtime, &id)?;
     let (mut bare, mut call, mut isula, mut over) =
         (Sample::default(), Sample::default(), Sample::default(), Sample::default());
     for round in 0..rounds + WARM_UP {
         // Another number each time: asked for what is so already, the engine does nothing.
         let limit = |step: usize| i64::try_from(100 + 3 * round + step).unwrap_or(100);
         let mut direct = Command::new(runtime);
-        direct.arg("--root").arg(&root).args(["update", "--pids-limit", &limit(0).to_string(), &id]);
+        direct.arg("--root").arg(&root).args(["update", "--pids-limit", &limit(0).to_string(), &known]);
         let of_bare = timed(&mut direct)?;
         let begun = Instant::now();
         let resources = Some(Resources { pids_limit: Some(limit(1)), ..Resources::default() });

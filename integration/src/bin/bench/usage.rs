@@ -62,14 +62,14 @@ async fn top(daemon: &Daemon<'_>, runtime: &str, rounds: usize) -> anyhow::Resul
         &format!("isula top, in turn with `{runtime} ps` of the same container, and ps -ef of the machine alone"),
     );
     let id = daemon.list().await?.first().context("there is a container")?.id.clone();
-    let root = daemon.state().join(runtime).join(&id).join("root");
+    let (root, known) = daemon.instance(runtime, &id)?;
     let (mut ours, mut bare, mut ps) = (Sample::default(), Sample::default(), Sample::default());
     for _ in 0..rounds {
         let begun = Instant::now();
         run(&mut daemon.isula(&["top", &id]))?;
         ours.push_ms(begun.elapsed());
         let begun = Instant::now();
-        run(Command::new(runtime).arg("--root").arg(&root).args(["ps", &id]))?;
+        run(Command::new(runtime).arg("--root").arg(&root).args(["ps", &known]))?;
         bare.push_ms(begun.elapsed());
         let begun = Instant::now();
         run(Command::new("ps").arg("-ef"))?;

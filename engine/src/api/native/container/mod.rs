@@ -90,18 +90,21 @@ impl Containers for Native {
     }
 
     async fn run(&self, request: Request<CreateRequest>) -> Answer<RunResponse> {
+        self.engine.moves.expect();
         let (native, context) = (self.clone(), peer::context(&request));
         let running = tokio::spawn(async move { native.run_container(request.into_inner(), &context).await });
         Ok(Response::new(finished(running).await?))
     }
 
     async fn start(&self, request: Request<StartRequest>) -> Answer<StartResponse> {
+        self.engine.moves.expect();
         let context = peer::context(&request);
         let failure = self.start_container(&request.into_inner().container, &context).await?;
         Ok(Response::new(StartResponse { failure }))
     }
 
     async fn start_attached(&self, request: Request<Streaming<AttachInput>>) -> Answer<Self::StartAttachedStream> {
+        self.engine.moves.expect();
         let context = peer::context(&request);
         Ok(Response::new(self.attach_streams(request.into_inner(), true, context).await?))
     }

@@ -24,11 +24,13 @@ impl Execs for Native {
     type ExecStream = ReceiverStream<Result<ExecOutput, Status>>;
 
     async fn exec(&self, request: Request<Streaming<ExecInput>>) -> Result<Response<Self::ExecStream>, Status> {
+        self.engine.moves.expect();
         let context = peer::context(&request);
         Ok(Response::new(self.exec_streams(request.into_inner(), context).await?))
     }
 
     async fn exec_sync(&self, request: Request<ExecSyncRequest>) -> Result<Response<ExecSyncResponse>, Status> {
+        self.engine.moves.expect();
         Ok(Response::new(self.exec_to_its_end(request.into_inner()).await?))
     }
 }

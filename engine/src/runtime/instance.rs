@@ -1,0 +1,103 @@
+//! One start of a container, as its runtime knows it: `<container>-<start>` below the runtime's root.
+//!
+//! The root is one for all containers of a runtime, since crun keeps its compiled seccomp programs there. The id is another
+//! one for each start, so that a call of a runtime that comes late, however it was given up, does not know a later start.
+
+use std::path::{Path, PathBuf};
+
+use crate::domain::id::{ContainerId, StartId};
+use crate::rootfs;
+
+/// By what a runtime is asked for a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// The runtime's `--root`.
+    pub root: PathBuf,
+    /// The runtime's id of it.
+    pub id: String,
+}
+
+impl Instance {
+    pub fn new(root: PathBuf, container: &ContainerId, start: StartId) -> Self {
+        Self { root, id: format!("{container}-{}", start.0) }
+    }
+
+    /// What runtimes keep of it. Absent: the runtime does not know it.
+    pub fn directory(&self) -> PathBuf {
+        self.root.join(&self.id)
+    }
+
+    /// Takes away what a runtime that was killed has left mounted there: some releases of runc mount their own binary for
+    /// a moment. Blocks.
+    pub fn unmount(&self) -> Result<(), String> {
+        let directory = self.directory();
+        let mounts = rootfs::mounts_below(&[&directory]).map_err(|error| format!("cannot read the mounts: {error}"))?;
+        for mount in mounts.iter().rev() {
+            rootfs::release(&mount.target).map_err(|error| crate::cause::chain(&error))?;
+        }
+        Ok(())
+    }
+}
+
+/// All that is below a runtime's root, by container. What is not named as one of ours is not ours. Blocks.
+pub fn all_in(root: &Path) -> Vec<(ContainerId, Instance)> {
+    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    let named = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        Some((owner(&name)?, Instance { root: root.to_owned(), id: name }))
+    });
+    named.collect()
+}
+
+/// Those of one container. Blocks.
+pub fn left_of(root: &Path, container: &ContainerId) -> Vec<Instance> {
+    let ours = all_in(root).into_iter().filter(|(owner, _)| owner == container);
+    ours.map(|(_, instance)| instance).collect()
+}
+
+fn owner(name: &str) -> Option<ContainerId> {
+    let (container, start) = name.split_once('-')?;
+    let number = !start.is_empty() && start.bytes().all(|byte| byte.is_ascii_digit());
+    container.parse().ok().filter(|_| number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_named_as_ours_is_ours() {
+        let root = tempfile::tempdir().unwrap();
+        let (one, other) = ("a".repeat(64), "b".repeat(64));
+        for name in [
+            format!("{one}-7"),
+            format!("{one}-12"),
+            format!("{other}-7"),
+            one.clone(),
+            format!("{one}-"),
+            format!("{one}-x"),
+            format!("{one}-7-8"),
+            ".cache".to_owned(),
+            "abc-1".to_owned(),
+        ] {
+            std::fs::create_dir(root.path().join(name)).unwrap();
+        }
+        let one: ContainerId = one.parse().unwrap();
+        let mut found = left_of(root.path(), &one);
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        let wanted = [12, 7].map(|start| Instance::new(root.path().to_owned(), &one, StartId(start)));
+        assert_eq!(found, wanted);
+        assert_eq!(all_in(root.path()).len(), 3);
+        assert_eq!(all_in(&root.path().join("absent")).len(), 0);
+    }
+
+    #[test]
+    fn ids_are_what_runtimes_take() {
+        let id: ContainerId = "f".repeat(64).parse().unwrap();
+        let instance = Instance::new("/s".into(), &id, StartId(u64::MAX));
+        // A file's name, and letters, digits, _ + - . for runc.
+        assert!(
+            instance.id.len() <= 255 && instance.id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        );
+    }
+}
