@@ -1,6 +1,11 @@
 //! What a registry asks for when it answers 401.
+//!
+//! The header is read by hand, and leniently: servers leave out quotes and commas and put in blanks, and one challenge that is
+//! badly written must not take the next one along.
 
-use http_auth::parser::ChallengeParser;
+use std::iter::Peekable;
+use std::str::Chars;
+
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,39 +18,141 @@ pub(super) enum Challenge {
 
 /// The challenge that we answer, tokens first; none if there is none that we could.
 pub(super) fn of(headers: &HeaderMap) -> Option<Challenge> {
-    let texts = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-    let challenges: Vec<Challenge> = texts.flat_map(parse).collect();
-    let is_bearer = |challenge: &&Challenge| matches!(challenge, Challenge::Bearer { .. });
-    challenges.iter().find(is_bearer).or(challenges.first()).cloned()
-}
-
-fn parse(text: &str) -> Vec<Challenge> {
-    let challenges = ChallengeParser::new(text).map_while(Result::ok);
-    let known = challenges.filter_map(|challenge| {
-        let param = |name: &str| {
-            let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-            found.map(|(_, value)| value.to_unescaped()).filter(|value| !value.is_empty())
-        };
+    let known = written(headers).into_iter().filter_map(|challenge| {
         if challenge.scheme.eq_ignore_ascii_case("bearer") {
             return Some(Challenge::Bearer {
-                realm: param("realm")?,
-                service: param("service"),
-                scope: param("scope"),
+                realm: challenge.param("realm")?,
+                service: challenge.param("service"),
+                scope: challenge.param("scope"),
             });
         }
         challenge.scheme.eq_ignore_ascii_case("basic").then_some(Challenge::Basic)
     });
-    known.collect()
+    let challenges: Vec<Challenge> = known.collect();
+    let is_bearer = |challenge: &&Challenge| matches!(challenge, Challenge::Bearer { .. });
+    challenges.iter().find(is_bearer).or(challenges.first()).cloned()
 }
 
 /// The code of a refusal that a login cannot help: `insufficient_scope`.
 pub(super) fn error_code(headers: &HeaderMap) -> Option<String> {
-    let texts = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-    let mut challenges = texts.flat_map(|text| ChallengeParser::new(text).map_while(Result::ok));
-    challenges.find_map(|challenge| {
-        let (_, code) = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case("error"))?;
-        Some(code.to_unescaped().chars().take(60).collect())
-    })
+    let code = written(headers).iter().find_map(|challenge| challenge.param("error"))?;
+    Some(code.chars().take(60).collect())
+}
+
+/// A challenge as it is written.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Written {
+    scheme: String,
+    /// With the names as they are written.
+    params: Vec<(String, String)>,
+}
+
+impl Written {
+    /// An empty one is none.
+    fn param(&self, name: &str) -> Option<String> {
+        let found = self.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+    }
+}
+
+/// Of all headers; the bytes need not be text.
+fn written(headers: &HeaderMap) -> Vec<Written> {
+    let texts = headers.get_all(WWW_AUTHENTICATE).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    texts.flat_map(|text| parse(&text)).collect()
+}
+
+/// A word that is followed by `=` is the name of a parameter, any other one a scheme, where one can stand.
+fn parse(text: &str) -> Vec<Written> {
+    let mut challenges: Vec<Written> = Vec::new();
+    let mut rest = text.chars().peekable();
+    loop {
+        skip(&mut rest, |c| c.is_whitespace() || c == ',');
+        let word = take(&mut rest, is_of_word);
+        let blanks = take(&mut rest, char::is_whitespace);
+        match rest.peek() {
+            Some('=') if !word.is_empty() => {
+                rest.next();
+                let value = value(&mut rest);
+                // Without a scheme before it, it belongs to nothing.
+                if let Some(challenge) = challenges.last_mut() {
+                    challenge.params.push((word, value));
+                }
+            }
+            _ if !word.is_empty() => {
+                challenges.push(Written { scheme: word, params: vec![] });
+                if !blanks.is_empty() {
+                    skip_token(&mut rest);
+                }
+            }
+            // Something that cannot stand here: a quote, an equals sign.
+            Some(_) => drop(rest.next()),
+            None => return challenges,
+        }
+    }
+}
+
+/// After a scheme there may be a token in the place of parameters, `YII=`, up to the next comma.
+fn skip_token(rest: &mut Peekable<Chars<'_>>) {
+    let mut ahead = rest.clone();
+    let token = take(&mut ahead, is_of_word);
+    let padding = take(&mut ahead, |c| c == '=');
+    skip(&mut ahead, char::is_whitespace);
+    // Without padding it may as well be the next scheme.
+    if !token.is_empty() && !padding.is_empty() && matches!(ahead.peek(), None | Some(',')) {
+        *rest = ahead;
+    }
+}
+
+/// In quotes; or, without them, up to a comma or to what is a parameter again.
+fn value(rest: &mut Peekable<Chars<'_>>) -> String {
+    skip(rest, char::is_whitespace);
+    if rest.next_if_eq(&'"').is_some() {
+        return quoted(rest);
+    }
+    let mut value = take(rest, |c| !c.is_whitespace() && c != ',');
+    loop {
+        let mut ahead = rest.clone();
+        let blanks = take(&mut ahead, char::is_whitespace);
+        let more = take(&mut ahead, |c| !c.is_whitespace() && c != ',');
+        if more.is_empty() || is_param(rest.clone()) {
+            return value;
+        }
+        value.push_str(&blanks);
+        value.push_str(&more);
+        *rest = ahead;
+    }
+}
+
+fn is_param(mut rest: Peekable<Chars<'_>>) -> bool {
+    skip(&mut rest, char::is_whitespace);
+    let word = take(&mut rest, is_of_word);
+    skip(&mut rest, char::is_whitespace);
+    !word.is_empty() && rest.peek() == Some(&'=')
+}
+
+/// One that is not closed goes to the end.
+fn quoted(rest: &mut Peekable<Chars<'_>>) -> String {
+    let mut value = String::new();
+    while let Some(c) = rest.next() {
+        match c {
+            '"' => break,
+            '\\' => value.extend(rest.next()),
+            c => value.push(c),
+        }
+    }
+    value
+}
+
+fn is_of_word(c: char) -> bool {
+    !c.is_whitespace() && !matches!(c, ',' | '=' | '"')
+}
+
+fn take(rest: &mut Peekable<Chars<'_>>, fits: impl Fn(char) -> bool) -> String {
+    std::iter::from_fn(|| rest.next_if(|c| fits(*c))).collect()
+}
+
+fn skip(rest: &mut Peekable<Chars<'_>>, fits: impl Fn(char) -> bool) {
+    while rest.next_if(|c| fits(*c)).is_some() {}
 }
 
 #[cfg(test)]
@@ -74,6 +181,65 @@ mod tests {
         assert_eq!(of_all(&[r#"bearer REALM="https://a/t""#]), bearer("https://a/t", None, None));
         assert_eq!(of_all(&[r#"Basic realm="x""#]), Some(Challenge::Basic));
         assert_eq!(of_all(&["Basic"]), Some(Challenge::Basic));
+    }
+
+    #[test]
+    fn what_servers_write_is_understood() {
+        let token = bearer("https://a/t", Some("s"), None);
+        for (text, expected) in [
+            // Each has been seen on the network.
+            ("Basic realm=/", Some(Challenge::Basic)),
+            ("Basic realm=Registry Realm", Some(Challenge::Basic)),
+            (r#"Bearer  realm="https://a/t",  service="s""#, token.clone()),
+            (r#"Negotiate abc==, Bearer realm="https://a/t",service="s""#, token.clone()),
+            (r#"Negotiate, NTLM, Basic realm="x", Bearer realm="https://a/t",service="s""#, token.clone()),
+            (r"Bearer realm=https://a/t,service=s", token.clone()),
+            (r#"Bearer realm="https://a/t" service="s""#, token.clone()),
+            (r"Bearer realm=https://a/t service=s", token.clone()),
+            (r#"Bearer realm = "https://a/t" , service = "s""#, token.clone()),
+            (r#"Bearer realm="https://a/t",service="s","#, token.clone()),
+            (r#",Bearer realm="https://a/t",,service="s""#, token.clone()),
+            (r#"Bearer service="s",realm="https://a/t"#, token.clone()),
+            (r#"Basic realm="a \"quoted\", one", Bearer realm="https://a/t",service="s""#, token.clone()),
+            (r#"Basic realm=one of two, Bearer realm="https://a/t",service="s""#, token),
+            (r"Bearer realm=https://a/t?x=y", bearer("https://a/t?x=y", None, None)),
+            (r#"Bearer realm="https://a/t",service=my registry"#, bearer("https://a/t", Some("my registry"), None)),
+            (r#"realm="x""#, None),
+            ("=", None),
+            ("\"", None),
+            ("Bearer realm=", None),
+            ("Bearer realm", None),
+        ] {
+            assert_eq!(of_all(&[text]), expected, "{text}");
+        }
+        let mut headers = HeaderMap::new();
+        let latin1 = b"Basic realm=\"Z\xfcrich\"";
+        headers.append(WWW_AUTHENTICATE, reqwest::header::HeaderValue::from_bytes(latin1).unwrap());
+        assert_eq!(of(&headers), Some(Challenge::Basic));
+    }
+
+    #[test]
+    fn the_code_of_a_refusal_is_found() {
+        let mut headers = HeaderMap::new();
+        let text = r#"Bearer realm="https://a/t",service="s",error="insufficient_scope""#;
+        headers.append(WWW_AUTHENTICATE, text.parse().unwrap());
+        assert_eq!(error_code(&headers).as_deref(), Some("insufficient_scope"));
+    }
+
+    /// Whatever a server sends, it is read to its end.
+    #[test]
+    fn anything_is_read_to_its_end() {
+        let pieces = ["Bearer", " ", ",", "=", "\"", "\\", "realm", "x", "/", "\t"];
+        let mut seed = 7_usize;
+        for _ in 0..20_000 {
+            let mut text = String::new();
+            for _ in 0..12 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                text.push_str(pieces[(seed >> 33) % pieces.len()]);
+            }
+            let params = parse(&text).into_iter().flat_map(|challenge| challenge.params);
+            assert!(params.map(|(name, _)| name).all(|name| name.chars().all(is_of_word)), "{text}");
+        }
     }
 
     #[test]
