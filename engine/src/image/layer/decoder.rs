@@ -1,18 +1,14 @@
-//! Decompression, by what the first bytes say.
+//! Decompression.
 
 use std::io::{self, BufRead, Read};
 
 use flate2::bufread::GzDecoder;
 
 use super::LayerError;
+use super::format::{Format, PEEK};
 use super::source::Source;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// A frame of zstd that is to be skipped: the lower half of the first byte may be anything.
-const ZSTD_SKIPPABLE: [u8; 4] = [0x50, 0x2a, 0x4d, 0x18];
-const XZ: [u8; 6] = [0xfd, b'7', b'z', b'X', b'Z', 0];
-const BZIP2: [u8; 3] = *b"BZh";
 
 pub(super) enum Decoder<'a> {
     Plain(Source<'a>),
@@ -23,22 +19,17 @@ pub(super) enum Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     pub fn new(mut source: Source<'a>) -> Result<Self, LayerError> {
-        let first = source.peek(XZ.len()).map_err(|source| LayerError::Read { source })?.to_vec();
-        if first.starts_with(&GZIP) {
-            return Ok(Self::Gzip(Some(Box::new(GzDecoder::new(source)))));
-        }
-        let skippable = first.len() >= 4 && first[0] & 0xf0 == ZSTD_SKIPPABLE[0] && first[1..4] == ZSTD_SKIPPABLE[1..];
-        if first.starts_with(&ZSTD) || skippable {
-            let decoder = zstd::Decoder::with_buffer(source);
-            let decoder = decoder.map_err(|source| LayerError::Compression { format: "zstd", source })?;
-            return Ok(Self::Zstd(Box::new(decoder)));
-        }
-        for (magic, format) in [(&XZ[..], "xz"), (&BZIP2[..], "bzip2")] {
-            if first.starts_with(magic) {
-                return Err(LayerError::Unsupported { format });
+        let first = source.peek(PEEK).map_err(|source| LayerError::Read { source })?;
+        match Format::of(first) {
+            Format::Plain => Ok(Self::Plain(source)),
+            Format::Gzip => Ok(Self::Gzip(Some(Box::new(GzDecoder::new(source))))),
+            Format::Zstd => {
+                let decoder = zstd::Decoder::with_buffer(source);
+                let decoder = decoder.map_err(|source| LayerError::Compression { format: "zstd", source })?;
+                Ok(Self::Zstd(Box::new(decoder)))
             }
+            Format::Foreign(format) => Err(LayerError::Unsupported { format: format.name, program: format.program }),
         }
-        Ok(Self::Plain(source))
     }
 
     pub fn is_plain(&self) -> bool {

@@ -17,8 +17,10 @@ pub enum LayerError {
     CompressionEnds { format: &'static str },
     #[error("the layer has {format} data that is followed by something else")]
     Trailing { format: &'static str },
-    #[error("the layer is compressed with {format}, which is not supported; gzip and zstd are")]
-    Unsupported { format: &'static str },
+    #[error(
+        "the layer is compressed with {format}, which is not supported; gzip and zstd are, and nothing is (`{program} -dc` makes a plain tar of it)"
+    )]
+    Unsupported { format: &'static str, program: &'static str },
     #[error("the layer is no tar archive, nor one compressed with gzip or zstd")]
     NotAnArchive,
     #[error("the layer's archive ends too early, within {within}")]

@@ -22,6 +22,7 @@ mod assemble;
 mod decoder;
 mod error;
 mod facts;
+mod format;
 mod header;
 mod implied;
 pub(crate) mod names;
@@ -47,6 +48,7 @@ pub use unpack::{Limits, Unpacked, unpack};
 pub(crate) mod reading {
     pub(crate) use super::archive::Archive;
     pub(crate) use super::error::{is_full, shown};
+    pub(crate) use super::format::{Foreign, Format, PEEK};
     pub(crate) use super::header::{Entry, Kind};
     pub(crate) use super::names;
     pub(crate) use super::recipe::Writer;

@@ -11,11 +11,10 @@ use crate::engine::Engine;
 use crate::image::error::ImageError;
 use crate::image::feed::Pieces;
 use crate::image::layer::Limits;
+use crate::image::layer::reading::{Foreign, Format, PEEK};
 use crate::image::store::{Spool, StoreError};
 
 const BUFFER: usize = 1 << 20;
-const GZIP: &[u8] = &[0x1f, 0x8b];
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
 /// The archive, decompressed, and what is where in it.
 pub(super) async fn receive(engine: &Arc<Engine>, pieces: Pieces) -> Result<Arc<Archive>, ImageError> {
@@ -38,7 +37,8 @@ fn copy(pieces: Pieces, spool: &Spool, limits: &Limits, owner: &Owner) -> Result
     };
     let received = Rc::new(Cell::new(0));
     let counted = Counted { pieces, received: received.clone() };
-    let mut source = decompressed(BufReader::with_capacity(BUFFER, counted)).map_err(failed)?;
+    let (format, source) = looked_at(counted).map_err(failed)?;
+    let mut source = decompressed(format, source, failed)?;
     let mut file = &spool.file;
     let mut buffer = vec![0; BUFFER];
     let mut total = 0_u64;
@@ -78,14 +78,28 @@ impl Read for Counted {
     }
 }
 
-/// By the first bytes.
-fn decompressed(mut source: BufReader<Counted>) -> io::Result<Box<dyn Read>> {
-    let start = source.fill_buf()?;
-    Ok(if start.starts_with(GZIP) {
-        Box::new(flate2::bufread::MultiGzDecoder::new(source))
-    } else if start.starts_with(ZSTD) {
-        Box::new(zstd::stream::read::Decoder::with_buffer(source)?)
-    } else {
-        Box::new(source)
+/// The source with its format, which its first bytes tell, in however small pieces they come.
+fn looked_at(mut source: Counted) -> io::Result<(Format, impl BufRead)> {
+    let mut first = Vec::with_capacity(PEEK);
+    source.by_ref().take(PEEK as u64).read_to_end(&mut first)?;
+    let format = Format::of(&first);
+    Ok((format, BufReader::with_capacity(BUFFER, io::Cursor::new(first).chain(source))))
+}
+
+fn decompressed<'a>(
+    format: Format,
+    source: impl BufRead + 'a,
+    failed: impl FnOnce(io::Error) -> ImageError,
+) -> Result<Box<dyn Read + 'a>, ImageError> {
+    Ok(match format {
+        Format::Plain => Box::new(source),
+        Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
+        Format::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(source).map_err(failed)?),
+        Format::Foreign(Foreign { name, program }) => {
+            let problem = format!(
+                "it is compressed with {name}, which is not supported; gzip and zstd are, and nothing is (`{program} -dc ARCHIVE | isula load`)"
+            );
+            return Err(ImageError::Archive { problem });
+        }
     })
 }

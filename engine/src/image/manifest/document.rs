@@ -148,7 +148,7 @@ impl Raw {
 
     fn into_manifest(self, media_type: String) -> Result<Manifest, ManifestError> {
         let config = self.config.ok_or_else(|| invalid("it has no config"))?;
-        if config.media_type != OCI_CONFIG && config.media_type != DOCKER_CONFIG {
+        if !is_config(&essence(&config.media_type)) {
             return Err(ManifestError::NotAnImage { media_type: cut(&config.media_type) });
         }
         let config = config.check("manifest", "the config")?;
@@ -159,6 +159,12 @@ impl Raw {
         let layers = layers.into_iter().enumerate().map(|(number, layer)| layer.check_layer(number));
         Ok(Manifest { media_type, config, layers: layers.collect::<Result<_, _>>()? })
     }
+}
+
+/// Old tools and registries called the config of an image by vague names, or by none; what is none is found out when it is
+/// read. Newer kinds of content always have a name of their own.
+fn is_config(media_type: &str) -> bool {
+    matches!(media_type, OCI_CONFIG | DOCKER_CONFIG | "text/html") || is_vague(media_type)
 }
 
 /// A content type without its parameters.
@@ -177,4 +183,39 @@ fn invalid(problem: &str) -> ManifestError {
 
 fn unknown(media_type: &str) -> ManifestError {
     ManifestError::UnknownMediaType { what: "manifest", media_type: cut(media_type) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(config: &str) -> Result<Document, ManifestError> {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let config = serde_json::json!({"mediaType":config,"digest":digest,"size":7});
+        let manifest = serde_json::json!({"schemaVersion":2,"mediaType":DOCKER_MANIFEST,"config":config,"layers":[]});
+        Document::parse(manifest.to_string().as_bytes(), Some(DOCKER_MANIFEST))
+    }
+
+    #[test]
+    fn configs_of_old_images_have_vague_types_or_none() {
+        for media_type in [
+            OCI_CONFIG,
+            DOCKER_CONFIG,
+            "application/octet-stream",
+            "application/json",
+            "application/json; charset=utf-8",
+            "text/html",
+            "",
+        ] {
+            assert!(matches!(parsed(media_type), Ok(Document::Manifest(_))), "{media_type}");
+        }
+        for media_type in [
+            "application/vnd.docker.plugin.v1+json",
+            "application/vnd.cncf.helm.config.v1+json",
+            "application/vnd.oci.empty.v1+json",
+        ] {
+            let problem = parsed(media_type).unwrap_err().to_string();
+            assert!(problem.contains("it is not an image") && problem.contains(media_type), "{problem}");
+        }
+    }
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Stdio;
 
 use integration::command::tool;
-use integration::images::{self, BASIC, ODD, Tape, pack};
+use integration::images::{self, BASIC, Layout, ODD, Tape, pack};
 use integration::rootfs::BUSYBOX;
-use integration::{Node, command, deadline, tree};
+use integration::{Faulty, Node, command, deadline, tree};
 use serde_json::json;
 
 use super::{
@@ -137,6 +137,67 @@ fn made_by_skopeo() {
     // `-q` says only what was loaded.
     let said = node.ok(&["load", "-q", "-i", &docker]);
     assert!(said.contains("second:2"), "{said}");
+    node.assert_clean_end();
+}
+
+/// The formats that are not read are named, with the way out; a name says nothing.
+#[test]
+fn compressed_otherwise() {
+    let node = node();
+    let (docker, tree) = (place(&node, "docker.tar"), place(&node, "tree.tar"));
+    BASIC.copy(&format!("docker-archive:{docker}:by-skopeo:1"), &[]);
+    fs::write(&tree, Tape::new().file("BZh91AY", b"a tar may begin so").finish())
+        .expect("the node's directory is ours");
+    for (program, suffix) in [("xz", "xz"), ("bzip2", "bz2")] {
+        for file in [&docker, &tree] {
+            tool(&[program, "--keep", "--quiet", file]);
+        }
+        let refused = |words: &[&str], way: &str| {
+            let output = node.isula(words);
+            assert_ne!(output.code(), 0);
+            let wanted = format!("is compressed with {program}, which is not supported; gzip and zstd are");
+            assert!(output.stderr.contains(&wanted) && output.stderr.contains(way), "{}", output.stderr);
+        };
+        refused(&["load", "-i", &format!("{docker}.{suffix}")], &format!("{program} -dc ARCHIVE | isula load"));
+        refused(&["import", &format!("{tree}.{suffix}"), "tree:1"], &format!("{program} -dc"));
+        assert_nothing_of_images(&node);
+    }
+    node.ok(&["import", &tree, "tree:1"]);
+    node.assert_clean_end();
+}
+
+/// Old tools and registries called a config by vague names, and their images are still there.
+#[test]
+fn of_an_age_before_types() {
+    let node = node();
+    for (number, media_type) in ["application/octet-stream", "application/json", "text/html", ""].iter().enumerate() {
+        let layout = Layout::new(&images::scratch("old-types"));
+        let layer = Tape::new().file("motd", format!("of {media_type}\n").as_bytes()).finish();
+        let config = json!({"os": "linux", "architecture": images::architecture(),
+            "rootfs": {"type": "layers", "diff_ids": [images::digest(&layer)]}});
+        let config = layout.json(media_type, &config);
+        let layer = layout.blob(images::OCI_LAYER, &layer);
+        let name = format!("old:{number}");
+        let manifest = layout.manifest(&config, &[layer]);
+        layout.index(&[(Some(&format!("docker.io/library/{name}")), manifest.clone())]);
+        let archive = place(&node, &format!("old-{number}.tar"));
+        tool(&["tar", "-C", layout.dir().to_str().expect("UTF-8"), "-cf", &archive, "."]);
+        node.ok(&["load", "-i", &archive]);
+        assert_eq!(id(&node, &name), config["digest"], "{media_type}");
+        // What we save of it, we load.
+        node.ok(&["save", "--format", "oci", "-o", &archive, &name]);
+        node.ok(&["rmi", &name]);
+        node.ok(&["load", "-i", &archive]);
+        assert_eq!(id(&node, &name), config["digest"], "{media_type}");
+        node.ok(&["rmi", &name]);
+        let image = layout.single(manifest);
+        let pulled = Faulty::serving(image.layout());
+        let name = pulled.name("old:it");
+        node.ok(&["pull", &name]);
+        assert_eq!(id(&node, &name), config["digest"], "{media_type}");
+        node.ok(&["rmi", &name]);
+    }
+    assert_nothing_of_images(&node);
     node.assert_clean_end();
 }
 

@@ -107,8 +107,14 @@ fn a_broken_structure_is_told_with_its_place() {
     for (bytes, expected) in [
         (b"not a tar".to_vec(), "the layer is no tar archive, nor one compressed with gzip or zstd"),
         (vec![b'x'; 4096], "the layer is no tar archive, nor one compressed with gzip or zstd"),
-        (b"BZh91AY&SY".to_vec(), "the layer is compressed with bzip2, which is not supported; gzip and zstd are"),
-        (b"\xfd7zXZ\0\0\0".to_vec(), "the layer is compressed with xz, which is not supported; gzip and zstd are"),
+        (
+            b"BZh91AY&SY".to_vec(),
+            "the layer is compressed with bzip2, which is not supported; gzip and zstd are, and nothing is (`bzip2 -dc` makes a plain tar of it)",
+        ),
+        (
+            b"\xfd7zXZ\0\0\0".to_vec(),
+            "the layer is compressed with xz, which is not supported; gzip and zstd are, and nothing is (`xz -dc` makes a plain tar of it)",
+        ),
         (
             file.clone().raw(&[b'x'; 512]).bytes(),
             "the layer's archive is damaged at byte 1536: the checksum of a header is wrong",
