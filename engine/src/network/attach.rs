@@ -15,7 +15,7 @@ use super::plugin::Idle;
 use super::port::Published;
 use super::record::{Attachment, Record};
 use super::result::Attached;
-use super::{NetworkConf, NetworkError, PluginError, Settings, netns, plugin};
+use super::{NetworkConf, NetworkError, PluginError, Settings, netns, plugin, steady};
 use crate::abandon::{self, Owner};
 use crate::failpoint;
 
@@ -178,7 +178,15 @@ async fn add(
     for plugin in &wanted.conf.plugins {
         step.is_plugin(&plugin.kind, network);
         let turn = firsts.turn(&plugin.kind, Shape::of(network, plugin, &attachment.capability_args)).await;
-        let result = chain.add(plugin, record.networks[index].result.as_ref()).await.map_err(failed)?;
+        steady::keep(plugin).await;
+        let result = match chain.add(plugin, record.networks[index].result.as_ref()).await {
+            Ok(result) => result,
+            Err(source) => {
+                // It may have made the bridge.
+                steady::keep(plugin).await;
+                return Err(failed(source));
+            }
+        };
         turn.succeeded();
         // Before the next one runs: what it does is undone by this.
         record.networks[index].result = Some(result);

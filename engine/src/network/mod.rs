@@ -29,6 +29,7 @@ pub mod port;
 pub mod ports;
 pub mod record;
 pub mod result;
+mod steady;
 pub mod subnet;
 #[cfg(test)]
 mod tests;

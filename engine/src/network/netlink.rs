@@ -1,35 +1,34 @@
 //! The kernel's tables of interfaces, addresses and routes, of the network namespace that the calling thread is in. A few
 //! messages of rtnetlink are put together and read by hand: it is less than a library would bring.
 
-use std::io;
-use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, OwnedFd};
+mod wire;
 
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
-    sockopt,
-};
-use nix::sys::time::{TimeVal, TimeValLike};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use nix::errno::Errno;
 
 use super::subnet::Subnet;
+use wire::{CREATE, ask, attributes, dump, malformed, put, request, terminated, u32_at};
 
-const HEADER: usize = 16;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
+const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
 const RTM_GETROUTE: u16 = 26;
-const NLM_F_REQUEST: u16 = 0x1;
-const NLM_F_ACK: u16 = 0x4;
-const NLM_F_DUMP: u16 = 0x300;
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+/// Bytes of an interface's name.
+const NAME_LIMIT: usize = 15;
 const IFA_LOCAL: u16 = 2;
 const IFA_ADDRESS: u16 = 1;
 const RTA_DST: u16 = 1;
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 const RT_TABLE_LOCAL: u8 = 255;
 
 /// An interface.
@@ -59,6 +58,76 @@ pub fn links() -> io::Result<Vec<Link>> {
         Some(())
     })?;
     Ok(links)
+}
+
+pub type Mac = [u8; 6];
+
+/// A bridge of the kernel's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bridge {
+    pub index: u32,
+    pub mac: Mac,
+}
+
+/// The bridge of this name; `None` when there is no interface of this name, or it is something else.
+pub fn bridge(name: &str) -> io::Result<Option<Bridge>> {
+    if name.is_empty() || name.len() > NAME_LIMIT {
+        return Ok(None);
+    }
+    // struct ifinfomsg
+    let mut body = vec![0; 16];
+    put(&mut body, IFLA_IFNAME, &terminated(name));
+    let answer = match ask(RTM_GETLINK, 0, &body) {
+        Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => return Ok(None),
+        answer => answer?,
+    };
+    let index = u32_at(&answer, 4).ok_or_else(malformed)?;
+    let (mut mac, mut kind) = (None, None);
+    for (attribute, value) in attributes(answer.get(16..).unwrap_or_default()) {
+        match attribute {
+            IFLA_ADDRESS => mac = value.try_into().ok(),
+            IFLA_LINKINFO => kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND).map(|(_, kind)| kind),
+            _ => {}
+        }
+    }
+    let is_bridge = kind.is_some_and(|kind| kind.strip_suffix(&[0]).unwrap_or(kind) == b"bridge");
+    Ok(mac.filter(|_| is_bridge).map(|mac| Bridge { index, mac }))
+}
+
+/// Sets an interface's address, which from then on does not change by itself.
+pub fn set_mac(index: u32, mac: Mac) -> io::Result<()> {
+    let mut body = link(index).to_vec();
+    put(&mut body, IFLA_ADDRESS, &mac);
+    request(RTM_NEWLINK, &body)
+}
+
+/// Makes an interface that leads nowhere, with those of the addresses that it can have.
+pub fn add_blind(name: &str, addresses: &[(IpAddr, u8)]) -> io::Result<()> {
+    let mut body = link(0).to_vec();
+    put(&mut body, IFLA_IFNAME, &terminated(name));
+    let mut info = Vec::new();
+    put(&mut info, IFLA_INFO_KIND, b"veth");
+    put(&mut body, IFLA_LINKINFO, &info);
+    ask(RTM_NEWLINK, CREATE, &body)?;
+    let links = links()?;
+    let made = links.iter().find(|link| link.name == name).ok_or_else(malformed)?;
+    for (address, prefix) in addresses {
+        let (family, octets) = match address {
+            IpAddr::V4(ip) => (AF_INET, ip.octets().to_vec()),
+            IpAddr::V6(ip) => (AF_INET6, ip.octets().to_vec()),
+        };
+        // struct ifaddrmsg
+        let mut body = vec![family, *prefix, 0, 0];
+        body.extend(made.index.to_ne_bytes());
+        put(&mut body, IFA_LOCAL, &octets);
+        put(&mut body, IFA_ADDRESS, &octets);
+        match ask(RTM_NEWADDR, CREATE, &body) {
+            // Where IPv6 is turned off, nothing has such an address.
+            Err(_) if address.is_ipv6() => {}
+            added => drop(added?),
+        }
+    }
+    Ok(())
 }
 
 /// A subnet that something of the host is in.
@@ -114,7 +183,7 @@ pub fn set_up(index: u32) -> io::Result<()> {
 /// Removes an interface. One that is gone is fine.
 pub fn delete(index: u32) -> io::Result<()> {
     match request(RTM_DELLINK, &link(index)) {
-        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ENODEV as i32) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => Ok(()),
         done => done,
     }
 }
@@ -123,106 +192,6 @@ fn link(index: u32) -> [u8; 16] {
     let mut body = [0; 16];
     body[4..8].copy_from_slice(&index.to_ne_bytes());
     body
-}
-
-/// A message that is answered with an acknowledgement.
-fn request(kind: u16, body: &[u8]) -> io::Result<()> {
-    let socket = open()?;
-    transmit(&socket, kind, NLM_F_REQUEST | NLM_F_ACK, body)?;
-    let mut buffer = vec![0; 16 << 10];
-    let count = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-    for (kind, body) in messages(&buffer[..count]) {
-        if kind == NLMSG_ERROR {
-            return acknowledged(body);
-        }
-    }
-    Err(malformed())
-}
-
-/// A message that is answered with many; `each` answers `None` for one that it cannot read.
-fn dump(kind: u16, body: &[u8], mut each: impl FnMut(&[u8]) -> Option<()>) -> io::Result<()> {
-    let socket = open()?;
-    transmit(&socket, kind, NLM_F_REQUEST | NLM_F_DUMP, body)?;
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let count = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-        if count == 0 {
-            return Err(malformed());
-        }
-        for (kind, body) in messages(&buffer[..count]) {
-            match kind {
-                NLMSG_DONE => return Ok(()),
-                NLMSG_ERROR => return acknowledged(body),
-                _ => each(body).ok_or_else(malformed)?,
-            }
-        }
-    }
-}
-
-fn open() -> io::Result<OwnedFd> {
-    let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
-    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(5))?;
-    Ok(socket)
-}
-
-fn transmit(socket: &OwnedFd, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
-    let length = u32::try_from(HEADER + body.len()).map_err(io::Error::other)?;
-    let mut message = Vec::with_capacity(HEADER + body.len());
-    message.extend(length.to_ne_bytes());
-    message.extend(kind.to_ne_bytes());
-    message.extend(flags.to_ne_bytes());
-    message.extend(1_u32.to_ne_bytes());
-    message.extend(0_u32.to_ne_bytes());
-    message.extend(body);
-    send(socket.as_raw_fd(), &message, MsgFlags::empty())?;
-    Ok(())
-}
-
-/// Kind and body of each message.
-fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = u32_at(bytes, 0)? as usize;
-        let kind = u16_at(bytes, 4)?;
-        let body = bytes.get(HEADER..length)?;
-        bytes = bytes.get(aligned(length)..).unwrap_or_default();
-        Some((kind, body))
-    })
-}
-
-/// Kind and value of each attribute.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = usize::from(u16_at(bytes, 0)?);
-        let kind = u16_at(bytes, 2)?;
-        let value = bytes.get(4..length)?;
-        bytes = bytes.get(aligned(length)..).unwrap_or_default();
-        // The upper two bits are flags.
-        Some((kind & 0x3fff, value))
-    })
-}
-
-fn acknowledged(body: &[u8]) -> io::Result<()> {
-    match u32_at(body, 0).ok_or_else(malformed)?.cast_signed() {
-        0 => Ok(()),
-        errno => Err(io::Error::from_raw_os_error(-errno)),
-    }
-}
-
-fn aligned(length: usize) -> usize {
-    length.next_multiple_of(4)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
-}
-
-fn malformed() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer cannot be read")
 }
 
 #[cfg(test)]
@@ -237,15 +206,51 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_ends_the_reading() {
-        assert_eq!(messages(&[1, 2, 3]).count(), 0);
-        assert_eq!(messages(&[0; 16]).count(), 0);
-        assert_eq!(attributes(&[200, 0, 3, 0, 1]).count(), 0);
-        assert_eq!(attributes(&[8, 0, 3, 0, 1, 2, 3, 4]).collect::<Vec<_>>(), [(3, [1, 2, 3, 4].as_slice())]);
+    fn removing_what_is_not_there_is_fine() {
+        delete(i32::MAX as u32).unwrap();
+    }
+
+    /// In a namespace of its own, which goes with its thread.
+    fn alone<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+        let thread = std::thread::spawn(move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        });
+        thread.join().unwrap()
+    }
+
+    fn ip(words: &[&str]) -> String {
+        let output = std::process::Command::new("ip").args(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     #[test]
-    fn removing_what_is_not_there_is_fine() {
-        delete(i32::MAX as u32).unwrap();
+    fn a_bridge_is_told_from_other_interfaces_and_keeps_the_address_that_is_set() {
+        alone(|| {
+            assert_eq!(bridge("br0").unwrap(), None);
+            assert_eq!(bridge("lo").unwrap(), None);
+            assert_eq!(bridge("").unwrap(), None);
+            assert_eq!(bridge("a-name-that-no-interface-can-have").unwrap(), None);
+            ip(&["link", "add", "br0", "type", "bridge"]);
+            ip(&["link", "add", "port", "address", "02:00:00:00:00:01", "type", "veth"]);
+            ip(&["link", "set", "port", "master", "br0"]);
+            let found = bridge("br0").unwrap().unwrap();
+            assert_eq!(found.mac, [2, 0, 0, 0, 0, 1], "the kernel gives it that of its port");
+            set_mac(found.index, found.mac).unwrap();
+            ip(&["link", "del", "port"]);
+            assert_eq!(bridge("br0").unwrap(), Some(found));
+        });
+    }
+
+    #[test]
+    fn an_interface_that_leads_nowhere_has_its_addresses() {
+        alone(|| {
+            let addresses = [("10.7.0.2".parse().unwrap(), 24), ("fd07::2".parse().unwrap(), 64)];
+            add_blind("eth0", &addresses).unwrap();
+            let told = ip(&["-o", "addr", "show", "eth0"]);
+            assert!(told.contains("inet 10.7.0.2/24") && told.contains("inet6 fd07::2/64"), "{told}");
+            assert!(add_blind("eth0", &[]).is_err());
+        });
     }
 }

@@ -2,6 +2,7 @@
 //! its own, so that routes and firewall of the machine are left alone.
 
 mod attached;
+mod bridges;
 mod conflicts;
 mod crash;
 mod plugins;
