@@ -14,6 +14,7 @@ use crate::failpoint;
 use crate::journal::record::{Actor, Context};
 use crate::network::attach::{self, Order, Place, Wanted};
 use crate::network::conf::Confs;
+use crate::network::detach::{DETACH_DEADLINE, detach};
 use crate::network::port::Published;
 use crate::network::record::Record;
 use crate::network::result::Dns;
@@ -145,7 +146,7 @@ pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Op
         networks.forget(&id.to_string());
         return None;
     }
-    if let Err(error) = attach::detach(&networks.settings, &place, Some(attach::DETACH_DEADLINE)).await {
+    if let Err(error) = detach(&networks.settings, &place, Some(DETACH_DEADLINE)).await {
         let trouble = put_off(engine, id, &place, chain(&error)).await;
         if trouble.is_some() {
             // It has it all still, and its ports.

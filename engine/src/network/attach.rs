@@ -1,17 +1,14 @@
-//! Attaching to networks and detaching from them. Everything is recorded before it is done, so that `detach` undoes all of
-//! it from any point, however often.
+//! Attaching to networks. Everything is recorded before it is done, so that `detach` undoes all of it from any point.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
 
 use super::chain::Chain;
 use super::first::{Firsts, Shape};
-use super::plugin::Idle;
 use super::port::Published;
 use super::record::{Attachment, Record};
 use super::result::Attached;
@@ -21,13 +18,6 @@ use crate::failpoint;
 
 /// Longest all plugins of all networks of one attachment may take.
 pub const ATTACH_DEADLINE: Duration = Duration::from_secs(150);
-/// The same for detaching while somebody waits; what takes longer is put off.
-pub const DETACH_DEADLINE: Duration = Duration::from_secs(90);
-/// Beyond that: the end of a killed plugin, and files.
-pub const DETACH_SLACK: Duration = Duration::from_secs(30);
-
-/// A plugin of an earlier daemon has this much more time: it may end in a moment.
-const ORPHAN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where an attachment is recorded.
 #[derive(Debug, Clone)]
@@ -58,18 +48,18 @@ pub struct Wanted {
 
 /// What is being done, for whoever hears that it takes too long.
 #[derive(Debug, Default)]
-struct Step(Mutex<String>);
+pub(super) struct Step(Mutex<String>);
 
 impl Step {
-    fn is(&self, what: String) {
+    pub fn is(&self, what: String) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = what;
     }
 
-    fn is_plugin(&self, kind: &str, network: &str) {
+    pub fn is_plugin(&self, kind: &str, network: &str) {
         self.is(format!("plugin `{kind}` of network {network} is at work"));
     }
 
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -146,8 +136,10 @@ async fn attach_all(
     Ok(record)
 }
 
+/// Also those that manage addresses for others.
 fn find_all(conf: &NetworkConf, bin_dirs: &[PathBuf]) -> Result<(), NetworkError> {
-    let found = conf.plugins.iter().try_for_each(|plugin| plugin::find(&plugin.kind, bin_dirs).map(drop));
+    let kinds = conf.plugins.iter().flat_map(|plugin| [Some(plugin.kind.as_str()), plugin.ipam()]).flatten();
+    let found = kinds.into_iter().try_for_each(|kind| plugin::find(kind, bin_dirs).map(drop));
     found.map_err(|source| NetworkError::Plugin { network: conf.name.clone(), source })
 }
 
@@ -229,122 +221,8 @@ fn check(attachment: &Attachment, wanted: &Wanted) -> Result<(), NetworkError> {
     }
 }
 
-/// Undoes what the record tells, in reverse, and removes it with the namespace. Nothing recorded is fine. With an error the
-/// record stays, for another attempt. With a `budget` each plugin has its share of what is left of it, at most the deadline
-/// of one execution: one that hangs takes nothing from the others.
-pub async fn detach(settings: &Settings, place: &Place, budget: Option<Duration>) -> Result<(), NetworkError> {
-    let step = Step::default();
-    let Some(budget) = budget else { return detach_all(settings, place, None, &step).await };
-    let limit = budget + DETACH_SLACK;
-    let detaching = tokio::time::timeout(limit, detach_all(settings, place, Some(Instant::now() + budget), &step));
-    detaching.await.map_err(|_| NetworkError::SlowDetach { seconds: limit.as_secs(), step: step.text() })?
-}
-
-async fn detach_all(settings: &Settings, place: &Place, end: Option<Instant>, step: &Step) -> Result<(), NetworkError> {
-    step.is(format!("`{}` is read", place.record.display()));
-    let path = place.record.clone();
-    let read = blocking(move |_| {
-        let record = Record::read(&path)?;
-        Ok(record.map(|record| (netns::is_pinned(&record.netns), record)))
-    });
-    if let Some((pinned, mut record)) = read.await? {
-        let patience = settings.deadline.min(ORPHAN_PATIENCE);
-        step.is(format!("a plugin of an earlier attempt has `{}` locked", place.busy.display()));
-        let idle = plugin::await_idle(&place.busy, patience).await;
-        if let Idle::No { by } = idle.map_err(NetworkError::io("lock", &place.busy))? {
-            let networks: Vec<_> = record.networks.iter().map(|attachment| attachment.network.as_str()).collect();
-            return Err(NetworkError::Busy { networks: networks.join(", "), call: place.busy.clone(), by });
-        }
-        let deleted = del(settings, place, &mut record, (pinned, end), step).await;
-        step.is(format!("`{}` is removed", record.netns.display()));
-        if let Err(error) = deleted {
-            // What of it still stands: whether its ports are free is up to the plugin that has published them.
-            let path = place.record.clone();
-            blocking(move |owner| {
-                still_wanted(owner)?;
-                record.write(&path)
-            })
-            .await?;
-            return Err(error);
-        }
-        failpoint::hit(failpoint::NET_DELETED);
-        blocking(move |_| netns::remove(&record.netns)).await?;
-        failpoint::hit(failpoint::NET_UNPINNED);
-    }
-    let place = place.clone();
-    blocking(move |owner| {
-        still_wanted(owner)?;
-        remove_files(&place)
-    })
-    .await
-}
-
-/// Every plugin of every network is asked, also after one has failed; the first failure is told. Ports that are given back
-/// leave the record.
-async fn del(
-    settings: &Settings,
-    place: &Place,
-    record: &mut Record,
-    (pinned, end): (bool, Option<Instant>),
-    step: &Step,
-) -> Result<(), NetworkError> {
-    let netns = pinned.then(|| record.netns.clone());
-    let mut first = None;
-    let mut confs = Vec::new();
-    for attachment in record.networks.iter().rev() {
-        match attachment.conf(&place.record) {
-            Ok(conf) => confs.push((attachment, conf)),
-            Err(error) => {
-                first.get_or_insert(error);
-            }
-        }
-    }
-    let mut left: usize = confs.iter().map(|(_, conf)| conf.plugins.len()).sum();
-    let mut published = confs.len() != record.networks.len();
-    for (attachment, conf) in &confs {
-        for plugin in conf.plugins.iter().rev() {
-            step.is_plugin(&plugin.kind, &attachment.network);
-            let share = end.map(|end| end.saturating_duration_since(Instant::now()) / u32::try_from(left).unwrap_or(1));
-            left -= 1;
-            let chain = Chain {
-                conf,
-                container: &record.container,
-                netns: netns.as_deref(),
-                ifname: &attachment.ifname,
-                args: &attachment.args,
-                capability_args: &attachment.capability_args,
-                bin_dirs: &settings.bin_dirs,
-                deadline: share.map_or(settings.deadline, |share| share.min(settings.deadline)),
-                busy: &place.busy,
-            };
-            if let Err(source) = chain.del(plugin, attachment.result.as_ref()).await {
-                published |= plugin.takes("portMappings") && attachment.capability_args.contains_key("portMappings");
-                first.get_or_insert(NetworkError::Plugin { network: attachment.network.clone(), source });
-            }
-        }
-    }
-    if !published {
-        record.ports.clear();
-    }
-    first.map_or(Ok(()), Err)
-}
-
-fn remove_files(place: &Place) -> Result<(), NetworkError> {
-    for path in [&place.record, &place.busy] {
-        remove_file(path)?;
-    }
-    Ok(())
-}
-
-pub(super) fn remove_file(path: &Path) -> Result<(), NetworkError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(NetworkError::io("remove", path)),
-    }
-}
-
 /// Whoever has given up undoes what there is: nothing is to be added behind its back.
-fn still_wanted(owner: &Owner) -> Result<(), NetworkError> {
+pub(super) fn still_wanted(owner: &Owner) -> Result<(), NetworkError> {
     if owner.has_left() {
         return Err(NetworkError::Task { message: "nobody waits for it any more".to_owned() });
     }

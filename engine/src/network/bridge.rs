@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::attach::remove_file;
 use super::conf::{Confs, Found, is_name};
+use super::detach::remove_file;
 use super::subnet::{POOL, Subnet};
 use super::{NetworkError, Settings, netlink, plugin};
 use crate::failpoint;

@@ -182,9 +182,18 @@ impl NetworkConf {
     }
 }
 
+/// Plugins of the reference that leave addresses to another one. Others may mean something else by the word.
+const DELEGATING: [&str; 8] = ["bridge", "dummy", "host-device", "ipvlan", "macvlan", "ptp", "tap", "vlan"];
+
 impl PluginConf {
     pub fn takes(&self, capability: &str) -> bool {
         self.capabilities.iter().any(|known| known == capability)
+    }
+
+    /// The plugin that it has manage its addresses.
+    pub fn ipam(&self) -> Option<&str> {
+        let kind = self.raw.get("ipam")?.get("type")?.as_str().filter(|kind| !kind.is_empty());
+        kind.filter(|_| DELEGATING.contains(&self.kind.as_str()))
     }
 }
 

@@ -18,6 +18,7 @@ pub mod attach;
 pub mod bridge;
 pub mod chain;
 pub mod conf;
+pub mod detach;
 mod error;
 pub mod first;
 pub mod netlink;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -19,13 +20,18 @@ const NSFS_MAGIC: i64 = 0x6e73_6673;
 /// Makes a namespace with `lo` up and pins it at `path`. What was there before is removed: it is of an attempt that was
 /// interrupted. Blocks.
 pub fn make(path: &Path) -> Result<(), NetworkError> {
+    make_with(path, || Ok(()))
+}
+
+/// The same, with what `furnish` makes in the namespace before it is pinned.
+pub fn make_with(path: &Path, furnish: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), NetworkError> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     fs::DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(NetworkError::io("make", dir))?;
     remove(path)?;
     fs::File::create_new(path).map_err(NetworkError::io("make", path))?;
     let place = path.to_owned();
     // A thread of its own, which ends with the namespace that it has entered.
-    let made = std::thread::Builder::new().name("netns".to_owned()).spawn(move || enter_and_pin(&place));
+    let made = std::thread::Builder::new().name("netns".to_owned()).spawn(move || enter_and_pin(&place, furnish));
     let made = made.map(std::thread::JoinHandle::join).map_err(NetworkError::io("make a network namespace for", path));
     let outcome = match made? {
         Ok(outcome) => outcome,
@@ -38,9 +44,15 @@ pub fn make(path: &Path) -> Result<(), NetworkError> {
     })
 }
 
-fn enter_and_pin(path: &Path) -> io::Result<()> {
+/// One in the place of a namespace that is gone, with interfaces of these names and addresses that lead nowhere.
+pub fn replace(path: &Path, links: Vec<(String, Vec<(IpAddr, u8)>)>) -> Result<(), NetworkError> {
+    make_with(path, move || links.iter().try_for_each(|(name, addresses)| netlink::add_blind(name, addresses)))
+}
+
+fn enter_and_pin(path: &Path, furnish: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNET)?;
     netlink::set_up(LOOPBACK)?;
+    furnish()?;
     let nothing: Option<&str> = None;
     mount(Some("/proc/thread-self/ns/net"), path, nothing, MsFlags::MS_BIND, nothing)?;
     Ok(())

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::attach::{Place, blocking, detach, remove_file};
+use super::attach::{Place, blocking};
+use super::detach::{detach_again, remove_file};
 use super::ports::Ports;
 use super::record::Record;
 use super::{NetworkError, Settings, mark, netns};
@@ -208,8 +209,8 @@ impl Pending {
 
     /// Answers whether it was unknown.
     fn note(&self, name: &str, record: &Record, problem: String) -> bool {
-        let networks = record.networks.iter().map(|attachment| attachment.network.clone()).collect();
-        let entry = Entry { owner: record.owner.clone(), netns: record.netns.clone(), networks, problem };
+        let (owner, netns, networks) = (record.owner.clone(), record.netns.clone(), names(record));
+        let entry = Entry { owner, netns, networks, problem };
         lock(&self.entries).insert(name.to_owned(), entry).is_none()
     }
 
@@ -228,11 +229,11 @@ impl Pending {
     async fn finish(self: Arc<Self>, settings: Settings, name: String) {
         let place = self.place(&name);
         let mut pause = self.patience.first_pause;
-        for _ in 0..self.patience.attempts {
+        for attempt in 1..=self.patience.attempts {
             tokio::time::sleep(pause).await;
             let outcome = {
                 let _place = self.places.acquire().await;
-                detach(&settings, &place, None).await
+                detach_again(&settings, &place, attempt).await
             };
             let Err(error) = outcome else {
                 if let Some(entry) = self.forget(&name) {
@@ -241,12 +242,14 @@ impl Pending {
                 return;
             };
             tracing::warn!(record = %place.record.display(), error = chain(&error), "a network is still not given back");
-            if let Some(entry) = lock(&self.entries).get_mut(&name) {
-                entry.problem = chain(&error);
-            }
             let path = place.record.clone();
             // Some of its plugins may have done their part.
-            if let Ok(Some(record)) = blocking(move |_| Record::read(&path)).await {
+            let left = blocking(move |_| Record::read(&path)).await.ok().flatten();
+            if let Some(entry) = lock(&self.entries).get_mut(&name) {
+                entry.problem = chain(&error);
+                entry.networks = left.as_ref().map_or_else(|| entry.networks.clone(), names);
+            }
+            if let Some(record) = left {
                 self.ports.remember(&name, &record.ports);
             }
             pause = (pause * 2).min(self.patience.longest_pause);
@@ -292,6 +295,10 @@ impl Pending {
             }
         }
     }
+}
+
+fn names(record: &Record) -> Vec<String> {
+    record.networks.iter().map(|attachment| attachment.network.clone()).collect()
 }
 
 fn take(from: &Place, to: &Place) -> Result<(), NetworkError> {

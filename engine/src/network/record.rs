@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::port::Published;
 use super::result::Attached;
-use super::{NetworkConf, NetworkError};
+use super::{NetworkConf, NetworkError, netns};
 use crate::rootfs::write_atomically;
 
 const VERSION: u32 = 1;
@@ -73,6 +73,12 @@ impl Record {
             let problem = format!("it is of version {}, newer than {VERSION}", record.version);
             return Err(NetworkError::RecordContent { path: path.to_owned(), problem });
         }
+        // It decides what is unmounted and removed.
+        let name = record.netns.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !record.netns.is_absolute() || !name.starts_with(netns::PREFIX) {
+            let problem = format!("`{}` is no namespace of ours", record.netns.display());
+            return Err(NetworkError::RecordContent { path: path.to_owned(), problem });
+        }
         Ok(Some(record))
     }
 
@@ -93,5 +99,28 @@ impl Attachment {
     /// What the plugins have answered; nothing, when they have not, or cannot be understood.
     pub fn attached(&self) -> Attached {
         self.result.as_ref().and_then(|result| Attached::of(result, &self.ifname).ok()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_names_anything_but_a_namespace_of_ours_is_not_valid() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("network.json");
+        for (netns, is_valid) in [
+            ("/var/run/netns/isula-01234567-a-1-b", true),
+            ("/etc/passwd", false),
+            ("/var/run/netns/cni-1", false),
+            ("isula-1", false),
+            ("", false),
+            ("/", false),
+        ] {
+            Record::new("x".into(), "x".into(), netns.into(), vec![]).write(&path).unwrap();
+            let read = Record::read(&path).map(|record| record.is_some()).map_err(|error| error.to_string());
+            assert_eq!(read.is_ok(), is_valid, "{netns}: {read:?}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Attaching with plugins that are scripts: each notes its call and does what its test wants.
 
+mod detach;
 mod pending;
 mod plugin;
 mod together;
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::attach::{Order, Place, Wanted, attach, detach};
+use super::attach::{Order, Place, Wanted, attach};
+use super::detach::{detach, detach_again};
 use super::first::Firsts;
 use super::port::{Protocol, Published};
 use super::record::Record;
@@ -20,6 +22,9 @@ use super::{NetworkConf, NetworkError, Settings, bridge, netns};
 use crate::cause::chain;
 
 const RESULT: &str = r#"{"cniVersion":"0.4.0","ips":[{"version":"4","address":"10.7.0.2/24","gateway":"10.7.0.1"}]}"#;
+
+/// What takes longer hangs, on the slowest of machines.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 struct Stand {
     dir: tempfile::TempDir,
@@ -32,7 +37,7 @@ impl Stand {
         for name in ["bin", "conf", "bundle"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
-        Self { dir, firsts: Firsts::default() }
+        Self { dir, firsts: Firsts::patient(PATIENCE) }
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -56,7 +61,7 @@ impl Stand {
         Settings {
             conf_dir: self.at("conf"),
             bin_dirs: vec![self.at("bin")],
-            deadline: Duration::from_secs(60),
+            deadline: PATIENCE,
             netns_dir: self.at("netns"),
         }
     }
@@ -101,6 +106,15 @@ impl Stand {
     fn assert_nothing_left(&self) {
         assert_eq!(fs::read_dir(self.at("bundle")).unwrap().count(), 0);
         assert_eq!(fs::read_dir(self.at("netns")).map_or(0, Iterator::count), 0);
+    }
+}
+
+/// Looked at again until it is so; not so is what the words say.
+async fn until(words: &str, mut holds: impl FnMut() -> bool) {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(tokio::time::Instant::now() < end, "{words}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -177,6 +191,19 @@ async fn a_missing_plugin_is_named_before_anything_is_done() {
 }
 
 #[tokio::test]
+async fn a_missing_plugin_for_addresses_is_named_too() {
+    let stand = Stand::new();
+    stand.good("bridge");
+    let mut order = stand.order(&["bridge"]);
+    let list = json!({"cniVersion":"0.4.0","name":"net","plugins":[{"type":"bridge","ipam":{"type":"host-lokal"}}]});
+    order.networks[0].conf = NetworkConf::of_list(list).unwrap();
+    let error = attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap_err();
+    assert!(chain(&error).starts_with("network net: cannot find the CNI plugin `host-lokal` in"), "{}", chain(&error));
+    assert!(stand.log().is_empty());
+    stand.assert_nothing_left();
+}
+
+#[tokio::test]
 async fn an_address_that_was_asked_for_is_given_or_it_is_a_failure() {
     let stand = Stand::new();
     stand.good("one");
@@ -217,7 +244,7 @@ async fn plugins_that_hang_leave_time_to_the_others() {
     stand.plugin("three", "sleep 1000");
     // Nothing but the shares ends them, and each has the time to begin.
     let settings = Settings { deadline: Duration::from_secs(1000), ..stand.settings() };
-    let budget = Some(Duration::from_secs(12));
+    let budget = Some(Duration::from_secs(30));
     let problem = chain(&detach(&settings, &stand.place(), budget).await.unwrap_err());
     assert!(problem.starts_with("network net: plugin `three`: DEL did not finish within "), "{problem}");
     assert_eq!(stand.log(), ["three DEL eth0 there", "two DEL eth0 there", "one DEL eth0 there"]);

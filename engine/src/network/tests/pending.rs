@@ -25,11 +25,7 @@ async fn what_cannot_be_given_back_is_tried_again_and_after_a_restart() {
     assert!(later.resume(&stand.settings()).is_empty());
     assert_eq!(later.warnings().len(), 1);
     stand.good("one");
-    let end = tokio::time::Instant::now() + Duration::from_secs(60);
-    while !(later.warnings().is_empty() && pending.warnings().is_empty()) {
-        assert!(tokio::time::Instant::now() < end, "it is not tried again");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("it is not tried again", || later.warnings().is_empty() && pending.warnings().is_empty()).await;
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
     stand.assert_nothing_left();
 }
@@ -55,17 +51,10 @@ async fn ports_are_kept_until_who_published_them_gives_them_back() {
     // The other plugin of the chain has nothing to do with them.
     stand.plugin("one", "exit 1");
     stand.good("ports");
-    let end = tokio::time::Instant::now() + Duration::from_secs(60);
-    while ports.take("other", &kept).is_err() {
-        assert!(tokio::time::Instant::now() < end, "they are not free");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("they are not free", || ports.take("other", &kept).is_ok()).await;
     assert_eq!(pending.warnings().len(), 1);
     stand.good("one");
-    while !pending.warnings().is_empty() {
-        assert!(tokio::time::Instant::now() < end, "it is not tried again");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("it is not tried again", || pending.warnings().is_empty()).await;
     stand.assert_nothing_left();
 }
 
@@ -108,7 +97,7 @@ async fn what_is_put_off_is_known_before_its_record_leaves_its_place() {
     let (of, settings, place) = (pending.clone(), stand.settings(), stand.place());
     let putting = tokio::spawn(async move { of.put_off(&settings, &place, "abc", "x".to_owned()).await });
     let places = [stand.place().record, stand.at("pending/abc-1.json")];
-    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    let end = tokio::time::Instant::now() + PATIENCE;
     let mut reader = loop {
         assert!(tokio::time::Instant::now() < end, "nobody reads it");
         let writing = |path: &PathBuf| {
@@ -160,11 +149,7 @@ async fn what_was_moved_is_tried_again_whatever_fails_then() {
     pending.put_off(&stand.settings(), &stand.place(), "abc", chain(&error)).await.unwrap();
     assert_eq!((stand.place().record.exists(), pending.warnings().len()), (false, 1));
     stand.good("one");
-    let end = tokio::time::Instant::now() + Duration::from_secs(60);
-    while !pending.warnings().is_empty() {
-        assert!(tokio::time::Instant::now() < end, "it is not tried again");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("it is not tried again", || pending.warnings().is_empty()).await;
     fs::remove_dir(stand.place().busy).unwrap();
     stand.assert_nothing_left();
 }
@@ -209,15 +194,12 @@ async fn what_is_never_given_back_is_given_up_with_a_word_and_a_file() {
         attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
         pending.put_off(&stand.settings(), &stand.place(), "abc", "x".to_owned()).await.unwrap();
     }
-    let end = tokio::time::Instant::now() + Duration::from_secs(60);
     let given_up = |pending: &Pending| {
         let warnings = pending.warnings();
         warnings.len() == 20 && warnings.iter().all(|warning| warning.contains("which is not tried again"))
     };
-    while !given_up(&pending) || fs::read_dir(stand.at("netns")).unwrap().count() > 0 {
-        assert!(tokio::time::Instant::now() < end, "it is tried for ever: {:?}", pending.warnings());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let unpinned = || fs::read_dir(stand.at("netns")).unwrap().count() == 0;
+    until("it is tried for ever", || given_up(&pending) && unpinned()).await;
     let tries = stand.log().iter().filter(|call| call.contains("DEL")).count();
     assert_eq!(tries, 20 * 3);
     assert!(pending.users("net").is_empty());

@@ -31,15 +31,11 @@ async fn nonsense_and_silence_are_failures_with_their_words() {
 async fn a_plugin_that_hangs_is_killed_with_all_it_started() {
     let stand = Stand::new();
     stand.plugin("slow", &format!("sleep 1000 & echo $! >{}; wait", stand.at("pid").display()));
-    let settings = Settings { deadline: Duration::from_secs(5), ..stand.settings() };
+    let settings = Settings { deadline: Duration::from_secs(15), ..stand.settings() };
     let problem = chain(&attach(&settings, &stand.firsts, &stand.place(), stand.order(&["slow"])).await.unwrap_err());
-    assert_eq!(problem, "network net: plugin `slow`: ADD did not finish within 5 s and was killed");
+    assert_eq!(problem, "network net: plugin `slow`: ADD did not finish within 15 s and was killed");
     let sleeper = fs::read_to_string(stand.at("pid")).unwrap().trim().to_owned();
-    let end = tokio::time::Instant::now() + Duration::from_secs(60);
-    while alive(&sleeper) {
-        assert!(tokio::time::Instant::now() < end, "it was not killed");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("it was not killed", || !alive(&sleeper)).await;
 }
 
 fn alive(pid: &str) -> bool {
@@ -71,9 +67,7 @@ async fn detaching_waits_for_a_plugin_that_still_runs() {
     command.env("CNI_COMMAND", "ADD").env("CNI_IFNAME", "eth0");
     let mut orphan = std::os::unix::process::CommandExt::process_group(command.stdin(input), 0).spawn().unwrap();
     drop(command);
-    while !stand.at("log").exists() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("it does not begin", || stand.at("log").exists()).await;
     detach(&stand.settings(), &stand.place(), None).await.unwrap();
     assert_eq!(stand.log(), ["slow ADD eth0 gone", "end", "slow DEL eth0 there", "end"]);
     orphan.wait().unwrap();
@@ -92,11 +86,7 @@ async fn what_a_plugin_leaves_behind_is_ended_and_does_not_keep_the_next_call_wa
     stand.plugin("leaves", &leave);
     stand.attach(&["leaves"]).await.unwrap();
     let pid = |path: &Path| fs::read_to_string(path).unwrap().trim().to_owned();
-    let end = tokio::time::Instant::now() + Duration::from_secs(60);
-    while alive(&pid(&own)) {
-        assert!(tokio::time::Instant::now() < end, "it goes on for ever");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("it goes on for ever", || !alive(&pid(&own))).await;
     assert!(alive(&pid(&other)), "whoever makes a session of its own wants to stay");
     assert_eq!(await_idle(&stand.place().busy, Duration::ZERO).await.unwrap(), Idle::Yes);
     detach(&stand.settings(), &stand.place(), None).await.unwrap();
@@ -116,11 +106,7 @@ async fn what_has_left_a_plugin_that_outlived_the_daemon_stays_and_keeps_no_call
     rustix::fs::flock(&input, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let script = format!("touch {}; exec sleep 1000", started.display());
     let mut service = Command::new("setsid").args(["sh", "-c", &script]).stdin(input).spawn().unwrap();
-    let end = tokio::time::Instant::now() + Duration::from_secs(60);
-    while !started.exists() {
-        assert!(tokio::time::Instant::now() < end, "it does not begin");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("it does not begin", || started.exists()).await;
     assert_eq!(await_idle(&busy, Duration::ZERO).await.unwrap(), Idle::Yes);
     assert!(service.try_wait().unwrap().is_none(), "it means to stay");
     // As it would have been locked.

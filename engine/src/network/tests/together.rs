@@ -38,7 +38,7 @@ async fn refused(stand: &Arc<Stand>, count: usize) -> usize {
     let tasks: Vec<_> = (0..count)
         .map(|_| {
             let stand = stand.clone();
-            tokio::spawn(async move { attach_one(&stand, Duration::from_secs(20)).await.is_err() })
+            tokio::spawn(async move { attach_one(&stand, PATIENCE).await.is_err() })
         })
         .collect();
     let mut refused = 0;
@@ -58,7 +58,7 @@ async fn many_at_once_do_not_trip_over_each_other() {
     assert_ne!(refused(&stand, 12).await, 12);
     fs::remove_file(stand.at("chain")).unwrap();
     fs::create_dir(stand.at("making")).unwrap();
-    attach_one(&stand, Duration::from_secs(20)).await.unwrap_err();
+    attach_one(&stand, PATIENCE).await.unwrap_err();
     fs::remove_dir(stand.at("making")).unwrap();
     assert_eq!(refused(&stand, 12).await, 0);
 }
@@ -67,17 +67,13 @@ async fn many_at_once_do_not_trip_over_each_other() {
 async fn a_first_one_that_hangs_holds_nobody_up_for_long() {
     let mut stand = Stand::new();
     // The next one has as long to make what is shared.
-    stand.firsts = Firsts::patient(Duration::from_secs(8));
+    stand.firsts = Firsts::patient(Duration::from_secs(20));
     let stand = Arc::new(stand);
     sharing(&stand);
     fs::write(stand.at("stop"), "").unwrap();
     let (of, hangs) = (stand.clone(), Duration::from_secs(1000));
     let hanging = tokio::spawn(async move { attach_one(&of, hangs).await.is_err() });
-    let end = tokio::time::Instant::now() + Duration::from_secs(60);
-    while !stand.at("stopped").exists() {
-        assert!(tokio::time::Instant::now() < end, "it is not run");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("it is not run", || stand.at("stopped").exists()).await;
     fs::remove_file(stand.at("stop")).unwrap();
     assert_eq!(refused(&stand, 12).await, 0);
     assert!(!hanging.is_finished());

@@ -5,6 +5,7 @@ mod attached;
 mod bridges;
 mod conflicts;
 mod crash;
+mod ends;
 mod plugins;
 
 use std::path::PathBuf;

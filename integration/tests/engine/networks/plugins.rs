@@ -13,6 +13,8 @@ on_each_runtime!(
     a_start_fails_in_words_and_is_undone,
     a_removal_does_not_wait_for_a_plugin,
     what_is_recorded_is_what_is_given_back,
+    a_mended_configuration_gives_back_what_a_failed_start_has_left,
+    other_networks_of_the_container_can_be_removed,
     a_plugin_outlives_the_daemon,
     a_plugin_that_outlives_the_daemon_and_hangs_is_ended,
 );
@@ -30,6 +32,9 @@ fn mode(node: &Node, add: &str, del: &str) {
     command::tool(&["sh", "-c", write, "sh", place.to_str().expect("UTF-8"), &script]);
 }
 
+/// Seconds that a plugin may take.
+const TIMEOUT: u32 = 20;
+
 /// Passes on what the plugins before it have answered.
 const GOOD: &str = r#"echo "$input" | sed 's/.*"prevResult"://; s/}$//' | sed 's/,"type":"odd"//'"#;
 
@@ -43,7 +48,8 @@ fn number(runtime: Runtime) -> &'static str {
 
 /// With Debian's bridge and port mapping, and `odd` behind them.
 fn odd_node(runtime: Runtime) -> Node {
-    let mut node = builder(runtime).config("cni-timeout", json!(2)).build();
+    // Short enough to be waited for, and longer than Debian's plugins take on a busy machine.
+    let mut node = builder(runtime).config("cni-timeout", json!(TIMEOUT)).build();
     let bin = node.dir().join("bin");
     fs::create_dir(&bin).expect("the node's directory is ours");
     node.set("cni-bin-dir", json!(format!("{}:/usr/lib/cni", bin.display())));
@@ -71,7 +77,7 @@ fn a_start_fails_in_words_and_is_undone(runtime: Runtime) {
         ("true", "said nothing"),
         (
             &format!("sleep {}", number(runtime)),
-            "network net: plugin `odd`: ADD did not finish within 2 s and was killed",
+            &format!("network net: plugin `odd`: ADD did not finish within {TIMEOUT} s and was killed"),
         ),
     ]
     .into_iter()
@@ -140,6 +146,44 @@ fn what_is_recorded_is_what_is_given_back(runtime: Runtime) {
     assert!(log.contains("DEL ends"), "{log}");
     let _ = super::on_host(&node, &["ip", "link", "del", "isula-br0"]);
     fs::remove_file(node.dir().join("cni/10-net.conf")).expect("it is there");
+    clean_end(&node);
+}
+
+fn a_mended_configuration_gives_back_what_a_failed_start_has_left(runtime: Runtime) {
+    let node = odd_node(runtime);
+    mode(&node, GOOD, "true");
+    let path = node.dir().join("cni/isulacni-net.conflist");
+    let right = fs::read_to_string(&path).expect("it was made");
+    // host-local has no directory there, at ADD nor at DEL.
+    fs::write(node.dir().join("file"), "").expect("the node's directory is ours");
+    let wrong = node.dir().join("file/addresses").display().to_string();
+    let mut list: serde_json::Value = serde_json::from_str(&right).expect("it is JSON");
+    list["plugins"][0]["ipam"]["dataDir"] = json!(wrong);
+    fs::write(&path, list.to_string()).expect("the node's directory is ours");
+    let refusal = run(&node, "x").refused(125);
+    assert!(refusal.contains("network net: plugin `bridge`: ADD failed"), "{refusal}");
+    let warned = || node.info().warnings.iter().any(|it| it.contains("its network is not given back"));
+    assert!(warned() && !world(&node).files.is_empty());
+    fs::write(&path, right).expect("the node's directory is ours");
+    deadline::until("it is given back", || !warned());
+    all_given_back(&node);
+    node.ok(&["start", "x"]);
+    super::serves(&node, "127.0.0.1:8080");
+    clean_end(&node);
+}
+
+fn other_networks_of_the_container_can_be_removed(runtime: Runtime) {
+    let node = odd_node(runtime);
+    node.ok(&["network", "create", "other"]);
+    mode(&node, GOOD, "exit 1");
+    node.run_detached(&["--name", "x", "--net", "net,other"], &SERVE);
+    node.ok(&["rm", "-f", "x"]);
+    node.ok(&["network", "rm", "other"]);
+    let output = node.isula(&["network", "rm", "net"]);
+    assert_ne!(output.code(), 0);
+    assert!(output.stderr.contains("which has not given it back yet"), "{}", output.stderr);
+    mode(&node, GOOD, "true");
+    all_given_back(&node);
     clean_end(&node);
 }
 

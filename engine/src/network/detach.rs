@@ -1,0 +1,277 @@
+//! Detaching from networks, by the record of the attachment: all of it is undone, from any point and however often. A network
+//! that is given back leaves the record, so that one that is not keeps only itself.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::attach::{Place, Step, blocking, still_wanted};
+use super::chain::Chain;
+use super::conf::{Confs, NetworkConf, PluginConf};
+use super::plugin::Idle;
+use super::record::{Attachment, Record};
+use super::{NetworkError, PluginError, Settings, netns, plugin};
+use crate::cause::chain;
+use crate::failpoint;
+
+/// Longest all plugins of all networks of one attachment may take while somebody waits; what takes longer is put off.
+pub const DETACH_DEADLINE: Duration = Duration::from_secs(90);
+/// Beyond that: the end of a killed plugin, and files.
+pub const DETACH_SLACK: Duration = Duration::from_secs(30);
+
+/// A plugin of an earlier daemon has this much more time: it may end in a moment.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// From this attempt on, what has failed all the time is more than a passing trouble.
+const LASTING: usize = 5;
+
+/// Undoes what the record tells, in reverse, and removes it with the namespace. Nothing recorded is fine. With an error the
+/// record stays, for another attempt. With a `budget` each plugin has its share of what is left of it, at most the deadline
+/// of one execution: one that hangs takes nothing from the others.
+pub async fn detach(settings: &Settings, place: &Place, budget: Option<Duration>) -> Result<(), NetworkError> {
+    let end = budget.map(|budget| Instant::now() + budget);
+    let detaching = Detaching { settings, place, end, attempt: 0, step: Step::default() };
+    let Some(budget) = budget else { return detaching.all().await };
+    let limit = budget + DETACH_SLACK;
+    let all = tokio::time::timeout(limit, detaching.all());
+    all.await.map_err(|_| NetworkError::SlowDetach { seconds: limit.as_secs(), step: detaching.step.text() })?
+}
+
+/// The same for what has failed before, this many times. What a plugin refuses by the configuration of the attachment is tried
+/// by the present one of the same network, see `Detaching::corrected`: it may have been mended.
+pub async fn detach_again(settings: &Settings, place: &Place, attempt: usize) -> Result<(), NetworkError> {
+    Detaching { settings, place, end: None, attempt, step: Step::default() }.all().await
+}
+
+struct Detaching<'a> {
+    settings: &'a Settings,
+    place: &'a Place,
+    end: Option<Instant>,
+    /// 0 is the first.
+    attempt: usize,
+    step: Step,
+}
+
+/// What is left of the namespace that was attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Namespace {
+    Pinned,
+    /// Gone. Another one is in its place, for plugins that find by it what they have to give back.
+    Replaced,
+    Gone,
+}
+
+impl Detaching<'_> {
+    async fn all(&self) -> Result<(), NetworkError> {
+        let place = self.place;
+        self.step.is(format!("`{}` is read", place.record.display()));
+        let path = place.record.clone();
+        if let Some(mut record) = blocking(move |_| Record::read(&path)).await? {
+            self.await_idle(&record).await?;
+            self.step.is(format!("`{}` is looked at", record.netns.display()));
+            let looked_at = record.clone();
+            let namespace = blocking(move |_| Ok(namespace_of(&looked_at))).await?;
+            let deleted = self.del(&mut record, namespace).await;
+            self.step.is(format!("`{}` is removed", record.netns.display()));
+            if let Err(error) = deleted {
+                // What of it still stands: networks, and whether its ports are free, which is up to the plugin that has
+                // published them.
+                let path = place.record.clone();
+                blocking(move |owner| {
+                    still_wanted(owner)?;
+                    record.write(&path)?;
+                    if namespace == Namespace::Pinned { Ok(()) } else { netns::remove(&record.netns) }
+                })
+                .await?;
+                return Err(error);
+            }
+            failpoint::hit(failpoint::NET_DELETED);
+            blocking(move |_| netns::remove(&record.netns)).await?;
+            failpoint::hit(failpoint::NET_UNPINNED);
+        }
+        let place = place.clone();
+        blocking(move |owner| {
+            still_wanted(owner)?;
+            remove_files(&place)
+        })
+        .await
+    }
+
+    async fn await_idle(&self, record: &Record) -> Result<(), NetworkError> {
+        let busy = &self.place.busy;
+        self.step.is(format!("a plugin of an earlier attempt has `{}` locked", busy.display()));
+        let idle = plugin::await_idle(busy, self.settings.deadline.min(ORPHAN_PATIENCE)).await;
+        match idle.map_err(NetworkError::io("lock", busy))? {
+            Idle::Yes => Ok(()),
+            Idle::No { by } => {
+                let networks: Vec<_> = record.networks.iter().map(|attachment| attachment.network.as_str()).collect();
+                Err(NetworkError::Busy { networks: networks.join(", "), call: busy.clone(), by })
+            }
+        }
+    }
+
+    /// Every plugin of every network is asked, also after one has failed; the first failure is told. Networks and ports that
+    /// are given back leave the record.
+    async fn del(&self, record: &mut Record, namespace: Namespace) -> Result<(), NetworkError> {
+        let (mut first, mut failed) = (None, BTreeSet::new());
+        let mut confs = Vec::new();
+        for (index, attachment) in record.networks.iter().enumerate().rev() {
+            match attachment.conf(&self.place.record) {
+                Ok(conf) => confs.push((index, attachment, conf)),
+                Err(error) => {
+                    failed.insert(index);
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        let mut left: usize = confs.iter().map(|(_, _, conf)| conf.plugins.len()).sum();
+        let mut published = !failed.is_empty();
+        for (index, attachment, conf) in &confs {
+            for nth in (0..conf.plugins.len()).rev() {
+                let plugin = &conf.plugins[nth];
+                self.step.is_plugin(&plugin.kind, &attachment.network);
+                let now = Instant::now();
+                let share = self.end.map(|end| end.saturating_duration_since(now) / u32::try_from(left).unwrap_or(1));
+                left -= 1;
+                let call = Call { record, attachment, namespace, deadline: share };
+                if let Err(source) = self.del_one(&call, conf, nth).await {
+                    published |=
+                        plugin.takes("portMappings") && attachment.capability_args.contains_key("portMappings");
+                    failed.insert(*index);
+                    first.get_or_insert(NetworkError::Plugin { network: attachment.network.clone(), source });
+                }
+            }
+        }
+        drop(confs);
+        if !published {
+            record.ports.clear();
+        }
+        let mut index = 0..;
+        record.networks.retain(|_| index.next().is_some_and(|index| failed.contains(&index)));
+        first.map_or(Ok(()), Err)
+    }
+
+    /// By the configuration of the attachment first; by the present one where that has failed, and may be used.
+    async fn del_one(&self, call: &Call<'_>, conf: &NetworkConf, nth: usize) -> Result<(), PluginError> {
+        let Err(problem) = self.ask(call, conf, &conf.plugins[nth]).await else { return Ok(()) };
+        if self.attempt == 0 {
+            return Err(problem);
+        }
+        let dir = self.settings.conf_dir.clone();
+        // Nothing that could be used is in what cannot be read.
+        let present = blocking(move |_| Ok(Confs::read(&dir))).await.unwrap_or_default();
+        let Some((present, plugin)) = self.corrected(&present, call.attachment, conf, nth) else { return Err(problem) };
+        self.ask(call, present, plugin).await.map_err(|_| {
+            // That of the attachment is the one to look at.
+            tracing::warn!(network = conf.name, plugin = plugin.kind, "DEL fails by the present configuration too");
+            problem
+        })?;
+        tracing::warn!(network = conf.name, plugin = plugin.kind, "given back by the network's present configuration");
+        Ok(())
+    }
+
+    /// The plugin that stands in the present configuration of the network where this one stood, if they differ. What an
+    /// attachment was given is given back where it was taken: so the present one is used for who was given nothing, whose
+    /// configuration may never have been right; and for others when the trouble lasts, and addresses are managed as before.
+    fn corrected<'a>(
+        &self,
+        confs: &'a Confs,
+        attachment: &Attachment,
+        recorded: &NetworkConf,
+        nth: usize,
+    ) -> Option<(&'a NetworkConf, &'a PluginConf)> {
+        let present = &confs.by_name.get(&attachment.network)?.conf;
+        let plugin = &recorded.plugins[nth];
+        let before = recorded.plugins[..nth].iter().filter(|other| other.kind == plugin.kind).count();
+        let other = present.plugins.iter().filter(|other| other.kind == plugin.kind).nth(before)?;
+        let differs = other.raw != plugin.raw || present.version != recorded.version;
+        let same_addresses = other.raw.get("ipam") == plugin.raw.get("ipam");
+        let safe = attachment.result.is_none() || (same_addresses && self.attempt >= LASTING);
+        (differs && safe).then_some((present, other))
+    }
+
+    /// One plugin's DEL. For one that masquerades, a namespace that is gone is replaced; without any it does the rest.
+    async fn ask(&self, call: &Call<'_>, conf: &NetworkConf, plugin: &PluginConf) -> Result<(), PluginError> {
+        let replaced = call.namespace == Namespace::Replaced && masquerades(plugin);
+        let netns = call.record.netns.as_path();
+        let netns = if replaced || call.namespace == Namespace::Pinned { Some(netns) } else { None };
+        match self.chain(call, conf, netns).del(plugin, call.attachment.result.as_ref()).await {
+            Err(error) if replaced => {
+                tracing::warn!(network = conf.name, error = chain(&error), "masquerading may be left");
+                self.chain(call, conf, None).del(plugin, call.attachment.result.as_ref()).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn chain<'b>(&'b self, call: &Call<'b>, conf: &'b NetworkConf, netns: Option<&'b Path>) -> Chain<'b> {
+        let deadline = self.settings.deadline;
+        Chain {
+            conf,
+            container: &call.record.container,
+            netns,
+            ifname: &call.attachment.ifname,
+            args: &call.attachment.args,
+            capability_args: &call.attachment.capability_args,
+            bin_dirs: &self.settings.bin_dirs,
+            deadline: call.deadline.map_or(deadline, |share| share.min(deadline)),
+            busy: &self.place.busy,
+        }
+    }
+}
+
+/// What a DEL is about.
+struct Call<'a> {
+    record: &'a Record,
+    attachment: &'a Attachment,
+    namespace: Namespace,
+    /// At most that of one execution.
+    deadline: Option<Duration>,
+}
+
+/// Its DEL looks for rules of the firewall by the addresses that it finds in the namespace.
+fn masquerades(plugin: &PluginConf) -> bool {
+    plugin.raw.get("ipMasq") == Some(&true.into())
+}
+
+/// Replaces a namespace that is gone if that is of use: somebody unmounted it, or the host was restarted. Blocks.
+fn namespace_of(record: &Record) -> Namespace {
+    if netns::is_pinned(&record.netns) {
+        return Namespace::Pinned;
+    }
+    let masqueraded = record.networks.iter().filter(|attachment| {
+        NetworkConf::of_list(attachment.list.clone()).is_ok_and(|conf| conf.plugins.iter().any(masquerades))
+    });
+    let links = masqueraded.filter_map(|attachment| {
+        let addresses: Vec<_> = attachment.attached().addresses.iter().map(|it| (it.ip, it.prefix)).collect();
+        (!addresses.is_empty()).then(|| (attachment.ifname.clone(), addresses))
+    });
+    let links: Vec<_> = links.collect();
+    if links.is_empty() {
+        return Namespace::Gone;
+    }
+    match netns::replace(&record.netns, links) {
+        Ok(()) => Namespace::Replaced,
+        Err(error) => {
+            tracing::warn!(owner = record.owner, error = chain(&error), "masquerading may be left");
+            Namespace::Gone
+        }
+    }
+}
+
+fn remove_files(place: &Place) -> Result<(), NetworkError> {
+    for path in [&place.record, &place.busy] {
+        remove_file(path)?;
+    }
+    Ok(())
+}
+
+pub(super) fn remove_file(path: &Path) -> Result<(), NetworkError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(NetworkError::io("remove", path)),
+    }
+}

@@ -1,0 +1,157 @@
+//! Giving back where a network, its configuration or the namespace is not as it was.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::network::pending::Pending;
+
+/// A network of one plugin, with more of its configuration.
+fn wanted(name: &str, ifname: &str, plugin: Value) -> Wanted {
+    let conf = NetworkConf::of_list(json!({"cniVersion":"0.4.0","name":name,"plugins":[plugin]})).unwrap();
+    Wanted { conf, ifname: ifname.to_owned(), ip: None }
+}
+
+fn order_of(stand: &Stand, networks: Vec<Wanted>) -> Order {
+    Order { networks, ..stand.order(&["any"]) }
+}
+
+/// As the operator has it now.
+fn present(stand: &Stand, name: &str, plugin: Value) {
+    let list = json!({"cniVersion":"0.4.0","name":name,"plugins":[plugin]});
+    fs::write(stand.at(&format!("conf/{name}.conflist")), list.to_string()).unwrap();
+}
+
+/// Refuses what is wrong in its configuration.
+fn particular(stand: &Stand, name: &str) {
+    let body = format!(
+        r#"case "$input" in *wrong*) echo '{{"cniVersion":"0.4.0","code":7,"msg":"it is wrong"}}'; exit 1;; esac
+[ $CNI_COMMAND = ADD ] && echo '{RESULT}'; exit 0"#
+    );
+    stand.plugin(name, &body);
+}
+
+#[tokio::test]
+async fn a_network_that_is_not_given_back_keeps_only_itself() {
+    let stand = Stand::new();
+    stand.good("good");
+    stand.plugin("bad", &format!("[ $CNI_COMMAND = ADD ] && echo '{RESULT}'"));
+    let networks = [("one", "good"), ("two", "bad"), ("three", "good")];
+    let networks = networks
+        .iter()
+        .enumerate()
+        .map(|(index, (name, kind))| wanted(name, &format!("eth{index}"), json!({"type":kind})));
+    let order = order_of(&stand, networks.collect());
+    attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
+    stand.log();
+    let error = detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
+    assert!(chain(&error).starts_with("network two: plugin `bad`: DEL ended"), "{}", chain(&error));
+    assert_eq!(stand.log(), ["good DEL eth2 there", "bad DEL eth1 there", "good DEL eth0 there"]);
+    let left = Record::read(&stand.place().record).unwrap().unwrap();
+    assert_eq!(left.networks.iter().map(|it| it.network.as_str()).collect::<Vec<_>>(), ["two"]);
+    let pending = Arc::new(Pending::new(stand.at("pending"), Arc::default()));
+    pending.put_off(&stand.settings(), &stand.place(), "abc", chain(&error)).await.unwrap();
+    assert!(pending.users("one").is_empty() && pending.users("three").is_empty(), "they can be removed");
+    assert_eq!(pending.users("two").len(), 1);
+    // What is given back is not given back again.
+    stand.good("bad");
+    until("it is not tried again", || pending.warnings().is_empty()).await;
+    assert!(stand.log().iter().all(|call| call.starts_with("bad DEL eth1")));
+    stand.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn what_a_failed_attachment_left_is_given_back_by_the_mended_configuration() {
+    let stand = Stand::new();
+    particular(&stand, "one");
+    let order = order_of(&stand, vec![wanted("net", "eth0", json!({"type":"one","ipam":{"type":"wrong"}}))]);
+    attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap_err();
+    detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
+    // Of another network, of another plugin, and as it was: none of them is of any use.
+    present(&stand, "net", json!({"type":"one","ipam":{"type":"wrong"}}));
+    present(&stand, "other", json!({"type":"one"}));
+    stand.log();
+    let problem = chain(&detach_again(&stand.settings(), &stand.place(), 1).await.unwrap_err());
+    assert_eq!(problem, "network net: plugin `one`: DEL failed: it is wrong (code 7)");
+    present(&stand, "net", json!({"type":"two"}));
+    detach_again(&stand.settings(), &stand.place(), 1).await.unwrap_err();
+    assert_eq!(stand.log().len(), 2, "nothing else was tried");
+    present(&stand, "net", json!({"type":"one","ipam":{"type":"right"}}));
+    // Whoever waits is answered by the configuration of the attachment alone.
+    detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
+    stand.log();
+    detach_again(&stand.settings(), &stand.place(), 1).await.unwrap();
+    assert_eq!(stand.log(), ["one DEL eth0 there", "one DEL eth0 there"]);
+    assert_eq!(stand.input("one", "DEL")["ipam"]["type"], "right");
+    stand.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn what_was_given_is_given_back_where_it_was_taken() {
+    let stand = Stand::new();
+    stand.good("one");
+    let recorded = |more: &str| json!({"type":"one","ipam":{"type":"x","dataDir":"/a"},"more":more});
+    let order = order_of(&stand, vec![wanted("net", "eth0", recorded("wrong"))]);
+    attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
+    particular(&stand, "one");
+    let attempt = async |attempt| detach_again(&stand.settings(), &stand.place(), attempt).await;
+    // Elsewhere there is no such address: a plugin would say that all is well.
+    present(&stand, "net", json!({"type":"one","ipam":{"type":"x","dataDir":"/b"},"more":"right"}));
+    attempt(1000).await.unwrap_err();
+    present(&stand, "net", recorded("right"));
+    attempt(1).await.unwrap_err();
+    assert!(stand.place().record.exists(), "it may be a passing trouble");
+    attempt(1000).await.unwrap();
+    assert_eq!(stand.input("one", "DEL")["more"], "right");
+    stand.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_gone_is_replaced_for_plugins_that_masquerade() {
+    let stand = Stand::new();
+    stand.good("other");
+    // Asks as `bridge` does what to take back.
+    let body = format!(
+        r#"[ $CNI_COMMAND = ADD ] && {{ echo '{RESULT}'; exit 0; }}
+nsenter --net=$CNI_NETNS ip -o addr show $CNI_IFNAME >>{} 2>&1; nsenter --net=$CNI_NETNS ip link del $CNI_IFNAME; exit 0"#,
+        stand.at("found").display()
+    );
+    stand.plugin("masq", &body);
+    let networks = vec![
+        wanted("one", "eth0", json!({"type":"other"})),
+        wanted("two", "eth1", json!({"type":"masq","ipMasq":true})),
+    ];
+    let order = order_of(&stand, networks);
+    let record = attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
+    netns::remove(&record.netns).unwrap();
+    stand.log();
+    detach(&stand.settings(), &stand.place(), None).await.unwrap();
+    assert_eq!(stand.log(), ["masq DEL eth1 there", "other DEL eth0 gone"].map(str::to_owned).to_vec());
+    let found = fs::read_to_string(stand.at("found")).unwrap();
+    assert!(found.contains("inet 10.7.0.2/24"), "{found}");
+    stand.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_plugin_that_cannot_use_the_replaced_namespace_is_asked_without_one() {
+    let stand = Stand::new();
+    stand.plugin("masq", &format!("[ $CNI_COMMAND = ADD ] && {{ echo '{RESULT}'; exit 0; }}; [ $ns = gone ]"));
+    let order = order_of(&stand, vec![wanted("net", "eth0", json!({"type":"masq","ipMasq":true}))]);
+    let record = attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
+    netns::remove(&record.netns).unwrap();
+    stand.log();
+    detach(&stand.settings(), &stand.place(), None).await.unwrap();
+    assert_eq!(stand.log(), ["masq DEL eth0 there", "masq DEL eth0 gone"]);
+    stand.assert_nothing_left();
+    // One that fails either way leaves no namespace behind, and has another one the next time.
+    let order = order_of(&stand, vec![wanted("net", "eth0", json!({"type":"masq","ipMasq":true}))]);
+    let record = attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
+    netns::remove(&record.netns).unwrap();
+    stand.plugin("masq", "exit 1");
+    detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
+    assert!(!record.netns.exists());
+    stand.plugin("masq", "[ $ns = there ]");
+    stand.log();
+    detach(&stand.settings(), &stand.place(), None).await.unwrap();
+    assert_eq!(stand.log(), ["masq DEL eth0 there"]);
+    stand.assert_nothing_left();
+}
