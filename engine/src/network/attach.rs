@@ -12,7 +12,7 @@ use super::first::{Firsts, Shape};
 use super::port::Published;
 use super::record::{Attachment, Record};
 use super::result::Attached;
-use super::{NetworkConf, NetworkError, PluginError, Settings, netns, plugin, steady};
+use super::{NetworkConf, NetworkError, PluginError, Settings, netns, plugin, reach, steady};
 use crate::abandon::{self, Owner};
 use crate::failpoint;
 
@@ -191,6 +191,9 @@ async fn add(
         failpoint::hit(failpoint::NET_PLUGIN_ADDED);
     }
     check(&record.networks[index], wanted)?;
+    if attachment.capability_args.contains_key("portMappings") {
+        reach::check(&record.ports, &wanted.conf, &record.networks[index].attached())?;
+    }
     Ok(record)
 }
 

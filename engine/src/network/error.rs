@@ -40,6 +40,12 @@ pub enum NetworkError {
     Missing(#[source] PluginError),
     #[error("network {network} has no plugin that publishes ports (one with the capability portMappings)")]
     NoPorts { network: String },
+    #[error("host port {port} cannot be published: network {network} gives no {family}address that it could lead to")]
+    Unreachable { port: String, network: String, family: &'static str },
+    #[error(
+        "host port {port} cannot be published: the plugin `portmap` leads nothing on that is sent to the IPv6 loopback; give another address, or none"
+    )]
+    LoopbackV6 { port: String },
     #[error("network {network}: plugin `{plugin}` gave {given} instead of the address {wanted}")]
     WrongAddress { network: String, plugin: String, given: String, wanted: String },
     #[error("host port {port} is already published by container {}{}", cut(holder, 12), late(holder))]

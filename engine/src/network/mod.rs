@@ -28,6 +28,7 @@ pub mod pending;
 pub mod plugin;
 pub mod port;
 pub mod ports;
+pub mod reach;
 pub mod record;
 pub mod result;
 mod steady;

@@ -44,6 +44,9 @@ impl Published {
     /// Whether both would be reached by the same packets.
     pub fn collides(&self, other: &Self) -> bool {
         let same_address = match (self.host_ip, other.host_ip) {
+            (Some(one), Some(other)) if one.is_unspecified() || other.is_unspecified() => {
+                one.is_ipv4() == other.is_ipv4()
+            }
             (Some(one), Some(other)) => one == other,
             (None, _) | (_, None) => true,
         };
@@ -61,6 +64,11 @@ impl Published {
             mapping["hostIP"] = ip.to_string().into();
         }
         mapping
+    }
+
+    /// `0.0.0.0:8080/tcp`
+    pub fn listed(&self) -> String {
+        format!("{}/{}", self.host_text(), self.protocol.word())
     }
 
     pub fn host_text(&self) -> String {
@@ -95,5 +103,19 @@ mod tests {
         assert_eq!((it.mapping(), it.to_string()), (mapping, "127.0.0.1:8080->80/tcp".to_owned()));
         assert_eq!(port(Some("::1"), 1).to_string(), "[::1]:1->80/tcp");
         assert_eq!(port(None, 1).to_string(), "0.0.0.0:1->80/tcp");
+    }
+
+    #[test]
+    fn ports_that_the_same_packets_reach_collide() {
+        for (one, other, collide) in [
+            (None, Some("::1"), true),
+            (Some("127.0.0.1"), Some("127.0.0.1"), true),
+            (Some("127.0.0.1"), Some("127.0.0.2"), false),
+            (Some("::"), Some("::1"), true),
+            (Some("::"), Some("127.0.0.1"), false),
+        ] {
+            let (one, other) = (port(one, 1), port(other, 1));
+            assert_eq!((one.collides(&other), other.collides(&one)), (collide, collide), "{one} {other}");
+        }
     }
 }

@@ -35,7 +35,7 @@ impl Ports {
         for port in given() {
             let clash = |(other, ports): &(&String, &Vec<Published>)| *other != holder && is_in(ports, port);
             if let Some((other, _)) = taken.iter().find(clash) {
-                return Err(NetworkError::PortTaken { port: shown(port), holder: other.clone() });
+                return Err(NetworkError::PortTaken { port: port.listed(), holder: other.clone() });
             }
         }
         let before = taken.get(holder).cloned().unwrap_or_default();
@@ -47,7 +47,7 @@ impl Ports {
     fn fill(&self, holder: &str, wanted: &[Published]) -> Result<Vec<Published>, NetworkError> {
         let (given, free): (Vec<Published>, Vec<Published>) = wanted.iter().partition(|port| port.host_port != 0);
         let failed = |port: &Published| {
-            let port = shown(port);
+            let port = port.listed();
             move |source| NetworkError::PortInUse { port, source }
         };
         for port in &given {
@@ -88,10 +88,6 @@ impl Ports {
 
 fn is_in(ports: &[Published], port: &Published) -> bool {
     ports.iter().any(|other| other.collides(port))
-}
-
-fn shown(port: &Published) -> String {
-    format!("{}/{}", port.host_text(), port.protocol.word())
 }
 
 /// Binds to it for a moment and tells the port.

@@ -204,6 +204,21 @@ async fn a_missing_plugin_for_addresses_is_named_too() {
 }
 
 #[tokio::test]
+async fn a_port_that_no_address_serves_is_refused() {
+    let stand = Stand::new();
+    stand.good("ports");
+    let mut order = stand.order(&["ports"]);
+    let host_ip = Some("::1".parse().unwrap());
+    order.ports = vec![Published { host_ip, host_port: 8080, container_port: 80, protocol: Protocol::Tcp }];
+    let error = attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap_err();
+    let problem =
+        "host port [::1]:8080/tcp cannot be published: network net gives no IPv6 address that it could lead to";
+    assert_eq!(error.to_string(), problem);
+    detach(&stand.settings(), &stand.place(), None).await.unwrap();
+    stand.assert_nothing_left();
+}
+
+#[tokio::test]
 async fn an_address_that_was_asked_for_is_given_or_it_is_a_failure() {
     let stand = Stand::new();
     stand.good("one");

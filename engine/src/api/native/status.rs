@@ -259,7 +259,9 @@ fn of_network(error: &NetworkError) -> Code {
         NetworkError::InvalidName { .. }
         | NetworkError::Driver { .. }
         | NetworkError::Subnet { .. }
-        | NetworkError::NoPorts { .. } => Code::InvalidArgument,
+        | NetworkError::NoPorts { .. }
+        | NetworkError::Unreachable { .. }
+        | NetworkError::LoopbackV6 { .. } => Code::InvalidArgument,
         NetworkError::Overlap { .. }
         | NetworkError::InUse { .. }
         | NetworkError::BeingRemoved { .. }

@@ -31,6 +31,12 @@ fn creations_that_are_refused(runtime: Runtime) {
     create(&["--net", "in", "-p", "80:80"], "has no plugin that publishes ports");
     create(&["--net", "net,host"], "conflicting options");
     create(&["--net", "net", "-p", "80:80", "-p", "80:81"], "is published twice");
+    // Nothing would lead there, and the plugin would not say so.
+    for address in ["[::1]", "[::]", "[fd00::1]"] {
+        let port = format!("{address}:8080:80");
+        let wanted = format!("host port {address}:8080/tcp cannot be published: network net gives no IPv6 address");
+        create(&["--net", "net", "-p", &port], &wanted);
+    }
     assert!(node.list().is_empty());
     clean_end(&node);
 }

@@ -1,6 +1,6 @@
 //! The network of a container that is being created, and the ports that it publishes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use cri_api::isula::v1::{CreateRequest, PortMapping};
 
@@ -9,7 +9,7 @@ use crate::definition::{Named, Network};
 use crate::domain::container::Attachment;
 use crate::network::conf::Confs;
 use crate::network::port::{Protocol, Published};
-use crate::network::{NetworkError, bridge};
+use crate::network::{NetworkError, bridge, reach};
 
 type Checked<T> = Result<T, ApiError>;
 
@@ -61,9 +61,12 @@ pub(super) fn network(
         return Err(ApiError::invalid(format!("a container can be in {limit} networks at most, not {}", names.len())));
     }
     let ports = ports(request, exposed)?;
-    let takes = |name: &String| confs.by_name.get(name).is_some_and(|found| found.conf.takes("portMappings"));
-    if !ports.is_empty() && !names.iter().any(takes) {
-        return Err(NetworkError::NoPorts { network: names.join(", ") }.into());
+    if !ports.is_empty() {
+        let found = names.iter().filter_map(|name| confs.by_name.get(name));
+        // The first that can publishes them all.
+        let publishing = found.map(|found| &found.conf).find(|conf| conf.takes("portMappings"));
+        let publishing = publishing.ok_or_else(|| NetworkError::NoPorts { network: names.join(", ") })?;
+        reach::foresee(&ports, publishing)?;
     }
     Ok(Network::Named(Named { ip: ip(&request.ip, &names)?, networks: names, ports }))
 }
@@ -134,9 +137,11 @@ fn ports(request: &CreateRequest, exposed: &[String]) -> Checked<Vec<Published>>
 fn published(given: &PortMapping) -> Checked<Published> {
     let wrong = |what: &str, value: &dyn std::fmt::Display| ApiError::invalid(format!("{what} `{value}` is not valid"));
     let host_ip = match given.host_ip.as_str() {
-        "" | "0.0.0.0" => None,
-        text => Some(text.parse().map_err(|_| wrong("host address", &text.escape_default()))?),
+        "" => None,
+        text => Some(text.parse::<IpAddr>().map_err(|_| wrong("host address", &text.escape_default()))?),
     };
+    // An IPv4 address may be written as one of IPv6.
+    let host_ip = host_ip.map(|ip| ip.to_canonical()).filter(|ip| *ip != Ipv4Addr::UNSPECIFIED);
     let protocol = match given.protocol.to_ascii_lowercase().as_str() {
         "" => Protocol::Tcp,
         text => Protocol::parse(text).ok_or_else(|| wrong("protocol", &text.escape_default()))?,
