@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::definition::Definition;
 use crate::domain::container::{Container, Event};
-use crate::domain::id::{ContainerId, Digest, Name};
+use crate::domain::id::{ContainerId, Digest, Name, StartId};
 use crate::files::Still;
 
 /// A container and what the engine keeps beside its state.
@@ -257,6 +257,12 @@ impl Containers {
     /// Waits until recovery is done with the container, or it is gone.
     pub async fn verified(&self, id: &ContainerId) {
         self.wait_until(id, |entity| entity.verified).await;
+    }
+
+    /// Waits until the container is attached to no network by this start or one before it, or it is gone.
+    pub async fn detached(&self, id: &ContainerId, start: StartId) {
+        let free = |entity: &Entity| entity.container.networks.iter().all(|attachment| attachment.start.0 > start.0);
+        self.wait_until(id, free).await;
     }
 
     /// The journal's publication: the state after these events, then word to whoever waits.

@@ -7,7 +7,8 @@ use std::path::Path;
 use integration::{Runtime, command, deadline};
 
 use super::{
-    SERVE, address, all_given_back, clean_end, fetched, get, node, on_host, server, serves, settings, verbs, world,
+    SERVE, address, all_given_back, clean_end, fetched, get, node, nothing_of, on_host, server, serves, settings,
+    verbs, world,
 };
 
 on_each_runtime!(
@@ -58,8 +59,8 @@ fn containers_reach_each_other_and_the_host_reaches_them(runtime: Runtime) {
     assert_eq!(attached.attributes["addresses"], format!("{ip}/{}", told["IPPrefixLen"]));
 
     node.ok(&["stop", "-t", "0", "a"]);
-    // The exit is told first, then all is given back.
-    all_given_back(&node);
+    // That is answered when all is given back.
+    assert!(nothing_of(world(&node)), "left behind: {:?}", world(&node));
     node.event_after(0, |event| event.id == id && event.name == "NetworkDetached");
     assert!(!fetched(&node, "127.0.0.1:8080"));
     let told = settings(&node, "a");

@@ -3,9 +3,9 @@
 use integration::process::Signal;
 use integration::{Runtime, deadline};
 
-use super::{all_given_back, clean_end, node, on_host, server, settings, world};
+use super::{clean_end, node, nothing_of, on_host, server, settings, world};
 
-on_each_runtime!(a_pin_that_is_unmounted_meanwhile_leaves_no_rules);
+on_each_runtime!(a_pin_that_is_unmounted_meanwhile_leaves_no_rules, an_end_is_answered_when_the_address_is_free);
 
 /// `bridge` finds by the namespace which addresses it has masqueraded.
 fn a_pin_that_is_unmounted_meanwhile_leaves_no_rules(runtime: Runtime) {
@@ -21,6 +21,37 @@ fn a_pin_that_is_unmounted_meanwhile_leaves_no_rules(runtime: Runtime) {
     node.launch();
     node.verified();
     assert_eq!(node.wait("a"), Some(137));
-    all_given_back(&node);
+    assert!(nothing_of(world(&node)), "left behind: {:?}", world(&node));
+    clean_end(&node);
+}
+
+fn an_end_is_answered_when_the_address_is_free(runtime: Runtime) {
+    let node = node(runtime);
+    node.ok(&["network", "create", "--subnet", "10.200.8.0/24", "fixed"]);
+    let flags = |name: &'static str| ["--net", "fixed", "--ip", "10.200.8.9", "-p", "8080:80", "--name", name];
+    let free = |after: &str| assert!(nothing_of(world(&node)), "after {after}: {:?}", world(&node));
+    for round in 0..3 {
+        node.run_detached(&flags("stopped"), &["sleep", "100000"]);
+        node.ok(&["stop", "-t", "0", "stopped"]);
+        free("stop");
+        node.run_detached(&flags("killed"), &["sleep", "100000"]);
+        node.ok(&["kill", "killed"]);
+        free("kill");
+        node.run(&flags("ended"), &["true"]).ok();
+        free("the end of run");
+        node.run_detached(&flags("waited"), &["sleep", "0.2"]);
+        assert_eq!(node.wait("waited"), Some(0));
+        free("wait");
+        node.ok(&["start", "killed"]);
+        node.process_of("killed").signal(Signal::KILL);
+        // What has ended by itself is stopped already, but perhaps not released.
+        node.wait("killed");
+        node.ok(&["stop", "killed"]);
+        free("an end");
+        for name in ["stopped", "killed", "ended", "waited"] {
+            node.ok(&["rm", name]);
+        }
+        eprintln!("{round}");
+    }
     clean_end(&node);
 }

@@ -1,6 +1,7 @@
 //! One attached client, from `started` to `exited`.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cri_api::isula::v1::attach_output::Output;
@@ -9,10 +10,11 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::{Attendance, wanted};
-use crate::api::native::container::{ending, exit_status};
+use crate::api::native::container::{ending, exit_status, given_back};
 use crate::api::native::relay::{self, Ended};
 use crate::domain::container::{End, Event};
-use crate::domain::id::StartId;
+use crate::domain::id::{ContainerId, StartId};
+use crate::engine::Engine;
 use crate::projection::Told;
 use crate::session::{Exit, Session, Size};
 
@@ -24,6 +26,8 @@ const LOST_PATIENCE: Duration = Duration::from_secs(5);
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Client {
+    engine: Arc<Engine>,
+    id: ContainerId,
     sender: relay::Sender<AttachOutput>,
     fate: Fate,
     removes_itself: bool,
@@ -45,6 +49,7 @@ struct Fate {
 impl Client {
     /// `told` has every event of the container since before it was connected to.
     pub fn new(
+        (engine, id): (&Arc<Engine>, ContainerId),
         sender: relay::Sender<AttachOutput>,
         told: mpsc::UnboundedReceiver<Told>,
         start: StartId,
@@ -52,7 +57,7 @@ impl Client {
         attendance: Attendance,
     ) -> Self {
         let fate = Fate { told, pick: Box::new(ending(start)), end: None, settled: false };
-        Self { sender, fate, removes_itself, attendance: Some(attendance) }
+        Self { engine: engine.clone(), id, sender, fate, removes_itself, attendance: Some(attendance) }
     }
 
     pub async fn serve(mut self, session: Session, input: Streaming<AttachInput>, open: AttachOpen) {
@@ -101,6 +106,9 @@ impl Client {
         if known && self.removes_itself {
             // A script that uses the name again at once must find it free.
             self.fate.wait(REMOVAL_PATIENCE, |fate| fate.settled).await;
+        }
+        if let Some(end) = &self.fate.end {
+            given_back(&self.engine, self.id, end.start).await;
         }
         let _ = self.sender.send(last).await;
         known

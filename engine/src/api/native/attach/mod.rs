@@ -86,7 +86,7 @@ impl Native {
             attendance.begin(reference).await?;
             self.connect_to_running(id, &open).await?
         };
-        let client = Client::new(sender, told, start, removes_itself, attendance);
+        let client = Client::new((&self.engine, id), sender, told, start, removes_itself, attendance);
         tokio::spawn(client.serve(session, input, open));
         Ok(ReceiverStream::new(receiver))
     }

@@ -2,6 +2,7 @@
 
 mod carry;
 mod create;
+mod given_back;
 mod health;
 mod image;
 mod inspect;
@@ -20,6 +21,7 @@ mod validate;
 mod volumes;
 mod wait;
 
+pub(super) use given_back::given_back;
 pub(super) use start::Begun;
 pub(super) use wait::ending;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::carry::{Carried, START_PATIENCE, carry};
+use super::given_back::given_back;
 use super::start::{outcome_of, started_by};
 use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
@@ -90,13 +91,21 @@ impl Native {
         if signal == Signal::KILL { self.await_exit(id, reference, &mut carried).await } else { Ok(()) }
     }
 
-    /// Waits for the exit of the run that the container is in, if it is in one.
+    /// Waits for the exit of the run that the container is in, if it is in one, and until its networks are given back.
     async fn await_exit(&self, id: ContainerId, reference: &str, carried: &mut Carried) -> Result<(), ApiError> {
-        let Some(run) = run_of(carried) else { return Ok(()) };
-        let start = run.start;
+        let last = carried.container.as_ref().and_then(|container| container.last.as_ref()).map(|end| end.start);
+        let Some(start) = run_of(carried).map(|run| run.start) else {
+            // The one that has ended may not be released yet.
+            if let Some(start) = last {
+                given_back(&self.engine, id, start).await;
+            }
+            return Ok(());
+        };
         let patience = patience_of(carried);
         let exited = |event: &Event| matches!(event, Event::Exited { start: of, .. } if *of == start).then_some(());
-        carried.until(patience, exited).await.ok_or_else(|| self.undying(id, reference))
+        carried.until(patience, exited).await.ok_or_else(|| self.undying(id, reference))?;
+        given_back(&self.engine, id, start).await;
+        Ok(())
     }
 
     /// The process outlives SIGKILL: say where in the kernel it hangs.

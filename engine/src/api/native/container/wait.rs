@@ -1,17 +1,24 @@
-//! Wait: returns when the container does not run, with how it ended.
+//! Wait: returns when the container does not run and its networks are given back, with how it ended.
 
 use cri_api::isula::v1::ExitStatus;
 
 use super::carry::{Carried, FOR_EVER};
 use super::exit_status;
+use super::given_back::given_back;
 use crate::api::native::{ApiError, Native};
 use crate::domain::container::{self, End, Event, Phase};
-use crate::domain::id::StartId;
+use crate::domain::id::{ContainerId, StartId};
 
 impl Native {
     /// `None` for a container that never ran.
     pub(super) async fn wait_container(&self, reference: &str) -> Result<Option<ExitStatus>, ApiError> {
         let id = self.resolve(reference)?;
+        let Some(end) = self.await_end(id, reference).await? else { return Ok(None) };
+        given_back(&self.engine, id, end.start).await;
+        Ok(Some(exit_status(&end)))
+    }
+
+    async fn await_end(&self, id: ContainerId, reference: &str) -> Result<Option<End>, ApiError> {
         let told = self.engine.containers.listen(id);
         let entity = self
             .engine
@@ -21,21 +28,21 @@ impl Native {
         let container = entity.container.clone();
         let start = match &container.phase {
             Phase::Creating | Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => {
-                return Ok(container.last.as_ref().map(exit_status));
+                return Ok(container.last);
             }
             Phase::Removing(removing) if removing.run.is_none() => {
-                return Ok(container.last.as_ref().map(exit_status));
+                return Ok(container.last);
             }
             Phase::Starting(starting) => starting.start,
             Phase::Running(run) | Phase::Pausing(run) | Phase::Paused(run) | Phase::Resuming(run) => run.start,
             Phase::Removing(removing) => match &removing.run {
                 Some(run) => run.start,
-                None => return Ok(container.last.as_ref().map(exit_status)),
+                None => return Ok(container.last),
             },
         };
         let mut ear = Carried::listening(Some(container), told);
         let end = ear.until(FOR_EVER, ending(start)).await;
-        end.map(|end| Some(exit_status(&end))).ok_or_else(|| ApiError::failed("the daemon is stopping"))
+        end.map(Some).ok_or_else(|| ApiError::failed("the daemon is stopping"))
     }
 }
 
