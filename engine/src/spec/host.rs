@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -39,6 +39,7 @@ pub struct Host {
     pub architecture: Architecture,
     /// Major and minor.
     pub kernel: (u32, u32),
+    pub foreign: Foreign,
     pub(super) seccomp_cache: Mutex<BTreeMap<CapabilitySet, Arc<oci::Seccomp>>>,
 }
 
@@ -100,10 +101,52 @@ impl Host {
             oom_score_adj: number("/proc/self/oom_score_adj")?,
             architecture: Architecture::NATIVE,
             kernel: kernel_version(&read("/proc/sys/kernel/osrelease")?),
+            foreign: Foreign::probe(),
             seccomp_cache: Mutex::default(),
             cgroups,
         })
     }
+}
+
+/// Programs of other kinds than the native one that the kernel runs. What cannot be found out counts as run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Foreign {
+    /// 32-bit x86.
+    pub x86: bool,
+    /// x86-64 with 32-bit pointers.
+    pub x32: bool,
+}
+
+impl Foreign {
+    fn probe() -> Self {
+        kernel_config().map_or(Self { x86: true, x32: true }, |config| Self::of_config(&config))
+    }
+
+    fn of_config(config: &str) -> Self {
+        let has = |names: &[&str]| config.lines().any(|line| names.contains(&line));
+        Self {
+            x86: has(&["CONFIG_IA32_EMULATION=y"]),
+            // The newer name is of Linux 5.18.
+            x32: has(&["CONFIG_X86_X32_ABI=y", "CONFIG_X86_X32=y"]),
+        }
+    }
+}
+
+/// What the running kernel was built with, where it or its distribution tells.
+fn kernel_config() -> Option<String> {
+    /// Far more than any.
+    const MOST_BYTES: u64 = 4 << 20;
+    let mut text = String::new();
+    match fs::File::open("/proc/config.gz") {
+        Ok(file) => flate2::read::GzDecoder::new(file).take(MOST_BYTES).read_to_string(&mut text).ok()?,
+        Err(_) => {
+            let release = read("/proc/sys/kernel/osrelease").ok()?;
+            let file = fs::File::open(format!("/boot/config-{}", release.trim())).ok()?;
+            file.take(MOST_BYTES).read_to_string(&mut text).ok()?
+        }
+    };
+    // Anything else would be taken for a kernel that has nothing.
+    text.contains("CONFIG_X86_64=y").then_some(text)
 }
 
 impl Features {
@@ -221,6 +264,17 @@ mod tests {
         {
             assert_eq!(kernel_version(text), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_a_kernel_was_built_with() {
+        let foreign = |config: &str| {
+            let Foreign { x86, x32 } = Foreign::of_config(config);
+            (x86, x32)
+        };
+        assert_eq!(foreign("CONFIG_IA32_EMULATION=y\n# CONFIG_X86_X32_ABI is not set\n"), (true, false));
+        assert_eq!(foreign("CONFIG_X86_X32_ABI=y\nCONFIG_IA32_EMULATION_DEFAULT_DISABLED=y\n"), (false, true));
+        assert_eq!(foreign("CONFIG_IA32_EMULATION=y\nCONFIG_X86_X32=y\n"), (true, true));
     }
 
     #[test]

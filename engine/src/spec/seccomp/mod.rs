@@ -48,7 +48,7 @@ fn cached(capabilities: CapabilitySet, host: &Host) -> Arc<oci::Seccomp> {
     if cache.len() >= MOST_CACHED && !cache.contains_key(&deciding) {
         cache.clear();
     }
-    let expand = || Arc::new(profile::expand(deciding, host.architecture, host.kernel));
+    let expand = || Arc::new(profile::expand(deciding, host.architecture, host.foreign, host.kernel));
     Arc::clone(cache.entry(deciding).or_insert_with(expand))
 }
 

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::super::capabilities::CapabilitySet;
-use super::super::host::Architecture;
+use super::super::host::{Architecture, Foreign};
 use super::super::oci::{Argument, Seccomp, Syscalls};
 
 pub(super) const ALLOW: &str = "SCMP_ACT_ALLOW";
@@ -112,7 +112,12 @@ pub(super) fn deciding() -> CapabilitySet {
 }
 
 /// The profile of a container with `capabilities`.
-pub(super) fn expand(capabilities: CapabilitySet, architecture: Architecture, kernel: (u32, u32)) -> Seccomp {
+pub(super) fn expand(
+    capabilities: CapabilitySet,
+    architecture: Architecture,
+    foreign: Foreign,
+    kernel: (u32, u32),
+) -> Seccomp {
     let has = |name| CapabilitySet::named(name).is_some_and(|one| capabilities.contains(one));
     let mut names: Vec<&'static str> = ALWAYS.iter().flat_map(|line| line.split_whitespace()).collect();
     names.extend(of_architecture(architecture).split_whitespace());
@@ -140,20 +145,26 @@ pub(super) fn expand(capabilities: CapabilitySet, architecture: Architecture, ke
     Seccomp {
         default_action: ERRNO.into(),
         default_errno_ret: Some(EPERM),
-        architectures: architectures(architecture).iter().map(|name| Cow::Borrowed(*name)).collect(),
+        architectures: architectures(architecture, foreign).into_iter().map(Cow::Borrowed).collect(),
         flags: Vec::new(),
         syscalls,
     }
 }
 
-/// Those whose programs this processor runs: any other is refused altogether.
-fn architectures(architecture: Architecture) -> &'static [&'static str] {
+/// Those whose programs this processor and kernel run: any other is refused altogether. Each costs a start some milliseconds,
+/// since runtimes compile the profile for each anew.
+fn architectures(architecture: Architecture, foreign: Foreign) -> Vec<&'static str> {
     match architecture {
-        Architecture::X86_64 => &["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
-        Architecture::Aarch64 => &["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
-        Architecture::Riscv64 => &["SCMP_ARCH_RISCV64"],
+        Architecture::X86_64 => {
+            [("SCMP_ARCH_X86_64", true), ("SCMP_ARCH_X86", foreign.x86), ("SCMP_ARCH_X32", foreign.x32)]
+                .into_iter()
+                .filter_map(|(name, runs)| runs.then_some(name))
+                .collect()
+        }
+        Architecture::Aarch64 => vec!["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
+        Architecture::Riscv64 => vec!["SCMP_ARCH_RISCV64"],
         // The runtime's own.
-        Architecture::Other => &[],
+        Architecture::Other => Vec::new(),
     }
 }
 

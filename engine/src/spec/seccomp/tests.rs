@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::super::host::Architecture;
+use super::super::host::{Architecture, Foreign};
 use super::custom::translate;
 use super::profile::{deciding, expand};
 use super::*;
 
 const KERNEL: (u32, u32) = (6, 18);
+const ALL: Foreign = Foreign { x86: true, x32: true };
 
 fn caps(names: &[&str]) -> CapabilitySet {
     names.iter().map(|name| CapabilitySet::named(name).unwrap()).fold(CapabilitySet::EMPTY, |set, one| set | one)
@@ -15,7 +16,7 @@ fn caps(names: &[&str]) -> CapabilitySet {
 
 /// The calls that are allowed whatever their arguments.
 fn open(capabilities: CapabilitySet, architecture: Architecture, kernel: (u32, u32)) -> BTreeSet<String> {
-    let rules = expand(capabilities, architecture, kernel).syscalls;
+    let rules = expand(capabilities, architecture, ALL, kernel).syscalls;
     let open = rules.iter().filter(|rule| rule.action == "SCMP_ACT_ALLOW" && rule.args.is_empty());
     open.flat_map(|rule| rule.names.iter().map(|name| name.to_string())).collect()
 }
@@ -102,7 +103,7 @@ fn a_capability_opens_what_it_is_about() {
 
 #[test]
 fn arguments_are_filtered() {
-    let rules = expand(CapabilitySet::EMPTY, Architecture::X86_64, KERNEL).syscalls;
+    let rules = expand(CapabilitySet::EMPTY, Architecture::X86_64, ALL, KERNEL).syscalls;
     let of = |name: &str| rules.iter().filter(|rule| rule.names.iter().any(|known| known == name)).collect::<Vec<_>>();
     let clone = of("clone");
     assert_eq!((clone.len(), clone[0].args[0].value, clone[0].args[0].value_two), (1, 0x7e02_0000, 0));
@@ -119,7 +120,7 @@ fn arguments_are_filtered() {
     assert_eq!((of("clone3")[0].action.as_ref(), of("clone3")[0].errno_ret), ("SCMP_ACT_ERRNO", Some(38)));
     assert_eq!((of("socket")[0].args[0].op.as_ref(), of("socket")[0].args[0].value), ("SCMP_CMP_NE", 40));
     assert_eq!(of("personality").len(), 5);
-    let admin = expand(caps(&["SYS_ADMIN"]), Architecture::X86_64, KERNEL).syscalls;
+    let admin = expand(caps(&["SYS_ADMIN"]), Architecture::X86_64, ALL, KERNEL).syscalls;
     assert!(admin.iter().all(|rule| rule.action == "SCMP_ACT_ALLOW"));
 }
 
@@ -130,8 +131,11 @@ fn processors_and_kernels_differ() {
     assert!(all(Architecture::Aarch64).contains("cacheflush") && !all(Architecture::X86_64).contains("cacheflush"));
     assert!(all(Architecture::Riscv64).contains("riscv_flush_icache"));
     assert!(!open(CapabilitySet::EMPTY, Architecture::X86_64, (4, 4)).contains("ptrace"));
-    let names = |architecture| expand(CapabilitySet::EMPTY, architecture, KERNEL).architectures;
+    let names = |architecture| expand(CapabilitySet::EMPTY, architecture, ALL, KERNEL).architectures;
     assert_eq!(names(Architecture::X86_64), ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]);
+    let without = |foreign| expand(CapabilitySet::EMPTY, Architecture::X86_64, foreign, KERNEL).architectures;
+    assert_eq!(without(Foreign { x32: false, ..ALL }), ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]);
+    assert_eq!(without(Foreign { x86: false, x32: false }), ["SCMP_ARCH_X86_64"]);
     assert_eq!(names(Architecture::Aarch64), ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]);
     assert_eq!(names(Architecture::Riscv64), ["SCMP_ARCH_RISCV64"]);
 }
@@ -152,7 +156,7 @@ fn the_cache_is_bounded() {
     for choice in 0..256_u64 {
         let chosen = bits.iter().enumerate().filter(|(index, _)| choice & (1 << index) != 0).map(|(_, bit)| bit);
         let set = CapabilitySet::from_bits(chosen.sum());
-        assert_eq!(*cached(set, &host), expand(set, host.architecture, host.kernel));
+        assert_eq!(*cached(set, &host), expand(set, host.architecture, host.foreign, host.kernel));
     }
     assert!(host.seccomp_cache.lock().unwrap().len() <= MOST_CACHED);
 }
