@@ -44,11 +44,11 @@ pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) -> Result
     }
     for given in flag::texts(matches, "add-host") {
         // The address may have colons itself.
-        let entry = given.split_once(':').filter(|(name, address)| !name.is_empty() && is_address(address));
-        if entry.is_none() {
+        let entry = given.split_once(':').filter(|(name, _)| !name.is_empty());
+        let Some((name, address)) = entry.and_then(|(name, address)| Some((name, address_of(address)?))) else {
             return Err(invalid(given, "add-host", "want NAME:ADDRESS"));
-        }
-        request.extra_hosts.push(given.to_owned());
+        };
+        request.extra_hosts.push(format!("{name}:{address}"));
     }
     Ok(())
 }
@@ -81,8 +81,10 @@ fn ports(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn is_address(text: &str) -> bool {
-    text.parse::<IpAddr>().is_ok()
+/// Brackets are for version 6 alone.
+fn address_of(text: &str) -> Option<IpAddr> {
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inner.map_or_else(|| text.parse().ok(), |inner| inner.parse().ok().map(IpAddr::V6))
 }
 
 /// A namespace of its own is what the absence of the flag means.
@@ -112,6 +114,7 @@ mod tests {
             "--add-host=a:1.2.3.4",
             "--add-host",
             "b:::1",
+            "--add-host=c:[fd00::1]",
             "x",
         ])
         .unwrap();
@@ -123,7 +126,7 @@ mod tests {
             (vec!["1.1.1.1".to_owned()], vec!["lan".to_owned()], vec!["ndots:2".to_owned()])
         );
         assert_eq!(request.expose, ["80", "8000-8010/udp"]);
-        assert_eq!(request.extra_hosts, ["a:1.2.3.4", "b:::1"]);
+        assert_eq!(request.extra_hosts, ["a:1.2.3.4", "b:::1", "c:fd00::1"]);
         assert_eq!(parse(&["--network=none", "x"]).unwrap().network, "none");
     }
 
@@ -134,6 +137,9 @@ mod tests {
         }
         for bad in ["--dns=x", "--add-host=a", "--add-host=:1.2.3.4", "--add-host=a:b"] {
             assert!(parse(&[bad, "x"]).is_err(), "{bad}");
+        }
+        for bad in ["a:[::1", "a:::1]", "a:[]", "a:[[::1]]", "a:[1.2.3.4]", "a:[::1]x"] {
+            assert!(parse(&["--add-host", bad, "x"]).is_err(), "{bad}");
         }
     }
 }

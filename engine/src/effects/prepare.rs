@@ -43,6 +43,8 @@ pub(super) fn mount_and_specify(
         joined.network = Some(attached.netns.clone());
         let names = HostNames::read()?;
         files::write(engine.bundle(container).path(), definition, &names, &attached.gives)?;
+    } else {
+        files::write_missing(engine.bundle(container).path(), definition)?;
     }
     let rootfs = mount_root(engine, container, definition)?;
     let shm = match &definition.namespaces.ipc {

@@ -55,15 +55,40 @@ pub fn write(
     host: &HostNames,
     networks: &OnNetworks,
 ) -> Result<(), FilesError> {
-    let hosts = hosts(definition, host, &networks.addresses)?;
-    let resolv_conf = resolv_conf(definition, host, &networks.dns);
-    for (name, text) in [("hosts", hosts), ("hostname", hostname(definition)), ("resolv.conf", resolv_conf)] {
+    for (name, text) in texts(definition, host, networks)? {
         let path = bundle.join(name);
         if fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
             write_atomically(&path, text.as_bytes(), 0o644, false)?;
         }
     }
     Ok(())
+}
+
+/// Writes those that are gone; what is there may have been written to from inside, and stays.
+pub fn write_missing(bundle: &Path, definition: &Definition) -> Result<(), FilesError> {
+    if NAMES.iter().all(|name| bundle.join(name).exists()) {
+        return Ok(());
+    }
+    for (name, text) in texts(definition, &HostNames::read()?, &OnNetworks::default())? {
+        let path = bundle.join(name);
+        if !path.exists() {
+            write_atomically(&path, text.as_bytes(), 0o644, false)?;
+        }
+    }
+    Ok(())
+}
+
+/// By the names they have in the bundle.
+const NAMES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
+
+fn texts(
+    definition: &Definition,
+    host: &HostNames,
+    networks: &OnNetworks,
+) -> Result<impl Iterator<Item = (&'static str, String)>, FilesError> {
+    let hosts = hosts(definition, host, &networks.addresses)?;
+    let texts = [hosts, hostname(definition), resolv_conf(definition, host, &networks.dns)];
+    Ok(NAMES.into_iter().zip(texts))
 }
 
 /// The name, on a line.
@@ -172,12 +197,15 @@ fn is_loopback(server: &str) -> bool {
 }
 
 /// `host:ip`; the address may be of version 6, bare or in brackets.
-fn extra_host(entry: &str) -> Option<(&str, IpAddr)> {
+pub fn extra_host(entry: &str) -> Option<(&str, IpAddr)> {
     let (name, address) = entry.split_once(':')?;
-    let address = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
-    let is_name = !name.is_empty() && !name.contains(|character: char| character.is_whitespace() || character == '#');
-    is_name.then_some(())?;
-    Some((name, address.parse().ok()?))
+    let bracketed = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let not_in_a_name = |character: char| character.is_whitespace() || character.is_control() || character == '#';
+    if name.is_empty() || name.contains(not_in_a_name) {
+        return None;
+    }
+    let address = bracketed.map_or_else(|| address.parse().ok(), |inner| inner.parse().ok().map(IpAddr::V6))?;
+    Some((name, address))
 }
 
 fn with_newline(text: &str) -> String {

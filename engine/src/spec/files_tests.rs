@@ -32,9 +32,18 @@ fn hosts_of_the_hosts_network() {
 
 #[test]
 fn an_extra_host_that_is_none() {
-    for entry in
-        ["", "db", "db:", ":10.0.0.1", "db:10.0.0", "db:host-gateway", "a b:10.0.0.1", "a\n127.0.0.1 b:10.0.0.1"]
-    {
+    for entry in [
+        "",
+        "db",
+        "db:",
+        ":10.0.0.1",
+        "db:10.0.0",
+        "db:host-gateway",
+        "a b:10.0.0.1",
+        "a\n127.0.0.1 b:10.0.0.1",
+        "a:[10.0.0.1]",
+        "a:[::1",
+    ] {
         let mut definition = definition();
         definition.extra_hosts = strings(&[entry]);
         let error = hosts(&definition, &host(""), &[]).unwrap_err();
@@ -133,4 +142,19 @@ fn what_networks_give_stands_before_the_hosts_and_after_what_was_asked_for() {
     definition.dns.servers = vec!["8.8.8.8".to_owned()];
     let text = resolv_conf(&definition, &host, &networks.dns);
     assert_eq!(text, "nameserver 8.8.8.8\nsearch net\noptions ndots:1\n");
+}
+
+#[test]
+fn files_that_are_gone_are_made_anew_and_others_stay() {
+    let bundle = tempfile::tempdir().unwrap();
+    let mut definition = definition();
+    definition.extra_hosts = strings(&["db:10.1.2.3"]);
+    write_missing(bundle.path(), &definition).unwrap();
+    let read = |name: &str| fs::read_to_string(bundle.path().join(name)).unwrap();
+    assert!(read("hosts").ends_with("10.1.2.3\tdb\n"));
+    assert_eq!(read("hostname"), "box\n");
+    fs::remove_file(bundle.path().join("hostname")).unwrap();
+    fs::write(bundle.path().join("hosts"), "written to from inside\n").unwrap();
+    write_missing(bundle.path(), &definition).unwrap();
+    assert_eq!((read("hosts"), read("hostname")), ("written to from inside\n".to_owned(), "box\n".to_owned()));
 }

@@ -92,7 +92,11 @@ fn network_files<'a>(definition: &Definition, place: &Place<'a>) -> Result<[oci:
     };
     let access: &[&'static str] = if definition.read_only_rootfs { &["ro"] } else { &[] };
     let file = |target, dir: &Path, name| -> Result<_, SpecError> {
-        Ok(shared(target, utf8(&dir.join(name))?.to_owned().into(), access))
+        let theirs = dir.join(name);
+        // The other's may be gone; its container keeps what it has mounted.
+        let own = place.bundle.join(name);
+        let path = if dir != place.bundle && !theirs.exists() && own.exists() { own } else { theirs };
+        Ok(shared(target, utf8(&path)?.to_owned().into(), access))
     };
     Ok([
         file("/etc/hosts", network, "hosts")?,

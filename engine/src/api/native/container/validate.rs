@@ -16,6 +16,7 @@ use crate::domain::id::{ContainerId, Name};
 use crate::engine::Engine;
 use crate::network::conf::Confs;
 use crate::signals;
+use crate::spec::files;
 
 const VERSION: u32 = 1;
 const MINIMUM_MEMORY: i64 = 4 << 20;
@@ -88,7 +89,7 @@ pub(super) fn definition(
         },
         namespaces,
         dns: dns(request.dns, request.dns_search, request.dns_options)?,
-        extra_hosts: request.extra_hosts,
+        extra_hosts: extra_hosts(request.extra_hosts)?,
         log: log(config, request.log.unwrap_or_default(), &mut warnings)?,
         labels: keyed("label", request.labels)?,
         annotations: keyed("annotation", request.annotations)?,
@@ -108,6 +109,13 @@ pub(super) fn definition(
         init: request.init,
     };
     Ok((definition, warnings))
+}
+
+fn extra_hosts(entries: Vec<String>) -> Checked<Vec<String>> {
+    match entries.iter().find(|entry| files::extra_host(entry).is_none()) {
+        Some(entry) => Err(ApiError::invalid(format!("extra host `{entry}` is not of the form host:ip"))),
+        None => Ok(entries),
+    }
 }
 
 fn cgroup_parent(parent: String) -> Checked<String> {
