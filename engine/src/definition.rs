@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::container::{Card, HealthAction, RestartPolicy};
 use crate::domain::id::{Digest, Name, Signal, Timestamp};
+use crate::layout::Layout;
 pub use file::{DefinitionError, read, read_unvouched, settle, write, write_beside};
 pub use parts::{
     Device, Dns, Healthcheck, Log, Mount, MountKind, Named, Namespaces, Network, Resources, Seccomp, Security, Sharing,
@@ -74,6 +75,16 @@ pub struct Definition {
 }
 
 impl Definition {
+    /// Volumes lie in the graph, wherever that is today.
+    pub fn place_volumes(&mut self, layout: &Layout) {
+        for mount in self.mounts.iter_mut().filter(|mount| mount.kind == MountKind::Volume) {
+            let data = mount.name.parse().ok().map(|name| layout.volume_data(&name));
+            if let Some(data) = data.and_then(|data| data.into_os_string().into_string().ok()) {
+                mount.source = data;
+            }
+        }
+    }
+
     /// What the state machine needs to know of it.
     pub fn card(&self, name: Name, digest: Digest, created_at: Timestamp) -> Card {
         Card {

@@ -232,7 +232,9 @@ impl Engine {
 
     /// The definition with this digest: the container's, or one that an update would make so. Blocks.
     pub fn definition_of(&self, container: &Container, digest: &Digest) -> Result<Definition, DefinitionError> {
-        definition::read(&self.bundle(container).definition(), digest)
+        let mut definition = definition::read(&self.bundle(container).definition(), digest)?;
+        definition.place_volumes(&self.layout);
+        Ok(definition)
     }
 
     /// Puts the definition that the journal vouches for in its place, and removes what refused or interrupted updates have

@@ -35,11 +35,9 @@ pub use notify::Notify;
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// Runs the daemon until it is told to stop. `Err` is a reason not to have started, or trouble that ended it.
-pub async fn run(config: Config, notify: Notify) -> anyhow::Result<()> {
+pub async fn run(mut config: Config, notify: Notify) -> anyhow::Result<()> {
     let host = Host::probe().context("cannot examine the host")?;
-    for dir in [&config.graph, &config.state] {
-        make_root(dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
-    }
+    config.settle_roots()?;
     let locks = Locks::take(&config).context("another isulad may be running on these directories")?;
     // Given back by the kernel when the last thread of this process is gone, not before: blocking work that outlasts
     // this function must not meet the next daemon.
@@ -117,9 +115,4 @@ async fn until_told(engine: &Arc<Engine>) -> anyhow::Result<()> {
             }
         }
     }
-}
-
-fn make_root(dir: &std::path::Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o711).create(dir)
 }

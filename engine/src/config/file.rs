@@ -20,6 +20,8 @@ pub enum ConfigError {
     Value { path: PathBuf, key: &'static str, problem: String },
     #[error("flag `{flag}`: {problem}")]
     Flag { flag: &'static str, problem: String },
+    #[error("cannot use the directory `{path}`")]
+    Root { path: PathBuf, source: io::Error },
     #[error("`hosts` is set in `{path}` and by the flag `--host`: keep one of them")]
     HostsTwice { path: PathBuf },
 }

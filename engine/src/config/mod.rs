@@ -2,6 +2,7 @@
 
 mod file;
 mod flags;
+mod roots;
 
 pub use file::ConfigError;
 pub use flags::Flags;

@@ -94,7 +94,8 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
     // Asked about after the directories are listed, and a creation under way is known from before it makes its own.
     let bundles = candidates(&engine.layout.engines());
     let states = candidates(&engine.layout.state);
-    let mounts = rootfs::mounts_below(&[&engine.layout.mounts(), &engine.layout.engines()]);
+    let places = [engine.layout.mounts(), engine.layout.engines()].map(as_listed);
+    let mounts = rootfs::mounts_below(&[&places[0], &places[1]]);
     // A directory with more in it than a creation writes is not provably nobody's: whoever it was may still run.
     let written = bundles.iter().filter(|bundle| !is_unborn(&bundle.path));
     let living = states.iter().filter(|state| has_life(&StateDir::new(state.path.clone())));
@@ -103,7 +104,7 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
     match mounts {
         Ok(mounts) => {
             for mount in mounts.iter().rev() {
-                if let Some(id) = owner(engine, &mount.target).filter(|id| !known(id)) {
+                if let Some(id) = owner(&places, &mount.target).filter(|id| !known(id)) {
                     engine.warn(format!(
                         "mount `{}` of unknown container {}: unmounted",
                         mount.target.display(),
@@ -142,10 +143,15 @@ pub(super) fn candidates(root: &Path) -> Vec<Orphan> {
     found
 }
 
+/// Mounts are listed without the links that an operator has put on the way.
+fn as_listed(dir: PathBuf) -> PathBuf {
+    dir.canonicalize().unwrap_or(dir)
+}
+
 /// The container whose directory this mount lies in.
-fn owner(engine: &Engine, target: &Path) -> Option<ContainerId> {
-    let below_mounts = target.strip_prefix(engine.layout.mounts()).ok();
-    let below_engines = target.strip_prefix(engine.layout.engines()).ok();
+fn owner([mounts, engines]: &[PathBuf; 2], target: &Path) -> Option<ContainerId> {
+    let below_mounts = target.strip_prefix(mounts).ok();
+    let below_engines = target.strip_prefix(engines).ok();
     let name = match (below_mounts, below_engines) {
         (Some(rest), _) => rest.components().next(),
         (None, Some(rest)) => rest.components().nth(1),

@@ -145,7 +145,8 @@ pub fn mount(dirs: &ContainerDirs<'_>, rootfs: &Rootfs) -> Result<PathBuf, Rootf
         }
     }
     mountpoint::make_private(&target)?;
-    Ok(target)
+    // Runtimes refuse a root whose path has a link on the way.
+    target.canonicalize().map_err(|source| RootfsError::Examine { path: target, source })
 }
 
 /// Mounts the container's own shared memory of `size` bytes and says where. Already mounted is fine. A size of 0 is the

@@ -23,8 +23,13 @@ pub(super) fn is_mounted(path: &Path) -> Result<bool, RootfsError> {
     }
 }
 
+/// Listed by the name without links; only the last part may be one, and is not followed.
 fn is_listed(path: &Path) -> io::Result<bool> {
-    Ok(mounts_below(&[path])?.iter().any(|mount| mount.target == path))
+    let real = match (path.parent().map(Path::canonicalize), path.file_name()) {
+        (Some(Ok(dir)), Some(name)) => dir.join(name),
+        _ => path.to_path_buf(),
+    };
+    Ok(mounts_below(&[&real])?.iter().any(|mount| mount.target == real))
 }
 
 /// Cuts the mount off from its peers, so that nothing mounted below it reaches them.

@@ -36,6 +36,7 @@ mod networks;
 mod oom;
 mod options;
 mod restart_policy;
+mod roots;
 mod shim_faults;
 mod shims;
 mod store_trouble;
