@@ -82,7 +82,7 @@ fn check_workdir(root: &Path, workdir: &str) -> Result<(), SpecError> {
         .map_err(|errno| failed(errno.into()))
 }
 
-/// As the start of a container gives them: anyone but root begins with nothing but the bound.
+/// As the start of a container gives them: anyone but root begins with nothing in effect.
 fn capabilities(process: &Map<String, Value>, host: &Host, uid: u64, privileged: bool) -> Value {
     let bounding = if privileged {
         let all: CapabilitySet = host.known_capabilities & host.capabilities;
@@ -92,7 +92,7 @@ fn capabilities(process: &Map<String, Value>, host: &Host, uid: u64, privileged:
         bounding.cloned().unwrap_or_else(|| json!([]))
     };
     let held = if uid == 0 { bounding.clone() } else { json!([]) };
-    json!({ "bounding": bounding, "effective": held, "permitted": held })
+    json!({ "bounding": bounding, "effective": held, "permitted": bounding })
 }
 
 /// The container's, in its order; what is given replaces in place. `HOME` is the user's and `TERM` the terminal's,

@@ -37,7 +37,8 @@ fn without_a_wish_it_is_the_containers_own() {
     assert_eq!(process["cwd"], "/srv");
     assert_eq!(process["user"], json!({"uid": 1000, "gid": 1000, "additionalGids": [5]}));
     assert_eq!(process["env"], json!(["PATH=/bin", "HOME=/home/a", "A=1", "B=2"]), "no terminal, no TERM");
-    let sets = json!({"bounding": ["CAP_CHOWN", "CAP_KILL"], "effective": [], "permitted": []});
+    let bound = ["CAP_CHOWN", "CAP_KILL"];
+    let sets = json!({"bounding": bound, "effective": [], "permitted": bound});
     assert_eq!(process["capabilities"], sets);
     assert_eq!(process["rlimits"][0]["hard"], 6);
     assert_eq!((&process["noNewPrivileges"], &process["oomScoreAdj"]), (&json!(true), &json!(7)));
@@ -54,7 +55,7 @@ fn what_is_given_replaces_in_place() {
     };
     let process = made(&program, Some((80, 24))).unwrap();
     assert_eq!(process["env"], json!(["PATH=/bin", "HOME=/var/www", "A=10", "B=2", "TERM=xterm", "C=3"]));
-    assert_eq!(process["user"], json!({"uid": 33, "gid": 34, "additionalGids": [40]}));
+    assert_eq!(process["user"], json!({"uid": 33, "gid": 34, "additionalGids": [34, 40]}));
     assert_eq!(process["cwd"], "/work");
     assert_eq!(process["consoleSize"], json!({"width": 80, "height": 24}));
 }

@@ -68,13 +68,15 @@ pub(super) fn plan<'a>(
     })
 }
 
-/// As an exec by that user would leave them: anyone but root starts with nothing but the bound.
+/// As an exec by that user would leave them: anyone but root starts with nothing in effect. Permitted is what the program's
+/// file may add to: with `no_new_privs` the kernel gives a file's capabilities only as far as they are permitted before. What
+/// a file does not claim, the exec takes away.
 fn of_user(capabilities: CapabilitySet, uid: u32) -> oci::Capabilities {
     let held = if uid == 0 { capabilities } else { CapabilitySet::EMPTY };
     oci::Capabilities {
         bounding: capabilities.names().collect(),
         effective: held.names().collect(),
-        permitted: held.names().collect(),
+        permitted: capabilities.names().collect(),
     }
 }
 

@@ -276,9 +276,43 @@ fn users_and_groups_by_name() {
             definition.process.user = "nina".into();
             definition.process.group_add = strings(&["1200", "root"]);
         },
-        "1007\n1008\nGroups:0 1100 1200 \n/home/nina\nCapEff:0000000000000000\ndenied",
+        "1007\n1008\nGroups:0 1008 1100 1200 \n/home/nina\nCapEff:0000000000000000\ndenied",
     );
-    expect("id -u; id -g", |definition| definition.process.user = "42:friends".into(), "42\n1100");
+    expect("id -u; id -g; id -G", |definition| definition.process.user = "42:friends".into(), "42\n1100\n1100");
+}
+
+/// With `no_new_privs` too, where the kernel gives no more than was permitted before; what is not bound is never given.
+#[test]
+fn a_programs_own_capabilities_hold_for_any_user() {
+    let script = "grep -E '^(CapEff|CapPrm):' /proc/$$/status | tr -d '\\t'";
+    for runtime in RUNTIMES {
+        for (no_new_privileges, add, expected) in [
+            (false, &["sys_admin"][..], "0000000000200000"),
+            (true, &["sys_admin"], "0000000000200000"),
+            (false, &[], "exec"),
+            (true, &[], "exec"),
+        ] {
+            let machine = Machine::new(runtime);
+            fs::create_dir(machine.path("rootfs/claiming")).unwrap();
+            let claiming = machine.path("rootfs/claiming/busybox");
+            fs::copy("/bin/busybox", &claiming).unwrap();
+            // cap_sys_admin=ep, as setcap writes it: revision 2, effective, number 21.
+            let claim = [0x0200_0001_u32, 1 << 21, 0, 0, 0].map(u32::to_le_bytes).concat();
+            rustix::fs::setxattr(&claiming, "security.capability", &claim, rustix::fs::XattrFlags::empty()).unwrap();
+            let ran = machine.run("", |definition| {
+                definition.process.user = "100:200".into();
+                definition.process.command = strings(&["/claiming/busybox", "sh", "-c", script]);
+                definition.security.cap_add = strings(add);
+                definition.security.no_new_privileges = no_new_privileges;
+            });
+            let case = format!("{runtime}, no_new_privs {no_new_privileges}, {add:?}: {}", ran.err);
+            match expected {
+                // A program that needs what the bound lacks is not run.
+                "exec" => assert!(ran.code != 0 && ran.err.to_lowercase().contains("not permitted"), "{case}"),
+                _ => assert_eq!((ran.code, ran.out), (0, format!("CapPrm:{expected}\nCapEff:{expected}")), "{case}"),
+            }
+        }
+    }
 }
 
 #[test]

@@ -227,7 +227,7 @@ fn a_plain_container() {
     assert_eq!(spec["process"]["args"], json!(["/bin/sh"]));
     assert_eq!(spec["process"]["cwd"], "/");
     assert_eq!(spec["process"]["terminal"], false);
-    assert_eq!(spec["process"]["user"], json!({"uid": 0, "gid": 0}));
+    assert_eq!(spec["process"]["user"], json!({"uid": 0, "gid": 0, "additionalGids": [0]}));
     assert_eq!(spec["process"]["noNewPrivileges"], false);
     assert_eq!(spec["process"]["oomScoreAdj"], 0);
     assert_eq!(spec["process"]["capabilities"]["bounding"].as_array().unwrap().len(), 14);
@@ -287,10 +287,11 @@ fn the_environment() {
 #[test]
 fn only_root_starts_with_capabilities_in_effect() {
     let spec = spec(|definition| definition.process.user = "nina".into());
-    assert_eq!(spec["process"]["user"], json!({"uid": 7, "gid": 8}));
+    assert_eq!(spec["process"]["user"], json!({"uid": 7, "gid": 8, "additionalGids": [8]}));
     let capabilities = &spec["process"]["capabilities"];
     assert_eq!(capabilities["bounding"].as_array().unwrap().len(), 14);
-    assert_eq!((&capabilities["effective"], &capabilities["permitted"]), (&json!([]), &json!([])));
+    assert_eq!((&capabilities["effective"], &capabilities["permitted"]), (&json!([]), &capabilities["bounding"]));
+    assert_eq!((capabilities.get("inheritable"), capabilities.get("ambient")), (None, None));
 }
 
 #[test]

@@ -42,7 +42,8 @@ pub enum UserError {
 pub(super) struct Identity {
     pub uid: u32,
     pub gid: u32,
-    /// Beyond `gid`, in the order found.
+    /// All of them, `gid` first: a process that is only a member of its own group by that could give the membership up, and
+    /// with it what a file denies to the group.
     pub groups: Vec<u32>,
     pub home: String,
 }
@@ -83,15 +84,16 @@ fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, UserError>
     let Some(explicit) = explicit_group else {
         let name = entry.as_ref().map(|entry| entry.name);
         let member = |entry: &Group<'_>| name.is_some_and(|name| entry.members.split(',').any(|member| member == name));
-        let mut groups: Vec<u32> = Vec::new();
-        for entry in groups_of(group).filter(|entry| entry.gid != own_gid && member(entry)) {
+        let mut groups: Vec<u32> = vec![own_gid];
+        for entry in groups_of(group).filter(|entry| member(entry)) {
             if !groups.contains(&entry.gid) {
                 groups.push(entry.gid);
             }
         }
         return Ok(Identity { uid, gid: own_gid, groups, home });
     };
-    Ok(Identity { uid, gid: find_group(explicit, group)?, groups: Vec::new(), home })
+    let gid = find_group(explicit, group)?;
+    Ok(Identity { uid, gid, groups: vec![gid], home })
 }
 
 fn find_group(name: &str, group: &str) -> Result<u32, UserError> {

@@ -24,7 +24,8 @@ wheel:x:10:root,nina
 ";
 
 fn identity(uid: u32, gid: u32, groups: &[u32], home: &str) -> Identity {
-    Identity { uid, gid, groups: groups.to_vec(), home: home.to_owned() }
+    let groups = [&[gid], groups].concat();
+    Identity { uid, gid, groups, home: home.to_owned() }
 }
 
 #[test]
