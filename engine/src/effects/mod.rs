@@ -10,6 +10,7 @@ mod freeze;
 mod launch;
 mod network;
 mod prepare;
+mod recursion;
 mod release;
 mod restart;
 mod signal;

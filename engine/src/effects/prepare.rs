@@ -9,6 +9,7 @@ use isulad_shim::process::OomCounter;
 
 use super::launch::{LaunchError, joined_process};
 use super::network::Attached;
+use super::recursion;
 use crate::definition::{Definition, Network, Sharing, Ulimit};
 use crate::domain::container::Container;
 use crate::domain::id::ContainerId;
@@ -17,7 +18,7 @@ use crate::failpoint;
 use crate::rootfs::{self, BeneathError, ContainerDirs, beneath};
 use crate::session::Size;
 use crate::spec::files::{self, HostNames};
-use crate::spec::{self, Joined, Place, cgroup};
+use crate::spec::{self, Joined, Place, SpecError, cgroup};
 
 /// What a start needs to know of its spec.
 #[derive(Debug, Clone)]
@@ -53,14 +54,17 @@ pub(super) fn mount_and_specify(
         Sharing::Container(other) => Some(shm_of(engine, other)?),
     };
     failpoint::hit(failpoint::START_MOUNTED);
-    make_workdir(&rootfs, definition)?;
     let bundle = engine.bundle(container);
     let log = bundle.log();
     let init = engine.layout.init();
     if definition.init {
         put_init(&init).map_err(|source| state_error("put the init in its place", source))?;
     }
+    // Seldom so: then the runtime has to be asked.
+    let recursive_read_only = spec::asks_for_recursion(definition)?
+        && engine.runtime(&container.card.runtime).is_ok_and(|runtime| recursion::is_known_to(engine, &runtime));
     let place = Place {
+        recursive_read_only,
         init: &init,
         bundle: bundle.path(),
         rootfs: &rootfs,
@@ -76,6 +80,9 @@ pub(super) fn mount_and_specify(
     let built = spec::build(&limited, &engine.host, &place)?;
     for warning in &built.warnings {
         tracing::warn!(container_id = %container.id.short(), "{warning}");
+    }
+    if let Some(workdir) = &built.missing_workdir {
+        make_workdir(&rootfs, workdir)?;
     }
     rootfs::write_atomically(&bundle.spec(), &built.json, 0o600, false)
         .map_err(|error| state_error("write the spec", io::Error::other(error)))?;
@@ -111,18 +118,12 @@ pub(super) fn mount_root(
 }
 
 /// A missing working directory is made, as root's. The runtimes would do so too, but their words for one that cannot be
-/// made do not help anybody. One that lies within a mount is left to them: it appears with the mount only.
-fn make_workdir(rootfs: &Path, definition: &Definition) -> Result<(), LaunchError> {
-    let workdir = Path::new(&definition.process.workdir);
-    let below_mount = definition.mounts.iter().any(|mount| workdir.starts_with(&mount.target));
-    let below_standard = ["/proc", "/dev", "/sys"].iter().any(|target| workdir.starts_with(target));
-    if below_mount || below_standard || definition.process.workdir.is_empty() {
-        return Ok(());
-    }
-    let failed = |source| LaunchError::Workdir { path: definition.process.workdir.clone(), source };
+/// made do not help anybody.
+fn make_workdir(rootfs: &Path, workdir: &Path) -> Result<(), LaunchError> {
+    let failed = |source| SpecError::Workdir { path: workdir.display().to_string(), source };
     let open = |source| BeneathError::Open { path: rootfs.to_path_buf(), source };
     let root = rootfs::open_root(rootfs).map_err(|error| failed(open(error)))?;
-    beneath::make_dirs(&root, workdir, 0o755, (0, 0)).map(drop).map_err(failed)
+    Ok(beneath::make_dirs(&root, workdir, 0o755, (0, 0)).map(drop).map_err(failed)?)
 }
 
 /// The limit of open files that the daemon itself was started with, unless the container has one of its own.
@@ -189,36 +190,22 @@ mod tests {
     use super::*;
     use crate::cause::chain;
 
-    fn made(root: &Path, workdir: &str, mounted: &[&str]) -> Result<(), String> {
-        let mut definition = spec::tests::definition();
-        definition.process.workdir = workdir.to_owned();
-        definition.mounts = mounted.iter().map(|target| spec::tests::tmpfs(target, &[])).collect();
-        make_workdir(root, &definition).map_err(|error| chain(&error))
+    fn made(root: &Path, workdir: &str) -> Result<(), String> {
+        make_workdir(root, Path::new(workdir)).map_err(|error| chain(&error))
     }
 
     #[test]
     fn a_missing_working_directory_is_made_and_one_that_cannot_be_is_named() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("file"), "").unwrap();
-        for workdir in ["/srv/app/", "/srv/app", "/", ""] {
-            made(root.path(), workdir, &[]).unwrap();
+        for workdir in ["/srv/app/", "/srv/app", "/"] {
+            made(root.path(), workdir).unwrap();
         }
         let facts = fs::metadata(root.path().join("srv/app")).unwrap();
         assert_eq!((facts.uid(), facts.gid(), facts.permissions().mode() & 0o7777), (0, 0, 0o755));
         assert_eq!(
-            made(root.path(), "/file/below", &[]).unwrap_err(),
+            made(root.path(), "/file/below").unwrap_err(),
             "cannot make the working directory `/file/below` of the container: `/file` is not a directory"
         );
-    }
-
-    #[test]
-    fn what_lies_within_a_mount_is_not_made_beneath_it() {
-        let root = tempfile::tempdir().unwrap();
-        for workdir in ["/data/app", "/data", "/dev/x", "/proc/self"] {
-            made(root.path(), workdir, &["/data"]).unwrap();
-        }
-        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
-        made(root.path(), "/database", &["/data"]).unwrap();
-        assert!(root.path().join("database").is_dir());
     }
 }

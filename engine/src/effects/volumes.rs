@@ -17,6 +17,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use rustix::fs::FileType;
+
 use crate::cause::chain;
 use crate::definition::{Definition, MountKind};
 use crate::domain::container::Container;
@@ -24,7 +26,8 @@ use crate::domain::id::{ContainerId, VolumeName};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
-use crate::rootfs::{self, CopyError, copy_tree};
+use crate::rootfs::{self, BeneathError, CopyError, PlannedRoot, copy_tree};
+use crate::spec::{self, SpecError};
 use crate::volume;
 
 /// Why a volume was not filled. It is as it was, or will be finished at the next start.
@@ -34,6 +37,8 @@ pub enum FillError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("cannot fill volume {name} with what is at `{target}`")]
     Copy { name: String, target: String, source: CopyError },
+    #[error(transparent)]
+    Root(#[from] SpecError),
 }
 
 /// Whether a start has volumes to look after that no start before it has.
@@ -41,8 +46,8 @@ pub(crate) fn are_to_be_filled(engine: &Engine, container: &Container, definitio
     definition.mounts.iter().any(|mount| mount.copy) && !engine.bundle(container).filled_note().exists()
 }
 
-/// Fills those of the container's volumes that are empty with what the mounted root has at their place. Blocks, for as
-/// long as the copying takes.
+/// Fills those of the container's volumes that are empty with what the container would see at their place without them: the
+/// root's, or that of another mount. Blocks, for as long as the copying takes.
 pub(crate) fn fill(
     engine: &Engine,
     container: &Container,
@@ -50,7 +55,7 @@ pub(crate) fn fill(
     rootfs: &Path,
     stop: &dyn Fn() -> bool,
 ) -> Result<(), FillError> {
-    let root = rootfs::open_root(rootfs).map_err(failed("open", rootfs))?;
+    let root = spec::planned_root(definition, rootfs)?;
     for mount in definition.mounts.iter().filter(|mount| mount.copy && mount.kind == MountKind::Volume) {
         let of_copy = |source| FillError::Copy { name: mount.name.clone(), target: mount.target.clone(), source };
         match fill_one(&root, Path::new(&mount.target), Path::new(&mount.source), stop) {
@@ -76,7 +81,7 @@ impl From<FillError> for Trouble {
     }
 }
 
-fn fill_one(root: &OwnedFd, target: &Path, data: &Path, stop: &dyn Fn() -> bool) -> Result<(), Trouble> {
+fn fill_one(root: &PlannedRoot, target: &Path, data: &Path, stop: &dyn Fn() -> bool) -> Result<(), Trouble> {
     let place = place_of(data);
     // Of several containers that start with the same volume, one fills it.
     let _one = place.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,26 +95,30 @@ fn fill_one(root: &OwnedFd, target: &Path, data: &Path, stop: &dyn Fn() -> bool)
     if !is_empty(data)? {
         return Ok(());
     }
+    let Some(source) = directory(root, target)? else { return Ok(()) };
     remove_tree(&new)?;
     fs::DirBuilder::new().mode(0o700).create(&new).map_err(failed("make", &new))?;
     let into: OwnedFd = File::open(&new).map_err(failed("open", &new))?.into();
-    let copied = copy_tree(root, target, &into, stop).and_then(|copied| match copied {
-        Some(_) if stop() => Err(CopyError::Stopped),
-        copied => Ok(copied),
-    });
-    match copied {
-        Ok(Some(_)) => {}
-        Ok(None) => return Ok(remove_tree(&new)?),
-        Err(error) => {
-            let _ = remove_tree(&new);
-            return Err(Trouble::Copy(error));
-        }
+    let copied = copy_tree(source, target, &into, stop);
+    if let Err(error) = copied.and_then(|_| if stop() { Err(CopyError::Stopped) } else { Ok(()) }) {
+        let _ = remove_tree(&new);
+        return Err(Trouble::Copy(error));
     }
     rustix::fs::syncfs(&into).map_err(|errno| failed("sync", &new)(errno.into()))?;
     fs::rename(&new, &full).map_err(failed("rename", &new))?;
     sync_dir(data.parent().unwrap_or(data))?;
     failpoint::hit(failpoint::VOLUME_COPIED);
     Ok(settle(&full, data)?)
+}
+
+/// What the volume at `target` covers, if it is a directory.
+fn directory(root: &PlannedRoot, target: &Path) -> Result<Option<OwnedFd>, Trouble> {
+    let located = match root.locate_covered(target) {
+        Err(BeneathError::NotADirectory { .. }) => return Ok(None),
+        located => located.map_err(|error| Trouble::Copy(error.into()))?,
+    };
+    let found = located.found.filter(|found| found.kind == FileType::Directory);
+    Ok(found.map(|found| found.reopen()).transpose().map_err(failed("open", target))?)
 }
 
 /// Moves a whole copy to its place. May be repeated; what somebody has put there meanwhile stays.
@@ -240,8 +249,11 @@ mod tests {
         }
 
         fn fill_until(&self, target: &str, stop: &dyn Fn() -> bool) -> Result<(), String> {
-            let root = rootfs::open_root(&self.at("root")).unwrap();
-            fill_one(&root, Path::new(target), &self.at("volume/_data"), stop).map_err(|trouble| match trouble {
+            self.fill_in(&PlannedRoot::open(&self.at("root")).unwrap(), target, stop)
+        }
+
+        fn fill_in(&self, root: &PlannedRoot, target: &str, stop: &dyn Fn() -> bool) -> Result<(), String> {
+            fill_one(root, Path::new(target), &self.at("volume/_data"), stop).map_err(|trouble| match trouble {
                 Trouble::Copy(error) => chain(&error),
                 Trouble::Fill(error) => chain(&error),
             })
@@ -286,6 +298,23 @@ mod tests {
             assert!(is_empty(&place.at("volume/_data")).unwrap(), "{target}");
             place.assert_settled();
         }
+    }
+
+    #[test]
+    fn another_mount_at_its_place_is_what_it_is_filled_with() {
+        let place = Place::new();
+        fs::create_dir_all(place.at("host/sub")).unwrap();
+        fs::write(place.at("host/sub/seed"), "host").unwrap();
+        symlink("srv", place.at("root/www")).unwrap();
+        let mut definition = crate::spec::tests::definition();
+        definition.mounts = vec![
+            crate::spec::tests::bind(place.at("host").to_str().unwrap(), "/srv"),
+            crate::spec::tests::bind(place.at("volume/_data").to_str().unwrap(), "/www/sub"),
+        ];
+        let root = spec::planned_root(&definition, &place.at("root")).unwrap();
+        place.fill_in(&root, "/www/sub", &|| false).unwrap();
+        assert_eq!((place.read("seed").as_deref(), place.read("deep")), (Some("host"), None));
+        place.assert_settled();
     }
 
     #[test]

@@ -12,15 +12,17 @@ use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
 /// Links on the way, as many as the kernel takes.
-const MOST_LINKS: usize = 40;
+pub(super) const MOST_LINKS: usize = 40;
 /// Directories one within another: each is an open descriptor here.
-const MOST_DEPTH: usize = 256;
+pub(super) const MOST_DEPTH: usize = 256;
 
 /// Why something beneath a root could not be had. Paths are as within the root.
 #[derive(Debug, thiserror::Error)]
 pub enum BeneathError {
     #[error("`{path}` is not a directory")]
     NotADirectory { path: PathBuf },
+    #[error("`{path}` is a link")]
+    Link { path: PathBuf },
     #[error("`{path}` leads through more than {MOST_LINKS} links")]
     TooManyLinks { path: PathBuf },
     #[error("`{path}` is deeper than {MOST_DEPTH} directories")]
@@ -158,9 +160,8 @@ impl Walk<'_> {
         if self.links > MOST_LINKS {
             return Err(BeneathError::TooManyLinks { path: self.path.to_path_buf() });
         }
-        let target = rustix::fs::readlinkat(link, "", Vec::new())
-            .map_err(|errno| BeneathError::Open { path: self.at(part), source: errno.into() })?;
-        let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
+        let target =
+            leads_to(link).map_err(|errno| BeneathError::Open { path: self.at(part), source: errno.into() })?;
         if target.is_absolute() {
             self.above.clear();
         }
@@ -179,7 +180,13 @@ impl Walk<'_> {
     }
 }
 
-fn parts(path: &Path) -> VecDeque<OsString> {
+/// The text of an open link.
+pub(super) fn leads_to(link: &OwnedFd) -> Result<PathBuf, Errno> {
+    let target = rustix::fs::readlinkat(link, "", Vec::new())?;
+    Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
+}
+
+pub(super) fn parts(path: &Path) -> VecDeque<OsString> {
     path.components()
         .filter_map(|part| match part {
             Component::Normal(name) => Some(name.to_owned()),
@@ -189,11 +196,11 @@ fn parts(path: &Path) -> VecDeque<OsString> {
         .collect()
 }
 
-fn open_any(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+pub(super) fn open_any(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
-fn kind_of(opened: &OwnedFd) -> io::Result<FileType> {
+pub(super) fn kind_of(opened: &OwnedFd) -> io::Result<FileType> {
     let facts = rustix::fs::fstat(opened)?;
     Ok(FileType::from_raw_mode(facts.st_mode))
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::beneath::{self, BeneathError};
+use super::beneath::BeneathError;
 
 /// What the kernel takes for a path, its NUL included.
 const LONGEST_PATH: usize = 4096;
@@ -41,15 +41,9 @@ pub struct Copied {
     pub bytes: u64,
 }
 
-/// Copies what is in the directory `path` beneath `root` into the empty directory `into`, and makes that look like it.
-/// `None` when there is no such directory. Blocks; `stop` is asked before each entry. Does not wait for the disk.
-pub fn copy_tree(
-    root: &OwnedFd,
-    path: &Path,
-    into: &OwnedFd,
-    stop: &dyn Fn() -> bool,
-) -> Result<Option<Copied>, CopyError> {
-    let Some(source) = beneath::open_dir(root, path)? else { return Ok(None) };
+/// Copies what is in the open directory `source` into the empty directory `into`, and makes that look like it. `path` is
+/// for messages. Blocks; `stop` is asked before each entry. Does not wait for the disk.
+pub fn copy_tree(source: OwnedFd, path: &Path, into: &OwnedFd, stop: &dyn Fn() -> bool) -> Result<Copied, CopyError> {
     let failed = |source: io::Error| CopyError::Entry { path: path.to_path_buf(), source };
     let top = into.try_clone().map_err(failed)?;
     let facts = rustix::fs::fstat(&source).map_err(|errno| failed(errno.into()))?;
@@ -70,7 +64,7 @@ pub fn copy_tree(
             return Err(CopyError::Stopped);
         }
         if !copy.step()? {
-            return Ok(Some(copy.copied));
+            return Ok(copy.copied);
         }
     }
 }

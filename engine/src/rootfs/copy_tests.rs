@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 
 use super::*;
+use crate::rootfs::beneath::open_dir;
 use crate::rootfs::open_root;
 
 struct Pair(tempfile::TempDir);
@@ -26,7 +27,8 @@ impl Pair {
 
     fn copy(&self, path: &str) -> Result<Option<Copied>, CopyError> {
         let (root, into) = (open_root(&self.0.path().join("root")).unwrap(), fs::File::open(self.to("")).unwrap());
-        copy_tree(&root, Path::new(path), &into.into(), &|| false)
+        let Some(source) = open_dir(&root, Path::new(path))? else { return Ok(None) };
+        copy_tree(source, Path::new(path), &into.into(), &|| false).map(Some)
     }
 }
 
@@ -214,7 +216,8 @@ fn a_copy_that_nobody_waits_for_ends() {
         asked.set(asked.get() + 1);
         asked.get() > 2
     };
-    let error = copy_tree(&root, Path::new("tree"), &into.into(), &stop).unwrap_err();
+    let source = open_dir(&root, Path::new("tree")).unwrap().unwrap();
+    let error = copy_tree(source, Path::new("tree"), &into.into(), &stop).unwrap_err();
     assert!(matches!(error, CopyError::Stopped), "{error}");
     assert_eq!(fs::read_dir(pair.to("")).unwrap().count(), 2);
 }

@@ -15,6 +15,7 @@ mod copy;
 mod mountinfo;
 mod mountpoint;
 mod overlay;
+mod planned;
 mod view;
 mod write;
 
@@ -32,6 +33,7 @@ use crate::failpoint;
 pub use beneath::{BeneathError, open_root};
 pub use copy::{Copied, CopyError, copy_facts, copy_tree};
 pub use mountinfo::{MountEntry, mounts_below, parse as parse_mountinfo};
+pub use planned::{Content, Found, Located, PlannedRoot};
 pub use view::{mount_view, unmount_view};
 pub use write::{WriteError, write_atomically};
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::capabilities::CapabilitySet;
 use super::{Host, SpecError, user};
 use crate::definition::{Definition, Process};
-use crate::rootfs::{beneath, open_root};
+use crate::rootfs::{PlannedRoot, beneath, open_root};
 
 /// What to run in a container, and how it differs from the container's first process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,7 +57,9 @@ pub fn exec(
     let mut home = None;
     if !program.user.is_empty() {
         let asked = Process { user: program.user.clone(), ..definition.process.clone() };
-        let identity = user::lookup(root, &asked)?;
+        // The mounts are made already.
+        let root = PlannedRoot::open(root).map_err(|source| SpecError::Root { source })?;
+        let identity = user::lookup(&root, &asked)?;
         set("user", json!({ "uid": identity.uid, "gid": identity.gid, "additionalGids": identity.groups }));
         home = Some(identity.home);
     }

@@ -1,7 +1,7 @@
 //! The OCI spec of a container, from its definition and the host.
 //!
-//! [`build`] runs at every start, with the root file system mounted (names of users are looked up in it), and is pure
-//! apart from reading: the root's passwd and group files, the devices asked for, and whether bind sources exist. What a
+//! [`build`] runs at every start, with the root file system mounted, and is pure apart from reading: the passwd and group
+//! files that the container will see, the places that the runtime will touch, the devices asked for, and bind sources. What a
 //! machine's kernel or our own privileges cannot give is left out with a warning where leaving it out is harmless, and
 //! is an error where it is not. What it writes are the few shapes of `oci`; both runtimes read them.
 
@@ -13,6 +13,7 @@ pub mod files;
 mod freezer;
 mod group_path;
 mod host;
+mod host_mounts;
 mod mounts;
 mod namespaces;
 mod oci;
@@ -21,6 +22,7 @@ mod process;
 mod resources;
 mod seccomp;
 mod sysctl;
+mod targets;
 mod user;
 
 use std::collections::BTreeMap;
@@ -28,13 +30,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::definition::{Definition, Sharing};
+use crate::rootfs::{BeneathError, PlannedRoot};
 use crate::session::Size;
 
 pub use capabilities::{CapabilityError, CapabilitySet};
 pub use exec::{Program, exec};
 pub use group_path::GroupPath;
 pub use host::{Host, ProbeError};
-pub use mounts::make_sources;
+pub use mounts::{asks_for_recursion, make_sources};
 pub use resources::{Limits, change as change_limits};
 pub use seccomp::ProfileError;
 pub use user::UserError;
@@ -59,6 +62,8 @@ pub struct Place<'a> {
     pub systemd_cgroup: bool,
     /// The container's log, named in an annotation when there is one.
     pub log_path: &'a Path,
+    /// The runtime can make a bind read-only with all that is mounted below it.
+    pub recursive_read_only: bool,
     /// Our init on the host, for a container that has asked for it.
     pub init: &'a Path,
     /// What a program that asks in its first moment is told of its terminal.
@@ -86,6 +91,8 @@ pub struct Built {
     pub warnings: Vec<String>,
     pub uid: u32,
     pub gid: u32,
+    /// The container's working directory, where it is to be made in the root before the runtime runs: no link is on the way.
+    pub missing_workdir: Option<PathBuf>,
     pub group: GroupPath,
 }
 
@@ -96,6 +103,16 @@ pub enum SpecError {
     NoCommand,
     #[error("the working directory `{path}` is invalid, it needs to be an absolute path")]
     RelativeWorkdir { path: String },
+    #[error("cannot make the working directory `{path}` of the container")]
+    Workdir { path: String, source: BeneathError },
+    #[error("cannot open the container's root")]
+    Root { source: io::Error },
+    #[error(
+        "`{path}` of the container's root is {found} where {wanted} is needed; change the image or root file system, or mount something else there"
+    )]
+    NotPlain { path: String, found: &'static str, wanted: &'static str },
+    #[error("cannot use `{path}` of the container's root")]
+    Target { path: String, source: BeneathError },
     #[error("path `{path}` is not valid UTF-8, which the OCI spec requires")]
     NotUtf8 { path: PathBuf },
     #[error("cannot find user or group `{user}` of the container")]
@@ -148,10 +165,11 @@ pub enum SpecError {
 pub fn build(definition: &Definition, host: &Host, place: &Place<'_>) -> Result<Built, SpecError> {
     let mut warnings = Vec::new();
     let privileged = definition.security.privileged;
-    let identity = user::lookup(place.rootfs, &definition.process)?;
+    let mounts = mounts::plan(definition, place, &mut warnings)?;
+    let identity = user::lookup(&mounts.root, &definition.process)?;
     let capabilities = capabilities::resolve(&definition.security, host, &mut warnings)?;
-    let (devices, device_rules) = devices::plan(&definition.devices, privileged)?;
-    let mounts = mounts::plan(definition, place)?;
+    let (mut devices, device_rules) = devices::plan(&definition.devices, privileged)?;
+    targets::check(&mounts.root, &mut devices, privileged, definition.process.tty)?;
     let group = cgroup::Placement::of(definition, place.cgroup_parent, place.systemd_cgroup)?;
     let seccomp = seccomp::plan(&definition.security, capabilities, host, &mut warnings)?;
     let spec = oci::Spec {
@@ -173,8 +191,14 @@ pub fn build(definition: &Definition, host: &Host, place: &Place<'_>) -> Result<
             rootfs_propagation: mounts.rootfs_propagation,
         },
     };
+    let missing_workdir = targets::missing_workdir(&mounts.root, spec.process.cwd)?;
     let json = serde_json::to_vec(&spec).map_err(|source| SpecError::Encode { source })?;
-    Ok(Built { json, warnings, uid: identity.uid, gid: identity.gid, group: group.path })
+    Ok(Built { json, warnings, uid: identity.uid, gid: identity.gid, missing_workdir, group: group.path })
+}
+
+/// The root as the container will see it with what its user mounts.
+pub fn planned_root(definition: &Definition, rootfs: &Path) -> Result<PlannedRoot, SpecError> {
+    Ok(mounts::of_user(definition, rootfs)?.1)
 }
 
 /// Only in a namespace of the container's own: in any other it would rename the host or another container.

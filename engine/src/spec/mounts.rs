@@ -1,15 +1,18 @@
 //! What is mounted inside a container, in which order, and how mounts travel between it and the host.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fs;
-use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path};
 
-use crate::definition::{Definition, Mount, MountKind, Network, Sharing};
-use crate::rootfs::{MountEntry, mounts_below};
+use rustix::fs::StatVfsMountFlags;
 
-use super::{Place, SpecError, oci, utf8};
+use crate::definition::{Definition, Mount, MountKind, Network, Sharing};
+use crate::rootfs::PlannedRoot;
+
+use super::host_mounts::HostMounts;
+use super::{Place, SpecError, oci, targets, utf8};
 
 /// Where a container has our init.
 pub(super) const INIT: &str = "/dev/isulad-init";
@@ -18,6 +21,8 @@ pub(super) struct Plan<'a> {
     pub list: Vec<oci::Mount<'a>>,
     /// How the container's root takes part, if some mount needs more than the runtime's default.
     pub rootfs_propagation: Option<&'static str>,
+    /// As the container will see it, with these mounts.
+    pub root: PlannedRoot,
 }
 
 /// Makes the missing bind sources that a definition allows to be made. Before the start, and only then: asking for a spec
@@ -35,41 +40,87 @@ pub fn make_sources(definition: &Definition) -> Result<(), SpecError> {
 }
 
 /// The mounts every container has, without those that the user replaces, and the user's; a mount comes after those it
-/// lies within.
-pub(super) fn plan<'a>(definition: &'a Definition, place: &Place<'a>) -> Result<Plan<'a>, SpecError> {
+/// lies within, and its target has no link on the way.
+pub(super) fn plan<'a>(
+    definition: &'a Definition,
+    place: &Place<'a>,
+    warnings: &mut Vec<String>,
+) -> Result<Plan<'a>, SpecError> {
     let mut list = standard(definition, place)?;
     if definition.init {
         list.push(mount(INIT, "bind", utf8(place.init)?, &["bind", "ro", "nosuid", "nodev"]));
     }
     let mut propagation = Propagation::default();
+    let mut host = HostMounts::default();
     for mount in &definition.mounts {
         let target = normal(&mount.target)?;
-        list.retain(|known| known.destination != target);
         list.push(match mount.kind {
-            MountKind::Bind | MountKind::Volume => bind(mount, target, &mut propagation)?,
+            MountKind::Bind | MountKind::Volume => {
+                exists(mount)?;
+                propagation.need(mount, &mut host)?;
+                let below = is_below_asked_for(mount) && host.any_below(&mount.source)?;
+                if below && !place.recursive_read_only {
+                    warnings.push(format!(
+                        "The mounts below `{}` can be written to in the container: runtime or kernel cannot make them read-only.",
+                        mount.source
+                    ));
+                }
+                bind(mount, target, below && place.recursive_read_only)
+            }
             MountKind::Tmpfs => tmpfs(mount, target),
         });
     }
-    // Stable: of two with the same depth the one asked for later is mounted later.
-    list.sort_by_key(|mount| mount.destination.split('/').filter(|part| !part.is_empty()).count());
-    Ok(Plan { list, rootfs_propagation: propagation.of_rootfs() })
+    let (list, root) = targets::settle(place.rootfs, last_at_each_place(list))?;
+    Ok(Plan { list, rootfs_propagation: propagation.of_rootfs(), root })
+}
+
+/// Whether something is mounted below a bind that is to be read-only.
+pub fn asks_for_recursion(definition: &Definition) -> Result<bool, SpecError> {
+    let mut host = HostMounts::default();
+    for mount in &definition.mounts {
+        if is_below_asked_for(mount) && host.any_below(&mount.source)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_below_asked_for(mount: &Mount) -> bool {
+    mount.kind == MountKind::Bind && mount.read_only && !mount.non_recursive
+}
+
+/// The user's mounts and the root with them, for looking at it before the rest of a start is known.
+pub(super) fn of_user<'a>(
+    definition: &'a Definition,
+    rootfs: &Path,
+) -> Result<(Vec<oci::Mount<'a>>, PlannedRoot), SpecError> {
+    let mut list: Vec<oci::Mount<'a>> = fresh().collect();
+    for mount in &definition.mounts {
+        let (target, source) = (normal(&mount.target)?, mount.source.as_str());
+        list.push(match mount.kind {
+            MountKind::Bind | MountKind::Volume => {
+                oci::Mount { destination: target.into(), kind: "bind", source: source.into(), options: Vec::new() }
+            }
+            MountKind::Tmpfs => tmpfs(mount, target),
+        });
+    }
+    targets::settle(rootfs, last_at_each_place(list))
+}
+
+/// Of those asked for at one place the last counts.
+fn last_at_each_place(list: Vec<oci::Mount<'_>>) -> Vec<oci::Mount<'_>> {
+    let mut seen = HashSet::new();
+    let mut kept: Vec<_> = list.into_iter().rev().filter(|mount| seen.insert(mount.destination.clone())).collect();
+    kept.reverse();
+    kept
 }
 
 fn standard<'a>(definition: &'a Definition, place: &Place<'a>) -> Result<Vec<oci::Mount<'a>>, SpecError> {
+    let mut list: Vec<oci::Mount<'a>> = fresh().collect();
     let access = if definition.security.privileged { "rw" } else { "ro" };
-    let mut list = vec![
-        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        ),
-        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]),
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", access]),
-    ];
+    for mount in list.iter_mut().filter(|mount| mount.destination.starts_with("/sys")) {
+        mount.options.push(access.into());
+    }
     list.push(match (&definition.namespaces.ipc, place.shm) {
         (Sharing::Host, _) => shared("/dev/shm", "/dev/shm".into(), &[]),
         (_, Some(shm)) => shared("/dev/shm", utf8(shm)?.into(), &[]),
@@ -82,6 +133,19 @@ fn standard<'a>(definition: &'a Definition, place: &Place<'a>) -> Result<Vec<oci
     });
     list.extend(network_files(definition, place)?);
     Ok(list)
+}
+
+/// File systems of the container's own.
+fn fresh<'a>() -> impl Iterator<Item = oci::Mount<'a>> {
+    let list: [(_, _, _, &[&'static str]); 6] = [
+        ("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        ("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        ("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        ("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        ("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev"]),
+        ("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime"]),
+    ];
+    list.into_iter().map(|(target, kind, source, options)| mount(target, kind, source, options))
 }
 
 /// `hosts` and `resolv.conf` belong to the network, so a container in another's network sees the other's.
@@ -105,20 +169,46 @@ fn network_files<'a>(definition: &Definition, place: &Place<'a>) -> Result<[oci:
     ])
 }
 
-fn bind<'a>(mount: &'a Mount, target: String, propagation: &mut Propagation) -> Result<oci::Mount<'a>, SpecError> {
-    if !Path::new(&mount.source).exists() {
-        let path = mount.source.clone();
-        return Err(match mount.kind {
-            MountKind::Volume => SpecError::MissingVolume { name: mount.name.clone(), path },
-            MountKind::Bind | MountKind::Tmpfs => SpecError::MissingSource { path },
-        });
+fn exists(mount: &Mount) -> Result<(), SpecError> {
+    if Path::new(&mount.source).exists() {
+        return Ok(());
     }
-    let mut options: Vec<Cow<'a, str>> = vec![if mount.non_recursive { "bind" } else { "rbind" }.into()];
-    options.push(if mount.read_only { "ro" } else { "rw" }.into());
+    let path = mount.source.clone();
+    Err(match mount.kind {
+        MountKind::Volume => SpecError::MissingVolume { name: mount.name.clone(), path },
+        MountKind::Bind | MountKind::Tmpfs => SpecError::MissingSource { path },
+    })
+}
+
+/// A bind has the flags of the mount that its source lies in. A runtime that changes any flag sets all of them anew, so
+/// they are named, and `rw`, which asks for nothing, is not.
+fn bind(mount: &Mount, target: String, read_only_below: bool) -> oci::Mount<'_> {
+    let mut options: Vec<Cow<'_, str>> = vec![if mount.non_recursive { "bind" } else { "rbind" }.into()];
+    if mount.read_only {
+        options.push("ro".into());
+    }
+    if read_only_below {
+        options.push("rro".into());
+    }
     options.push(if mount.propagation.is_empty() { "rprivate" } else { &mount.propagation }.into());
+    let asked = |name: &str| mount.options.iter().any(|option| option == name) || options.iter().any(|had| had == name);
+    let kept = flags_of(&mount.source).filter(|(flag, opposite)| !asked(flag) && !asked(opposite));
+    let kept: Vec<Cow<'_, str>> = kept.map(|(flag, _)| flag.into()).collect();
+    options.extend(kept);
     options.extend(mount.options.iter().map(|option| Cow::Borrowed(option.as_str())));
-    propagation.need(mount)?;
-    Ok(oci::Mount { destination: target.into(), kind: "bind", source: mount.source.as_str().into(), options })
+    oci::Mount { destination: target.into(), kind: "bind", source: mount.source.as_str().into(), options }
+}
+
+/// Of the mount that holds `path`: each flag that keeps something off, and its opposite.
+fn flags_of(path: &str) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
+    let flags = rustix::fs::statvfs(path).map_or(StatVfsMountFlags::empty(), |facts| facts.f_flag);
+    let known = [
+        (StatVfsMountFlags::RDONLY, ("ro", "rw")),
+        (StatVfsMountFlags::NOSUID, ("nosuid", "suid")),
+        (StatVfsMountFlags::NODEV, ("nodev", "dev")),
+        (StatVfsMountFlags::NOEXEC, ("noexec", "exec")),
+    ];
+    known.into_iter().filter(move |(flag, _)| flags.contains(*flag)).map(|(_, names)| names)
 }
 
 /// Options of the user's come last and so go before the defaults: `exec`, `size=…`, `mode=…`.
@@ -137,8 +227,9 @@ fn mount<'a>(target: &'a str, kind: &'static str, source: &'a str, options: &[&'
 }
 
 fn shared<'a>(target: &'a str, source: Cow<'a, str>, access: &[&'static str]) -> oci::Mount<'a> {
-    let options = ["rbind", "rprivate"].iter().chain(access).map(|option| Cow::Borrowed(*option)).collect();
-    oci::Mount { destination: target.into(), kind: "bind", source, options }
+    let kept = flags_of(&source).map(|(flag, _)| flag).filter(|flag| !access.contains(flag));
+    let options = ["rbind", "rprivate"].into_iter().chain(access.iter().copied()).chain(kept).map(Cow::Borrowed);
+    oci::Mount { destination: target.into(), kind: "bind", source, options: options.collect() }
 }
 
 /// The target as the runtime will see it: absolute, without `.`, `..` and doubled slashes, and not the root itself.
@@ -166,41 +257,22 @@ fn normal(target: &str) -> Result<String, SpecError> {
 struct Propagation {
     shared: bool,
     slave: bool,
-    /// The host's mounts, read when the first one has to be looked at.
-    mounts: Option<Vec<MountEntry>>,
 }
 
 impl Propagation {
-    fn need(&mut self, mount: &Mount) -> Result<(), SpecError> {
+    fn need(&mut self, mount: &Mount, host: &mut HostMounts) -> Result<(), SpecError> {
         match mount.propagation.as_str() {
             "" | "private" | "rprivate" | "unbindable" | "runbindable" => Ok(()),
             "shared" | "rshared" => {
                 self.shared = true;
-                self.expect(mount, "shared", &["shared:"])
+                host.expect(mount, "shared", &["shared:"])
             }
             "slave" | "rslave" => {
                 self.slave = true;
-                self.expect(mount, "shared or slave", &["shared:", "master:"])
+                host.expect(mount, "shared or slave", &["shared:", "master:"])
             }
             other => Err(SpecError::Propagation { propagation: other.to_owned() }),
         }
-    }
-
-    /// Checks that the mount the source lies on takes part at all; otherwise the user would wait for mounts in vain.
-    fn expect(&mut self, mount: &Mount, wanted: &'static str, tags: &[&str]) -> Result<(), SpecError> {
-        let failed = |source: io::Error| SpecError::HostMounts { source };
-        let source = fs::canonicalize(&mount.source).map_err(failed)?;
-        let mounts = match &mut self.mounts {
-            Some(mounts) => mounts,
-            none => none.insert(mounts_below(&[Path::new("/")]).map_err(failed)?),
-        };
-        // Of the mounts over it the deepest holds it, and of those at one place the last.
-        let over = mounts.iter().filter(|entry| source.starts_with(&entry.target));
-        let Some(holder) = over.max_by_key(|entry| entry.target.components().count()) else { return Ok(()) };
-        if holder.propagation.iter().any(|tag| tags.iter().any(|wanted| tag.starts_with(wanted))) {
-            return Ok(());
-        }
-        Err(SpecError::NotPropagating { path: mount.source.clone(), mount: holder.target.clone(), wanted })
     }
 
     fn of_rootfs(&self) -> Option<&'static str> {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::mount::MsFlags;
+
 use super::tests::{bind, definition, strings, tmpfs};
 use super::*;
 use crate::definition::*;
@@ -87,6 +89,7 @@ impl Machine {
             log_path: &log_path,
             console_size: None,
             init: Path::new(""),
+            recursive_read_only: true,
         };
         let built = build(&definition, &host, &place).unwrap();
         fs::write(dirs.bundle().join("config.json"), &built.json).unwrap();
@@ -339,6 +342,39 @@ fn binds_tmpfs_and_shared_memory() {
     }
 }
 
+#[test]
+fn binds_keep_the_flags_of_their_source() {
+    for runtime in RUNTIMES {
+        let machine = Machine::new(runtime);
+        let (strict, plain) = (machine.path("strict"), machine.path("plain"));
+        for (dir, flags) in
+            [(&strict, MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC), (&plain, MsFlags::empty())]
+        {
+            fs::create_dir(dir).unwrap();
+            mount(dir, "tmpfs", flags);
+            mount(dir, "", MsFlags::MS_PRIVATE);
+            fs::create_dir(dir.join("below")).unwrap();
+        }
+        mount(&plain.join("below"), "tmpfs", MsFlags::empty());
+        let script = "for at in /rw /ro /asked /plain /volume /dev/shm; do \
+                          set -- $(grep \" $at \" /proc/mounts | tail -1); echo $at $4 | sed 's/,\\(relatime\\|size\\|inode\\).*//'; \
+                      done; touch /plain/below/x 2>/dev/null || echo read-only below";
+        let ran = machine.run(script, |definition| {
+            let (strict, plain) = (strict.to_str().unwrap(), plain.to_str().unwrap());
+            definition.mounts = vec![
+                bind(strict, "/rw"),
+                Mount { read_only: true, ..bind(strict, "/ro") },
+                Mount { options: strings(&["exec"]), ..bind(strict, "/asked") },
+                Mount { read_only: true, ..bind(plain, "/plain") },
+                Mount { kind: MountKind::Volume, non_recursive: true, ..bind(strict, "/volume") },
+            ];
+        });
+        let expected = "/rw rw,nosuid,nodev,noexec\n/ro ro,nosuid,nodev,noexec\n/asked rw,nosuid,nodev\n/plain ro\n\
+                        /volume rw,nosuid,nodev,noexec\n/dev/shm rw,nosuid,nodev,noexec\nread-only below";
+        assert_eq!((ran.code, ran.out.as_str()), (0, expected), "{runtime}: {}", ran.err);
+    }
+}
+
 /// What the engine does itself before a start, and leaves to the runtime within a mount.
 #[test]
 fn a_missing_working_directory_is_made_by_the_runtime_too() {
@@ -458,15 +494,18 @@ fn what_is_mounted_below_a_shared_bind_shows_on_the_host() {
             ..bind(source.to_str().unwrap(), "/data")
         };
         let asked = |propagation: &str| Definition { mounts: vec![with(propagation)], ..definition() };
-        mount(&source, "tmpfs", nix::mount::MsFlags::empty());
-        mount(&source, "", nix::mount::MsFlags::MS_PRIVATE);
+        mount(&source, "tmpfs", MsFlags::empty());
+        mount(&source, "", MsFlags::MS_PRIVATE);
         for propagation in ["rshared", "slave"] {
-            let error = mounts::plan(&asked(propagation), &place()).err().unwrap().to_string();
+            let error = mounts::plan(&asked(propagation), &place(), &mut Vec::new()).err().unwrap().to_string();
             assert!(error.contains("shared") && error.contains("is not a shared"), "{error}");
         }
-        mount(&source, "", nix::mount::MsFlags::MS_SHARED);
+        mount(&source, "", MsFlags::MS_SHARED);
         fs::create_dir(source.join("below")).unwrap();
-        assert_eq!(mounts::plan(&asked("rslave"), &place()).unwrap().rootfs_propagation, Some("rslave"));
+        assert_eq!(
+            mounts::plan(&asked("rslave"), &place(), &mut Vec::new()).unwrap().rootfs_propagation,
+            Some("rslave")
+        );
         let script = "mount -t tmpfs none /data/below && touch /data/below/made-inside && echo mounted";
         let ran = machine.run(script, |definition| {
             definition.security.privileged = true;
@@ -477,7 +516,7 @@ fn what_is_mounted_below_a_shared_bind_shows_on_the_host() {
     }
 }
 
-fn mount(target: &Path, fs_type: &str, flags: nix::mount::MsFlags) {
+fn mount(target: &Path, fs_type: &str, flags: MsFlags) {
     let fs_type = Some(fs_type).filter(|fs_type| !fs_type.is_empty());
     nix::mount::mount(fs_type, target, fs_type, flags, None::<&str>).unwrap();
 }
@@ -488,7 +527,8 @@ fn place() -> Place<'static> {
     let bundle = Path::new("/b");
     Place {
         bundle,
-        rootfs: bundle,
+        // Never written to.
+        rootfs: Path::new("/"),
         shm: None,
         joined: &NOBODY,
         cgroup_parent: "",
@@ -496,5 +536,6 @@ fn place() -> Place<'static> {
         log_path: bundle,
         console_size: None,
         init: bundle,
+        recursive_read_only: false,
     }
 }

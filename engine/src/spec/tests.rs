@@ -126,6 +126,7 @@ struct Case {
     joined: Joined,
     shm: Option<&'static str>,
     systemd: bool,
+    recursive: bool,
     size: Option<Size>,
     rootfs: tempfile::TempDir,
 }
@@ -144,6 +145,7 @@ impl Case {
             joined: Joined::default(),
             shm: Some("/b/mounts/shm"),
             systemd: false,
+            recursive: true,
             size: None,
             rootfs,
         }
@@ -160,6 +162,7 @@ impl Case {
             log_path: Path::new("/b/console.log"),
             console_size: self.size,
             init: Path::new("/g/isulad-init"),
+            recursive_read_only: self.recursive,
         };
         build(&self.definition, &self.host, &place)
     }
@@ -401,8 +404,135 @@ fn mounts_come_after_those_they_lie_within_and_replace_defaults() {
     let hosts = mount_at(&spec, "/etc/hosts");
     assert_eq!((&hosts["source"], &hosts["options"]), (&json!("/tmp"), &json!(["bind", "ro", "rprivate"])));
     assert_eq!(mount_at(&spec, "/a")["options"], json!(["noexec", "nosuid", "nodev", "size=1m", "exec"]));
-    assert_eq!(mount_at(&spec, "/a/b")["options"], json!(["rbind", "rw", "rprivate"]));
+    assert_eq!(mount_at(&spec, "/a/b")["options"], json!(["rbind", "rprivate"]));
     assert!(spec["linux"].get("rootfsPropagation").is_none());
+}
+
+/// A mount of the test's own.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    fn new(flags: nix::mount::MsFlags) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        nix::mount::mount(Some("x"), dir.path(), Some("tmpfs"), flags, None::<&str>).unwrap();
+        nix::mount::mount(None::<&str>, dir.path(), None::<&str>, nix::mount::MsFlags::MS_PRIVATE, None::<&str>)
+            .unwrap();
+        Self(dir)
+    }
+
+    fn path(&self) -> &str {
+        self.0.path().to_str().unwrap()
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn a_bind_has_the_flags_of_its_source_unless_others_are_asked_for() {
+    use nix::mount::MsFlags;
+    let with = |flags: MsFlags, change: &dyn Fn(&mut Mount)| {
+        let source = Mounted::new(flags);
+        let mut mount = bind(source.path(), "/x");
+        change(&mut mount);
+        let spec = spec(|definition| definition.mounts = vec![mount]);
+        mount_at(&spec, "/x")["options"].clone()
+    };
+    let all = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    assert_eq!(with(MsFlags::empty(), &|_| {}), json!(["rbind", "rprivate"]));
+    assert_eq!(with(MsFlags::MS_NODEV, &|_| {}), json!(["rbind", "rprivate", "nodev"]));
+    assert_eq!(with(all, &|_| {}), json!(["rbind", "rprivate", "nosuid", "nodev", "noexec"]));
+    assert_eq!(
+        with(all | MsFlags::MS_RDONLY, &|_| {}),
+        json!(["rbind", "rprivate", "ro", "nosuid", "nodev", "noexec"])
+    );
+    let read_only = |mount: &mut Mount| mount.read_only = true;
+    let expected = json!(["rbind", "ro", "rprivate", "nosuid", "nodev", "noexec"]);
+    assert_eq!(with(all | MsFlags::MS_RDONLY, &read_only), expected);
+    assert_eq!(with(all, &read_only), expected);
+    let asked = |mount: &mut Mount| mount.options = strings(&["exec", "nodev"]);
+    assert_eq!(with(all, &asked), json!(["rbind", "rprivate", "nosuid", "exec", "nodev"]));
+    let volume = |mount: &mut Mount| (mount.kind, mount.non_recursive) = (MountKind::Volume, true);
+    assert_eq!(with(MsFlags::MS_NOSUID, &volume), json!(["bind", "rprivate", "nosuid"]));
+
+    let shm = Mounted::new(all);
+    let mut case = Case::new(|_| {});
+    case.shm = Some(Box::leak(shm.path().to_owned().into_boxed_str()));
+    let options = &mount_at(&case.spec().0, "/dev/shm")["options"].clone();
+    assert_eq!(options, &json!(["rbind", "rprivate", "nosuid", "nodev", "noexec"]));
+}
+
+#[test]
+fn read_only_reaches_what_is_mounted_below_or_that_is_told() {
+    let source = Mounted::new(nix::mount::MsFlags::empty());
+    let below = source.0.path().join("below");
+    fs::create_dir(&below).unwrap();
+    let mut case = Case::new(|definition| {
+        definition.mounts = vec![Mount { read_only: true, ..bind(source.path(), "/x") }];
+    });
+    let options = |case: &Case| {
+        let (spec, warnings) = case.spec();
+        (mount_at(&spec, "/x")["options"].clone(), warnings.len(), asks_for_recursion(&case.definition).unwrap())
+    };
+    assert_eq!(options(&case), (json!(["rbind", "ro", "rprivate"]), 0, false));
+    nix::mount::mount(Some("x"), &below, Some("tmpfs"), nix::mount::MsFlags::empty(), None::<&str>).unwrap();
+    assert_eq!(options(&case), (json!(["rbind", "ro", "rro", "rprivate"]), 0, true));
+    case.recursive = false;
+    assert_eq!(options(&case), (json!(["rbind", "ro", "rprivate"]), 1, true));
+    assert!(case.spec().1[0].contains(source.path()));
+    case.definition.mounts[0].non_recursive = true;
+    assert_eq!(options(&case), (json!(["bind", "ro", "rprivate"]), 0, false));
+    case.definition.mounts[0].read_only = false;
+    assert_eq!(options(&case), (json!(["bind", "rprivate"]), 0, false));
+}
+
+#[test]
+fn the_user_is_the_one_that_the_container_will_see() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("passwd"), "root:x:0:0::/root:\nolga:x:70:80::/home/olga:\n").unwrap();
+    fs::write(dir.path().join("group"), "olga:x:80:\nstaff:x:90:olga\n").unwrap();
+    let source = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let olga = json!({"uid": 70, "gid": 80, "additionalGids": [80, 90]});
+    for mounts in [
+        vec![bind(&source(""), "/etc")],
+        vec![bind(&source("passwd"), "/etc/passwd"), bind(&source("group"), "/etc/group")],
+        vec![tmpfs("/etc", &[]), bind(&source("passwd"), "/etc/passwd"), bind(&source("group"), "/etc/group")],
+        vec![Mount { kind: MountKind::Volume, ..bind(&source(""), "/etc") }],
+    ] {
+        let spec = spec(|definition| {
+            definition.process.user = "olga".into();
+            definition.process.group_add = strings(&["staff"]);
+            definition.mounts = mounts;
+        });
+        assert_eq!(spec["process"]["user"], olga);
+        assert!(spec["process"]["env"].as_array().unwrap().contains(&json!("HOME=/home/olga")));
+    }
+    let hidden = error(|definition| {
+        definition.process.user = "nina".into();
+        definition.mounts = vec![tmpfs("/etc", &[])];
+    });
+    assert!(hidden.contains("no user `nina`"), "{hidden}");
+}
+
+#[test]
+fn ten_thousand_mounts_are_planned_in_time_that_grows_with_them() {
+    let time = |count: usize| {
+        let case = Case::new(|definition| {
+            definition.mounts =
+                (0..count).map(|number| bind("/", &format!("/data/{}/{number}", number % 100))).collect();
+        });
+        let rounds = (0..3).map(|_| {
+            let start = std::time::Instant::now();
+            case.build().unwrap();
+            start.elapsed()
+        });
+        rounds.min().unwrap()
+    };
+    let (few, many) = (time(1_000), time(10_000));
+    assert!(many < few * 40, "{few:?} for 1,000 and {many:?} for 10,000");
 }
 
 #[test]

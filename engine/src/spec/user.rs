@@ -1,15 +1,16 @@
-//! Who the first process is: names looked up in the container's own passwd and group files.
+//! Who a process is: names looked up in the passwd and group files as the container sees them, with its mounts.
 //!
 //! The root belongs to somebody else, so nothing in it is trusted: files are opened with the root as `/` for every link
 //! on the way, only regular ones are read, and only up to a size. What is not a line of the format is passed over.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use rustix::fs::FileType;
+
 use crate::definition::Process;
-use crate::rootfs::{beneath, open_root};
+use crate::rootfs::{BeneathError, PlannedRoot};
 
 use super::SpecError;
 
@@ -28,8 +29,6 @@ pub enum UserError {
     NoSuchGroup { name: String },
     #[error("id {id} is out of range")]
     OutOfRange { id: String },
-    #[error("cannot open the container's root")]
-    Root { source: io::Error },
     #[error("cannot read `/{file}` of the container")]
     Read { file: &'static str, source: io::Error },
     #[error("`/{file}` of the container is not a regular file")]
@@ -49,12 +48,11 @@ pub(super) struct Identity {
 }
 
 /// Looks up `user` and `group_add` of the process.
-pub(super) fn lookup(rootfs: &Path, process: &Process) -> Result<Identity, SpecError> {
+pub(super) fn lookup(root: &PlannedRoot, process: &Process) -> Result<Identity, SpecError> {
     let named = |source| SpecError::User { user: process.user.clone(), source };
-    let root = open_root(rootfs).map_err(|source| named(UserError::Root { source }))?;
-    let passwd = read(&root, "etc/passwd").map_err(named)?;
+    let passwd = read(root, "etc/passwd").map_err(named)?;
     // Most containers run as root and ask for no group: then the file is needed for root's own groups all the same.
-    let group = read(&root, "etc/group").map_err(named)?;
+    let group = read(root, "etc/group").map_err(named)?;
     let mut identity = resolve(&process.user, &passwd, &group).map_err(named)?;
     for name in &process.group_add {
         let gid = find_group(name, &group).map_err(|source| SpecError::User { user: name.clone(), source })?;
@@ -154,18 +152,19 @@ fn id(field: &str) -> Option<u32> {
 }
 
 /// The text of a file below the root; empty when there is none. Bytes that are no UTF-8 cannot be in a name of ours.
-fn read(root: &OwnedFd, file: &'static str) -> Result<String, UserError> {
+fn read(root: &PlannedRoot, file: &'static str) -> Result<String, UserError> {
     let failed = |source| UserError::Read { file, source };
-    let descriptor = match beneath::open_file(root, Path::new(file)) {
-        Ok(descriptor) => descriptor,
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(String::new()),
-        Err(errno) => return Err(failed(errno.into())),
+    let found = match root.locate(Path::new(file)) {
+        Ok(located) => located.found,
+        Err(BeneathError::NotADirectory { .. }) => None,
+        Err(error) => return Err(failed(io::Error::other(error))),
     };
-    let opened = File::from(descriptor);
-    let facts = opened.metadata().map_err(failed)?;
-    if !facts.is_file() {
+    let Some(found) = found else { return Ok(String::new()) };
+    if found.kind != FileType::RegularFile {
         return Err(UserError::NotRegular { file });
     }
+    let opened = File::from(found.reopen().map_err(failed)?);
+    let facts = opened.metadata().map_err(failed)?;
     let mut bytes = Vec::with_capacity(facts.len().min(MOST_BYTES) as usize + 1);
     opened.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MOST_BYTES {

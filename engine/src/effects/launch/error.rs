@@ -8,7 +8,7 @@ use crate::definition::DefinitionError;
 use crate::domain::id::ContainerId;
 use crate::effects::volumes::FillError;
 use crate::network::NetworkError;
-use crate::rootfs::{BeneathError, RootfsError};
+use crate::rootfs::RootfsError;
 use crate::runtime::RuntimeError;
 use crate::spec::SpecError;
 use crate::spec::files::FilesError;
@@ -24,8 +24,6 @@ pub enum LaunchError {
     Rootfs(#[from] RootfsError),
     #[error(transparent)]
     Spec(#[from] SpecError),
-    #[error("cannot make the working directory `{path}` of the container")]
-    Workdir { path: String, source: BeneathError },
     #[error(transparent)]
     Network(#[from] NetworkError),
     #[error(transparent)]

@@ -1,0 +1,76 @@
+//! Whether a runtime can make a bind read-only with all that is mounted below it (`rro`): a kernel since 5.12, and one of the
+//! runtimes that are known to. To another the option would be a word without meaning, or an error.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::process::Command;
+
+use crate::engine::Engine;
+use crate::runtime::Runtime;
+
+const KERNEL: (u32, u32) = (5, 12);
+/// Since these versions.
+const RUNTIMES: [(&str, (u32, u32)); 2] = [("runc", (1, 1)), ("crun", (1, 4))];
+/// Longest a program may take to tell its version.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Asked once for each binary. Blocks.
+pub(super) fn is_known_to(engine: &Engine, runtime: &Runtime) -> bool {
+    static KNOWN: Mutex<Option<HashMap<(PathBuf, SystemTime), bool>>> = Mutex::new(None);
+    let Ok(modified) = std::fs::metadata(&runtime.path).and_then(|facts| facts.modified()) else { return false };
+    if engine.host.kernel < KERNEL {
+        return false;
+    }
+    let key = (runtime.path.clone(), modified);
+    let known = |known: &Option<HashMap<_, bool>>| known.as_ref().and_then(|known| known.get(&key)).copied();
+    if let Some(known) = known(&KNOWN.lock().unwrap_or_else(PoisonError::into_inner)) {
+        return known;
+    }
+    // What cannot be asked now is asked again at the next start.
+    let Some(version) = engine.tasks.block_on(version(runtime)) else { return false };
+    let knows = knows(&version);
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().insert(key, knows);
+    knows
+}
+
+async fn version(runtime: &Runtime) -> Option<String> {
+    let mut command = Command::new(&runtime.path);
+    command.arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(DEADLINE, command.output()).await.ok()?.ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// `runc version 1.1.5+ds1`, `crun version 1.28`
+fn knows(version: &str) -> bool {
+    let mut words = version.split_whitespace();
+    let (Some(name), Some("version"), Some(number)) = (words.next(), words.next(), words.next()) else { return false };
+    let mut numbers = number.split(|character: char| !character.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    let number = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    RUNTIMES.iter().any(|(known, since)| *known == name && number >= *since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_that_know_it() {
+        for (text, expected) in [
+            ("runc version 1.1.5+ds1\ncommit: 1.1.5+ds1-1+deb12u1\n", true),
+            ("runc version 1.3.6\n", true),
+            ("runc version 1.0.3\n", false),
+            ("crun version 1.8.1\n", true),
+            ("crun version 1.28\n", true),
+            ("crun version 0.21\n", false),
+            ("youki version 0.5.0\n", false),
+            ("1.1\n", false),
+            ("", false),
+        ] {
+            assert_eq!(knows(text), expected, "{text:?}");
+        }
+    }
+}
