@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, Timespec, poll};
 
-/// Nothing the tests wait for takes this long unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Nothing the tests wait for takes this long unless it hangs, also on a machine that has ten times too much to do.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Waits until one of the descriptors is ready or the time is over; `true` when one is.
 pub fn ready(fds: &mut [PollFd<'_>], patience: Duration) -> bool {

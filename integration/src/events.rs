@@ -29,7 +29,7 @@ impl Node {
     /// Waits for the first event after `seq` that is wanted.
     ///
     /// # Panics
-    /// When it does not come within a minute, with the events that came instead.
+    /// When it does not come in time, with the events that came instead.
     #[track_caller]
     pub fn event_after(&self, seq: u64, wanted: impl Fn(&Event) -> bool) -> Event {
         self.event_within(PATIENCE, seq, wanted).unwrap_or_else(|seen| panic!("no such event; there were {seen:#?}"))
@@ -84,7 +84,7 @@ impl Node {
     /// Waits until the container has written this line.
     ///
     /// # Panics
-    /// When it ends, or a minute passes, without it.
+    /// When it ends, or [`PATIENCE`] is over, without it.
     #[track_caller]
     pub fn written(&self, container: &str, line: &str) {
         let request = LogsRequest { container: container.to_owned(), follow: true, ..LogsRequest::default() };

@@ -19,6 +19,7 @@ pub mod node;
 pub mod process;
 pub mod registry;
 pub mod rootfs;
+mod signals;
 pub mod terminal;
 pub mod tree;
 

@@ -26,7 +26,7 @@ use crate::daemon::{Daemon, Ended};
 use crate::deadline::{self, PATIENCE};
 use crate::process::Process;
 use crate::rootfs::BUSYBOX;
-use crate::{binaries, cgroup};
+use crate::{binaries, cgroup, signals};
 
 /// The OCI runtime that a node's containers run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -113,6 +113,7 @@ impl NodeBuilder {
                 .expect("a runtime for calls can be made"),
             dir,
         };
+        signals::heed(&node.calls);
         for dir in [node.graph(), node.state()] {
             std::fs::create_dir(dir).expect("the node's directory is ours");
         }

@@ -119,6 +119,8 @@ async fn retention_goes_by_time_and_by_number() {
     // Closing waits for what goes on in the background.
     journal.close().await;
     let journal = Journal::open(dir.path(), options).unwrap().journal;
+    // What the background has come to before it was closed depends on the machine: nothing is old yet, but they may be too many.
+    journal.prune(at(0)).unwrap();
     let (first, archived) = (journal.first(), 10 * segments(dir.path()).len() as u64);
     assert!((25..=34).contains(&archived), "as few files as hold 25 events: {archived}");
     assert_eq!(journal.prune(at(10)).unwrap(), 0);

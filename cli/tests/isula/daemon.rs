@@ -31,7 +31,7 @@ pub use execs::Executed;
 pub use images::{DIGEST, Received, Upload, layer, piece};
 
 /// Long enough for the slowest machine; only a failing test waits so long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 pub type Items<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 

@@ -140,10 +140,8 @@ fn the_wait_goes_on_without_a_daemon(runtime: Runtime) {
     node.launch();
     let started = node.event_named(due.seq, &id, "StartRequested");
     let passed = Duration::from_nanos((started.time - due.time).unsigned_abs());
-    assert!(
-        passed >= Duration::from_secs(2) && passed < Duration::from_secs(20),
-        "due in 3.2 s, begun after {passed:?}"
-    );
+    // Not sooner; how much later is up to the machine.
+    assert!(passed >= Duration::from_secs(3), "due in 3.2 s, begun after {passed:?}");
     assert_eq!(started.actor, "restart-policy");
 
     waiting(&node, 6);

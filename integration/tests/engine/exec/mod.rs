@@ -140,10 +140,9 @@ fn who_it_is_and_what_it_sees(runtime: Runtime) {
 fn a_background_process_holds_nobody_up(runtime: Runtime) {
     let node = Node::start(runtime);
     let id = node.sleeper("x");
-    let began = Instant::now();
+    // One that waited would wait for the day.
     let output = node.isula(&["exec", "x", "sh", "-c", "echo before; sleep 74711 & exit 4"]);
     assert_eq!((output.code(), output.text().as_str()), (4, "before"));
-    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
     assert_eq!(with_word(&node, "74711").len(), 1, "it runs on");
     assert_gone(&node, &id);
     node.assert_clean_end();
@@ -350,16 +349,18 @@ fn the_journal_tells_who_and_how_long(runtime: Runtime) {
     let id = node.sleeper("x");
     let seq = node.seq();
     let long = "a".repeat(1000);
-    node.ok(&["exec", "-u", "0:0", "-e", "SECRET=hidden", "x", "sh", "-c", "sleep 0.2", &long]);
+    let asked = Instant::now();
+    node.ok(&["exec", "-u", "0:0", "-e", "SECRET=hidden", "x", "sh", "-c", "sleep 1", &long]);
+    let around = asked.elapsed().as_millis();
     let started = node.event_named(seq, &id, "ExecStarted");
     let ended = node.event_named(seq, &id, "ExecExited");
     assert_eq!((started.verb.as_str(), ended.verb.as_str()), ("exec_start", "exec_die"));
     assert_eq!(started.attributes["execID"], ended.attributes["execID"]);
-    assert_eq!(started.attributes["command"], format!("sh -c sleep 0.2 {long}")[..256]);
+    assert_eq!(started.attributes["command"], format!("sh -c sleep 1 {long}")[..256]);
     assert_eq!(started.attributes["user"], "0:0");
     assert_eq!((started.attributes["tty"].as_str(), started.attributes["detached"].as_str()), ("false", "false"));
     let lasted: u64 = ended.attributes["lastedMs"].parse().unwrap();
-    assert!((150..5_000).contains(&lasted), "{lasted}");
+    assert!(lasted >= 200 && u128::from(lasted) <= around, "{lasted} of {around} ms");
     assert!(!format!("{:?}", node.events()).contains("hidden"));
     node.set("exec-log-args", false.into());
     node.restart();
