@@ -1,7 +1,8 @@
 //! Named places where a debug build of the daemon kills itself, so that tests can see what a crash there leaves behind.
 //! Release builds contain none of it.
 
-/// Names the environment variable that picks one of `ALL`; `NAME:2` is the second time it is reached.
+/// Names the environment variable that picks one of `ALL`; `NAME:2` is the second time it is reached. `NAME:1:panic` is a
+/// panic there.
 pub const VARIABLE: &str = "ISULAD_FAILPOINT";
 
 macro_rules! failpoints {
@@ -87,7 +88,7 @@ failpoints! {
     IMAGE_SWEPT = "image-swept",
 }
 
-/// Dies here, as by `kill -9`, if this failpoint was picked.
+/// Dies here, as by `kill -9`, or panics, if this failpoint was picked.
 #[inline]
 pub fn hit(_name: &str) {
     #[cfg(debug_assertions)]
@@ -102,6 +103,7 @@ mod armed {
     struct Armed {
         name: String,
         left: AtomicU32,
+        panics: bool,
     }
 
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
@@ -110,12 +112,14 @@ mod armed {
         let armed = ARMED.get_or_init(|| {
             let text = std::env::var(super::VARIABLE).ok()?;
             let (name, count) = text.split_once(':').unwrap_or((&text, "1"));
-            Some(Armed { name: name.to_owned(), left: AtomicU32::new(count.parse().unwrap_or(1)) })
+            let (count, panics) = count.strip_suffix(":panic").map_or((count, false), |count| (count, true));
+            Some(Armed { name: name.to_owned(), left: AtomicU32::new(count.parse().unwrap_or(1)), panics })
         });
         if let Some(armed) = armed
             && armed.name == name
             && armed.left.fetch_sub(1, Ordering::SeqCst) == 1
         {
+            assert!(!armed.panics, "the failpoint {name}");
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         }
     }

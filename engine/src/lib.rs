@@ -18,9 +18,11 @@ pub mod helper;
 pub mod image;
 pub mod journal;
 pub mod layout;
+mod memory;
 pub mod moves;
 pub mod network;
 pub mod oom;
+pub mod panics;
 pub mod projection;
 pub mod recovery;
 pub mod rootfs;
@@ -35,3 +37,5 @@ mod sys;
 pub mod turn;
 pub mod usage;
 pub mod volume;
+
+pub use sys::limit_memory;

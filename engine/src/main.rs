@@ -4,7 +4,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use engine::config::{Config, Flags};
-use engine::{failpoint, server};
+use engine::{failpoint, panics, server};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// Most threads that poll tasks.
+const WORKERS: usize = 8;
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
@@ -12,6 +19,7 @@ fn main() -> ExitCode {
         failpoint::ALL.iter().for_each(|name| println!("{name}"));
         return ExitCode::SUCCESS;
     }
+    engine::limit_memory();
     let notify = server::Notify::take();
     match run(&flags, notify) {
         Ok(()) => ExitCode::SUCCESS,
@@ -26,8 +34,16 @@ fn run(flags: &Flags, notify: server::Notify) -> anyhow::Result<()> {
     let mut config = Config::load(flags)?;
     anyhow::ensure!(nix::unistd::geteuid().is_root(), "isulad must be run as root");
     log_to_stderr(&config.log_level);
+    panics::install();
     config.open_files = raise_open_files();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("isulad").build()?;
+    // What computes or waits has threads of its own: more workers would only cost memory.
+    let workers = std::thread::available_parallelism().map_or(WORKERS, |cores| cores.get().min(WORKERS));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(workers)
+        .thread_name_fn(panics::thread_name)
+        .build()?;
+    panics::workers_are_started();
     let outcome = runtime.block_on(server::run(config, notify));
     // Blocking work that hangs must not hold up the end.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
@@ -35,15 +51,12 @@ fn run(flags: &Flags, notify: server::Notify) -> anyhow::Result<()> {
 }
 
 fn log_to_stderr(level: &str) {
-    let filter =
-        tracing_subscriber::EnvFilter::try_new(format!("{level},h2=warn,hyper=warn,tonic=warn,tower=warn,sled=warn"))
-            .unwrap_or_default();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    // Checked with the rest of the configuration.
+    let level = level.parse().unwrap_or(LevelFilter::INFO);
+    let libraries = ["h2", "hyper", "tonic", "tower", "sled"].map(|library| (library, level.min(LevelFilter::WARN)));
+    let filter = Targets::new().with_default(level).with_targets(libraries);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
 }
 
 /// Each container costs a few descriptors: as many as the hard limit allows. Answers the limits as they were, for the

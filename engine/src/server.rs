@@ -1,5 +1,6 @@
 //! The daemon's life: locks, store, doors, recovery, and an end that leaves containers alone.
 
+mod connections;
 mod locks;
 mod notify;
 mod restore;
@@ -19,12 +20,12 @@ use cri_api::isula::v1::system_server::SystemServer;
 use cri_api::isula::v1::usage_server::UsageServer;
 use cri_api::isula::v1::volumes_server::VolumesServer;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use crate::api::native::Native;
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::memory;
 use crate::recovery;
 use crate::spec::Host;
 
@@ -38,7 +39,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 pub async fn run(mut config: Config, notify: Notify) -> anyhow::Result<()> {
     let host = Host::probe().context("cannot examine the host")?;
     config.settle_roots()?;
-    let locks = Locks::take(&config).context("another isulad may be running on these directories")?;
+    let locks = Locks::take(&config)?;
     // Given back by the kernel when the last thread of this process is gone, not before: blocking work that outlasts
     // this function must not meet the next daemon.
     std::mem::forget(locks);
@@ -49,11 +50,12 @@ pub async fn run(mut config: Config, notify: Notify) -> anyhow::Result<()> {
     let served: Vec<PathBuf> = sockets.iter().map(|socket| socket.path.clone()).collect();
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let mut servers = tokio::task::JoinSet::new();
+    let places = connections::Places::new();
     for socket in sockets {
-        let mut stopping = stopping.clone();
+        let (mut stopping, places) = (stopping.clone(), places.clone());
         let router = services(&engine);
         servers.spawn(async move {
-            let incoming = UnixListenerStream::new(socket.listener);
+            let incoming = connections::incoming(socket.listener, places);
             let end = async move { drop(stopping.wait_for(|stop| *stop).await) };
             router.serve_with_incoming_shutdown(incoming, end).await
         });
@@ -65,7 +67,16 @@ pub async fn run(mut config: Config, notify: Notify) -> anyhow::Result<()> {
         let engine = engine.clone();
         async move { recovery::run(&engine).await }
     });
-    let outcome = until_told(&engine).await;
+    let settling = tokio::spawn(memory::keep_small());
+    let outcome = tokio::select! {
+        outcome = until_told(&engine) => outcome,
+        // Whoever does not listen any more has to make way for one that does.
+        Some(ended) = servers.join_next() => Err(match ended {
+            Ok(Ok(())) => anyhow::anyhow!("a socket is not served any more"),
+            Ok(Err(error)) => anyhow::Error::new(error).context("a socket is not served any more"),
+            Err(panic) => anyhow::Error::new(panic).context("a socket is not served any more"),
+        }),
+    };
     notify.stopping();
     engine.effects.stop();
     stop.send_replace(true);
@@ -73,6 +84,7 @@ pub async fn run(mut config: Config, notify: Notify) -> anyhow::Result<()> {
         servers.abort_all();
     }
     recovering.abort();
+    settling.abort();
     // What was begun is finished if that is quick; a crash would leave it to the next start just as well.
     let _ = tokio::time::timeout(DRAIN, engine.effects.idle()).await;
     socket::remove_all(&served);
@@ -88,6 +100,7 @@ fn services(engine: &Arc<Engine>) -> tonic::transport::server::Router {
         // More than a stream's own window: input that a container does not read shall not hold up the signals to it, which
         // come over the same connection.
         .initial_connection_window_size(4 << 20)
+        .max_concurrent_streams(connections::STREAMS)
         .add_service(ContainersServer::new(native.clone()).max_decoding_message_size(16 << 20))
         .add_service(ExecsServer::new(native.clone()).max_decoding_message_size(16 << 20))
         .add_service(ImagesServer::new(native.clone()).max_decoding_message_size(16 << 20))

@@ -104,7 +104,10 @@ impl Engine {
         self.tasks.spawn(async move {
             let watching = engine.watch(id, start, fifo, pidfd);
             let beside = async {
-                tokio::join!(oom::watch(&engine, id, start), health::watch(&engine, id, start));
+                // In boxes: what a container does not have costs nothing while it runs.
+                let (memory, health) =
+                    (Box::pin(oom::watch(&engine, id, start)), Box::pin(health::watch(&engine, id, start)));
+                tokio::join!(memory, health);
                 std::future::pending::<()>().await;
             };
             // What is looked at beside ends with the run.
@@ -215,6 +218,7 @@ impl Engine {
     pub async fn report(self: &Arc<Self>, id: ContainerId, context: &Context, command: Command) {
         let Some(entity) = self.containers.get(&id) else { return };
         let place = entity.report_place().await;
+        drop(entity);
         if !self.try_report(id, context, &command).await {
             let (engine, context) = (self.clone(), context.clone());
             self.tasks.spawn(async move {
@@ -228,6 +232,7 @@ impl Engine {
     pub async fn report_recorded(self: &Arc<Self>, id: ContainerId, context: &Context, command: Command) {
         let Some(entity) = self.containers.get(&id) else { return };
         let _place = entity.report_place().await;
+        drop(entity);
         if !self.try_report(id, context, &command).await {
             self.insist(id, context, &command).await;
         }
@@ -246,7 +251,8 @@ impl Engine {
 
     /// `false` when it is worth another attempt.
     async fn try_report(self: &Arc<Self>, id: ContainerId, context: &Context, command: &Command) -> bool {
-        match self.turn(id, context, command).await {
+        // In a box: whoever watches a container waits for long, and may never report.
+        match Box::pin(self.turn(id, context, command)).await {
             Ok(_) => true,
             Err(TurnError::Journal(error @ (AppendError::DiskFull { .. } | AppendError::Conflict { .. }))) => {
                 self.warn(format!("container {}: a report waits for the journal: {error}", id.short()));

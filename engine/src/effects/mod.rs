@@ -28,6 +28,7 @@ use crate::domain::container::{Command, Container, Event, Health, HealthAction, 
 use crate::domain::id::{ContainerId, Signal, StartId, Timestamp};
 use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
+use crate::panics::contained;
 
 pub use dismantle::{discard, dismantle};
 pub use launch::{RUNTIME_DEADLINE, await_launch, exit_code_of, reap, to_process, to_reference};
@@ -237,7 +238,8 @@ impl Engine {
     async fn work(self: Arc<Self>, id: ContainerId, mut effect: Effect, mut context: Context) {
         loop {
             // A task of its own: an effect that panics or hangs must not take those behind it along.
-            let mut task = self.tasks.spawn(self.clone().execute(id, effect.clone(), context.clone()));
+            let execution = contained(self.clone().execute(id, effect.clone(), context.clone()));
+            let mut task = self.tasks.spawn(execution);
             let problem = match tokio::time::timeout(effect.limit(), &mut task).await {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(format!("it ended abnormally: {error}")),

@@ -17,6 +17,7 @@ use super::ports::Ports;
 use super::record::Record;
 use super::{NetworkError, Settings, mark, netns};
 use crate::cause::chain;
+use crate::panics::contained;
 
 /// At once.
 const PARALLEL: usize = 4;
@@ -217,7 +218,7 @@ impl Pending {
     fn try_again(self: Arc<Self>, settings: Settings, name: String) {
         tokio::spawn(async move {
             // Whatever becomes of an attempt, there is another.
-            while let Err(error) = tokio::spawn(self.clone().finish(settings.clone(), name.clone())).await {
+            while let Err(error) = tokio::spawn(contained(self.clone().finish(settings.clone(), name.clone()))).await {
                 if !error.is_panic() {
                     return;
                 }

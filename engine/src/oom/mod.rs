@@ -34,6 +34,8 @@ pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
         return;
     }
     let Some(group) = engine.group(&entity.container) else { return };
+    // Of the past by the time there is something to be told.
+    drop(entity);
     match killed(engine, &group).await {
         Ok(true) => engine.report(id, &engine.reporting(), Command::ReportOom { start }).await,
         Ok(false) => {}

@@ -23,6 +23,7 @@ use crate::exec;
 use crate::failpoint;
 use crate::journal::recent::Recent;
 use crate::journal::record::{Actor, Context};
+use crate::panics::contained;
 
 /// At once: enough to hide waiting, few enough to leave the machine to the containers.
 const PARALLEL: usize = 32;
@@ -56,7 +57,7 @@ pub async fn run(engine: &Arc<Engine>) {
     // Beside the containers: what images have on disk is read, and nothing of it concerns them.
     let images = engine.tasks.spawn({
         let engine = engine.clone();
-        async move { engine.recover_images().await }
+        async move { contained(engine.recover_images()).await }
     });
     let recent = Arc::new(recent(engine).await);
     let places = Arc::new(Semaphore::new(PARALLEL));
@@ -67,7 +68,7 @@ pub async fn run(engine: &Arc<Engine>) {
         let (engine, places, recent, id) = (engine.clone(), places.clone(), recent.clone(), entity.container.id);
         tasks.spawn(async move {
             let _place = places.acquire().await;
-            recover_one(&engine, id, &recent).await;
+            contained(recover_one(&engine, id, &recent)).await;
             engine.containers.mark_verified(&id);
         });
     }

@@ -85,6 +85,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_a_held_lock_is_somebody_elses() {
+        let directory = tempfile::tempdir().unwrap();
+        // As on a disk that fails: there is nothing to be locked.
+        let refused = format!("{:#}", lock(&directory.path().join("missing/lock")).unwrap_err());
+        assert!(refused.starts_with("cannot open the lock") && !refused.contains("daemon"), "{refused}");
+    }
+
+    #[test]
     fn who_leaves_in_a_moment_is_waited_for_and_who_stays_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");

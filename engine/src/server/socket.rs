@@ -53,8 +53,18 @@ fn clear(path: &Path) -> anyhow::Result<()> {
         }
         Ok(_) => {}
     }
-    if UnixStream::connect(path).is_ok() {
-        bail!("`{}` is taken: another daemon answers there; stop it or choose another --host", path.display());
+    match UnixStream::connect(path) {
+        Ok(_) => bail!("`{}` is taken: another daemon answers there; stop it or choose another --host", path.display()),
+        // Nothing listens there any more.
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {}
+        Err(error) => {
+            return Err(error).with_context(|| {
+                format!(
+                    "cannot tell whether a daemon listens on `{}`; choose another --host or remove it",
+                    path.display()
+                )
+            });
+        }
     }
     std::fs::remove_file(path).with_context(|| format!("cannot remove the left-over socket `{}`", path.display()))
 }

@@ -1,5 +1,5 @@
-//! The engine's only `unsafe`: registering a descriptor with the event loop, a change of its own environment, and what a
-//! program of the daemon does before it begins.
+//! The engine's only `unsafe`: registering a descriptor with the event loop, a change of its own environment, what a program of
+//! the daemon does before it begins, and the settings of the allocator.
 
 use std::ffi::OsString;
 use std::io;
@@ -39,4 +39,35 @@ pub fn take_variable(name: &str) -> Option<OsString> {
     // SAFETY: this is the only thread of the process, so nobody reads the environment meanwhile.
     unsafe { std::env::remove_var(name) };
     Some(value)
+}
+
+/// Has the allocator keep few heaps, and give large blocks back when they are freed. To be called before any thread is
+/// started.
+pub fn limit_memory() {
+    #[cfg(target_env = "gnu")]
+    for (parameter, value) in [
+        // By default eight for each processor, each with holes of its own. Nothing here allocates so much at once that
+        // threads wait for each other.
+        (libc::M_ARENA_MAX, 2),
+        // Fixed: by default the threshold grows with what is freed, and large blocks come to lie among small ones.
+        (libc::M_MMAP_THRESHOLD, 256 << 10),
+        (libc::M_TRIM_THRESHOLD, 256 << 10),
+    ] {
+        // SAFETY: both are plain numbers; an unknown parameter is refused, and then all is as it was.
+        unsafe { libc::mallopt(parameter, value) };
+    }
+}
+
+/// Gives all free pages of the allocator back to the kernel.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes the allocator's own locks and touches nothing that is allocated.
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
+
+pub fn page_size() -> u64 {
+    let told = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    told.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(4096)
 }

@@ -12,6 +12,7 @@ use crate::domain::volume::{Command, Phase, Volume};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::{Actor, Context};
+use crate::panics::contained;
 
 /// What a prune has removed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -100,7 +101,7 @@ async fn remove_with(
         remove_claimed(&of, &claim, &name, leaving, &context).await
     };
     // On its own: a caller that goes away must not leave the directory half deleted until the next start.
-    engine.tasks.spawn(removing).await.map_err(|panic| VolumeError::Io {
+    engine.tasks.spawn(contained(removing)).await.map_err(|panic| VolumeError::Io {
         action: "finish the removal below",
         path: engine.layout.volumes(),
         source: std::io::Error::other(panic),

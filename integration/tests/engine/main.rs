@@ -35,6 +35,7 @@ mod names;
 mod networks;
 mod oom;
 mod options;
+mod panics;
 mod restart_policy;
 mod roots;
 mod shim_faults;

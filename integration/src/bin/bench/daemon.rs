@@ -155,6 +155,11 @@ impl<'a> Daemon<'a> {
         SystemClient::new(self.channel.clone())
     }
 
+    /// The same on a connection of its own.
+    pub async fn another_system(&self) -> anyhow::Result<SystemClient<Channel>> {
+        Ok(SystemClient::new(endpoint(self.place, &self.name)?.connect().await?))
+    }
+
     pub fn usage(&self) -> UsageClient<Channel> {
         UsageClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }

@@ -37,6 +37,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{ApiError, Native, peer};
 use crate::domain::container;
 use crate::domain::id::{ContainerId, Timestamp};
+use crate::panics::contained;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -87,14 +88,16 @@ impl Containers for Native {
     async fn create(&self, request: Request<CreateRequest>) -> Answer<CreateResponse> {
         let (native, context) = (self.clone(), peer::context(&request));
         // On its own: a caller that goes away must not leave half a container.
-        let creating = tokio::spawn(async move { native.create_container(request.into_inner(), &context).await });
+        let creating =
+            tokio::spawn(contained(async move { native.create_container(request.into_inner(), &context).await }));
         Ok(Response::new(finished(creating).await?))
     }
 
     async fn run(&self, request: Request<CreateRequest>) -> Answer<RunResponse> {
         self.engine.moves.expect();
         let (native, context) = (self.clone(), peer::context(&request));
-        let running = tokio::spawn(async move { native.run_container(request.into_inner(), &context).await });
+        let running =
+            tokio::spawn(contained(async move { native.run_container(request.into_inner(), &context).await }));
         Ok(Response::new(finished(running).await?))
     }
 
@@ -159,7 +162,8 @@ impl Containers for Native {
     async fn rename(&self, request: Request<RenameRequest>) -> Answer<Empty> {
         let (native, context) = (self.clone(), peer::context(&request));
         let RenameRequest { container, name } = request.into_inner();
-        let renaming = tokio::spawn(async move { native.rename_container(&container, &name, &context).await });
+        let renaming =
+            tokio::spawn(contained(async move { native.rename_container(&container, &name, &context).await }));
         finished(renaming).await?;
         Ok(Response::new(Empty {}))
     }
@@ -190,7 +194,8 @@ impl Containers for Native {
 
     async fn update(&self, request: Request<UpdateRequest>) -> Answer<UpdateResponse> {
         let (native, context) = (self.clone(), peer::context(&request));
-        let updating = tokio::spawn(async move { native.update_container(request.into_inner(), &context).await });
+        let updating =
+            tokio::spawn(contained(async move { native.update_container(request.into_inner(), &context).await }));
         Ok(Response::new(UpdateResponse { warnings: finished(updating).await? }))
     }
 }

@@ -19,6 +19,7 @@ use super::{ApiError, Native, peer};
 use crate::engine::Trust;
 use crate::image::registry::Secret;
 use crate::image::{ImageError, Pruned, Removal};
+use crate::panics::contained;
 
 type Answer<T> = Result<Response<T>, Status>;
 type Stream<T> = ReceiverStream<Result<T, Status>>;
@@ -37,7 +38,7 @@ impl Native {
 async fn finished<T: Send + 'static>(
     work: impl Future<Output = Result<T, ImageError>> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let done = tokio::spawn(work).await;
+    let done = tokio::spawn(contained(work)).await;
     Ok(done.unwrap_or_else(|source| Err(ImageError::Task { source }))?)
 }
 

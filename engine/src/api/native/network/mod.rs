@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use super::{ApiError, Native};
 use crate::network::bridge;
 use crate::network::conf::Confs;
+use crate::panics::contained;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -35,7 +36,7 @@ impl Native {
 async fn finished<T: Send + 'static>(
     work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
 ) -> Result<T, ApiError> {
-    tokio::spawn(work).await.map_err(|panic| ApiError::failed(panic.to_string()))?
+    tokio::spawn(contained(work)).await.map_err(|panic| ApiError::failed(panic.to_string()))?
 }
 
 #[tonic::async_trait]

@@ -1,0 +1,152 @@
+//! The connections of a socket: as many as there are places for, and a failure to accept one is not the last word.
+
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{Stream, stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::transport::server::{Connected, UdsConnectInfo};
+
+/// At once, on all sockets together. Each command of `isula` has one, for as long as it lasts.
+const CONNECTIONS: usize = 1024;
+/// Calls at once on one connection. A client with more waits for one of them to end.
+pub const STREAMS: u32 = 512;
+/// Between attempts to accept while the process has no descriptors left, or the kernel no memory.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Places for connections, shared by all sockets.
+#[derive(Debug, Clone)]
+pub struct Places(Arc<Semaphore>);
+
+impl Places {
+    pub fn new() -> Self {
+        Self::of(CONNECTIONS)
+    }
+
+    fn of(count: usize) -> Self {
+        Self(Arc::new(Semaphore::new(count)))
+    }
+}
+
+/// One client's connection, and the place it has.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What a socket accepts. Never ends, and has no errors: those pass, or concern one client.
+pub fn incoming(listener: UnixListener, places: Places) -> impl Stream<Item = io::Result<Connection>> + Send {
+    stream::unfold((listener, places), |(listener, places)| async move {
+        let connection = accept(&listener, &places).await;
+        Some((Ok(connection), (listener, places)))
+    })
+}
+
+async fn accept(listener: &UnixListener, places: &Places) -> Connection {
+    // Said once, not for each of thousands.
+    let (mut failed, mut refused) = (false, false);
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                if !std::mem::replace(&mut failed, true) {
+                    tracing::error!(%error, "cannot accept a connection; it is tried again");
+                }
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        if let Ok(place) = places.0.clone().try_acquire_owned() {
+            return Connection { stream, _place: place };
+        }
+        if !std::mem::replace(&mut refused, true) {
+            tracing::warn!(limit = CONNECTIONS, "too many connections: further ones are turned away");
+        }
+        // A client that does not read it learns that the connection is closed.
+        let _ = stream.into_std().and_then(|mut stream| stream.write(&turned_away()));
+    }
+}
+
+/// An empty SETTINGS frame, which an HTTP/2 server begins with, and a GOAWAY that says why: "enhance your calm".
+fn turned_away() -> Vec<u8> {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let why = format!("isulad: there are {CONNECTIONS} connections already; close some of them").into_bytes();
+    let length = u8::try_from(8 + why.len()).unwrap_or(u8::MAX);
+    let goaway = [0, 0, length, 7, 0, 0, 0, 0, 0, /* no stream */ 0, 0, 0, 0, /* the code */ 0, 0, 0, 11];
+    [SETTINGS.as_slice(), &goaway, &why].concat()
+}
+
+impl Connected for Connection {
+    type ConnectInfo = UdsConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_finds_no_place_is_turned_away_with_a_word() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let mut incoming = Box::pin(incoming(listener, Places::of(1)));
+        let _first = UnixStream::connect(&path).await.unwrap();
+        let held = incoming.next().await.unwrap().unwrap();
+        let mut second = UnixStream::connect(&path).await.unwrap();
+        let mut answer = Vec::new();
+        tokio::select! {
+            read = second.read_to_end(&mut answer) => drop(read.unwrap()),
+            _ = incoming.next() => panic!("there is no place"),
+        }
+        assert!(String::from_utf8_lossy(&answer).ends_with("connections already; close some of them"));
+        assert_eq!(usize::from(answer[11]), answer.len() - 18, "the frame is as long as it says");
+        drop(held);
+        let _third = UnixStream::connect(&path).await.unwrap();
+        incoming.next().await.unwrap().unwrap();
+    }
+}
