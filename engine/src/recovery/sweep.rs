@@ -26,6 +26,7 @@ pub(super) struct Orphan {
 
 pub(super) async fn sweep(engine: &Arc<Engine>) {
     take_back_volumes(engine).await;
+    crate::volume::sweep(engine).await;
     let found = {
         let engine = engine.clone();
         tokio::task::spawn_blocking(move || sweep_mounts_and_bundles(&engine))

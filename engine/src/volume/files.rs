@@ -10,6 +10,10 @@ use crate::domain::id::VolumeName;
 use crate::layout::Layout;
 use crate::rootfs;
 
+/// The modes of a volume's directory and of what containers see of it.
+pub(super) const MODE: u32 = 0o711;
+pub(super) const DATA_MODE: u32 = 0o755;
+
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VolumeError {
     move |source| VolumeError::Io { action, path: path.to_owned(), source }
 }
@@ -22,7 +26,7 @@ pub(super) fn make(layout: &Layout, name: &VolumeName) -> Result<PathBuf, Volume
     }
     let all = layout.volumes();
     // Its owner and mode are the image's to say, when it is filled; until then as any directory that a container writes to.
-    for (dir, mode) in [(&all, 0o711), (&layout.volume(name), 0o711), (&data, 0o755)] {
+    for (dir, mode) in [(&all, 0o711), (&layout.volume(name), MODE), (&data, DATA_MODE)] {
         match DirBuilder::new().mode(mode).create(dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
             made => made.map_err(failed("make the directory", dir))?,

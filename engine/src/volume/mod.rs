@@ -5,8 +5,8 @@
 //! <graph>/volumes/.removing-<name>/  on its way out: there only while the record says that it is being removed
 //! ```
 //!
-//! A volume is its record in the journal. A directory that no record knows is never deleted; creating a volume of its name
-//! takes it over with its data. A removal is an intent, then the deletion, then its outcome: see `remove.rs`.
+//! A volume is its record in the journal. A directory that no record knows is never deleted with anything in it; creating a volume
+//! of its name takes it over with its data, and a start of the daemon reports it. A removal is an intent, then the deletion, then its outcome: see `remove.rs`.
 
 mod create;
 mod error;
@@ -14,6 +14,7 @@ mod files;
 mod leases;
 pub mod records;
 mod remove;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -28,6 +29,7 @@ pub use create::{anonymous_name, ensure};
 pub use error::VolumeError;
 pub use leases::Lease;
 pub use remove::{Reclaimed, finish_removals, prune, remove, remove_anonymous};
+pub use sweep::sweep;
 pub use users::{User, users};
 
 /// The volumes of the engine, and who is about to use one.

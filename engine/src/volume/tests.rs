@@ -42,7 +42,8 @@ impl World {
 
     /// A container that mounts these volumes; with none of them, one whose definition cannot be read.
     async fn container(&self, byte: u8, volumes: &[&str]) -> ContainerId {
-        let card = Card {
+        let id = ContainerId::from_bytes([byte; 32]);
+        let mut card = Card {
             name: format!("c{byte}").parse().unwrap(),
             image: "none".into(),
             image_id: None,
@@ -58,20 +59,22 @@ impl World {
             restart: RestartPolicy::No,
             health: HealthAction::Unwatched,
         };
-        let id = ContainerId::from_bytes([byte; 32]);
-        let commands = [container::Command::Create { id, card }, container::Command::ReportCreated];
-        self.engine.turn_all(id, &self.context, &commands).await.unwrap();
         if !volumes.is_empty() {
             let mounts = volumes.iter().map(|name| mount(name)).collect();
-            let entity = self.engine.containers.get(&id).unwrap();
-            entity.remember_definition(Arc::new(Definition { mounts, ..crate::spec::tests::definition() }));
+            let path = self.engine.layout.bundle("runc", &id).definition();
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let definition = Definition { mounts, ..crate::spec::tests::definition() };
+            card.definition = crate::definition::write(&path, &definition).unwrap();
         }
+        let commands = [container::Command::Create { id, card }, container::Command::ReportCreated];
+        self.engine.turn_all(id, &self.context, &commands).await.unwrap();
         id
     }
 
     async fn forget_container(&self, id: ContainerId) {
         let remove = container::Command::Remove { force: false, volumes: false };
         self.engine.turn_all(id, &self.context, &[remove, container::Command::ReportRemoved]).await.unwrap();
+        let _ = fs::remove_dir_all(self.engine.layout.bundle("runc", &id).definition().parent().unwrap());
     }
 }
 
@@ -247,4 +250,42 @@ async fn a_prune_takes_what_nobody_uses() {
     world.forget_container(id).await;
     let pruned = prune(&world.engine, true, |_| true, &world.context).await;
     assert_eq!(pruned.names, ["a2", "n1", "n2"].map(name));
+}
+
+#[tokio::test]
+async fn what_a_killed_creation_left_is_swept_and_data_is_kept() {
+    use std::os::unix::fs::PermissionsExt;
+    if !nix::unistd::geteuid().is_root() {
+        return; // Only root makes what root makes.
+    }
+    let world = World::new();
+    let known = world.ensure("known", false).await;
+    let all = world.engine.layout.volumes();
+    let mode = |path: &str, mode| fs::set_permissions(all.join(path), fs::Permissions::from_mode(mode)).unwrap();
+    for (dir, made) in
+        [("early", vec![]), ("late", vec!["_data"]), ("full", vec!["_data"]), ("prepared", vec!["_data"])]
+    {
+        fs::create_dir(all.join(dir)).unwrap();
+        mode(dir, files::MODE);
+        for data in made {
+            fs::create_dir(all.join(dir).join(data)).unwrap();
+            mode(&format!("{dir}/{data}"), files::DATA_MODE);
+        }
+    }
+    fs::write(all.join("full/_data/precious"), "x").unwrap();
+    mode("prepared/_data", 0o777);
+    fs::create_dir(all.join(".removing-gone")).unwrap();
+    fs::write(all.join("no-volume"), "x").unwrap();
+
+    sweep(&world.engine).await;
+    let mut left: Vec<_> =
+        fs::read_dir(&all).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, [".removing-gone", "full", "known", "no-volume", "prepared"]);
+    assert!(known.is_dir() && all.join("full/_data/precious").exists());
+    let warnings = world.engine.warnings().join("\n");
+    assert!(warnings.contains("volume early, whose creation never ended: removed"), "{warnings}");
+    assert!(warnings.contains("volume late, whose creation never ended: removed"), "{warnings}");
+    assert!(warnings.contains("kept: `.removing-gone`, `full`, `no-volume`, `prepared`"), "{warnings}");
+    assert_eq!(world.ensure("full", false).await, all.join("full/_data"), "it is taken over");
 }

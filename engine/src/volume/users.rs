@@ -31,7 +31,7 @@ impl Uses {
             if left_out == Some(*id) {
                 continue;
             }
-            match engine.definition(entity) {
+            match engine.definition_once(entity) {
                 Ok(definition) => {
                     for name in volumes_of(&definition) {
                         let users = uses.by_name.entry(name.to_owned()).or_default();
