@@ -6,6 +6,7 @@
 
 mod file;
 mod parts;
+mod recent;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ pub use parts::{
     Device, Dns, Healthcheck, Log, Mount, MountKind, Named, Namespaces, Network, Resources, Seccomp, Security, Sharing,
     Ulimit,
 };
+pub use recent::Recent;
 
 /// A validated container definition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -25,7 +25,7 @@ use crate::layout::{Bundle, Layout};
 use crate::moves::Moves;
 use crate::network::Networks;
 use crate::oom;
-use crate::projection::{Containers, Entity};
+use crate::projection::{Containers, Entity, Labels};
 use crate::rootfs::write_atomically;
 use crate::runtime::{Instance, Runtime, RuntimeError, locate};
 use crate::session::Size;
@@ -67,6 +67,7 @@ pub struct Engine {
     pub boot: BootId,
     pub journal: Journal,
     pub containers: Containers,
+    definitions: definition::Recent,
     pub images: Images,
     pub image_store: Arc<ImageStore>,
     pub image_configs: Configs,
@@ -109,6 +110,7 @@ impl Engine {
             boot,
             journal,
             containers: Containers::default(),
+            definitions: definition::Recent::default(),
             images: Images::default(),
             image_store: ImageStore::new(layout.images()),
             image_configs: Configs::default(),
@@ -209,21 +211,48 @@ impl Engine {
     }
 
     /// The definition, from memory or from its file, which must be the one that the journal vouches for. Blocks on the
-    /// disk the first time.
+    /// disk, unless it was used a moment ago.
     pub fn definition(&self, entity: &Entity) -> Result<Arc<Definition>, DefinitionError> {
-        if let Some(definition) = entity.definition() {
+        if let Some(definition) = self.definition_at_hand(entity) {
             return Ok(definition);
         }
+        let (definition, digest, bytes) = self.read_definition(entity)?;
+        self.definitions.put(digest, definition.clone(), bytes);
+        Ok(definition)
+    }
+
+    /// The same for whoever goes through many containers: read, and not kept.
+    pub fn definition_once(&self, entity: &Entity) -> Result<Arc<Definition>, DefinitionError> {
+        match self.definition_at_hand(entity) {
+            Some(definition) => Ok(definition),
+            None => self.read_definition(entity).map(|(definition, ..)| definition),
+        }
+    }
+
+    /// If it was used a moment ago. Does not block.
+    pub fn definition_at_hand(&self, entity: &Entity) -> Option<Arc<Definition>> {
+        self.definitions.get(&entity.container.card.definition)
+    }
+
+    /// The container's labels. Blocks on the disk unless they are few: those are kept once they were read.
+    pub fn labels(&self, entity: &Entity) -> Result<Labels, DefinitionError> {
+        match entity.labels() {
+            Some(labels) => Ok(labels),
+            None => self.definition_once(entity).map(|definition| entity.remember_labels(&definition.labels)),
+        }
+    }
+
+    fn read_definition(&self, entity: &Entity) -> Result<(Arc<Definition>, Digest, usize), DefinitionError> {
         let container = &entity.container;
-        match self.definition_of(container, &container.card.definition) {
-            Ok(read) => {
-                let read = Arc::new(read);
-                entity.remember_definition(read.clone());
-                Ok(read)
+        let digest = container.card.definition;
+        match self.read_placed(container, &digest) {
+            Ok((read, bytes)) => {
+                entity.remember_labels(&read.labels);
+                Ok((Arc::new(read), digest, bytes))
             }
             // An update has put another one in its place since the caller has looked.
             Err(DefinitionError::Altered { path }) => match self.containers.get(&container.id) {
-                Some(now) if now.container.card.definition != container.card.definition => self.definition(&now),
+                Some(now) if now.container.card.definition != digest => self.read_definition(&now),
                 Some(_) | None => Err(DefinitionError::Altered { path }),
             },
             Err(error) => Err(error),
@@ -232,9 +261,14 @@ impl Engine {
 
     /// The definition with this digest: the container's, or one that an update would make so. Blocks.
     pub fn definition_of(&self, container: &Container, digest: &Digest) -> Result<Definition, DefinitionError> {
-        let mut definition = definition::read(&self.bundle(container).definition(), digest)?;
+        self.read_placed(container, digest).map(|(definition, _)| definition)
+    }
+
+    /// With the length of its file.
+    fn read_placed(&self, container: &Container, digest: &Digest) -> Result<(Definition, usize), DefinitionError> {
+        let (mut definition, bytes) = definition::read(&self.bundle(container).definition(), digest)?;
         definition.place_volumes(&self.layout);
-        Ok(definition)
+        Ok((definition, bytes))
     }
 
     /// Puts the definition that the journal vouches for in its place, and removes what refused or interrupted updates have

@@ -1,13 +1,12 @@
 //! All containers as they are now: what every read is answered from. Written only by the journal's publication, in
 //! journal order; a reader takes a structurally shared copy and never waits.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::definition::Definition;
 use crate::domain::container::{Container, Event};
 use crate::domain::id::{ContainerId, Digest, Name, StartId};
 use crate::files::Still;
@@ -23,6 +22,12 @@ pub struct Entity {
     kept: Arc<Kept>,
 }
 
+/// A container's labels.
+pub type Labels = Arc<BTreeMap<String, String>>;
+
+/// Bytes of labels that a container may cost in memory. Those of one with more are read when they are asked for.
+const LABELS: usize = 1 << 10;
+
 /// What lives as long as the container and is not state.
 #[derive(Debug, Default)]
 struct Kept {
@@ -33,8 +38,8 @@ struct Kept {
     execs: Arc<tokio::sync::Mutex<()>>,
     /// The world's reports, in their order, also while one waits for room on the disk.
     reports: Arc<tokio::sync::Mutex<()>>,
-    /// With the digest that vouches for it: an update brings another one.
-    definition: Mutex<Option<(Digest, Arc<Definition>)>>,
+    /// Once they were read, and if they are few, with the digest of the definition that has them.
+    labels: Mutex<Option<(Digest, Labels)>>,
     /// Updates, one after the other: each is made of what the last one has led to.
     updates: Arc<tokio::sync::Mutex<()>>,
     /// Held by blocking work on the container's files and mounts: what was abandoned and goes on late must not meet what
@@ -70,9 +75,9 @@ impl Entity {
         self.kept.updates.clone().try_lock_owned().ok()
     }
 
-    /// The one that the journal vouches for, if it was read already.
-    pub fn definition(&self) -> Option<Arc<Definition>> {
-        let known = lock(&self.kept.definition);
+    /// The labels of the definition that the journal vouches for, if they were read already and are few.
+    pub fn labels(&self) -> Option<Labels> {
+        let known = lock(&self.kept.labels);
         known.as_ref().filter(|(digest, _)| *digest == self.container.card.definition).map(|(_, known)| known.clone())
     }
 
@@ -97,9 +102,13 @@ impl Entity {
         tokio::time::timeout(patience, attended.wait_for(|clients| *clients == 0)).await.is_ok()
     }
 
-    /// Remembers the definition that the journal vouches for.
-    pub fn remember_definition(&self, definition: Arc<Definition>) {
-        *lock(&self.kept.definition) = Some((self.container.card.definition, definition));
+    /// Remembers the labels of the definition that the journal vouches for, if they are few; gives them back.
+    pub fn remember_labels(&self, labels: &BTreeMap<String, String>) -> Labels {
+        let labels = Labels::new(labels.clone());
+        if labels.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() <= LABELS {
+            *lock(&self.kept.labels) = Some((self.container.card.definition, labels.clone()));
+        }
+        labels
     }
 }
 

@@ -73,7 +73,15 @@ async fn appends(journal: Journal, caller: usize, count: usize, row: bool) -> an
     for expected in 0..count as u64 {
         let row = if row { Row::Put { schema: 1, bytes: vec![2; ROW] } } else { Row::Keep };
         let events = vec![NewEvent { kind: 1, schema: 1, payload: vec![1; PAYLOAD] }];
-        let append = Append { stream: stream.clone(), expected, at: 0, urgent: false, events, row, on_durable: None };
+        let append = Append {
+            stream: stream.clone(),
+            expected,
+            at: 0,
+            urgency: store::Urgency::Ordinary,
+            events,
+            row,
+            on_durable: None,
+        };
         let started = Instant::now();
         journal.append(append).await?;
         latencies.push(started.elapsed());

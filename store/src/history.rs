@@ -1,5 +1,6 @@
 //! The thread that reads and writes history, so that neither the writer nor an async task waits for old files.
 
+use crate::archive::Unreadable;
 use crate::envelope::{self, Linked};
 use crate::queue::{Queue, Taken};
 use crate::shared::Shared;
@@ -23,7 +24,7 @@ pub(crate) fn run(shared: &Shared, requests: &Queue<Request>, writer: &Queue<Job
             match job {
                 Request::Read { from, limit, reply } => {
                     // Whoever asked may have left.
-                    let _ = reply.send(shared.read(from, limit));
+                    let _ = reply.send(shared.read(from, limit, Unreadable::PassedOver));
                 }
                 Request::Archive { last, now } => {
                     let archived = archive(shared, last).inspect_err(|error| {

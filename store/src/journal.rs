@@ -1,5 +1,6 @@
 //! The handle everybody holds.
 
+use crate::archive::Unreadable;
 use crate::history::{self, Request};
 use crate::mark::Mark;
 use crate::open::Loaded;
@@ -115,6 +116,11 @@ impl Journal {
         self.inner.shared.first()
     }
 
+    /// The oldest event that retention has left. [`Journal::first`] is later if older ones are missing.
+    pub fn oldest(&self) -> Seq {
+        self.inner.shared.oldest()
+    }
+
     /// The oldest event that is read from the database; those before it are in the archive.
     pub fn first_hot(&self) -> Seq {
         self.inner.shared.hot_first.load(Ordering::Acquire)
@@ -123,7 +129,7 @@ impl Journal {
     /// Up to `limit` events at or after `from`, from the archive and the database as one sequence. Fewer only if there
     /// are no more. Blocks.
     pub fn read(&self, from: Seq, limit: usize) -> Result<Vec<Record>, ReadError> {
-        self.inner.shared.read(from, limit)
+        self.inner.shared.read(from, limit, Unreadable::Fails)
     }
 
     /// Follows the journal: first the history at or after `from`, then what is appended, without a gap in between.

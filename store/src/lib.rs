@@ -6,7 +6,8 @@
 //! compressed archive files; reading and following sees one sequence.
 //!
 //! In its directory: the database (`db`, `conf`, `snap.*`, `blobs/`), `archive/<first>-<last>.seg`, `format` (which
-//! generation this is), `mark` (the newest acknowledged event), `reserve` (space for a full disk). Beside it, if ever
+//! generation this is), `mark` (the newest acknowledged event), `pruned` (how far retention has come), `reserve` (space for
+//! a full disk). Beside it, if ever
 //! something was damaged: `<directory>.damaged-<seconds since the epoch>`, which nothing here removes.
 //!
 //! The journal knows bytes, streams and numbers. What an event means, when it happened and how its payload is encoded is
@@ -17,6 +18,7 @@ mod backend;
 mod bytes;
 mod envelope;
 mod error;
+mod gap;
 mod history;
 mod journal;
 mod keys;
@@ -35,11 +37,12 @@ mod verify;
 mod writer;
 
 pub use error::{AppendError, Fault, OpenError, ReadError};
+pub use gap::{Gap, GapCause};
 pub use journal::Journal;
 pub use open::format_of;
 pub use options::{NewerFormat, OpenReport, Opened, Options, SyncProbe};
-pub use record::{Append, NewEvent, OnDurable, Record, Row, SavedRow, Seq, VALUE_LIMIT};
+pub use record::{Append, NewEvent, OnDurable, Record, Row, SavedRow, Seq, Urgency, VALUE_LIMIT};
 pub use rewrite::{RewriteError, Rewritten, Stored, rewrite};
 pub use stream::{BadStreamId, MAX_ID, StreamId};
-pub use subscription::Subscription;
+pub use subscription::{Followed, Subscription};
 pub use verify::Verification;

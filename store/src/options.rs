@@ -88,10 +88,14 @@ pub struct NewerFormat {
 /// What opening a journal found and did. All quiet is `OpenReport::default()` but for `took`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenReport {
-    /// Events cut from the end because they were torn: `(first, last)`. Their numbers will be given again.
+    /// Events cut from the end because they were torn, and of which no acknowledgement is noted: `(first, last)`. Their
+    /// numbers will be given again.
     pub cut: Option<(Seq, Seq)>,
-    /// Events missing or unreadable with readable ones after them, each `(first, last)`. Their numbers stay unused.
+    /// Events missing or unreadable with readable or acknowledged ones at or after them, each `(first, last)`. Their
+    /// numbers stay unused.
     pub gaps: Vec<(Seq, Seq)>,
+    /// Older events that neither the database nor the archive has, each `(first, last)`. Found at every opening.
+    pub missing: Vec<(Seq, Seq)>,
     /// Streams whose row was dropped because it was torn or newer than the last good event, with the version their
     /// remaining events tell (0: none is known). Their state must be observed anew.
     pub uncertain: Vec<(StreamId, u64)>,
@@ -104,7 +108,9 @@ pub struct OpenReport {
     /// The database could not be opened: the journal was put together from archive files and whatever could be
     /// found in its raw pages. Later events, and the newest rows, may be missing.
     pub lost: bool,
-    /// Archive files that cannot be read. They stay where they are.
+    /// The file that tells the format was damaged and is written anew, from what the database says.
+    pub format_rebuilt: bool,
+    /// Archive files that cannot be read, or hold other events than those that were archived. They stay where they are.
     pub unreadable_archives: Vec<PathBuf>,
     /// The journal is of a newer format and only read.
     pub read_only: Option<NewerFormat>,

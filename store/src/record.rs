@@ -38,6 +38,17 @@ pub enum Row {
     Delete,
 }
 
+/// What an append may use of a disk that is nearly full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Nothing of what is held back.
+    Ordinary,
+    /// The first part of it: for what helps to free space, and may be asked for again and again.
+    Cleanup,
+    /// All of it: for what has to be recorded.
+    Urgent,
+}
+
 /// Called by the writer with the appended records, once they are durable.
 pub type OnDurable = Box<dyn FnOnce(&[Record]) + Send>;
 
@@ -49,8 +60,8 @@ pub struct Append {
     pub expected: u64,
     /// Wall-clock time of the events, in nanoseconds since the Unix epoch.
     pub at: u64,
-    /// May use the disk space that is held back for stopping and removing.
-    pub urgent: bool,
+    /// What of the disk space that is held back it may use.
+    pub urgency: Urgency,
     /// The events, in order. None at all is fine: then only the row changes.
     pub events: Vec<NewEvent>,
     /// What becomes of the savepoint row.
@@ -66,7 +77,7 @@ impl fmt::Debug for Append {
             .field("stream", &self.stream)
             .field("expected", &self.expected)
             .field("at", &self.at)
-            .field("urgent", &self.urgent)
+            .field("urgency", &self.urgency)
             .field("events", &self.events)
             .field("row", &self.row)
             .finish_non_exhaustive()

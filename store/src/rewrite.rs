@@ -6,7 +6,7 @@ use crate::backend::disk::Disk;
 use crate::backend::{self, Backend, Changes};
 use crate::envelope::{self, Hash, Linked};
 use crate::error::IoContext;
-use crate::open::{Formats, LAYOUT, Reading, format_of_all, lock, repaired, sync_dir, write_format};
+use crate::open::{Formats, LAYOUT, Reading, format_of_all, hash_of, lock, repaired, sync_dir, write_format};
 use crate::saved::{self, Meta};
 use crate::{OpenError, OpenReport, ReadError, Record, SavedRow, Seq, VALUE_LIMIT, keys};
 use std::error::Error;
@@ -95,21 +95,27 @@ pub fn rewrite(
     format: u16,
     convert: impl FnMut(Stored) -> Result<Stored, Box<dyn Error + Send + Sync>>,
 ) -> Result<Rewritten, RewriteError> {
-    let Some(found) = format_of_all(from)? else { return Err(RewriteError::Missing { path: from.into() }) };
+    if !from.is_dir() {
+        return Err(RewriteError::Missing { path: from.into() });
+    }
+    let _lock = lock(from)?;
+    let Some(found) = format_of_all(from)?.formats else { return Err(RewriteError::Missing { path: from.into() }) };
     let damaged = |what: String| OpenError::Damaged { path: from.into(), what };
     if found.layout != LAYOUT {
         return Err(damaged(format!("its layout is {}, not {LAYOUT}", found.layout)).into());
     }
-    let _lock = lock(from)?;
-    let (archive, unreadable) = Archive::open(from.join("archive"))?;
-    if let Some(path) = unreadable.first() {
-        return Err(damaged(format!("its archive file `{}` is not readable", path.display())).into());
-    }
+    let (archive, mut unreadable) = Archive::open(from.join("archive"))?;
     let reading = Reading::open(from)?;
+    unreadable.extend(archive.drop_foreign(|seq| hash_of(&reading, seq)));
+    if let Some(path) = unreadable.first() {
+        let what = "is not readable, or not the one that was written: move it elsewhere to go on without its events";
+        return Err(damaged(format!("its archive file `{}` {what}", path.display())).into());
+    }
     let mut report = OpenReport::default();
     let (last, source_hash) = repaired(&reading, &archive, found.records, from, &mut report)?;
     DirBuilder::new().mode(0o700).create(to).opening("create", to)?;
     let (new_archive, _) = Archive::open(to.join("archive"))?;
+    new_archive.note_pruned(archive.pruned())?;
     let mut rewriter = Rewriter { convert, hash: None, done: Rewritten { last, report, ..Rewritten::default() } };
     for header in archive.headers() {
         let records = archive.load(&header)?;

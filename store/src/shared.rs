@@ -1,8 +1,8 @@
 //! What the writer publishes and everybody reads.
 
-use crate::archive::{Archive, Header};
+use crate::archive::{Archive, Header, Unreadable};
 use crate::backend::Backend;
-use crate::{Fault, NewerFormat, Options, ReadError, Record, Seq, envelope, keys};
+use crate::{Fault, Gap, GapCause, NewerFormat, Options, ReadError, Record, Seq, envelope, gap, keys};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +19,8 @@ pub(crate) struct Shared {
     pub(crate) archive: Option<Archive>,
     /// The first event to be looked for in the backend; older ones are in the archive.
     pub(crate) hot_first: AtomicU64,
+    /// The numbers that repairs skipped, in order.
+    pub(crate) skipped: Vec<(Seq, Seq)>,
     /// Events after this are needed to bring rows up to date.
     pub(crate) replay_after: AtomicU64,
     pub(crate) recent: Mutex<Recent>,
@@ -68,6 +70,28 @@ impl Shared {
         archived.unwrap_or_else(|| self.hot_first.load(Ordering::Acquire))
     }
 
+    /// The oldest event that retention has left.
+    pub(crate) fn oldest(&self) -> Seq {
+        self.archive.as_ref().map_or(1, |archive| archive.pruned() + 1)
+    }
+
+    /// What it means that there is no event from `first` to `last`; nothing if retention has removed all of them.
+    pub(crate) fn gap(&self, first: Seq, last: Seq) -> Option<Gap> {
+        let first = first.max(self.oldest());
+        if first > last {
+            return None;
+        }
+        let unreadable = |archive: &Archive| archive.is_unreadable(first, last);
+        let cause = if gap::undeclared(&[(first, last)], &self.skipped).is_empty() {
+            GapCause::Skipped
+        } else if self.archive.as_ref().is_some_and(unreadable) {
+            GapCause::Unreadable
+        } else {
+            GapCause::Missing
+        };
+        Some(Gap { first, last, cause })
+    }
+
     pub(crate) fn backend(&self) -> Option<Arc<dyn Backend>> {
         self.backend.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -82,14 +106,14 @@ impl Shared {
     }
 
     /// Up to `limit` published records at or after `from`, from wherever they are. Blocks.
-    pub(crate) fn read(&self, from: Seq, limit: usize) -> Result<Vec<Record>, ReadError> {
+    pub(crate) fn read(&self, from: Seq, limit: usize, unreadable: Unreadable) -> Result<Vec<Record>, ReadError> {
         let mut records = Vec::new();
         let mut from = from.max(1);
         while records.len() < limit {
             let missing = limit - records.len();
             let more = match self.recent(from, missing) {
                 Some(more) => more,
-                None => self.stored(from, missing)?,
+                None => self.stored(from, missing, unreadable)?,
             };
             let Some(newest) = more.last() else { break };
             from = newest.seq + 1;
@@ -99,7 +123,7 @@ impl Shared {
     }
 
     /// Some records at or after `from`, from archive or backend; none only if there are none.
-    fn stored(&self, from: Seq, limit: usize) -> Result<Vec<Record>, ReadError> {
+    fn stored(&self, from: Seq, limit: usize, unreadable: Unreadable) -> Result<Vec<Record>, ReadError> {
         loop {
             let last = self.last();
             if from > last {
@@ -109,7 +133,7 @@ impl Shared {
             if from < hot_first
                 && let Some(archive) = &self.archive
             {
-                let records = archive.read(from, limit)?;
+                let records = archive.read(from, limit, unreadable)?;
                 if !records.is_empty() {
                     return Ok(records);
                 }

@@ -1,7 +1,7 @@
 //! Room on the disk. The database must never meet a full disk, and stopping and removing must work on one: below a
 //! floor only urgent appends are taken, and for those a file is held in reserve.
 
-use crate::Options;
+use crate::{Options, Urgency};
 use nix::fcntl::posix_fallocate;
 use nix::sys::statvfs::statvfs;
 use std::fs::{self, OpenOptions};
@@ -12,12 +12,14 @@ use tracing::{info, warn};
 
 /// Below this much free space not even an urgent append is taken: the database grows by half of it at a time.
 const LAST_RESORT: u64 = 1 << 20;
+/// Below this much no append is taken that is merely of help: it is left for what has to be recorded.
+const FOR_CLEANUP: u64 = 2 << 20;
 
 /// Who may append right now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
     Plenty,
-    UrgentOnly { free: u64 },
+    UrgentOnly,
 }
 
 pub(crate) struct Space {
@@ -54,7 +56,7 @@ impl Space {
         match self.free() {
             Some(free) if free < self.floor => {
                 self.gave_up = false;
-                Room::UrgentOnly { free }
+                Room::UrgentOnly
             }
             Some(free) => {
                 if !self.held && !self.gave_up && free >= self.floor + self.reserve_bytes {
@@ -66,9 +68,16 @@ impl Space {
         }
     }
 
-    /// Makes room for an urgent append, out of the reserve if it must be. The error is how much is free at most.
-    pub(crate) fn make_room(&mut self) -> Result<(), u64> {
-        let enough = |free: Option<u64>| free.is_none_or(|free| free >= LAST_RESORT);
+    /// Makes room for an append that is not ordinary, out of the reserve if it must be. The error is how much is free at
+    /// most.
+    pub(crate) fn make_room(&mut self, urgency: Urgency) -> Result<(), u64> {
+        let needed = match urgency {
+            // Uses nothing of what is held back.
+            Urgency::Ordinary => return Err(self.free().unwrap_or(0)),
+            Urgency::Cleanup => FOR_CLEANUP,
+            Urgency::Urgent => LAST_RESORT,
+        };
+        let enough = |free: Option<u64>| free.is_none_or(|free| free >= needed);
         if enough(self.free()) {
             return Ok(());
         }

@@ -3,13 +3,22 @@
 use crate::history::Request;
 use crate::queue::Queue;
 use crate::shared::Shared;
-use crate::{ReadError, Record, Seq};
+use crate::{Gap, ReadError, Record, Seq};
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 
 /// Most records given at once.
 const PORTION: usize = 256;
+
+/// What comes next in the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// Events with consecutive numbers, at least one.
+    Records(Vec<Record>),
+    /// Numbers that have no event, although retention has left them.
+    Gap(Gap),
+}
 
 /// A cursor into the journal. It holds nothing up: who is slow reads from the disk what others read from memory.
 pub struct Subscription {
@@ -30,9 +39,9 @@ impl Subscription {
         self.next
     }
 
-    /// The next events, waiting for at least one; `None` once the journal is closed. After an error the same events
+    /// The next events or the gap before them, waiting for either; `None` once the journal is closed. After an error the same events
     /// are tried again. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<Result<Vec<Record>, ReadError>> {
+    pub async fn next(&mut self) -> Option<Result<Followed, ReadError>> {
         loop {
             let last = *self.last.borrow_and_update();
             let closed = *self.shared.closed.borrow();
@@ -44,10 +53,8 @@ impl Subscription {
                 match records {
                     Err(error) => return Some(Err(error)),
                     Ok(records) => {
-                        // Nothing at all up to `last`: the numbers there were never given.
-                        self.next = records.last().map_or(last, |record| record.seq) + 1;
-                        if !records.is_empty() {
-                            return Some(Ok(records));
+                        if let Some(followed) = self.advance(records, last) {
+                            return Some(Ok(followed));
                         }
                     }
                 }
@@ -60,6 +67,21 @@ impl Subscription {
                 self.last.changed().await.ok()?;
             }
         }
+    }
+
+    /// Goes past the events up to the first one that is not there, or past those that are not.
+    fn advance(&mut self, mut records: Vec<Record>, last: Seq) -> Option<Followed> {
+        let first = records.first().map_or(last + 1, |record| record.seq);
+        if first > self.next {
+            let gap = self.shared.gap(self.next, first - 1);
+            // The events behind it are read again.
+            self.next = first;
+            return gap.map(Followed::Gap);
+        }
+        let consecutive = records.iter().zip(first..).take_while(|(record, seq)| record.seq == *seq).count();
+        records.truncate(consecutive);
+        self.next = records.last()?.seq + 1;
+        Some(Followed::Records(records))
     }
 
     async fn stored(&self) -> Option<Result<Vec<Record>, ReadError>> {

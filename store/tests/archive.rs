@@ -6,8 +6,8 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
-use store::{Journal, Options, Record, Row};
-use support::{append, assert_sound, everything, fill, options, saving, small_window, stream};
+use store::{Followed, Gap, GapCause, Journal, Opened, Options, Record, Row};
+use support::{append, assert_sound, everything, fill, follow, options, records_of, saving, small_window, stream};
 
 fn segments(dir: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(dir.join("archive")) else { return vec![] };
@@ -28,11 +28,23 @@ async fn fill_until(journal: &Journal, dir: &Path, files: usize) -> u64 {
     journal.last()
 }
 
+/// Waits until the archive has caught up: until then more than the window and a chunk are hot.
+async fn settled(journal: &Journal) {
+    while journal.last() + 1 - journal.first_hot() >= 30 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 #[tokio::test]
 async fn old_events_move_to_the_archive_and_are_read_as_before() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(dir.path(), small_window()).unwrap().journal;
-    let last = fill_until(&journal, dir.path(), 8).await;
+    fill_until(&journal, dir.path(), 8).await;
+    settled(&journal).await;
+    // Between appends, what is archived is deleted.
+    fill(&journal, "a", journal.last(), 10).await.unwrap();
+    settled(&journal).await;
+    let last = journal.last();
     assert!(last >= 100);
     for (from, limit) in [(1, usize::MAX), (5, 3), (9, 4), (78, 10), (last, 9)] {
         let expected: Vec<_> = (from..=last).take(limit).collect();
@@ -116,6 +128,7 @@ async fn retention_goes_by_time_and_by_number() {
         next.at = at(0);
         journal.append(next).await.unwrap();
     }
+    settled(&journal).await;
     // Closing waits for what goes on in the background.
     journal.close().await;
     let journal = Journal::open(dir.path(), options).unwrap().journal;
@@ -132,7 +145,114 @@ async fn retention_goes_by_time_and_by_number() {
     assert_sound(&journal);
     journal.close().await;
     let opened = Journal::open(dir.path(), small_window()).unwrap();
-    assert_eq!((opened.journal.first(), opened.report.lost), (first + pruned, false));
+    assert_eq!(
+        (opened.journal.first(), opened.journal.oldest(), opened.report.lost),
+        (first + pruned, first + pruned, false)
+    );
+    assert_eq!(opened.report.missing, []);
+    let (read, gaps) = follow(&opened.journal, 1).await;
+    assert_eq!((read.first(), gaps), (Some(&(first + pruned)), vec![]), "what retention removed is no gap");
+}
+
+/// An archive of three files and what is hot, closed.
+async fn three_files(dir: &Path) -> u64 {
+    let journal = Journal::open(dir, small_window()).unwrap().journal;
+    let last = fill_until(&journal, dir, 3).await;
+    journal.close().await;
+    // Also those that closing left to the next opening to delete.
+    let db = sled::open(dir).unwrap();
+    (1..=30_u64).for_each(|seq| drop(db.remove([b"e".as_slice(), &seq.to_be_bytes()].concat()).unwrap()));
+    last
+}
+
+#[tokio::test]
+async fn a_missing_archive_file_is_reported_and_is_a_gap_for_followers() {
+    for (files, gap) in [(0..1, (1, 10)), (1..2, (11, 20)), (2..3, (21, 30)), (0..2, (1, 20)), (0..3, (1, 30))] {
+        let dir = tempfile::tempdir().unwrap();
+        let last = three_files(dir.path()).await;
+        let names = segments(dir.path());
+        for name in &names[files.clone()] {
+            fs::remove_file(dir.path().join("archive").join(name)).unwrap();
+        }
+        // Said at every opening, not only at the first.
+        for _ in 0..2 {
+            let Opened { journal, report, rows, .. } = Journal::open(dir.path(), small_window()).unwrap();
+            assert_eq!((&*report.missing, &report.set_aside), ([gap].as_slice(), &None), "{files:?}: {report:?}");
+            assert_eq!(rows[0].version, last);
+            let (read, gaps) = follow(&journal, journal.oldest()).await;
+            let left: Vec<_> = (1..=last).filter(|seq| *seq < gap.0 || *seq > gap.1).collect();
+            assert_eq!((read, gaps), (left, vec![Gap { first: gap.0, last: gap.1, cause: GapCause::Missing }]));
+            journal.close().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_archive_that_is_gone_as_a_whole_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    three_files(dir.path()).await;
+    fs::remove_dir_all(dir.path().join("archive")).unwrap();
+    let opened = Journal::open(dir.path(), small_window()).unwrap();
+    assert_eq!(opened.report.missing, [(1, 30)]);
+}
+
+#[tokio::test]
+async fn archive_files_that_changed_places_are_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let last = three_files(dir.path()).await;
+    let place = |index: usize| dir.path().join("archive").join(&segments(dir.path())[index]);
+    let (first, second) = (fs::read(place(0)).unwrap(), fs::read(place(1)).unwrap());
+    fs::write(place(0), second).unwrap();
+    fs::write(place(1), first).unwrap();
+    let opened = Journal::open(dir.path(), small_window()).unwrap();
+    assert_eq!(opened.report.unreadable_archives, [place(0), place(1)]);
+    assert_eq!(opened.report.missing, [(1, 20)]);
+    assert_eq!(seqs(&everything(&opened.journal)), (21..=last).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_archive_file_of_another_journal_is_noticed() {
+    // Same numbers, same length, other events.
+    let foreign = tempfile::tempdir().unwrap();
+    let journal = Journal::open(foreign.path(), Options { boot: [8; 16], ..small_window() }).unwrap().journal;
+    fill_until(&journal, foreign.path(), 3).await;
+    journal.close().await;
+    for index in 0..3 {
+        let dir = tempfile::tempdir().unwrap();
+        let last = three_files(dir.path()).await;
+        let name = &segments(dir.path())[index];
+        let path = dir.path().join("archive").join(name);
+        fs::copy(foreign.path().join("archive").join(name), &path).unwrap();
+        let opened = Journal::open(dir.path(), small_window()).unwrap();
+        let gap = (10 * index as u64 + 1, 10 * index as u64 + 10);
+        assert_eq!(opened.report.unreadable_archives, std::slice::from_ref(&path), "{index}");
+        assert_eq!((&*opened.report.missing, opened.report.lost), ([gap].as_slice(), false));
+        let (read, gaps) = follow(&opened.journal, 1).await;
+        assert_eq!(read, (1..=last).filter(|seq| *seq < gap.0 || *seq > gap.1).collect::<Vec<_>>());
+        assert_eq!(gaps, [Gap { first: gap.0, last: gap.1, cause: GapCause::Missing }]);
+        opened.journal.close().await;
+        assert!(path.exists(), "it stays where it is");
+        let refused = store::rewrite(dir.path(), &dir.path().join("new"), 1, Ok).unwrap_err().to_string();
+        assert!(refused.contains("not the one that was written"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn an_archive_file_that_goes_bad_is_read_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let last = three_files(dir.path()).await;
+    let path = dir.path().join("archive").join(&segments(dir.path())[1]);
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let journal = Journal::open(dir.path(), small_window()).unwrap().journal;
+    let (read, gaps) = follow(&journal, 1).await;
+    assert_eq!(read, (1..=10).chain(21..=last).collect::<Vec<_>>());
+    assert_eq!(gaps, [Gap { first: 11, last: 20, cause: GapCause::Unreadable }]);
+    // Whoever begins in the midst of it hears of the rest of it.
+    let mut subscription = journal.subscribe(15);
+    let first = subscription.next().await.unwrap().unwrap();
+    assert_eq!(first, Followed::Gap(Gap { first: 15, last: 20, cause: GapCause::Unreadable }));
 }
 
 #[tokio::test]
@@ -170,7 +290,7 @@ async fn a_subscription_has_no_gap_while_events_are_appended_and_archived() {
             tokio::spawn(async move {
                 let mut seen = Vec::new();
                 while let Some(records) = subscription.next().await {
-                    seen.extend(seqs(&records.unwrap()));
+                    seen.extend(seqs(&records_of(records.unwrap())));
                 }
                 assert_eq!(seen, (from..=100 + 4 * EVENTS).collect::<Vec<_>>());
             })
@@ -200,7 +320,7 @@ async fn a_subscription_waits_for_what_is_not_there_yet() {
     let next = tokio::spawn(async move { (subscription.next().await, subscription) });
     fill(&journal, "a", 2, 1).await.unwrap();
     let (records, mut subscription) = next.await.unwrap();
-    assert_eq!(seqs(&records.unwrap().unwrap()), [3]);
+    assert_eq!(seqs(&records_of(records.unwrap().unwrap())), [3]);
     assert_eq!(subscription.position(), 4);
     journal.close().await;
     assert!(subscription.next().await.is_none());

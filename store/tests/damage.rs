@@ -5,8 +5,11 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use store::{Journal, OpenError, OpenReport, Opened, Row};
-use support::{append, assert_sound, everything, fill, open, options, payloads, saving, small_window, stream};
+use store::{Gap, GapCause, Journal, OpenError, OpenReport, Opened, Row};
+use support::{
+    append, assert_sound, everything, fill, follow, open, options, payloads, records_of, saving, set_mark,
+    small_window, stream,
+};
 use tempfile::TempDir;
 
 /// A directory of its own around the journal's, so that what is set aside goes too.
@@ -89,6 +92,7 @@ async fn a_last_record_torn_at_any_byte_is_cut_with_its_row() {
                 }
                 db.insert(event_key(4), torn).unwrap();
             });
+            set_mark(&place.dir, 3);
             let Opened { journal, rows, behind, report } = open(&place.dir);
             let expected = OpenReport { cut: Some((4, 4)), uncertain: vec![(stream("b"), 0)], ..quiet(&report) };
             assert_eq!(report, expected, "byte {at}, flip {flip}");
@@ -115,12 +119,45 @@ async fn a_missing_last_record_is_cut_and_older_streams_keep_their_version() {
     tamper(&place.dir, |db| {
         db.remove(event_key(5)).unwrap();
     });
+    set_mark(&place.dir, 4);
     let Opened { journal, rows, behind, report } = open(&place.dir);
     let expected = OpenReport { cut: Some((5, 5)), uncertain: vec![(stream("b"), 1)], ..quiet(&report) };
     assert_eq!(report, expected);
     assert_eq!((rows.len(), behind), (1, vec![(stream("b"), 1)]));
     journal.append(append("b", 1, &["again"], saving("x"))).await.unwrap();
     assert_sound(&journal);
+}
+
+/// It was given to a caller, and perhaps to followers: that is damage, and its number is not given to another event.
+#[tokio::test]
+async fn an_acknowledged_last_record_that_is_torn_is_a_loss() {
+    for (torn, marked) in [(true, true), (false, true), (true, false)] {
+        let place = Place::new();
+        let journal = open(&place.dir).journal;
+        fill(&journal, "a", 0, 3).await.unwrap();
+        journal.append(append("b", 0, &["lost"], saving("row of b"))).await.unwrap();
+        journal.close().await;
+        tamper(&place.dir, |db| match torn {
+            true => drop(db.insert(event_key(4), b"torn").unwrap()),
+            false => drop(db.remove(event_key(4)).unwrap()),
+        });
+        if !marked {
+            fs::write(place.dir.join("mark"), b"unreadable").unwrap();
+        }
+        let Opened { journal, rows, report, .. } = open(&place.dir);
+        let aside = report.set_aside.clone();
+        assert!(aside.is_some());
+        assert_eq!(report, OpenReport { gaps: vec![(4, 4)], set_aside: aside, ..quiet(&report) });
+        assert_eq!((rows.len(), journal.last()), (2, 4), "the row is whole, and as true as before");
+        let next = journal.append(append("b", 1, &["next"], saving("x"))).await.unwrap();
+        assert_eq!(next[0].seq, 5);
+        let gap = Gap { first: 4, last: 4, cause: GapCause::Skipped };
+        assert_eq!(follow(&journal, 1).await, (vec![1, 2, 3, 5], vec![gap]));
+        journal.close().await;
+        let reopened = open(&place.dir);
+        assert_eq!(reopened.report, quiet(&reopened.report));
+        assert_eq!(follow(&reopened.journal, 1).await, (vec![1, 2, 3, 5], vec![gap]));
+    }
 }
 
 #[tokio::test]
@@ -266,8 +303,10 @@ async fn a_database_that_does_not_open_is_salvaged() {
     assert_eq!(records[0].seq, next);
     let verification = journal.verify().unwrap();
     assert_eq!((verification.problems, verification.gaps), (vec![], vec![(45, next - 1)]));
-    let mut subscription = journal.subscribe(45);
-    assert_eq!(payloads(&subscription.next().await.unwrap().unwrap()), ["goes on"]);
+    let mut subscription = journal.subscribe(next);
+    assert_eq!(payloads(&records_of(subscription.next().await.unwrap().unwrap())), ["goes on"]);
+    let skipped = Gap { first: 45, last: next - 1, cause: GapCause::Skipped };
+    assert_eq!(follow(&journal, 1).await.1, [skipped]);
     journal.close().await;
     let reopened = Journal::open(&place.dir, small_window()).unwrap();
     assert_eq!(reopened.report, quiet(&reopened.report));
@@ -369,6 +408,45 @@ async fn a_lost_format_file_is_written_again() {
     let opened = open(&place.dir);
     assert_eq!((opened.journal.last(), opened.report.clone()), (3, quiet(&opened.report)));
     assert_eq!(store::format_of(&place.dir).unwrap(), Some(1));
+}
+
+#[tokio::test]
+async fn a_damaged_format_file_is_written_anew_from_the_database() {
+    for damage in [b"".as_slice(), b"layout 1\nrecords 2\ncrc32c 00000000\n", &[0; 32], b"layout 1\nreco"] {
+        let place = Place::new();
+        filled(&place, 3).await;
+        fs::write(place.dir.join("format"), damage).unwrap();
+        assert_eq!(store::format_of(&place.dir).unwrap(), Some(1));
+        let opened = open(&place.dir);
+        assert_eq!(opened.report, OpenReport { format_rebuilt: true, ..quiet(&opened.report) });
+        assert_eq!((opened.journal.last(), opened.rows[0].version), (3, 3));
+        opened.journal.close().await;
+        let reopened = open(&place.dir);
+        assert_eq!(reopened.report, quiet(&reopened.report));
+        assert_eq!(place.beside(), Vec::<PathBuf>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_format_file_of_a_newer_journal_does_not_hide_that() {
+    let place = Place::new();
+    let newer = store::Options { format: 2, ..options() };
+    Journal::open(&place.dir, newer).unwrap().journal.close().await;
+    fs::write(place.dir.join("format"), b"").unwrap();
+    let opened = open(&place.dir);
+    assert!(opened.report.read_only.is_some(), "{:?}", opened.report);
+    assert_eq!(fs::read(place.dir.join("format")).unwrap(), b"", "nothing is changed");
+}
+
+#[tokio::test]
+async fn a_format_file_and_a_database_damaged_together_are_salvaged() {
+    let place = Place::new();
+    filled(&place, 9).await;
+    fs::write(place.dir.join("format"), b"").unwrap();
+    break_segments(&place.dir);
+    let opened = open(&place.dir);
+    assert!(opened.report.lost && opened.report.format_rebuilt, "{:?}", opened.report);
+    assert_eq!(everything(&opened.journal).len(), 9);
 }
 
 #[tokio::test]

@@ -185,9 +185,11 @@ async fn a_closed_journal_says_so() {
     let journal = Journal::in_memory(options()).unwrap();
     let queued = journal.append(append("a", 0, &["x"], Row::Keep));
     let mut queued = Box::pin(queued);
-    assert!(futures_poll(&mut queued).is_none());
+    // On a busy machine the writer may be done with it by then.
+    let polled = futures_poll(&mut queued);
     journal.close().await;
-    assert_eq!(queued.await.unwrap().len(), 1, "what was queued before is served");
+    let served = if let Some(served) = polled { served } else { queued.await };
+    assert_eq!(served.unwrap().len(), 1, "what was queued before is served");
     let late = journal.append(append("a", 1, &["x"], Row::Keep)).await;
     assert!(matches!(late, Err(AppendError::Closed)), "{late:?}");
     journal.close().await;

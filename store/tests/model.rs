@@ -108,7 +108,7 @@ fn name(stream: u8) -> StreamId {
 fn request(stream: u8, expected: u64, payloads: &[Vec<u8>], row: Row) -> Append {
     let event = |payload: &Vec<u8>| NewEvent { kind: 1, schema: 1, payload: payload.clone() };
     let events = payloads.iter().map(event).collect();
-    Append { stream: name(stream), expected, at: 5, urgent: false, events, row, on_durable: None }
+    Append { stream: name(stream), expected, at: 5, urgency: store::Urgency::Ordinary, events, row, on_durable: None }
 }
 
 async fn run(dir: &Path, steps: Vec<Step>) {

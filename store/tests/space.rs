@@ -7,7 +7,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use store::{Append, AppendError, Journal, Options, Row};
+use store::{Append, AppendError, Journal, Options, Row, Urgency};
 use support::{append, assert_sound, options, saving};
 
 /// A tmpfs that goes with the test, also when it fails.
@@ -55,8 +55,12 @@ fn limits() -> Options {
     Options { floor_bytes: 6 << 20, reserve_bytes: 4 << 20, ..options() }
 }
 
+fn with(urgency: Urgency, name: &str, expected: u64) -> Append {
+    Append { urgency, ..append(name, expected, &["x"], saving("s")) }
+}
+
 fn urgent(name: &str, expected: u64) -> Append {
-    Append { urgent: true, ..append(name, expected, &["urgent"], saving("s")) }
+    with(Urgency::Urgent, name, expected)
 }
 
 #[tokio::test]
@@ -120,5 +124,25 @@ async fn a_journal_opens_on_a_full_disk() {
     // No restart needed.
     journal.append(append("a", 51, &["x"], Row::Keep)).await.unwrap();
     assert!(dir.join("reserve").exists());
+    assert_sound(&journal);
+}
+
+#[tokio::test]
+async fn what_helps_to_clean_up_leaves_room_for_what_has_to_be_recorded() {
+    let disk = SmallDisk::new(32);
+    let dir = disk.mounted.join("journal");
+    let journal = Journal::open(&dir, limits()).unwrap().journal;
+    support::fill(&journal, "a", 0, 20).await.unwrap();
+    disk.fill(0);
+    // Out of the reserve, which is there for it too.
+    journal.append(with(Urgency::Cleanup, "b", 0)).await.unwrap();
+    assert!(!dir.join("reserve").exists());
+    let mut more = File::create(disk.mounted.join("more")).unwrap();
+    while free(&disk.mounted) >= 2 << 20 {
+        more.write_all(&[1; 64 << 10]).unwrap();
+    }
+    let refused = journal.append(with(Urgency::Cleanup, "b", 1)).await;
+    assert!(matches!(refused, Err(AppendError::DiskFull { .. })), "{refused:?}");
+    journal.append(urgent("b", 1)).await.unwrap();
     assert_sound(&journal);
 }

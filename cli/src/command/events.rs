@@ -38,7 +38,7 @@ fn flags(command: Command) -> Command {
         .arg(flag::list(
             "filter",
             "KEY=VALUE",
-            "container, event, image, label, type (container, image, volume), volume",
+            "container, event, image, label, type (container, image, journal, volume), volume",
         ))
         .arg(flag::value("format", "FORMAT", "json: one object a line").value_parser(["json"]))
 }
@@ -56,10 +56,15 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     let json = flag::text(&matches, "format").is_some();
     let client = daemon.connect().await?;
     let mut events = client.system().events(request).await?.into_inner();
+    let mut code = 0;
     while let Some(event) = events.message().await? {
         output::line(&if json { as_json(&event) } else { as_text(&event) })?;
+        if event.kind == "journal" && event.verb == "gap" {
+            output::complain(&format!("isula: events {} are lost; see `isula info`", event.id));
+            code = GENERAL;
+        }
     }
-    Ok(0)
+    Ok(code)
 }
 
 fn request(matches: &ArgMatches) -> Result<EventsRequest, Failure> {

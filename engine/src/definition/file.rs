@@ -49,15 +49,18 @@ pub fn read_unvouched(path: &Path) -> Result<(Definition, Digest), DefinitionErr
     Ok((definition, digest(&bytes)))
 }
 
-/// Reads the definition that `expected` vouches for: the one at `path`, or one that an update has put beside it.
-pub fn read(path: &Path, expected: &Digest) -> Result<Definition, DefinitionError> {
+/// Reads the definition that `expected` vouches for: the one at `path`, or one that an update has put beside it. Also gives
+/// the length of the file.
+pub fn read(path: &Path, expected: &Digest) -> Result<(Definition, usize), DefinitionError> {
     let bytes = fs::read(path).map_err(|source| DefinitionError::Read { path: path.to_owned(), source })?;
     let other = || fs::read(beside(path, expected)).ok().filter(|bytes| digest(bytes) == *expected);
     let bytes = match digest(&bytes) == *expected {
         true => bytes,
         false => other().ok_or_else(|| DefinitionError::Altered { path: path.to_owned() })?,
     };
-    serde_json::from_slice(&bytes).map_err(|source| DefinitionError::Parse { path: path.to_owned(), source })
+    let definition =
+        serde_json::from_slice(&bytes).map_err(|source| DefinitionError::Parse { path: path.to_owned(), source })?;
+    Ok((definition, bytes.len()))
 }
 
 /// Writes a definition (0600) durably beside the present one, which it may take the place of.
@@ -119,14 +122,14 @@ mod tests {
         let with = |stop_timeout| Definition { stop_timeout, ..old.clone() };
         let (second, third) = (write_beside(&path, &with(1)).unwrap(), write_beside(&path, &with(2)).unwrap());
         for (digest, stop_timeout) in [(first, old.stop_timeout), (second, 1), (third, 2)] {
-            assert_eq!(read(&path, &digest).unwrap().stop_timeout, stop_timeout);
+            assert_eq!(read(&path, &digest).unwrap().0.stop_timeout, stop_timeout);
         }
         // While an update is under way, what it is to become stays.
         settle(&path, &first, Some(&second)).unwrap();
         assert!(read(&path, &second).is_ok() && matches!(read(&path, &third), Err(DefinitionError::Altered { .. })));
         for _ in 0..2 {
             settle(&path, &second, None).unwrap();
-            assert_eq!(read(&path, &second).unwrap().stop_timeout, 1);
+            assert_eq!(read(&path, &second).unwrap().0.stop_timeout, 1);
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         }
         assert!(matches!(read(&path, &first), Err(DefinitionError::Altered { .. })));

@@ -175,7 +175,7 @@ async fn attempt(
 
 /// Before anything else of a first start, with a deadline of its own: the only step whose length is up to the user.
 async fn fill_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>) -> Result<(), LaunchError> {
-    if entity.definition().is_some_and(|definition| definition.mounts.iter().all(|mount| !mount.copy)) {
+    if engine.definition_at_hand(entity).is_some_and(|definition| definition.mounts.iter().all(|mount| !mount.copy)) {
         return Ok(());
     }
     let (engine, entity) = (engine.clone(), entity.clone());

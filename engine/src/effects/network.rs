@@ -41,7 +41,7 @@ pub(super) async fn attach(
     start: StartId,
     context: &Context,
 ) -> Result<Option<Attached>, LaunchError> {
-    let definition = match entity.definition() {
+    let definition = match engine.definition_at_hand(entity) {
         Some(definition) => definition,
         None => {
             let (of, read) = (engine.clone(), entity.clone());

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use isulad_shim::{pid_file, process, state_dir};
+use isulad_shim::{ExitRecord, pid_file, process, state_dir};
 
 use super::sweep::{Orphan, candidates};
 use crate::cause::chain;
@@ -16,6 +16,7 @@ use crate::effects::to_process;
 use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
 use crate::network::record::Record as NetworkRecord;
+use crate::supervisor::to_found;
 
 pub(super) async fn rebuild(engine: &Arc<Engine>) {
     let engines = engine.layout.engines();
@@ -90,11 +91,12 @@ fn made_at(path: &Path) -> Timestamp {
     since.and_then(|since| u64::try_from(since.as_nanos()).ok()).map_or_else(clock::now, Timestamp)
 }
 
-/// The start that the state directory tells of: recovery compares it with the world like any other.
+/// The start that the state directory tells of: recovery compares it with the world like any other. Where that directory
+/// is cleared, the run before, as far as its exit record tells.
 fn begun(engine: &Engine, orphan: &Orphan) -> Vec<Event> {
     let state = engine.layout.state_dir(&orphan.runtime, &orphan.id);
     let description = state.file(state_dir::PROCESS);
-    let Ok(process) = process::Process::read(&description) else { return vec![] };
+    let Ok(process) = process::Process::read(&description) else { return ended(engine, orphan) };
     let start = StartId(process.start);
     let at = made_at(&description);
     let mut events = vec![Event::StartRequested { start, boot: engine.boot, at }];
@@ -103,6 +105,32 @@ fn begun(engine: &Engine, orphan: &Orphan) -> Vec<Event> {
         events.push(Event::Started { start, process: to_process(first), shim, at });
     }
     events.extend(attached(engine, orphan, start));
+    events
+}
+
+/// The whole run that ended with the exit record. As events, not as a report: what followed from the end, a restart or not,
+/// was decided at the time and is not decided again.
+fn ended(engine: &Engine, orphan: &Orphan) -> Vec<Event> {
+    let bundle = engine.layout.bundle(&orphan.runtime, &orphan.id);
+    let record = match ExitRecord::read(&bundle.exit_record()) {
+        Ok(Some(record)) => to_found(record),
+        Ok(None) => return vec![],
+        Err(error) => {
+            engine.warn(format!("container {}: {}", orphan.id.short(), chain(&error)));
+            return vec![];
+        }
+    };
+    // Every start writes the spec.
+    let at = made_at(&bundle.spec()).min(record.at);
+    let start = record.start;
+    let mut events = vec![
+        Event::StartRequested { start, boot: engine.boot, at },
+        Event::Started { start, process: record.process, shim: None, at },
+    ];
+    if record.oom {
+        events.push(Event::OomKilled { start });
+    }
+    events.push(Event::Exited { start, status: record.status, at: record.at });
     events
 }
 

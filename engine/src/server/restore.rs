@@ -17,6 +17,7 @@ use crate::domain::volume::{self, Volume};
 use crate::engine::{Engine, Trust};
 use crate::journal::record;
 use crate::layout::Layout;
+use crate::panics::Opening;
 use crate::spec::Host;
 
 /// Opens the store, moves it forward if it is of an older format, and fills the projection.
@@ -24,12 +25,15 @@ pub async fn open(config: Config, host: Host) -> anyhow::Result<Arc<Engine>> {
     let boot = clock::boot_id().context("cannot read the boot id")?;
     let path = Layout { graph: config.graph.clone(), state: config.state.clone() }.journal();
     let existed = path.exists();
-    let opening = tokio::task::spawn_blocking(move || open_store(&path, boot.0));
+    let opening = tokio::task::spawn_blocking(move || {
+        let _opening = Opening::new();
+        open_store(&path, boot.0)
+    });
     let opened = opening.await.context("the store could not be opened")??;
     let Opened { journal, rows, behind, report } = opened;
     let engine = Engine::new(config, host, boot, journal);
     tell(&engine, &report);
-    let mut trust = trust(&report);
+    let mut trust = trust(&report, !behind.is_empty());
     // The journal is made before the first container is: one without the other is a loss, not a beginning. So it is when
     // the graph's file system is not mounted: then the state directories tell.
     let roots = [engine.layout.engines(), engine.layout.state.clone()];
@@ -56,12 +60,14 @@ pub async fn open(config: Config, host: Host) -> anyhow::Result<Arc<Engine>> {
     Ok(engine)
 }
 
-fn trust(report: &OpenReport) -> Trust {
+/// `behind`: there are states that older events have to bring up to date.
+fn trust(report: &OpenReport, behind: bool) -> Trust {
     let missing = report.lost
         || report.set_aside.is_some()
         || !report.uncertain.is_empty()
         || !report.gaps.is_empty()
-        || !report.unreadable_archives.is_empty();
+        // Without such states, what is lost there is history alone.
+        || (behind && !(report.unreadable_archives.is_empty() && report.missing.is_empty()));
     match (&report.read_only, missing) {
         (Some(_), _) => Trust::ReadOnly,
         (None, true) => Trust::Partial,
@@ -83,10 +89,16 @@ fn open_store(path: &Path, boot: [u8; 16]) -> anyhow::Result<Opened> {
 
 fn tell(engine: &Engine, report: &OpenReport) {
     if let Some((from, to)) = report.cut {
-        engine.warn(format!("the journal's torn end was cut: events {from} to {to} were never acknowledged"));
+        engine.warn(format!("the journal's torn end was cut: no acknowledgement of events {from} to {to} is noted"));
     }
     for (from, to) in &report.gaps {
-        engine.warn(format!("the journal lacks events {from} to {to}"));
+        engine.warn(format!("the journal lacks events {from} to {to}: they are lost, their numbers stay unused"));
+    }
+    for (from, to) in &report.missing {
+        engine.warn(format!("old events {from} to {to} are missing: put their archive files back, or do without them"));
+    }
+    if report.format_rebuilt {
+        engine.warn("the journal's file `format` was damaged and was written anew".to_owned());
     }
     if let Some(path) = &report.set_aside {
         engine.warn(format!("the damaged store was set aside at `{}`", path.display()));
@@ -95,7 +107,10 @@ fn tell(engine: &Engine, report: &OpenReport) {
         engine.warn("the store was damaged and put together from what could be read; see the log".to_owned());
     }
     for path in &report.unreadable_archives {
-        engine.warn(format!("the archive `{}` cannot be read", path.display()));
+        engine.warn(format!(
+            "the archive `{}` cannot be read, or is not the one that was written: restore it, or move it away to do without",
+            path.display()
+        ));
     }
     if let Some(newer) = &report.read_only {
         engine.warn(format!(
@@ -125,18 +140,18 @@ fn whose(stream: &StreamId) -> &'static str {
 
 /// Streams whose row is older than their last event: the events are folded in.
 fn replay_behind(engine: &Engine, behind: &[(StreamId, u64)]) {
-    for (stream, _) in behind {
+    for (stream, last) in behind {
         if let Some(id) = record::container_of(stream) {
-            replay_container(engine, stream, &id);
+            replay_container(engine, (stream, *last), &id);
         } else if let Some(id) = record::image_of(stream) {
-            replay_image(engine, stream, &id);
+            replay_image(engine, (stream, *last), &id);
         } else if let Some(name) = record::volume_of(stream) {
-            replay_volume(engine, stream, &name);
+            replay_volume(engine, (stream, *last), &name);
         }
     }
 }
 
-fn replay_container(engine: &Engine, stream: &StreamId, id: &ContainerId) {
+fn replay_container(engine: &Engine, stream: (&StreamId, u64), id: &ContainerId) {
     let before = engine.containers.get(id);
     let known = before.as_ref().map(|entity| (entity.container.clone(), entity.seq));
     let set_version = |container: &mut Container, version| container.version = version;
@@ -147,7 +162,7 @@ fn replay_container(engine: &Engine, stream: &StreamId, id: &ContainerId) {
     }
 }
 
-fn replay_image(engine: &Engine, stream: &StreamId, id: &Digest) {
+fn replay_image(engine: &Engine, stream: (&StreamId, u64), id: &Digest) {
     let known = engine.images.get(id).map(|entity| (entity.image.clone(), entity.seq));
     let set_version = |image: &mut Image, version| image.version = version;
     match replay(engine, stream, known, record::image::decode, image::evolve, set_version) {
@@ -157,7 +172,7 @@ fn replay_image(engine: &Engine, stream: &StreamId, id: &Digest) {
     }
 }
 
-fn replay_volume(engine: &Engine, stream: &StreamId, name: &VolumeName) {
+fn replay_volume(engine: &Engine, stream: (&StreamId, u64), name: &VolumeName) {
     let known = engine.volumes.records.get(name).map(|entity| (entity.volume.clone(), entity.seq));
     let set_version = |volume: &mut Volume, version| volume.version = version;
     match replay(engine, stream, known, record::volume::decode, volume::evolve, set_version) {
@@ -170,7 +185,7 @@ fn replay_volume(engine: &Engine, stream: &StreamId, name: &VolumeName) {
 /// The state after a stream's later events, and the last one's number; `None` when they cannot be read.
 fn replay<S, E>(
     engine: &Engine,
-    stream: &StreamId,
+    (stream, last): (&StreamId, u64),
     known: Option<(S, u64)>,
     decode: impl Fn(&Record) -> Result<(record::Context, E), record::DecodeError>,
     evolve: impl Fn(Option<S>, &E) -> Option<S>,
@@ -181,6 +196,11 @@ fn replay<S, E>(
         engine.warn(format!("the events of `{stream}` cannot be read; its state may be old"));
         return None;
     };
+    // Versions follow each other, up to the one that the store counted.
+    let whole = rest.windows(2).all(|pair| pair[0].version + 1 == pair[1].version);
+    if !whole || rest.last().is_none_or(|record| record.version != last) {
+        engine.warn(format!("events of `{stream}` are lost; its state may be old, and is compared with the world"));
+    }
     for record in rest {
         match decode(&record) {
             Ok((_, event)) => state = evolve(state, &event),
@@ -231,7 +251,8 @@ mod tests {
     }
 
     async fn append(engine: &Engine, stream: StreamId, expected: u64, events: Vec<store::NewEvent>, row: store::Row) {
-        let append = store::Append { stream, expected, at: 1, urgent: false, events, row, on_durable: None };
+        let append =
+            store::Append { stream, expected, at: 1, urgency: store::Urgency::Ordinary, events, row, on_durable: None };
         engine.journal.append(append).await.unwrap();
     }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::AppendError;
+use store::{AppendError, Urgency};
 use tokio::time::timeout_at;
 
 use super::{Addition, CONFLICT_PATIENCE, TurnError};
@@ -175,7 +175,7 @@ impl Engine {
         Addition {
             stream: record::stream(&id),
             expected,
-            urgent: events.iter().any(is_urgent),
+            urgency: events.iter().map(urgency).max().unwrap_or(Urgency::Ordinary),
             events: events.iter().map(|event| record::encode(&context, event)).collect(),
             row: after.map_or(store::Row::Delete, record::encode_row),
         }
@@ -212,17 +212,18 @@ impl Engine {
     }
 }
 
-/// What must be recorded also when the disk is full: whatever ends or frees something, and the outcomes of intents.
-fn is_urgent(event: &Event) -> bool {
+/// What of the space that is held back an event may use: all of it whatever ends or frees something, and the outcomes of
+/// intents.
+fn urgency(event: &Event) -> Urgency {
     match event {
         Event::CreateRequested { .. }
         | Event::Created
         | Event::StartRequested { .. }
-        | Event::PauseRequested
         | Event::UpdateRequested { .. }
-        | Event::ExecStarted { .. }
-        | Event::Attached { .. }
-        | Event::Renamed { .. } => false,
+        | Event::ExecStarted { detached: true, .. }
+        | Event::Renamed { .. } => Urgency::Ordinary,
+        // With these, people look for what fills the disk, halt it and delete it.
+        Event::ExecStarted { detached: false, .. } | Event::Attached { .. } | Event::PauseRequested => Urgency::Cleanup,
         Event::CreateFailed { .. }
         | Event::Started { .. }
         | Event::StartFailed { .. }
@@ -249,7 +250,7 @@ fn is_urgent(event: &Event) -> bool {
         | Event::NetworkDetached { .. }
         | Event::RemoveRequested { .. }
         | Event::RemoveFailed { .. }
-        | Event::Removed => true,
+        | Event::Removed => Urgency::Urgent,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use store::AppendError;
+use store::{AppendError, Urgency};
 use tokio::time::timeout;
 
 use super::{Addition, CONFLICT_PATIENCE, TurnError};
@@ -45,7 +45,7 @@ impl Engine {
             let addition = Addition {
                 stream: record::image_stream(&id),
                 expected,
-                urgent: events.iter().all(is_urgent),
+                urgency: if events.iter().all(is_urgent) { Urgency::Urgent } else { Urgency::Ordinary },
                 events: events.iter().map(|event| record::image::encode(&context, event)).collect(),
                 row: after.as_ref().map_or(store::Row::Delete, record::image::encode_row),
             };
@@ -74,7 +74,7 @@ impl Engine {
         let addition = Addition {
             stream: record::image_stream(&id),
             expected: version,
-            urgent: false,
+            urgency: Urgency::Ordinary,
             events: vec![],
             row: record::image::encode_row(&image),
         };

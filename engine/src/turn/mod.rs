@@ -10,7 +10,7 @@ mod volume;
 
 use std::time::Duration;
 
-use store::{Append, AppendError, NewEvent, Row, StreamId};
+use store::{Append, AppendError, NewEvent, Row, StreamId, Urgency};
 
 use crate::clock;
 use crate::domain::container::Rejection;
@@ -36,8 +36,8 @@ struct Addition {
     stream: StreamId,
     /// The version that was decided on.
     expected: u64,
-    /// Must be recorded also when the disk is full.
-    urgent: bool,
+    /// What is recorded also when the disk is full.
+    urgency: Urgency,
     events: Vec<NewEvent>,
     row: Row,
 }
@@ -45,12 +45,12 @@ struct Addition {
 impl Engine {
     /// Durable when it returns, and `publish` has run: in journal order, with the sequence number of the last event.
     async fn append(&self, addition: Addition, publish: impl FnOnce(u64) + Send + 'static) -> Result<(), AppendError> {
-        let Addition { stream, expected, urgent, events, row } = addition;
+        let Addition { stream, expected, urgency, events, row } = addition;
         let append = Append {
             stream,
             expected,
             at: clock::now().0,
-            urgent,
+            urgency,
             events,
             row,
             on_durable: Some(Box::new(move |records| publish(records.last().map_or(0, |record| record.seq)))),

@@ -36,6 +36,15 @@ fn survives(damage: impl Fn(&Node)) {
     let warnings = node.info().warnings;
     assert!(!warnings.is_empty(), "the operator is told");
     assert_eq!(node.process_of(&running), process);
+    assert_eq!(
+        (&node.state_of("ended")["Status"], &node.state_of("ended")["ExitCode"]),
+        (&"exited".into(), &7.into()),
+        "its exit record is there"
+    );
+    // It ends, also if a repair has skipped the last numbers; and it says what is missing.
+    let events = node.isula(&["events", "--since", "seq:1"]);
+    let lost = events.text().lines().any(|line| line.contains(" journal gap "));
+    assert_eq!((events.code(), events.stderr.contains("are lost")), if lost { (1, true) } else { (0, false) });
     node.ok(&["stop", &running]);
     assert_eq!(node.state_of(&running)["ExitCode"], 3);
     node.ok(&["start", "created"]);
@@ -71,6 +80,25 @@ fn a_database_cut_short() {
 #[test]
 fn a_database_that_is_gone() {
     survives(|node| fs::remove_dir_all(node.graph().join("journal")).expect("it is there"));
+}
+
+#[test]
+fn a_format_file_that_is_damaged() {
+    let mut node = Node::start(Runtime::Runc);
+    let id = node.sleeper("x");
+    let format = node.graph().join("journal/format");
+    let before = fs::read(&format).expect("a journal says its format");
+    for damage in [b"".as_slice(), b"layout 1\nrecords 999\ncrc32c 00000000\n", &[0; 40]] {
+        node.kill9();
+        fs::write(&format, damage).expect("it can be written");
+        node.launch();
+        node.verified();
+        assert_eq!(node.ok(&["ps", "-q", "--no-trunc"]), id);
+        let warnings = node.info().warnings.join("\n");
+        assert!(warnings.contains("`format` was damaged and was written anew"), "{warnings}");
+        assert_eq!(fs::read(&format).expect("it is there"), before);
+    }
+    node.assert_clean_end();
 }
 
 #[test]
@@ -117,7 +145,11 @@ fn a_full_disk() {
     let refusal = node.run(&["--name", "no-room"], &["true"]).refused(125);
     assert!(refusal.to_lowercase().contains("space"), "{refusal}");
     assert_eq!(node.ok(&["ps", "-aq"]).lines().count(), 3);
-    // What frees something works.
+    // What frees something works, and what looks for it.
+    assert_eq!(node.ok(&["exec", "running", "echo", "looking"]), "looking");
+    assert_ne!(node.isula(&["exec", "-d", "running", "true"]).code(), 0, "nobody looks at that");
+    assert_eq!(node.ok(&["pause", "second"]), "second");
+    assert_eq!(node.ok(&["unpause", "second"]), "second");
     assert_eq!(node.ok(&["stop", "running"]), "running");
     assert_eq!(node.state_of("running")["ExitCode"], 0);
     assert_eq!(node.ok(&["rm", "running"]), "running");

@@ -24,7 +24,9 @@ pub(super) fn verify(copy: &Path, records: u64, rows: u64, last: Seq) -> Result<
         ..Options::default()
     };
     let opened = Journal::open(copy, options).map_err(|source| MigrateError::Copy { copy: copy.to_owned(), source })?;
-    let quiet = OpenReport { took: opened.report.took, gaps: opened.report.gaps.clone(), ..OpenReport::default() };
+    // What the original lacks, the copy lacks too.
+    let (gaps, missing) = (opened.report.gaps.clone(), opened.report.missing.clone());
+    let quiet = OpenReport { took: opened.report.took, gaps, missing, ..OpenReport::default() };
     if opened.report != quiet {
         return Err(unsound(format!("opening it had to repair it: {:?}", opened.report)));
     }
@@ -84,7 +86,7 @@ mod tests {
             stream: StreamId::new(CONTAINER_STREAM, &[1; 32]).unwrap(),
             expected: 0,
             at: 1,
-            urgent: false,
+            urgency: store::Urgency::Ordinary,
             events: vec![event.clone(); 3],
             row: row.clone(),
             on_durable: None,

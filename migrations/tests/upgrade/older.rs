@@ -280,7 +280,15 @@ impl Writer {
 
     fn append(&self, container: u8, expected: u64, events: Vec<NewEvent>, row: Row) {
         let stream = stream(container);
-        let append = Append { stream, expected, at: 1000 + expected, urgent: false, events, row, on_durable: None };
+        let append = Append {
+            stream,
+            expected,
+            at: 1000 + expected,
+            urgency: store::Urgency::Ordinary,
+            events,
+            row,
+            on_durable: None,
+        };
         self.runtime.block_on(self.journal.append(append)).unwrap();
     }
 }

@@ -130,18 +130,27 @@ pub(crate) fn write(dir: &Path, records: &[Linked]) -> Result<Header, ReadError>
     Ok(header)
 }
 
+/// Reads the header of a file that lies where its header says.
 pub(crate) fn read_header(path: &Path) -> Result<Header, ReadError> {
+    let damaged = |what| ReadError::Archive { path: path.into(), what };
     let mut bytes = [0; HEADER];
     File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).reading("read", path)?;
-    Header::decode(&bytes).ok_or(ReadError::Archive { path: path.into(), what: "its header is not readable" })
+    let header = Header::decode(&bytes).ok_or(damaged("its header is not readable"))?;
+    if path.file_name() != self::path(Path::new(""), header.first, header.last).file_name() {
+        return Err(damaged("it holds other events than its name says"));
+    }
+    Ok(header)
 }
 
-/// Reads all records and verifies checksum, order and chain.
-pub(crate) fn read(path: &Path) -> Result<Vec<Linked>, ReadError> {
+/// Reads all records of the file that was listed with this header and verifies checksum, order and chain.
+pub(crate) fn read(path: &Path, listed: &Header) -> Result<Vec<Linked>, ReadError> {
     let damaged = |what| ReadError::Archive { path: path.into(), what };
     let bytes = fs::read(path).reading("read", path)?;
     let (header, body) = bytes.split_at_checked(HEADER).ok_or(damaged("it is cut short"))?;
     let header = Header::decode(header).ok_or(damaged("its header is not readable"))?;
+    if header != *listed {
+        return Err(damaged("it was exchanged for another one"));
+    }
     if crc32c::crc32c(body) != header.body_crc {
         return Err(damaged("its checksum does not match"));
     }

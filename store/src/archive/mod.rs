@@ -1,17 +1,22 @@
 //! The cold part of the journal: files of consecutive records, compressed, checksummed, written once.
 //!
 //! A file becomes visible only when whole (temporary name, sync, rename, sync of the directory) and goes only whole.
-//! Its header continues the hash chain, so that a missing or exchanged file is noticed.
+//! Its name and its header continue the numbers and the hash chain, so that a missing or exchanged file is noticed; what
+//! retention has removed is noted apart from it ([`pruned`]).
 
 mod file;
+mod pruned;
 
 use crate::envelope::{Hash, Linked};
 use crate::error::IoContext;
 use crate::{OpenError, ReadError, Record, Seq};
 pub(crate) use file::Header;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tracing::warn;
 
 /// The archive of one journal.
 pub(crate) struct Archive {
@@ -19,6 +24,21 @@ pub(crate) struct Archive {
     files: RwLock<Vec<Header>>,
     /// The file read last: whoever reads history reads it in small portions.
     recent: Mutex<Option<(Seq, Arc<Vec<Linked>>)>>,
+    /// The first events of files whose content proved unreadable: passed over, not read again.
+    unreadable: Mutex<BTreeSet<Seq>>,
+    /// Events up to here were removed by retention.
+    pruned: AtomicU64,
+    /// Held while files are removed.
+    pruning: Mutex<()>,
+}
+
+/// What becomes of a reading that meets a file which cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// It fails.
+    Fails,
+    /// It goes on behind the file, whose events are a gap.
+    PassedOver,
 }
 
 impl Archive {
@@ -49,7 +69,73 @@ impl Archive {
             fresh
         });
         unreadable.sort();
-        Ok((Self { dir, files: RwLock::new(files), recent: Mutex::default() }, unreadable))
+        let pruned = AtomicU64::new(pruned::read(&dir));
+        let archive = Self {
+            dir,
+            files: RwLock::new(files),
+            recent: Mutex::default(),
+            unreadable: Mutex::default(),
+            pruned,
+            pruning: Mutex::default(),
+        };
+        Ok((archive, unreadable))
+    }
+
+    /// Takes files off the list that do not lead to what follows them, and gives their paths. `hash_of` is the database's
+    /// word for the hash of an event, where it has one: the chain is followed backwards from there.
+    pub(crate) fn drop_foreign(&self, hash_of: impl Fn(Seq) -> Option<Hash>) -> Vec<PathBuf> {
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        let mut foreign = Vec::new();
+        // First event and previous hash of the file that follows.
+        let mut next: Option<(Seq, Hash)> = None;
+        let mut kept: Vec<Header> = Vec::with_capacity(files.len());
+        for header in files.drain(..).rev() {
+            let continued = next.filter(|(first, _)| *first == header.last + 1).map(|(_, previous)| previous);
+            if continued.or_else(|| hash_of(header.last)).is_some_and(|hash| hash != header.hash) {
+                foreign.push(file::path(&self.dir, header.first, header.last));
+                // Nothing vouches for what is before a file that is not of this chain.
+                next = None;
+            } else {
+                next = Some((header.first, header.previous));
+                kept.push(header);
+            }
+        }
+        kept.reverse();
+        *files = kept;
+        foreign
+    }
+
+    /// The ranges of numbers before `hot_first` that neither a file holds nor retention has removed.
+    pub(crate) fn missing(&self, hot_first: Seq) -> Vec<(Seq, Seq)> {
+        let mut next = self.pruned() + 1;
+        let mut missing = Vec::new();
+        for (first, last) in self.headers().iter().map(|header| (header.first, header.last)).chain([(hot_first, 0)]) {
+            if first > next {
+                missing.push((next, first - 1));
+            }
+            next = next.max(last.saturating_add(1));
+        }
+        missing
+    }
+
+    /// Events up to here were removed by retention.
+    pub(crate) fn pruned(&self) -> Seq {
+        self.pruned.load(Ordering::Acquire)
+    }
+
+    /// Notes durably that events up to `last` are to be missing.
+    pub(crate) fn note_pruned(&self, last: Seq) -> Result<(), ReadError> {
+        if last > self.pruned() {
+            pruned::write(&self.dir, last)?;
+            self.pruned.store(last, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Whether a file that cannot be read holds, or held, one of these events.
+    pub(crate) fn is_unreadable(&self, first: Seq, last: Seq) -> bool {
+        let unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        self.headers().iter().any(|it| it.first <= last && it.last >= first && unreadable.contains(&it.first))
     }
 
     /// Removes what a crash left half written.
@@ -87,14 +173,23 @@ impl Archive {
     }
 
     /// Up to `limit` records from the first file that has any at or after `from`.
-    pub(crate) fn read(&self, from: Seq, limit: usize) -> Result<Vec<Record>, ReadError> {
+    pub(crate) fn read(&self, from: Seq, limit: usize, unreadable: Unreadable) -> Result<Vec<Record>, ReadError> {
         loop {
-            let Some(header) = self.headers().into_iter().find(|header| header.last >= from) else {
+            let passed =
+                |header: &Header| unreadable == Unreadable::PassedOver && self.is_unreadable(header.first, header.last);
+            let found = self.headers().into_iter().find(|header| header.last >= from && !passed(header));
+            let Some(header) = found else {
                 return Ok(Vec::new());
             };
             let records = match self.load(&header) {
                 // Pruned since the list was read.
                 Err(ReadError::Io { .. }) if !self.headers().iter().any(|kept| kept.first == header.first) => continue,
+                // Its events are a gap; those behind it are still worth having.
+                Err(error @ ReadError::Archive { .. }) if unreadable == Unreadable::PassedOver => {
+                    warn!(error = &error as &dyn std::error::Error, "an archive file is passed over");
+                    self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).insert(header.first);
+                    continue;
+                }
                 records => records?,
             };
             let start = records.partition_point(|linked| linked.record.seq < from);
@@ -109,30 +204,34 @@ impl Archive {
         {
             return Ok(records.clone());
         }
-        let records = Arc::new(file::read(&file::path(&self.dir, header.first, header.last))?);
+        let records = Arc::new(file::read(&file::path(&self.dir, header.first, header.last), header)?);
         *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some((header.first, records.clone()));
         Ok(records)
     }
 
     /// Removes the oldest files as long as `expendable` says so of each; gives how many events went.
     pub(crate) fn prune(&self, expendable: impl Fn(&Header, u64) -> bool) -> Result<u64, ReadError> {
-        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        let mut events_after: u64 = files.iter().map(Header::count).sum();
-        let mut pruned = 0;
-        while let Some(header) = files.first() {
+        let _alone = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
+        let headers = self.headers();
+        let mut events_after: u64 = headers.iter().map(Header::count).sum();
+        let over = headers.iter().take_while(|header| {
             events_after -= header.count();
-            if !expendable(header, events_after) {
-                break;
-            }
+            expendable(header, events_after)
+        });
+        let over: Vec<&Header> = over.collect();
+        let Some(newest) = over.last() else { return Ok(0) };
+        // First: a file that is gone without this is one that was lost.
+        self.note_pruned(newest.last)?;
+        let mut pruned = 0;
+        for header in over {
             let path = file::path(&self.dir, header.first, header.last);
             fs::remove_file(&path).reading("remove", path)?;
             pruned += header.count();
-            files.remove(0);
+            let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+            files.retain(|kept| kept.first != header.first);
         }
-        if pruned > 0 {
-            *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            file::sync_dir(&self.dir)?;
-        }
+        *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        file::sync_dir(&self.dir)?;
         Ok(pruned)
     }
 }

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// How long a descriptor that is still being closed by this very process may keep the database locked.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Bytes of pages that the database keeps in memory.
+const CACHE: u64 = 2 << 20;
+
 pub(crate) struct Disk {
     db: sled::Db,
     log: File,
@@ -43,6 +46,7 @@ impl Disk {
                 Ok(Err(error)) if is_locked(&error) && Instant::now() < deadline => {
                     thread::sleep(Duration::from_millis(5));
                 }
+                Ok(Err(error)) if is_locked(&error) => return Err(fault("lock", lock_error(&error.to_string()))),
                 Ok(Err(error)) => return Err(fault("open", error.into())),
                 Err(panic) => return Err(fault("open", io::Error::other(panic_message(panic.as_ref())))),
             }
@@ -60,12 +64,20 @@ impl Disk {
 }
 
 fn open(dir: &Path) -> sled::Result<sled::Db> {
-    // The flusher thread is the safety net for what was applied without a sync (deletions), and collects garbage.
-    sled::Config::new().path(dir).cache_capacity(8 << 20).flush_every_ms(Some(1000)).open()
+    // The flusher thread is the safety net for what was applied without a sync (deletions), and collects garbage. Little is
+    // read but at the opening: the newest events are kept by us.
+    sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(Some(1000)).open()
 }
 
 fn is_locked(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
+}
+
+/// The kernel's error in the database's words: an error of the machine, which says nothing about the data.
+fn lock_error(text: &str) -> io::Error {
+    let code = text.split_once("code: ").map_or("", |(_, rest)| rest);
+    let digits = code.find(|c: char| !c.is_ascii_digit()).map_or(code, |end| &code[..end]);
+    io::Error::from_raw_os_error(digits.parse().unwrap_or(nix::libc::EWOULDBLOCK))
 }
 
 impl Backend for Disk {
@@ -99,5 +111,18 @@ impl Backend for Disk {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
         let value = self.db.get(key).map_err(|error| self.fault("read", error))?;
         Ok(value.map(|value| value.to_vec()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_fails_is_an_error_of_the_machine() {
+        let text =
+            r#"could not acquire lock on "db": Os { code: 5, kind: Uncategorized, message: "Input/output error" }"#;
+        assert_eq!(lock_error(text).raw_os_error(), Some(nix::libc::EIO));
+        assert_eq!(lock_error("could not acquire lock").raw_os_error(), Some(nix::libc::EWOULDBLOCK));
     }
 }

@@ -16,8 +16,8 @@ pub(super) struct Store<'a> {
     pub(super) options: &'a Options,
     /// It has been opened successfully before: an empty database is not a new one.
     pub(super) existed: bool,
-    /// An event up to which everything was acknowledged, and must be there.
-    pub(super) acknowledged: Seq,
+    /// An event up to which everything was acknowledged, and must be there; nothing if no word of it can be read.
+    pub(super) acknowledged: Option<Seq>,
 }
 
 impl Store<'_> {
@@ -50,7 +50,7 @@ impl Store<'_> {
     fn salvage(&self, aside: PathBuf, report: &mut OpenReport) -> Result<(Disk, Loaded), OpenError> {
         salvage::begin(self.dir, &aside)?;
         aside::clear(self.dir)?;
-        let found = salvage::collect(&aside, self.archive, self.acknowledged)?;
+        let found = salvage::collect(&aside, self.archive, self.acknowledged.unwrap_or(0))?;
         let backend = Disk::open(self.dir, None)?;
         salvage::rebuild(&backend, found, self.archive, self.options)?;
         drop(backend);
@@ -62,7 +62,9 @@ impl Store<'_> {
 
     fn attempt(&self, before: &mut Before, report: &mut OpenReport) -> Result<(Disk, Loaded), Refusal> {
         let backend = Disk::open(self.dir, self.options.before_sync.clone()).map_err(Refusal::of)?;
-        let found = match examine::examine(&backend, self.archive.end(), self.existed) {
+        let foreign = self.archive.drop_foreign(|seq| examine::hash_of(&backend, seq));
+        report.unreadable_archives.extend(foreign);
+        let mut found = match examine::examine(&backend, self.archive.end(), self.existed) {
             Ok(found) => found,
             Err(Unusable::Damaged(what)) => return Err(Refusal::Damaged(what)),
             Err(Unusable::Fault(fault)) => return Err(Refusal::of(fault)),
@@ -72,10 +74,11 @@ impl Store<'_> {
             return Err(Refusal::Format { found: meta.format, known: self.options.format });
         }
         let end = found.last.max(found.cut.map_or(0, |(_, last)| last));
-        if end < self.acknowledged {
-            let what = format!("it ends at event {end}, but event {} was acknowledged", self.acknowledged);
+        if let Some(acknowledged) = self.acknowledged.filter(|acknowledged| end < *acknowledged) {
+            let what = format!("it ends at event {end}, but event {acknowledged} was acknowledged");
             return Err(Refusal::Damaged(what));
         }
+        found.keep_numbers(self.acknowledged.or(Some(Seq::MAX).filter(|_| self.existed)));
         if found.is_damaged() {
             report.set_aside = Some(before.keep().map_err(Refusal::Error)?);
         }

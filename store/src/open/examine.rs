@@ -57,6 +57,15 @@ impl Findings {
     pub(super) fn is_damaged(&self) -> bool {
         self.headless || !(self.bad.is_empty() && self.missing.is_empty() && self.bad_saved.is_empty())
     }
+
+    /// Of what is cut from the end, events up to `acknowledged` were given: that is a loss, and their numbers stay unused.
+    pub(super) fn keep_numbers(&mut self, acknowledged: Option<Seq>) {
+        if let Some((first, last)) = self.cut.filter(|(first, _)| acknowledged.is_some_and(|seq| seq >= *first)) {
+            self.cut = None;
+            self.missing.push((first, last));
+            self.last = last;
+        }
+    }
 }
 
 /// `archived`: position and hash of the archive's end. `existed`: an empty database is a lost one, not a new one.
@@ -168,8 +177,24 @@ fn saved_state(backend: &dyn Backend, found: &mut Findings) -> Result<(), Fault>
     Ok(())
 }
 
+/// The hash of an event, if the database has it or what follows it.
+pub(crate) fn hash_of(backend: &dyn Backend, seq: Seq) -> Option<Hash> {
+    let event = |seq: Seq| {
+        let value = backend.get(&keys::event(seq)).ok()??;
+        envelope::decode(&value).filter(|linked| linked.record.seq == seq)
+    };
+    if let Some(linked) = event(seq) {
+        return Some(linked.hash);
+    }
+    if let Some(next) = event(seq + 1) {
+        return Some(next.previous);
+    }
+    let head = backend.get(keys::JOURNAL_HEAD).ok()??;
+    saved::decode_meta(&head).filter(|meta| meta.last == seq).map(|meta| meta.hash)
+}
+
 /// The numbers that earlier damage has cost, as `(first, last)`.
-fn declared_gaps(backend: &dyn Backend) -> Result<Vec<(Seq, Seq)>, Fault> {
+pub(super) fn declared_gaps(backend: &dyn Backend) -> Result<Vec<(Seq, Seq)>, Fault> {
     let mut gaps = Vec::new();
     backend.scan(keys::GAPS.0, keys::GAPS.1, &mut |key, value| {
         let last = value.try_into().ok().map(u64::from_be_bytes);

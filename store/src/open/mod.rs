@@ -23,10 +23,12 @@ use crate::mark::Mark;
 use crate::shared::{Recent, Shared};
 use crate::space::Space;
 use crate::writer::Living;
-use crate::{Journal, NewerFormat, OpenError, OpenReport, Opened, Options, SavedRow, Seq, StreamId};
+use crate::{Journal, NewerFormat, OpenError, OpenReport, Opened, Options, SavedRow, Seq, StreamId, gap};
 use attempts::Store;
+pub(crate) use examine::hash_of;
+use format::Told;
 pub use format::format_of;
-pub(crate) use format::{Formats, LAYOUT, read as format_of_all, write as write_format};
+pub(crate) use format::{Formats, LAYOUT, told as format_of_all, write as write_format};
 pub(crate) use lock::lock;
 pub(crate) use reading::{Reading, repaired};
 use std::collections::HashMap;
@@ -50,6 +52,8 @@ pub(crate) struct Loaded {
     pub(crate) hash: Hash,
     pub(crate) hot_first: Seq,
     pub(crate) trim: Range<Seq>,
+    /// The numbers that repairs skipped.
+    pub(crate) skipped: Vec<(Seq, Seq)>,
     pub(crate) recent: Recent,
 }
 
@@ -66,7 +70,7 @@ pub(crate) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
     let started = Instant::now();
     private_dir(dir).opening("create", dir)?;
     let lock = lock(dir)?;
-    let formats = format::read(dir)?;
+    let Told { formats, damaged: format_damaged } = format::told(dir)?;
     if let Some(found) = formats.filter(|found| found.layout > LAYOUT || found.records > options.format) {
         return reading::open_newer(dir, found, options, lock, started);
     }
@@ -76,13 +80,15 @@ pub(crate) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
     let mut space = Space::new(dir, &options);
     space.before_open();
     reading::sweep(dir);
-    let mut report = OpenReport { removed: remove_generating(dir)?, ..OpenReport::default() };
+    let mut report =
+        OpenReport { removed: remove_generating(dir)?, format_rebuilt: format_damaged, ..OpenReport::default() };
     let (archive, unreadable) = Archive::open(dir.join("archive"))?;
     archive.sweep()?;
     report.unreadable_archives = unreadable;
-    let acknowledged = crate::mark::read(dir).unwrap_or(0);
-    let store = Store { dir, archive: &archive, options: &options, existed: formats.is_some(), acknowledged };
+    let (existed, acknowledged) = (formats.is_some() || format_damaged, crate::mark::read(dir));
+    let store = Store { dir, archive: &archive, options: &options, existed, acknowledged };
     let (backend, loaded) = store.open(space.check(), &mut report)?;
+    report.missing = gap::undeclared(&archive.missing(loaded.hot_first), &loaded.skipped);
     format::write(dir, Formats { layout: LAYOUT, records: options.format })?;
     space.check();
     report.took = started.elapsed();
@@ -127,6 +133,7 @@ fn shared(
         lock: Mutex::new(lock),
         archive,
         hot_first: AtomicU64::new(loaded.hot_first),
+        skipped: loaded.skipped.clone(),
         replay_after: AtomicU64::new(needed.unwrap_or(Seq::MAX)),
         recent: Mutex::default(),
         last: watch::Sender::new(loaded.last),

@@ -1,7 +1,7 @@
 //! Reading a journal without changing it: the database writes whenever it is opened, so it is opened in a copy.
 
 use super::aside::{beside, copy_database};
-use super::examine::{Findings, Unusable, examine};
+use super::examine::{self, Findings, Unusable, examine};
 use super::format::{Formats, LAYOUT};
 use super::{Loaded, private_dir, remove_generating, repair, shared, started_with};
 use crate::archive::Archive;
@@ -11,7 +11,7 @@ use crate::backend::{Backend, Changes, Visit};
 use crate::envelope::Hash;
 use crate::error::IoContext;
 use crate::writer::Living;
-use crate::{Fault, NewerFormat, OpenError, OpenReport, Opened, Options, Seq};
+use crate::{Fault, NewerFormat, OpenError, OpenReport, Opened, Options, Seq, gap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -87,17 +87,20 @@ pub(super) fn open_newer(
     started: Instant,
 ) -> Result<Opened, OpenError> {
     let newer = NewerFormat { found: found.records, known: options.format };
-    let (archive, unreadable_archives) = Archive::open(dir.join("archive"))?;
+    let (archive, mut unreadable_archives) = Archive::open(dir.join("archive"))?;
+    let mut missing = Vec::new();
     let (backend, archive, loaded): (Arc<dyn Backend>, _, _) = if found.layout > LAYOUT {
         // Not even the keys can be trusted to mean what we think.
         (Arc::new(Memory::new(None)), None, Loaded { hot_first: 1, ..Loaded::default() })
     } else {
         let reading = Reading::open(dir)?;
+        unreadable_archives.extend(archive.drop_foreign(|seq| examine::hash_of(&reading, seq)));
         let loaded = load(&reading, &archive, dir)?;
+        missing = gap::undeclared(&archive.missing(loaded.hot_first), &loaded.skipped);
         (Arc::new(reading), Some(archive), loaded)
     };
     let took = started.elapsed();
-    let report = OpenReport { read_only: Some(newer), unreadable_archives, took, ..OpenReport::default() };
+    let report = OpenReport { read_only: Some(newer), missing, unreadable_archives, took, ..OpenReport::default() };
     super::tell(dir, &report);
     let shared = shared(options, backend, archive, Some(lock), &loaded, Some(newer));
     started_with(dir, shared, loaded, report, None)
@@ -127,7 +130,9 @@ fn load(backend: &dyn Backend, archive: &Archive, dir: &Path) -> Result<Loaded, 
     let found = examined(backend, archive, dir)?;
     let archived = archive.end().map_or(0, |(last, _)| last);
     let Findings { rows, heads, hot_first, last, hash, recent, .. } = found;
-    let mut loaded = Loaded { hot_first: hot_first.max(archived + 1), last, hash, recent, ..Loaded::default() };
+    let skipped = examine::declared_gaps(backend)?;
+    let hot_first = hot_first.max(archived + 1);
+    let mut loaded = Loaded { hot_first, last, hash, recent, skipped, ..Loaded::default() };
     for row in rows.iter().filter(|row| row.seq <= last) {
         let living = Living { version: row.version, row: Some(row.seq), behind: false };
         loaded.streams.insert(row.stream.clone(), living);

@@ -1,7 +1,7 @@
 //! Makes the database agree with what was found in it, in one batch, and says what the writer starts from.
 
 use super::Loaded;
-use super::examine::Findings;
+use super::examine::{Findings, declared_gaps};
 use crate::archive::Archive;
 use crate::backend::{self, Backend, Changes};
 use crate::saved::{self, Head, Meta};
@@ -37,6 +37,7 @@ pub(super) fn repair(
         hash: found.hash,
         hot_first,
         trim: found.hot_first.min(hot_first)..hot_first,
+        skipped: declared_gaps(backend)?,
         recent: found.recent,
     })
 }

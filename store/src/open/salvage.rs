@@ -130,11 +130,8 @@ pub(super) fn rebuild(
     let heads = settle(&mut found, archive);
     let mut writing = Writing { backend, changes: Changes::default(), count: 0 };
     let (mut last, mut hash): (Seq, Hash) = archive.end().unwrap_or((0, GENESIS));
-    let mut next = found.records.keys().next().copied().map_or(last + 1, |first| first.min(last + 1));
-    if archive.end().is_none() {
-        // Without an archive the events before the first one were pruned, or are lost: nobody can tell.
-        next = found.records.keys().next().copied().unwrap_or(1);
-    }
+    // Without an archive, all that retention has left should be here.
+    let mut next = last.max(archive.pruned()) + 1;
     for (seq, linked) in &found.records {
         if *seq > next {
             writing.put(keys::gap(next), (seq - 1).to_be_bytes().to_vec())?;

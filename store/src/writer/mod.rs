@@ -144,9 +144,8 @@ impl Writer {
         if let Some(newer) = self.shared.read_only {
             return Err(AppendError::ReadOnly { found: newer.found, known: newer.known });
         }
-        let (Room::UrgentOnly { free }, Some((space, _))) = (room, &mut self.disk) else { return Ok(()) };
-        let made = if append.urgent { space.make_room() } else { Err(free) };
-        made.map_err(|free| AppendError::DiskFull { path: space.dir().into(), free })
+        let (Room::UrgentOnly, Some((space, _))) = (room, &mut self.disk) else { return Ok(()) };
+        space.make_room(append.urgency).map_err(|free| AppendError::DiskFull { path: space.dir().into(), free })
     }
 
     fn publish(&mut self, accepted: Vec<(Staged, Reply)>) {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use std::path::Path;
-use store::{Append, AppendError, Journal, NewEvent, Opened, Options, Record, Row, StreamId};
+use store::{Append, AppendError, Followed, Gap, Journal, NewEvent, Opened, Options, Record, Row, StreamId};
 
 pub fn options() -> Options {
     Options { boot: [7; 16], floor_bytes: 1 << 20, reserve_bytes: 0, ..Options::default() }
@@ -27,7 +27,15 @@ pub fn saving(text: &str) -> Row {
 
 pub fn append(name: &str, expected: u64, events: &[&str], row: Row) -> Append {
     let events = events.iter().map(|text| event(text)).collect();
-    Append { stream: stream(name), expected, at: 1_000 + expected, urgent: false, events, row, on_durable: None }
+    Append {
+        stream: stream(name),
+        expected,
+        at: 1_000 + expected,
+        urgency: store::Urgency::Ordinary,
+        events,
+        row,
+        on_durable: None,
+    }
 }
 
 pub fn open(dir: &Path) -> Opened {
@@ -55,4 +63,31 @@ pub fn payloads(records: &[Record]) -> Vec<String> {
 pub fn assert_sound(journal: &Journal) {
     let verification = journal.verify().unwrap();
     assert_eq!((verification.problems, verification.gaps), (vec![], vec![]));
+}
+
+pub fn records_of(followed: Followed) -> Vec<Record> {
+    match followed {
+        Followed::Records(records) => records,
+        Followed::Gap(gap) => panic!("unexpected {gap:?}"),
+    }
+}
+
+/// The numbers and gaps that a follower gets from `from` to the end.
+pub async fn follow(journal: &Journal, from: u64) -> (Vec<u64>, Vec<Gap>) {
+    let (mut seqs, mut gaps) = (Vec::new(), Vec::new());
+    let mut subscription = journal.subscribe(from);
+    while subscription.position() <= journal.last() {
+        match subscription.next().await.unwrap().unwrap() {
+            Followed::Records(records) => seqs.extend(records.iter().map(|record| record.seq)),
+            Followed::Gap(gap) => gaps.push(gap),
+        }
+    }
+    (seqs, gaps)
+}
+
+/// Makes the journal believe that events up to here were acknowledged.
+pub fn set_mark(dir: &Path, last: u64) {
+    let mut bytes = last.to_le_bytes().to_vec();
+    bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
+    std::fs::write(dir.join("mark"), bytes).unwrap();
 }

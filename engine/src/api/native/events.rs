@@ -9,6 +9,7 @@ mod tests;
 use std::sync::Arc;
 
 use cri_api::isula::v1::{Event as Told, EventsRequest};
+use store::{Followed, Gap, Record};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -17,16 +18,19 @@ use super::container::nanoseconds;
 use super::{ApiError, Native};
 use crate::domain::id::Timestamp;
 use crate::engine::Engine;
-use tell::tell;
+use tell::{KnownLabels, tell};
 
 type Sender = mpsc::Sender<Result<Told, Status>>;
 
-const IN_FLIGHT: usize = 256;
+/// Each may have all labels of a container.
+const IN_FLIGHT: usize = 32;
 
 const CONTAINER: &str = "container";
 const IMAGE: &str = "image";
 const VOLUME: &str = "volume";
-const KINDS: [&str; 3] = [CONTAINER, IMAGE, VOLUME];
+/// The journal itself: numbers without an event.
+const JOURNAL: &str = "journal";
+const KINDS: [&str; 4] = [CONTAINER, IMAGE, JOURNAL, VOLUME];
 
 impl Native {
     pub(super) fn stream_events(
@@ -38,7 +42,7 @@ impl Native {
         // Without a beginning: all there is, or only what comes.
         let from = match (request.since_seq, request.since_time, request.follow) {
             (0, 0, true) => journal.last() + 1,
-            (0, _, _) => journal.first(),
+            (0, _, _) => journal.oldest(),
             (seq, _, _) => seq,
         };
         let last = if request.follow { u64::MAX } else { journal.last() };
@@ -57,6 +61,12 @@ struct Range {
     since_time: i64,
     /// 0 is for ever.
     until_time: i64,
+}
+
+impl Range {
+    fn holds(&self, time: i64) -> bool {
+        time >= self.since_time && (self.until_time == 0 || time <= self.until_time)
+    }
 }
 
 async fn send_events(engine: Arc<Engine>, range: Range, wanted: Wanted, sender: Sender) {
@@ -94,26 +104,81 @@ async fn pass_on(engine: &Arc<Engine>, range: Range, wanted: &Wanted, sender: &S
         return Ok(());
     }
     let mut subscription = engine.journal.subscribe(range.from);
-    while let Some(records) = subscription.next().await {
-        let records = records.map_err(|error| ApiError::failed(crate::cause::chain(&error)))?;
-        for record in &records {
-            if record.seq > range.until {
-                return Ok(());
+    // Gaps whose time is not known yet: it is that of the event behind them.
+    let mut gaps: Vec<Gap> = Vec::new();
+    // Not until the last event is seen: the last numbers may have none.
+    while subscription.position() <= range.until
+        && let Some(next) = subscription.next().await
+    {
+        match next.map_err(|error| ApiError::failed(crate::cause::chain(&error)))? {
+            Followed::Records(records) => {
+                for portion in records.chunks(IN_FLIGHT) {
+                    for (time, told) in tell_all(engine, range, portion.to_vec()).await? {
+                        if range.holds(time) {
+                            send_gaps(engine, &mut gaps, time, sender).await?;
+                        }
+                        gaps.clear();
+                        if let Some(told) = told.filter(|told| wanted.matches(told)) {
+                            sender.send(Ok(told)).await.map_err(|_| left())?;
+                        }
+                    }
+                }
             }
-            let time = nanoseconds(Timestamp(record.at));
-            let in_time = time >= range.since_time && (range.until_time == 0 || time <= range.until_time);
-            if in_time
-                && let Some(told) = tell(engine, record).filter(|told| wanted.matches(told))
-                && sender.send(Ok(told)).await.is_err()
-            {
-                return Ok(());
-            }
-            if record.seq == range.until {
-                return Ok(());
-            }
+            Followed::Gap(gap) => gaps.push(Gap { last: gap.last.min(range.until), ..gap }),
+        }
+        // No event behind it will tell its time, or not before long.
+        if subscription.position() > engine.journal.last().min(range.until) {
+            let now = nanoseconds(crate::clock::now());
+            send_gaps(engine, &mut gaps, now, sender).await?;
         }
     }
     Ok(())
+}
+
+/// The times of the records in range, with words on those that are in time. Labels may have to be read for that, which is
+/// done elsewhere.
+async fn tell_all(
+    engine: &Arc<Engine>,
+    range: Range,
+    records: Vec<Record>,
+) -> Result<Vec<(i64, Option<Told>)>, Status> {
+    let engine = engine.clone();
+    let telling = tokio::task::spawn_blocking(move || {
+        let mut known = KnownLabels::new();
+        let in_range = records.iter().take_while(|record| record.seq <= range.until);
+        let told = in_range.map(|record| {
+            let time = nanoseconds(Timestamp(record.at));
+            (time, range.holds(time).then(|| tell(&engine, record, &mut known)).flatten())
+        });
+        told.collect()
+    });
+    telling.await.map_err(|panic| ApiError::failed(panic.to_string()).into())
+}
+
+/// Whatever the filters: events that are lost may have been any that the client asked for.
+async fn send_gaps(engine: &Engine, gaps: &mut Vec<Gap>, time: i64, sender: &Sender) -> Result<(), Status> {
+    for gap in gaps.drain(..) {
+        let (first, last, cause) = (gap.first, gap.last, gap.cause.word());
+        engine.warn(format!("events {first} to {last} are not in the journal any more ({cause})"));
+        let attributes = [("first", first.to_string()), ("last", last.to_string()), ("cause", cause.to_owned())];
+        let told = Told {
+            seq: first,
+            time,
+            kind: JOURNAL.to_owned(),
+            verb: "gap".to_owned(),
+            id: format!("{first}-{last}"),
+            attributes: attributes.map(|(key, value)| (key.to_owned(), value)).into(),
+            name: "Gap".to_owned(),
+            ..Told::default()
+        };
+        sender.send(Ok(told)).await.map_err(|_| left())?;
+    }
+    Ok(())
+}
+
+/// Nobody receives it.
+fn left() -> Status {
+    Status::cancelled("the client has left")
 }
 
 /// What clients ask for; values of one key are alternatives, keys must all match.
@@ -143,7 +208,9 @@ impl Wanted {
             list.push(filter.value.clone());
         }
         if let Some(other) = wanted.types.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
-            return Err(ApiError::invalid(format!("Invalid filter 'type={other}': container, image or volume")));
+            return Err(ApiError::invalid(format!(
+                "Invalid filter 'type={other}': container, image, journal or volume"
+            )));
         }
         Ok(wanted)
     }

@@ -163,7 +163,7 @@ impl Store {
             stream: record::stream(&X),
             expected: self.journal.last(),
             at: 1,
-            urgent: false,
+            urgency: store::Urgency::Ordinary,
             events: vec![record::encode(&Context::new(Actor::Engine), event)],
             row: store::Row::Keep,
             on_durable: None,

@@ -1,5 +1,6 @@
 //! List: from the projection alone. A container that hangs is listed as fast as any other.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cri_api::isula::v1::{ContainerSummary, Filter, ListRequest, ListResponse};
@@ -11,17 +12,16 @@ use crate::domain::container::{Card, End, Phase};
 use crate::domain::id::Timestamp;
 use crate::engine::Engine;
 use crate::image::reference::Reference;
-use crate::projection::Entity;
+use crate::projection::{Entity, Labels};
 
 impl Native {
     pub(super) async fn list_containers(&self, request: ListRequest) -> Result<ListResponse, ApiError> {
         let filters = parse(&request.filters, &self.engine)?;
         let engine = self.engine.clone();
-        // Labels are read from files the first time; that must not hold up other requests.
+        // Labels may be read from files; that must not hold up other requests.
         let listing = tokio::task::spawn_blocking(move || {
             // A filter by state asks for more than what runs.
             let all = request.all || request.last > 0 || filters.iter().any(|filter| filter.shows_stopped());
-            let labels = request.labels || filters.iter().any(|filter| filter.key == Key::Label);
             let mut found: Vec<Arc<Entity>> = engine
                 .containers
                 .snapshot()
@@ -30,15 +30,20 @@ impl Native {
                 .cloned()
                 .collect();
             found.sort_by_key(|entity| std::cmp::Reverse(entity.container.card.created_at));
-            let mut summaries: Vec<ContainerSummary> = found
+            let summaries: Vec<ContainerSummary> = found
                 .iter()
                 .filter(|entity| comes_from(&filters, &entity.container.card))
-                .map(|entity| summary(&engine, entity, labels))
-                .filter(|summary| matches(&filters, summary))
+                .map(|entity| (entity, summary(&engine, entity)))
+                .filter(|(entity, summary)| matches(&filters, summary) && is_labelled(&engine, &filters, entity))
+                .take(if request.last > 0 { request.last as usize } else { usize::MAX })
+                .map(|(entity, mut summary)| {
+                    if request.labels {
+                        let labels = labels_of(&engine, entity);
+                        summary.labels = labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+                    }
+                    summary
+                })
                 .collect();
-            if request.last > 0 {
-                summaries.truncate(request.last as usize);
-            }
             summaries
         });
         let containers = listing.await.map_err(|panic| ApiError::failed(panic.to_string()))?;
@@ -125,14 +130,10 @@ fn matches(filters: &[ByKey], it: &ContainerSummary) -> bool {
         by.values.iter().any(|value| match by.key {
             Key::Id => it.id.starts_with(value.as_str()),
             Key::Name => it.name.contains(value.as_str()),
-            Key::Label => match value.split_once('=') {
-                Some((key, wanted)) => it.labels.get(key).is_some_and(|found| found == wanted),
-                None => it.labels.contains_key(value),
-            },
             Key::Status => it.state == *value,
             Key::Health => it.health == *value || (value == "none" && it.health.is_empty()),
-            // Told by the card: see `comes_from`.
-            Key::Ancestor => true,
+            // Told by the card and by the labels: see `comes_from`, `is_labelled`.
+            Key::Ancestor | Key::Label => true,
             Key::Exited => {
                 it.state == "exited"
                     && it.exit.as_ref().and_then(|exit| exit.code).map(|code| code.to_string()).as_deref()
@@ -157,14 +158,31 @@ fn comes_from(filters: &[ByKey], card: &Card) -> bool {
     ancestors.into_iter().all(|by| by.values.iter().any(|value| of(value)))
 }
 
-fn summary(engine: &Engine, entity: &Entity, with_labels: bool) -> ContainerSummary {
+/// A definition that cannot be read costs the labels, not the listing; inspect and start say what is wrong.
+fn labels_of(engine: &Engine, entity: &Entity) -> Labels {
+    engine.labels(entity).unwrap_or_default()
+}
+
+/// Last of all filters: labels may have to be read. Those of one container at a time.
+fn is_labelled(engine: &Engine, filters: &[ByKey], entity: &Entity) -> bool {
+    let mut wanted = filters.iter().filter(|by| by.key == Key::Label).peekable();
+    if wanted.peek().is_none() {
+        return true;
+    }
+    let labels = labels_of(engine, entity);
+    wanted.all(|by| {
+        by.values.iter().any(|value| match value.split_once('=') {
+            Some((key, wanted)) => labels.get(key).is_some_and(|found| found == wanted),
+            None => labels.contains_key(value),
+        })
+    })
+}
+
+fn summary(engine: &Engine, entity: &Entity) -> ContainerSummary {
     let container = &entity.container;
     let card = &container.card;
     let run = container.phase.run();
     let last = container.last.as_ref();
-    // A definition that cannot be read costs the labels, not the listing; inspect and start say what is wrong.
-    let definition = with_labels.then(|| engine.definition(entity).ok()).flatten();
-    let labels = definition.map(|definition| definition.labels.clone()).unwrap_or_default();
     ContainerSummary {
         id: container.id.to_string(),
         name: card.name.to_string(),
@@ -178,7 +196,8 @@ fn summary(engine: &Engine, entity: &Entity, with_labels: bool) -> ContainerSumm
         pid: run.map_or(0, |run| run.process.pid),
         exit: last.filter(|_| run.is_none()).map(exit_status),
         restart_count: container.restarts.count,
-        labels: labels.into_iter().collect(),
+        // Put in where they are asked for, of those that are listed.
+        labels: HashMap::new(),
         health: run.and_then(|run| run.health).map_or("", health_word).to_owned(),
         ports: ports(engine, &container.id.to_string()),
         verified: entity.verified,

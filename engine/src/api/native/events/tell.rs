@@ -9,17 +9,21 @@ use super::{CONTAINER, IMAGE, VOLUME};
 use crate::api::native::container::{cause_text, nanoseconds};
 use crate::clock::rfc3339;
 use crate::domain::container::{Event, ExitStatus, Health};
-use crate::domain::id::Timestamp;
+use crate::domain::id::{ContainerId, Timestamp};
 use crate::domain::{image, volume};
 use crate::engine::Engine;
 use crate::journal::record::{self, Context};
+use crate::projection::Labels;
 use crate::signals;
 
-/// `None` for what this daemon cannot read: of another kind, or of a newer one.
-pub(super) fn tell(engine: &Engine, record: &Record) -> Option<Told> {
+/// The labels of containers that were read for the events before.
+pub(super) type KnownLabels = HashMap<ContainerId, Labels>;
+
+/// `None` for what this daemon cannot read: of another kind, or of a newer one. Blocks where labels have to be read.
+pub(super) fn tell(engine: &Engine, record: &Record, known: &mut KnownLabels) -> Option<Told> {
     if let Some(id) = record::container_of(&record.stream) {
         let (context, event) = record::decode(record).ok()?;
-        let mut attributes = labels(engine, &id);
+        let mut attributes = labels(engine, &id, known);
         attributes.extend(facts(&event));
         attributes.insert("name".to_owned(), context.name.clone());
         attributes.insert("image".to_owned(), context.image.clone());
@@ -107,10 +111,11 @@ fn volume_facts(context: &Context, event: &volume::Event) -> HashMap<String, Str
     facts
 }
 
-/// Labels are no part of events (they may be large): told while the container exists and its definition is at hand.
-fn labels(engine: &Engine, id: &crate::domain::id::ContainerId) -> HashMap<String, String> {
-    let definition = engine.containers.get(id).and_then(|entity| entity.definition());
-    definition.map(|definition| definition.labels.clone().into_iter().collect()).unwrap_or_default()
+/// Labels are no part of events (they may be large): told while the container exists.
+fn labels(engine: &Engine, id: &ContainerId, known: &mut KnownLabels) -> HashMap<String, String> {
+    let read = || engine.containers.get(id).and_then(|entity| engine.labels(&entity).ok()).unwrap_or_default();
+    let labels = known.entry(*id).or_insert_with(read);
+    labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// The reference's verbs for outcomes; intents are told in the present participle.

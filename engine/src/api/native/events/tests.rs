@@ -37,7 +37,13 @@ async fn told() -> Vec<Told> {
     for command in [create, volume::Command::Remove, volume::Command::ReportRemoved] {
         engine.turn_volume(&"data".parse().unwrap(), &context, &command).await.unwrap();
     }
-    engine.journal.read(1, 100).unwrap().iter().filter_map(|record| tell(&engine, record)).collect()
+    engine
+        .journal
+        .read(1, 100)
+        .unwrap()
+        .iter()
+        .filter_map(|record| tell(&engine, record, &mut KnownLabels::new()))
+        .collect()
 }
 
 fn wanted(filters: &[(&str, &str)]) -> Result<Wanted, ApiError> {
@@ -103,4 +109,81 @@ async fn filters_pick_by_type_image_and_volume() {
     for bad in [("type", "network"), ("colour", "red")] {
         assert!(wanted(&[bad]).is_err(), "{bad:?}");
     }
+}
+
+/// All that a client gets, and whether the stream ended by itself.
+async fn asked(engine: &Arc<Engine>, request: EventsRequest) -> Vec<Told> {
+    use tokio_stream::StreamExt as _;
+    let native = Native::new(engine.clone());
+    let stream = native.stream_events(request).unwrap().map(Result::unwrap).collect::<Vec<_>>();
+    tokio::time::timeout(std::time::Duration::from_secs(60), stream).await.expect("the stream ends")
+}
+
+#[tokio::test]
+async fn events_that_are_lost_are_a_gap_whatever_is_asked_for() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("journal");
+    let options = store::Options { hot_window: 10, archive_chunk: 10, ..store::Options::default() };
+    let open = || store::Journal::open(&dir, options.clone()).unwrap().journal;
+    let archived = || {
+        let entries = std::fs::read_dir(dir.join("archive")).into_iter().flatten();
+        let mut found: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        found.retain(|path| path.extension().is_some_and(|it| it == "seg"));
+        found.sort();
+        found
+    };
+    let first = engine_with(open());
+    let context = Context::new(Actor::Engine);
+    while archived().len() < 2 {
+        let number = first.journal.last();
+        let create = volume::Command::Create { labels: BTreeMap::new(), anonymous: false, at: Timestamp(1) };
+        first.turn_volume(&format!("v{number}").parse().unwrap(), &context, &create).await.unwrap();
+    }
+    first.journal.close().await;
+    std::fs::remove_file(&archived()[0]).unwrap();
+
+    let engine = engine_with(open());
+    let last = engine.journal.last();
+    let every = asked(&engine, EventsRequest { since_seq: 1, ..EventsRequest::default() }).await;
+    let gap = &every[0];
+    assert_eq!((gap.kind.as_str(), gap.verb.as_str(), gap.id.as_str(), gap.seq), ("journal", "gap", "1-10", 1));
+    assert_eq!((gap.attributes["cause"].as_str(), gap.time), ("missing", every[1].time));
+    assert_eq!(every[1..].iter().map(|told| told.seq).collect::<Vec<_>>(), (11..=last).collect::<Vec<_>>());
+    // Without a beginning, all there should be.
+    assert_eq!(asked(&engine, EventsRequest::default()).await.len(), every.len());
+    let filter = Filter { key: "volume".to_owned(), value: "v20".to_owned() };
+    let filtered = EventsRequest { filters: vec![filter], ..EventsRequest::default() };
+    assert_eq!(asked(&engine, filtered).await.iter().map(|told| told.seq).collect::<Vec<_>>(), [1, 21]);
+    // Who asks for what is there is not bothered.
+    let whole = EventsRequest { since_seq: 11, until_seq: 12, ..EventsRequest::default() };
+    assert_eq!(asked(&engine, whole).await.len(), 2);
+    let later = EventsRequest { since_time: every[1].time + 1, ..EventsRequest::default() };
+    assert!(asked(&engine, later).await.iter().all(|told| told.kind == "volume"));
+    let inside = EventsRequest { since_seq: 3, until_seq: 5, ..EventsRequest::default() };
+    assert_eq!(asked(&engine, inside).await.iter().map(|told| told.id.as_str()).collect::<Vec<_>>(), ["3-5"]);
+    assert!(engine.warnings().iter().any(|warning| warning.contains("events 1 to 10 are not in the journal")));
+}
+
+/// As after a repair that has skipped numbers, with nothing behind them yet.
+#[tokio::test]
+async fn a_journal_that_ends_with_a_gap_ends() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("journal");
+    let open = || store::Journal::open(&dir, store::Options::default()).unwrap();
+    let first = engine_with(open().journal);
+    let create = volume::Command::Create { labels: BTreeMap::new(), anonymous: false, at: Timestamp(1) };
+    first.turn_volume(&"data".parse().unwrap(), &Context::new(Actor::Engine), &create).await.unwrap();
+    first.journal.close().await;
+    std::fs::write(dir.join("db"), b"").unwrap();
+    let opened = open();
+    assert!(opened.report.lost, "{:?}", opened.report);
+    let engine = engine_with(opened.journal);
+    let told = asked(&engine, EventsRequest { since_seq: 1, ..EventsRequest::default() }).await;
+    assert_eq!(told.iter().map(|told| told.verb.as_str()).collect::<Vec<_>>(), ["gap"]);
+    assert_eq!(told[0].attributes["last"], engine.journal.last().to_string());
+    assert_eq!(told[0].attributes["cause"], "skipped");
+}
+
+fn engine_with(journal: store::Journal) -> Arc<Engine> {
+    Engine::new(Config::built_in(), Host::probe().unwrap(), BootId::default(), journal)
 }

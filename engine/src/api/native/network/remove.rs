@@ -32,7 +32,7 @@ impl Native {
 fn refuse_while_used(engine: &Arc<Engine>, name: &str) -> Result<(), NetworkError> {
     let mut users = engine.networks.pending.users(name);
     for (id, entity) in &engine.containers.snapshot() {
-        match engine.definition(entity) {
+        match engine.definition_once(entity) {
             Ok(definition) => match &definition.namespaces.network {
                 Network::Named(named) if named.networks.iter().any(|network| network == name) => {
                     users.push(format!("container {} ({})", entity.container.card.name, id.short()));

@@ -1,0 +1,56 @@
+//! How far retention has come: a small file beside the archive, so that a removed file is told from a lost one.
+//!
+//! It is written before the first file goes. A crash in between leaves files that are still listed and go the next time.
+
+use super::file::sync_dir;
+use crate::ReadError;
+use crate::Seq;
+use crate::bytes::{self, Fields};
+use crate::error::IoContext;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const NAME: &str = "pruned";
+
+fn place(archive: &Path) -> PathBuf {
+    archive.with_file_name(NAME)
+}
+
+/// The newest event that retention has removed; 0 if there is none, or no readable word of it: then what is missing is
+/// reported, not assumed to be in order.
+pub(super) fn read(archive: &Path) -> Seq {
+    let read = fs::read(place(archive)).ok();
+    read.and_then(|bytes| Fields(bytes::unseal(&bytes)?).u64()).unwrap_or(0)
+}
+
+/// Durable when it returns.
+pub(super) fn write(archive: &Path, last: Seq) -> Result<(), ReadError> {
+    let path = place(archive);
+    let temporary = path.with_extension("tmp");
+    let mut bytes = last.to_le_bytes().to_vec();
+    bytes::seal(&mut bytes);
+    let written = File::create(&temporary).and_then(|mut file| {
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &path)
+    });
+    written.reading("write", &path)?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_not_readable_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = dir.path().join("archive");
+        assert_eq!(read(&archive), 0);
+        write(&archive, 700).unwrap();
+        assert_eq!(read(&archive), 700);
+        fs::write(place(&archive), [0; 12]).unwrap();
+        assert_eq!(read(&archive), 0);
+    }
+}
