@@ -17,6 +17,7 @@ pub mod health;
 pub mod helper;
 pub mod image;
 pub mod journal;
+pub mod latest;
 pub mod layout;
 mod memory;
 pub mod moves;

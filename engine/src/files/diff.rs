@@ -4,7 +4,7 @@
 //! stack of handles, one for each layer that has it; layers hide each other's files as the overlay has it: by whiteouts and
 //! opaque directories.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -89,6 +89,7 @@ pub fn compare(
         Err(errno) => return Err(FilesError::io("open", upper, errno.into())),
     };
     let lowers = lowers.iter().map(|path| open(path).map_err(|errno| FilesError::io("open", path, errno.into())));
+    let points = points.iter().map(PathBuf::as_path).collect();
     let mut comparison = Comparison { points, stop, changes: BTreeMap::new() };
     let top = Level { upper, lowers: lowers.collect::<Result<_, _>>()?, path: PathBuf::from("/"), opaque: false };
     comparison.directory(&top, 0)?;
@@ -97,7 +98,7 @@ pub fn compare(
 }
 
 struct Comparison<'a> {
-    points: &'a [PathBuf],
+    points: BTreeSet<&'a Path>,
     stop: &'a dyn Fn() -> bool,
     changes: BTreeMap<PathBuf, ChangeKind>,
 }
@@ -242,12 +243,13 @@ impl Comparison<'_> {
     /// What a runtime makes to mount something on: an empty file. One that the container made instead would be hidden.
     fn is_placeholder(&self, path: &Path, facts: &Stat) -> bool {
         let is_empty = FileType::from_raw_mode(facts.st_mode) == FileType::RegularFile && facts.st_size == 0;
-        is_empty && self.points.iter().any(|point| point == path)
+        is_empty && self.points.contains(path)
     }
 
     /// A place of a mount, or a directory above one.
     fn is_on_the_way(&self, path: &Path) -> bool {
-        self.points.iter().any(|point| point.starts_with(path))
+        // Ordered by components: what lies below it comes right behind it.
+        self.points.range(path..).next().is_some_and(|point| point.starts_with(path))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::domain::container::{Phase, Rejection};
 use crate::domain::id::ContainerId;
 use crate::effects::{self, to_reference};
 use crate::engine::Engine;
+use crate::latest::latest;
 use crate::projection::Entity;
 use crate::rootfs::{self, ContainerDirs};
 
@@ -143,14 +144,14 @@ fn lay_mounts(
     let mut mounts: Vec<(PathBuf, Option<PathBuf>, bool)> = network_files(engine, entity, definition);
     for mount in &definition.mounts {
         let target = PathBuf::from(&mount.target);
-        mounts.retain(|(known, ..)| *known != target);
         let source = match mount.kind {
             MountKind::Bind | MountKind::Volume => Some(PathBuf::from(&mount.source)),
             MountKind::Tmpfs => None,
         };
         mounts.push((target, source, mount.read_only));
     }
-    mounts.sort_by_key(|(target, ..)| target.components().count());
+    let mut mounts = latest(mounts, |(target, ..)| target);
+    mounts.sort_by_cached_key(|(target, ..)| target.components().count());
     for (target, source, read_only) in mounts {
         // Where nothing leads to, nothing can be found. But a start would make the way there.
         if path.starts_with(&target)

@@ -7,7 +7,7 @@
 //! Of a running container the kernel knows the mounts. Of one that does not run only the root filesystem is there; what its
 //! mounts and volumes will be is a table here, looked at before the kernel is asked.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -87,12 +87,6 @@ pub enum Found {
 
 /// What lies over a path of a container that does not run.
 #[derive(Debug)]
-struct Mounted {
-    target: PathBuf,
-    over: Over,
-}
-
-#[derive(Debug)]
 enum Over {
     Source { fd: Rc<OwnedFd>, read_only: bool },
     Memory,
@@ -102,13 +96,13 @@ enum Over {
 #[derive(Debug)]
 pub struct View {
     root: Dir,
-    mounts: Vec<Mounted>,
+    mounts: BTreeMap<PathBuf, Over>,
 }
 
 impl View {
     /// Of a running container, whose mounts the kernel knows; or of a tree without any.
     pub fn new(root: OwnedFd, read_only: bool) -> Self {
-        Self { root: Dir { fd: Rc::new(root), path: "/".into(), read_only }, mounts: vec![] }
+        Self { root: Dir { fd: Rc::new(root), path: "/".into(), read_only }, mounts: BTreeMap::new() }
     }
 
     pub fn root(&self) -> Dir {
@@ -138,8 +132,11 @@ impl View {
             Found::Missing { above, name } => last(&above).path.join(name),
         };
         if resolved != Path::new("/") {
-            self.mounts.retain(|known| !known.target.starts_with(&resolved));
-            self.mounts.push(Mounted { target: resolved, over });
+            // Paths are ordered by their components, so what lies below one comes right behind it.
+            let within = self.mounts.range(resolved.clone()..).map(|(target, _)| target);
+            let hidden: Vec<_> = within.take_while(|target| target.starts_with(&resolved)).cloned().collect();
+            hidden.iter().for_each(|target| drop(self.mounts.remove(target)));
+            self.mounts.insert(resolved, over);
         }
         Ok(())
     }
@@ -147,8 +144,8 @@ impl View {
     /// Something in a directory; `None` when there is nothing.
     pub fn child(&self, dir: &Dir, name: &OsStr) -> Result<Option<Node>, FilesError> {
         let path = dir.path.join(name);
-        if let Some(mounted) = self.mounts.iter().find(|mounted| mounted.target == path) {
-            return self.mounted(mounted, path).map(Some);
+        if let Some(over) = self.mounts.get(&path) {
+            return mounted(over, path).map(Some);
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = match rustix::fs::openat(&*dir.fd, name, flags, Mode::empty()) {
@@ -158,21 +155,6 @@ impl View {
         };
         let facts = rustix::fs::fstat(&*fd).map_err(|errno| FilesError::io("examine", &path, errno.into()))?;
         Ok(Some(Node { fd, facts, path, read_only: dir.read_only, mounted: false }))
-    }
-
-    fn mounted(&self, mounted: &Mounted, path: PathBuf) -> Result<Node, FilesError> {
-        match &mounted.over {
-            Over::Source { fd, read_only } => {
-                let facts = rustix::fs::fstat(&**fd);
-                let facts = facts.map_err(|errno| FilesError::io("examine", &path, errno.into()))?;
-                Ok(Node { fd: fd.clone(), facts, path, read_only: *read_only, mounted: true })
-            }
-            Over::Memory => Err(FilesError::InMemory { target: path.clone(), path }),
-            Over::Missing(error) => {
-                let source = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-                Err(FilesError::Source { target: path.clone(), path, source })
-            }
-        }
     }
 
     /// Where a path leads from the root. A link at its end is followed if that is asked for, or if the path says that it
@@ -272,6 +254,22 @@ impl View {
             }
         }
         Err(FilesError::Changed { path: last(&start).path.join(part) })
+    }
+}
+
+/// The top of a mount from the table.
+fn mounted(over: &Over, path: PathBuf) -> Result<Node, FilesError> {
+    match over {
+        Over::Source { fd, read_only } => {
+            let facts = rustix::fs::fstat(&**fd);
+            let facts = facts.map_err(|errno| FilesError::io("examine", &path, errno.into()))?;
+            Ok(Node { fd: fd.clone(), facts, path, read_only: *read_only, mounted: true })
+        }
+        Over::Memory => Err(FilesError::InMemory { target: path.clone(), path }),
+        Over::Missing(error) => {
+            let source = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+            Err(FilesError::Source { target: path.clone(), path, source })
+        }
     }
 }
 

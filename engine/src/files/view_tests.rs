@@ -46,6 +46,19 @@ fn led(view: &View, path: &str, follow: bool) -> Result<String, String> {
 }
 
 #[test]
+fn many_mounts_are_laid_in_linear_time() {
+    let growth = crate::latest::cost::growth(8_000, |count| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut view = View::new(crate::rootfs::open_root(dir.path()).unwrap(), false);
+        for n in 0..count {
+            view.lay_memory(Path::new(&format!("/{n}"))).unwrap();
+        }
+        assert!(matches!(view.find(OsStr::new("/7"), true), Err(FilesError::InMemory { .. })));
+    });
+    assert!(growth < 10.0, "{growth}");
+}
+
+#[test]
 fn every_path_leads_to_somewhere_inside() {
     let tree = tree();
     let view = view(&tree);

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use crate::definition::Device;
+use crate::latest::latest;
 
 use super::{SpecError, oci};
 
@@ -28,6 +29,8 @@ pub(super) fn plan(asked: &[Device], privileged: bool) -> Result<(Vec<oci::Devic
     for device in asked {
         add(device, &mut nodes, &mut rules)?;
     }
+    // Asked for by name goes before found by the walk.
+    let nodes = latest(nodes, |node| &node.path);
     Ok((nodes, rules))
 }
 
@@ -46,8 +49,6 @@ fn add(device: &Device, nodes: &mut Vec<oci::Device>, rules: &mut Vec<oci::Devic
     let access = if device.permissions.is_empty() { "rwm" } else { &device.permissions };
     let mut take = |node: oci::Device| {
         rules.push(rule(true, node.kind, Some(node.major), Some(node.minor), access.to_owned()));
-        // Asked for by name goes before found by the walk.
-        nodes.retain(|known| known.path != node.path);
         nodes.push(node);
     };
     let facts = fs::metadata(&device.host).map_err(failed)?;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::capabilities::CapabilitySet;
 use super::{Host, SpecError, user};
 use crate::definition::{Definition, Process};
+use crate::latest::{Environment, name_of};
 use crate::rootfs::{PlannedRoot, beneath, open_root};
 
 /// What to run in a container, and how it differs from the container's first process.
@@ -101,31 +102,20 @@ fn capabilities(process: &Map<String, Value>, host: &Host, uid: u64, privileged:
 /// unless the container was made with one.
 fn environment(process: &Map<String, Value>, definition: &Definition, program: &Program, home: Option<&str>) -> Value {
     let container = process.get("env").and_then(Value::as_array);
-    let mut env: Vec<String> =
-        container.into_iter().flatten().filter_map(|entry| entry.as_str().map(str::to_owned)).collect();
+    let mut env = Environment::default();
+    container.into_iter().flatten().filter_map(Value::as_str).for_each(|entry| env.put(entry));
     let chosen = |name: &str| definition.process.env.iter().any(|entry| name_of(entry) == name);
     if let Some(home) = home.filter(|_| !chosen("HOME")) {
-        put(&mut env, format!("HOME={home}"));
+        env.put(format!("HOME={home}"));
     }
     if !chosen("TERM") {
-        env.retain(|entry| name_of(entry) != "TERM");
+        env.remove("TERM");
         if program.tty {
-            env.push("TERM=xterm".to_owned());
+            env.put("TERM=xterm");
         }
     }
-    program.env.iter().for_each(|entry| put(&mut env, entry.clone()));
-    json!(env)
-}
-
-fn put(env: &mut Vec<String>, entry: String) {
-    match env.iter().position(|known| name_of(known) == name_of(&entry)) {
-        Some(place) => env[place] = entry,
-        None => env.push(entry),
-    }
-}
-
-fn name_of(entry: &str) -> &str {
-    entry.split_once('=').map_or(entry, |(name, _)| name)
+    program.env.iter().for_each(|entry| env.put(entry.as_str()));
+    json!(env.into_entries().collect::<Vec<_>>())
 }
 
 #[cfg(test)]

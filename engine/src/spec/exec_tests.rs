@@ -45,6 +45,16 @@ fn without_a_wish_it_is_the_containers_own() {
 }
 
 #[test]
+fn a_long_environment_is_merged_in_linear_time() {
+    let growth = crate::latest::cost::growth(40_000, |count| {
+        let env = (0..count).map(|n| format!("NAME{n}=x")).collect();
+        let process = made(&Program { env, ..program() }, None).unwrap();
+        assert_eq!(process["env"].as_array().unwrap().len(), count + 4);
+    });
+    assert!(growth < 10.0, "{growth}");
+}
+
+#[test]
 fn what_is_given_replaces_in_place() {
     let program = Program {
         env: vec!["A=9".into(), "C=3".into(), "A=10".into()],

@@ -1,6 +1,6 @@
 //! The host's mounts, read when a mount of a container makes it necessary to look at them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::ops::Bound;
@@ -14,22 +14,17 @@ use super::SpecError;
 /// Read at most once.
 #[derive(Default)]
 pub(super) struct HostMounts {
-    read: Option<Read>,
-}
-
-struct Read {
-    list: Vec<MountEntry>,
-    /// In the order of components: what is below a path comes right after it.
-    targets: BTreeSet<PathBuf>,
+    /// Of those at one place the last. In the order of components: what is below a path comes right after it.
+    read: Option<BTreeMap<PathBuf, MountEntry>>,
 }
 
 impl HostMounts {
     /// Checks that the mount the source lies on takes part at all; otherwise the user would wait for mounts in vain.
     pub fn expect(&mut self, mount: &Mount, wanted: &'static str, tags: &[&str]) -> Result<(), SpecError> {
         let source = fs::canonicalize(&mount.source).map_err(failed)?;
-        // Of the mounts over it the deepest holds it, and of those at one place the last.
-        let over = self.read()?.list.iter().filter(|entry| source.starts_with(&entry.target));
-        let Some(holder) = over.max_by_key(|entry| entry.target.components().count()) else { return Ok(()) };
+        let mounts = self.read()?;
+        // Of the mounts over it the deepest holds it.
+        let Some(holder) = source.ancestors().find_map(|above| mounts.get(above)) else { return Ok(()) };
         if holder.propagation.iter().any(|tag| tags.iter().any(|wanted| tag.starts_with(wanted))) {
             return Ok(());
         }
@@ -44,17 +39,16 @@ impl HostMounts {
             Err(error) => return Err(failed(error)),
         };
         let range = (Bound::Excluded(source.as_path()), Bound::Unbounded);
-        let next = self.read()?.targets.range::<Path, _>(range).next();
-        Ok(next.is_some_and(|target| target.starts_with(&source)))
+        let next = self.read()?.range::<Path, _>(range).next();
+        Ok(next.is_some_and(|(target, _)| target.starts_with(&source)))
     }
 
-    fn read(&mut self) -> Result<&Read, SpecError> {
+    fn read(&mut self) -> Result<&BTreeMap<PathBuf, MountEntry>, SpecError> {
         Ok(match &mut self.read {
             Some(read) => read,
             none => {
-                let list = mounts_below(&[Path::new("/")]).map_err(failed)?;
-                let targets = list.iter().map(|entry| entry.target.clone()).collect();
-                none.insert(Read { list, targets })
+                let all = mounts_below(&[Path::new("/")]).map_err(failed)?;
+                none.insert(all.into_iter().map(|entry| (entry.target.clone(), entry)).collect())
             }
         })
     }

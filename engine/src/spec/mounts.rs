@@ -1,7 +1,6 @@
 //! What is mounted inside a container, in which order, and how mounts travel between it and the host.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path};
@@ -9,6 +8,7 @@ use std::path::{Component, Path};
 use rustix::fs::StatVfsMountFlags;
 
 use crate::definition::{Definition, Mount, MountKind, Network, Sharing};
+use crate::latest::latest;
 use crate::rootfs::PlannedRoot;
 
 use super::host_mounts::HostMounts;
@@ -109,10 +109,7 @@ pub(super) fn of_user<'a>(
 
 /// Of those asked for at one place the last counts.
 fn last_at_each_place(list: Vec<oci::Mount<'_>>) -> Vec<oci::Mount<'_>> {
-    let mut seen = HashSet::new();
-    let mut kept: Vec<_> = list.into_iter().rev().filter(|mount| seen.insert(mount.destination.clone())).collect();
-    kept.reverse();
-    kept
+    latest(list, |mount| &mount.destination)
 }
 
 fn standard<'a>(definition: &'a Definition, place: &Place<'a>) -> Result<Vec<oci::Mount<'a>>, SpecError> {

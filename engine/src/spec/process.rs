@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::definition::{Definition, Sharing, Ulimit};
+use crate::latest::Environment;
 use crate::session::Size;
 
 use super::capabilities::CapabilitySet;
@@ -82,25 +83,22 @@ fn of_user(capabilities: CapabilitySet, uid: u32) -> oci::Capabilities {
 
 /// Defaults first, so that what the user gives replaces them in place. An entry without `=` takes a variable away.
 fn environment<'a>(definition: &'a Definition, home: &str) -> Vec<Cow<'a, str>> {
-    let mut env: Vec<Cow<'a, str>> = vec![DEFAULT_PATH.into()];
+    let mut env = Environment::default();
+    env.put(DEFAULT_PATH);
     if !definition.hostname.is_empty() && !matches!(definition.namespaces.uts, Sharing::Container(_)) {
-        env.push(format!("HOSTNAME={}", definition.hostname).into());
+        env.put(format!("HOSTNAME={}", definition.hostname));
     }
     if definition.process.tty {
-        env.push("TERM=xterm".into());
+        env.put("TERM=xterm");
     }
-    env.push(format!("HOME={home}").into());
+    env.put(format!("HOME={home}"));
     for variable in &definition.process.env {
-        let (name, is_set) = variable.split_once('=').map_or((variable.as_str(), false), |(name, _)| (name, true));
-        let place = env.iter().position(|known| known.split_once('=').is_some_and(|(known, _)| known == name));
-        match (place, is_set) {
-            (Some(place), true) => env[place] = variable.as_str().into(),
-            (Some(place), false) => drop(env.remove(place)),
-            (None, true) => env.push(variable.as_str().into()),
-            (None, false) => {}
+        match variable.contains('=') {
+            true => env.put(variable.as_str()),
+            false => env.remove(variable),
         }
     }
-    env
+    env.into_entries().collect()
 }
 
 /// Nobody may raise a hard limit above its own without the privilege, and nobody at all the number of open files above

@@ -806,3 +806,15 @@ fn building_costs_far_less_than_reading_it_back() {
     let parse = time(&|| drop(serde_json::from_slice::<Value>(&json).unwrap()));
     assert!(build < parse * 4, "building takes {build:?}, parsing {parse:?}, for {} bytes", json.len());
 }
+
+#[test]
+fn mounts_and_variables_are_planned_in_linear_time() {
+    let growth = crate::latest::cost::growth(16_000, |count| {
+        let case = Case::new(|definition| {
+            definition.process.env = (0..count).map(|n| format!("NAME{n}=x")).collect();
+            definition.mounts = (0..count).map(|n| tmpfs(&format!("/mnt/{n}"), &[])).collect();
+        });
+        case.build().unwrap();
+    });
+    assert!(growth < 10.0, "{growth}");
+}

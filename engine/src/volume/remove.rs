@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+
 use super::leases::Claim;
-use super::users::Uses;
+use super::users::{User, Uses};
 use super::{VolumeError, files};
 use crate::cause::chain;
 use crate::domain::id::{ContainerId, VolumeName};
@@ -13,6 +15,9 @@ use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::{Actor, Context};
 use crate::panics::contained;
+
+/// Removed at once of one container, which may have thousands: their records share the journal's syncs.
+const AT_ONCE: usize = 16;
 
 /// What a prune has removed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -35,33 +40,58 @@ pub async fn remove_anonymous(
     names: impl IntoIterator<Item = VolumeName>,
     context: &Context,
 ) -> Result<(), VolumeError> {
-    let mut outcome = Ok(());
-    for name in names {
-        if engine.volumes.records.get(&name).is_none_or(|entity| !entity.volume.anonymous) {
-            continue;
-        }
-        match remove_with(engine, &name, Some(container), context).await {
-            Ok(()) | Err(VolumeError::InUse { .. } | VolumeError::NoSuchVolume { .. }) => {}
-            Err(error) => outcome = outcome.and(Err(error)),
-        }
+    let is_anonymous =
+        |name: &VolumeName| engine.volumes.records.get(name).is_some_and(|entity| entity.volume.anonymous);
+    let names: Vec<_> = names.into_iter().filter(is_anonymous).collect();
+    if names.is_empty() {
+        return Ok(());
     }
-    outcome
+    let (of, context) = (engine.clone(), context.clone());
+    let removing = async move {
+        let (mut claims, mut claimed) = (Vec::with_capacity(names.len()), Vec::with_capacity(names.len()));
+        let mut outcome = Ok(());
+        for name in names {
+            match of.volumes.leases.claim(&name).await {
+                Ok(claim) => {
+                    claims.push(claim);
+                    claimed.push(name);
+                }
+                Err(VolumeError::InUse { .. }) => {}
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        // Once for all of them, and after the last claim: it reads every definition.
+        let reading = of.clone();
+        let uses = tokio::task::spawn_blocking(move || Uses::of_all_but(&reading, Some(container)));
+        let uses = uses.await.map_err(|panic| abandoned(&of, panic))?;
+        let (of, context) = (&of, &context);
+        let each = futures_util::stream::iter(claimed).map(|name| {
+            let users = uses.of(&name);
+            async move { remove_unused(of, &name, users, context).await }
+        });
+        let removed: Vec<_> = each.buffer_unordered(AT_ONCE).collect().await;
+        drop(claims);
+        removed.into_iter().fold(outcome, |outcome, removed| match removed {
+            Ok(()) | Err(VolumeError::InUse { .. } | VolumeError::NoSuchVolume { .. }) => outcome,
+            Err(error) => outcome.and(Err(error)),
+        })
+    };
+    engine.tasks.spawn(contained(removing)).await.map_err(|panic| abandoned(engine, panic))?
 }
 
 /// Removes the volumes that are wanted gone, that no container uses and, unless `all`, that are anonymous.
 pub async fn prune(engine: &Arc<Engine>, all: bool, wanted: impl Fn(&Volume) -> bool, context: &Context) -> Reclaimed {
     let mut reclaimed = Reclaimed::default();
+    let of = engine.clone();
+    // Once for all: it reads every definition. Whether one is used by now is looked at again when it is removed.
+    let Ok(uses) = tokio::task::spawn_blocking(move || Uses::of_all_but(&of, None)).await else { return reclaimed };
     for (name, entity) in &engine.volumes.records.snapshot() {
-        if !(all || entity.volume.anonymous) || !wanted(&entity.volume) {
+        // Most are in use: that is cheaper to know than their size.
+        if !(all || entity.volume.anonymous) || !wanted(&entity.volume) || !uses.of(name).is_empty() {
             continue;
         }
-        let (dir, of) = (engine.layout.volume(name), engine.clone());
-        let looked = tokio::task::spawn_blocking({
-            let name = name.clone();
-            // Most are in use: that is cheaper to know than their size.
-            move || Uses::of_all_but(&of, None).of(&name).is_empty().then(|| files::bytes(&dir))
-        });
-        let Ok(Some(bytes)) = looked.await else { continue };
+        let dir = engine.layout.volume(name);
+        let Ok(bytes) = tokio::task::spawn_blocking(move || files::bytes(&dir)).await else { continue };
         match remove(engine, name, context).await {
             Ok(()) => {
                 reclaimed.names.push(name.clone());
@@ -101,11 +131,12 @@ async fn remove_with(
         remove_claimed(&of, &claim, &name, leaving, &context).await
     };
     // On its own: a caller that goes away must not leave the directory half deleted until the next start.
-    engine.tasks.spawn(contained(removing)).await.map_err(|panic| VolumeError::Io {
-        action: "finish the removal below",
-        path: engine.layout.volumes(),
-        source: std::io::Error::other(panic),
-    })?
+    engine.tasks.spawn(contained(removing)).await.map_err(|panic| abandoned(engine, panic))?
+}
+
+fn abandoned(engine: &Engine, panic: tokio::task::JoinError) -> VolumeError {
+    let source = std::io::Error::other(panic);
+    VolumeError::Io { action: "finish the removal below", path: engine.layout.volumes(), source }
 }
 
 async fn remove_claimed(
@@ -115,19 +146,27 @@ async fn remove_claimed(
     leaving: Option<ContainerId>,
     context: &Context,
 ) -> Result<(), VolumeError> {
+    let (of, volume) = (engine.clone(), name.clone());
+    let users = super::blocking(engine, name, move || Ok(Uses::of_all_but(&of, leaving).of(&volume))).await?;
+    remove_unused(engine, name, users, context).await
+}
+
+/// Of a volume that is claimed. `users` are those that were found after the claim.
+async fn remove_unused(
+    engine: &Arc<Engine>,
+    name: &VolumeName,
+    users: Vec<User>,
+    context: &Context,
+) -> Result<(), VolumeError> {
     let no_such = || VolumeError::NoSuchVolume { name: name.clone() };
     let phase = engine.volumes.records.get(name).ok_or_else(no_such)?.volume.phase;
     if phase == Phase::Ready {
+        if !users.is_empty() {
+            return Err(VolumeError::InUse { name: name.clone(), users });
+        }
         let (of, volume) = (engine.clone(), name.clone());
-        super::blocking(engine, name, move || {
-            let users = Uses::of_all_but(&of, leaving).of(&volume);
-            if !users.is_empty() {
-                return Err(VolumeError::InUse { name: volume, users });
-            }
-            // A removal that cannot succeed is better refused.
-            files::check_mounts(&of.layout, &volume)
-        })
-        .await?;
+        // A removal that cannot succeed is better refused.
+        super::blocking(engine, name, move || files::check_mounts(&of.layout, &volume)).await?;
     }
     turn(engine, name, context, &Command::Remove).await?;
     failpoint::hit(failpoint::VOLUME_REMOVE_AFTER_INTENT);

@@ -35,7 +35,7 @@ impl Uses {
                 Ok(definition) => {
                     for name in volumes_of(&definition) {
                         let users = uses.by_name.entry(name.to_owned()).or_default();
-                        if !users.contains(id) {
+                        if users.last() != Some(id) {
                             users.push(*id);
                         }
                     }

@@ -31,6 +31,7 @@ mod lifecycle;
 mod listing;
 mod load;
 mod logs;
+mod long_requests;
 mod names;
 mod networks;
 mod oom;

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::container::nanoseconds;
-use super::{ApiError, Native};
+use super::{ApiError, Native, limits};
 use crate::domain::id::Timestamp;
 use crate::engine::Engine;
 use tell::{KnownLabels, tell};
@@ -194,6 +194,7 @@ struct Wanted {
 
 impl Wanted {
     fn parse(request: &EventsRequest) -> Result<Self, ApiError> {
+        limits::filters(&request.filters)?;
         let mut wanted = Self::default();
         for filter in &request.filters {
             let list = match filter.key.as_str() {

@@ -6,6 +6,7 @@ mod events;
 mod exec;
 mod files;
 mod image;
+mod limits;
 mod logs;
 mod network;
 mod peer;

@@ -2,6 +2,7 @@
 
 use crate::image::error::ImageError;
 use crate::image::manifest::{Execution, Healthcheck};
+use crate::latest::{latest, name_of};
 use crate::signals;
 
 /// What the instructions make together, the later ones over the earlier.
@@ -12,6 +13,7 @@ pub(super) fn apply(changes: &[String]) -> Result<Execution, ImageError> {
         one(&mut execution, &instruction.to_ascii_uppercase(), rest.trim())
             .map_err(|problem| ImageError::Change { instruction: change.clone(), problem })?;
     }
+    execution.env = latest(execution.env, |entry| name_of(entry));
     Ok(execution)
 }
 
@@ -27,7 +29,6 @@ fn one(execution: &mut Execution, instruction: &str, rest: &str) -> Result<(), S
         }
         "ENV" => {
             for (key, value) in pairs(rest)? {
-                execution.env.retain(|known| known.split_once('=').is_none_or(|(name, _)| name != key));
                 execution.env.push(format!("{key}={value}"));
             }
         }

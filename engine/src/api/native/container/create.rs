@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cri_api::isula::v1::{CreateRequest, CreateResponse, RunResponse, StartFailure};
+use futures_util::StreamExt;
 use store::AppendError;
 
 use super::carry::START_PATIENCE;
@@ -13,12 +14,13 @@ use super::network;
 use super::start::{outcome_of, started_by};
 use super::validate::{self, Referred};
 use super::volumes::volumes_of;
+use crate::abandon::Owner;
 use crate::api::native::status::Verb;
-use crate::api::native::{ApiError, Native};
+use crate::api::native::{ApiError, Native, limits};
 use crate::clock;
 use crate::definition::{self, Definition};
 use crate::domain::container::{Card, Command};
-use crate::domain::id::{ContainerId, Digest, Name};
+use crate::domain::id::{ContainerId, Digest, Name, VolumeName};
 use crate::effects;
 use crate::engine::Engine;
 use crate::failpoint;
@@ -31,15 +33,19 @@ use crate::spec::files::{self, HostNames, OnNetworks};
 use crate::turn::{TurnError, Turned};
 use crate::volume;
 
+/// Made at once for one container, which may have thousands.
+const VOLUMES_AT_ONCE: usize = 32;
+
 impl Native {
     pub(super) async fn create_container(
         &self,
         request: CreateRequest,
+        caller: &Owner,
         context: &Context,
     ) -> Result<CreateResponse, ApiError> {
-        let prepared = self.prepare(request, context).await?;
+        let prepared = self.prepare(request, caller, context).await?;
         let (id, warnings) = (prepared.id, prepared.warnings.clone());
-        self.record(prepared, false, context).await?;
+        self.record(prepared, false, caller, context).await?;
         failpoint::hit(failpoint::CREATE_DONE);
         Ok(CreateResponse { id: id.to_string(), warnings })
     }
@@ -48,12 +54,13 @@ impl Native {
     pub(super) async fn run_container(
         &self,
         request: CreateRequest,
+        caller: &Owner,
         context: &Context,
     ) -> Result<RunResponse, ApiError> {
-        let prepared = self.prepare(request, context).await?;
+        let prepared = self.prepare(request, caller, context).await?;
         let (id, warnings) = (prepared.id, prepared.warnings.clone());
         let mut told = self.engine.containers.listen(id);
-        let turned = self.record(prepared, true, context).await?;
+        let turned = self.record(prepared, true, caller, context).await?;
         let failure = match turned.events.iter().find_map(started_by) {
             Some(start) => {
                 let outcome = async {
@@ -74,8 +81,15 @@ impl Native {
         Ok(RunResponse { id: id.to_string(), warnings, failure })
     }
 
-    /// Checks the request, reserves the name, writes the files and makes the volumes.
-    async fn prepare(&self, mut request: CreateRequest, context: &Context) -> Result<Prepared<'_>, ApiError> {
+    /// Checks the request, reserves the name, writes the files and makes the volumes. What depends on the request's length is
+    /// done off the threads that serve others, and not at all once its caller has gone.
+    async fn prepare(
+        &self,
+        mut request: CreateRequest,
+        caller: &Owner,
+        context: &Context,
+    ) -> Result<Prepared<'_>, ApiError> {
+        limits::create(&request)?;
         let id = new_id()?;
         let name = match request.name.as_str() {
             "" => id.to_string().parse::<Name>(),
@@ -96,31 +110,66 @@ impl Native {
         let network_lease = self.engine.networks.uses.lease(&names)?;
         let networks = self.confs_for(&names).await?;
         let referred = Referred { image, inherited, networks };
-        let (definition, warnings) = validate::definition(&self.engine, id, &name, request, referred)?;
+        let validating = tokio::task::spawn_blocking({
+            let (engine, name, caller) = (self.engine.clone(), name.clone(), caller.clone());
+            move || {
+                still_wanted(&caller)?;
+                validate::definition(&engine, id, &name, request, referred)
+            }
+        });
+        let (definition, warnings) = validating.await.map_err(|panic| ApiError::failed(panic.to_string()))??;
         self.engine.runtime(&definition.runtime)?;
         let reservation = Reservation::take(&self.engine, &name, id)?;
         let definition = Arc::new(definition);
         let volumes = volumes_of(&definition);
         let volume_lease = self.engine.volumes.lease(volumes.iter().map(|(name, _)| name.clone())).await?;
         let writing = tokio::task::spawn_blocking({
-            let (engine, definition) = (self.engine.clone(), definition.clone());
-            move || write_files(&engine, id, name, &definition)
+            let (engine, definition, caller) = (self.engine.clone(), definition.clone(), caller.clone());
+            move || {
+                still_wanted(&caller)?;
+                write_files(&engine, id, name, &definition)
+            }
         });
         let (card, bundle) = writing.await.map_err(|panic| ApiError::failed(panic.to_string()))??;
         let leases = Leases { _image: image_lease, _volumes: volume_lease, _networks: network_lease };
         let prepared = Prepared { id, definition, card, bundle, warnings, reservation, leases };
         // After the definition: of a creation that a crash ends here, it tells which volumes were made for it.
-        for (name, anonymous) in volumes {
-            if let Err(error) = volume::ensure(&self.engine, &name, anonymous, BTreeMap::new(), context).await {
-                self.undo(prepared, context).await;
-                return Err(error.into());
-            }
+        if let Err(error) = self.make_volumes(volumes, caller, context).await {
+            self.undo(prepared, context).await;
+            return Err(error);
         }
         Ok(prepared)
     }
 
-    async fn record(&self, prepared: Prepared<'_>, start: bool, context: &Context) -> Result<Turned, ApiError> {
+    /// Several at once: their records share the journal's syncs.
+    async fn make_volumes(
+        &self,
+        volumes: Vec<(VolumeName, bool)>,
+        caller: &Owner,
+        context: &Context,
+    ) -> Result<(), ApiError> {
+        let each = futures_util::stream::iter(volumes).map(|(name, anonymous)| async move {
+            still_wanted(caller)?;
+            volume::ensure(&self.engine, &name, anonymous, BTreeMap::new(), context).await?;
+            Ok::<_, ApiError>(())
+        });
+        // All that were begun end before this does: an undoing must not race with the making.
+        let made: Vec<_> = each.buffer_unordered(VOLUMES_AT_ONCE).collect().await;
+        made.into_iter().collect()
+    }
+
+    async fn record(
+        &self,
+        prepared: Prepared<'_>,
+        start: bool,
+        caller: &Owner,
+        context: &Context,
+    ) -> Result<Turned, ApiError> {
         failpoint::hit(failpoint::CREATE_BEFORE_INTENT);
+        if let Err(gone) = still_wanted(caller) {
+            self.undo(prepared, context).await;
+            return Err(gone);
+        }
         let (id, card) = (prepared.id, prepared.card.clone());
         let mut commands = vec![Command::Create { id, card }, Command::ReportCreated];
         if start {
@@ -153,6 +202,15 @@ impl Native {
                 tracing::warn!(image_id = %id.short(), %error, "cannot note that the image was used");
             }
         });
+    }
+}
+
+/// Refused when the client has gone: nothing is recorded yet, and nobody would learn of it.
+fn still_wanted(caller: &Owner) -> Result<(), ApiError> {
+    if caller.has_left() {
+        Err(ApiError::failed("the client has gone before the container was created"))
+    } else {
+        Ok(())
     }
 }
 

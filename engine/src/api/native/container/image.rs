@@ -1,6 +1,6 @@
 //! What an image brings into a container: its settings, where the request has none of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use cri_api::isula::v1::CreateRequest;
@@ -9,6 +9,7 @@ use crate::api::native::ApiError;
 use crate::definition::Healthcheck;
 use crate::domain::id::Digest;
 use crate::image::manifest::ImageConfig;
+use crate::latest::Environment;
 use crate::signals;
 
 /// The image of a container that is being created.
@@ -40,8 +41,9 @@ pub(super) fn merge(
     warnings: &mut Vec<String>,
 ) -> Result<Brought, ApiError> {
     let mut brought = Brought::default();
+    let mut known = HashSet::new();
     for port in &request.expose {
-        brought.expose(port).map_err(ApiError::invalid)?;
+        brought.expose(port, &mut known).map_err(ApiError::invalid)?;
     }
     let Some(image) = image else { return Ok(brought) };
     let (name, config) = (&image.name, &image.config.execution);
@@ -64,7 +66,7 @@ pub(super) fn merge(
         request.labels.entry(key.clone()).or_insert_with(|| value.clone());
     }
     for port in &config.exposed_ports {
-        if let Err(problem) = brought.expose(port) {
+        if let Err(problem) = brought.expose(port, &mut known) {
             ignored(problem);
         }
     }
@@ -100,30 +102,23 @@ fn command(request: &mut CreateRequest, entrypoint: Option<&[String]>, command: 
 
 /// The image's variables, each replaced by the request's of that name, then the request's others.
 fn environment(of_image: &[String], own: &[String], ignored: &mut impl FnMut(String)) -> Vec<String> {
-    let key = |entry: &str| entry.split_once('=').map(|(key, _)| key.to_owned());
-    let mut merged: Vec<String> = Vec::with_capacity(of_image.len() + own.len());
-    let mut put = |entry: &String| {
-        match merged.iter_mut().find(|known| key(known) == key(entry)) {
-            Some(known) => known.clone_from(entry),
-            None => merged.push(entry.clone()),
-        };
-    };
+    let mut merged = Environment::default();
     for entry in of_image {
-        match key(entry) {
-            Some(key) if !key.is_empty() => put(entry),
+        match entry.split_once('=') {
+            Some((key, _)) if !key.is_empty() => merged.put(entry.as_str()),
             Some(_) | None => ignored(format!("environment variable `{entry}` is not KEY=VALUE")),
         }
     }
-    own.iter().for_each(put);
-    merged
+    own.iter().for_each(|entry| merged.put(entry.as_str()));
+    merged.into_entries().map(String::from).collect()
 }
 
 impl Brought {
-    fn expose(&mut self, text: &str) -> Result<(), String> {
+    fn expose(&mut self, text: &str, known: &mut HashSet<String>) -> Result<(), String> {
         let port = port(text).ok_or_else(|| {
             format!("exposed port `{text}` is not PORT[-PORT][/tcp|udp|sctp] with ports from 1 to 65535")
         })?;
-        if !self.exposed.contains(&port) {
+        if known.insert(port.clone()) {
             self.exposed.push(port);
         }
         Ok(())

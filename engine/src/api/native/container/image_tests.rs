@@ -19,6 +19,19 @@ fn merged(mut request: CreateRequest, execution: Execution) -> (CreateRequest, B
     (request, brought, warnings)
 }
 
+#[test]
+fn long_requests_are_merged_in_linear_time() {
+    let growth = crate::latest::cost::growth(40_000, |count| {
+        let env = |from: usize| (from..from + count).map(|n| format!("NAME{n}=x")).collect::<Vec<_>>();
+        let labels = (0..count).map(|n| (format!("l{n}"), String::new())).collect();
+        let ports = (0..count).map(|n| format!("{}/tcp", n % 65_000 + 1));
+        let request = CreateRequest { env: env(0), labels, expose: ports.collect(), ..CreateRequest::default() };
+        let (request, brought, _) = merged(request, Execution { env: env(count / 2), ..Execution::default() });
+        assert_eq!((request.env.len(), brought.exposed.len()), (count + count / 2, count.min(65_000)));
+    });
+    assert!(growth < 10.0, "{growth}");
+}
+
 /// What an image and a request say of entry point and command.
 #[test]
 fn entry_point_and_command() {

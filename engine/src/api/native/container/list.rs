@@ -7,7 +7,7 @@ use cri_api::isula::v1::{ContainerSummary, Filter, ListRequest, ListResponse};
 
 use super::{exit_status, nanoseconds};
 use crate::api::native::events::health_word;
-use crate::api::native::{ApiError, Native};
+use crate::api::native::{ApiError, Native, limits};
 use crate::domain::container::{Card, End, Phase};
 use crate::domain::id::Timestamp;
 use crate::engine::Engine;
@@ -16,6 +16,7 @@ use crate::projection::{Entity, Labels};
 
 impl Native {
     pub(super) async fn list_containers(&self, request: ListRequest) -> Result<ListResponse, ApiError> {
+        limits::filters(&request.filters)?;
         let filters = parse(&request.filters, &self.engine)?;
         let engine = self.engine.clone();
         // Labels may be read from files; that must not hold up other requests.

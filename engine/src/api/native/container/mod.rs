@@ -25,6 +25,8 @@ pub(super) use given_back::given_back;
 pub(super) use start::Begun;
 pub(super) use wait::ending;
 
+use std::sync::Arc;
+
 use cri_api::isula::v1::containers_server::Containers;
 use cri_api::isula::v1::{
     AttachInput, AttachOutput, ContainerRequest, CreateRequest, CreateResponse, Empty, ExitStatus, InspectResponse,
@@ -35,6 +37,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{ApiError, Native, peer};
+use crate::abandon::Owner;
 use crate::domain::container;
 use crate::domain::id::{ContainerId, Timestamp};
 use crate::panics::contained;
@@ -87,18 +90,29 @@ impl Containers for Native {
 
     async fn create(&self, request: Request<CreateRequest>) -> Answer<CreateResponse> {
         let (native, context) = (self.clone(), peer::context(&request));
-        // On its own: a caller that goes away must not leave half a container.
+        // On its own: a caller that goes away must not leave half a container. Until it is recorded the creation looks for
+        // its caller, whose call is dropped here when the client has gone.
+        let caller = Arc::new(());
+        let owner = Owner::of(&caller);
         let creating =
-            tokio::spawn(contained(async move { native.create_container(request.into_inner(), &context).await }));
-        Ok(Response::new(finished(creating).await?))
+            tokio::spawn(contained(
+                async move { native.create_container(request.into_inner(), &owner, &context).await },
+            ));
+        let created = finished(creating).await;
+        drop(caller);
+        Ok(Response::new(created?))
     }
 
     async fn run(&self, request: Request<CreateRequest>) -> Answer<RunResponse> {
         self.engine.moves.expect();
         let (native, context) = (self.clone(), peer::context(&request));
+        let caller = Arc::new(());
+        let owner = Owner::of(&caller);
         let running =
-            tokio::spawn(contained(async move { native.run_container(request.into_inner(), &context).await }));
-        Ok(Response::new(finished(running).await?))
+            tokio::spawn(contained(async move { native.run_container(request.into_inner(), &owner, &context).await }));
+        let ran = finished(running).await;
+        drop(caller);
+        Ok(Response::new(ran?))
     }
 
     async fn start(&self, request: Request<StartRequest>) -> Answer<StartResponse> {

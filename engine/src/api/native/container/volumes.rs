@@ -1,11 +1,14 @@
 //! What a new container has mounted: as asked for, as other containers have it, and as its image wants it, in this order.
 
+use std::collections::HashSet;
+
 use cri_api::isula::v1::{self as wire};
 
 use super::image::plain;
 use crate::api::native::{ApiError, Native};
 use crate::definition::{Definition, Mount, MountKind};
 use crate::domain::id::VolumeName;
+use crate::latest::latest;
 use crate::layout::Layout;
 use crate::volume;
 
@@ -19,25 +22,23 @@ pub(super) fn mounts(
     of_image: &[String],
 ) -> Checked<Vec<Mount>> {
     let mut mounts: Vec<Mount> = Vec::with_capacity(asked.len() + inherited.len() + of_image.len());
-    let taken = |mounts: &[Mount], target: &str| mounts.iter().any(|mount| plain(&mount.target) == plain(target));
+    let mut taken = HashSet::with_capacity(mounts.capacity());
     for wanted in asked {
         let mount = mount(layout, wanted)?;
-        if taken(&mounts, &mount.target) {
+        if !taken.insert(plain(&mount.target)) {
             return Err(ApiError::invalid(format!("Duplicate mount point: {}", mount.target)));
         }
         mounts.push(mount);
     }
-    let own = mounts.len();
-    for mount in inherited {
-        if taken(&mounts[..own], &mount.target) {
-            continue;
-        }
-        // Of several containers the last one named has it.
-        mounts.retain(|other| plain(&other.target) != plain(&mount.target));
+    let inherited = inherited.into_iter().map(|mount| (plain(&mount.target), mount));
+    let inherited: Vec<_> = inherited.filter(|(target, _)| !taken.contains(target)).collect();
+    // Of several containers the last one named has it.
+    for (target, mount) in latest(inherited, |(target, _)| target.as_str()) {
+        taken.insert(target);
         mounts.push(mount);
     }
     for target in of_image {
-        if !taken(&mounts, target) {
+        if taken.insert(plain(target)) {
             mounts.push(volume(layout, "", target, true)?);
         }
     }
@@ -109,10 +110,12 @@ fn volume(layout: &Layout, name: &str, target: &str, copy: bool) -> Checked<Moun
     })
 }
 
-/// The volumes of a definition, and which of them are anonymous.
+/// The volumes of a definition, each once, and which of them are anonymous.
 pub(super) fn volumes_of(definition: &Definition) -> Vec<(VolumeName, bool)> {
     let volumes = definition.mounts.iter().filter(|mount| mount.kind == MountKind::Volume);
-    volumes.filter_map(|mount| Some((mount.name.parse().ok()?, mount.anonymous))).collect()
+    let mut seen = HashSet::new();
+    let once = volumes.filter(|mount| seen.insert(mount.name.as_str()));
+    once.filter_map(|mount| Some((mount.name.parse().ok()?, mount.anonymous))).collect()
 }
 
 impl Native {
@@ -192,6 +195,21 @@ mod tests {
         assert_eq!(mounts[0].source, "/graph/volumes/own/_data");
         let random = &mounts[1].name;
         assert!(random.len() == 64 && random.bytes().all(|b| b.is_ascii_hexdigit()) && *random != mounts[4].name);
+    }
+
+    #[test]
+    fn many_mounts_are_put_together_in_linear_time() {
+        let growth = crate::latest::cost::growth(16_000, |count| {
+            let own: Vec<_> = (0..count).map(|n| asked(wire::mount::Kind::Bind, "/x", &format!("/own/{n}"))).collect();
+            let inherited = (0..count).map(|n| named("v", &format!("/inherited/{}", n / 2))).collect();
+            let of_image: Vec<_> = (0..count).map(|n| format!("/image/{n}")).collect();
+            let mounts = mounts(&layout(), &own, inherited, &of_image).unwrap();
+            assert_eq!(mounts.len(), count * 5 / 2);
+            let mut definition = crate::spec::tests::definition();
+            definition.mounts = mounts;
+            assert_eq!(volumes_of(&definition).len(), count + 1);
+        });
+        assert!(growth < 10.0, "{growth}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::container::{cause_text, nanoseconds};
 use super::status::Verb;
-use super::{ApiError, Native, peer};
+use super::{ApiError, Native, limits, peer};
 use crate::cause::chain;
 use crate::domain::container;
 use crate::domain::id::{ContainerId, Timestamp};
@@ -58,6 +58,7 @@ fn check(program: &Program) -> Result<(), ApiError> {
     if program.args.first().is_none_or(String::is_empty) {
         return Err(ApiError::invalid("No command specified"));
     }
+    limits::exec(program)?;
     let texts = program.args.iter().chain(&program.env).chain([&program.user, &program.workdir]);
     if texts.into_iter().any(|text| text.contains('\0')) {
         return Err(ApiError::invalid("arguments and environment cannot hold a NUL byte"));

@@ -5,12 +5,13 @@ use cri_api::isula::v1::{
 };
 
 use crate::api::native::container::nanoseconds;
-use crate::api::native::{ApiError, Native};
+use crate::api::native::{ApiError, Native, limits};
 use crate::domain::id::Timestamp;
 use crate::image::{Chosen, ImageError, Listed, Pruned};
 
 impl Native {
     pub(super) async fn list_images(&self, request: ListImagesRequest) -> Result<ListImagesResponse, ApiError> {
+        limits::filters(&request.filters)?;
         let filters = request.filters.iter().map(|filter| (filter.key.as_str(), filter.value.as_str()));
         let chosen = Chosen::parse(filters)?;
         let engine = self.engine.clone();
@@ -76,6 +77,7 @@ fn summary(listed: Listed) -> ImageSummary {
 }
 
 pub(super) fn pruned(request: PruneImagesRequest) -> Result<Pruned, ApiError> {
+    limits::filters(&request.filters)?;
     let mut pruned = Pruned { all: request.all, ..Pruned::default() };
     for filter in request.filters {
         match filter.key.as_str() {

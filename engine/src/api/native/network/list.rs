@@ -2,12 +2,13 @@
 
 use cri_api::isula::v1::{Filter, ListNetworksRequest, ListNetworksResponse, Network};
 
-use crate::api::native::{ApiError, Native};
+use crate::api::native::{ApiError, Native, limits};
 use crate::cause::chain;
 use crate::network::NetworkConf;
 
 impl Native {
     pub(super) async fn list_networks(&self, request: &ListNetworksRequest) -> Result<ListNetworksResponse, ApiError> {
+        limits::filters(&request.filters)?;
         let filters = Filters::parse(&request.filters)?;
         let confs = self.confs().await?;
         let networks = confs.by_name.values().map(|found| &found.conf).filter(|conf| filters.matches(conf));

@@ -1,6 +1,6 @@
 //! Stats: rounds of what containers use, until the client has enough.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,10 +38,10 @@ impl Native {
             (true, false) => Whose::Running,
             (true, true) => Whose::All,
             (false, _) => {
-                let mut ids = Vec::new();
+                let (mut ids, mut known) = (Vec::new(), HashSet::new());
                 for reference in &request.containers {
                     let id = self.resolve(reference)?;
-                    if !ids.contains(&id) {
+                    if known.insert(id) {
                         ids.push(id);
                     }
                 }

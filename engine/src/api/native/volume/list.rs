@@ -7,12 +7,13 @@ use cri_api::isula::v1::{ListVolumesRequest, ListVolumesResponse, Volume};
 use super::LOCAL;
 use super::filter::Filters;
 use crate::api::native::container::nanoseconds;
-use crate::api::native::{ApiError, Native};
+use crate::api::native::{ApiError, Native, limits};
 use crate::volume;
 use crate::volume::records::Entity;
 
 impl Native {
     pub(super) async fn list_volumes(&self, request: &ListVolumesRequest) -> Result<ListVolumesResponse, ApiError> {
+        limits::filters(&request.filters)?;
         let filters = Filters::parse(&request.filters)?;
         let all = self.engine.volumes.records.snapshot();
         let wanted = all.values().filter(|entity| filters.matches(&entity.volume)).cloned().collect();

@@ -3,7 +3,7 @@
 use cri_api::isula::v1::{PruneVolumesRequest, PruneVolumesResponse};
 
 use super::filter::Filters;
-use crate::api::native::{ApiError, Native};
+use crate::api::native::{ApiError, Native, limits};
 use crate::journal::record::Context;
 use crate::volume::{self, Reclaimed};
 
@@ -13,6 +13,7 @@ impl Native {
         request: &PruneVolumesRequest,
         context: &Context,
     ) -> Result<PruneVolumesResponse, ApiError> {
+        limits::filters(&request.filters)?;
         let filters = Filters::parse_prune(&request.filters)?;
         let wanted = |volume: &crate::domain::volume::Volume| filters.matches(volume);
         let Reclaimed { names, bytes } = volume::prune(&self.engine, request.all, wanted, context).await;
