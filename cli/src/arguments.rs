@@ -48,7 +48,7 @@ fn run_in(group: &'static Group, host: Option<String>, words: Vec<OsString>) -> 
 }
 
 fn print(text: &str) -> Result<u8, Ended> {
-    output::write(text.as_bytes()).map(|()| 0).map_err(|failure| Ended::new(failure, GENERAL))
+    output::write(text).map(|()| 0).map_err(|failure| Ended::new(failure, GENERAL))
 }
 
 enum Words {
@@ -105,7 +105,7 @@ fn perform(verb: &'static Verb, path: String, host: Option<&str>, rest: Vec<OsSt
     let matches = match build(verb, &path).no_binary_name(true).try_get_matches_from(rest) {
         Ok(matches) => matches,
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
-            return output::write(error.render().to_string().as_bytes()).map(|()| 0);
+            return output::write(&error.render().to_string()).map(|()| 0);
         }
         Err(error) => return Err(reword(&path, &error)),
     };

@@ -1,24 +1,30 @@
 //! Writing to the terminal or pipe we were given, where a reader that left is an ordinary end.
+//!
+//! Labels, names of an archive's files, a registry's words come from strangers: whatever is text leaves the program here, and
+//! here its control characters are spelled out. Containers' output and archives go their own way, byte by byte.
 
 use std::io::{self, Write};
 
 use crate::failure::Failure;
+use crate::text::shown;
 
-/// Writes bytes to stdout and flushes them.
-pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
+/// Writes text to stdout and flushes it.
+pub(crate) fn write(text: &str) -> Result<(), Failure> {
+    raw(shown(text).as_bytes())
+}
+
+/// Writes to stdout, and flushes, what has no stranger's text in it.
+pub(crate) fn raw(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).map_err(Failure::output)
 }
 
 /// Writes one line to stdout.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
-    let mut bytes = Vec::with_capacity(text.len() + 1);
-    bytes.extend_from_slice(text.as_bytes());
-    bytes.push(b'\n');
-    write(&bytes)
+    write(&format!("{text}\n"))
 }
 
 /// Writes one line to stderr. There is nowhere to report a failure of this.
 pub(crate) fn complain(text: &str) {
-    let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
+    let _ = io::stderr().lock().write_all(format!("{}\n", shown(text)).as_bytes());
 }

@@ -54,7 +54,7 @@ pub(crate) fn is_possible() -> bool {
 
 fn ask(question: &str) -> Result<(), Failure> {
     let mut err = io::stderr().lock();
-    err.write_all(question.as_bytes()).and_then(|()| err.flush()).map_err(Failure::output)
+    err.write_all(crate::text::shown(question).as_bytes()).and_then(|()| err.flush()).map_err(Failure::output)
 }
 
 /// On a thread of its own, so that a signal is heard meanwhile. Empty at the end of the input.

@@ -19,6 +19,7 @@ pub mod image;
 pub mod journal;
 pub mod latest;
 pub mod layout;
+pub mod log_lines;
 mod memory;
 pub mod moves;
 pub mod network;

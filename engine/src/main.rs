@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use engine::config::{Config, Flags};
+use engine::log_lines::LogLines;
 use engine::{failpoint, panics, server};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -55,7 +56,8 @@ fn log_to_stderr(level: &str) {
     let level = level.parse().unwrap_or(LevelFilter::INFO);
     let libraries = ["h2", "hyper", "tonic", "tower", "sled"].map(|library| (library, level.min(LevelFilter::WARN)));
     let filter = Targets::new().with_default(level).with_targets(libraries);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false);
+    let lines = tracing_subscriber::fmt::layer();
+    let lines = lines.with_writer(|| LogLines(std::io::stderr())).with_ansi(false).with_target(false);
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
 }
 

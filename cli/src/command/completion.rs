@@ -25,6 +25,6 @@ async fn run(Invocation { matches, .. }: Invocation) -> Result<u8, Failure> {
     let shell = matches.get_one::<Shell>("shell").copied().expect("the parser requires it");
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut arguments::tree(), "isula", &mut script);
-    output::write(&script)?;
+    output::raw(&script)?;
     Ok(0)
 }

@@ -33,11 +33,11 @@ async fn run(Invocation { name: verb, matches, daemon }: Invocation) -> Result<u
     while let Some(change) = changes.message().await? {
         text.push_str(&line(&change));
         if text.len() > BLOCK {
-            output::write(text.as_bytes())?;
+            output::write(&text)?;
             text.clear();
         }
     }
-    output::write(text.as_bytes())?;
+    output::write(&text)?;
     Ok(0)
 }
 

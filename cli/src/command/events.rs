@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Invocation, Verb};
 use crate::failure::{Failure, GENERAL};
-use crate::text::moment;
+use crate::text::{moment, one_line};
 use crate::{flag, output};
 
 pub(super) const VERB: Verb = Verb {
@@ -86,12 +86,13 @@ fn request(matches: &ArgMatches) -> Result<EventsRequest, Failure> {
     Ok(request)
 }
 
-/// `<time> container die <id> (exitCode=7, name=web)`
+/// `<time> container die <id> (exitCode=7, name=web)`. An event is a line, whatever its labels are.
 fn as_text(event: &Event) -> String {
     let mut attributes: Vec<String> = event.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
     attributes.sort();
     let Event { time, kind, verb, id, .. } = event;
-    format!("{} {kind} {verb} {id} ({})", moment::rfc3339(*time), attributes.join(", "))
+    let text = format!("{} {kind} {verb} {id} ({})", moment::rfc3339(*time), attributes.join(", "));
+    one_line(&text).into_owned()
 }
 
 fn as_json(event: &Event) -> String {

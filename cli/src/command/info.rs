@@ -25,7 +25,7 @@ fn flags(command: Command) -> Command {
 async fn run(Invocation { daemon, .. }: Invocation) -> Result<u8, Failure> {
     let client = daemon.connect().await?;
     let info = client::read(client.system().info(Empty {})).await?;
-    output::write(page(&info).as_bytes())?;
+    output::write(&page(&info))?;
     for warning in &info.warnings {
         output::complain(&format!("WARNING: {warning}"));
     }

@@ -50,7 +50,7 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
         containers.sort_by_key(|container| (Reverse(container.started_at), Reverse(container.created_at)));
     }
     let text = shape.render(&containers, moment::now())?;
-    output::write(text.as_bytes())?;
+    output::write(&text)?;
     Ok(0)
 }
 

@@ -44,7 +44,7 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     let showing = async {
         let mut rounds = client.usage().stats(request).await?.into_inner();
         while let Some(round) = rounds.message().await? {
-            output::write(shape.shown(&round).as_bytes())?;
+            output::raw(shape.shown(&round).as_bytes())?;
         }
         Ok(())
     };

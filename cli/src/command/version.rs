@@ -34,10 +34,10 @@ pub(crate) fn line() -> String {
 
 async fn run(Invocation { daemon, .. }: Invocation) -> Result<u8, Failure> {
     // The client's half is known also when no daemon answers.
-    output::write(client_block().as_bytes())?;
+    output::write(&client_block())?;
     let client = daemon.connect().await?;
     let server = client::read(client.system().version(Empty {})).await?;
-    output::write(server_block(&server).as_bytes())?;
+    output::write(&server_block(&server))?;
     Ok(0)
 }
 

@@ -41,7 +41,7 @@ impl Listing {
             Self::Rows { template, title } => {
                 let mut lines: Vec<String> = title.map(|title| template.header(title)).into_iter().collect();
                 for row in rows {
-                    lines.push(template.render(&row).map_err(|error| Failure::usage(error.to_string()))?);
+                    lines.push(template.render_line(&row).map_err(|error| Failure::usage(error.to_string()))?);
                 }
                 match title {
                     Some(_) => Ok(table::aligned(&lines)),

@@ -1,8 +1,14 @@
 //! The part of Go's templates that people use with `--format`: text, `{{.A.B}}`, `{{json .A}}`, `{{index .A "key"}}`.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use serde_json::Value;
+
+use super::one_line;
+
+/// How a value's text is written.
+type Spell<'a> = &'a dyn Fn(&str) -> Cow<'_, str>;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TemplateError {
@@ -46,12 +52,21 @@ impl Template {
 
     /// Fills it in.
     pub(crate) fn render(&self, data: &Value) -> Result<String, TemplateError> {
+        self.fill(data, &|text| Cow::Borrowed(text))
+    }
+
+    /// Fills it in for a list, where each object has a line: its values have none of their own.
+    pub(crate) fn render_line(&self, data: &Value) -> Result<String, TemplateError> {
+        self.fill(data, &|text| one_line(text))
+    }
+
+    fn fill(&self, data: &Value, spell: Spell<'_>) -> Result<String, TemplateError> {
         let mut text = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(literal) => text.push_str(literal),
                 Part::Action { json: true, path } => text.push_str(&resolve(data, path)?.to_string()),
-                Part::Action { json: false, path } => show(resolve(data, path)?, &mut text),
+                Part::Action { json: false, path } => show(resolve(data, path)?, spell, &mut text),
             }
         }
         Ok(text)
@@ -146,10 +161,10 @@ fn resolve<'a>(data: &'a Value, path: &[String]) -> Result<&'a Value, TemplateEr
 }
 
 /// As Go prints values: strings bare, lists as `[a b]`, maps as `map[k:v]` in the order of keys.
-fn show(value: &Value, text: &mut String) {
+fn show(value: &Value, spell: Spell<'_>, text: &mut String) {
     match value {
         Value::Null => text.push_str("<no value>"),
-        Value::String(string) => text.push_str(string),
+        Value::String(string) => text.push_str(&spell(string)),
         Value::Bool(_) | Value::Number(_) => {
             let _ = write!(text, "{value}");
         }
@@ -159,7 +174,7 @@ fn show(value: &Value, text: &mut String) {
                 if at > 0 {
                     text.push(' ');
                 }
-                show(item, text);
+                show(item, spell, text);
             }
             text.push(']');
         }
@@ -171,8 +186,8 @@ fn show(value: &Value, text: &mut String) {
                 if at > 0 {
                     text.push(' ');
                 }
-                let _ = write!(text, "{key}:");
-                show(item, text);
+                let _ = write!(text, "{}:", spell(key));
+                show(item, spell, text);
             }
             text.push(']');
         }
@@ -238,6 +253,14 @@ mod tests {
         ] {
             assert!(matches!(filled(bad), Err(TemplateError::Action { .. })), "{bad}");
         }
+    }
+
+    #[test]
+    fn in_a_list_a_value_stays_on_its_line() {
+        let data = json!({"Labels": {"a\nb": "c\td"}, "Name": "x\ny"});
+        let template = Template::parse("{{.Name}}\t{{.Labels}}\n{{json .Name}}").unwrap();
+        assert_eq!(template.render(&data).unwrap(), "x\ny\tmap[a\nb:c\td]\n\"x\\ny\"");
+        assert_eq!(template.render_line(&data).unwrap(), "x\\ny\tmap[a\\nb:c\\td]\n\"x\\ny\"");
     }
 
     #[test]

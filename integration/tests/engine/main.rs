@@ -42,6 +42,7 @@ mod roots;
 mod shim_faults;
 mod shims;
 mod store_trouble;
+mod strangers;
 mod terminal;
 mod update;
 mod usage;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Invocation, Verb, shown_id};
 use crate::failure::{Failure, GENERAL};
 use crate::text::listing::Listing;
-use crate::text::{cut, elapsed, moment, one_line, size};
+use crate::text::{cut, elapsed, moment, size};
 use crate::{client, flag, output, targets};
 
 pub(crate) const VERB: Verb = Verb {
@@ -46,7 +46,7 @@ async fn run(Invocation { name: verb, matches, daemon }: Invocation) -> Result<u
         let now = moment::now();
         listing.render(entries.iter().map(|entry| fields(entry, now, full)))?
     };
-    output::write(text.as_bytes())?;
+    output::write(&text)?;
     Ok(0)
 }
 
@@ -69,9 +69,9 @@ fn fields(entry: &HistoryEntry, now: i64, full: bool) -> Value {
         "ID": id(entry, full),
         "CreatedSince": elapsed::ago(entry.created_at, now),
         "CreatedAt": moment::local_seconds(entry.created_at),
-        "CreatedBy": if full { one_line(&entry.created_by) } else { cut(&entry.created_by, CREATED_BY) },
+        "CreatedBy": if full { entry.created_by.clone() } else { cut(&entry.created_by, CREATED_BY) },
         "Size": size::shown(entry.size),
-        "Comment": one_line(&entry.comment),
+        "Comment": entry.comment,
         "Tags": entry.tags.join(","),
     })
 }

@@ -43,7 +43,7 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     let mut images = client::read(client.images().list(request)).await?.images;
     images.sort_by_key(|image| Reverse(image.created_at));
     let text = shape.render(&images, moment::now())?;
-    output::write(text.as_bytes())?;
+    output::write(&text)?;
     Ok(0)
 }
 

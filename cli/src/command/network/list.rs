@@ -45,7 +45,7 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     for warning in answer.warnings {
         output::complain(&format!("WARNING: {warning}"));
     }
-    output::write(text.as_bytes())?;
+    output::write(&text)?;
     Ok(0)
 }
 

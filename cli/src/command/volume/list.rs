@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Invocation, Verb};
 use crate::failure::{Failure, GENERAL};
 use crate::text::listing::Listing;
-use crate::text::{moment, one_line};
+use crate::text::moment;
 use crate::{client, flag, output};
 
 pub(super) const VERB: Verb = Verb {
@@ -41,7 +41,7 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     } else {
         listing.render(volumes.iter().map(fields))?
     };
-    output::write(text.as_bytes())?;
+    output::write(&text)?;
     Ok(0)
 }
 
@@ -61,7 +61,7 @@ fn fields(volume: &Volume) -> Value {
         "Name": volume.name,
         "Mountpoint": volume.mountpoint,
         "CreatedAt": moment::local_seconds(volume.created_at),
-        "Labels": one_line(&labels.join(",")),
+        "Labels": labels.join(","),
         "Anonymous": volume.anonymous,
         "Containers": volume.containers.len().to_string(),
     })
