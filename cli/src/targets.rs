@@ -1,9 +1,18 @@
 //! Commands that take several names: one that fails does not keep the others from being done.
 
-use clap::ArgMatches;
+use std::collections::HashSet;
+use std::pin::pin;
 
+use clap::ArgMatches;
+use cri_api::isula::v1::ContainerRequest;
+use futures_util::stream::{self, StreamExt};
+
+use crate::client::Client;
 use crate::failure::{Failure, GENERAL};
 use crate::{flag, output};
+
+/// Names that are served at once: the work is the daemon's and the runtimes', which have a machine to share.
+pub(crate) const AT_ONCE: usize = 16;
 
 /// The names given to a command that wants at least one.
 pub(crate) fn names(matches: &ArgMatches, verb: &str) -> Result<Vec<String>, Failure> {
@@ -33,15 +42,103 @@ where
 {
     let mut code = 0;
     for name in names {
-        match act(name).await {
-            Ok(Some(text)) => output::line(&text)?,
-            Ok(None) => {}
-            Err(failure @ (Failure::Daemon(_) | Failure::Silent(_) | Failure::Client(_))) => {
-                failure.report();
-                code = GENERAL;
-            }
-            Err(failure) => return Err(failure),
-        }
+        code = code.max(settle(act(name).await, |text| text.map_or(Ok(()), |text| output::line(&text)))?);
     }
     Ok(code)
+}
+
+/// The same, several at once; what is printed keeps the order of the names.
+pub(crate) async fn each_at_once<F>(names: &[String], at_once: usize, act: F) -> Result<u8, Failure>
+where
+    F: AsyncFn(&str) -> Result<Option<String>, Failure>,
+{
+    tell_each_at_once(names, at_once, act, |text| text.map_or(Ok(()), |text| output::line(&text))).await
+}
+
+/// The same with something else than a line for each name, which `tell` is given in the order of the names.
+pub(crate) async fn tell_each_at_once<T, F>(
+    names: &[String],
+    at_once: usize,
+    act: F,
+    mut tell: impl FnMut(T) -> Result<(), Failure>,
+) -> Result<u8, Failure>
+where
+    F: AsyncFn(&str) -> Result<T, Failure>,
+{
+    // A name given twice is done a second time, not at the same time.
+    let unique = names.iter().collect::<HashSet<_>>().len() == names.len();
+    let answers = stream::iter(names).map(|name| act(name)).buffered(if unique { at_once } else { 1 });
+    let mut answers = pin!(answers);
+    let mut code = 0;
+    while let Some(answer) = answers.next().await {
+        code = code.max(settle(answer, &mut tell)?);
+    }
+    Ok(code)
+}
+
+fn settle<T>(answer: Result<T, Failure>, mut tell: impl FnMut(T) -> Result<(), Failure>) -> Result<u8, Failure> {
+    match answer {
+        Ok(answer) => tell(answer).map(|()| 0),
+        Err(failure @ (Failure::Daemon(_) | Failure::Silent(_) | Failure::Client(_))) => {
+            failure.report();
+            Ok(GENERAL)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// How many of these may be started at once: one after the other where a container shares a namespace with another, which
+/// may be one that is named before it.
+pub(crate) async fn starts_at_once(client: &Client, names: &[String]) -> usize {
+    if names.len() < 2 {
+        return 1;
+    }
+    let joins = |name| async move {
+        let request = ContainerRequest { container: name };
+        let Ok(answer) = client.containers().inspect(request).await else { return false };
+        let details: serde_json::Value = serde_json::from_str(&answer.into_inner().json).unwrap_or_default();
+        let mode = |key: &str| details["HostConfig"][key].as_str().is_some_and(|mode| mode.starts_with("container:"));
+        ["NetworkMode", "IpcMode", "PidMode"].into_iter().any(mode)
+    };
+    let looked = stream::iter(names.to_vec()).map(joins).buffer_unordered(AT_ONCE);
+    if looked.any(|joins| async move { joins }).await { 1 } else { AT_ONCE }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What was told, the most that was under way at once, and the exit code.
+    async fn done(names: &[&str]) -> (Vec<String>, usize, u8) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let (now, most, told) = (Cell::new(0), Cell::new(0), RefCell::new(Vec::new()));
+        let act = async |name: &str| {
+            now.set(now.get() + 1);
+            most.set(now.get().max(most.get()));
+            // The first ones take longest.
+            for _ in name.len()..4 {
+                tokio::task::yield_now().await;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            now.set(now.get() - 1);
+            if name == "bad" { Err(Failure::Daemon("no".into())) } else { Ok(name.to_owned()) }
+        };
+        let tell = |name| {
+            told.borrow_mut().push(name);
+            Ok(())
+        };
+        let code = tell_each_at_once(&names, 3, act, tell).await.unwrap();
+        (told.into_inner(), most.get(), code)
+    }
+
+    #[tokio::test]
+    async fn several_are_done_at_once_and_told_in_order() {
+        let (told, most, code) = done(&["a", "bad", "bb", "cccc", "d"]).await;
+        assert_eq!((told.join(" ").as_str(), most, code), ("a bb cccc d", 3, GENERAL));
+        let (told, most, code) = done(&["a", "b", "a"]).await;
+        assert_eq!((told.join(" ").as_str(), most, code), ("a b a", 1, 0));
+    }
 }

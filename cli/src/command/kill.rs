@@ -5,7 +5,8 @@ use cri_api::isula::v1::KillRequest;
 
 use super::{Invocation, Verb};
 use crate::failure::{Failure, GENERAL};
-use crate::{flag, targets};
+use crate::flag;
+use crate::targets::{self, AT_ONCE};
 
 pub(super) const VERB: Verb = Verb {
     name: "kill",
@@ -27,7 +28,7 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     let names = targets::names(&matches, VERB.name)?;
     let signal = flag::text_or_empty(&matches, "signal");
     let client = daemon.connect().await?;
-    targets::each(&names, async |name| {
+    targets::each_at_once(&names, AT_ONCE, async |name| {
         client.containers().kill(KillRequest { container: name.to_owned(), signal: signal.clone() }).await?;
         Ok(Some(name.to_owned()))
     })

@@ -5,7 +5,8 @@ use cri_api::isula::v1::RemoveRequest;
 
 use super::{Invocation, Verb};
 use crate::failure::{Failure, GENERAL};
-use crate::{flag, targets};
+use crate::flag;
+use crate::targets::{self, AT_ONCE};
 
 pub(super) const VERB: Verb = Verb {
     name: "rm",
@@ -28,7 +29,9 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     let names = targets::names(&matches, VERB.name)?;
     let (force, volumes) = (flag::is_on(&matches, "force"), flag::is_on(&matches, "volumes"));
     let client = daemon.connect().await?;
-    targets::each(&names, async |name| {
+    // Of two that share a volume, the second one removes it: together, each would leave it to the other.
+    let at_once = if volumes { 1 } else { AT_ONCE };
+    targets::each_at_once(&names, at_once, async |name| {
         client.containers().remove(RemoveRequest { container: name.to_owned(), force, volumes }).await?;
         Ok(Some(name.to_owned()))
     })

@@ -38,13 +38,17 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
         return stream::run(&client, session).await;
     }
     let mut failed = 0;
-    let refused = targets::each(&names, async |name| {
+    let at_once = targets::starts_at_once(&client, &names).await;
+    let start = async |name: &str| {
         let answer = client.containers().start(StartRequest { container: name.to_owned() }).await?.into_inner();
-        if let Some(failure) = answer.failure {
+        Ok(answer.failure)
+    };
+    let refused = targets::tell_each_at_once(&names, at_once, start, |failure| {
+        if let Some(failure) = failure {
             stream::start_failed(&failure);
             failed = GENERAL;
         }
-        Ok(None)
+        Ok(())
     })
     .await?;
     Ok(refused.max(failed))

@@ -5,7 +5,8 @@ use cri_api::isula::v1::StopRequest;
 
 use super::{Invocation, Verb};
 use crate::failure::{Failure, GENERAL};
-use crate::{flag, targets};
+use crate::flag;
+use crate::targets::{self, AT_ONCE};
 
 pub(super) const VERB: Verb = Verb {
     name: "stop",
@@ -33,7 +34,7 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     let timeout = matches.get_one::<u32>("time").copied();
     let force = flag::is_on(&matches, "force");
     let client = daemon.connect().await?;
-    targets::each(&names, async |name| {
+    targets::each_at_once(&names, AT_ONCE, async |name| {
         client.containers().stop(StopRequest { container: name.to_owned(), timeout, force }).await?;
         Ok(Some(name.to_owned()))
     })

@@ -5,7 +5,8 @@ use cri_api::isula::v1::ContainerRequest;
 
 use super::{Invocation, Verb};
 use crate::failure::{Failure, GENERAL};
-use crate::{flag, targets};
+use crate::flag;
+use crate::targets::{self, AT_ONCE};
 
 pub(super) const VERB: Verb = Verb {
     name: "unpause",
@@ -24,7 +25,7 @@ fn flags(command: Command) -> Command {
 async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failure> {
     let names = targets::names(&matches, VERB.name)?;
     let client = daemon.connect().await?;
-    targets::each(&names, async |name| {
+    targets::each_at_once(&names, AT_ONCE, async |name| {
         client.containers().unpause(ContainerRequest { container: name.to_owned() }).await?;
         Ok(Some(name.to_owned()))
     })

@@ -7,7 +7,8 @@ use super::create::warn;
 use super::{Invocation, Verb};
 use crate::container::{resources, restart};
 use crate::failure::{Failure, GENERAL};
-use crate::{flag, targets};
+use crate::flag;
+use crate::targets::{self, AT_ONCE};
 
 pub(super) const VERB: Verb = Verb {
     name: "update",
@@ -27,7 +28,7 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     let wanted = request(&matches)?;
     let names = targets::names(&matches, VERB.name)?;
     let client = daemon.connect().await?;
-    targets::each(&names, async |name| {
+    targets::each_at_once(&names, AT_ONCE, async |name| {
         let request = UpdateRequest { container: name.to_owned(), ..wanted.clone() };
         let answer = client.containers().update(request).await?.into_inner();
         warn(&answer.warnings);

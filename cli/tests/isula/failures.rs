@@ -21,10 +21,15 @@ fn a_refusal_does_not_keep_the_others_from_being_done() {
     for verb in ["stop", "kill", "restart", "pause", "unpause", "rm"] {
         let (ended, asked) = play(refusing("b", "No such container:b"), &[verb, "a", "b", "c"]);
         assert_eq!(ended, Outcome::of(1, "a\nc\n", "Error response from daemon: No such container:b\n"), "{verb}");
-        assert_eq!(asked.len(), 3, "{verb}");
+        assert_eq!(done(&asked), 3, "{verb}");
     }
     let (ended, asked) = play(refusing("b", "No such container:b"), &["start", "a", "b", "c"]);
-    assert_eq!((ended, asked.len()), (Outcome::of(1, "", "Error response from daemon: No such container:b\n"), 3));
+    assert_eq!((ended, done(&asked)), (Outcome::of(1, "", "Error response from daemon: No such container:b\n"), 3));
+}
+
+/// Requests that change something: before several are started it is looked whether they depend on one another.
+fn done(asked: &[String]) -> usize {
+    asked.iter().filter(|request| !request.starts_with("Inspect")).count()
 }
 
 #[test]

@@ -32,6 +32,7 @@ mod listing;
 mod load;
 mod logs;
 mod long_requests;
+mod many_names;
 mod names;
 mod networks;
 mod oom;

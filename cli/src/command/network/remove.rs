@@ -5,7 +5,8 @@ use cri_api::isula::v1::NetworkRequest;
 
 use super::{Invocation, Verb};
 use crate::failure::{Failure, GENERAL};
-use crate::{flag, targets};
+use crate::flag;
+use crate::targets::{self, AT_ONCE};
 
 pub(super) const VERB: Verb = Verb {
     name: "rm",
@@ -20,7 +21,7 @@ pub(super) const VERB: Verb = Verb {
 async fn run(Invocation { name: verb, matches, daemon }: Invocation) -> Result<u8, Failure> {
     let names = targets::names(&matches, &verb)?;
     let client = daemon.connect().await?;
-    targets::each(&names, async |name| {
+    targets::each_at_once(&names, AT_ONCE, async |name| {
         client.networks().remove(NetworkRequest { name: name.to_owned() }).await?;
         Ok(Some(name.to_owned()))
     })

@@ -5,7 +5,8 @@ use cri_api::isula::v1::RemoveVolumeRequest;
 
 use super::{Invocation, Verb};
 use crate::failure::{Failure, GENERAL};
-use crate::{flag, targets};
+use crate::flag;
+use crate::targets::{self, AT_ONCE};
 
 pub(super) const VERB: Verb = Verb {
     name: "rm",
@@ -25,7 +26,7 @@ async fn run(Invocation { name: verb, matches, daemon }: Invocation) -> Result<u
     let names = targets::names(&matches, &verb)?;
     let force = flag::is_on(&matches, "force");
     let client = daemon.connect().await?;
-    targets::each(&names, async |name| {
+    targets::each_at_once(&names, AT_ONCE, async |name| {
         client.volumes().remove(RemoveVolumeRequest { volume: name.to_owned(), force }).await?;
         Ok(Some(name.to_owned()))
     })

@@ -10,6 +10,7 @@ mod exec;
 mod figures;
 mod images;
 mod life;
+mod many;
 mod memory;
 mod place;
 mod restart;
@@ -26,7 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use place::{Disk, Place};
 
-const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,life,running,recorded,images,update,usage,exec,execs] \
+const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,life,running,recorded,images,update,usage,exec,execs,many] \
                      [--runtimes runc,crun] [--rounds N] [--execs N] [--compare DIR] [--work-dir DIR] \
                      [--disk image|plain] [--busybox FILE]";
 
@@ -51,7 +52,7 @@ impl Options {
         let mut options = Self {
             bins: PathBuf::new(),
             // Not `execs`, which takes minutes.
-            only: list("sequential,parallel,life,running,recorded,images,update,usage,exec"),
+            only: list("sequential,parallel,life,running,recorded,images,update,usage,exec,many"),
             runtimes: list("runc,crun"),
             rounds: 50,
             execs: 10_000,
@@ -157,6 +158,9 @@ async fn measure(place: &Place, options: &Options) -> anyhow::Result<()> {
     }
     if options.wants("usage") {
         usage::usage(place, runtime, options.rounds.div_ceil(2)).await?;
+    }
+    if options.wants("many") {
+        many::many(place, runtime, options.rounds.div_ceil(10)).await?;
     }
     if options.wants("images") {
         images::images(place, runtime, options.rounds.div_ceil(10)).await?;
