@@ -3,6 +3,9 @@
 //! Nothing but regular files is opened for reading, and those by the handle that was examined before: neither a FIFO nor a
 //! device is touched. What vanishes before its turn is left out; what is replaced is what it is now. File systems that show
 //! the kernel itself (`/proc`, `/sys`) are empty directories unless the path names something within.
+//!
+//! A tar tells the size of a file before its content. What a file says of its size is only a guess: small files are read
+//! first, and so are those of the kernel, which says 0 or 4096 of whatever there is to read.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -23,8 +26,10 @@ use crate::rootfs::attributes;
 
 /// Open directories one within another.
 const MOST_DEPTH: usize = 256;
-/// A file that does not tell its size is read first. More than that is no such file.
-const LONGEST_UNSIZED: u64 = 16 << 20;
+/// Files of up to this are read before their size is told.
+const SMALL: usize = 64 << 10;
+/// A file whose size means nothing is read first. More than that is no such file.
+const LONGEST_UNSIZED: usize = 16 << 20;
 
 /// Who is told and asked while it goes on.
 pub struct With<'a> {
@@ -36,12 +41,22 @@ pub struct With<'a> {
 
 /// Writes what was found as a tar whose names begin with `base`; below an empty one they begin at the top, which is `./`.
 pub fn pack<'a>(view: &'a View, found: Found, base: &[u8], out: impl Write, with: With<'a>) -> Result<(), FilesError> {
-    let mut packing = Packing { view, writer: TarWriter::new(out), with, links: HashMap::new(), levels: Vec::new() };
+    let mut packing = Packing {
+        view,
+        writer: TarWriter::new(out),
+        with,
+        links: HashMap::new(),
+        levels: Vec::new(),
+        head: Vec::with_capacity(SMALL),
+    };
     match found {
         Found::Missing { above, name } => {
             return Err(FilesError::NoSuchPath { path: last(&above).path.join(name) });
         }
-        Found::Other { node, .. } => packing.entry(&node, base.to_vec(), false)?,
+        Found::Other { node, .. } => {
+            let kernels = is_kernels(&node.fd);
+            packing.entry(&node, base.to_vec(), kernels)?;
+        }
         Found::Directory { above } => {
             let dir = last(&above).clone();
             let facts = rustix::fs::fstat(&*dir.fd);
@@ -71,6 +86,8 @@ struct Packing<'a, W> {
     /// Under which name a file with several names is in the tar.
     links: HashMap<(u64, u64), Vec<u8>>,
     levels: Vec<Level>,
+    /// What was read of a file before its size was told.
+    head: Vec<u8>,
 }
 
 impl<W: Write> Packing<'_, W> {
@@ -110,6 +127,8 @@ impl<W: Write> Packing<'_, W> {
             }
             return Ok(true);
         }
+        // A single file may be mounted here, too.
+        let kernels = if node.facts.st_dev == device { kernels } else { is_kernels(&node.fd) };
         self.entry(&node, entry_name, kernels)?;
         Ok(true)
     }
@@ -182,44 +201,41 @@ impl<W: Write> Packing<'_, W> {
         Ok(())
     }
 
-    /// `false` when it was left out.
+    /// `false` when it was left out. `kernels`: what cannot be read is, but for what was asked for by its name.
     fn file(&mut self, node: &Node, name: &[u8], kernels: bool) -> Result<bool, FilesError> {
-        let opened = node.reopen(OFlags::RDONLY).and_then(|fd| {
-            let facts = rustix::fs::fstat(&fd)?;
-            let kept = attributes::read(&fd)?;
-            Ok((File::from(fd), facts, kept))
-        });
-        let (mut file, facts, kept) = match opened {
+        let may_miss = kernels && !self.levels.is_empty();
+        let opened = node.reopen(OFlags::RDONLY).and_then(|fd| Ok((attributes::read_open(&fd)?, File::from(fd))));
+        let (kept, mut file) = match opened {
             Ok(opened) => opened,
-            Err(_) if kernels => {
+            Err(_) if may_miss => {
                 self.leave_out(&node.path, "cannot be opened");
                 return Ok(false);
             }
             Err(error) => return Err(FilesError::io("open", &node.path, error)),
         };
-        let mut size = u64::try_from(facts.st_size).unwrap_or(0);
-        let mut unsized_content = Vec::new();
-        if size == 0 {
-            // Files of the kernel's do not say how long they are.
-            match (&mut file).take(LONGEST_UNSIZED + 1).read_to_end(&mut unsized_content) {
-                Ok(count) if count as u64 > LONGEST_UNSIZED => {
-                    return Err(FilesError::NotCopied { path: node.path.clone(), kind: "file that does not end" });
-                }
-                Ok(count) => size = count as u64,
-                // What there is for now has been read.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => size = unsized_content.len() as u64,
-                Err(_) if kernels => {
-                    self.leave_out(&node.path, "cannot be read");
-                    return Ok(false);
-                }
-                Err(error) => return Err(FilesError::io("read", &node.path, error)),
+        let mut head = std::mem::take(&mut self.head);
+        let told = u64::try_from(node.facts.st_size).unwrap_or(0);
+        let size = match size_of(&mut file, told, kernels, &mut head) {
+            Ok(Some(size)) => size,
+            Ok(None) if may_miss => {
+                self.leave_out(&node.path, "does not end");
+                return Ok(false);
             }
-        }
-        let entry = Entry { name, kind: EntryType::Regular, facts: &facts, size, target: &[], attributes: &kept };
+            Ok(None) => {
+                return Err(FilesError::NotCopied { path: node.path.clone(), kind: "file that does not end" });
+            }
+            Err(_) if may_miss => {
+                self.leave_out(&node.path, "cannot be read");
+                return Ok(false);
+            }
+            Err(error) => return Err(FilesError::io("read", &node.path, error)),
+        };
+        let facts = &node.facts;
+        let entry = Entry { name, kind: EntryType::Regular, facts, size, target: &[], attributes: &kept };
         self.writer.begin(&entry).map_err(|source| FilesError::Output { source })?;
         let stop = self.with.stop;
-        let content = Stopping { from: (&unsized_content[..]).chain(&mut file), stop };
-        self.writer.content(content, size).map_err(|source| {
+        let content = Stopping { from: (&head[..]).chain(&mut file), stop };
+        let missing = self.writer.content(content, size).map_err(|source| {
             if stop() {
                 FilesError::Stopped
             } else if ReadFailed::is(&source) {
@@ -228,6 +244,13 @@ impl<W: Write> Packing<'_, W> {
                 FilesError::Output { source }
             }
         })?;
+        if missing > 0 {
+            self.leave_out(&node.path, &format!("was cut while it was copied: its last {missing} bytes are zeros"));
+        }
+        // One large file of the kernel's is no reason to keep as much.
+        head.clear();
+        head.shrink_to(SMALL);
+        self.head = head;
         Ok(true)
     }
 
@@ -245,6 +268,46 @@ impl<W: Write> Packing<'_, W> {
     fn leave_out(&mut self, path: &Path, why: &str) {
         (self.with.note)(format!("{} {why}", crate::image::layer::reading::shown(path.as_os_str().as_bytes())));
     }
+}
+
+/// How much there is to copy of a file, whose beginning is left in `head`; `None` when it does not end. `told` is what it says
+/// itself, and `kernels` that this means nothing.
+fn size_of(file: &mut File, told: u64, kernels: bool, head: &mut Vec<u8>) -> io::Result<Option<u64>> {
+    head.clear();
+    if !kernels {
+        if read_up_to(file, SMALL, Some(told), head)? {
+            return Ok(Some(head.len() as u64));
+        }
+        if told > head.len() as u64 {
+            return Ok(Some(told));
+        }
+    }
+    // More than it told of, or may be.
+    Ok(read_up_to(file, LONGEST_UNSIZED, None, head)?.then_some(head.len() as u64))
+}
+
+/// Whether that was all there is: the end, or what was `expected` by then, or what there is for now of what has no end.
+fn read_up_to(file: &mut File, most: usize, expected: Option<u64>, head: &mut Vec<u8>) -> io::Result<bool> {
+    // With room to see that there is more than was expected.
+    let first = expected
+        .and_then(|told| usize::try_from(told).ok())
+        .map_or(SMALL, |told| told.saturating_add(1).clamp(4096, SMALL));
+    while head.len() < most {
+        let before = head.len();
+        head.resize((before * 2).max(first).min(most), 0);
+        let read = file.read(&mut head[before..]);
+        head.truncate(before + *read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(0) => return Ok(true),
+            // A small file in one call.
+            Ok(_) if expected == Some(head.len() as u64) => return Ok(true),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
 }
 
 /// Reads until it is told to stop.

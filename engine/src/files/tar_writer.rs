@@ -52,15 +52,16 @@ impl<W: Write> TarWriter<W> {
         self.out.write_all(header(entry).as_bytes())
     }
 
-    /// The content that was announced: exactly so much of it. What a file has lost meanwhile is zeros, what it has gained is
-    /// left out.
-    pub fn content(&mut self, mut from: impl Read, size: u64) -> io::Result<()> {
-        let mut left = size;
+    /// The content that was announced: exactly so much of it. What a file has lost meanwhile is zeros, how many is answered;
+    /// what it has gained is left out.
+    pub fn content(&mut self, mut from: impl Read, size: u64) -> io::Result<u64> {
+        let (mut left, mut missing) = (size, 0);
         while left > 0 {
             let wanted = left.min(BUFFER as u64) as usize;
             let count = match from.read(&mut self.buffer[..wanted]) {
                 Ok(0) => {
                     self.buffer[..wanted].fill(0);
+                    missing += wanted as u64;
                     wanted
                 }
                 Ok(count) => count,
@@ -70,7 +71,8 @@ impl<W: Write> TarWriter<W> {
             self.out.write_all(&self.buffer[..count])?;
             left -= count as u64;
         }
-        self.pad(size)
+        self.pad(size)?;
+        Ok(missing)
     }
 
     pub fn finish(&mut self) -> io::Result<()> {
@@ -207,7 +209,8 @@ mod tests {
     fn content_is_as_long_as_it_was_announced() {
         for (has, wanted) in [(0, 10), (600, 600), (1000, 600), (10, 700)] {
             let mut writer = TarWriter::new(Vec::new());
-            writer.content(&vec![b'x'; has][..], wanted).unwrap();
+            let missing = writer.content(&vec![b'x'; has][..], wanted).unwrap();
+            assert_eq!(missing, wanted.saturating_sub(has as u64));
             assert_eq!(writer.out.len() as u64, wanted.next_multiple_of(512));
             assert_eq!(writer.out.iter().filter(|byte| **byte == b'x').count() as u64, wanted.min(has as u64));
         }

@@ -228,6 +228,24 @@ fn the_kernels_own_files_are_read_but_not_walked_by_chance() {
     assert!(String::from_utf8_lossy(&out).contains("random/boot_id"));
 }
 
+/// They say 4096 of a few bytes, 0 of many, and of some more than there ever will be.
+#[test]
+fn sizes_that_mean_nothing_are_not_believed() {
+    let view = View::new(open_root(Path::new("/")).unwrap(), false);
+    for (path, name) in [("/sys/kernel/mm/transparent_hugepage/enabled", "enabled"), ("/proc/self/status", "status")] {
+        let Ok(wanted) = fs::read(path) else { continue };
+        let found = view.find(OsStr::new(path), true).unwrap();
+        let mut out = Vec::new();
+        pack::pack(&view, found, name.as_bytes(), &mut out, With { stop: &|| false, note: &mut |_| {} }).unwrap();
+        let mut archive = tar::Archive::new(&out[..]);
+        let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
+        let mut content = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
+        assert!(!content.contains(&0), "{path} is padded");
+        assert!(content.len().abs_diff(wanted.len()) < 200, "{path}: {} of {}", content.len(), wanted.len());
+    }
+}
+
 /// A process that has the tree replaces a directory by a link to the outside, and back, as fast as it can.
 #[test]
 fn a_directory_that_is_swapped_for_a_link_leads_nowhere() {

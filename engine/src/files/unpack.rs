@@ -2,15 +2,17 @@
 //!
 //! The archive is read by the code that reads layers. Whatever is made is made in an open directory under a single name that
 //! is never followed; the way to that directory is walked within the container (`view.rs`). A file appears under its name
-//! when all of it is there.
+//! when all of it is there; but in a directory that the archive itself has made, and that is not whole before the end either, it
+//! is written in its place.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, StatxAttributes, StatxFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
@@ -46,7 +48,8 @@ pub fn unpack(
     // The client is who owns the machine: what it sends may be as large as it likes, but not by decompression alone.
     let limits = Limits { bytes: u64::MAX, entries: u64::MAX, ..Limits::default() };
     let mut archive = Archive::new(Stream::new(Source::new(source), &limits, stop)?, Writer::nowhere());
-    let mut unpacking = Unpacking { view, base, how, stop, last: None, times: BTreeMap::new(), kept: 0 };
+    let mut unpacking =
+        Unpacking { view, base, how, stop, last: None, last_is_made: false, times: BTreeMap::new(), kept: 0 };
     while let Some(entry) = archive.next()? {
         unpacking.add(&entry, &mut archive)?;
     }
@@ -61,6 +64,8 @@ struct Unpacking<'a> {
     stop: &'a dyn Fn() -> bool,
     /// The directory that was looked up last, under the name it was asked for.
     last: Option<(Vec<u8>, Vec<Dir>)>,
+    /// The archive has made it.
+    last_is_made: bool,
     /// Of directories that were made.
     times: BTreeMap<Vec<u8>, (i64, u32)>,
     kept: usize,
@@ -141,6 +146,7 @@ impl Unpacking<'_> {
         }
         let above = self.view.make_dirs(self.base.clone(), OsStr::from_bytes(path), &mut |_| {})?;
         self.last = Some((path.to_vec(), above.clone()));
+        self.last_is_made = self.times.contains_key(path);
         Ok(above)
     }
 
@@ -181,6 +187,9 @@ impl Unpacking<'_> {
         entry: &Entry,
         fill: &mut dyn FnMut(&File) -> Result<(), LayerError>,
     ) -> Result<(), FilesError> {
+        if self.is_made(place) && self.file_in_place(place, entry, fill)? {
+            return Ok(());
+        }
         let there = self.view.child(place.dir, place.name)?;
         if let Some(node) = &there {
             if node.kind() == FileType::RegularFile && (node.mounted || is_mount(&node.fd)) {
@@ -198,6 +207,35 @@ impl Unpacking<'_> {
             self.clear(place, &node)?;
         }
         draft.publish(place)
+    }
+
+    /// Whether the place's directory was made here: then nothing is in the way there but what the archive has brought, or somebody
+    /// who lives in the container.
+    fn is_made(&self, place: &Place<'_>) -> bool {
+        let last_is_it = self.last.as_ref().is_some_and(|(_, above)| Rc::ptr_eq(&last(above).fd, &place.dir.fd));
+        last_is_it && self.last_is_made
+    }
+
+    /// `false` when something has its name already.
+    fn file_in_place(
+        &self,
+        place: &Place<'_>,
+        entry: &Entry,
+        fill: &mut dyn FnMut(&File) -> Result<(), LayerError>,
+    ) -> Result<bool, FilesError> {
+        let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&*place.dir.fd, place.name, new, Mode::RUSR) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::EXIST) => return Ok(false),
+            Err(errno) => return Err(place.failed("make")(errno)),
+        };
+        // Half of it does not stay.
+        let mut draft = Draft { file, dir: place.dir, name: Some(place.name.to_owned()) };
+        fill(&draft.file)?;
+        self.describe(&draft.file, entry, place)?;
+        rustix::fs::futimens(&draft.file, &timestamps(entry.mtime)).map_err(place.failed("set the times of"))?;
+        draft.name = None;
+        Ok(true)
     }
 
     /// A file that is a mount cannot be replaced, but written to.
@@ -304,8 +342,15 @@ impl Unpacking<'_> {
         if matches!(entry.kind, Kind::Symlink(_)) {
             return Ok(());
         }
-        let by_handle = format!("/proc/self/fd/{}", made.as_raw_fd());
-        rustix::fs::chmod(by_handle, Mode::from_raw_mode(entry.mode)).map_err(place.failed("set the mode of"))?;
+        let mode = Mode::from_raw_mode(entry.mode);
+        let set = match entry.kind {
+            Kind::File | Kind::SparseFile(_) | Kind::SparsePayload(_) | Kind::Directory => {
+                rustix::fs::fchmod(made, mode)
+            }
+            // By a handle that only names it.
+            _ => rustix::fs::chmod(format!("/proc/self/fd/{}", made.as_raw_fd()), mode),
+        };
+        set.map_err(place.failed("set the mode of"))?;
         for (name, value) in &entry.xattrs {
             attributes::set(made, name, value)
                 .map_err(|error| FilesError::io("set an attribute of", &place.path(), error))?;
@@ -335,7 +380,7 @@ impl Place<'_> {
 struct Draft<'a> {
     file: File,
     dir: &'a Dir,
-    name: Option<String>,
+    name: Option<OsString>,
 }
 
 impl<'a> Draft<'a> {
@@ -389,11 +434,11 @@ impl Drop for Draft<'_> {
     }
 }
 
-fn free_name() -> String {
+fn free_name() -> OsString {
     let mut bytes = [0; 8];
     // Without randomness a name that is taken is an error, not a danger: nothing is opened but what is new.
     let _ = getrandom::fill(&mut bytes);
-    format!(".isula-cp-{}", hex::encode(bytes))
+    format!(".isula-cp-{}", hex::encode(bytes)).into()
 }
 
 fn sparse(archive: &mut Archive<'_>, mut file: &File, map: &Map, path: &Path) -> Result<(), LayerError> {

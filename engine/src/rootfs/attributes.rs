@@ -19,6 +19,16 @@ pub fn read(file: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     copy::attributes(&list).map(pair).collect()
 }
 
+/// The same of a file that is open for reading: without the way through `/proc`.
+pub fn read_open(file: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let list = copy::xattr_list(|buffer| rustix::fs::flistxattr(&file, buffer))?;
+    let pair = |name: &CStr| {
+        let value = copy::xattr_value(|buffer| rustix::fs::fgetxattr(&file, name, buffer))?;
+        Ok((name.to_bytes().to_vec(), value))
+    };
+    copy::attributes(&list).map(pair).collect()
+}
+
 /// The value of one; `None` when it is not there.
 pub fn get(file: impl AsFd, name: &str) -> io::Result<Option<Vec<u8>>> {
     let path = by_handle(&file);

@@ -19,6 +19,8 @@ use crate::output;
 
 /// Pieces waiting to be unpacked; beyond them the daemon waits.
 const QUEUE: usize = 4;
+/// Links that lead to links, as many as the kernel follows.
+pub(super) const MOST_LINKS: usize = 40;
 
 pub(super) async fn copy(client: &Client, container: &str, path: &str, to: End, ways: Ways) -> Result<u8, Failure> {
     // Before the daemon begins: a terminal is no place for an archive.
@@ -49,6 +51,8 @@ pub(super) async fn copy(client: &Client, container: &str, path: &str, to: End, 
 /// Where things go. The root itself has no name, so only its contents can be copied.
 fn place(local: &str, source: &str, is_directory: bool, is_root: bool) -> Result<Destination, Failure> {
     let skip = usize::from(!is_root);
+    let leads_to = end_of_links(local)?;
+    let local = leads_to.as_deref().unwrap_or(local);
     let failed = |error| Failure::io(format!("copy to '{local}'"), error);
     let there = match std::fs::metadata(local) {
         Ok(there) => Some(there),
@@ -61,7 +65,9 @@ fn place(local: &str, source: &str, is_directory: bool, is_root: bool) -> Result
             let name = if contents { None } else { Some(base(source).into()) };
             Destination::open(Path::new(local), name, skip).map_err(failed)
         }
-        Some(_) if is_directory || says_directory(local) => Err(failed(io::ErrorKind::NotADirectory.into())),
+        Some(_) if is_directory || says_directory(local) => {
+            Err(Failure::Client(format!("cannot copy to '{local}': it is not a directory")))
+        }
         // What a link leads to is replaced, not the link.
         Some(_) => {
             let wanted = std::fs::canonicalize(local).map_err(failed)?;
@@ -69,12 +75,32 @@ fn place(local: &str, source: &str, is_directory: bool, is_root: bool) -> Result
             let dir: PathBuf = wanted.parent().map(Path::to_path_buf).unwrap_or_default();
             Destination::open(&dir, name, skip).map_err(failed)
         }
-        None if !is_directory && says_directory(local) => Err(failed(io::ErrorKind::NotFound.into())),
+        None if !is_directory && says_directory(local) => {
+            Err(Failure::Client(format!("cannot copy to '{local}': there is no such directory")))
+        }
         None => {
             let (dir, name) = split(local);
             Destination::open(Path::new(dir), Some(name.into()), skip).map_err(failed)
         }
     }
+}
+
+/// Where a link leads that leads to nothing: what is copied there makes that, as writing to the link would.
+fn end_of_links(local: &str) -> Result<Option<String>, Failure> {
+    let mut at = PathBuf::from(local.trim_end_matches('/'));
+    for _ in 0..MOST_LINKS {
+        let is_link = at.symlink_metadata().is_ok_and(|facts| facts.is_symlink());
+        if !is_link || at.exists() {
+            break;
+        }
+        let target = std::fs::read_link(&at).map_err(|error| Failure::io(format!("copy to '{local}'"), error))?;
+        at = at.parent().unwrap_or(Path::new("")).join(target);
+    }
+    if at == Path::new(local.trim_end_matches('/')) {
+        return Ok(None);
+    }
+    let end = at.into_os_string().into_string();
+    end.map(Some).map_err(|end| Failure::Client(format!("cannot copy to '{}': it is not UTF-8", end.display())))
 }
 
 /// The next piece. What the daemon has left out is told as it comes.

@@ -10,6 +10,11 @@ use tar::{Builder, EntryType, Header};
 
 use crate::failure::Failure;
 
+/// Files of up to this are read before their size is told.
+const SMALL: usize = 64 << 10;
+/// A file whose size means nothing is read first. More than that is no such file.
+const LONGEST_UNSIZED: u64 = 16 << 20;
+
 /// Something of ours that is to be copied.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -22,7 +27,8 @@ pub(super) struct Source {
 
 /// Writes it as a tar. Answers what was left out.
 pub(super) fn pack(source: &Source, out: impl Write) -> Result<Vec<String>, Failure> {
-    let mut packing = Packing { tar: Builder::new(out), links: HashMap::new(), notes: Vec::new() };
+    let mut packing =
+        Packing { tar: Builder::new(out), links: HashMap::new(), notes: Vec::new(), head: Vec::with_capacity(SMALL) };
     let top = source.name.clone().unwrap_or_default();
     let mut ahead = vec![(source.path.clone(), top)];
     let mut is_top = true;
@@ -62,6 +68,8 @@ struct Packing<W: Write> {
     /// Under which name a file with several names is in the archive.
     links: HashMap<(u64, u64), PathBuf>,
     notes: Vec<String>,
+    /// What was read of a file before its size was told.
+    head: Vec<u8>,
 }
 
 impl<W: Write> Packing<W> {
@@ -117,17 +125,17 @@ impl<W: Write> Packing<W> {
         if (opened.dev(), opened.ino()) != (facts.dev(), facts.ino()) {
             return Err(io::Error::other("it was replaced while it was copied"));
         }
-        let mut unsized_content = Vec::new();
         let mut file: File = file;
-        // Files of the kernel's do not say how long they are.
-        if opened.len() == 0 {
-            Read::by_ref(&mut file).take(16 << 20).read_to_end(&mut unsized_content)?;
-        }
-        let size = opened.len().max(unsized_content.len() as u64);
+        let size = size_of(&mut file, opened.len(), &mut self.head)?;
         let mut header = header(&opened, EntryType::Regular, size);
         self.time(&opened)?;
-        let content = Read::chain(&unsized_content[..], file).chain(io::repeat(0)).take(size);
-        self.tar.append_data(&mut header, name, content)
+        let mut rest = size - self.head.len() as u64;
+        let content = Read::chain(&self.head[..], Counted { file, left: &mut rest }).chain(io::repeat(0)).take(size);
+        self.tar.append_data(&mut header, name, content)?;
+        if rest > 0 {
+            self.notes.push(format!("{} was cut while it was copied: its last {rest} bytes are zeros", path.display()));
+        }
+        Ok(())
     }
 
     fn bare(&mut self, facts: &Metadata, kind: EntryType, name: &Path) -> io::Result<()> {
@@ -147,6 +155,57 @@ impl<W: Write> Packing<W> {
         }
         let time = format!("{}.{:09}", facts.mtime(), facts.mtime_nsec());
         self.tar.append_pax_extensions([("mtime", time.as_bytes())])
+    }
+}
+
+/// How much there is to copy of a file, whose beginning is left in `head`. What a file says of its size is only a guess: those of
+/// the kernel say 0, or 4096, of whatever there is to read.
+fn size_of(file: &mut File, told: u64, head: &mut Vec<u8>) -> io::Result<u64> {
+    head.clear();
+    head.shrink_to(SMALL);
+    // With one byte more, which shows that there is more than was told.
+    let first = told.saturating_add(1).clamp(4096, SMALL as u64);
+    head.resize(first as usize, 0);
+    let mut read = 0;
+    while read < first && (read == 0 || read != told) {
+        match file.read(&mut head[read as usize..]) {
+            Ok(0) => break,
+            Ok(count) => read += count as u64,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    head.truncate(read as usize);
+    if read < first {
+        return Ok(read);
+    }
+    if told > read && !is_kernels(file) {
+        return Ok(told);
+    }
+    Read::by_ref(file).take(LONGEST_UNSIZED - read + 1).read_to_end(head)?;
+    match head.len() as u64 {
+        size if size > LONGEST_UNSIZED => Err(io::Error::other("it does not tell its size and does not end")),
+        size => Ok(size),
+    }
+}
+
+/// Whether it is of a file system that shows the kernel, where a size means nothing.
+fn is_kernels(file: &File) -> bool {
+    const MAGICS: [u32; 6] = [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270, 0x6462_6720, 0x7472_6163];
+    rustix::fs::fstatfs(file).is_ok_and(|facts| MAGICS.contains(&(facts.f_type as u32)))
+}
+
+/// A file of which it is known how much is still to come.
+struct Counted<'a> {
+    file: File,
+    left: &'a mut u64,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        *self.left = self.left.saturating_sub(count as u64);
+        Ok(count)
     }
 }
 

@@ -12,6 +12,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
+use super::from::MOST_LINKS;
 use super::pack::{self, Source};
 use super::{End, Ways, base, only_contents, says_directory, split};
 use crate::archive::{Archive, STDIN};
@@ -39,26 +40,47 @@ pub(super) async fn copy(client: &Client, from: End, container: &str, path: &str
     let failed = |error| Failure::io(format!("copy '{local}'"), error);
     let facts = if follow { std::fs::metadata(&local) } else { std::fs::symlink_metadata(&local) }.map_err(failed)?;
     if says_directory(&local) && !facts.is_dir() {
-        return Err(failed(io::ErrorKind::NotADirectory.into()));
+        return Err(Failure::Client(format!("cannot copy '{local}': it is not a directory")));
     }
-    let there = look(client, container, path).await?;
-    let (dir, name) = place(there.as_ref(), path, &local, facts.is_dir())?;
+    let (there, path) = look(client, container, path).await?;
+    let (dir, name) = place(there.as_ref(), &path, &local, facts.is_dir())?;
     let source = Source { path: PathBuf::from(&local), name: name.map(PathBuf::from), follow };
     pack_and_send(client, open(dir), source).await?;
     Ok(0)
 }
 
-/// What is there; nothing is an answer too.
-async fn look(client: &Client, container: &str, path: &str) -> Result<Option<FileFacts>, Failure> {
-    let request = |path: &str| StatRequest { container: container.to_owned(), path: path.to_owned(), follow: true };
-    match client::answer(client.files().stat(request(path))).await? {
-        Ok(facts) => Ok(Some(facts)),
-        Err(status) if status.code() == Code::NotFound => {
-            // The container may be what is missing, and the root is always there.
-            client::read(client.files().stat(request("/"))).await?;
-            Ok(None)
+/// What is there; nothing is an answer too. And where that is: of a link that leads to nothing it is what it leads to, so that
+/// this is made and the link stays.
+async fn look(client: &Client, container: &str, path: &str) -> Result<(Option<FileFacts>, String), Failure> {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        if let Some(facts) = facts_of(client, container, &path, true).await? {
+            return Ok((Some(facts), path));
         }
+        let link = facts_of(client, container, path.trim_end_matches('/'), false).await?;
+        let Some(link) = link.filter(|facts| facts.kind() == Kind::Link) else { break };
+        path = target_of(&link);
+    }
+    // The container may be what is missing, and the root is always there.
+    let root = StatRequest { container: container.to_owned(), path: "/".to_owned(), follow: true };
+    client::read(client.files().stat(root)).await?;
+    Ok((None, path))
+}
+
+async fn facts_of(client: &Client, container: &str, path: &str, follow: bool) -> Result<Option<FileFacts>, Failure> {
+    let request = StatRequest { container: container.to_owned(), path: path.to_owned(), follow };
+    match client::answer(client.files().stat(request)).await? {
+        Ok(facts) => Ok(Some(facts)),
+        Err(status) if status.code() == Code::NotFound => Ok(None),
         Err(status) => Err(status.into()),
+    }
+}
+
+/// Where a link of the container says that it leads. The daemon walks it from the container's root.
+fn target_of(link: &FileFacts) -> String {
+    match link.target.starts_with('/') {
+        true => link.target.clone(),
+        false => format!("{}/{}", split(&link.path).0.trim_end_matches('/'), link.target),
     }
 }
 
@@ -181,6 +203,14 @@ mod tests {
 
     fn facts(kind: Kind, path: &str) -> FileFacts {
         FileFacts { kind: kind.into(), path: path.into(), ..FileFacts::default() }
+    }
+
+    #[test]
+    fn where_a_link_leads() {
+        let link = |path: &str, target: &str| FileFacts { target: target.into(), ..facts(Kind::Link, path) };
+        assert_eq!(target_of(&link("/srv/link", "/etc/x")), "/etc/x");
+        assert_eq!(target_of(&link("/srv/link", "../x/y")), "/srv/../x/y");
+        assert_eq!(target_of(&link("/link", "x")), "/x");
     }
 
     #[test]

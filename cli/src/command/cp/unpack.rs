@@ -4,12 +4,14 @@
 //! neither one that was there nor one that the archive has brought. Links are made as links. Device nodes are not made: one
 //! of a container's would be the host's here.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
@@ -18,6 +20,8 @@ use tar::{Archive, EntryType, Header};
 use crate::failure::Failure;
 use crate::text::moment;
 
+/// Written at once.
+const BUFFER: usize = 256 << 10;
 /// What may describe one entry.
 const LONGEST_DESCRIPTION: u64 = 1 << 20;
 
@@ -50,7 +54,16 @@ pub(super) struct Unpacked {
 
 /// Unpacks all of it. With `archive`, owners and all mode bits are kept.
 pub(super) fn unpack(from: impl Read, destination: Destination, archive: bool) -> Result<Unpacked, Failure> {
-    let mut unpacking = Unpacking { destination, archive, directories: Vec::new(), notes: Vec::new() };
+    let mut unpacking = Unpacking {
+        destination,
+        archive,
+        directories: Vec::new(),
+        notes: Vec::new(),
+        last: None,
+        made: HashSet::new(),
+        drafts: 0,
+        buffer: vec![0; BUFFER].into_boxed_slice(),
+    };
     let mut tar = Archive::new(from);
     let broken = |error| Failure::io("read what the daemon sends", error);
     let mut before = Before::default();
@@ -153,12 +166,21 @@ struct Unpacking {
     /// Their modes and times are set at the end: nothing is made in them any more.
     directories: Vec<(Vec<OsString>, Item)>,
     notes: Vec<String>,
+    /// The directory that was entered last, the way to it, and whether it was made here.
+    last: Option<(Vec<OsString>, Rc<OwnedFd>, bool)>,
+    /// Directories that were made here, by the way to them.
+    made: HashSet<Vec<OsString>>,
+    /// How many were made: each has a name of its own.
+    drafts: u64,
+    buffer: Box<[u8]>,
 }
 
 /// A name in an open directory.
 struct Place {
-    dir: OwnedFd,
+    dir: Rc<OwnedFd>,
     name: OsString,
+    /// The directory was made here, so it is not whole before the end.
+    made: bool,
     /// For messages.
     shown: PathBuf,
 }
@@ -226,12 +248,19 @@ impl Unpacking {
     }
 
     /// The place of a path: its directories are entered, and made where they are missing.
-    fn place(&self, path: &[OsString]) -> Result<Place, Failure> {
-        let mut shown = self.destination.shown.clone();
-        let mut dir = self.destination.dir.try_clone().map_err(|error| Failure::io("open the destination", error))?;
+    fn place(&mut self, path: &[OsString]) -> Result<Place, Failure> {
         let Some((name, above)) = path.split_last() else {
             return Err(Failure::Client("refusing to unpack something without a name".into()));
         };
+        let mut shown = self.destination.shown.clone();
+        // Most entries lie beside the one before.
+        if let Some((last, dir, made)) = &self.last
+            && last == above
+        {
+            shown.extend(path);
+            return Ok(Place { dir: dir.clone(), name: name.clone(), made: *made, shown });
+        }
+        let mut dir = self.destination.dir.try_clone().map_err(|error| Failure::io("open the destination", error))?;
         for part in above {
             shown.push(part);
             let failed = |errno: Errno| Failure::io(format!("enter '{}'", shown.display()), errno.into());
@@ -244,13 +273,16 @@ impl Unpacking {
             };
         }
         shown.push(name);
-        Ok(Place { dir, name: name.clone(), shown })
+        let (dir, made) = (Rc::new(dir), self.made.contains(above));
+        self.last = Some((above.to_vec(), dir.clone(), made));
+        Ok(Place { dir, name: name.clone(), made, shown })
     }
 
     fn directory(&mut self, path: Vec<OsString>, place: &Place, item: &Item) -> Result<(), Failure> {
         match rustix::fs::mkdirat(&place.dir, &place.name, Mode::RWXU) {
             Ok(()) => {
                 let Item { kind, header, mtime, .. } = item;
+                self.made.insert(path.clone());
                 let item = Item { kind: *kind, name: Vec::new(), link: None, header: header.clone(), mtime: *mtime };
                 self.directories.push((path, item));
                 Ok(())
@@ -264,18 +296,24 @@ impl Unpacking {
 
     /// It appears under its name when all of it is there.
     fn file(&mut self, place: &Place, item: &Item, content: &mut impl Read) -> Result<(), Failure> {
-        if place.kind() == Some(FileType::Directory) {
-            return Err(place.failed("replace")(Errno::ISDIR));
-        }
-        let draft = Draft::new(place)?;
-        let mut file = &draft.file;
+        self.drafts += 1;
+        let draft = Draft::new(place, self.drafts)?;
         let failed = |error| Failure::io(format!("write '{}'", place.shown.display()), error);
-        let copied = io::copy(content, &mut file).map_err(failed)?;
+        let mut copied = 0;
+        loop {
+            match content.read(&mut self.buffer).map_err(failed)? {
+                0 => break,
+                count => {
+                    (&draft.file).write_all(&self.buffer[..count]).map_err(failed)?;
+                    copied += count as u64;
+                }
+            }
+        }
         // A reader that ends early says nothing.
         if item.header.size().ok() != Some(copied) {
             return Err(failed(io::ErrorKind::UnexpectedEof.into()));
         }
-        self.describe(&draft.file, item).map_err(place.failed("describe"))?;
+        self.describe(&draft.file, item, false).map_err(place.failed("describe"))?;
         rustix::fs::futimens(&draft.file, &item.times()).map_err(place.failed("set the time of"))?;
         draft.publish(place)
     }
@@ -290,7 +328,7 @@ impl Unpacking {
         make(place).map_err(place.failed("make"))?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = rustix::fs::openat(&place.dir, &place.name, flags, Mode::empty()).map_err(place.failed("open"))?;
-        self.describe(&made, item).map_err(place.failed("describe"))?;
+        self.describe(&made, item, true).map_err(place.failed("describe"))?;
         rustix::fs::utimensat(&place.dir, &place.name, &item.times(), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(place.failed("set the time of"))
     }
@@ -304,7 +342,8 @@ impl Unpacking {
     }
 
     /// Without `archive` it is the caller's, and nobody can become the caller by it.
-    fn describe(&self, made: impl AsFd, item: &Item) -> rustix::io::Result<()> {
+    /// `only_named`: the handle is one that only names it.
+    fn describe(&self, made: impl AsFd, item: &Item, only_named: bool) -> rustix::io::Result<()> {
         let made = made.as_fd();
         if self.archive {
             let id = |id: io::Result<u64>| id.ok().and_then(|id| u32::try_from(id).ok()).filter(|id| *id != u32::MAX);
@@ -316,15 +355,19 @@ impl Unpacking {
         }
         let kept = if self.archive { 0o7777 } else { 0o1777 };
         let mode = Mode::from_raw_mode(item.header.mode().unwrap_or(0o600) & kept);
-        rustix::fs::chmod(format!("/proc/self/fd/{}", made.as_raw_fd()), mode)
+        match only_named {
+            true => rustix::fs::chmod(format!("/proc/self/fd/{}", made.as_raw_fd()), mode),
+            false => rustix::fs::fchmod(made, mode),
+        }
     }
 
-    fn finish(self) -> Result<Unpacked, Failure> {
-        for (path, item) in self.directories.iter().rev() {
+    fn finish(mut self) -> Result<Unpacked, Failure> {
+        let directories = std::mem::take(&mut self.directories);
+        for (path, item) in directories.iter().rev() {
             let place = self.place(path)?;
             let made = enter(&place.dir, &place.name).map_err(place.failed("open"))?;
             rustix::fs::futimens(&made, &item.times()).map_err(place.failed("set the time of"))?;
-            self.describe(&made, item).map_err(place.failed("describe"))?;
+            self.describe(&made, item, false).map_err(place.failed("describe"))?;
         }
         Ok(Unpacked { notes: self.notes })
     }
@@ -335,23 +378,31 @@ fn enter(dir: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
     rustix::fs::openat(dir, name, flags, Mode::empty())
 }
 
-/// A file under another name; removed unless it was published.
+/// A file under another name, or in a directory that is being made under its own; removed unless it was published.
 struct Draft<'a> {
     file: File,
     dir: &'a OwnedFd,
-    name: Option<String>,
+    name: Option<OsString>,
 }
 
 impl<'a> Draft<'a> {
-    fn new(place: &'a Place) -> Result<Self, Failure> {
-        let name = format!(".isula-cp.{}.{}", std::process::id(), moment::now());
+    fn new(place: &'a Place, number: u64) -> Result<Self, Failure> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&place.dir, &name, flags, Mode::RUSR | Mode::WUSR);
-        Ok(Self { file: file.map_err(place.failed("make"))?.into(), dir: &place.dir, name: Some(name) })
+        let new = |name: &OsStr| rustix::fs::openat(&place.dir, name, flags, Mode::RUSR | Mode::WUSR);
+        if place.made {
+            match new(&place.name) {
+                Ok(fd) => return Ok(Self { file: fd.into(), dir: &place.dir, name: Some(place.name.clone()) }),
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(place.failed("make")(errno)),
+            }
+        }
+        let name = OsString::from(format!(".isula-cp.{}.{}.{number}", std::process::id(), moment::now()));
+        let file = new(&name).map_err(place.failed("make"))?.into();
+        Ok(Self { file, dir: &place.dir, name: Some(name) })
     }
 
     fn publish(mut self, place: &Place) -> Result<(), Failure> {
-        if let Some(name) = &self.name {
+        if let Some(name) = self.name.as_ref().filter(|name| **name != place.name) {
             rustix::fs::renameat(self.dir, name, self.dir, &place.name).map_err(place.failed("replace"))?;
         }
         self.name = None;

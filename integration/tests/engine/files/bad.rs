@@ -27,7 +27,7 @@ fn paths_that_cannot_be_copied() {
             (at("/etc/passwd/"), dir.to_owned(), "`/etc/passwd` is not a directory"),
             (at("/etc"), file.to_owned(), "not a directory"),
             (at("/etc/passwd"), format!("{dir}/no/such"), "No such file"),
-            (at("/etc/passwd"), format!("{dir}/new/"), "entity not found"),
+            (at("/etc/passwd"), format!("{dir}/new/"), "no such directory"),
             (file.to_owned(), at("/no/such/dir"), "no such file or directory: `/no`"),
             (file.to_owned(), at("/new/"), "no such directory"),
             (file.to_owned(), at("/etc/passwd/"), "is not a directory"),

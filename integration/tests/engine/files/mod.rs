@@ -16,7 +16,11 @@ use std::process::Stdio;
 use integration::deadline::PATIENCE;
 use integration::{Node, Output, Runtime, command, deadline};
 
-on_each_runtime!(copies_go_both_ways_running_and_stopped, mounts_and_volumes_are_copied_from_and_to);
+on_each_runtime!(
+    copies_go_both_ways_running_and_stopped,
+    mounts_and_volumes_are_copied_from_and_to,
+    links_to_nothing_and_files_of_no_size
+);
 
 /// A directory of the test's own.
 fn place(node: &Node, name: &str) -> PathBuf {
@@ -284,5 +288,60 @@ fn a_start_and_a_removal_end_copies() {
         assert!(output.code() == 0 || output.stderr.contains(why), "{}", output.stderr);
     }
     assert_eq!(node.status_of("c"), "running");
+    node.assert_clean_end();
+}
+
+/// A link that leads to nothing stays, and what it leads to is made; files of the kernel have what there is to read.
+fn links_to_nothing_and_files_of_no_size(runtime: Runtime) {
+    let node = Node::start(runtime);
+    let id = node.sleeper("x");
+    let from = place(&node, "from");
+    fs::write(from.join("file"), "new").unwrap();
+    let file = from.join("file");
+    let file = text(&file);
+    let link = |target: &str, name: &str| node.ok(&["exec", "x", "ln", "-s", target, name]);
+    node.ok(&["exec", "x", "mkdir", "/srv", "/srv/deep"]);
+    link("/srv/deep/target", "/tmp/absolute");
+    link("../srv/relative", "/tmp/chained");
+    link("/tmp/chained", "/tmp/chain");
+    link("../../../../../../srv/climbs", "/tmp/climbs");
+    for running in [true, false] {
+        for (name, made) in [("absolute", "deep/target"), ("chain", "relative"), ("climbs", "climbs")] {
+            copied(&node, file, &format!("x:/tmp/{name}"));
+            assert_eq!(said(&node, &format!("x:/srv/{made}")), "new", "{name}");
+            let to = place(&node, "links").join(name);
+            let _ = fs::remove_file(&to);
+            copied(&node, &format!("x:/tmp/{name}"), text(&to));
+            assert!(to.is_symlink(), "{name} is still a link");
+        }
+        if running {
+            node.ok(&["exec", "x", "rm", "/srv/deep/target", "/srv/relative", "/srv/climbs"]);
+            node.ok(&["stop", &id]);
+        }
+    }
+    node.ok(&["start", "x"]);
+    // On our side it is the same.
+    let ours = place(&node, "ours");
+    symlink("made", ours.join("link")).unwrap();
+    copied(&node, "x:/srv/relative", text(&ours.join("link")));
+    assert_eq!(fs::read_link(ours.join("link")).unwrap(), Path::new("made"));
+    assert_eq!(fs::read_to_string(ours.join("made")).unwrap(), "new");
+    for path in ["/sys/kernel/mm/transparent_hugepage/enabled", "/proc/1/status", "/proc/version"] {
+        if Path::new(path).exists() {
+            let content = said(&node, &format!("x:{path}"));
+            assert!(!content.is_empty() && !content.contains('\0'), "{path}: {content:?}");
+            copied(&node, path, "x:/srv/kernels");
+            let back = said(&node, "x:/srv/kernels");
+            assert!(!back.is_empty() && !back.contains('\0'), "{path}: {back:?}");
+        }
+    }
+    for (from, to) in
+        [("x:/etc/passwd", "/no/such/dir/"), ("x:/etc/passwd", "/no/such/dir/file"), ("/no/such", "x:/tmp")]
+    {
+        let refusal = cp(&node, from, to).refused(1);
+        assert!(refusal.contains("/no/such") && !refusal.contains("entity"), "{refusal}");
+    }
+    let refusal = cp(&node, file, "x:/no/such/dir/").refused(1);
+    assert!(refusal.contains("/no/such/dir/"), "{refusal}");
     node.assert_clean_end();
 }
