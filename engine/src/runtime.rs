@@ -1,7 +1,8 @@
 //! The runtime binary, run directly: everything but making a process in a container, which is the shim's. Each call
-//! has a deadline and ends with the daemon, and what it says on failure is passed on whole.
+//! has a deadline and ends with the daemon, and what it says on failure is passed on.
 
 pub mod instance;
+mod words;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -138,7 +139,7 @@ impl Runtime {
         if output.status.success() {
             return Ok(output.stdout);
         }
-        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        let message = words::of(&String::from_utf8_lossy(&output.stderr));
         let message = if message.is_empty() { output.status.to_string() } else { message };
         Err(RuntimeError::Failed { name: name(), verb: verb(), message })
     }

@@ -1,5 +1,6 @@
 //! The daemon's life: locks, store, doors, recovery, and an end that leaves containers alone.
 
+mod authority;
 mod connections;
 mod locks;
 mod notify;
@@ -20,6 +21,7 @@ use cri_api::isula::v1::system_server::SystemServer;
 use cri_api::isula::v1::usage_server::UsageServer;
 use cri_api::isula::v1::volumes_server::VolumesServer;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_stream::StreamExt as _;
 use tonic::transport::Server;
 
 use crate::api::native::Native;
@@ -29,6 +31,7 @@ use crate::memory;
 use crate::recovery;
 use crate::spec::Host;
 
+use authority::WithAuthority;
 pub use locks::Locks;
 pub use notify::Notify;
 
@@ -56,6 +59,7 @@ pub async fn run(mut config: Config, notify: Notify) -> anyhow::Result<()> {
         let router = services(&engine);
         servers.spawn(async move {
             let incoming = connections::incoming(socket.listener, places);
+            let incoming = incoming.map(|accepted| accepted.map(WithAuthority::new));
             let end = async move { drop(stopping.wait_for(|stop| *stop).await) };
             router.serve_with_incoming_shutdown(incoming, end).await
         });

@@ -15,6 +15,14 @@ pub fn parse(text: &str) -> Option<i32> {
         let offset = if rest.is_empty() { 0 } else { rest.strip_prefix('-')?.parse().ok()? };
         return (0..=30).contains(&offset).then_some(64 - offset);
     }
+    // Other names of the same, as `kill -l` and other engines take them.
+    let name = match name {
+        "CLD" => "CHLD",
+        "POLL" => "IO",
+        "IOT" => "ABRT",
+        "UNUSED" => "SYS",
+        name => name,
+    };
     format!("SIG{name}").parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
 }
 
@@ -35,6 +43,13 @@ mod tests {
             ("SIGUSR1", Some(10)),
             ("9", Some(9)),
             ("64", Some(64)),
+            ("SIGCLD", Some(17)),
+            ("cld", Some(17)),
+            ("SIGPOLL", Some(29)),
+            ("SIGIO", Some(29)),
+            ("SIGIOT", Some(6)),
+            ("SIGSTKFLT", Some(16)),
+            ("SIGPWR", Some(30)),
             ("RTMIN+3", Some(37)),
             ("SIGRTMAX-1", Some(63)),
             ("0", None),

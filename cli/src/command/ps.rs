@@ -33,8 +33,12 @@ fn flags(command: Command) -> Command {
         .arg(flag::switch("latest", "The newest, in any state").short('l'))
         .arg(flag::switch("quiet", "Ids only").short('q'))
         .arg(
-            flag::list("filter", "KEY=VALUE", "id, name, label, status, health, ancestor, exited, before, since")
-                .short('f'),
+            flag::list(
+                "filter",
+                "KEY=VALUE",
+                "id, name (a piece of it, or ^NAME$), label, status, health, ancestor, exited, before, since",
+            )
+            .short('f'),
         )
         .arg(flag::switch("no-trunc", "Ids and commands in full"))
         .arg(flag::value("format", "TEMPLATE", "table TEMPLATE, TEMPLATE or json"))

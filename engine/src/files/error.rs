@@ -53,6 +53,10 @@ pub enum FilesError {
     GaveWay { why: &'static str },
     #[error("the process of the container has ended meanwhile")]
     Ended,
+    #[error(
+        "its root filesystem is not mounted at `{path}` any more, though it runs: restart it, which mounts it again"
+    )]
+    NotMounted { path: PathBuf },
     #[error("more than {limit} copies are under way; try again later")]
     TooMany { limit: usize },
     #[error("the container writes into its root filesystem directly: there is nothing to compare with")]

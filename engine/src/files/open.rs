@@ -91,7 +91,8 @@ impl Held {
             let container = &self.entity.container;
             let id = container.id.to_string();
             let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
-            let root = rootfs::open_mounted(&dirs)?.ok_or(FilesError::Ended)?;
+            let gone = || FilesError::NotMounted { path: dirs.merged() };
+            let root = rootfs::open_mounted(&dirs)?.ok_or_else(gone)?;
             return Ok(Opened { view: View::new(root, true), _root: None });
         }
         let definition = engine.definition(&self.entity)?;
@@ -125,6 +126,7 @@ fn open_root_of(process: ProcessRef) -> Result<OwnedFd, FilesError> {
     let opened = process.alive().then(|| rootfs::open_root(Path::new(&format!("/proc/{}/root", process.pid))));
     match opened {
         Some(Ok(root)) if process.alive() => Ok(root),
+        Some(Err(source)) if process.alive() => Err(FilesError::io("open", Path::new("/"), source)),
         Some(_) | None => Err(FilesError::Ended),
     }
 }

@@ -177,6 +177,7 @@ fn of_files(error: &FilesError) -> Code {
         | FilesError::NotADirectoryInTheWay { .. }
         | FilesError::Direct
         | FilesError::Ended
+        | FilesError::NotMounted { .. }
         | FilesError::Rejected(_) => Code::FailedPrecondition,
         FilesError::Changed { .. } | FilesError::GaveWay { .. } | FilesError::Stopped => Code::Aborted,
         FilesError::Full { .. } | FilesError::TooMany { .. } => Code::ResourceExhausted,
@@ -299,7 +300,6 @@ fn of_registry(error: &RegistryError) -> Code {
         RegistryError::Stalled { .. } => Code::DeadlineExceeded,
         RegistryError::NoEndpoint { last, .. } => of_registry(last),
         RegistryError::InvalidServer { .. } | RegistryError::InvalidUser { .. } => Code::InvalidArgument,
-        RegistryError::NotLoggedIn { .. } => Code::FailedPrecondition,
         error if error.is_passing() => Code::Unavailable,
         _ => Code::Internal,
     }

@@ -58,8 +58,6 @@ pub enum RegistryError {
     Client { host: String, source: reqwest::Error },
     #[error("`{server}` is not a registry: {problem}")]
     InvalidServer { server: String, problem: String },
-    #[error("Not logged in to {server}")]
-    NotLoggedIn { server: String },
     #[error("cannot read the credentials in `{path}`")]
     ReadAuthFile { path: PathBuf, source: io::Error },
     #[error("the credentials in `{path}` are damaged: repair or remove that file")]
@@ -94,7 +92,6 @@ impl RegistryError {
             | Self::NoAuthorities { .. }
             | Self::Client { .. }
             | Self::InvalidServer { .. }
-            | Self::NotLoggedIn { .. }
             | Self::ReadAuthFile { .. }
             | Self::DamagedAuthFile { .. }
             | Self::DamagedCredentials { .. }

@@ -40,6 +40,22 @@ fn an_export_makes_an_image(runtime: Runtime) {
     node.assert_clean_end();
 }
 
+/// Somebody has unmounted it by hand: that is what is told, not that the container has ended.
+#[test]
+fn a_root_that_is_not_mounted_any_more_is_named() {
+    let node = Node::start(Runtime::Runc);
+    node.sleeper("c");
+    for mount in node.mounts().iter().filter(|mount| mount.to_string_lossy().contains("/mnt/rootfs/")) {
+        nix::mount::umount2(mount, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    }
+    let tar = node.dir().join("x.tar");
+    let refusal = node.isula(&["export", "-o", text(&tar), "c"]).refused(1);
+    assert!(refusal.contains("is not mounted at") && !refusal.contains("ended"), "{refusal}");
+    node.ok(&["restart", "-t", "0", "c"]);
+    node.ok(&["export", "-o", text(&tar), "c"]);
+    node.assert_clean_end();
+}
+
 #[test]
 fn an_exported_tree_is_what_the_container_had() {
     let node = Node::start(Runtime::Runc);

@@ -130,7 +130,7 @@ fn matches(filters: &[ByKey], it: &ContainerSummary) -> bool {
     filters.iter().all(|by| {
         by.values.iter().any(|value| match by.key {
             Key::Id => it.id.starts_with(value.as_str()),
-            Key::Name => it.name.contains(value.as_str()),
+            Key::Name => is_named(&it.name, value),
             Key::Status => it.state == *value,
             Key::Health => it.health == *value || (value == "none" && it.health.is_empty()),
             // Told by the card and by the labels: see `comes_from`, `is_labelled`.
@@ -144,6 +144,22 @@ fn matches(filters: &[ByKey], it: &ContainerSummary) -> bool {
             Key::Since => it.created_at > value.parse().unwrap_or(i64::MAX),
         })
     })
+}
+
+/// A piece of the name, which may be bound to its beginning and its end.
+fn is_named(name: &str, wanted: &str) -> bool {
+    // Other engines' names begin with a slash, and so do filters that were written for them.
+    let (wanted, begins) = match wanted.strip_prefix('^') {
+        Some(rest) => (rest.strip_prefix('/').unwrap_or(rest), true),
+        None => (wanted, false),
+    };
+    let (wanted, ends) = wanted.strip_suffix('$').map_or((wanted, false), |rest| (rest, true));
+    match (begins, ends) {
+        (true, true) => name == wanted,
+        (true, false) => name.starts_with(wanted),
+        (false, true) => name.ends_with(wanted),
+        (false, false) => name.contains(wanted),
+    }
 }
 
 /// By the name that the image was asked for, in any spelling, or by its id or the beginning of that.
@@ -226,6 +242,16 @@ pub(super) fn started_at(phase: &Phase, last: Option<&End>) -> Option<Timestamp>
 mod tests {
     use super::*;
     use crate::domain::id::Digest;
+
+    #[test]
+    fn a_name_is_named_by_a_piece_of_it_or_by_its_ends() {
+        for wanted in ["web", "eb-", "^web", "1$", "^web-1$", "^/web-1$", "", "^", "$"] {
+            assert!(is_named("web-1", wanted), "{wanted}");
+        }
+        for wanted in ["^eb", "web$", "^web$", "^web-11$", "x", "/web"] {
+            assert!(!is_named("web-1", wanted), "{wanted}");
+        }
+    }
 
     #[test]
     fn an_ancestor_is_named_in_any_spelling_or_by_its_id() {

@@ -174,7 +174,7 @@ async fn a_login_is_checked_kept_used_and_forgotten() {
 
     assert_eq!(registry.logout(&server).await.unwrap(), server);
     assert!(resolve(&registry, &name(&fake)).await.is_err());
-    assert_eq!(told(registry.logout(&server).await), format!("Not logged in to {server}"));
+    assert_eq!(registry.logout(&server).await.unwrap(), server, "there is nothing left to forget, which is fine");
     assert!(registry.login("a b", "me", &Secret::new("x")).await.is_err());
     assert!(registry.login(&server, "a:b", &Secret::new("x")).await.is_err());
 }
