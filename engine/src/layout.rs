@@ -130,7 +130,10 @@ impl Bundle {
 
     /// The record of the networks that the container is attached to, and of an attachment that was begun.
     pub fn network(&self) -> crate::network::attach::Place {
-        crate::network::attach::Place { record: self.path.join("network.json"), busy: self.path.join("network-call") }
+        // The directory has the container's id for its name.
+        let id = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let (record, busy) = (self.path.join("network.json"), self.path.join("network-call"));
+        crate::network::attach::Place { of: format!("{id}-"), record, busy }
     }
 
     pub fn hostname(&self) -> PathBuf {

@@ -123,8 +123,8 @@ async fn spawn_adopter(
     let spawned = {
         let state = state.clone();
         tokio::task::spawn_blocking(move || {
-            // The last shim may have died before it wrote this, and the next one goes by it.
-            if !state.pid().exists() {
+            // The last shim may have died before it wrote this, or it was damaged since; the next one goes by it.
+            if pid_file::read(&state.pid()).ok().flatten() != Some(process) {
                 pid_file::write(&state.pid(), process)
                     .map_err(|error| state_error("write the pid file", io::Error::other(error)))?;
             }

@@ -22,9 +22,25 @@ pub const ATTACH_DEADLINE: Duration = Duration::from_secs(150);
 /// Where an attachment is recorded.
 #[derive(Debug, Clone)]
 pub struct Place {
+    /// What the names of attachments that are recorded here begin with.
+    pub of: String,
     pub record: PathBuf,
     /// The input of the plugin that runs, which locks it.
     pub busy: PathBuf,
+}
+
+impl Place {
+    /// What is recorded here; another's record is an error. Blocks.
+    pub fn read(&self) -> Result<Option<Record>, NetworkError> {
+        let record = Record::read(&self.record)?;
+        if let Some(record) = &record
+            && !record.container.starts_with(&self.of)
+        {
+            let problem = format!("it is of `{}`", record.container);
+            return Err(NetworkError::RecordContent { path: self.record.clone(), problem });
+        }
+        Ok(record)
+    }
 }
 
 /// What is to be attached.

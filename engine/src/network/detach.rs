@@ -68,8 +68,8 @@ impl Detaching<'_> {
     async fn all(&self) -> Result<(), NetworkError> {
         let place = self.place;
         self.step.is(format!("`{}` is read", place.record.display()));
-        let path = place.record.clone();
-        if let Some(mut record) = blocking(move |_| Record::read(&path)).await? {
+        let read_from = place.clone();
+        if let Some(mut record) = blocking(move |_| read_from.read()).await? {
             self.await_idle(&record).await?;
             self.step.is(format!("`{}` is looked at", record.netns.display()));
             let looked_at = record.clone();

@@ -101,7 +101,7 @@ impl Pending {
             if path.extension() != Some(OsStr::new("json")) {
                 continue;
             }
-            match Record::read(&path) {
+            match self.place(name).read() {
                 Ok(Some(record)) => {
                     let problem = "it was not finished before".to_owned();
                     self.clone().begin(settings.clone(), name.to_owned(), &record, problem);
@@ -139,7 +139,8 @@ impl Pending {
     }
 
     fn place(&self, name: &str) -> Place {
-        Place { record: self.dir.join(format!("{name}.json")), busy: self.dir.join(format!("{name}.call")) }
+        let (record, busy) = (self.dir.join(format!("{name}.json")), self.dir.join(format!("{name}.call")));
+        Place { of: name.to_owned(), record, busy }
     }
 
     fn take_over(
@@ -150,7 +151,7 @@ impl Pending {
         problem: String,
     ) -> Result<(), NetworkError> {
         std::fs::create_dir_all(&self.dir).map_err(NetworkError::io("make", &self.dir))?;
-        let record = match Record::read(&from.record) {
+        let record = match from.read() {
             Ok(Some(record)) => record,
             Ok(None) => return remove_file(&from.busy),
             // The next attempt may read it.
@@ -243,9 +244,9 @@ impl Pending {
                 return;
             };
             tracing::warn!(record = %place.record.display(), error = chain(&error), "a network is still not given back");
-            let path = place.record.clone();
+            let read_from = place.clone();
             // Some of its plugins may have done their part.
-            let left = blocking(move |_| Record::read(&path)).await.ok().flatten();
+            let left = blocking(move |_| read_from.read()).await.ok().flatten();
             if let Some(entry) = lock(&self.entries).get_mut(&name) {
                 entry.problem = chain(&error);
                 entry.networks = left.as_ref().map_or_else(|| entry.networks.clone(), names);

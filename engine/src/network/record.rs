@@ -1,7 +1,8 @@
 //! The record of an attachment: all that DEL needs, so that it is exact also when the conflist has changed or is gone.
 
+use std::ffi::OsStr;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -61,7 +62,8 @@ impl Record {
         tokio::fs::try_exists(path).await.unwrap_or(true)
     }
 
-    /// `None` when there is none. Blocks.
+    /// `None` when there is none. What it names to be unpinned and removed is a namespace of this attachment, or it is an
+    /// error. Blocks.
     pub fn read(path: &Path) -> Result<Option<Self>, NetworkError> {
         let bytes = match std::fs::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -73,13 +75,22 @@ impl Record {
             let problem = format!("it is of version {}, newer than {VERSION}", record.version);
             return Err(NetworkError::RecordContent { path: path.to_owned(), problem });
         }
-        // It decides what is unmounted and removed.
-        let name = record.netns.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !record.netns.is_absolute() || !name.starts_with(netns::PREFIX) {
-            let problem = format!("`{}` is no namespace of ours", record.netns.display());
+        if !record.names_its_pin() {
+            let problem = format!("`{}` is no namespace of `{}`", record.netns.display(), record.container);
             return Err(NetworkError::RecordContent { path: path.to_owned(), problem });
         }
         Ok(Some(record))
+    }
+
+    /// The pin's name ends as the attachment's does: with the first 16 digits of whose it is, and the rest.
+    fn names_its_pin(&self) -> bool {
+        let plain = |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
+        let name = self.netns.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let (of, rest) = self.container.split_once('-').unwrap_or_default();
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let of: String = of.chars().take(16).collect();
+        let named = digits(&of) && rest.split('-').all(digits) && name.ends_with(&format!("-{of}-{rest}"));
+        self.netns.is_absolute() && self.netns.components().all(plain) && name.starts_with(netns::PREFIX) && named
     }
 
     /// It is on disk when this returns: addresses survive a power cut, so their record must. Blocks.
@@ -104,23 +115,72 @@ impl Attachment {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    #[test]
-    fn a_record_that_names_anything_but_a_namespace_of_ours_is_not_valid() {
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn record(container: &str, netns: &str) -> Record {
+        Record::new("container x".to_owned(), container.to_owned(), netns.into(), vec![])
+    }
+
+    fn read(bytes: &[u8]) -> Result<Option<Record>, NetworkError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("network.json");
-        for (netns, is_valid) in [
-            ("/var/run/netns/isula-01234567-a-1-b", true),
-            ("/etc/passwd", false),
-            ("/var/run/netns/cni-1", false),
-            ("isula-1", false),
-            ("", false),
-            ("/", false),
-        ] {
-            Record::new("x".into(), "x".into(), netns.into(), vec![]).write(&path).unwrap();
-            let read = Record::read(&path).map(|record| record.is_some()).map_err(|error| error.to_string());
-            assert_eq!(read.is_ok(), is_valid, "{netns}: {read:?}");
+        fs::write(&path, bytes).unwrap();
+        Record::read(&path)
+    }
+
+    #[test]
+    fn a_cut_zeroed_or_noisy_record_is_no_record() {
+        let whole = record(&format!("{ID}-3-aabbccdd"), "/n/isula-01020304-0123456789abcdef-3-aabbccdd");
+        let bytes = serde_json::to_vec(&whole).unwrap();
+        assert_eq!(read(&bytes).unwrap(), Some(whole));
+        for end in 0..bytes.len() {
+            assert!(read(&bytes[..end]).is_err(), "cut at {end}");
+            let mut torn = bytes.clone();
+            torn[end..].fill(0);
+            assert!(read(&torn).is_err(), "zeroed from {end}");
         }
+        assert!(read(&[0xff; 100]).is_err());
+    }
+
+    #[test]
+    fn a_record_that_names_what_is_not_its_own_to_remove_is_refused() {
+        let container = format!("{ID}-3-aabbccdd");
+        for netns in [
+            "",
+            "/",
+            "/etc/passwd",
+            "/n/isula-",
+            "/n/cni-01020304-0123456789abcdef-3-aabbccdd",
+            "/n/isula-01020304-0123456789abcdef-4-aabbccdd",
+            "/n/isula-01020304-0123456789abcdee-3-aabbccdd",
+            "n/isula-01020304-0123456789abcdef-3-aabbccdd",
+            "/n/../isula-01020304-0123456789abcdef-3-aabbccdd",
+            "/n/isula-01020304-0123456789abcdef-3-aabbccdd/..",
+        ] {
+            let bytes = serde_json::to_vec(&record(&container, netns)).unwrap();
+            assert!(matches!(read(&bytes), Err(NetworkError::RecordContent { .. })), "{netns:?}");
+        }
+        for container in ["", "-", "x", ID] {
+            let bytes = serde_json::to_vec(&record(container, "/n/isula-")).unwrap();
+            assert!(matches!(read(&bytes), Err(NetworkError::RecordContent { .. })), "{container:?}");
+        }
+    }
+
+    #[test]
+    fn the_record_of_another_container_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = |id: &str| {
+            let (record, busy) = (dir.path().join("network.json"), dir.path().join("network-call"));
+            super::super::attach::Place { of: format!("{id}-"), record, busy }
+        };
+        let own = record(&format!("{ID}-3-aabbccdd"), "/n/isula-01020304-0123456789abcdef-3-aabbccdd");
+        own.write(&bundle(ID).record).unwrap();
+        assert_eq!(bundle(ID).read().unwrap(), Some(own));
+        let refused = bundle(&"f".repeat(64)).read().unwrap_err().to_string();
+        assert!(refused.contains("network.json` is not valid: it is of"), "{refused}");
     }
 }

@@ -67,7 +67,7 @@ impl Stand {
     }
 
     fn place(&self) -> Place {
-        Place { record: self.at("bundle/network.json"), busy: self.at("bundle/network-call") }
+        Place { of: "abc-".to_owned(), record: self.at("bundle/network.json"), busy: self.at("bundle/network-call") }
     }
 
     fn order(&self, plugins: &[&str]) -> Order {

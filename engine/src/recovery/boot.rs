@@ -1,12 +1,13 @@
 //! A state directory that outlives a restart of the host: its pid files name processes of the boot before. Number and
-//! start time together are unique within one boot only, so a new process may match; the files are removed unread.
+//! start time together are unique within one boot only, so a new process may match; those that do not say themselves that
+//! they are of this boot are removed.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use isulad_shim::exec::GONE;
-use isulad_shim::{StateDir, state_dir};
+use isulad_shim::{StateDir, pid_file, state_dir};
 
 use super::sweep::candidates;
 use crate::engine::Engine;
@@ -32,22 +33,19 @@ pub(super) async fn forget_pids_of_another(engine: &Arc<Engine>) {
 fn forget(state: &Path, boot: &str) -> Result<(), String> {
     let path = state.join(NAME);
     let failed = |what: &str, error: &dyn std::fmt::Display| format!("cannot {what} `{}`: {error}", path.display());
-    let recorded = match std::fs::read_to_string(&path) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+    match std::fs::read(&path) {
+        Ok(bytes) if bytes.trim_ascii() == boot.as_bytes() => return Ok(()),
+        // Missing, cut or zeroed, it says nothing of how old the rest is.
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed("read", &error)),
-    };
-    if recorded.as_deref().map(str::trim) == Some(boot) {
-        return Ok(());
     }
-    if recorded.is_some() {
-        forget_instances(state)?;
-        for found in candidates(state) {
-            let dir = StateDir::new(found.path);
-            let execs = std::fs::read_dir(dir.file(exec::DIRECTORY)).into_iter().flatten().flatten();
-            for dir in execs.map(|entry| StateDir::new(entry.path())).chain([dir.clone()]) {
-                forget_in(&dir)?;
-            }
+    forget_instances(state)?;
+    for found in candidates(state) {
+        let dir = StateDir::new(found.path);
+        let execs = std::fs::read_dir(dir.file(exec::DIRECTORY)).into_iter().flatten().flatten();
+        for dir in execs.map(|entry| StateDir::new(entry.path())).chain([dir.clone()]) {
+            forget_in(&dir)?;
         }
     }
     write_atomically(&path, boot.as_bytes(), 0o600, false).map_err(|error| failed("write", &error))
@@ -58,7 +56,10 @@ fn forget_instances(state: &Path) -> Result<(), String> {
     let layout = Layout { graph: PathBuf::new(), state: state.to_owned() };
     let runtimes = std::fs::read_dir(state).into_iter().flatten().flatten();
     for runtime in runtimes.filter_map(|entry| entry.file_name().into_string().ok()) {
-        for (_, instance) in instance::all_in(&layout.runtime_root(&runtime)) {
+        for (container, instance) in instance::all_in(&layout.runtime_root(&runtime)) {
+            if is_of_this_boot(&layout.state_dir(&runtime, &container)) {
+                continue;
+            }
             let directory = instance.directory();
             std::fs::remove_dir_all(&directory)
                 .map_err(|error| format!("cannot remove `{}`: {error}", directory.display()))?;
@@ -67,7 +68,15 @@ fn forget_instances(state: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Where one pid file is of this boot, all that is there is.
+fn is_of_this_boot(dir: &StateDir) -> bool {
+    [state_dir::SHIM_PID, state_dir::PID, GONE].iter().any(|name| pid_file::is_of_this_boot(&dir.file(name)))
+}
+
 fn forget_in(dir: &StateDir) -> Result<(), String> {
+    if is_of_this_boot(dir) {
+        return Ok(());
+    }
     for name in [state_dir::PID, state_dir::SHIM_PID, state_dir::RUNTIME_PID] {
         dir.remove(name).map_err(|error| format!("cannot remove `{}`: {error}", dir.file(name).display()))?;
     }
@@ -83,6 +92,8 @@ fn forget_in(dir: &StateDir) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use isulad_shim::ProcessRef;
+
     use super::*;
 
     #[test]
@@ -102,9 +113,24 @@ mod tests {
             assert!(left == 0 || left == pids.len());
             left > 0
         };
-        assert!(look("one"), "nothing tells that it is old");
+        assert!(!look("one"), "nothing tells that it is of this boot");
         assert!(look("one"));
         assert!(!look("two"));
         assert!(look("two"));
+        for damaged in [&b""[..], b"tw", &[0; 3]] {
+            std::fs::write(root.path().join(NAME), damaged).unwrap();
+            assert!(!look("two"), "{damaged:?}");
+        }
+    }
+
+    #[test]
+    fn those_that_say_themselves_that_they_are_of_this_boot_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let container = root.path().join("runc").join("a".repeat(64));
+        std::fs::create_dir_all(&container).unwrap();
+        pid_file::write(&container.join("shim-pid"), ProcessRef { pid: 1, start_time: 1 }).unwrap();
+        std::fs::write(container.join("runtime.pid"), "1").unwrap();
+        forget(root.path(), "one").unwrap();
+        assert!(container.join("shim-pid").exists() && container.join("runtime.pid").exists());
     }
 }

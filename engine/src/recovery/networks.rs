@@ -9,7 +9,6 @@ use crate::abandon;
 use crate::cause::chain;
 use crate::engine::{Engine, Trust};
 use crate::network::netns;
-use crate::network::record::Record;
 
 /// How long the records of all containers may take: what takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,9 +20,9 @@ pub(super) async fn remember(engine: &Arc<Engine>) {
     let reading = abandon::blocking(move |owner| {
         // Also of those whose events tell of no network: the attachment of an interrupted start has its ports all the same.
         for (id, entity) in of.containers.snapshot().iter().filter(|(_, entity)| !entity.verified) {
-            let path = of.bundle(&entity.container).network().record;
-            of.networks.reads(&path);
-            let read = Record::read(&path);
+            let place = of.bundle(&entity.container).network();
+            of.networks.reads(&place.record);
+            let read = place.read();
             if owner.has_left() {
                 return;
             }
@@ -92,7 +91,7 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
 fn is_recorded(engine: &Engine, path: &Path, owner: &str) -> bool {
     let containers = engine.containers.snapshot();
     let mut owners = containers.values().filter(|entity| entity.container.id.to_string().starts_with(owner));
-    owners.any(|entity| match Record::read(&engine.bundle(&entity.container).network().record) {
+    owners.any(|entity| match engine.bundle(&entity.container).network().read() {
         Ok(record) => record.is_some_and(|record| record.netns == path),
         Err(_) => true,
     })

@@ -1,13 +1,15 @@
 //! What the world shows of one container. Changes nothing, except that a start which has not begun is kept from
 //! beginning late.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use isulad_shim::{ExitRecord, ProcessRef, StateDir, pid_file, state_dir};
 
+use crate::cause::chain;
 use crate::clock;
 use crate::domain::container::{Container, Found, Observation, Phase};
-use crate::domain::id::Process;
+use crate::domain::id::{Process, StartId};
 use crate::effects::{to_process, to_reference};
 use crate::engine::Engine;
 use crate::supervisor::to_found;
@@ -17,19 +19,19 @@ pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Obse
     let starting = matches!(container.phase, Phase::Starting(_));
     let recorded = container.phase.run().map(|run| run.process);
     let recorded_shim = container.phase.run().and_then(|run| run.shim);
+    let start = match &container.phase {
+        Phase::Starting(starting) => Some(starting.start),
+        phase => phase.run().map(|run| run.start),
+    };
     let record = engine.bundle(container).exit_record();
     let files = {
         let state = state.clone();
-        tokio::task::spawn_blocking(move || read_files(&state, starting, recorded, recorded_shim, &record))
+        tokio::task::spawn_blocking(move || read_files(&state, starting, start, (recorded, recorded_shim), &record))
     };
-    let files = match files.await {
-        Ok(Ok(files)) => files,
-        Ok(Err(problem)) => {
-            engine.warn(format!("container {}: {problem}", container.id.short()));
-            Files::default()
-        }
-        Err(_) => Files::default(),
-    };
+    let files = files.await.unwrap_or_else(|panic| Files { problems: vec![panic.to_string()], ..Files::default() });
+    for problem in files.problems {
+        engine.warn(format!("container {}: {problem}", container.id.short()));
+    }
     let paused = matches!(container.phase, Phase::Paused(_));
     let told_frozen = engine.frozen(container);
     let mut seen = Observation {
@@ -50,47 +52,62 @@ pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Obse
     seen
 }
 
-#[derive(Debug, Default)]
+/// Each read by itself: one that is damaged takes nothing from what the others tell.
+#[derive(Debug, Default, PartialEq)]
 struct Files {
     shim: Option<Process>,
     process: Option<Process>,
     exit: Option<Found>,
+    problems: Vec<String>,
 }
 
 fn read_files(
     state: &StateDir,
     starting: bool,
-    recorded: Option<Process>,
-    recorded_shim: Option<Process>,
-    record: &std::path::Path,
-) -> Result<Files, String> {
+    start: Option<StartId>,
+    (recorded, recorded_shim): (Option<Process>, Option<Process>),
+    record: &Path,
+) -> Files {
     if starting {
         // First this, then `shim-pid`: a shim on its way either finds nothing to run, or is seen below.
         if !state.shim_pid().exists() {
             let _ = state.remove(state_dir::PROCESS);
         }
     }
-    let living = |path: &std::path::Path| match pid_file::read(path) {
-        Ok(found) => Ok(found.filter(ProcessRef::alive).map(to_process)),
-        Err(error) => Err(error.to_string()),
+    let mut problems = Vec::new();
+    let mut living = |path: &Path| {
+        let read = pid_file::read(path).unwrap_or_else(|error| {
+            problems.push(chain(&error));
+            None
+        });
+        read.filter(ProcessRef::alive).map(to_process)
     };
-    // The file, or, where somebody has cleared the directory, what was recorded.
-    let shim = living(&state.shim_pid())?.or(recorded_shim.filter(|shim| to_reference(*shim).alive()));
-    let alive =
-        |process: &Process| ProcessRef { pid: process.pid.cast_signed(), start_time: process.start_time }.alive();
+    // The file, or, where somebody has cleared the directory or damaged it, what was recorded.
+    let shim = living(&state.shim_pid()).or(recorded_shim.filter(|shim| to_reference(*shim).alive()));
     let process = match recorded {
-        Some(process) => Some(process).filter(alive),
-        None if starting => living(&state.pid())?,
+        Some(process) => Some(process).filter(|process| to_reference(*process).alive()),
+        None if starting => living(&state.pid()),
         None => None,
     };
-    // Last: a shim that ends between these looks has written it before it ended.
-    let exit = match ExitRecord::read(record).map_err(|error| error.to_string())? {
-        // A shim that met a full disk puts it here.
-        None => ExitRecord::read(&state.exit_fallback()).map_err(|error| error.to_string())?,
-        found => found,
-    };
-    let exit = exit.map(to_found);
-    Ok(Files { shim, process, exit })
+    // Last: a shim that ends between these looks has written it before it ended. One that met a full disk has put it in
+    // the second place, also where an older or a damaged one is in the first.
+    let mut exits = Vec::new();
+    for path in [record, &state.exit_fallback()] {
+        match ExitRecord::read(path) {
+            Ok(found) => exits.extend(found.map(to_found)),
+            Err(error) => problems.push(chain(&error)),
+        }
+    }
+    let exit = exits.iter().position(|found| start == Some(found.start)).unwrap_or(0);
+    let mut exit = (exit < exits.len()).then(|| exits.swap_remove(exit));
+    // Looked at again: it may have ended since.
+    if exit.as_ref().is_some_and(|found| start == Some(found.start))
+        && process.is_some_and(|process| to_reference(process).alive())
+    {
+        problems.push(format!("`{}` tells the end of a process that runs; it is not believed", record.display()));
+        exit = None;
+    }
+    Files { shim, process, exit, problems }
 }
 
 async fn ask_runtime(engine: &Engine, container: &Container, seen: &mut Observation) {
@@ -104,6 +121,107 @@ async fn ask_runtime(engine: &Engine, container: &Container, seen: &mut Observat
             }
         }
         Ok(None) => {}
-        Err(error) => engine.warn(format!("container {}: {}", container.id.short(), crate::cause::chain(&error))),
+        Err(error) => engine.warn(format!("container {}: {}", container.id.short(), chain(&error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use isulad_shim::ExitStatus;
+    use isulad_shim::exit::Cause;
+
+    use super::*;
+
+    struct Place {
+        dir: tempfile::TempDir,
+        state: StateDir,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let state = StateDir::new(dir.path().join("state"));
+            fs::create_dir(state.path()).unwrap();
+            Self { dir, state }
+        }
+
+        fn record(&self) -> std::path::PathBuf {
+            self.dir.path().join("exit")
+        }
+
+        /// Of a container that runs as this process, in its fifth start.
+        fn read(&self) -> Files {
+            let me = ProcessRef::current().map(to_process).ok();
+            read_files(&self.state, false, Some(StartId(5)), (me, me), &self.record())
+        }
+
+        /// Of one whose process is gone.
+        fn read_gone(&self) -> Files {
+            let gone = Some(to_process(ProcessRef { pid: 1, start_time: u64::MAX }));
+            read_files(&self.state, false, Some(StartId(5)), (gone, gone), &self.record())
+        }
+    }
+
+    fn ended(start: u64, code: u8) -> ExitRecord {
+        ExitRecord { start, status: ExitStatus::Code(code), at: 1, oom: false, pid: 1, cause: Cause::Exited }
+    }
+
+    /// Cut at every byte, zeroed from every byte, and noise.
+    fn damaged(whole: &[u8]) -> Vec<Vec<u8>> {
+        let cut = (0..whole.len()).map(|end| whole[..end].to_vec());
+        let zeroed = (0..whole.len()).map(|end| [&whole[..end], &vec![0; whole.len() - end]].concat());
+        cut.chain(zeroed).chain([vec![0xff; whole.len()]]).collect()
+    }
+
+    #[test]
+    fn a_damaged_file_takes_nothing_from_what_the_others_tell() {
+        let place = Place::new();
+        pid_file::write(&place.state.shim_pid(), ProcessRef::current().unwrap()).unwrap();
+        ended(5, 7).write(&place.record()).unwrap();
+        let whole = place.read_gone();
+        assert!(whole.shim.is_some() && whole.problems.is_empty());
+        assert_eq!(whole.exit.as_ref().unwrap().start, StartId(5));
+        let (pid, exit) = (fs::read(place.state.shim_pid()).unwrap(), fs::read(place.record()).unwrap());
+        for bytes in damaged(&pid) {
+            fs::write(place.state.shim_pid(), bytes).unwrap();
+            let read = place.read_gone();
+            assert_eq!((read.shim, &read.exit), (None, &whole.exit));
+            let read = place.read();
+            assert_eq!((read.shim, read.process.is_some()), (whole.shim, true), "what was recorded lives");
+            assert!(read.problems[0].contains("shim-pid"), "{:?}", read.problems);
+        }
+        fs::write(place.state.shim_pid(), &pid).unwrap();
+        // The last byte ends the line, which JSON does not need.
+        for bytes in damaged(&exit).into_iter().filter(|bytes| !bytes.ends_with(b"}") && *bytes != exit) {
+            fs::write(place.record(), &bytes).unwrap();
+            let read = place.read();
+            assert!(read.shim.is_some() && read.process.is_some() && read.exit.is_none(), "{bytes:?}");
+            assert!(read.problems[0].contains("exit record"), "{:?}", read.problems);
+        }
+    }
+
+    #[test]
+    fn the_exit_of_this_start_is_taken_wherever_it_is() {
+        let place = Place::new();
+        ended(5, 7).write(&place.state.exit_fallback()).unwrap();
+        let status = |place: &Place| place.read_gone().exit.unwrap().status;
+        let expected = status(&place);
+        ended(4, 1).write(&place.record()).unwrap();
+        assert_eq!(status(&place), expected, "an older one lies in the first place");
+        fs::write(place.record(), "").unwrap();
+        assert_eq!(status(&place), expected, "a damaged one lies in the first place");
+    }
+
+    #[test]
+    fn the_end_of_a_process_that_runs_is_not_believed() {
+        let place = Place::new();
+        ended(5, 7).write(&place.record()).unwrap();
+        let read = place.read();
+        assert!(read.process.is_some() && read.exit.is_none() && read.problems[0].contains("not believed"));
+        // An earlier start's tells nothing, and nobody is told of it.
+        ended(4, 7).write(&place.record()).unwrap();
+        assert!(place.read().problems.is_empty());
     }
 }

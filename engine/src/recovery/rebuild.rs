@@ -136,8 +136,8 @@ fn ended(engine: &Engine, orphan: &Orphan) -> Vec<Event> {
 
 /// The networks of this start.
 fn attached(engine: &Engine, orphan: &Orphan, start: StartId) -> Vec<Event> {
-    let path = engine.layout.bundle(&orphan.runtime, &orphan.id).network().record;
-    let record = match NetworkRecord::read(&path) {
+    let place = engine.layout.bundle(&orphan.runtime, &orphan.id).network();
+    let record = match place.read() {
         Ok(record) => record.filter(|record| record.container.starts_with(&format!("{}-{}-", orphan.id, start.0))),
         Err(error) => {
             engine.warn(format!("container {}: {}", orphan.id.short(), chain(&error)));

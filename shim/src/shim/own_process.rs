@@ -46,7 +46,8 @@ pub(crate) fn stay(state: &StateDir) -> anyhow::Result<ProcessRef> {
 /// Goes on in a process of its own, after `shim-pid` names it; the one that was started leaves with 0.
 pub(crate) fn detach(mode: Mode, state: &StateDir) -> anyhow::Result<ProcessRef> {
     if mode == Mode::Adopt
-        && let Some(other) = pid_file::read(&state.shim_pid())?
+        // One that is damaged keeps nobody from taking its place: the daemon has seen that the shim is gone.
+        && let Ok(Some(other)) = pid_file::read(&state.shim_pid())
         && other.alive()
     {
         bail!("the shim with pid {} is still alive", other.pid);

@@ -186,7 +186,7 @@ async fn what_is_never_given_back_is_given_up_with_a_word_and_a_file() {
     for number in 0..20 {
         let mut order = stand.order(&["ports"]);
         order.container = format!("abc-{number}");
-        order.netns = stand.at(&format!("netns/isula-{number}"));
+        order.netns = stand.at(&format!("netns/isula-abc-{number}"));
         let host_port = 20_000 + number;
         let port = Published { host_ip: None, host_port, container_port: 80, protocol: Protocol::Sctp };
         order.ports = vec![port];

@@ -27,9 +27,10 @@ async fn attach_one(stand: &Stand, deadline: Duration) -> Result<Record, Network
     let number = crate::network::mark().unwrap();
     let bundle = stand.at(&format!("bundle-{number}"));
     fs::create_dir_all(&bundle).unwrap();
-    let place = Place { record: bundle.join("network.json"), busy: bundle.join("network-call") };
+    let place = Place { of: "abc-".to_owned(), record: bundle.join("network.json"), busy: bundle.join("network-call") };
     let mut order = stand.order(&["sharing"]);
-    order.netns = stand.at(&format!("netns/isula-{number}"));
+    order.container = format!("abc-{number}");
+    order.netns = stand.at(&format!("netns/isula-abc-{number}"));
     attach(&Settings { deadline, ..stand.settings() }, &stand.firsts, &place, order).await
 }
 

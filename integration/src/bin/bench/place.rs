@@ -124,7 +124,8 @@ impl Place {
         let containers = daemons.iter().flat_map(|daemon| subdirectories(daemon)).flat_map(|dir| subdirectories(&dir));
         for file in containers.map(|container| container.join("shim-pid")) {
             let text = fs::read_to_string(file).unwrap_or_default();
-            let Some((pid, start)) = text.trim().split_once(' ') else { continue };
+            let mut words = text.split_whitespace();
+            let (Some(pid), Some(start)) = (words.next(), words.next()) else { continue };
             // The 22nd field of all, the 20th after the name: a reused pid is not ours to kill.
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             let same = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(19)) == Some(start);
