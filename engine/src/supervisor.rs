@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use isulad_shim::sys::pidfd::{ExitInfo, PidFd};
-use isulad_shim::{ExitRecord, ExitStatus as ShimStatus, ProcessRef, StateDir, state_dir};
+use isulad_shim::{ExitRecord, ExitStatus as ShimStatus, ProcessRef, StateDir, pid_file, state_dir};
 use store::AppendError;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
@@ -133,7 +133,7 @@ impl Engine {
                 return self.shim_lost(id, start, pidfd, &context).await;
             }
         };
-        let told = word_or_end(&fifo, pidfd.as_ref()).await;
+        let told = word_or_end(&fifo, pidfd.as_ref(), self.shim_end(id)).await;
         failpoint::hit(failpoint::EXIT_SEEN);
         let Some(entity) = self.containers.get(&id) else { return };
         let container = &entity.container;
@@ -163,7 +163,31 @@ impl Engine {
             }
         }
         failpoint::hit(failpoint::EXIT_RECORDED);
-        let _ = tokio::time::timeout(Duration::from_secs(150), wait_for_hang_up(&fifo)).await;
+        let left = async {
+            tokio::select! {
+                () = wait_for_hang_up(&fifo) => {}
+                // Where the fifo that it has is not this one any more.
+                () = self.shim_end(id) => {}
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(150), left).await;
+    }
+
+    /// Returns when the container's shim is gone; never, when it is not known which process that is.
+    async fn shim_end(&self, id: ContainerId) {
+        let ended = async {
+            let entity = self.containers.get(&id)?;
+            let path = self.state_dir(&entity.container).shim_pid();
+            let named = abandon::blocking(move |_| pid_file::read(&path).ok().flatten()).await.ok()?;
+            let recorded = || entity.container.phase.run().and_then(|run| run.shim).map(effects::to_reference);
+            match PidFd::open(named.or_else(recorded)?) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Some(()),
+                opened => sys::watch(opened.ok()?.into()).ok()?.readable().await.ok().map(drop),
+            }
+        };
+        if ended.await.is_none() {
+            std::future::pending().await
+        }
     }
 
     async fn report_status(self: &Arc<Self>, id: ContainerId, start: StartId, status: ExitStatus, context: &Context) {
@@ -329,15 +353,32 @@ enum Heard {
     OnlyTheEnd,
 }
 
-/// The shim's word, also when it comes a while after the process has ended: output is drained first.
-async fn word_or_end(fifo: &AsyncFd<OwnedFd>, pidfd: Option<&PidFd>) -> Heard {
+/// The shim's word, also when it comes a while after the process has ended: output is drained first. A shim that is gone
+/// says nothing more, also where the fifo is another one than it has: somebody has removed that.
+async fn word_or_end(fifo: &AsyncFd<OwnedFd>, pidfd: Option<&PidFd>, shim_end: impl Future<Output = ()>) -> Heard {
     let word = wait_for_word(fifo);
     tokio::pin!(word);
     tokio::select! {
         heard = &mut word => return heard,
         () = process_end(pidfd) => {}
     }
-    tokio::time::timeout(WORD_PATIENCE, word).await.unwrap_or(Heard::OnlyTheEnd)
+    let word_or_silence = async {
+        tokio::select! {
+            heard = word => heard,
+            // What it said before is there now.
+            () = shim_end => said(fifo),
+        }
+    };
+    tokio::time::timeout(WORD_PATIENCE, word_or_silence).await.unwrap_or(Heard::OnlyTheEnd)
+}
+
+/// What is in the fifo at this moment.
+fn said(fifo: &AsyncFd<OwnedFd>) -> Heard {
+    let mut bytes = [0; 4];
+    match nix::unistd::read(fifo.get_ref(), &mut bytes) {
+        Ok(4) => Heard::Word(ShimStatus::from_wire(bytes)),
+        Ok(_) | Err(_) => Heard::HangUp,
+    }
 }
 
 async fn process_end(pidfd: Option<&PidFd>) {

@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::projection::Entity;
+use crate::rootfs::{self, Mounts};
 
 /// How long the ends of attached clients may take to be recorded: each begins with the container's own.
 const CLIENTS_PATIENCE: Duration = Duration::from_secs(20);
@@ -49,9 +50,9 @@ async fn remove(engine: &Arc<Engine>, entity: &Arc<Entity>, context: &Context) -
     }
     let bundle = engine.bundle(container);
     let path = bundle.path().to_owned();
-    let removed = tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other.map_err(|error| format!("cannot remove `{}`: {error}", path.display())),
+    let removed = tokio::task::spawn_blocking(move || {
+        rootfs::remove_tree(&path, Mounts::Detach)
+            .map_err(|error| format!("cannot remove `{}`: {error}", path.display()))
     });
     removed.await.map_err(|panic| panic.to_string())??;
     failpoint::hit(failpoint::REMOVE_BUNDLE_GONE);
@@ -75,10 +76,8 @@ async fn remove_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>, context: &Co
 pub async fn discard(engine: &Arc<Engine>, id: ContainerId) {
     let Some(entity) = engine.containers.get(&id) else { return };
     let bundle = engine.bundle(&entity.container);
-    let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(bundle.path())).await;
-    if let Ok(Err(error)) = removed
-        && error.kind() != io::ErrorKind::NotFound
-    {
+    let removed = tokio::task::spawn_blocking(move || rootfs::remove_tree(bundle.path(), Mounts::Detach)).await;
+    if let Ok(Err(error)) = removed {
         engine.warn(format!("container {}: cannot remove its directory: {error}", id.short()));
     }
 }

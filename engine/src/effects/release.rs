@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isulad_shim::sys::pidfd::PidFd;
-use isulad_shim::{ProcessRef, pid_file, tree};
+use isulad_shim::{ProcessRef, StateDir, pid_file, tree};
 
 use super::network;
 use crate::abandon::{self, Owner};
@@ -16,7 +16,7 @@ use crate::domain::id::{ContainerId, Signal};
 use crate::engine::Engine;
 use crate::exec;
 use crate::failpoint;
-use crate::rootfs::{self, ContainerDirs};
+use crate::rootfs::{self, ContainerDirs, Mounts};
 use crate::runtime::instance;
 use crate::sys;
 
@@ -59,9 +59,16 @@ pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Re
             troubles.push(format!("cannot end its shim: {error}"));
         }
     }
-    troubles.extend(delete_instances(engine, &container.card.runtime, &container.id).await);
+    let undeleted = delete_instances(engine, &container.card.runtime, &container.id).await;
     if let Err(error) = end_group(engine, container).await {
         troubles.push(format!("cannot empty its cgroup: {error}"));
+    }
+    // A record that is damaged, say: nothing that the runtime could end is left, so the record goes without it.
+    if !undeleted.is_empty() && nothing_lives(engine, container, &state) {
+        engine.warn(format!("container {}: {}; its record is removed", container.id.short(), undeleted.join("; ")));
+        troubles.extend(remove_instances(engine, container).await);
+    } else {
+        troubles.extend(undeleted);
     }
     // Their processes are gone with the container: what is left is to hear how they ended.
     if !exec::end_all(engine, container).await {
@@ -101,6 +108,25 @@ pub async fn delete_instances(engine: &Arc<Engine>, runtime: &str, id: &Containe
         troubles.extend(deleted.err().map(|error| chain(&error)));
     }
     troubles
+}
+
+/// Neither the container's cgroup nor its first process, as far as both are known.
+fn nothing_lives(engine: &Engine, container: &Container, state: &StateDir) -> bool {
+    let group = engine.group(container);
+    let empty = group.is_some_and(|group| engine.host.cgroups.processes(&group).is_ok_and(|pids| pids.is_empty()));
+    empty && pid_file::read(&state.pid()).is_ok_and(|process| process.is_none_or(|process| !process.alive()))
+}
+
+/// What the runtime has on disk of the container; what could not be removed.
+async fn remove_instances(engine: &Arc<Engine>, container: &Container) -> Vec<String> {
+    let (root, id) = (engine.layout.runtime_root(&container.card.runtime), container.id);
+    let removing = abandon::blocking(move |_| {
+        let left = instance::left_of(&root, &id).into_iter().map(|instance| instance.directory());
+        let removed = left.map(|dir| (rootfs::remove_tree(&dir, Mounts::Detach), dir));
+        let troubles = removed.filter_map(|(removed, dir)| Some(format!("cannot remove `{}`: {}", dir.display(), removed.err()?)));
+        troubles.collect()
+    });
+    removing.await.unwrap_or_else(|panic| vec![panic.to_string()])
 }
 
 /// Ends what a runtime has left in the container's cgroup: without a pid namespace of its own, or after a failed delete.
@@ -157,24 +183,41 @@ fn unmount_and_clear(engine: &Engine, container: &Container, clear: bool, owner:
         return troubles;
     }
     let state = engine.state_dir(container);
-    match std::fs::remove_dir_all(state.path()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            troubles.push(format!("cannot remove `{}`: {error}", state.path().display()));
-        }
-        _ => {}
+    if let Err(error) = rootfs::remove_tree(state.path(), Mounts::Detach) {
+        troubles.push(format!("cannot remove `{}`: {error}", state.path().display()));
     }
     troubles
 }
 
 /// Kills the shim named in `shim-pid`, if it lives, with all that it has started, and waits until they are gone: a runtime
-/// that it has begun would go on, and reach a later start.
-pub async fn end_shim(state: &isulad_shim::StateDir) -> io::Result<()> {
-    let Ok(Some(shim)) = pid_file::read(&state.shim_pid()) else { return Ok(()) };
-    if !shim.alive() {
-        return Ok(());
-    }
+/// that it has begun would go on, and reach a later start. Where that file is damaged, the shim is the one that was started for
+/// this directory.
+pub async fn end_shim(state: &StateDir) -> io::Result<()> {
+    let named = match pid_file::read(&state.shim_pid()) {
+        Ok(named) => named,
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "the shim is looked for by its arguments");
+            let state = state.clone();
+            abandon::blocking(move |_| find_shim(&state)).await.map_err(io::Error::other)?
+        }
+    };
+    let Some(shim) = named.filter(ProcessRef::alive) else { return Ok(()) };
     let ended = tokio::task::spawn_blocking(move || tree::kill(&[shim], KILL_PATIENCE)).await;
     if ended.map_err(io::Error::other)? { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
+}
+
+/// The process that was started as the shim of this directory: its second argument names it. Blocks.
+fn find_shim(state: &StateDir) -> Option<ProcessRef> {
+    let entries = std::fs::read_dir("/proc").ok()?;
+    let mut pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.find_map(|pid| {
+        // Before its arguments are read: a later process with this number is not signalled by it.
+        let process = ProcessRef::of(pid).ok()?;
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        let path = state.path().as_os_str().as_encoded_bytes();
+        (words.first() == Some(&b"isulad-shim".as_slice()) && words.get(2) == Some(&path)).then_some(process)
+    })
 }
 
 #[cfg(test)]

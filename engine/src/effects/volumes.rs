@@ -26,7 +26,7 @@ use crate::domain::id::{ContainerId, VolumeName};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
-use crate::rootfs::{self, BeneathError, CopyError, PlannedRoot, copy_tree};
+use crate::rootfs::{self, BeneathError, CopyError, Mounts, PlannedRoot, copy_tree};
 use crate::spec::{self, SpecError};
 use crate::volume;
 
@@ -204,10 +204,7 @@ fn is_empty(dir: &Path) -> Result<bool, FillError> {
 }
 
 fn remove_tree(path: &Path) -> Result<(), FillError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(failed("remove", path)),
-    }
+    rootfs::remove_tree(path, Mounts::Refuse).map_err(failed("remove", path))
 }
 
 fn sync_dir(dir: &Path) -> Result<(), FillError> {

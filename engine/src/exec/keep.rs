@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use isulad_shim::exec::{GONE, RELEASED};
 use isulad_shim::sys::pidfd::PidFd;
-use isulad_shim::{ExecRecord, ExitStatus as ShimStatus, ProcessRef, StateDir, pid_file, state_dir, tree};
+use isulad_shim::{
+    ExecRecord, ExitStatus as ShimStatus, PidFileError, ProcessRef, StateDir, pid_file, state_dir, tree,
+};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -18,6 +20,7 @@ use crate::domain::id::{ContainerId, SessionId, Timestamp};
 use crate::effects::{self, RUNTIME_DEADLINE};
 use crate::engine::Engine;
 use crate::failpoint;
+use crate::rootfs::{self, Mounts};
 use crate::session::Exit;
 use crate::supervisor;
 use crate::sys;
@@ -116,7 +119,12 @@ async fn left_behind(engine: &Engine, of: &Of) {
 async fn end_of_named(file: &Path) {
     loop {
         let waiting = async {
-            let Some(process) = pid_file::read(file).map_err(io::Error::other)? else { return Ok(()) };
+            let process = match pid_file::read(file) {
+                Ok(Some(process)) => process,
+                // A damaged one names nobody who could be waited for, now or later.
+                Ok(None) | Err(PidFileError::Malformed { .. }) => return Ok(()),
+                Err(error) => return Err(io::Error::other(error)),
+            };
             let pidfd = match PidFd::open(process) {
                 // One that is gone is what is waited for.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -262,10 +270,7 @@ fn pass_on_words(engine: &Engine, of: &Of) {
 
 /// Removes the directory; one that is gone is no trouble. Blocks.
 pub(super) fn clear(engine: &Engine, directory: &StateDir) {
-    match std::fs::remove_dir_all(directory.path()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            engine.warn(format!("cannot remove `{}`: {error}", directory.path().display()));
-        }
-        _ => {}
+    if let Err(error) = rootfs::remove_tree(directory.path(), Mounts::Detach) {
+        engine.warn(format!("cannot remove `{}`: {error}", directory.path().display()));
     }
 }

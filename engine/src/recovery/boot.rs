@@ -13,7 +13,7 @@ use super::sweep::candidates;
 use crate::engine::Engine;
 use crate::exec;
 use crate::layout::Layout;
-use crate::rootfs::write_atomically;
+use crate::rootfs::{self, Mounts, write_atomically};
 use crate::runtime::instance;
 
 /// Says which boot the state directory is of.
@@ -61,7 +61,7 @@ fn forget_instances(state: &Path) -> Result<(), String> {
                 continue;
             }
             let directory = instance.directory();
-            std::fs::remove_dir_all(&directory)
+            rootfs::remove_tree(&directory, Mounts::Detach)
                 .map_err(|error| format!("cannot remove `{}`: {error}", directory.display()))?;
         }
     }

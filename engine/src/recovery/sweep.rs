@@ -8,13 +8,15 @@ use std::sync::Arc;
 use isulad_shim::{StateDir, pid_file};
 
 use super::networks;
+use crate::cause::chain;
 use crate::definition;
 use crate::domain::id::ContainerId;
 use crate::effects;
 use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
-use crate::rootfs;
+use crate::rootfs::{self, Mounts};
 use crate::runtime::instance;
+use crate::spec::GroupPath;
 
 /// A directory named like a container, of which the journal knows nothing.
 #[derive(Debug)]
@@ -66,7 +68,7 @@ async fn sweep_instances(engine: &Arc<Engine>) {
                 "{name} knows unknown container {}, below `{}`; it is left alone: {}",
                 id.short(),
                 instance.root.display(),
-                crate::cause::chain(&error)
+                chain(&error)
             )),
         }
     }
@@ -99,7 +101,7 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
     let mounts = rootfs::mounts_below(&[&places[0], &places[1]]);
     // A directory with more in it than a creation writes is not provably nobody's: whoever it was may still run.
     let written = bundles.iter().filter(|bundle| !is_unborn(&bundle.path));
-    let living = states.iter().filter(|state| has_life(&StateDir::new(state.path.clone())));
+    let living = states.iter().filter(|state| has_life(engine, state));
     let kept: Vec<ContainerId> = written.chain(living).map(|orphan| orphan.id).collect();
     let known = |id: &ContainerId| engine.containers.knows(id) || kept.contains(id);
     match mounts {
@@ -111,7 +113,7 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
                         mount.target.display(),
                         id.short()
                     ));
-                    tell(engine, rootfs::release(&mount.target).map_err(|error| crate::cause::chain(&error)));
+                    tell(engine, rootfs::release(&mount.target).map_err(|error| chain(&error)));
                 }
             }
         }
@@ -121,7 +123,7 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
         // A creation that ended before its intent: it holds nothing but what the engine wrote.
         if is_unborn(&orphan.path) {
             engine.warn(format!("directory `{}` of a creation that never began: removed", orphan.path.display()));
-            tell(engine, std::fs::remove_dir_all(&orphan.path).map_err(|error| error.to_string()));
+            tell(engine, rootfs::remove_tree(&orphan.path, Mounts::Detach).map_err(|error| error.to_string()));
         } else {
             engine.warn(format!("directory `{}` belongs to no container; it is kept", orphan.path.display()));
         }
@@ -161,21 +163,31 @@ fn owner([mounts, engines]: &[PathBuf; 2], target: &Path) -> Option<ContainerId>
     name?.as_os_str().to_str()?.parse().ok()
 }
 
+/// Whether nothing but what a creation writes is there. What cannot be looked at may be more.
 fn is_unborn(bundle: &Path) -> bool {
-    let names = std::fs::read_dir(bundle).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    names.into_iter().all(|name| {
-        let name = name.to_string_lossy();
-        // Written beside its place first, so a dot or a suffix may be on it.
-        ["definition.json", "hostname", "hosts", "resolv.conf"].iter().any(|known| name.contains(known))
+    let Ok(entries) = std::fs::read_dir(bundle) else { return false };
+    entries.into_iter().all(|entry| {
+        let Ok(entry) = entry else { return false };
+        let (name, kind) = (entry.file_name(), entry.file_type());
+        // Written beside its place first, under a name of its own.
+        let name = name.to_str().map(|name| name.split_once(".tmp").map_or(name, |_| draft_of(name)));
+        let known = name.is_some_and(|name| ["definition.json", "hostname", "hosts", "resolv.conf"].contains(&name));
+        known && kind.is_ok_and(|kind| kind.is_file())
     })
+}
+
+/// `hosts` of `hosts.123-4.tmp`.
+fn draft_of(name: &str) -> &str {
+    let stem = name.strip_suffix(".tmp").unwrap_or(name);
+    let (of, serial) = stem.rsplit_once('.').unwrap_or((stem, ""));
+    if serial.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') { of } else { name }
 }
 
 /// Cleared, if nothing lives in it. A shim or a process that lives is never ended here: no crash of ours leaves one that
 /// the journal does not know, so it is somebody's container, and the journal is not the one it was started under.
 async fn sweep_state_dir(engine: &Arc<Engine>, orphan: &Orphan) {
-    let state = StateDir::new(orphan.path.clone());
     let shown = orphan.path.display();
-    if has_life(&state) {
+    if has_life(engine, orphan) {
         return engine.warn(format!(
             "`{shown}` is of a living container that the store does not know; it is left alone. Is this the right --graph?"
         ));
@@ -186,13 +198,34 @@ async fn sweep_state_dir(engine: &Arc<Engine>, orphan: &Orphan) {
         return engine.warn(troubles.join("; "));
     }
     let path = orphan.path.clone();
-    let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path)).await;
+    let removed = tokio::task::spawn_blocking(move || rootfs::remove_tree(&path, Mounts::Detach)).await;
     tell(engine, removed.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(|error| error.to_string()));
 }
 
-fn has_life(state: &StateDir) -> bool {
-    let lives = |path: &Path| pid_file::read(path).ok().flatten().is_some_and(|process| process.alive());
-    lives(&state.shim_pid()) || lives(&state.pid())
+/// A pid file that cannot be read or understood tells nothing: then only an empty cgroup does.
+fn has_life(engine: &Engine, orphan: &Orphan) -> bool {
+    let state = StateDir::new(orphan.path.clone());
+    let mut unclear = false;
+    for path in [state.shim_pid(), state.pid()] {
+        match pid_file::read(&path) {
+            Ok(process) if process.is_some_and(|process| process.alive()) => return true,
+            Ok(_) => {}
+            Err(error) => {
+                engine.warn(chain(&error));
+                unclear = true;
+            }
+        }
+    }
+    unclear && group_lives(engine, orphan)
+}
+
+/// By where a start puts it now: what cannot be looked at may live.
+fn group_lives(engine: &Engine, orphan: &Orphan) -> bool {
+    let id = orphan.id.to_string();
+    let note = engine.layout.bundle(&orphan.runtime, &orphan.id).cgroup_note();
+    let noted = GroupPath::read(&note, &id).ok().flatten();
+    let placed = GroupPath::of(&format!("/{}/{id}", engine.config.cgroup_parent.trim_matches('/')), &id);
+    noted.iter().chain(&placed).any(|group| engine.host.cgroups.processes(group).map_or(true, |pids| !pids.is_empty()))
 }
 
 fn tell(engine: &Engine, outcome: Result<(), String>) {

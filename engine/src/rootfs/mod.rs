@@ -16,6 +16,7 @@ mod mountinfo;
 mod mountpoint;
 mod overlay;
 mod planned;
+mod remove;
 mod view;
 mod write;
 
@@ -34,6 +35,7 @@ pub use beneath::{BeneathError, open_root};
 pub use copy::{Copied, CopyError, copy_facts, copy_tree};
 pub use mountinfo::{MountEntry, mounts_below, parse as parse_mountinfo};
 pub use planned::{Content, Found, Located, PlannedRoot};
+pub use remove::{Mounts, detach_below, remove_tree};
 pub use view::{mount_view, unmount_view};
 pub use write::{WriteError, write_atomically};
 

@@ -31,11 +31,8 @@ impl Instance {
     /// a moment. Blocks.
     pub fn unmount(&self) -> Result<(), String> {
         let directory = self.directory();
-        let mounts = rootfs::mounts_below(&[&directory]).map_err(|error| format!("cannot read the mounts: {error}"))?;
-        for mount in mounts.iter().rev() {
-            rootfs::release(&mount.target).map_err(|error| crate::cause::chain(&error))?;
-        }
-        Ok(())
+        let failed = |error| format!("cannot unmount what is mounted below `{}`: {error}", directory.display());
+        rootfs::detach_below(&directory).map(drop).map_err(failed)
     }
 }
 

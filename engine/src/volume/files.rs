@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::VolumeError;
 use crate::domain::id::VolumeName;
 use crate::layout::Layout;
-use crate::rootfs;
+use crate::rootfs::{self, Mounts};
 
 /// The modes of a volume's directory and of what containers see of it.
 pub(super) const MODE: u32 = 0o711;
@@ -69,10 +69,7 @@ pub(super) fn delete(layout: &Layout, name: &VolumeName) -> Result<(), VolumeErr
 }
 
 fn remove_tree(path: &Path) -> Result<(), VolumeError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(failed("remove", path)),
-    }
+    rootfs::remove_tree(path, Mounts::Refuse).map_err(failed("remove", path))
 }
 
 /// Bytes on disk below the directory, on its own file system; what cannot be read counts nothing.

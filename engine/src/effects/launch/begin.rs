@@ -17,6 +17,7 @@ use crate::effects::{prepare, release};
 use crate::engine::{Engine, FirstClient};
 use crate::failpoint;
 use crate::projection::Entity;
+use crate::rootfs::{self, Mounts};
 use crate::session::Size;
 use crate::shim_process;
 
@@ -99,9 +100,6 @@ fn end_at_once(state: &StateDir, middle: i32) {
 /// An empty state directory: what an earlier run left in it means nothing now.
 fn fresh_state_dir(state: &StateDir) -> Result<(), LaunchError> {
     let failed = |source| LaunchError::State { what: "make the state directory", source };
-    match std::fs::remove_dir_all(state.path()) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed(source)),
-        _ => {}
-    }
+    rootfs::remove_tree(state.path(), Mounts::Detach).map_err(failed)?;
     std::fs::DirBuilder::new().mode(0o700).recursive(true).create(state.path()).map_err(failed)
 }

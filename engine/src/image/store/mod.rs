@@ -29,6 +29,7 @@ use tokio::sync::watch;
 
 use crate::domain::id::Digest;
 use crate::image::layer::LayerError;
+use crate::rootfs::{self, Mounts};
 
 pub use ingest::{Ingest, Spool};
 pub use layers::{Hold, Layer, Maker};
@@ -207,8 +208,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Removes a directory with all it holds, whatever its modes are; one that is gone is fine.
 fn remove_tree(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
-        _ => Ok(()),
-    }
+    rootfs::remove_tree(path, Mounts::Refuse).map_err(failed("remove", path))
 }

@@ -28,7 +28,7 @@ use crate::image::ImageLease;
 use crate::journal::record::Context;
 use crate::layout::Bundle;
 use crate::projection::Told;
-use crate::rootfs;
+use crate::rootfs::{self, Mounts};
 use crate::spec::files::{self, HostNames, OnNetworks};
 use crate::turn::{TurnError, Turned};
 use crate::volume;
@@ -189,7 +189,7 @@ impl Native {
         let Prepared { id, definition, bundle, leases, reservation, .. } = prepared;
         drop(leases);
         effects::take_back(&self.engine, id, &definition, context).await;
-        let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(bundle.path())).await;
+        let _ = tokio::task::spawn_blocking(move || rootfs::remove_tree(bundle.path(), Mounts::Detach)).await;
         drop(reservation);
     }
 
@@ -278,7 +278,7 @@ fn write_files(
     let bundle = engine.layout.bundle(&definition.runtime, &id);
     let written = fill(&bundle, definition);
     if written.is_err() {
-        let _ = std::fs::remove_dir_all(bundle.path());
+        let _ = rootfs::remove_tree(bundle.path(), Mounts::Detach);
     }
     Ok((definition.card(name, written?, clock::now()), bundle))
 }
