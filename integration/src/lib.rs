@@ -11,6 +11,7 @@ pub mod command;
 mod companion;
 mod daemon;
 pub mod deadline;
+pub mod disk;
 mod events;
 pub mod faulty;
 pub mod images;

@@ -26,7 +26,7 @@ use crate::daemon::{Daemon, Ended};
 use crate::deadline::{self, PATIENCE};
 use crate::process::Process;
 use crate::rootfs::BUSYBOX;
-use crate::{binaries, cgroup, signals};
+use crate::{binaries, cgroup, disk, signals};
 
 /// The OCI runtime that a node's containers run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,7 +101,7 @@ impl NodeBuilder {
         let dir = tempfile::Builder::new().prefix("isula-").tempdir_in(&self.within).expect("it can be written");
         let mut node = Node {
             runtime: self.runtime,
-            cgroup_parent: format!("/isula-test-{}-{number}", std::process::id()),
+            cgroup_parent: format!("/isula-test-{}-{number}", disk::machine()),
             config: Map::new(),
             namespace: None,
             own_mounts: vec![],
@@ -351,6 +351,10 @@ impl Node {
             Some(namespace) => format!("/proc/{}/mountinfo", namespace.keeper.id()).into(),
             None => "/proc/self/mountinfo".into(),
         }
+    }
+
+    pub(crate) fn set_own_mounts(&mut self, points: Vec<PathBuf>) {
+        self.own_mounts = points;
     }
 
     pub(crate) fn is_own_mount(&self, point: &Path) -> bool {

@@ -92,7 +92,7 @@ pub fn command_line(pid: i32) -> Vec<String> {
     words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
-/// Every process there is.
+/// Every process there is, zombies too.
 pub fn all() -> impl Iterator<Item = Process> {
     let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
     numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(Process::of)

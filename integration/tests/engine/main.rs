@@ -18,6 +18,7 @@ mod attach;
 mod bad_input;
 mod compat;
 mod daemon_killed;
+mod damaged_files;
 mod events;
 mod exec;
 mod faults;
