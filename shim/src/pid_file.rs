@@ -28,7 +28,8 @@ pub enum PidFileError {
 pub fn write(path: &Path, process: ProcessRef) -> Result<(), PidFileError> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
-    fs::write(&temporary, format!("{} {} {}\n", process.pid, process.start_time, boot()))
+    let boot = Some(boot()).filter(|boot| !boot.is_empty()).map(|boot| format!(" {boot}")).unwrap_or_default();
+    fs::write(&temporary, format!("{} {}{boot}\n", process.pid, process.start_time))
         .and_then(|()| fs::rename(&temporary, path))
         .map_err(|source| PidFileError::Write { path: path.to_path_buf(), source })
 }

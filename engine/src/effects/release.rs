@@ -123,7 +123,8 @@ async fn remove_instances(engine: &Arc<Engine>, container: &Container) -> Vec<St
     let removing = abandon::blocking(move |_| {
         let left = instance::left_of(&root, &id).into_iter().map(|instance| instance.directory());
         let removed = left.map(|dir| (rootfs::remove_tree(&dir, Mounts::Detach), dir));
-        let troubles = removed.filter_map(|(removed, dir)| Some(format!("cannot remove `{}`: {}", dir.display(), removed.err()?)));
+        let troubles =
+            removed.filter_map(|(removed, dir)| Some(format!("cannot remove `{}`: {}", dir.display(), removed.err()?)));
         troubles.collect()
     });
     removing.await.unwrap_or_else(|panic| vec![panic.to_string()])

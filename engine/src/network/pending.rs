@@ -131,6 +131,15 @@ impl Pending {
         lock(&self.entries).values().any(|entry| entry.netns == netns)
     }
 
+    /// Whether a record of this attachment lies here, also one that is not tried again. What cannot be listed may hold it. Blocks.
+    pub fn has_file_of(&self, attachment: &str) -> bool {
+        match std::fs::read_dir(&self.dir) {
+            Ok(mut entries) => entries
+                .any(|entry| entry.map_or(true, |entry| entry.file_name().to_string_lossy().starts_with(attachment))),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
     /// Whose attachments to a network are still to be given back.
     pub fn users(&self, network: &str) -> Vec<String> {
         let entries = lock(&self.entries);

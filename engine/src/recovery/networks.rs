@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::abandon;
 use crate::cause::chain;
 use crate::engine::{Engine, Trust};
-use crate::network::netns;
+use crate::network::{addresses, netns};
 
 /// How long the records of all containers may take: what takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -85,6 +85,28 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
     if let Err(panic) = sweeping.await {
         engine.warn(format!("the sweep of network namespaces ended abnormally: {panic}"));
     }
+    let of = engine.clone();
+    let sweeping = tokio::task::spawn_blocking(move || {
+        for told in addresses::sweep(&of.networks.addresses, |attachment| is_attached(&of, attachment)) {
+            of.warn(told);
+        }
+    });
+    if let Err(panic) = sweeping.await {
+        engine.warn(format!("the sweep of addresses ended abnormally: {panic}"));
+    }
+}
+
+/// Whether a record tells of the attachment: a container's, or one that is put off or given up. What cannot be read may.
+fn is_attached(engine: &Engine, attachment: &str) -> bool {
+    let id = attachment.split('-').next().and_then(|id| id.parse().ok());
+    let of_container = id.and_then(|id| engine.containers.get(&id)).is_some_and(|entity| {
+        match engine.bundle(&entity.container).network().read() {
+            Ok(record) => record.is_some_and(|record| record.container == attachment),
+            Err(_) => true,
+        }
+    });
+    // In this order: a record that is put off is there before it leaves its container.
+    of_container || engine.networks.pending.has_file_of(attachment)
 }
 
 /// By a container whose id begins so. A record that cannot be read may name it.

@@ -64,15 +64,17 @@ pub fn write(
     Ok(())
 }
 
-/// Writes those that are gone; what is there may have been written to from inside, and stays.
+/// Writes those that are gone, and those that a power cut has left empty or zeroed; anything else may have been written from
+/// inside, and stays.
 pub fn write_missing(bundle: &Path, definition: &Definition) -> Result<(), FilesError> {
-    if NAMES.iter().all(|name| bundle.join(name).exists()) {
+    let is_lost = |name: &str| fs::read(bundle.join(name)).map_or(true, |bytes| bytes.iter().all(|byte| *byte == 0));
+    let lost: Vec<&str> = NAMES.into_iter().filter(|name| is_lost(name)).collect();
+    if lost.is_empty() {
         return Ok(());
     }
     for (name, text) in texts(definition, &HostNames::read()?, &OnNetworks::default())? {
-        let path = bundle.join(name);
-        if !path.exists() {
-            write_atomically(&path, text.as_bytes(), 0o644, false)?;
+        if lost.contains(&name) {
+            write_atomically(&bundle.join(name), text.as_bytes(), 0o644, false)?;
         }
     }
     Ok(())

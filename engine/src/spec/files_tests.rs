@@ -158,3 +158,19 @@ fn files_that_are_gone_are_made_anew_and_others_stay() {
     write_missing(bundle.path(), &definition).unwrap();
     assert_eq!((read("hosts"), read("hostname")), ("written to from inside\n".to_owned(), "box\n".to_owned()));
 }
+
+#[test]
+fn what_a_power_cut_has_left_empty_is_made_again_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let definition = definition();
+    let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    write_missing(dir.path(), &definition).unwrap();
+    let (hosts, hostname) = (read("hosts"), read("hostname"));
+    assert!(hosts.contains("127.0.1.1\tbox\n") && hostname == "box\n");
+    fs::write(dir.path().join("hosts"), "").unwrap();
+    fs::write(dir.path().join("hostname"), [0; 4]).unwrap();
+    fs::write(dir.path().join("resolv.conf"), "# as the container has it\n").unwrap();
+    write_missing(dir.path(), &definition).unwrap();
+    assert_eq!((read("hosts"), read("hostname")), (hosts, hostname));
+    assert_eq!(read("resolv.conf"), "# as the container has it\n");
+}

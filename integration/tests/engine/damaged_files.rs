@@ -157,17 +157,12 @@ fn mounts_below_a_containers_directories_go_with_it(runtime: Runtime) {
     });
 }
 
-/// The runtime's directory of the container, wherever its root is.
+/// What the runtime keeps of the container's start.
 fn own_root(node: &Node, id: &str) -> PathBuf {
-    fn find(dir: &Path, depth: u32) -> Option<PathBuf> {
-        let mut dirs = fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
-        dirs.find_map(|path| match path.join("state.json").exists() || path.join("status").exists() {
-            true => Some(path),
-            false if depth > 0 => find(&path, depth - 1),
-            false => None,
-        })
-    }
-    find(&node.state_dir(id), 3).expect("the runtime has a directory for it")
+    let root = node.state().join(node.runtime().name()).join("root");
+    let mut entries = fs::read_dir(root).expect("the runtime has a root").flatten().map(|entry| entry.path());
+    let is_own = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(id));
+    entries.find(is_own).expect("the runtime has a directory for it")
 }
 
 fn bind(from: &Path, to: &Path, directory: bool) {
