@@ -71,6 +71,7 @@ pub(super) async fn attach(
         let report = Command::ReportNetworkAttached { start, network, addresses };
         engine.report_recorded(id, context, report).await;
     }
+    networks.pending.heard(&record);
     networks.remember(&id.to_string(), record);
     failpoint::hit(failpoint::NET_ATTACHED);
     Ok(Some(attached))

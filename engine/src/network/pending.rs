@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use serde_json::Value;
+use tokio::sync::{Notify, Semaphore};
 
 use super::attach::{Place, blocking};
 use super::detach::{detach_again, remove_file};
@@ -53,8 +54,11 @@ pub struct Pending {
 struct Entry {
     owner: String,
     netns: PathBuf,
-    networks: Vec<String>,
+    /// Each with the configuration that the next attempt knows of.
+    networks: BTreeMap<String, Value>,
     problem: String,
+    /// Told when there is another configuration.
+    mended: Arc<Notify>,
 }
 
 impl Pending {
@@ -66,6 +70,19 @@ impl Pending {
     #[cfg(test)]
     pub fn patient(self, patience: Patience) -> Self {
         Self { patience, ..self }
+    }
+
+    /// Something was attached: what is pending in a network whose configuration is another one by now is tried at once.
+    pub fn heard(&self, record: &Record) {
+        for entry in lock(&self.entries).values_mut() {
+            for attachment in &record.networks {
+                let Some(list) = entry.networks.get_mut(&attachment.network) else { continue };
+                if *list != attachment.list {
+                    list.clone_from(&attachment.list);
+                    entry.mended.notify_one();
+                }
+            }
+        }
     }
 
     /// Where records are kept.
@@ -143,7 +160,7 @@ impl Pending {
     /// Whose attachments to a network are still to be given back.
     pub fn users(&self, network: &str) -> Vec<String> {
         let entries = lock(&self.entries);
-        let users = entries.values().filter(|entry| entry.networks.iter().any(|name| name == network));
+        let users = entries.values().filter(|entry| entry.networks.contains_key(network));
         users.map(|entry| format!("{}, which has not given it back yet", entry.owner)).collect()
     }
 
@@ -220,8 +237,9 @@ impl Pending {
 
     /// Answers whether it was unknown.
     fn note(&self, name: &str, record: &Record, problem: String) -> bool {
-        let (owner, netns, networks) = (record.owner.clone(), record.netns.clone(), names(record));
-        let entry = Entry { owner, netns, networks, problem };
+        let networks = record.networks.iter().map(|attachment| (attachment.network.clone(), attachment.list.clone()));
+        let (owner, netns, networks) = (record.owner.clone(), record.netns.clone(), networks.collect());
+        let entry = Entry { owner, netns, networks, problem, mended: Arc::default() };
         lock(&self.entries).insert(name.to_owned(), entry).is_none()
     }
 
@@ -239,9 +257,10 @@ impl Pending {
 
     async fn finish(self: Arc<Self>, settings: Settings, name: String) {
         let place = self.place(&name);
+        let mended = lock(&self.entries).get(&name).map(|entry| entry.mended.clone()).unwrap_or_default();
         let mut pause = self.patience.first_pause;
         for attempt in 1..=self.patience.attempts {
-            tokio::time::sleep(pause).await;
+            let _ = tokio::time::timeout(pause, mended.notified()).await;
             let outcome = {
                 let _place = self.places.acquire().await;
                 detach_again(&settings, &place, attempt).await
@@ -258,7 +277,10 @@ impl Pending {
             let left = blocking(move |_| read_from.read()).await.ok().flatten();
             if let Some(entry) = lock(&self.entries).get_mut(&name) {
                 entry.problem = chain(&error);
-                entry.networks = left.as_ref().map_or_else(|| entry.networks.clone(), names);
+                if let Some(record) = &left {
+                    let stands = |name: &String| record.networks.iter().any(|attachment| attachment.network == *name);
+                    entry.networks.retain(|name, _| stands(name));
+                }
             }
             if let Some(record) = left {
                 self.ports.remember(&name, &record.ports);
@@ -306,10 +328,6 @@ impl Pending {
             }
         }
     }
-}
-
-fn names(record: &Record) -> Vec<String> {
-    record.networks.iter().map(|attachment| attachment.network.clone()).collect()
 }
 
 fn take(from: &Place, to: &Place) -> Result<(), NetworkError> {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::network::pending::Pending;
+use crate::network::pending::{Patience, Pending};
+use crate::network::record::Attachment;
 
 /// A network of one plugin, with more of its configuration.
 fn wanted(name: &str, ifname: &str, plugin: Value) -> Wanted {
@@ -82,6 +83,41 @@ async fn what_a_failed_attachment_left_is_given_back_by_the_mended_configuration
     detach_again(&stand.settings(), &stand.place(), 1).await.unwrap();
     assert_eq!(stand.log(), ["one DEL eth0 there", "one DEL eth0 there"]);
     assert_eq!(stand.input("one", "DEL")["ipam"]["type"], "right");
+    stand.assert_nothing_left();
+}
+
+/// Nothing is tried again by itself while the test looks.
+const LONG: Patience =
+    Patience { first_pause: Duration::from_secs(10_000), longest_pause: Duration::from_secs(10_000), attempts: 3 };
+
+#[tokio::test]
+async fn a_mended_configuration_that_works_is_tried_at_once() {
+    let stand = Stand::new();
+    particular(&stand, "one");
+    let plugin = |ipam: &str| json!({"type":"one","ipam":{"type":ipam}});
+    let order = order_of(&stand, vec![wanted("net", "eth0", plugin("wrong"))]);
+    attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap_err();
+    let error = detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
+    let pending = Arc::new(Pending::new(stand.at("pending"), Arc::default()).patient(LONG));
+    pending.put_off(&stand.settings(), &stand.place(), "abc", chain(&error)).await.unwrap();
+    stand.log();
+    // Attachments by what is known already, and to another network, say nothing.
+    let mut other = Record::new("x".into(), "x".into(), stand.at("netns/isula-x"), vec![]);
+    let attachment = |name: &str, ipam: &str| Attachment {
+        network: name.to_owned(),
+        ifname: "eth0".to_owned(),
+        list: json!({"cniVersion":"0.4.0","name":name,"plugins":[plugin(ipam)]}),
+        args: String::new(),
+        capability_args: serde_json::Map::new(),
+        result: None,
+    };
+    other.networks = vec![attachment("net", "wrong"), attachment("other", "right")];
+    pending.heard(&other);
+    present(&stand, "net", plugin("right"));
+    other.networks = vec![attachment("net", "right")];
+    pending.heard(&other);
+    until("it is not tried again", || pending.warnings().is_empty()).await;
+    assert_eq!(stand.log(), ["one DEL eth0 there", "one DEL eth0 there"], "once by each configuration");
     stand.assert_nothing_left();
 }
 
