@@ -76,7 +76,9 @@ impl AuthFile {
 
     fn write(&self, path: &Path) -> Result<(), RegistryError> {
         let bytes = serde_json::to_vec_pretty(&self.0).expect("a JSON object can be written");
-        write_atomically(path, &bytes, 0o600, true).map_err(|source| RegistryError::WriteAuthFile { source })
+        // Where the operator has put a link, the file that it leads to is the one to replace.
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        write_atomically(&real, &bytes, 0o600, true).map_err(|source| RegistryError::WriteAuthFile { source })
     }
 
     fn auths(&self) -> impl Iterator<Item = (&String, &Value)> {
@@ -184,6 +186,16 @@ mod tests {
         assert_eq!(user(find(&path, &none, "h.x:50000/a/b")), None);
         assert!(forget(&path, "h.x:5000").unwrap() && !forget(&path, "h.x:5000").unwrap());
         assert_eq!(user(find(&path, &none, "docker.io/library/x")).unwrap(), "you:x");
+    }
+
+    #[test]
+    fn a_link_stays_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (link, real) = (dir.path().join("auth.json"), written(dir.path(), "real.json", "{}"));
+        std::os::unix::fs::symlink("real.json", &link).unwrap();
+        keep(&link, "h.x", "me", &Secret::new("geheim")).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(user(find(&real, &[] as &[&Path], "h.x/a")).unwrap(), "me:geheim");
     }
 
     #[test]
