@@ -62,7 +62,7 @@ fn as_the_image_says(runtime: Runtime) {
     node.ok(&["rm", "-v", "x"]);
 
     let run = |flags: &[&str], words: &[&str]| node.ok(&[&["run", "--rm"], flags, &[&name], words].concat());
-    assert_eq!(run(&["--entrypoint", "id"], &[]), "uid=1000(guest) gid=2000(extra)");
+    assert_eq!(run(&["--entrypoint", "id"], &[]), "uid=1000(guest) gid=2000(extra) groups=2000(extra)");
     assert_eq!(run(&["--entrypoint", "pwd"], &[]), "/made/when/missing");
     assert_eq!(run(&["--entrypoint", "pwd", "--workdir", "/tmp"], &[]), "/tmp");
     assert_eq!(run(&["--entrypoint", "echo"], &[]), "", "another entrypoint takes the command with it");
