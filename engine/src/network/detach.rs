@@ -237,11 +237,9 @@ fn masquerades(plugin: &PluginConf) -> bool {
     plugin.raw.get("ipMasq") == Some(&true.into())
 }
 
-/// Replaces a namespace that is gone if that is of use: somebody unmounted it, or the host was restarted. Blocks.
+/// Replaces a namespace that is gone if that is of use: somebody unmounted it, or the host was restarted. One that is there
+/// gets back the interfaces that an interrupted DEL has taken away before the rules that it finds by them. Blocks.
 fn namespace_of(record: &Record) -> Namespace {
-    if netns::is_pinned(&record.netns) {
-        return Namespace::Pinned;
-    }
     let masqueraded = record.networks.iter().filter(|attachment| {
         NetworkConf::of_list(attachment.list.clone()).is_ok_and(|conf| conf.plugins.iter().any(masquerades))
     });
@@ -249,16 +247,19 @@ fn namespace_of(record: &Record) -> Namespace {
         let addresses: Vec<_> = attachment.attached().addresses.iter().map(|it| (it.ip, it.prefix)).collect();
         (!addresses.is_empty()).then(|| (attachment.ifname.clone(), addresses))
     });
-    let links: Vec<_> = links.collect();
+    let links: netns::Links = links.collect();
+    let pinned = netns::is_pinned(&record.netns);
     if links.is_empty() {
-        return Namespace::Gone;
+        return if pinned { Namespace::Pinned } else { Namespace::Gone };
     }
-    match netns::replace(&record.netns, links) {
-        Ok(()) => Namespace::Replaced,
-        Err(error) => {
-            tracing::warn!(owner = record.owner, error = chain(&error), "masquerading may be left");
-            Namespace::Gone
-        }
+    let furnished = if pinned { netns::complete(&record.netns, links) } else { netns::replace(&record.netns, links) };
+    if let Err(error) = &furnished {
+        tracing::warn!(owner = record.owner, error = chain(error), "masquerading may be left");
+    }
+    match (pinned, furnished) {
+        (true, _) => Namespace::Pinned,
+        (false, Ok(())) => Namespace::Replaced,
+        (false, Err(_)) => Namespace::Gone,
     }
 }
 

@@ -101,6 +101,10 @@ pub fn set_mac(index: u32, mac: Mac) -> io::Result<()> {
     request(RTM_NEWLINK, &body)
 }
 
+pub fn has_link(name: &str) -> io::Result<bool> {
+    Ok(links()?.iter().any(|link| link.name == name))
+}
+
 /// Makes an interface that leads nowhere, with those of the addresses that it can have.
 pub fn add_blind(name: &str, addresses: &[(IpAddr, u8)]) -> io::Result<()> {
     let mut body = link(0).to_vec();

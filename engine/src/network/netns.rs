@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 
 use super::{NetworkError, netlink};
 
@@ -44,8 +44,27 @@ pub fn make_with(path: &Path, furnish: impl FnOnce() -> io::Result<()> + Send + 
     })
 }
 
+/// Interfaces with their addresses.
+pub type Links = Vec<(String, Vec<(IpAddr, u8)>)>;
+
+/// Adds to a pinned namespace those of the interfaces that it lacks; they lead nowhere. Blocks.
+pub fn complete(path: &Path, links: Links) -> Result<(), NetworkError> {
+    let failed = NetworkError::io("enter the network namespace at", path);
+    let place = path.to_owned();
+    // A thread of its own, which ends with the namespace that it has entered.
+    let added = std::thread::Builder::new().name("netns".to_owned()).spawn(move || {
+        setns(fs::File::open(place)?, CloneFlags::CLONE_NEWNET)?;
+        links.iter().try_for_each(|(name, addresses)| match netlink::has_link(name)? {
+            true => Ok(()),
+            false => netlink::add_blind(name, addresses),
+        })
+    });
+    let abnormal = |_| Err(io::Error::other("the thread that enters it ended abnormally"));
+    added.and_then(|thread| thread.join().unwrap_or_else(abnormal)).map_err(failed)
+}
+
 /// One in the place of a namespace that is gone, with interfaces of these names and addresses that lead nowhere.
-pub fn replace(path: &Path, links: Vec<(String, Vec<(IpAddr, u8)>)>) -> Result<(), NetworkError> {
+pub fn replace(path: &Path, links: Links) -> Result<(), NetworkError> {
     make_with(path, move || links.iter().try_for_each(|(name, addresses)| netlink::add_blind(name, addresses)))
 }
 

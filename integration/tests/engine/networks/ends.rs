@@ -5,7 +5,11 @@ use integration::{Runtime, deadline};
 
 use super::{clean_end, node, nothing_of, on_host, server, settings, world};
 
-on_each_runtime!(a_pin_that_is_unmounted_meanwhile_leaves_no_rules, an_end_is_answered_when_the_address_is_free);
+on_each_runtime!(
+    a_pin_that_is_unmounted_meanwhile_leaves_no_rules,
+    an_interface_that_is_gone_leaves_no_rules,
+    an_end_is_answered_when_the_address_is_free,
+);
 
 /// `bridge` finds by the namespace which addresses it has masqueraded.
 fn a_pin_that_is_unmounted_meanwhile_leaves_no_rules(runtime: Runtime) {
@@ -21,6 +25,18 @@ fn a_pin_that_is_unmounted_meanwhile_leaves_no_rules(runtime: Runtime) {
     node.launch();
     node.verified();
     assert_eq!(node.wait("a"), Some(137));
+    assert!(nothing_of(world(&node)), "left behind: {:?}", world(&node));
+    clean_end(&node);
+}
+
+/// As after a DEL that was killed between the interface and the rules: the next one finds no address.
+fn an_interface_that_is_gone_leaves_no_rules(runtime: Runtime) {
+    let node = node(runtime);
+    server(&node, "a", &["-p", "8080:80"]);
+    let pin = settings(&node, "a")["SandboxKey"].as_str().expect("text").to_owned();
+    on_host(&node, &["nsenter", &format!("--net={pin}"), "ip", "link", "del", "eth0"]).ok();
+    assert!(world(&node).rules.iter().any(|rule| rule.contains("MASQUERADE")));
+    node.ok(&["stop", "-t", "0", "a"]);
     assert!(nothing_of(world(&node)), "left behind: {:?}", world(&node));
     clean_end(&node);
 }

@@ -124,8 +124,9 @@ pub fn excused(world: &World, op: Op, name: &str, reply: &Reply, seen: &Seen) ->
             seen.ids.iter().any(|id| *id != made) || reply.output.stderr.contains("is already in use by container")
         }
         Op::Start => going || seen.was(&[State::Pausing, State::Paused, State::Resuming]),
-        Op::Stop(_) => going || seen.was(&[State::Created]),
-        Op::Kill(_) => seen.was_not_only(&UP),
+        // What is frozen is not signalled: it is thawed first.
+        Op::Stop(_) => going || seen.was(&[State::Created, State::Pausing, State::Paused, State::Resuming]),
+        Op::Kill(_) => seen.was_not_only(&[State::Running]),
         Op::Restart => going || seen.was(&[State::Created, State::Pausing, State::Paused, State::Resuming]),
         Op::Pause | Op::Exec(_) | Op::ExecDetached | Op::VolumeWrite | Op::VolumeRead => {
             seen.was_not_only(&[State::Running])
