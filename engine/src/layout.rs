@@ -114,6 +114,11 @@ impl Bundle {
         self.path.join("console.log")
     }
 
+    /// What the last probes of its health said.
+    pub fn health(&self) -> PathBuf {
+        self.path.join("health.json")
+    }
+
     pub fn exit_record(&self) -> PathBuf {
         self.path.join("exit")
     }

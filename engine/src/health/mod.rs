@@ -9,6 +9,7 @@ mod probe;
 mod results;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ pub use results::{Probed, Results};
 
 use crate::clock;
 use crate::definition::Healthcheck;
-use crate::domain::container::{Command, Health, HealthAction, Phase, Run};
+use crate::domain::container::{Command, Container, Health, HealthAction, Phase, Run};
 use crate::domain::id::{ContainerId, StartId, Timestamp};
 use crate::engine::Engine;
 use probe::Outcome;
@@ -47,9 +48,12 @@ impl Default for Healths {
 }
 
 impl Healths {
-    /// The last probes of a container that is watched.
-    pub fn of(&self, id: &ContainerId) -> Option<Arc<Results>> {
-        self.lock().get(id).cloned()
+    /// The last probes of a container's run: of the present one, or of the one that has ended last. Blocks.
+    pub fn of(&self, engine: &Engine, container: &Container) -> Option<Arc<Results>> {
+        let run = container.phase.run().map(|run| run.start);
+        let start = run.or(container.last.as_ref().map(|end| end.start))?;
+        let watched = self.lock().get(&container.id).cloned().filter(|results| results.are_of(start));
+        watched.or_else(|| Results::read(&engine.bundle(container).health(), start).map(Arc::new))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ContainerId, Arc<Results>>> {
@@ -93,36 +97,60 @@ pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
     if entity.container.card.health == HealthAction::Unwatched || running(engine, &id, start).is_none() {
         return;
     }
-    let path = engine.state_dir(&entity.container).file(results::FILE);
+    let path = engine.bundle(&entity.container).health();
     let reading = tokio::task::spawn_blocking({
         let (engine, path) = (engine.clone(), path.clone());
-        move || Some((Plan::of(engine.definition(&entity).ok()?.healthcheck.as_ref()?)?, Results::read(&path, start)))
+        move || {
+            let plan = Plan::of(engine.definition(&entity).ok()?.healthcheck.as_ref()?)?;
+            Some((plan, Results::read(&path, start).unwrap_or_else(|| Results::new(start))))
+        }
     });
     let late = || engine.warn(format!("container {}: its health check is not read yet: a disk hangs", id.short()));
     let Some((plan, mut known)) = read(reading, READ_DEADLINE, late).await else {
         return engine.warn(format!("container {}: its health check cannot be read", id.short()));
     };
     let _forgotten = Forget { engine: engine.clone(), id };
-    engine.health.lock().insert(id, Arc::new(known.clone()));
+    if let Some(health) = running(engine, &id, start).and_then(|run| run.health) {
+        known.status = word(health).to_owned();
+    }
+    keep(engine, id, &known, &path).await;
     tokio::time::sleep(first_wait(&plan, &known, id)).await;
     loop {
         let Some(run) = running(engine, &id, start) else { return };
         if let Some(probed) = probe_once(engine, id, &plan, &run).await {
             let counted = probed.counts && !in_start_period(&plan, &run, &probed);
             known.add(probed, counted);
-            engine.health.lock().insert(id, Arc::new(known.clone()));
-            let writing = tokio::task::spawn_blocking({
-                let (known, path) = (known.clone(), path.clone());
-                move || known.write(&path)
-            });
-            if let Ok(Err(error)) = writing.await {
-                tracing::debug!(container_id = %id.short(), %error, "the results of probes are not kept");
+            let verdict = verdict(&plan, &known);
+            if let Some(health) = verdict.or(run.health) {
+                known.status = word(health).to_owned();
             }
-            if let Some(health) = verdict(&plan, &known).filter(|health| run.health != Some(*health)) {
+            keep(engine, id, &known, &path).await;
+            if let Some(health) = verdict.filter(|health| run.health != Some(*health)) {
                 engine.report(id, &engine.reporting(), Command::ReportHealth { start, health }).await;
             }
         }
         tokio::time::sleep(plan.interval).await;
+    }
+}
+
+/// In memory, for as long as the run is watched, and on disk for who comes later.
+async fn keep(engine: &Arc<Engine>, id: ContainerId, known: &Results, path: &Path) {
+    engine.health.lock().insert(id, Arc::new(known.clone()));
+    let writing = tokio::task::spawn_blocking({
+        let (known, path) = (known.clone(), path.to_owned());
+        move || known.write(&path)
+    });
+    if let Ok(Err(error)) = writing.await {
+        tracing::debug!(container_id = %id.short(), %error, "the results of probes are not kept");
+    }
+}
+
+/// As everybody says it.
+pub fn word(health: Health) -> &'static str {
+    match health {
+        Health::Starting => "starting",
+        Health::Healthy => "healthy",
+        Health::Unhealthy => "unhealthy",
     }
 }
 
@@ -139,7 +167,7 @@ async fn read<T>(mut reading: JoinHandle<Option<T>>, deadline: Duration, late: i
     read.ok().flatten()
 }
 
-/// What is remembered goes with the watch.
+/// What is in memory goes with the watch.
 struct Forget {
     engine: Arc<Engine>,
     id: ContainerId,

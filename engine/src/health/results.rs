@@ -1,4 +1,5 @@
-//! What came of the last probes of one run: in memory, and in a small file of the state directory for the next daemon.
+//! What came of the last probes of one run: in memory, and in a small file beside the bundle, for the next daemon and for whoever
+//! asks after the end.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -10,8 +11,6 @@ use crate::domain::id::StartId;
 use crate::domain::text::cut;
 use crate::rootfs::{WriteError, write_atomically};
 
-/// In the container's state directory.
-pub const FILE: &str = "health.json";
 /// Probes that are kept.
 const KEPT: usize = 5;
 /// Bytes of a probe's output that are kept.
@@ -21,6 +20,9 @@ pub const OUTPUT_LIMIT: usize = 4096;
 pub struct Results {
     /// Of the run that they are of.
     start: u64,
+    /// What they say: `starting`, `healthy`, `unhealthy`.
+    #[serde(default)]
+    pub status: String,
     /// Failures in a row, as far as they count.
     pub streak: u32,
     /// The newest is the last.
@@ -41,16 +43,21 @@ pub struct Probed {
 
 impl Results {
     pub fn new(start: StartId) -> Self {
-        Self { start: start.0, streak: 0, log: VecDeque::new() }
+        Self { start: start.0, status: String::new(), streak: 0, log: VecDeque::new() }
     }
 
-    /// Those of this run, if a daemon before us has left any.
-    pub fn read(path: &Path, start: StartId) -> Self {
+    /// Those of this run, if any were left.
+    pub fn read(path: &Path, start: StartId) -> Option<Self> {
         let kept = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
-        kept.filter(|kept| kept.start == start.0).unwrap_or_else(|| Self::new(start))
+        kept.filter(|kept| kept.start == start.0)
     }
 
-    /// Not synced: after a restart of the host there is no run that they could be of.
+    /// Whether they are of this run.
+    pub fn are_of(&self, start: StartId) -> bool {
+        self.start == start.0
+    }
+
+    /// Not synced: nothing is decided by what is left of a run.
     pub fn write(&self, path: &Path) -> Result<(), WriteError> {
         let bytes = serde_json::to_vec(self).unwrap_or_default();
         write_atomically(path, &bytes, 0o600, false)
@@ -90,9 +97,9 @@ mod tests {
         assert_eq!((results.streak, results.log.len(), results.log[0].start), (8, KEPT, 3));
         assert_eq!(results.log[0].output.len(), OUTPUT_LIMIT);
         results.write(&path).unwrap();
-        assert_eq!(Results::read(&path, StartId(7)), results);
-        assert_eq!(Results::read(&path, StartId(8)), Results::new(StartId(8)));
+        assert_eq!(Results::read(&path, StartId(7)), Some(results));
+        assert_eq!(Results::read(&path, StartId(8)), None);
         fs::write(&path, "torn").unwrap();
-        assert_eq!(Results::read(&path, StartId(7)), Results::new(StartId(7)));
+        assert_eq!(Results::read(&path, StartId(7)), None);
     }
 }

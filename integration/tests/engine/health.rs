@@ -43,7 +43,7 @@ fn checked<'a>(name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 }
 
 fn health_changes_are_told_everywhere(runtime: Runtime) {
-    let node = Node::start(runtime);
+    let mut node = Node::start(runtime);
     let id = node.run_detached(&checked("x", &["--health-retries=2"]), &SLEEP);
     node.run_detached(&["--name", "plain"], &SLEEP);
     assert!(node.state_of("plain")["Health"].is_null());
@@ -66,8 +66,18 @@ fn health_changes_are_told_everywhere(runtime: Runtime) {
     // A change is an event, a probe is none.
     let events = node.events().into_iter().filter(|event| event.seq > seq && event.id == id).count();
     assert!(events <= 2, "{:?}", node.story(&id));
+    // What was known last is known after the end, and to another daemon; a new start begins anew.
+    take(&node, "x", "well");
+    becomes(&node, "x", "unhealthy");
     node.ok(&["stop", "-t", "0", "x"]);
-    assert_eq!(health(&node, "x")["Status"], "none");
+    let last = health(&node, "x");
+    assert_eq!(last["Status"], "unhealthy", "{last}");
+    assert_eq!(last["Log"].as_array().map(Vec::len), Some(5), "{last}");
+    node.restart();
+    assert_eq!(health(&node, "x"), last);
+    node.ok(&["start", "x"]);
+    assert!(health(&node, "x")["Log"].as_array().map(Vec::len) < Some(5));
+    becomes(&node, "x", "unhealthy");
     node.assert_clean_end();
 }
 

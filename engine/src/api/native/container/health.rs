@@ -71,13 +71,15 @@ fn time(what: &str, given: i64, of_image: u64) -> Result<u64, ApiError> {
     }
 }
 
-/// As `inspect` tells it; `None` for a container without a check.
+/// As `inspect` tells it, of the last run too; `None` for a container without a check. Blocks.
 pub(super) fn state(engine: &Engine, container: &Container) -> Option<Value> {
     if container.card.health == HealthAction::Unwatched {
         return None;
     }
-    let status = container.phase.run().and_then(|run| run.health).map_or("none", health_word);
-    let results = engine.health.of(&container.id);
+    let results = engine.health.of(engine, container);
+    let now = container.phase.run().and_then(|run| run.health).map(health_word);
+    let last = results.as_ref().map(|results| results.status.as_str()).filter(|status| !status.is_empty());
+    let status = now.or(last).unwrap_or("none");
     let each = results.iter().flat_map(|results| &results.log).map(|probed| {
         json!({
             "Start": rfc3339(Some(Timestamp(probed.start))),

@@ -248,9 +248,5 @@ fn status_facts(status: ExitStatus) -> Vec<(String, String)> {
 
 /// As `ps` and `inspect` say it.
 pub(in crate::api::native) fn health_word(health: Health) -> &'static str {
-    match health {
-        Health::Starting => "starting",
-        Health::Healthy => "healthy",
-        Health::Unhealthy => "unhealthy",
-    }
+    crate::health::word(health)
 }
