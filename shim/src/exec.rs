@@ -75,7 +75,7 @@ pub struct ExecRecord {
     pub status: ExitStatus,
     /// Nanoseconds since 1970.
     pub at: u64,
-    /// From when the runtime had done its part.
+    /// From when the process started.
     pub lasted_ms: u64,
     /// It was never started.
     #[serde(default)]

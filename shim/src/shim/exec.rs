@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use isulad_shim::control::{self, Streams};
@@ -275,10 +275,10 @@ impl Exec {
 
     /// From the running process to the end of everything.
     async fn see_out(&self, launched: Launched, hub: &Rc<Hub>, reaper: &Reaper) -> anyhow::Result<ExitCode> {
-        let began = Instant::now();
         let pumps = self.connect(launched.io, hub)?;
         let status = self.end_of(launched.init, hub, reaper).await?;
-        let (at, lasted) = (time::now(), began.elapsed());
+        // Not from now on: a short one has ended before its runtime says that it began.
+        let (at, lasted) = (time::now(), launched.init.age());
         ending::drain(pumps, hub, SILENCE, DRAIN).await;
         failpoint::hit(failpoint::EXEC_BEFORE_RECORD);
         self.leave_record(status, at, lasted, None);

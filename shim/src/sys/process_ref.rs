@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::time::Duration;
 
 /// A pid and when the process with it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +39,14 @@ impl ProcessRef {
     /// Whether it still runs. One that has ended and only waits to be reaped does not.
     pub fn alive(&self) -> bool {
         Stat::read(self.pid).is_ok_and(|stat| stat.start_time == self.start_time && !matches!(stat.state, b'Z' | b'X'))
+    }
+
+    /// How long ago it started, to a tick of the kernel's clock; zero where the kernel does not tell.
+    pub fn age(&self) -> Duration {
+        let uptime = std::fs::read_to_string("/proc/uptime").ok();
+        let seconds = uptime.and_then(|text| text.split_ascii_whitespace().next()?.parse::<f64>().ok());
+        let started = self.start_time as f64 / rustix::param::clock_ticks_per_second() as f64;
+        seconds.and_then(|now| Duration::try_from_secs_f64(now - started).ok()).unwrap_or_default()
     }
 }
 
@@ -87,6 +96,19 @@ mod tests {
         let text = std::fs::read("/proc/self/stat").unwrap();
         assert_eq!(Stat::parse(&text).map(|stat| (stat.parent, stat.start_time)), Some((me.parent, me.start_time)));
         assert!(text.len() < 2048);
+    }
+
+    #[test]
+    fn an_age_is_counted_from_the_start() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let it = ProcessRef::of(child.id() as i32).unwrap();
+        let before = it.age();
+        let ticks = rustix::param::clock_ticks_per_second();
+        let older = ProcessRef { start_time: it.start_time.saturating_sub(7 * ticks), ..it };
+        assert!(older.age() >= before + Duration::from_secs(7).min(Duration::from_secs(it.start_time / ticks)));
+        assert_eq!(ProcessRef { start_time: u64::MAX / 2, ..it }.age(), Duration::ZERO);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]
