@@ -10,6 +10,7 @@ mod exec;
 mod figures;
 mod images;
 mod life;
+mod logs;
 mod many;
 mod memory;
 mod place;
@@ -27,7 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use place::{Disk, Place};
 
-const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,life,running,recorded,images,update,usage,exec,execs,many] \
+const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,life,running,recorded,images,logs,update,usage,exec,execs,many] \
                      [--runtimes runc,crun] [--rounds N] [--execs N] [--compare DIR] [--work-dir DIR] \
                      [--disk image|plain] [--busybox FILE]";
 
@@ -52,7 +53,7 @@ impl Options {
         let mut options = Self {
             bins: PathBuf::new(),
             // Not `execs`, which takes minutes.
-            only: list("sequential,parallel,life,running,recorded,images,update,usage,exec,many"),
+            only: list("sequential,parallel,life,running,recorded,images,logs,update,usage,exec,many"),
             runtimes: list("runc,crun"),
             rounds: 50,
             execs: 10_000,
@@ -158,6 +159,9 @@ async fn measure(place: &Place, options: &Options) -> anyhow::Result<()> {
     }
     if options.wants("usage") {
         usage::usage(place, runtime, options.rounds.div_ceil(2)).await?;
+    }
+    if options.wants("logs") {
+        logs::logs(place, options.compare.as_deref(), runtime, options.rounds.div_ceil(10)).await?;
     }
     if options.wants("many") {
         many::many(place, runtime, options.rounds.div_ceil(10)).await?;
