@@ -22,6 +22,10 @@ use crate::failure::Failure;
 /// giving up on them would not undo them; the daemon has its own.
 const READ_DEADLINE: Duration = Duration::from_secs(60);
 
+/// Bytes of one answer that may be on their way to us: a log or a file comes in large pieces, and each of less would have to be
+/// asked for.
+const WINDOW: u32 = 512 * 1024;
+
 /// A connected daemon.
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -80,7 +84,8 @@ impl Client {
 fn endpoint(path: &Path) -> Result<Endpoint, tonic::transport::Error> {
     // Other spellings of the authority are refused by some servers; `localhost` is what the common clients send.
     let origin = tonic::codegen::http::Uri::from_static("http://localhost");
-    Ok(Endpoint::try_from(format!("unix://{}", path.display()))?.origin(origin))
+    let endpoint = Endpoint::try_from(format!("unix://{}", path.display()))?.origin(origin);
+    Ok(endpoint.initial_stream_window_size(WINDOW).initial_connection_window_size(2 * WINDOW))
 }
 
 fn no_server(path: &Path, error: &(dyn Error + 'static)) -> Failure {

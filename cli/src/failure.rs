@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(crate) const USAGE: u8 = 125;
 /// A refusal by the daemon or trouble on the client's side, in every other command.
 pub(crate) const GENERAL: u8 = 1;
+/// A session that came to an end before its process did, or without all of its output: none of the process's own codes says so.
+const LOST_SESSION: u8 = 122;
 /// What a shell shows for a process that wrote to a closed pipe: 128 + SIGPIPE.
 const CLOSED_PIPE: u8 = 141;
 
@@ -28,6 +30,9 @@ pub(crate) enum Failure {
     /// In the midst of a session.
     #[error("The connection to the daemon was lost ({reason}); {if_lost}")]
     Severed { reason: String, if_lost: String },
+    /// The same, where the daemon says why: what the session would have been given is gone.
+    #[error("The session was lost: {reason}; {if_lost}")]
+    Incomplete { reason: String, if_lost: String },
     #[error("The daemon did not answer within {} seconds", .0.as_secs())]
     Silent(Duration),
     #[error("{0}")]
@@ -60,7 +65,8 @@ impl Failure {
     pub(crate) fn code(&self, refusal: u8) -> u8 {
         match self {
             Self::Usage(_) => USAGE,
-            Self::UnknownCommand { .. } | Self::Severed { .. } => GENERAL,
+            Self::UnknownCommand { .. } => GENERAL,
+            Self::Severed { .. } | Self::Incomplete { .. } => LOST_SESSION,
             Self::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
             Self::ClosedPipe => CLOSED_PIPE,
             Self::NoServer { .. }

@@ -46,6 +46,8 @@ struct Kept {
     /// follows it.
     files: Mutex<()>,
     still: Still,
+    /// What the last start did differently from what was asked, for whoever has asked for it.
+    warnings: Mutex<Vec<String>>,
     /// How many clients there are whose end is not recorded.
     attended: watch::Sender<usize>,
 }
@@ -84,6 +86,16 @@ impl Entity {
     /// Exclusive work on the container's files and mounts. Blocks.
     pub fn hold_files(&self) -> MutexGuard<'_, ()> {
         lock(&self.kept.files)
+    }
+
+    /// Notes what the start under way does differently from what was asked.
+    pub fn put_warnings(&self, warnings: Vec<String>) {
+        *lock(&self.kept.warnings) = warnings;
+    }
+
+    /// For whoever has asked for the start.
+    pub fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut *lock(&self.kept.warnings))
     }
 
     /// Who may be at its root filesystem.

@@ -52,7 +52,7 @@ pub struct Bereft {
     /// Knows the status even when the process is gone by then.
     pub pidfd: Option<PidFd>,
     /// Readers of its output: without any, what is still in the pipes would go with the container.
-    _output: Vec<File>,
+    output: Vec<File>,
 }
 
 impl Bereft {
@@ -63,7 +63,12 @@ impl Bereft {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        Ok(Self { pidfd, _output: open_output(state) })
+        Ok(Self { pidfd, output: open_output(state) })
+    }
+
+    /// Whether it wrote something that nobody has read.
+    pub fn has_output(&self) -> bool {
+        self.output.iter().any(|fifo| rustix::io::ioctl_fionread(fifo).unwrap_or(0) > 0)
     }
 
     /// The process, while it runs.
@@ -199,7 +204,7 @@ impl Engine {
 
     pub async fn shim_lost(self: &Arc<Self>, id: ContainerId, start: StartId, pidfd: Option<PidFd>, context: &Context) {
         let Some(entity) = self.containers.get(&id) else { return };
-        let bereft = Bereft { pidfd, _output: open_output(&self.state_dir(&entity.container)) };
+        let bereft = Bereft { pidfd, output: open_output(&self.state_dir(&entity.container)) };
         self.supervisor.put_bereft(id, start, bereft);
         tracing::warn!(container_id = %id.short(), "the shim is lost");
         self.report_recorded(id, context, Command::ReportShimLost { start }).await;

@@ -90,12 +90,17 @@ impl Node {
         let request = LogsRequest { container: container.to_owned(), follow: true, ..LogsRequest::default() };
         let reading = async {
             let mut entries = self.containers().logs(request).await.expect("logs are served").into_inner();
-            while let Some(entry) = entries.message().await.expect("logs are served") {
-                if entry.line.trim_ascii_end() == line.as_bytes() {
+            let mut text = Vec::new();
+            while let Some(batch) = entries.message().await.expect("logs are served") {
+                batch.pieces.iter().for_each(|piece| text.extend_from_slice(&piece.text));
+                let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+                let lines: Vec<u8> = text.drain(..whole).collect();
+                if lines.split(|byte| *byte == b'\n').any(|found| found.trim_ascii_end() == line.as_bytes()) {
                     return true;
                 }
             }
-            false
+            // The last one may have no end.
+            text.trim_ascii_end() == line.as_bytes()
         };
         let found = self.block_on(async { tokio::time::timeout(PATIENCE, reading).await });
         assert_eq!(found, Ok(true), "container {container} does not write `{line}`");

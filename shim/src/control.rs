@@ -2,10 +2,13 @@
 //!
 //! A client sends [`Request`]s, the shim [`Frame`]s. A client that connected gets nothing until it says `Hello`; the
 //! first client (descriptor 4) is taken to have asked for everything. Order: all output, then `Exit`, then the end of
-//! the stream. `Resize`, `CloseStdin`, `ReopenLog` and `Release` are answered by `Ack` or `Error`, `Hello` only by `Error`, where
-//! there are no streams to give. `Status` is answered by `Ready` or `Failed`, as soon as that is known: waiting for a
+//! the stream. `Resize`, `CloseStdin`, `ReopenLog` and `Release` are answered by `Ack` or `Error`, `CloseStdin` when all input is
+//! where the container finds it also without a shim; `Hello` only by `Error`, where there are no streams to give. `Status` is answered by `Ready` or `Failed`, as soon as that is known: waiting for a
 //! start in flight needs no polling. Kinds a side does not know are an error, not skipped: both sides come from one
 //! release.
+//!
+//! A client that says `Follow` instead of `Hello` also gets [`Position`]s: where in the log the output that it has been given
+//! so far ends. If its shim dies it reads from there what it has not got, and follows the next shim.
 
 use std::io::{self, Read, Write};
 
@@ -24,11 +27,46 @@ pub struct Streams {
     pub stderr: bool,
 }
 
+/// Since when a client that follows has been there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joined {
+    /// From now on.
+    Now,
+    /// It had a connection before. It is given the beginnings of lines that are not in the log, at a position before them.
+    Before {
+        /// It has started the container, which may wait for it.
+        first: bool,
+    },
+}
+
+/// How far a client has been given one output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// [`kind::STDOUT`] or [`kind::STDERR`].
+    pub stream: u8,
+    /// All that was given up to here is in the log before this place, save the last `beyond` bytes. `None`: it is not.
+    pub place: Option<LogPlace>,
+    pub beyond: u32,
+}
+
+/// A place in a log that may be rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogPlace {
+    /// Of the file.
+    pub ino: u64,
+    /// When it was made, in nanoseconds since 1970, by which it is told from a later one of the same number; 0 where the file
+    /// system does not tell.
+    pub born: u64,
+    pub offset: u64,
+}
+
 /// From a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Chooses the streams; may be repeated.
     Hello(Streams),
+    /// The same, with positions. A shim that knows of none takes it for `Hello`.
+    Follow(Streams, Joined),
     /// Bytes for the container's input.
     Stdin(Vec<u8>),
     /// No more input: the container reads an end of file.
@@ -55,6 +93,8 @@ pub enum Frame {
     /// The process has ended; nothing follows. The shim of an exec says when, in nanoseconds since 1970: a container's has
     /// clients of a release that cannot read that.
     Exit(ExitStatus, Option<u64>),
+    /// Only to a client that follows.
+    Position(Position),
     /// Done; the kind of the request.
     Ack(u8),
     /// Not done; the kind of the request and why.
@@ -91,6 +131,7 @@ pub mod kind {
     pub const EXIT: u8 = 0x85;
     pub const ACK: u8 = 0x86;
     pub const ERROR: u8 = 0x87;
+    pub const POSITION: u8 = 0x88;
 }
 
 /// The five bytes before a payload of `length` bytes.
@@ -118,11 +159,74 @@ impl Streams {
     }
 }
 
+impl Joined {
+    const FOLLOWS: u8 = 8;
+    const BEFORE: u8 = 16;
+    const FIRST: u8 = 32;
+
+    fn bits(self) -> u8 {
+        match self {
+            Self::Now => Self::FOLLOWS,
+            Self::Before { first: false } => Self::FOLLOWS | Self::BEFORE,
+            Self::Before { first: true } => Self::FOLLOWS | Self::BEFORE | Self::FIRST,
+        }
+    }
+
+    fn from_bits(bits: u8) -> Option<Self> {
+        match (bits & Self::FOLLOWS != 0, bits & Self::BEFORE != 0) {
+            (false, _) => None,
+            (true, false) => Some(Self::Now),
+            (true, true) => Some(Self::Before { first: bits & Self::FIRST != 0 }),
+        }
+    }
+}
+
+impl LogPlace {
+    /// Of an open file.
+    pub fn file(file: &std::fs::File) -> io::Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = file.metadata()?;
+        let born = metadata.created().ok().and_then(|born| born.duration_since(std::time::UNIX_EPOCH).ok());
+        Ok(Self { ino: metadata.ino(), born: born.map_or(0, |born| born.as_nanos() as u64), offset: metadata.len() })
+    }
+
+    /// Whether both are in one file.
+    pub fn same_file(&self, other: &Self) -> bool {
+        (self.ino, self.born) == (other.ino, other.born)
+    }
+}
+
+impl Position {
+    const LENGTH: usize = 30;
+
+    fn to_wire(self) -> [u8; Self::LENGTH] {
+        let mut bytes = [0; Self::LENGTH];
+        bytes[0] = self.stream;
+        if let Some(LogPlace { ino, born, offset }) = self.place {
+            bytes[1] = 1;
+            bytes[2..10].copy_from_slice(&ino.to_le_bytes());
+            bytes[10..18].copy_from_slice(&born.to_le_bytes());
+            bytes[18..26].copy_from_slice(&offset.to_le_bytes());
+        }
+        bytes[26..].copy_from_slice(&self.beyond.to_le_bytes());
+        bytes
+    }
+
+    fn from_wire(bytes: [u8; Self::LENGTH]) -> Self {
+        let number = |at: usize, length: usize| {
+            bytes[at..at + length].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+        };
+        let place = (bytes[1] == 1).then(|| LogPlace { ino: number(2, 8), born: number(10, 8), offset: number(18, 8) });
+        Self { stream: bytes[0], place, beyond: number(26, 4) as u32 }
+    }
+}
+
 impl Request {
     /// Adds the whole frame to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Hello(streams) => put(out, kind::HELLO, &[streams.bits()]),
+            Self::Follow(streams, joined) => put(out, kind::HELLO, &[streams.bits() | joined.bits()]),
             Self::Stdin(bytes) => put_chunks(out, kind::STDIN, bytes),
             Self::CloseStdin => put(out, kind::CLOSE_STDIN, &[]),
             Self::Resize { width, height } => {
@@ -141,7 +245,10 @@ impl Request {
     pub fn decode(kind: u8, payload: Vec<u8>) -> Result<Self, FrameError> {
         let length = FrameError::Length { kind, length: payload.len() };
         match (kind, &payload[..]) {
-            (kind::HELLO, &[bits]) => Ok(Self::Hello(Streams::from_bits(bits))),
+            (kind::HELLO, &[bits]) => Ok(match Joined::from_bits(bits) {
+                None => Self::Hello(Streams::from_bits(bits)),
+                Some(joined) => Self::Follow(Streams::from_bits(bits), joined),
+            }),
             (kind::STDIN, _) => Ok(Self::Stdin(payload)),
             (kind::CLOSE_STDIN, []) => Ok(Self::CloseStdin),
             (kind::RESIZE, &[a, b, c, d]) => {
@@ -185,6 +292,7 @@ impl Frame {
             Self::Exit(status, Some(at)) => {
                 put(out, kind::EXIT, &[&status.to_wire()[..], &at.to_le_bytes()].concat());
             }
+            Self::Position(position) => put(out, kind::POSITION, &position.to_wire()),
             Self::Ack(request) => put(out, kind::ACK, &[*request]),
             Self::Error(request, message) => {
                 let mut payload = vec![*request];
@@ -209,6 +317,10 @@ impl Frame {
                     Ok(Self::Exit(ExitStatus::from_wire([a, b, c, d]), Some(at)))
                 }
                 _ => Err(FrameError::Length { kind, length: payload.len() }),
+            },
+            kind::POSITION => match payload[..].try_into() {
+                Ok(bytes) => Ok(Self::Position(Position::from_wire(bytes))),
+                Err(_) => Err(FrameError::Length { kind, length: payload.len() }),
             },
             kind::ACK => match payload[..] {
                 [request] => Ok(Self::Ack(request)),
@@ -294,6 +406,9 @@ mod tests {
     fn requests_survive_the_wire() {
         for request in [
             Request::Hello(Streams { stdin: true, stdout: false, stderr: true }),
+            Request::Follow(Streams { stdin: false, stdout: true, stderr: false }, Joined::Now),
+            Request::Follow(Streams::ALL, Joined::Before { first: false }),
+            Request::Follow(Streams::ALL, Joined::Before { first: true }),
             Request::Stdin(b"a\0b".to_vec()),
             Request::CloseStdin,
             Request::Resize { width: 300, height: 7 },
@@ -318,6 +433,12 @@ mod tests {
             Frame::Failed(Failed { step: Step::Create, message: "no".into(), runtime_status: None }),
             Frame::Exit(ExitStatus::Signal(9), None),
             Frame::Exit(ExitStatus::Code(7), Some(1_700_000_000_000_000_001)),
+            Frame::Position(Position { stream: kind::STDERR, place: None, beyond: 70_000 }),
+            Frame::Position(Position {
+                stream: kind::STDOUT,
+                place: Some(LogPlace { ino: 1 << 40, born: 1_700_000_000_000_000_001, offset: 1 << 33 }),
+                beyond: 3,
+            }),
             Frame::Ack(kind::RESIZE),
             Frame::Error(kind::REOPEN_LOG, "no log".into()),
         ];

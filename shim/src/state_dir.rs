@@ -21,6 +21,8 @@ pub const CONSOLE_SOCKET: &str = "console.sock";
 pub const STDIN: &str = "stdin";
 pub const STDOUT: &str = "stdout";
 pub const STDERR: &str = "stderr";
+/// There when records of this run could not be written: who reads the log for what a client has missed would miss it, too.
+pub const LOG_INCOMPLETE: &str = "log-incomplete";
 /// See [`StateDir::exit_fallback`].
 pub const EXIT_FALLBACK: &str = "exit";
 

@@ -71,6 +71,7 @@ pub(super) async fn session(
     let open = AttachOpen { container: id.clone(), stdin, stdout: true, stderr: !tty, size: None };
     Ok(Session {
         call: Attach { open, start },
+        begun: None,
         container: id,
         tty,
         stdin,

@@ -30,7 +30,7 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     let client = daemon.connect().await?;
     let create = async |request| client.containers().create(request).await;
     let created = with_image(&client, &matches, request, create).await?;
-    warn(&created.warnings);
+    super::warn(&created.warnings);
     output::line(&created.id)?;
     Ok(0)
 }
@@ -64,11 +64,4 @@ pub(super) async fn with_image<T>(
 /// Other things that were not found, such as a container to share a namespace with, are not to be pulled.
 fn is_missing_image(status: &Status) -> bool {
     status.code() == Code::NotFound && status.message().starts_with("No such image")
-}
-
-/// What the daemon did differently from what was asked.
-pub(super) fn warn(warnings: &[String]) {
-    for warning in warnings {
-        output::complain(&format!("WARNING: {warning}"));
-    }
 }

@@ -10,7 +10,7 @@ use cri_api::isula::v1::{ExecOpen, ExecProcess};
 use super::{Invocation, Verb};
 use crate::client::Client;
 use crate::container::environment;
-use crate::failure::{Failure, GENERAL};
+use crate::failure::{Failure, USAGE};
 use crate::stream::{self, Call, Exec, Session, keys};
 use crate::{flag, output};
 
@@ -18,7 +18,8 @@ pub(super) const VERB: Verb = Verb {
     name: "exec",
     about: "Run a command in a running container",
     usage: "exec [OPTIONS] CONTAINER COMMAND [ARG...]",
-    refusal: GENERAL,
+    // Not 1, which is the process's to say.
+    refusal: USAGE,
     hidden: false,
     flags,
     run: |invocation| Box::pin(run(invocation)),
@@ -51,6 +52,7 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     let stdin = open.stdin;
     let session = Session {
         call: Exec { open },
+        begun: None,
         container: String::new(),
         tty,
         stdin,
@@ -93,7 +95,7 @@ async fn detached(client: &Client, open: ExecOpen) -> Result<u8, Failure> {
         Some(Output::Started(_)) => Ok(0),
         Some(Output::Stdout(_) | Output::Stderr(_) | Output::Exited(_)) | None => {
             output::complain("The daemon does not say whether the process was started");
-            Ok(GENERAL)
+            Ok(USAGE)
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Command;
-use cri_api::isula::v1::{LogEntry, LogsRequest};
+use cri_api::isula::v1::{LogPiece, LogsRequest};
 
 use super::{Invocation, Verb};
 use crate::failure::{Failure, GENERAL};
@@ -54,28 +54,22 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
         tail: matches.get_one::<Tail>("tail").and_then(|tail| tail.0),
         since: matches.get_one("since").copied().unwrap_or(0),
         until: matches.get_one("until").copied().unwrap_or(0),
+        timestamps: flag::is_on(&matches, "timestamps"),
     };
-    let timestamps = flag::is_on(&matches, "timestamps");
     let client = daemon.connect().await?;
-    let mut lines = client.containers().logs(request).await?.into_inner();
-    while let Some(entry) = lines.message().await? {
-        print(&entry, timestamps).map_err(Failure::output)?;
+    let mut batches = client.containers().logs(request).await?.into_inner();
+    while let Some(batch) = batches.message().await? {
+        batch.pieces.iter().try_for_each(print).map_err(Failure::output)?;
     }
     Ok(0)
 }
 
-fn print(entry: &LogEntry, timestamps: bool) -> std::io::Result<()> {
-    let mut bytes = Vec::with_capacity(entry.line.len() + 32);
-    if timestamps {
-        bytes.extend_from_slice(moment::rfc3339(entry.time).as_bytes());
-        bytes.push(b' ');
-    }
-    bytes.extend_from_slice(&entry.line);
-    if entry.stream == "stderr" {
-        return std::io::stderr().lock().write_all(&bytes);
+fn print(piece: &LogPiece) -> std::io::Result<()> {
+    if piece.stderr {
+        return std::io::stderr().lock().write_all(&piece.text);
     }
     let mut out = std::io::stdout().lock();
-    out.write_all(&bytes)?;
+    out.write_all(&piece.text)?;
     out.flush()
 }
 

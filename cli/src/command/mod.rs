@@ -126,3 +126,10 @@ pub(crate) fn find(name: &str) -> Option<Named> {
     let verb = VERBS.iter().find(|verb| verb.name == name).map(Named::Verb);
     verb.or_else(|| GROUPS.iter().find(|group| group.name == name).map(|&group| Named::Group(group)))
 }
+
+/// What the daemon did differently from what was asked.
+pub(crate) fn warn(warnings: &[String]) {
+    for warning in warnings {
+        crate::output::complain(&format!("WARNING: {warning}"));
+    }
+}

@@ -4,14 +4,19 @@
 use std::io::IsTerminal;
 
 use clap::{ArgMatches, Command};
-use cri_api::isula::v1::{AttachOpen, CreateRequest};
+use cri_api::isula::v1::attach_input::Input;
+use cri_api::isula::v1::attach_output::Output;
+use cri_api::isula::v1::{AttachInput, AttachOpen, AttachRun, CreateRequest, CreateResponse};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Response, Status};
 
-use super::create::{warn, with_image};
-use super::{Invocation, Verb};
+use super::create::with_image;
+use super::{Invocation, Verb, warn};
 use crate::client::Client;
 use crate::failure::{Failure, USAGE};
 use crate::stream::keys::{self, DetachKeys};
-use crate::stream::{self, Attach, Session};
+use crate::stream::{self, Attach, Begun, Ready, Session};
 use crate::{container, flag, output};
 
 pub(super) const VERB: Verb = Verb {
@@ -102,20 +107,55 @@ async fn foreground(
 ) -> Result<u8, Failure> {
     let tty = request.tty;
     let name = Some(request.name.clone()).filter(|name| !name.is_empty());
-    let create = async |request| client.containers().create(request).await;
-    let created = with_image(client, matches, request, create).await?;
-    warn(&created.warnings);
     let Streams { stdin, stdout, stderr } = streams;
-    let open = AttachOpen { container: created.id.clone(), stdin, stdout, stderr, size: None };
+    let sig_proxy = stream::sig_proxy(matches);
+    let open = AttachOpen { stdin, stdout, stderr, size: stream::size(tty), container: String::new() };
+    let begin = async |request| begin(client, request, open.clone(), sig_proxy).await;
+    let (created, begun) = with_image(client, matches, request, begin).await??;
+    warn(&created.warnings);
     let session = Session {
         call: Attach { open, start: true },
+        begun: Some(begun),
         if_lost: stream::may_run_still(name.as_deref().unwrap_or(&created.id)),
         container: created.id,
         tty,
         stdin,
         keys,
-        sig_proxy: stream::sig_proxy(matches),
+        sig_proxy,
         redraw: false,
     };
     stream::run(client, session).await
+}
+
+/// What was made, and the call that goes on with it; or what has ended us meanwhile.
+type Run = Result<(CreateResponse, Begun<Attach>), Failure>;
+
+/// Made, started and attached to in one call. If we are ended before it runs, so is the container.
+async fn begin(
+    client: &Client,
+    create: CreateRequest,
+    open: AttachOpen,
+    sig_proxy: bool,
+) -> Result<Response<Run>, Status> {
+    let mut ready = match Ready::enter(create.tty, open.stdin, sig_proxy) {
+        Ok(ready) => ready,
+        Err(failure) => return Ok(Response::new(Err(failure))),
+    };
+    let (to_daemon, from_us) = mpsc::channel(stream::INPUT_QUEUE);
+    let run = AttachRun { create: Some(create), open: Some(open) };
+    // There is room for it.
+    let _ = to_daemon.try_send(AttachInput { input: Some(Input::Run(run)) });
+    let call = async {
+        let mut stream = client.containers().run_attached(ReceiverStream::new(from_us)).await?.into_inner();
+        let first = stream.message().await?.and_then(|message| message.output);
+        Ok::<_, Status>((first, stream))
+    };
+    let (first, stream) = match ready.unless_ended(call).await {
+        Ok(answer) => answer?,
+        Err(failure) => return Ok(Response::new(Err(failure))),
+    };
+    match first {
+        Some(Output::Created(created)) => Ok(Response::new(Ok((created, Begun { ready, to_daemon, stream })))),
+        Some(_) | None => Err(Status::internal("The daemon does not say whether the container was made")),
+    }
 }

@@ -41,10 +41,11 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     let at_once = targets::starts_at_once(&client, &names).await;
     let start = async |name: &str| {
         let answer = client.containers().start(StartRequest { container: name.to_owned() }).await?.into_inner();
-        Ok(answer.failure)
+        Ok(answer)
     };
-    let refused = targets::tell_each_at_once(&names, at_once, start, |failure| {
-        if let Some(failure) = failure {
+    let refused = targets::tell_each_at_once(&names, at_once, start, |answer| {
+        super::warn(&answer.warnings);
+        if let Some(failure) = answer.failure {
             stream::start_failed(&failure);
             failed = GENERAL;
         }

@@ -3,8 +3,7 @@
 use clap::{ArgMatches, Command};
 use cri_api::isula::v1::{Resources, UpdateRequest};
 
-use super::create::warn;
-use super::{Invocation, Verb};
+use super::{Invocation, Verb, warn};
 use crate::container::{resources, restart};
 use crate::failure::{Failure, GENERAL};
 use crate::flag;

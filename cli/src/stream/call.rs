@@ -3,20 +3,30 @@
 use cri_api::isula::v1::{
     AttachInput, AttachOpen, AttachOutput, Empty, ExitStatus, StartFailure, WindowSize, attach_input, attach_output,
 };
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use super::Ready;
 use crate::client::Client;
 
 /// What the daemon tells of a process.
 pub(crate) enum Told {
-    Started,
+    /// With what was done differently from what was asked.
+    Started(Vec<String>),
     Stdout(Vec<u8>),
     Stderr(Vec<u8>),
     Exited(ExitStatus),
     NotStarted(StartFailure),
     /// A kind of message that came after this program.
     Unknown,
+}
+
+/// A call that was begun already.
+pub(crate) struct Begun<C: Call> {
+    pub(crate) ready: Ready,
+    pub(crate) to_daemon: mpsc::Sender<C::Input>,
+    pub(crate) stream: Streaming<C::Output>,
 }
 
 /// A call of one kind.
@@ -89,12 +99,13 @@ impl Call for Attach {
 
     fn told(output: AttachOutput) -> Told {
         match output.output {
-            Some(attach_output::Output::Started(_)) => Told::Started,
+            Some(attach_output::Output::Started(started)) => Told::Started(started.warnings),
             Some(attach_output::Output::Stdout(bytes)) => Told::Stdout(bytes),
             Some(attach_output::Output::Stderr(bytes)) => Told::Stderr(bytes),
             Some(attach_output::Output::Exited(status)) => Told::Exited(status),
             Some(attach_output::Output::Failed(failure)) => Told::NotStarted(failure),
-            None => Told::Unknown,
+            // The answer to a request that was told before the session.
+            Some(attach_output::Output::Created(_)) | None => Told::Unknown,
         }
     }
 }

@@ -45,7 +45,7 @@ impl Call for Exec {
 
     fn told(output: ExecOutput) -> Told {
         match output.output {
-            Some(exec_output::Output::Started(_)) => Told::Started,
+            Some(exec_output::Output::Started(_)) => Told::Started(vec![]),
             Some(exec_output::Output::Stdout(bytes)) => Told::Stdout(bytes),
             Some(exec_output::Output::Stderr(bytes)) => Told::Stderr(bytes),
             Some(exec_output::Output::Exited(status)) => Told::Exited(status),

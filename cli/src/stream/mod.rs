@@ -15,12 +15,12 @@ use std::pin::pin;
 use std::time::Duration;
 
 use clap::{ArgMatches, Command};
-use cri_api::isula::v1::{ExitStatus, StartFailure};
+use cri_api::isula::v1::{ExitStatus, StartFailure, WindowSize};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Code, Status, Streaming};
 
-pub(crate) use self::call::{Attach, Call, Told};
+pub(crate) use self::call::{Attach, Begun, Call, Told};
 pub(crate) use self::exec::Exec;
 use self::keys::DetachKeys;
 use self::output::Writer;
@@ -31,15 +31,17 @@ use crate::failure::Failure;
 use crate::flag;
 
 /// Input messages on their way to the daemon; the container's pace is the reader's.
-const INPUT_QUEUE: usize = 8;
+pub(crate) const INPUT_QUEUE: usize = 8;
 /// How long the daemon may take to pass on what was typed before the detach keys, to a process that goes on anyway.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long it may take to say that a process goes on that would end with us. It has a limit of its own, which is shorter.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What to be the foreground of, and how.
-pub(crate) struct Session<C> {
+pub(crate) struct Session<C: Call> {
     pub(crate) call: C,
+    /// The call, where it was begun by what the session is about.
+    pub(crate) begun: Option<Begun<C>>,
     /// Whose first process signals go to.
     pub(crate) container: String,
     /// Whether the process has a terminal; ours is then only a relay.
@@ -86,13 +88,38 @@ enum End {
     Signalled(i32),
 }
 
+/// Our signals and our terminal while we stand for a process. The terminal is as before when this is dropped.
+pub(crate) struct Ready {
+    signals: Signals,
+    raw: Option<RawMode>,
+}
+
+impl Ready {
+    /// Before anything is made: a signal between the two would find nobody to pass it on.
+    pub(crate) fn enter(tty: bool, stdin: bool, sig_proxy: bool) -> Result<Self, Failure> {
+        // First: a signal between the two would leave the terminal raw.
+        let signals = Signals::listen(sig_proxy && !tty)?;
+        let raw = if tty && stdin { RawMode::enter()? } else { None };
+        Ok(Self { signals, raw })
+    }
+
+    /// Does `work`, unless a signal comes that means us.
+    pub(crate) async fn unless_ended<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        tokio::select! {
+            done = work => Ok(done),
+            signal = self.signals.keep() => Err(Failure::Interrupted(signal)),
+        }
+    }
+}
+
 /// Runs the session to its end; returns the exit code to leave with. The terminal is as before on every way out.
-pub(crate) async fn run<C: Call>(client: &Client, session: Session<C>) -> Result<u8, Failure> {
+pub(crate) async fn run<C: Call>(client: &Client, mut session: Session<C>) -> Result<u8, Failure> {
     let if_lost = session.if_lost.clone();
-    // First: a signal between the two would leave the terminal raw.
-    let signals = Signals::listen(session.sig_proxy && !session.tty)?;
-    let raw = if session.tty && session.stdin { RawMode::enter()? } else { None };
-    let end = relay(client, session, signals, raw.as_ref()).await;
+    let (Ready { signals, raw }, begun) = match session.begun.take() {
+        Some(Begun { ready, to_daemon, stream }) => (ready, Some((to_daemon, stream))),
+        None => (Ready::enter(session.tty, session.stdin, session.sig_proxy)?, None),
+    };
+    let end = relay(client, session, begun, signals, raw.as_ref()).await;
     let was_raw = raw.is_some();
     drop(raw);
     match end {
@@ -108,33 +135,38 @@ pub(crate) async fn run<C: Call>(client: &Client, session: Session<C>) -> Result
         Ok(End::Closed) => Err(Failure::Severed { reason: ENDED_EARLY.into(), if_lost }),
         Ok(End::Signalled(signal)) => Ok(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
         Err(Failure::Lost(reason)) => Err(Failure::Severed { reason, if_lost }),
+        Err(Failure::Incomplete { reason, .. }) => Err(Failure::Incomplete { reason, if_lost }),
         Err(failure) => Err(failure),
     }
 }
 
+/// The two ends of a call that was begun.
+type Open<C> = (mpsc::Sender<<C as Call>::Input>, Streaming<<C as Call>::Output>);
+
 async fn relay<C: Call>(
     client: &Client,
     session: Session<C>,
+    begun: Option<Open<C>>,
     signals: Signals,
     raw: Option<&RawMode>,
 ) -> Result<End, Failure> {
     let Session { call, container, tty, stdin, keys, redraw, .. } = session;
-    let (to_daemon, from_us) = mpsc::channel(INPUT_QUEUE);
     let (started, is_started) = watch::channel(false);
-    // The channel was made with room for these.
-    let size = if tty { terminal::size() } else { None };
-    match size.filter(|_| redraw) {
-        Some(size) => {
-            // Only a change is noticed.
-            let _ = to_daemon.try_send(call.open(Some(terminal::taller(size))));
-            let _ = to_daemon.try_send(C::resize(size));
+    let (to_daemon, stream, from_us) = match begun {
+        Some((to_daemon, stream)) => (to_daemon, Some(stream), None),
+        None => {
+            let (to_daemon, from_us) = opening(&call, tty, redraw);
+            (to_daemon, None, Some(from_us))
         }
-        None => drop(to_daemon.try_send(call.open(size))),
-    }
+    };
     let keys = Some(keys).filter(|_| tty);
     let detached = if stdin { Some(input::spawn::<C>(to_daemon.clone(), keys)?) } else { None };
     let copy = async {
-        let stream = call.begin(client, ReceiverStream::new(from_us)).await?;
+        let stream = match (stream, from_us) {
+            (Some(stream), _) => stream,
+            (None, Some(from_us)) => call.begin(client, ReceiverStream::new(from_us)).await?,
+            (None, None) => return Ok(End::Closed),
+        };
         copy_output::<C>(stream, &started).await
     };
     let mut copy = pin!(copy);
@@ -154,6 +186,27 @@ async fn relay<C: Call>(
         end = left::<C>(copy) => end,
         signal = forward => Ok(End::Signalled(signal)),
     }
+}
+
+/// What the call begins with.
+fn opening<C: Call>(call: &C, tty: bool, redraw: bool) -> (mpsc::Sender<C::Input>, mpsc::Receiver<C::Input>) {
+    let (to_daemon, from_us) = mpsc::channel(INPUT_QUEUE);
+    // The channel was made with room for these.
+    let size = size(tty);
+    match size.filter(|_| redraw) {
+        Some(size) => {
+            // Only a change is noticed.
+            let _ = to_daemon.try_send(call.open(Some(terminal::taller(size))));
+            let _ = to_daemon.try_send(C::resize(size));
+        }
+        None => drop(to_daemon.try_send(call.open(size))),
+    }
+    (to_daemon, from_us)
+}
+
+/// The size of our terminal, where the process has one.
+pub(crate) fn size(tty: bool) -> Option<WindowSize> {
+    if tty { terminal::size() } else { None }
 }
 
 /// The detach keys were typed, and the daemon hears of it.
@@ -186,11 +239,15 @@ async fn copy_until_end<C: Call>(
     writer: &mut Writer,
     started: &watch::Sender<bool>,
 ) -> Result<End, Failure> {
-    while let Some(message) = stream.message().await? {
+    while let Some(message) = stream.message().await.map_err(failed)? {
         let accepted = match C::told(message) {
             Told::Stdout(bytes) => writer.stdout(bytes).await?,
             Told::Stderr(bytes) => writer.stderr(bytes).await?,
-            Told::Started | Told::Unknown => true,
+            Told::Started(warnings) => {
+                crate::command::warn(&warnings);
+                true
+            }
+            Told::Unknown => true,
             Told::Exited(status) => return Ok(End::Exited(status)),
             Told::NotStarted(failure) => return Ok(End::NotStarted(failure)),
         };
@@ -201,6 +258,14 @@ async fn copy_until_end<C: Call>(
         started.send_replace(true);
     }
     Ok(End::Closed)
+}
+
+/// The daemon says that there is something that it cannot give us any more.
+fn failed(status: Status) -> Failure {
+    match status.code() {
+        Code::DataLoss => Failure::Incomplete { reason: status.message().to_owned(), if_lost: String::new() },
+        _ => status.into(),
+    }
 }
 
 /// The container's exit code; 125, with a word on why, when nobody knows it.

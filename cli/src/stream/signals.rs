@@ -19,6 +19,8 @@ const PATIENCE: usize = 2;
 
 pub(super) struct Signals {
     pass_on: bool,
+    /// Came before there was anything to pass them to.
+    kept: Vec<i32>,
     caught: interrupt::Listening,
     resized: Signal,
     continued: Signal,
@@ -34,7 +36,18 @@ impl Signals {
             listen(SignalKind::window_change())?,
             listen(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))?,
         );
-        Ok(Self { pass_on, caught, resized, continued })
+        Ok(Self { pass_on, kept: Vec::new(), caught, resized, continued })
+    }
+
+    /// Keeps signals for what is being made. Returns the one that means us.
+    pub(super) async fn keep(&mut self) -> i32 {
+        loop {
+            let number = next(&mut self.caught).await;
+            if !self.pass_on || self.kept.len() >= PATIENCE {
+                return number;
+            }
+            self.kept.push(number);
+        }
     }
 
     /// Passes signals on for as long as it is polled. Returns the signal that shall end us.
@@ -46,7 +59,7 @@ impl Signals {
         to_daemon: mpsc::Sender<C::Input>,
         mut started: watch::Receiver<bool>,
     ) -> i32 {
-        let mut kept: Vec<i32> = Vec::new();
+        let mut kept = std::mem::take(&mut self.kept);
         let mut new_size = None;
         loop {
             let running = *started.borrow();

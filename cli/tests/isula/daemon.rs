@@ -62,7 +62,7 @@ pub struct Script {
     pub waited: ExitStatus,
     /// By container: the JSON of `inspect`.
     pub details: HashMap<String, String>,
-    pub logs: Vec<LogEntry>,
+    pub logs: Vec<LogPiece>,
     pub events: Vec<Event>,
     pub info: InfoResponse,
     pub attached: Attached,
@@ -213,7 +213,12 @@ impl Part {
         };
         self.heard(verb, &open);
         self.about(&open.container)?;
+        self.play(input, false)
+    }
+
+    fn play(&self, input: Streaming<AttachInput>, made: bool) -> Result<Response<Items<AttachOutput>>, Status> {
         let (to_client, outputs) = tokio::sync::mpsc::channel(4);
+        let created = CreateResponse { id: ID.into(), warnings: self.script.warnings.clone() };
         let asked = self.asked.lock().unwrap().clone();
         let (script, kill, killed) = (self.script.attached.clone(), self.kill.clone(), self.killed.clone());
         let go_ahead = self.go_ahead.clone();
@@ -235,6 +240,9 @@ impl Part {
                 let signal: i32 = killed.lock().unwrap().parse().unwrap();
                 say(exited(128 + signal)).await
             };
+            if made {
+                say(Output::Created(created)).await;
+            }
             match script {
                 Attached::Nothing => {}
                 Attached::Play(outputs) => {
@@ -243,7 +251,7 @@ impl Part {
                     }
                 }
                 Attached::Echo => {
-                    say(Output::Started(Empty {})).await;
+                    say(Output::Started(AttachStarted::default())).await;
                     let mut input = input;
                     while let Ok(Some(message)) = input.message().await {
                         match message.input {
@@ -255,12 +263,12 @@ impl Part {
                     say(exited(0)).await;
                 }
                 Attached::UntilKilled => {
-                    say(Output::Started(Empty {})).await;
+                    say(Output::Started(AttachStarted::default())).await;
                     until_killed(input).await;
                 }
                 Attached::StartsLate => {
                     go_ahead.notified().await;
-                    say(Output::Started(Empty {})).await;
+                    say(Output::Started(AttachStarted::default())).await;
                     until_killed(input).await;
                 }
                 Attached::Flood => while say(Output::Stdout(vec![b'y'; 4096])).await {},
@@ -276,9 +284,10 @@ pub fn exited(code: i32) -> Output {
 
 #[tonic::async_trait]
 impl Containers for Part {
+    type RunAttachedStream = Items<AttachOutput>;
     type StartAttachedStream = Items<AttachOutput>;
     type AttachStream = Items<AttachOutput>;
-    type LogsStream = Items<LogEntry>;
+    type LogsStream = Items<LogBatch>;
 
     async fn create(&self, request: Request<CreateRequest>) -> Result<Response<CreateResponse>, Status> {
         self.heard("Create", request.get_ref());
@@ -298,7 +307,27 @@ impl Containers for Part {
     async fn start(&self, request: Request<StartRequest>) -> Result<Response<StartResponse>, Status> {
         self.heard("Start", request.get_ref());
         self.about(&request.get_ref().container)?;
-        Ok(Response::new(StartResponse { failure: self.script.failure.clone() }))
+        Ok(Response::new(StartResponse {
+            failure: self.script.failure.clone(),
+            warnings: self.script.warnings.clone(),
+        }))
+    }
+
+    async fn run_attached(
+        &self,
+        request: Request<Streaming<AttachInput>>,
+    ) -> Result<Response<Items<AttachOutput>>, Status> {
+        let mut input = request.into_inner();
+        let Some(AttachInput { input: Some(Input::Run(run)) }) = input.message().await? else {
+            return Err(Status::invalid_argument("the first message must be run"));
+        };
+        let create = run.create.unwrap_or_default();
+        self.heard("RunCreate", &create);
+        self.about(&create.name)?;
+        self.image(&create.image)?;
+        let open = run.open.unwrap_or_default();
+        self.heard("RunAttached", &open);
+        self.play(input, true)
     }
 
     async fn start_attached(
@@ -391,10 +420,11 @@ impl Containers for Part {
         }
     }
 
-    async fn logs(&self, request: Request<LogsRequest>) -> Result<Response<Items<LogEntry>>, Status> {
+    async fn logs(&self, request: Request<LogsRequest>) -> Result<Response<Items<LogBatch>>, Status> {
         self.heard("Logs", request.get_ref());
         self.about(&request.get_ref().container)?;
-        Ok(Response::new(Box::pin(iter(self.script.logs.clone()).map(Ok))))
+        let batches = self.script.logs.iter().map(|piece| Ok(LogBatch { pieces: vec![piece.clone()] }));
+        Ok(Response::new(Box::pin(iter(batches.collect::<Vec<_>>()))))
     }
 }
 

@@ -45,7 +45,7 @@ fn what_was_not_started_has_the_code_that_the_daemon_says() {
     let refused =
         Script { refused: [("x".to_owned(), "Container x is not running".to_owned())].into(), ..Script::default() };
     let (ended, _) = play(refused, &["exec", "x", "true"]);
-    assert_eq!(ended, Outcome::of(1, "", "Error response from daemon: Container x is not running\n"));
+    assert_eq!(ended, Outcome::of(125, "", "Error response from daemon: Container x is not running\n"));
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_detached_one_prints_nothing() {
 #[test]
 fn without_a_terminal_none_is_asked_for() {
     let (ended, asked) = play(Script::default(), &["exec", "-it", "x", "sh"]);
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), "The input device is not a TTY\n"));
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(125), "The input device is not a TTY\n"));
     assert!(asked.is_empty(), "{asked:?}");
 }
 
@@ -72,7 +72,7 @@ fn a_daemon_that_dies_is_told_and_the_terminal_is_put_back() {
     daemon.die();
     let shown = terminal.read_until("ended with the connection");
     assert!(shown.contains("The connection to the daemon was lost"), "{shown}");
-    assert_eq!(finish(child).status.code(), Some(1));
+    assert_eq!(finish(child).status.code(), Some(122));
     assert!(terminal.echoes());
 }
 
@@ -104,7 +104,7 @@ fn nobody_says_that_it_goes_on_unless_the_daemon_does() {
         daemon.wait_for("Input Detach");
         let shown = terminal.read_until(said);
         assert!(shown.contains(said), "{shown}");
-        assert_eq!(finish(child).status.code(), Some(1));
+        assert_eq!(finish(child).status.code(), Some(125));
         assert!(terminal.echoes());
     }
 }

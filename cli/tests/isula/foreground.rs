@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use cri_api::isula::v1::attach_output::Output;
-use cri_api::isula::v1::{AttachOpen, Empty, ExitStatus, StartFailure};
+use cri_api::isula::v1::{AttachOpen, AttachStarted, ExitStatus, StartFailure};
 
 use super::daemon::{Attached, Daemon, ID, Script, exited};
 use super::{Outcome, finish, isula, outcome, play};
@@ -15,16 +15,16 @@ fn playing(outputs: Vec<Output>) -> Script {
 #[test]
 fn output_and_exit_code_are_passed_on() {
     let outputs = vec![
-        Output::Started(Empty {}),
+        Output::Started(AttachStarted { warnings: vec!["lowered".into()] }),
         Output::Stdout(b"one".to_vec()),
         Output::Stderr(b"two\n".to_vec()),
         Output::Stdout(b"three\r\n".to_vec()),
         exited(7),
     ];
     let (ended, asked) = play(playing(outputs), &["run", "x"]);
-    assert_eq!(ended, Outcome::of(7, "onethree\r\n", "two\n"));
-    let open = AttachOpen { container: ID.into(), stdin: false, stdout: true, stderr: true, size: None };
-    assert_eq!(asked[1], format!("StartAttached {open:?}"));
+    assert_eq!(ended, Outcome::of(7, "onethree\r\n", "WARNING: lowered\ntwo\n"));
+    let open = AttachOpen { container: String::new(), stdin: false, stdout: true, stderr: true, size: None };
+    assert_eq!(asked[1], format!("RunAttached {open:?}"));
 }
 
 #[test]
@@ -71,18 +71,18 @@ fn a_stream_that_ends_early_is_trouble() {
         "The connection to the daemon was lost (it ended before the exit was told); \
          container {ID} may be running still\n"
     );
-    assert_eq!(ended, Outcome::of(1, "part", &stderr));
+    assert_eq!(ended, Outcome::of(122, "part", &stderr));
 }
 
 #[test]
 fn a_daemon_that_dies_is_told() {
     let mut daemon = Daemon::start(Script { attached: Attached::UntilKilled, ..Script::default() });
     let child = isula(&daemon).args(["run", "x"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    daemon.wait_for("StartAttached");
+    daemon.wait_for("RunAttached");
     daemon.die();
     let ended = finish(child);
     let stderr = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(ended.status.code(), Some(1));
+    assert_eq!(ended.status.code(), Some(122));
     assert!(stderr.starts_with("The connection to the daemon was lost ("), "{stderr}");
     assert!(stderr.ends_with(&format!("); container {ID} may be running still\n")), "{stderr}");
 }

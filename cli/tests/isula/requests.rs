@@ -79,11 +79,12 @@ fn listings() {
         [format!("Events {:?}", request(2_000_000_000, 0, 0, vec![]))]
     );
     let logs = |follow, tail, since, until| {
-        format!("Logs {:?}", LogsRequest { container: "c".into(), follow, tail, since, until })
+        let timestamps = follow;
+        format!("Logs {:?}", LogsRequest { container: "c".into(), follow, tail, since, until, timestamps })
     };
     assert_eq!(asked(&["logs", "c"]), [logs(false, None, 0, 0)]);
     assert_eq!(
-        asked(&["logs", "-f", "--tail", "5", "--since=1", "--until=2.5", "c"]),
+        asked(&["logs", "-ft", "--tail", "5", "--since=1", "--until=2.5", "c"]),
         [logs(true, Some(5), 1_000_000_000, 2_500_000_000)]
     );
     assert_eq!(asked(&["logs", "--tail=all", "c"]), [logs(false, None, 0, 0)]);

@@ -38,7 +38,7 @@ fn the_end_of_the_input_is_passed_on() {
 fn signals_are_the_containers() {
     for (sent, number) in [(Signal::INT, 2), (Signal::TERM, 15)] {
         let (daemon, child) = start(Attached::UntilKilled, &["run", "x"]);
-        daemon.wait_for("StartAttached");
+        daemon.wait_for("RunAttached");
         signal(&child, sent);
         assert!(daemon.wait_for("Kill").contains(&format!("signal: \"{number}\"")));
         assert_eq!(finish(child).status.code(), Some(128 + number));
@@ -48,7 +48,7 @@ fn signals_are_the_containers() {
 #[test]
 fn a_signal_waits_for_the_container_to_start() {
     let (daemon, child) = start(Attached::StartsLate, &["run", "x"]);
-    daemon.wait_for("StartAttached");
+    daemon.wait_for("RunAttached");
     signal(&child, Signal::TERM);
     daemon.go_ahead();
     daemon.wait_for("Kill");
@@ -62,7 +62,7 @@ fn a_signal_that_we_were_made_to_ignore_is_not_passed_on() {
     let mut shell = std::process::Command::new("sh");
     let child = shell.args(["-c", "trap '' HUP; exec \"$0\" run x", program]).env("ISULAD_HOST", daemon.host()).spawn();
     let child = child.unwrap();
-    daemon.wait_for("StartAttached");
+    daemon.wait_for("RunAttached");
     signal(&child, Signal::HUP);
     signal(&child, Signal::TERM);
     // The first to arrive is the second that was sent.
@@ -73,7 +73,7 @@ fn a_signal_that_we_were_made_to_ignore_is_not_passed_on() {
 #[test]
 fn signals_again_and_again_before_the_start_mean_us() {
     let (daemon, mut child) = start(Attached::StartsLate, &["run", "x"]);
-    daemon.wait_for("StartAttached");
+    daemon.wait_for("RunAttached");
     // Signals of one kind that come together are one: it takes as many as it takes.
     while child.try_wait().unwrap().is_none() {
         signal(&child, Signal::TERM);

@@ -61,7 +61,7 @@ fn session() -> (Terminal, Daemon, Child) {
     let terminal = Terminal::open();
     let daemon = Daemon::start(Script { attached: Attached::UntilKilled, ..Script::default() });
     let child = terminal.spawn(isula(&daemon).args(["run", "-it", "x"]));
-    let open = daemon.wait_for("StartAttached");
+    let open = daemon.wait_for("RunAttached");
     assert!(open.contains("size: Some(WindowSize { width: 80, height: 24 })"), "{open}");
     assert!(!terminal.echoes(), "raw mode comes before the container");
     (terminal, daemon, child)
@@ -94,7 +94,7 @@ fn a_signal_ends_us_with_the_terminal_as_before() {
 fn a_lost_daemon_leaves_the_terminal_as_before() {
     let (terminal, mut daemon, child) = session();
     daemon.die();
-    assert_eq!(finish(child).status.code(), Some(1));
+    assert_eq!(finish(child).status.code(), Some(122));
     assert!(terminal.echoes());
     let shown = terminal.read_until("still");
     assert!(shown.starts_with("The connection to the daemon was lost ("), "{shown}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::sys::spawn::{self, Mode};
-use isulad_shim::{ProcessRef, Ready, pid_file};
+use isulad_shim::{ProcessRef, Ready, StateDir, pid_file};
 
 use super::Effect;
 use super::launch::{LaunchError, accept, read_outcome, reap, to_process, to_reference};
@@ -27,6 +27,8 @@ use crate::sys;
 const ADOPTION: Duration = Duration::from_secs(30);
 /// Between attempts to start a shim that could not be started.
 const RETRY: Duration = Duration::from_secs(10);
+/// What is left of a shim that has hung up.
+const LAST_MOMENTS: Duration = Duration::from_secs(5);
 /// A shim drains the output of a process that has ended before it writes the record.
 const LAST_WORDS: Duration = Duration::from_secs(60);
 
@@ -52,6 +54,7 @@ pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId,
     let Some(pidfd) = bereft.living() else {
         return report_end(engine, id, start, bereft, context).await;
     };
+    last_shim_gone(&engine.state_dir(container)).await;
     match spawn_adopter(engine, container, process).await {
         Ok((ready, fifo)) => {
             let shim = to_process(ready.shim());
@@ -67,6 +70,17 @@ pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId,
             engine.supervisor.put_bereft(id, start, bereft);
             try_again(engine, id, start, watched, context);
         }
+    }
+}
+
+/// Waits for the end of the shim that was lost: its descriptors are closed a moment before it is gone, and one that lives is in the
+/// way of the next.
+async fn last_shim_gone(state: &StateDir) {
+    let leaving = |shim| sys::watch(PidFd::open(shim)?.into());
+    if let Ok(Some(shim)) = pid_file::read(&state.shim_pid())
+        && let Ok(leaving) = leaving(shim)
+    {
+        let _ = tokio::time::timeout(LAST_MOMENTS, leaving.readable()).await;
     }
 }
 
@@ -101,6 +115,7 @@ async fn report_end(engine: &Arc<Engine>, id: ContainerId, start: StartId, beref
     {
         let _ = tokio::time::timeout(LAST_WORDS, leaving.readable()).await;
     }
+    save_output(engine, &entity.container, &bereft).await;
     let status = match bereft.pidfd {
         Some(pidfd) => status_by_pidfd(pidfd).await,
         None => ExitStatus::Unknown(Cause::ShimAndProcessLost),
@@ -111,6 +126,17 @@ async fn report_end(engine: &Arc<Engine>, id: ContainerId, start: StartId, beref
     let oom = oom::has_killed(engine, &entity.container);
     let exit = Command::ReportExit { start, status, at: clock::now(), oom, boot: engine.boot };
     engine.report(id, context, exit).await;
+}
+
+/// What the container wrote last, to its log, by a shim that finds it ended.
+async fn save_output(engine: &Arc<Engine>, container: &Container, bereft: &Bereft) {
+    if bereft.has_output()
+        && let Some(run) = container.phase.run()
+        && let Ok((ready, _)) = spawn_adopter(engine, container, to_reference(run.process)).await
+    {
+        // Not ended after all, which the kernel has said it is.
+        tracing::warn!(container_id = %container.id.short(), shim = ready.shim_pid, "a shim has adopted what had ended");
+    }
 }
 
 async fn spawn_adopter(

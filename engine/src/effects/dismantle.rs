@@ -23,15 +23,15 @@ pub async fn dismantle(engine: &Arc<Engine>, id: ContainerId, context: &Context)
     failpoint::hit(failpoint::REMOVE_AFTER_INTENT);
     let Some(entity) = engine.containers.get(&id) else { return };
     engine.supervisor.shim_left(&id, Duration::from_secs(60)).await;
+    // Before anything goes: a client may still read in the log what it has missed, and what is told after the removal is lost.
+    if !entity.unattended(CLIENTS_PATIENCE).await {
+        engine.warn(format!("container {}: it is removed before the end of a client is recorded", id.short()));
+    }
     // Whoever copies what is to be removed has come too late.
     let outcome = match entity.still().alone(Duration::ZERO, "removed").await {
         Some(_alone) => remove(engine, &entity, context).await,
         None => Err("a copy of its files is under way and does not end".to_owned()),
     };
-    // The last thing that is told of a container: what is told later is lost.
-    if outcome.is_ok() && !entity.unattended(CLIENTS_PATIENCE).await {
-        engine.warn(format!("container {}: it is removed before the end of a client is recorded", id.short()));
-    }
     let report = match outcome {
         Ok(()) => Command::ReportRemoved,
         Err(message) => Command::ReportRemoveFailed { message },

@@ -81,6 +81,9 @@ pub(super) fn mount_and_specify(
     for warning in &built.warnings {
         tracing::warn!(container_id = %container.id.short(), "{warning}");
     }
+    if let Some(entity) = engine.containers.get(&container.id) {
+        entity.put_warnings(built.warnings.clone());
+    }
     if let Some(workdir) = &built.missing_workdir {
         make_workdir(&rootfs, workdir)?;
     }

@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn five_are_kept_and_read_again_by_whoever_is_of_the_same_run() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(FILE);
+        let path = dir.path().join("health.json");
         let mut results = Results::new(StartId(7));
         for number in 0..8 {
             let output = shortened(&"x".repeat(10_000));

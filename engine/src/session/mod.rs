@@ -11,11 +11,11 @@ use std::io;
 use std::sync::Arc;
 
 use isulad_shim::Request;
-use isulad_shim::control::Streams;
+use isulad_shim::control::{Joined, Streams};
 use tokio::net::UnixStream;
 
 pub use input::Input;
-pub use output::{Exit, Output, Told};
+pub use output::{Exit, Output, Places, Reached, Told};
 
 /// A connection to a shim. It lasts until both halves are dropped; for an exec that ends its process, for a container
 /// only this client.
@@ -44,9 +44,10 @@ impl Session {
         Self { stream: Arc::new(stream) }
     }
 
-    /// Says which streams are wanted, before anything else.
-    pub async fn choose(&self, wanted: Streams) -> io::Result<()> {
-        Input::new(self.stream.clone()).request(&Request::Hello(wanted)).await
+    /// Says which streams are wanted, before anything else. From then on it is known how far they were told, see
+    /// [`Output::places`].
+    pub async fn follow(&self, wanted: Streams, joined: Joined) -> io::Result<()> {
+        Input::new(self.stream.clone()).request(&Request::Follow(wanted, joined)).await
     }
 
     /// The two halves, for two tasks. Dropping the input closes nothing: output may still come.

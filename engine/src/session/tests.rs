@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use isulad_shim::control::MAX_PAYLOAD;
+use isulad_shim::control::{LogPlace, MAX_PAYLOAD, Position, kind};
 use isulad_shim::{ExitStatus, Frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -109,8 +109,41 @@ async fn input_waits_for_the_process_and_a_cancelled_write_tears_no_frame() {
 async fn what_is_wanted_is_said() {
     let (ours, mut shim) = UnixStream::pair().unwrap();
     let wanted = Streams { stdin: false, stdout: true, stderr: false };
-    Session::over(ours).choose(wanted).await.unwrap();
-    assert_eq!(requests(&mut shim, 1).await, [Request::Hello(wanted)]);
+    Session::over(ours).follow(wanted, Joined::Now).await.unwrap();
+    assert_eq!(requests(&mut shim, 1).await, [Request::Follow(wanted, Joined::Now)]);
+}
+
+#[tokio::test]
+async fn places_are_those_of_what_was_told() {
+    let (_input, mut output, mut shim) = session();
+    let place = |offset| LogPlace { ino: 7, born: 8, offset };
+    let at = |stream, offset, beyond| Frame::Position(Position { stream, place: Some(place(offset)), beyond });
+    let frames = [
+        at(kind::STDOUT, 100, 0),
+        at(kind::STDERR, 100, 4),
+        Frame::Stdout(b"abc".to_vec()),
+        Frame::Stderr(b"xyz".to_vec()),
+        at(kind::STDOUT, 150, 1),
+        Frame::Stdout(b"defg".to_vec()),
+        Frame::Ack(kind::CLOSE_STDIN),
+        Frame::Position(Position { stream: kind::STDERR, place: None, beyond: 0 }),
+        Frame::Stderr(b"!".to_vec()),
+    ];
+    shim.write_all(&encoded(&frames)).await.unwrap();
+    output.placed(Streams { stdin: false, stdout: true, stderr: true }).await.unwrap();
+    // Told by another session, up to the first byte of what comes second.
+    output.skip(4, 0);
+    assert_eq!(output.places().stdout, Some(Reached { place: place(100), beyond: 4 }));
+    assert_eq!(output.next().await, Told::Stderr(b"xyz".to_vec()));
+    assert_eq!(output.places().stderr, Some(Reached { place: place(100), beyond: 7 }));
+    assert_eq!(output.next().await, Told::Stdout(b"efg".to_vec()));
+    assert_eq!(output.places().stdout, Some(Reached { place: place(150), beyond: 5 }));
+    assert!(!output.input_delivered());
+    assert_eq!(output.next().await, Told::Done(kind::CLOSE_STDIN));
+    assert_eq!(output.next().await, Told::Stderr(b"!".to_vec()));
+    assert_eq!((output.places().stderr, output.input_delivered()), (None, true));
+    drop(shim);
+    assert_eq!(output.placed(Streams::ALL).await, Err(Told::Lost));
 }
 
 #[test]

@@ -35,6 +35,35 @@ fn tail_and_times_and_streams() {
     node.assert_clean_end();
 }
 
+/// Lines, however many records they take, of those that the times let through; times only where a line begins.
+#[test]
+fn a_tail_is_of_whole_lines_within_the_times() {
+    let node = Node::start(Runtime::Runc);
+    let long = "x".repeat(40_000);
+    let script = "for i in 1 2 3; do head -c 40000 /dev/zero | tr '\\0' x; echo $i; done; echo end";
+    node.run(&["--name", "l", "--log-opt", "max-size=64MB"], &["sh", "-c", script]);
+    let lines: Vec<String> = (1..=3).map(|number| format!("{long}{number}")).chain(["end".to_owned()]).collect();
+    for count in 0..=4 {
+        let text = node.ok(&["logs", "-n", &count.to_string(), "l"]);
+        assert!(text == lines[4 - count..].join("\n"), "{count}: {} bytes", text.len());
+    }
+    let timed = node.ok(&["logs", "-t", "l"]);
+    let times: Vec<&str> = timed.lines().filter_map(|line| line.split_once(' ')).map(|(time, _)| time).collect();
+    assert_eq!(times.len(), 4);
+    assert!(
+        timed.lines().zip(&lines).all(|(timed, line)| timed.ends_with(&format!("Z {line}"))),
+        "one time for each line"
+    );
+    assert_eq!(node.ok(&["logs", "-n", "1", "--until", times[3], "l"]), "end");
+    assert_eq!(node.ok(&["logs", "-n", "1", "--since", times[3], "l"]), "end");
+    assert_eq!(node.ok(&["logs", "-n", "5", "--until", "1000", "l"]), "");
+    // Following, too, ends when its time is over, whatever the container does.
+    node.run_detached(&["--name", "f"], &["sh", "-c", "seq 1 9; sleep 1000"]);
+    node.written("f", "9");
+    assert_eq!(node.ok(&["logs", "-f", "-n", "2", "--until", "0s", "f"]), "8\n9");
+    node.assert_clean_end();
+}
+
 fn followed_to_the_end(runtime: Runtime) {
     let node = Node::start(runtime);
     let script = "trap 'echo last; exit 0' TERM; seq 1 1000; echo ready; while :; do sleep 0.1; done";

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use integration::{Node, Runtime, cgroup};
+use integration::{Node, Runtime, cgroup, command, deadline};
 
 on_each_runtime!(process_and_filesystem, limits_and_rights, namespaces, mounts);
 
@@ -169,5 +169,30 @@ fn mounts(runtime: Runtime) {
     assert!(!integration::rootfs::BUSYBOX.join("kept").exists());
     node.create(&["--name", "r"], &["cat", "/kept"]);
     assert_eq!(node.isula(&["start", "-a", "r"]).code(), 1, "another container does not see it");
+    node.assert_clean_end();
+}
+
+/// What a start does differently from what was asked is told to whoever has asked for it.
+#[test]
+fn warnings_of_a_start_reach_its_caller() {
+    let node = Node::start(Runtime::Runc);
+    let flags = ["--oom-kill-disable"];
+    let warned =
+        |output: &integration::Output| output.stderr.lines().filter(|line| line.starts_with("WARNING: ")).count();
+    let run = node.run(&flags, &["true"]);
+    assert_eq!((run.code(), warned(&run)), (0, 1), "{}", run.stderr);
+    let detached = node.isula(&node.words("run", &["-d", flags[0]], &["sleep", "1000"]));
+    assert_eq!((detached.code(), warned(&detached)), (0, 1), "{}", detached.stderr);
+    let id = node.create(&flags, &["sleep", "1000"]);
+    let started = node.isula(&["start", &id]);
+    assert_eq!((started.code(), warned(&started)), (0, 1), "{}", started.stderr);
+    let again = node.isula(&["start", &id]);
+    assert_eq!(warned(&again), 0, "nothing was started: {}", again.stderr);
+    node.ok(&["stop", "-t", "0", &id]);
+    let attached = node.spawn(&["start", "-a", &id]);
+    deadline::until("it runs", || node.status_of(&id) == "running");
+    node.ok(&["stop", "-t", "0", &id]);
+    let attached = command::finish(attached, deadline::PATIENCE).expect("it ends");
+    assert_eq!(warned(&attached), 1, "{}", attached.stderr);
     node.assert_clean_end();
 }

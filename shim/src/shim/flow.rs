@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use isulad_shim::control::Streams;
+use isulad_shim::state_dir::LOG_INCOMPLETE;
 use isulad_shim::sys::pidfd::{ExitInfo, PidFd};
 use isulad_shim::sys::readable;
 use isulad_shim::{Cause, ExitStatus, Failed, Outcome, ProcessRef, Ready, failpoint, pid_file};
@@ -31,6 +32,8 @@ use super::stdio::{self, Ours};
 
 /// How long process 1 may take to reap a process that was left to it, before its status is given up.
 const REAP_LIMIT: Duration = Duration::from_secs(10);
+/// How long writers that are left may go on while the output of what has ended is saved.
+const SAVING: Duration = Duration::from_secs(1);
 /// How long those who asked may take for the news that nothing was started.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -39,6 +42,8 @@ pub(crate) fn run(shim: &Shim, answer: &mut Answer, first: Option<OwnedFd>) -> a
         let signals = Signals::block().context("cannot collect signals")?;
         let listener = stdio::listen_for_clients()?;
         let (theirs, ours) = stdio::make(&shim.process)?;
+        // Of an earlier start.
+        shim.state.remove(LOG_INCOMPLETE).context("cannot forget what an earlier log lacks")?;
         Ok((signals, listener, theirs, ours))
     };
     let (signals, listener, theirs, ours) = prepared().inspect_err(|_| ending::remove_files(shim))?;
@@ -82,9 +87,12 @@ pub(crate) fn run(shim: &Shim, answer: &mut Answer, first: Option<OwnedFd>) -> a
 
 pub(crate) fn adopt(shim: &Shim, answer: &mut Answer) -> anyhow::Result<ExitCode> {
     let init = pid_file::read(&shim.state.pid())?.context("there is no pid file: the container was never started")?;
-    let pidfd = PidFd::open(init).with_context(|| format!("the process {} is gone", init.pid))?;
     // At once: a FIFO whose last writer leaves while nobody has it open loses what is in it.
     let io = stdio::reopen(&shim.process)?;
+    let pidfd = match PidFd::open(init) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return save_output(shim, io, init),
+        opened => opened.with_context(|| format!("cannot watch the process {}", init.pid))?,
+    };
     let signals = Signals::block().context("cannot collect signals")?;
     let listener = stdio::listen_for_clients()?;
     let exit_fifo = stdio::open_exit_fifo();
@@ -108,6 +116,19 @@ pub(crate) fn adopt(shim: &Shim, answer: &mut Answer) -> anyhow::Result<ExitCode
         let ended = watch_process(init, pidfd, &reaper).await?;
         ending::finish(shim, ended, pumps, &hub, &reaper, exit_fifo).await;
         Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Of a container that has ended with nobody there: what it wrote last is logged, and its end is for others to tell.
+fn save_output(shim: &Shim, io: Option<Ours>, init: ProcessRef) -> anyhow::Result<ExitCode> {
+    let Some(Ours::Fifos { stdout, stderr, .. }) = io else { anyhow::bail!("the process {} is gone", init.pid) };
+    in_runtime(async {
+        let hub = Hub::new(Log::new(&shim.process.log), Some(STALL_LIMIT));
+        hub.log.borrow_mut().open();
+        let pumps = connect(shim, Connected::Fifos { stdin: None, stdout, stderr }, &hub)?;
+        ending::drain(pumps, &hub, SAVING, SAVING).await;
+        hub.log.borrow().report();
+        anyhow::bail!("the process {} is gone; what it wrote last is logged", init.pid)
     })
 }
 

@@ -1,11 +1,13 @@
 //! Logs: read from the container's files, in the daemon only because they are root's.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use cri_api::isula::v1::{LogEntry, LogsRequest};
+use cri_api::isula::v1::{LogBatch, LogPiece, LogsRequest};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
@@ -13,28 +15,32 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::{ApiError, Native};
-use crate::container_log::{Entry, Reader};
+use crate::clock;
+use crate::container_log::{Reader, Record, Stream, Window};
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
 use crate::sys;
 
-type Sender = mpsc::Sender<Result<LogEntry, Status>>;
+type Sender = mpsc::Sender<Result<LogBatch, Status>>;
 
-/// Entries in flight to a client.
-const IN_FLIGHT: usize = 64;
+/// Batches in flight to a client: one is read while the others travel.
+const IN_FLIGHT: usize = 4;
+/// Bytes of text from which a batch is sent.
+const BATCH: usize = 128 * 1024;
 
-/// Only entries of this time.
-#[derive(Debug, Clone, Copy)]
-struct Window {
-    since: i64,
-    until: i64,
+/// What of the log is wanted.
+struct Wish {
+    tail: Option<u64>,
+    window: Window,
+    follow: bool,
+    timestamps: bool,
 }
 
 impl Native {
     pub(super) async fn stream_logs(
         &self,
         request: LogsRequest,
-    ) -> Result<ReceiverStream<Result<LogEntry, Status>>, ApiError> {
+    ) -> Result<ReceiverStream<Result<LogBatch, Status>>, ApiError> {
         let reference = &request.container;
         let id = self.engine.containers.resolve(reference).map_err(|error| ApiError::of_resolve(error, reference))?;
         let entity = self
@@ -50,74 +56,120 @@ impl Native {
             return Err(ApiError::invalid(format!("container {reference} keeps no log (log driver none)")));
         }
         let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-        let window = Window { since: request.since, until: if request.until == 0 { i64::MAX } else { request.until } };
-        tokio::spawn(send_logs(self.engine.clone(), id, request.tail, window, request.follow, sender));
+        let LogsRequest { tail, since, until, follow, timestamps, container: _ } = request;
+        let window = Window { since, until: if until == 0 { i64::MAX } else { until } };
+        tokio::spawn(send_logs(self.engine.clone(), id, Wish { tail, window, follow, timestamps }, sender));
         Ok(ReceiverStream::new(receiver))
     }
 }
 
-async fn send_logs(
-    engine: Arc<Engine>,
-    id: ContainerId,
-    tail: Option<u64>,
-    window: Window,
-    follow: bool,
-    sender: Sender,
-) {
-    if let Err(error) = send(&engine, id, tail, window, follow, &sender).await {
+async fn send_logs(engine: Arc<Engine>, id: ContainerId, wish: Wish, sender: Sender) {
+    if let Err(error) = send(&engine, id, wish, &sender).await {
         let _ = sender.send(Err(ApiError::failed(format!("cannot read the log: {error}")).into())).await;
     }
 }
 
-async fn send(
-    engine: &Arc<Engine>,
-    id: ContainerId,
-    tail: Option<u64>,
-    window: Window,
-    follow: bool,
-    sender: &Sender,
-) -> io::Result<()> {
+async fn send(engine: &Arc<Engine>, id: ContainerId, wish: Wish, sender: &Sender) -> io::Result<()> {
     let Some(entity) = engine.containers.get(&id) else { return Ok(()) };
     let path = engine.bundle(&entity.container).log();
-    let mut running = entity.container.phase.run().is_some() || entity.container.phase.in_transition();
+    let mut goes_on = entity.container.phase.run().is_some() || entity.container.phase.in_transition();
+    let follow = wish.follow;
     // Watched before the first look: what is written in between is told.
     let watch = if follow { Some(Watch::new(path.parent().unwrap_or(Path::new("/")))?) } else { None };
-    let opening = move || {
-        let reader = Reader::open(&path, tail)?;
-        if follow { Ok(reader) } else { reader.until_now() }
-    };
-    let mut reader = blocking(opening).await?;
+    let until = wish.window.until;
+    let to = sender.clone();
+    let mut pouring = blocking(move || Pouring::begin(path, wish, to)).await?;
     loop {
-        let to = sender.clone();
-        let (back, gone_on) = blocking(move || {
-            let mut reader = reader;
-            let gone_on = pour(&mut reader, window, &to)?;
-            Ok((reader, gone_on))
+        let (back, poured) = blocking(move || {
+            let poured = pouring.pour()?;
+            Ok((pouring, poured))
         })
         .await?;
-        reader = back;
-        let Some(watch) = watch.as_ref().filter(|_| gone_on && running) else { return Ok(()) };
+        pouring = back;
+        let Some(watch) = watch.as_ref().filter(|_| goes_on && poured.is_continue()) else { return Ok(()) };
         tokio::select! {
             changed = watch.changed() => changed?,
             () = sender.closed() => return Ok(()),
             // All was written before the exit was told: one more look, and that was it.
-            () = ended(engine, id) => running = false,
+            () = ended(engine, id) => goes_on = false,
+            () = over(until) => goes_on = false,
         }
     }
 }
 
-/// Everything that is there; `false` when nobody wants more.
-fn pour(reader: &mut Reader, window: Window, sender: &Sender) -> io::Result<bool> {
-    while let Some(Entry { stream, line, time }) = reader.next_entry()? {
-        if time < window.since {
-            continue;
-        }
-        if time > window.until || sender.blocking_send(Ok(LogEntry { stream, line: line.into_bytes(), time })).is_err()
-        {
-            return Ok(false);
+/// From the log to a client, batch by batch; a client that does not take them is waited for here.
+struct Pouring {
+    reader: Reader,
+    window: Window,
+    follow: bool,
+    timestamps: bool,
+    /// Of stdout and stderr: what was sent ends within a line.
+    mid_line: [bool; 2],
+    pieces: Vec<LogPiece>,
+    size: usize,
+    sender: Sender,
+}
+
+impl Pouring {
+    fn begin(path: PathBuf, wish: Wish, sender: Sender) -> io::Result<Self> {
+        let Wish { tail, window, follow, timestamps } = wish;
+        let reader = match tail {
+            Some(count) => Reader::tail(&path, count, window)?,
+            None => Reader::open(&path)?,
+        };
+        let reader = if follow { reader } else { reader.until_now()? };
+        let (mid_line, pieces) = ([false; 2], Vec::new());
+        Ok(Self { reader, window, follow, timestamps, mid_line, pieces, size: 0, sender })
+    }
+
+    /// Everything that is there; a break when nobody wants more.
+    fn pour(&mut self) -> io::Result<ControlFlow<()>> {
+        let Self { reader, window, follow, timestamps, mid_line, pieces, size, sender } = self;
+        let flow = reader.read(|record| {
+            if !window.has(record) {
+                // A clock that was set back must not hide what follows, but there is no end to following.
+                let over = *follow && window.until < i64::MAX && record.time() > window.until;
+                return if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            }
+            *size += add(pieces, record, timestamps.then_some(&mut *mid_line));
+            if *size >= BATCH { send_batch(pieces, size, sender) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(if send_batch(pieces, size, sender).is_break() { ControlFlow::Break(()) } else { flow })
+    }
+}
+
+/// Adds a record behind the others, with its time where that is wanted and a line begins; returns how many bytes it has.
+fn add(pieces: &mut Vec<LogPiece>, record: &Record<'_>, timestamps: Option<&mut [bool; 2]>) -> usize {
+    let stderr = record.stream == Stream::Stderr;
+    if pieces.last().is_none_or(|last| last.stderr != stderr) {
+        pieces.push(LogPiece { stderr, text: Vec::new() });
+    }
+    let Some(LogPiece { text, .. }) = pieces.last_mut() else { return 0 };
+    let before = text.len();
+    if let Some(mid_line) = timestamps {
+        let mid_line = &mut mid_line[usize::from(stderr)];
+        if !std::mem::replace(mid_line, !record.ends_line()) {
+            record.append_time(text);
+            text.push(b' ');
         }
     }
-    Ok(true)
+    if !record.append_text(text) {
+        text.truncate(before);
+    }
+    // What a piece costs beside its text counts, too.
+    text.len() - before + size_of::<LogPiece>()
+}
+
+fn send_batch(pieces: &mut Vec<LogPiece>, size: &mut usize, sender: &Sender) -> ControlFlow<()> {
+    *size = 0;
+    let pieces = std::mem::take(pieces);
+    if pieces.is_empty() {
+        return ControlFlow::Continue(());
+    }
+    match sender.blocking_send(Ok(LogBatch { pieces })) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    }
 }
 
 /// Waits until the container does not run.
@@ -128,6 +180,17 @@ async fn ended(engine: &Engine, id: ContainerId) {
             return;
         }
         engine.containers.changed_since(&id, entity.container.version).await;
+    }
+}
+
+/// Waits until this time is over.
+async fn over(until: i64) {
+    if until == i64::MAX {
+        std::future::pending::<()>().await;
+    }
+    while let Some(left @ 0..) = until.checked_sub(i64::try_from(clock::now().0).unwrap_or(i64::MAX)) {
+        // Looked at again: a clock may be set.
+        tokio::time::sleep(Duration::from_nanos(left.unsigned_abs() + 1).min(Duration::from_secs(60))).await;
     }
 }
 

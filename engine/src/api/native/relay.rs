@@ -54,7 +54,7 @@ pub(super) enum Ended {
 /// Relays the streams that are wanted until the process or one of the sides has ended.
 pub(super) async fn pump<M: Message>(
     streams: &mut (Input, Output),
-    client: Streaming<M>,
+    client: &mut Streaming<M>,
     sender: &Sender<M::Output>,
     wanted: Streams,
 ) -> Ended {
@@ -91,7 +91,7 @@ pub(super) async fn pump<M: Message>(
 
 /// The client's input. A half-close is passed on. Returns when the client says that it leaves; one that says nothing more
 /// closes nothing.
-async fn feed<M: Message>(input: &mut Input, mut client: Streaming<M>, stdin: bool) {
+async fn feed<M: Message>(input: &mut Input, client: &mut Streaming<M>, stdin: bool) {
     let relaying = async {
         while let Some(Ok(message)) = client.next().await {
             match message.said() {
@@ -123,7 +123,7 @@ impl Message for AttachInput {
             Some(attach_input::Input::StdinClosed(_)) => Said::StdinClosed,
             Some(attach_input::Input::Resize(size)) => Said::Resize(size),
             Some(attach_input::Input::Detach(_)) => Said::Detach,
-            Some(attach_input::Input::Open(_)) | None => Said::Nothing,
+            Some(attach_input::Input::Open(_) | attach_input::Input::Run(_)) | None => Said::Nothing,
         }
     }
 

@@ -78,7 +78,12 @@ fn daemon_dies(runtime: Runtime) {
             node.died();
             let output = command::finish(client, deadline::PATIENCE).expect("the client does not hang");
             let late = script == "exit 3" && ["exec-exited", "exec-end-recorded", "exec-done"].contains(&point);
-            assert!(output.code() == 1 || (late && output.code() == 3), "{point}: {} {}", output.code(), output.stderr);
+            assert!(
+                output.code() == 122 || (late && output.code() == 3),
+                "{point}: {} {}",
+                output.code(),
+                output.stderr
+            );
             node.launch();
             node.verified();
             assert_gone(&node, &id);
@@ -249,7 +254,7 @@ fn shim_dies_while_the_runtime_works(runtime: Runtime) {
         let before = ended();
         shim.signal(Signal::KILL);
         let output = command::finish(client, deadline::PATIENCE).expect("the client does not hang");
-        assert_eq!(output.code(), 1, "{}", output.stderr);
+        assert_eq!(output.code(), 125, "{}", output.stderr);
         if detached {
             std::fs::write(&go, "").expect("the directory is ours");
             deadline::until("it runs", || with_word(&node, "75601").len() == 1);

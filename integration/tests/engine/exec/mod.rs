@@ -130,7 +130,7 @@ fn who_it_is_and_what_it_sees(runtime: Runtime) {
         (&["-w", "tmp"], "needs to be an absolute path"),
         (&["-w", "/no/such"], "cannot use the working directory `/no/such` of the container"),
     ] {
-        let refusal = node.isula(&[&["exec"], flags, &["x", "true"]].concat()).refused(1);
+        let refusal = node.isula(&[&["exec"], flags, &["x", "true"]].concat()).refused(125);
         assert!(refusal.contains(text), "{refusal}");
     }
     assert_gone(&node, &id);
@@ -286,14 +286,14 @@ fn where_nothing_can_be_run_it_is_refused(runtime: Runtime) {
     let node = Node::start(runtime);
     let id = node.sleeper("x");
     assert_eq!(
-        node.isula(&["exec", "nobody", "true"]).refused(1),
+        node.isula(&["exec", "nobody", "true"]).refused(125),
         "Error response from daemon: No such container:nobody"
     );
-    assert_eq!(node.isula(&["exec", "x", ""]).refused(1), "Error response from daemon: No command specified");
-    assert!(node.isula(&["exec", "-it", "x", "sh"]).refused(1).contains("The input device is not a TTY"));
+    assert_eq!(node.isula(&["exec", "x", ""]).refused(125), "Error response from daemon: No command specified");
+    assert!(node.isula(&["exec", "-it", "x", "sh"]).refused(125).contains("The input device is not a TTY"));
     node.ok(&["pause", "x"]);
     assert_eq!(
-        node.isula(&["exec", "x", "true"]).refused(1),
+        node.isula(&["exec", "x", "true"]).refused(125),
         "Error response from daemon: Container x is paused, unpause the container before exec"
     );
     node.ok(&["unpause", "x"]);
@@ -305,7 +305,10 @@ fn where_nothing_can_be_run_it_is_refused(runtime: Runtime) {
     node.ok(&["unpause", "x"]);
     assert_eq!(command::finish(client, deadline::PATIENCE).expect("it ends").code(), 3);
     node.ok(&["stop", "x"]);
-    assert_eq!(node.isula(&["exec", "x", "true"]).refused(1), "Error response from daemon: Container x is not running");
+    assert_eq!(
+        node.isula(&["exec", "x", "true"]).refused(125),
+        "Error response from daemon: Container x is not running"
+    );
     assert!(directories(&node, &id).is_empty());
     node.assert_clean_end();
 }

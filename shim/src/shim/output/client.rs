@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
-use isulad_shim::control::{self, HEADER, Streams, kind};
+use isulad_shim::control::{self, HEADER, Joined, Streams, kind};
 use isulad_shim::{Frame, FrameError, Request};
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
@@ -25,7 +25,9 @@ pub(crate) struct Client {
     /// Since when more is outstanding than the container need not wait for; of no meaning when it is not.
     full_since: Cell<Instant>,
     /// It has started the process, and may hold it up.
-    first: bool,
+    first: Cell<bool>,
+    /// It wants to know where in the log it is.
+    follows: Cell<bool>,
     asked: Cell<bool>,
     finishing: Cell<bool>,
     gone: Cell<bool>,
@@ -55,7 +57,8 @@ pub(crate) fn join(stream: UnixStream, streams: Streams, first: bool, hub: &Rc<H
         outstanding: Cell::default(),
         progress: Cell::new(Instant::now()),
         full_since: Cell::new(Instant::now()),
-        first,
+        first: Cell::new(first),
+        follows: Cell::default(),
         asked: Cell::default(),
         finishing: Cell::default(),
         gone: Cell::default(),
@@ -89,7 +92,20 @@ impl Client {
     }
 
     pub fn is_first(&self) -> bool {
-        self.first
+        self.first.get()
+    }
+
+    pub fn follows(&self) -> bool {
+        self.follows.get()
+    }
+
+    fn follow(&self, streams: Streams, joined: Joined, hub: &Hub) {
+        self.streams.set(streams);
+        self.follows.set(true);
+        if joined == (Joined::Before { first: true }) {
+            self.first.set(true);
+        }
+        hub.place(self, joined);
     }
 
     /// Whether the container has reason to wait for it.
@@ -268,10 +284,14 @@ async fn deliver(bytes: Vec<u8>, client: &Client, hub: &Hub) -> bool {
     }
 }
 
-fn obey(request: Request, client: &Client, hub: &Hub) {
+fn obey(request: Request, client: &Rc<Client>, hub: &Hub) {
     let (kind, result) = match request {
         Request::Hello(streams) => match hub.refusal() {
             None => return client.streams.set(streams),
+            Some(refusal) => (kind::HELLO, Err(std::io::Error::other(refusal))),
+        },
+        Request::Follow(streams, joined) => match hub.refusal() {
+            None => return client.follow(streams, joined, hub),
             Some(refusal) => (kind::HELLO, Err(std::io::Error::other(refusal))),
         },
         Request::Stdin(bytes) => return hub.input.push(bytes),
@@ -280,7 +300,11 @@ fn obey(request: Request, client: &Client, hub: &Hub) {
             hub.answer_status(client);
             return hub.tell_go();
         }
-        Request::CloseStdin => (kind::CLOSE_STDIN, hub.input.close()),
+        Request::CloseStdin => match hub.input.close() {
+            // Answered when the container has it.
+            Ok(()) => return hub.input.tell_end(client.clone()),
+            refused => (kind::CLOSE_STDIN, refused),
+        },
         Request::Resize { width, height } => (kind::RESIZE, hub.input.resize(width, height)),
         Request::Release => (kind::RELEASE, hub.release()),
         Request::ReopenLog => (kind::REOPEN_LOG, hub.log.borrow_mut().reopen()),

@@ -6,6 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use isulad_shim::control::{Joined, Position, kind};
 use isulad_shim::exec::RELEASED;
 use isulad_shim::{ExitStatus, Frame, Outcome};
 use tokio::sync::Notify;
@@ -32,6 +33,8 @@ pub(crate) struct Hub {
     /// From the end of the first process on, nobody waits for clients.
     ending: Cell<bool>,
     last_output: Cell<Instant>,
+    /// Of stdout and stderr, the beginning of a line that clients have been given and the log has not.
+    unfinished: [RefCell<Vec<u8>>; 2],
     /// `None`: the process is its client's, and waits for it as long as that is there.
     stall_limit: Option<Duration>,
     /// Told by `Go`.
@@ -54,6 +57,7 @@ impl Hub {
             exit: RefCell::default(),
             ending: Cell::default(),
             last_output: Cell::new(Instant::now()),
+            unfinished: Default::default(),
             stall_limit,
             go: Notify::new(),
             released: Cell::default(),
@@ -129,6 +133,47 @@ impl Hub {
             // Otherwise its process has ended, and what is left behind writes without end: the status is worth more.
         }
         beyond.iter().for_each(|client| self.leave(client));
+    }
+
+    /// Notes what of the output that was given is not in the log, and tells those who follow how far they have come. To be
+    /// called when the output was taken from the container: another shim goes on from there.
+    pub fn note(&self, stream: Stream, unfinished: &[u8]) {
+        {
+            let mut kept = self.unfinished[stream as usize].borrow_mut();
+            // An empty one has no memory: most lines are finished.
+            if unfinished.is_empty() && kept.capacity() > 0 {
+                *kept = Vec::new();
+            } else {
+                kept.clear();
+                kept.extend_from_slice(unfinished);
+            }
+        }
+        for client in self.clients.borrow().iter().filter(|client| client.follows() && client.wants(stream)) {
+            client.send(&self.position(stream, unfinished.len()));
+        }
+    }
+
+    /// Says to a client that follows from now on where it has begun.
+    pub fn place(&self, client: &Client, joined: Joined) {
+        let streams = || [Stream::Stdout, Stream::Stderr].into_iter().filter(|stream| client.wants(*stream));
+        match joined {
+            Joined::Now => {
+                for stream in streams() {
+                    client.send(&self.position(stream, self.unfinished[stream as usize].borrow().len()));
+                }
+            }
+            Joined::Before { .. } => {
+                streams().for_each(|stream| client.send(&self.position(stream, 0)));
+                streams().for_each(|stream| client.send_output(stream, &self.unfinished[stream as usize].borrow()));
+            }
+        }
+    }
+
+    fn position(&self, stream: Stream, beyond: usize) -> Frame {
+        let number = if stream == Stream::Stdout { kind::STDOUT } else { kind::STDERR };
+        // A line is split long before this is cut.
+        let beyond = u32::try_from(beyond).unwrap_or(u32::MAX);
+        Frame::Position(Position { stream: number, place: self.log.borrow().place(), beyond })
     }
 
     pub fn progressed(&self) {

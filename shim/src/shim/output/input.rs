@@ -7,11 +7,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use isulad_shim::Frame;
+use isulad_shim::control::kind;
 use isulad_shim::state_dir::STDIN;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::client::Client;
 use super::hub::Hub;
 use super::typed;
 use crate::shim::stdio;
@@ -34,6 +37,8 @@ pub(crate) struct Input {
     /// Close when the first client that could write leaves.
     once: Cell<bool>,
     terminal: RefCell<Option<OwnedFd>>,
+    /// Clients that want to hear when all of it is delivered.
+    closing: RefCell<Vec<Rc<Client>>>,
     /// When the container last took something.
     taken: Cell<Option<Instant>>,
     arrived: Notify,
@@ -104,6 +109,15 @@ impl Input {
         Ok(())
     }
 
+    /// Says to the client when what has come before is delivered, and with it the end.
+    pub fn tell_end(&self, client: Rc<Client>) {
+        if self.state.get() == State::Closed {
+            client.send(&Frame::Ack(kind::CLOSE_STDIN));
+        } else {
+            self.closing.borrow_mut().push(client);
+        }
+    }
+
     /// A client that could write is gone.
     pub fn client_left(&self) {
         if self.once.get() {
@@ -124,6 +138,9 @@ impl Input {
         self.chunks.borrow_mut().clear();
         self.waiting.set(0);
         self.room.notify_waiters();
+        for client in self.closing.take() {
+            client.send(&Frame::Ack(kind::CLOSE_STDIN));
+        }
     }
 
     /// The terminal that `resize` is about.

@@ -8,6 +8,9 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use isulad_shim::control::LogPlace;
+use isulad_shim::state_dir::LOG_INCOMPLETE;
+
 use super::{Stream, time};
 
 /// Longest piece of a line in one record.
@@ -26,6 +29,7 @@ struct Target {
     max_size: u64,
     max_files: u32,
     file: Option<File>,
+    file_place: Option<LogPlace>,
     size: u64,
     batch: Vec<u8>,
     /// Records in `batch`.
@@ -43,6 +47,7 @@ impl Log {
                 max_size: *max_size,
                 max_files: *max_files,
                 file: None,
+                file_place: None,
                 size: 0,
                 batch: Vec::new(),
                 records: 0,
@@ -92,6 +97,12 @@ impl Log {
         }
     }
 
+    /// Where the next record will be; `None` where there is no log, or not all of the output is in it.
+    pub fn place(&self) -> Option<LogPlace> {
+        let target = self.target.as_ref().filter(|target| target.dropped == 0)?;
+        Some(LogPlace { offset: target.size, ..target.file_place? })
+    }
+
     /// Goes on in a new file of the same name. The old one is kept on failure.
     pub fn reopen(&mut self) -> io::Result<()> {
         match &mut self.target {
@@ -112,6 +123,7 @@ impl Target {
     fn open(&mut self) -> io::Result<()> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(&self.path)?;
         self.size = mend(&mut file)?;
+        self.file_place = LogPlace::file(&file).ok();
         self.file = Some(file);
         Ok(())
     }
@@ -144,6 +156,8 @@ impl Target {
         if let Err(error) = self.append() {
             if self.dropped == 0 {
                 eprintln!("isulad-shim: records are dropped: cannot write the log `{}`: {error}", self.path.display());
+                // In the working directory, which is the state directory and in memory.
+                let _ = fs::write(LOG_INCOMPLETE, "");
             }
             self.dropped += self.records;
         }
@@ -171,11 +185,11 @@ impl Target {
     fn rotate(&mut self) -> io::Result<()> {
         let kept = self.max_files.max(1);
         if kept == 1 {
-            if let Some(file) = &self.file {
-                file.set_len(0)?;
+            // Not cut: who reads the old one reads it to its end, and finds the new one by its being another.
+            match fs::remove_file(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
             }
-            self.size = 0;
-            return Ok(());
         }
         for number in (1..kept).rev() {
             let from = if number == 1 { self.path.clone() } else { self.numbered(number - 1) };
@@ -185,6 +199,7 @@ impl Target {
             }
         }
         self.file = None;
+        self.file_place = None;
         self.size = 0;
         self.open()
     }

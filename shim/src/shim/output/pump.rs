@@ -148,12 +148,14 @@ impl Fifo {
                 self.take(&mut bytes[..done])?;
                 self.hub.output(self.stream, &bytes[self.seen..count]);
                 self.seen = count - done;
+                self.hub.note(self.stream, &bytes[done..count]);
                 Ok(Found::More)
             }
             Some(count) if last => {
                 self.hub.log.borrow_mut().write_rest(self.stream, &bytes[..count]);
                 self.take(&mut bytes[..count])?;
                 self.seen = 0;
+                self.hub.note(self.stream, &[]);
                 Ok(Found::End)
             }
             // Empty and without a writer: also where the last one left before we looked.
@@ -170,6 +172,7 @@ impl Fifo {
         if let Some(count) = glass.look(self.fd.get_ref(), &mut bytes)? {
             self.hub.log.borrow_mut().write_rest(self.stream, &bytes[..count]);
             self.take(&mut bytes[..count])?;
+            self.hub.note(self.stream, &[]);
         }
         Ok(())
     }

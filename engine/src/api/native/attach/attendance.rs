@@ -24,7 +24,7 @@ pub(in crate::api::native) struct Attendance {
     stdin: bool,
     tty: bool,
     since: Option<Instant>,
-    here: Attending,
+    here: Option<Attending>,
 }
 
 impl Attendance {
@@ -36,11 +36,23 @@ impl Attendance {
         stdin: bool,
         tty: bool,
     ) -> Result<Self, ApiError> {
+        let mut attendance = Self::of_new(engine, entity.container.id, context, stdin, tty)?;
+        attendance.here = Some(entity.attend());
+        Ok(attendance)
+    }
+
+    /// At a container that is yet to be made.
+    pub(super) fn of_new(
+        engine: &Arc<Engine>,
+        id: ContainerId,
+        context: &Context,
+        stdin: bool,
+        tty: bool,
+    ) -> Result<Self, ApiError> {
         let mut session = [0; 8];
         getrandom::fill(&mut session).map_err(|error| ApiError::failed(format!("cannot make an id: {error}")))?;
-        let (engine, id, context) = (engine.clone(), entity.container.id, context.clone());
-        let (session, here) = (SessionId(session), entity.attend());
-        Ok(Self { engine, id, context, session, stdin, tty, since: None, here })
+        let (engine, context, session) = (engine.clone(), context.clone(), SessionId(session));
+        Ok(Self { engine, id, context, session, stdin, tty, since: None, here: None })
     }
 
     /// Records the beginning; refused for what does not run, or is paused.
@@ -58,6 +70,9 @@ impl Attendance {
 
     /// The command was obeyed.
     pub(in crate::api::native) fn recorded(&mut self) {
+        if self.here.is_none() {
+            self.here = self.engine.containers.get(&self.id).map(|entity| entity.attend());
+        }
         self.since = Some(Instant::now());
         failpoint::hit(failpoint::ATTACH_RECORDED);
     }
@@ -69,7 +84,7 @@ impl Drop for Attendance {
         failpoint::hit(failpoint::ATTACH_LEFT);
         let lasted_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let left = Command::ReportDetached { session: self.session, lasted_ms };
-        let (engine, id, context, here) = (self.engine.clone(), self.id, self.context.clone(), self.here.clone());
+        let (engine, id, context, here) = (self.engine.clone(), self.id, self.context.clone(), self.here.take());
         self.engine.tasks.spawn(async move {
             engine.report(id, &context, left).await;
             drop(here);

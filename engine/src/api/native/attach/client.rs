@@ -1,34 +1,31 @@
 //! One attached client, from `started` to `exited`.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use cri_api::isula::v1::attach_output::Output;
-use cri_api::isula::v1::{AttachInput, AttachOpen, AttachOutput, Empty};
+use cri_api::isula::v1::{AttachInput, AttachOpen, AttachOutput, AttachStarted};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use super::{Attendance, wanted};
+use super::Attendance;
+use super::resume::{Line, Resumed, TERMINAL};
 use crate::api::native::container::{ending, exit_status, given_back};
 use crate::api::native::relay::{self, Ended};
 use crate::domain::container::{End, Event};
-use crate::domain::id::{ContainerId, StartId};
-use crate::engine::Engine;
+use crate::domain::id::Timestamp;
 use crate::projection::Told;
-use crate::session::{Exit, Session, Size};
+use crate::session::{Exit, Places, Session, Size};
 
 /// An exit that the shim has told is recorded soon after.
 const EXIT_PATIENCE: Duration = Duration::from_secs(60);
-/// Without the shim's word the container may well go on: the client is told so soon.
-const LOST_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a client waits for a container that removes itself.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Client {
-    engine: Arc<Engine>,
-    id: ContainerId,
     sender: relay::Sender<AttachOutput>,
+    line: Line,
+    tty: bool,
     fate: Fate,
     removes_itself: bool,
     attendance: Option<Attendance>,
@@ -42,6 +39,9 @@ struct Fate {
     told: mpsc::UnboundedReceiver<Told>,
     pick: Pick,
     end: Option<End>,
+    shim_lost: bool,
+    /// When it was started again after its end.
+    next_start: Option<Timestamp>,
     /// It was removed after its end, or will not be.
     settled: bool,
 }
@@ -49,19 +49,25 @@ struct Fate {
 impl Client {
     /// `told` has every event of the container since before it was connected to.
     pub fn new(
-        (engine, id): (&Arc<Engine>, ContainerId),
         sender: relay::Sender<AttachOutput>,
         told: mpsc::UnboundedReceiver<Told>,
-        start: StartId,
-        removes_itself: bool,
-        attendance: Attendance,
+        line: Line,
+        (tty, removes_itself): (bool, bool),
+        attendance: Option<Attendance>,
     ) -> Self {
-        let fate = Fate { told, pick: Box::new(ending(start)), end: None, settled: false };
-        Self { engine: engine.clone(), id, sender, fate, removes_itself, attendance: Some(attendance) }
+        let pick = Box::new(ending(line.start));
+        let fate = Fate { told, pick, end: None, shim_lost: false, next_start: None, settled: false };
+        Self { sender, line, tty, fate, removes_itself, attendance }
     }
 
-    pub async fn serve(mut self, session: Session, input: Streaming<AttachInput>, open: AttachOpen) {
-        let started = Output::Started(Empty {});
+    pub async fn serve(
+        mut self,
+        session: Session,
+        mut input: Streaming<AttachInput>,
+        open: AttachOpen,
+        warnings: Vec<String>,
+    ) {
+        let started = Output::Started(AttachStarted { warnings });
         if self.sender.send(Ok(AttachOutput { output: Some(started) })).await.is_err() {
             return;
         }
@@ -70,23 +76,53 @@ impl Client {
             // A shim that is gone already is noticed below.
             let _ = streams.0.resize(size).await;
         }
-        let ended = tokio::select! {
-            ended = relay::pump(&mut streams, input, &self.sender, wanted(&open)) => ended,
-            // Events are taken as they come: a session may last for months.
-            never = follow(&mut self.fate, &mut self.attendance) => match never {},
-        };
-        drop(streams);
-        match ended {
-            Ended::Exited(Exit { status, .. }) => {
-                if !self.finish(EXIT_PATIENCE, NOT_RECORDED).await {
-                    tracing::warn!(?status, "an exit that the shim has told is not recorded");
+        loop {
+            let ended = tokio::select! {
+                ended = relay::pump(&mut streams, &mut input, &self.sender, self.line.wanted) => ended,
+                // Events are taken as they come: a session may last for months.
+                never = follow(&mut self.fate, &mut self.attendance) => match never {},
+            };
+            match ended {
+                Ended::Exited(Exit { status, .. }) => {
+                    drop(streams);
+                    if !self.finish().await {
+                        tracing::warn!(?status, "an exit that the shim has told is not recorded");
+                    }
                 }
+                // The client's presence lasts until it has what it has missed: the log goes with the container.
+                Ended::Lost => match self.line.resume(&streams.1, &self.sender).await {
+                    Resumed::On(next) => {
+                        streams = next;
+                        continue;
+                    }
+                    Resumed::Over => self.see_out(streams.1.places()).await,
+                    Resumed::Lost(reason) => self.give_up(reason).await,
+                },
+                Ended::Refused(message) => drop(self.sender.send(Err(Status::failed_precondition(message))).await),
+                // The stream's end is the answer.
+                Ended::Detached | Ended::ClientGone => self.left(),
             }
-            Ended::Lost => drop(self.finish(LOST_PATIENCE, LOST).await),
-            Ended::Refused(message) => drop(self.sender.send(Err(Status::failed_precondition(message))).await),
-            // The stream's end is the answer.
-            Ended::Detached | Ended::ClientGone => self.left(),
+            return;
         }
+    }
+
+    /// The run is over, and its shim with it, before all of the output was passed on.
+    async fn see_out(mut self, places: Places) {
+        self.fate.wait(EXIT_PATIENCE, |fate| fate.end.is_some()).await;
+        self.fate.take_in();
+        if self.tty && self.fate.shim_lost {
+            return self.give_up(TERMINAL.to_owned()).await;
+        }
+        match self.line.rest(places, self.fate.next_start, &self.sender).await {
+            Ok(()) => drop(self.finish().await),
+            Err(reason) => self.give_up(reason).await,
+        }
+    }
+
+    /// Ends the session before its time.
+    async fn give_up(mut self, reason: String) {
+        self.left();
+        let _ = self.sender.send(Err(Status::data_loss(reason))).await;
     }
 
     /// The client's presence is over, whatever is still to be told.
@@ -95,12 +131,12 @@ impl Client {
     }
 
     /// Tells the end as the journal has it, which is what everybody else is told too; false when it has none.
-    async fn finish(&mut self, patience: Duration, otherwise: &str) -> bool {
-        self.fate.wait(patience, |fate| fate.end.is_some()).await;
+    async fn finish(mut self) -> bool {
+        self.fate.wait(EXIT_PATIENCE, |fate| fate.end.is_some()).await;
         self.left();
         let last = match &self.fate.end {
             Some(end) => Ok(AttachOutput { output: Some(Output::Exited(exit_status(end))) }),
-            None => Err(Status::unavailable(otherwise)),
+            None => Err(Status::unavailable(NOT_RECORDED)),
         };
         let known = last.is_ok();
         if known && self.removes_itself {
@@ -108,14 +144,13 @@ impl Client {
             self.fate.wait(REMOVAL_PATIENCE, |fate| fate.settled).await;
         }
         if let Some(end) = &self.fate.end {
-            given_back(&self.engine, self.id, end.start).await;
+            given_back(&self.line.engine, self.line.id, end.start).await;
         }
         let _ = self.sender.send(last).await;
         known
     }
 }
 
-const LOST: &str = "the connection to the container was lost; it may be running still";
 const NOT_RECORDED: &str = "the container has exited, but its exit status could not be recorded";
 
 /// Takes in events for as long as it is polled. With the container its clients' presence ends, however long one takes for
@@ -138,12 +173,27 @@ impl Fate {
     /// The next event; false when none will come, since the container is gone.
     async fn step(&mut self) -> bool {
         let Some(Told { event, .. }) = self.told.recv().await else { return false };
-        if self.end.is_none() {
-            self.end = (self.pick)(&event);
-        } else {
-            // A restart takes it away from its removal.
-            self.settled |= matches!(event, Event::Removed | Event::RemoveFailed { .. } | Event::StartRequested { .. });
-        }
+        self.note(&event);
         true
+    }
+
+    /// What was told already.
+    fn take_in(&mut self) {
+        while let Ok(Told { event, .. }) = self.told.try_recv() {
+            self.note(&event);
+        }
+    }
+
+    fn note(&mut self, event: &Event) {
+        if self.end.is_none() {
+            self.shim_lost |= matches!(event, Event::ShimLost { .. });
+            self.end = (self.pick)(event);
+            return;
+        }
+        if let Event::StartRequested { at, .. } = event {
+            self.next_start.get_or_insert(*at);
+        }
+        // A restart takes it away from its removal.
+        self.settled |= matches!(event, Event::Removed | Event::RemoveFailed { .. } | Event::StartRequested { .. });
     }
 }

@@ -3,6 +3,8 @@
 mod attendance;
 mod client;
 mod resize;
+mod resume;
+mod run;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,7 +14,7 @@ use std::time::Duration;
 use cri_api::isula::v1::attach_input::Input;
 use cri_api::isula::v1::attach_output::Output;
 use cri_api::isula::v1::{AttachInput, AttachOpen, AttachOutput};
-use isulad_shim::control::Streams;
+use isulad_shim::control::{Joined, Streams};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
@@ -21,6 +23,7 @@ use tonic::{Status, Streaming};
 
 pub(super) use attendance::Attendance;
 use client::Client;
+use resume::Line;
 
 use super::container::Begun;
 use super::relay::IN_FLIGHT;
@@ -70,11 +73,12 @@ impl Native {
         let id = self.engine.containers.resolve(reference).map_err(|error| ApiError::of_resolve(error, reference))?;
         let entity = self.engine.containers.get(&id);
         let entity = entity.ok_or_else(|| ApiError::NoSuchContainer { reference: reference.clone() })?;
-        let (tty, removes_itself) = (entity.container.card.tty, entity.container.card.auto_remove);
+        let card = &entity.container.card;
+        let (tty, feeds, removes_itself) = (card.tty, open.stdin && card.open_stdin, card.auto_remove);
         let told = self.engine.containers.listen(id);
         let mut attendance = Attendance::new(&self.engine, &entity, &context, open.stdin, tty)?;
         let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-        let (session, start) = if start {
+        let (session, start, first) = if start {
             match self.connect_by_start(id, &open, &mut attendance, &context).await? {
                 Ok(connected) => connected,
                 Err(failure) => {
@@ -84,10 +88,13 @@ impl Native {
             }
         } else {
             attendance.begin(reference).await?;
-            self.connect_to_running(id, &open).await?
+            let (session, start) = self.connect_to_running(id, &open).await?;
+            (session, start, false)
         };
-        let client = Client::new((&self.engine, id), sender, told, start, removes_itself, attendance);
-        tokio::spawn(client.serve(session, input, open));
+        let warnings = if first { entity.take_warnings() } else { vec![] };
+        let line = Line { engine: self.engine.clone(), id, start, wanted: wanted(&open), first, feeds };
+        let client = Client::new(sender, told, line, (tty, removes_itself), Some(attendance));
+        tokio::spawn(client.serve(session, input, open, warnings));
         Ok(ReceiverStream::new(receiver))
     }
 
@@ -97,7 +104,7 @@ impl Native {
         open: &AttachOpen,
         attendance: &mut Attendance,
         context: &Context,
-    ) -> Result<Result<(Session, StartId), cri_api::isula::v1::StartFailure>, ApiError> {
+    ) -> Result<Result<(Session, StartId, bool), cri_api::isula::v1::StartFailure>, ApiError> {
         let pair = Session::pair();
         let (session, theirs) =
             pair.map_err(|error| ApiError::failed(format!("cannot make a socket pair: {error}")))?;
@@ -105,10 +112,13 @@ impl Native {
         let size = open.size.and_then(|size| Size::new(size.width, size.height));
         let client = FirstClient { socket: OwnedFd::from(theirs), size };
         match self.begin(&open.container, Some((client, attendance)), context).await? {
-            Begun::Started(start) => Ok(Ok((session, start))),
+            Begun::Started(start) => Ok(Ok((session, start, true))),
             Begun::Failed(failure) => Ok(Err(failure)),
             // Nothing was started for this client: it joins like anybody else.
-            Begun::Already => self.connect_to_running(id, open).await.map(Ok),
+            Begun::Already => {
+                let (session, start) = self.connect_to_running(id, open).await?;
+                Ok(Ok((session, start, false)))
+            }
         }
     }
 
@@ -148,7 +158,7 @@ async fn connect(
 }
 
 async fn choose(session: &Session, open: &AttachOpen) -> Result<(), ApiError> {
-    session.choose(wanted(open)).await.map_err(|error| ApiError::failed(format!("cannot attach: {error}")))
+    session.follow(wanted(open), Joined::Now).await.map_err(|error| ApiError::failed(format!("cannot attach: {error}")))
 }
 
 fn wanted(open: &AttachOpen) -> Streams {

@@ -71,7 +71,7 @@ impl Carried {
 }
 
 /// Longer than a launch may take: its outcome comes first.
-pub(super) const START_PATIENCE: Duration = LAUNCH_LIMIT.saturating_add(Duration::from_secs(60));
+pub(in crate::api::native) const START_PATIENCE: Duration = LAUNCH_LIMIT.saturating_add(Duration::from_secs(60));
 
 /// For outcomes that only the container's own life bounds.
 pub(super) const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

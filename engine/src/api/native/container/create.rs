@@ -45,7 +45,7 @@ impl Native {
     ) -> Result<CreateResponse, ApiError> {
         let prepared = self.prepare(request, caller, context).await?;
         let (id, warnings) = (prepared.id, prepared.warnings.clone());
-        self.record(prepared, false, caller, context).await?;
+        self.record(prepared, &[], caller, context).await?;
         failpoint::hit(failpoint::CREATE_DONE);
         Ok(CreateResponse { id: id.to_string(), warnings })
     }
@@ -58,9 +58,11 @@ impl Native {
         context: &Context,
     ) -> Result<RunResponse, ApiError> {
         let prepared = self.prepare(request, caller, context).await?;
-        let (id, warnings) = (prepared.id, prepared.warnings.clone());
+        let (id, mut warnings) = (prepared.id, prepared.warnings.clone());
         let mut told = self.engine.containers.listen(id);
-        let turned = self.record(prepared, true, caller, context).await?;
+        let start = Command::Start { boot: self.engine.boot, at: clock::now() };
+        let turned = self.record(prepared, &[start], caller, context).await?;
+        let entity = self.engine.containers.get(&id);
         let failure = match turned.events.iter().find_map(started_by) {
             Some(start) => {
                 let outcome = async {
@@ -78,12 +80,13 @@ impl Native {
             }
             None => None,
         };
+        warnings.extend(entity.map_or_else(Vec::new, |entity| entity.take_warnings()));
         Ok(RunResponse { id: id.to_string(), warnings, failure })
     }
 
     /// Checks the request, reserves the name, writes the files and makes the volumes. What depends on the request's length is
     /// done off the threads that serve others, and not at all once its caller has gone.
-    async fn prepare(
+    pub(in crate::api::native) async fn prepare(
         &self,
         mut request: CreateRequest,
         caller: &Owner,
@@ -158,10 +161,11 @@ impl Native {
         made.into_iter().collect()
     }
 
-    async fn record(
+    /// Records it, and in the same step what else is wanted of it; nothing, when its caller has gone by now.
+    pub(in crate::api::native) async fn record(
         &self,
         prepared: Prepared<'_>,
-        start: bool,
+        further: &[Command],
         caller: &Owner,
         context: &Context,
     ) -> Result<Turned, ApiError> {
@@ -172,9 +176,7 @@ impl Native {
         }
         let (id, card) = (prepared.id, prepared.card.clone());
         let mut commands = vec![Command::Create { id, card }, Command::ReportCreated];
-        if start {
-            commands.push(Command::Start { boot: self.engine.boot, at: clock::now() });
-        }
+        commands.extend_from_slice(further);
         let recorded = self.engine.turn_all(id, context, &commands).await;
         match &recorded {
             Err(error) if nothing_recorded(error) => self.undo(prepared, context).await,
@@ -223,12 +225,12 @@ fn nothing_recorded(error: &TurnError) -> bool {
 }
 
 /// A container that only its record is missing of.
-struct Prepared<'a> {
-    id: ContainerId,
+pub(in crate::api::native) struct Prepared<'a> {
+    pub id: ContainerId,
     definition: Arc<Definition>,
-    card: Card,
+    pub card: Card,
     bundle: Bundle,
-    warnings: Vec<String>,
+    pub warnings: Vec<String>,
     reservation: Reservation,
     leases: Leases<'a>,
 }

@@ -21,8 +21,9 @@ mod validate;
 mod volumes;
 mod wait;
 
+pub(super) use carry::START_PATIENCE;
 pub(super) use given_back::given_back;
-pub(super) use start::Begun;
+pub(super) use start::{Begun, outcome_of, started_by};
 pub(super) use wait::ending;
 
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use cri_api::isula::v1::containers_server::Containers;
 use cri_api::isula::v1::{
     AttachInput, AttachOutput, ContainerRequest, CreateRequest, CreateResponse, Empty, ExitStatus, InspectResponse,
-    KillRequest, ListRequest, ListResponse, LogEntry, LogsRequest, RemoveRequest, RenameRequest, ResizeRequest,
+    KillRequest, ListRequest, ListResponse, LogBatch, LogsRequest, RemoveRequest, RenameRequest, ResizeRequest,
     RestartRequest, RunResponse, StartRequest, StartResponse, StopRequest, UpdateRequest, UpdateResponse, WaitResponse,
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -84,9 +85,10 @@ async fn finished<T>(task: tokio::task::JoinHandle<Result<T, ApiError>>) -> Resu
 
 #[tonic::async_trait]
 impl Containers for Native {
+    type RunAttachedStream = ReceiverStream<Result<AttachOutput, Status>>;
     type StartAttachedStream = ReceiverStream<Result<AttachOutput, Status>>;
     type AttachStream = ReceiverStream<Result<AttachOutput, Status>>;
-    type LogsStream = ReceiverStream<Result<LogEntry, Status>>;
+    type LogsStream = ReceiverStream<Result<LogBatch, Status>>;
 
     async fn create(&self, request: Request<CreateRequest>) -> Answer<CreateResponse> {
         let (native, context) = (self.clone(), peer::context(&request));
@@ -115,11 +117,16 @@ impl Containers for Native {
         Ok(Response::new(ran?))
     }
 
+    async fn run_attached(&self, request: Request<Streaming<AttachInput>>) -> Answer<Self::RunAttachedStream> {
+        self.engine.moves.expect();
+        let context = peer::context(&request);
+        Ok(Response::new(self.run_streams(request.into_inner(), context).await?))
+    }
+
     async fn start(&self, request: Request<StartRequest>) -> Answer<StartResponse> {
         self.engine.moves.expect();
         let context = peer::context(&request);
-        let failure = self.start_container(&request.into_inner().container, &context).await?;
-        Ok(Response::new(StartResponse { failure }))
+        Ok(Response::new(self.start_container(&request.into_inner().container, &context).await?))
     }
 
     async fn start_attached(&self, request: Request<Streaming<AttachInput>>) -> Answer<Self::StartAttachedStream> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cri_api::isula::v1::StartFailure;
+use cri_api::isula::v1::{StartFailure, StartResponse};
 
 use super::carry::{START_PATIENCE, carry_all};
 use crate::api::native::attach::Attendance;
@@ -23,14 +23,14 @@ pub(in crate::api::native) enum Begun {
 }
 
 impl Native {
-    pub(super) async fn start_container(
-        &self,
-        reference: &str,
-        context: &Context,
-    ) -> Result<Option<StartFailure>, ApiError> {
-        Ok(match self.begin(reference, None, context).await? {
-            Begun::Started(_) | Begun::Already => None,
-            Begun::Failed(failure) => Some(failure),
+    pub(super) async fn start_container(&self, reference: &str, context: &Context) -> Result<StartResponse, ApiError> {
+        let id = self.resolve(reference)?;
+        let begun = self.begin(reference, None, context).await?;
+        let warnings = || self.engine.containers.get(&id).map_or_else(Vec::new, |entity| entity.take_warnings());
+        Ok(match begun {
+            Begun::Started(_) => StartResponse { failure: None, warnings: warnings() },
+            Begun::Already => StartResponse::default(),
+            Begun::Failed(failure) => StartResponse { failure: Some(failure), warnings: vec![] },
         })
     }
 
@@ -86,14 +86,14 @@ impl Drop for LeftClient {
     }
 }
 
-pub(super) fn started_by(event: &Event) -> Option<StartId> {
+pub(in crate::api::native) fn started_by(event: &Event) -> Option<StartId> {
     match event {
         Event::StartRequested { start, .. } => Some(*start),
         _ => None,
     }
 }
 
-pub(super) fn outcome_of(event: &Event, of: StartId) -> Option<Result<(), StartFailure>> {
+pub(in crate::api::native) fn outcome_of(event: &Event, of: StartId) -> Option<Result<(), StartFailure>> {
     match event {
         Event::Started { start, .. } if *start == of => Some(Ok(())),
         Event::StartFailed { start, code, message, .. } if *start == of => {

@@ -74,7 +74,7 @@ impl Native {
         }
     }
 
-    pub(super) async fn kill_container(
+    pub(in crate::api::native) async fn kill_container(
         &self,
         reference: &str,
         signal: &str,

@@ -59,11 +59,13 @@ fn window(size: Option<WindowSize>) -> Result<Option<Size>, ApiError> {
 }
 
 /// The process ends with this, for the session is closed then; unless the client has said that it leaves it running.
-async fn serve(exec: Exec, input: Streaming<ExecInput>, sender: relay::Sender<ExecOutput>, wanted: Streams) {
+async fn serve(exec: Exec, mut input: Streaming<ExecInput>, sender: relay::Sender<ExecOutput>, wanted: Streams) {
     let mut streams = (exec.input, exec.output);
-    let last = match relay::pump(&mut streams, input, &sender, wanted).await {
+    let last = match relay::pump(&mut streams, &mut input, &sender, wanted).await {
         Ended::Exited(exit) => Ok(exited(exit)),
-        Ended::Lost => Err(Status::unavailable("the shim of the process was lost, and the process with it")),
+        Ended::Lost => {
+            Err(Status::data_loss("the shim of the process was lost, and with it output that was on its way"))
+        }
         Ended::Refused(message) => Err(Status::failed_precondition(message)),
         // The stream's end is the answer.
         Ended::Detached => match release(streams).await {

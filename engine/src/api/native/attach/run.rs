@@ -1,0 +1,160 @@
+//! A container that is made and started with its client attached, in one step: whoever goes before it is recorded leaves
+//! nothing, whoever goes before it runs has it ended.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use cri_api::isula::v1::attach_input::Input;
+use cri_api::isula::v1::attach_output::Output;
+use cri_api::isula::v1::{
+    AttachInput, AttachOpen, AttachOutput, AttachRun, CreateRequest, CreateResponse, StartFailure,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::client::Client;
+use super::resume::Line;
+use super::{Answer, Attendance, choose, wanted};
+use crate::abandon::Owner;
+use crate::api::native::container::{START_PATIENCE, outcome_of, started_by};
+use crate::api::native::relay::{self, IN_FLIGHT};
+use crate::api::native::{ApiError, Native};
+use crate::clock;
+use crate::domain::container::{Card, Command};
+use crate::domain::id::{ContainerId, StartId};
+use crate::engine::FirstClient;
+use crate::journal::record::Context;
+use crate::panics::contained;
+use crate::projection::Told;
+use crate::session::{Session, Size};
+
+/// A container that is recorded, and is being started.
+struct Made {
+    id: ContainerId,
+    card: Card,
+    start: StartId,
+    session: Session,
+    attendance: Attendance,
+    told: mpsc::UnboundedReceiver<Told>,
+    warnings: Vec<String>,
+}
+
+impl Native {
+    pub(in crate::api::native) async fn run_streams(
+        &self,
+        mut input: Streaming<AttachInput>,
+        context: Context,
+    ) -> Answer {
+        let (create, open) = match input.next().await {
+            Some(Ok(AttachInput { input: Some(Input::Run(AttachRun { create: Some(create), open: Some(open) })) })) => {
+                (create, open)
+            }
+            _ => return Err(ApiError::invalid("the first message must be `run`, with a container and streams")),
+        };
+        if !(open.stdin || open.stdout || open.stderr) {
+            return Err(ApiError::invalid("a client must be attached to one of stdin, stdout and stderr at least"));
+        }
+        let native = self.clone();
+        // Until it is recorded the creation looks for its caller, whose call is dropped here when the client has gone.
+        let caller = Arc::new(());
+        let owner = Owner::of(&caller);
+        let (tell, told) = oneshot::channel();
+        // On its own: what was recorded is seen through, whoever leaves meanwhile.
+        self.engine.tasks.spawn(contained(async move {
+            let (sender, receiver) = mpsc::channel(IN_FLIGHT);
+            match native.make(create, &open, &owner, &context).await {
+                Ok(made) => {
+                    let created = CreateResponse { id: made.id.to_string(), warnings: made.warnings.clone() };
+                    let _ = sender.send(Ok(AttachOutput { output: Some(Output::Created(created)) })).await;
+                    // A receiver that nobody takes is a client that has left.
+                    drop(tell.send(Ok(receiver)));
+                    native.see_started(made, input, open, sender, &context).await;
+                }
+                Err(error) => drop(tell.send(Err(error))),
+            }
+        }));
+        let made = told.await.unwrap_or_else(|_| Err(ApiError::failed("cannot run the container".to_owned())));
+        drop(caller);
+        made.map(ReceiverStream::new)
+    }
+
+    async fn make(
+        &self,
+        create: CreateRequest,
+        open: &AttachOpen,
+        caller: &Owner,
+        context: &Context,
+    ) -> Result<Made, ApiError> {
+        let pair = Session::pair();
+        let (session, theirs) =
+            pair.map_err(|error| ApiError::failed(format!("cannot make a socket pair: {error}")))?;
+        choose(&session, open).await?;
+        let prepared = self.prepare(create, caller, context).await?;
+        let (id, card, warnings) = (prepared.id, prepared.card.clone(), prepared.warnings.clone());
+        let told = self.engine.containers.listen(id);
+        let mut attendance = Attendance::of_new(&self.engine, id, context, open.stdin, card.tty)?;
+        let size = open.size.and_then(|size| Size::new(size.width, size.height));
+        let client = FirstClient { socket: OwnedFd::from(theirs), size };
+        self.engine.put_first_client(id, context.operation, client);
+        let start = Command::Start { boot: self.engine.boot, at: clock::now() };
+        let turned = self.record(prepared, &[start, attendance.command(true)], caller, context).await;
+        let turned = turned.inspect_err(|_| drop(self.engine.take_first_client(&id, context.operation)))?;
+        attendance.recorded();
+        let start = turned.events.iter().find_map(started_by);
+        let start = start.ok_or_else(|| ApiError::failed("the container was made, and not started".to_owned()))?;
+        Ok(Made { id, card, start, session, attendance, told, warnings })
+    }
+
+    async fn see_started(
+        &self,
+        made: Made,
+        input: Streaming<AttachInput>,
+        open: AttachOpen,
+        sender: relay::Sender<AttachOutput>,
+        context: &Context,
+    ) {
+        let Made { id, card, start, session, attendance, mut told, warnings: _ } = made;
+        let entity = self.engine.containers.get(&id);
+        let outcome = async {
+            loop {
+                let Told { event, .. } = told.recv().await?;
+                if let Some(outcome) = outcome_of(&event, start) {
+                    return Some(outcome);
+                }
+            }
+        };
+        let outcome = tokio::time::timeout(START_PATIENCE, outcome).await.ok().flatten();
+        drop(self.engine.take_first_client(&id, context.operation));
+        let failed = |failure: StartFailure| Ok(AttachOutput { output: Some(Output::Failed(failure)) });
+        match outcome {
+            Some(Ok(())) if sender.is_closed() => {
+                drop((session, attendance));
+                self.end_unwanted(id, context).await;
+            }
+            Some(Ok(())) => {
+                let warnings = entity.map_or_else(Vec::new, |entity| entity.take_warnings());
+                let feeds = open.stdin && card.open_stdin;
+                let line = Line { engine: self.engine.clone(), id, start, wanted: wanted(&open), first: true, feeds };
+                let fate = (card.tty, card.auto_remove);
+                let client = Client::new(sender, told, line, fate, Some(attendance));
+                client.serve(session, input, open, warnings).await;
+            }
+            Some(Err(failure)) => drop(sender.send(failed(failure)).await),
+            None => {
+                let late = format!("the start of {} has no outcome yet", card.name);
+                let _ = sender.send(Err(Status::deadline_exceeded(late))).await;
+            }
+        }
+    }
+
+    /// Its client was told to go while it was being started.
+    async fn end_unwanted(&self, id: ContainerId, context: &Context) {
+        tracing::info!(container_id = %id.short(), "its client has left before it was started: it is ended");
+        if let Err(error) = self.kill_container(&id.to_string(), "", context).await {
+            // One that has ended by itself is what was wanted.
+            tracing::debug!(container_id = %id.short(), %error, "it is not killed");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Reading a container's log: json-file lines across rotated files, from the end if asked, from a place to another, and on as
+//! it grows.
+
+mod back;
+mod files;
+mod reader;
+mod record;
+mod tail;
+
+use isulad_shim::control::LogPlace;
+
+pub use reader::Reader;
+pub use record::{Record, Stream};
+
+/// Only records of this time, both ends included. Unix nanoseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    pub since: i64,
+    pub until: i64,
+}
+
+impl Window {
+    pub const ALL: Self = Self { since: i64::MIN, until: i64::MAX };
+
+    pub fn has(&self, record: &Record<'_>) -> bool {
+        // Most of the time nobody asks, and the time need not be read.
+        let bounded = self.since > 0 || self.until < i64::MAX;
+        !bounded || (self.since..=self.until).contains(&record.time())
+    }
+}
+
+/// Where the records of each output begin that are wanted. `None`: nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Starts {
+    pub stdout: Option<LogPlace>,
+    pub stderr: Option<LogPlace>,
+}
+
+impl Starts {
+    fn of(&mut self, stream: Stream) -> &mut Option<LogPlace> {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

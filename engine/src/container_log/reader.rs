@@ -1,0 +1,252 @@
+//! Reading forward, in large blocks, whole lines only. A line that is not complete is never taken: the next look finds it
+//! complete, or replaced, where a shim was killed over it and the next one wrote it anew.
+
+use std::fs::File;
+use std::io;
+use std::ops::{ControlFlow, Range};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use isulad_shim::control::LogPlace;
+use memchr::memchr;
+
+use super::files::{numbered, oldest, open};
+use super::record::Record;
+use super::{Starts, Stream, Window, tail};
+
+const BLOCK: usize = 256 * 1024;
+/// Longer lines than a writer ever makes are damage; they are passed over.
+const LONGEST: usize = 1 << 20;
+
+/// A place in the log from which reading goes on.
+#[derive(Debug)]
+pub struct Reader {
+    path: PathBuf,
+    file: Option<Open>,
+    /// What was read and not given yet is `block[given..filled]`.
+    block: Vec<u8>,
+    given: usize,
+    filled: usize,
+    /// Inside a line that is too long.
+    skipping: bool,
+    /// The open file has another name now: nothing more is written to it.
+    finished: bool,
+    /// The file, and the place in it, where reading ends.
+    end: Option<LogPlace>,
+    starts: Option<Starts>,
+    /// A file between two that were read was gone.
+    gap: bool,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    ino: u64,
+    /// Of `block[given]`.
+    position: u64,
+}
+
+struct Line {
+    range: Range<usize>,
+    ino: u64,
+    at: u64,
+}
+
+impl Open {
+    fn at(file: File, position: u64) -> io::Result<Self> {
+        let ino = file.metadata()?.ino();
+        Ok(Self { file, ino, position })
+    }
+}
+
+impl Reader {
+    /// From the oldest file on.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = open(&numbered(path, oldest(path)))?;
+        Self::new(path, file.map(|file| Open::at(file, 0)).transpose()?, None)
+    }
+
+    /// So that the last `count` lines of the window follow, and what is written later.
+    pub fn tail(path: &Path, count: u64, window: Window) -> io::Result<Self> {
+        let tail = tail::find(path, count, window)?;
+        let file = tail.file.map(|(file, position)| Open::at(file, position)).transpose()?;
+        Self::new(path, file, tail.starts)
+    }
+
+    /// Each output from its own place on, up to `end`. `None` when one of the places is gone.
+    pub fn between(path: &Path, starts: Starts, end: Option<LogPlace>) -> io::Result<Option<Self>> {
+        let mut wanted: Vec<LogPlace> = [starts.stdout, starts.stderr].into_iter().flatten().collect();
+        let mut first = None;
+        for number in 0..=oldest(path) {
+            let Some(file) = open(&numbered(path, number))? else { continue };
+            let place = LogPlace::file(&file)?;
+            let before = wanted.len();
+            let here = wanted.iter().filter(|start| start.same_file(&place)).map(|start| start.offset).min();
+            wanted.retain(|start| !start.same_file(&place));
+            if wanted.len() < before {
+                first = here.map(|offset| Open::at(file, offset)).transpose()?;
+            }
+        }
+        if !wanted.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self { end, ..Self::new(path, first, Some(starts))? }))
+    }
+
+    fn new(path: &Path, file: Option<Open>, starts: Option<Starts>) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            block: Vec::new(),
+            given: 0,
+            filled: 0,
+            skipping: false,
+            finished: false,
+            end: None,
+            starts,
+            gap: false,
+        })
+    }
+
+    /// Ends with what is there now: a container that writes as fast as it is read would be read for ever.
+    pub fn until_now(mut self) -> io::Result<Self> {
+        self.end = match open(&self.path)? {
+            Some(file) => Some(LogPlace::file(&file)?),
+            None => None,
+        };
+        Ok(self)
+    }
+
+    /// Whether nothing was missing between the beginning and the end that was given.
+    pub fn is_whole(&self) -> bool {
+        !self.gap && self.end.is_none_or(|end| self.file.as_ref().is_some_and(|file| file.ino == end.ino))
+    }
+
+    /// Gives every record that is there now and wanted, until `each` has enough.
+    pub fn read(&mut self, mut each: impl FnMut(&Record<'_>) -> ControlFlow<()>) -> io::Result<ControlFlow<()>> {
+        while let Some(Line { range, ino, at }) = self.next_line()? {
+            let Some(record) = Record::parse(&self.block[range]) else {
+                // Cut by a full disk or a crash of the host: the rest of the log is good.
+                continue;
+            };
+            let wanted = self.starts.as_mut().is_none_or(|starts| starts.reached(record.stream, ino, at));
+            if wanted && each(&record).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        // A follower may wait for days.
+        self.block = Vec::new();
+        (self.given, self.filled) = (0, 0);
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The next line that is complete; `None` at the end of what is there now.
+    fn next_line(&mut self) -> io::Result<Option<Line>> {
+        loop {
+            if self.file.is_none() {
+                let Some(file) = open(&self.path)? else { return Ok(None) };
+                self.file = Some(Open::at(file, 0)?);
+            }
+            let Some(file) = &mut self.file else { return Ok(None) };
+            if let Some(length) = memchr(b'\n', &self.block[self.given..self.filled]) {
+                let range = self.given..self.given + length;
+                let line = Line { range, ino: file.ino, at: file.position };
+                self.given += length + 1;
+                file.position += length as u64 + 1;
+                if !std::mem::take(&mut self.skipping) {
+                    return Ok(Some(line));
+                }
+                continue;
+            }
+            if self.filled - self.given >= LONGEST {
+                file.position += (self.filled - self.given) as u64;
+                self.given = self.filled;
+                self.skipping = true;
+            }
+            if self.fill()? {
+                continue;
+            }
+            self.given = self.filled;
+            if self.is_at_end() || !self.advance()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads on behind what is there; false where nothing more is.
+    fn fill(&mut self) -> io::Result<bool> {
+        let Some(file) = &self.file else { return Ok(false) };
+        self.block.copy_within(self.given..self.filled, 0);
+        self.filled -= self.given;
+        self.given = 0;
+        if self.block.len() < self.filled + BLOCK {
+            self.block.resize(self.filled + BLOCK, 0);
+        }
+        let from = file.position + self.filled as u64;
+        let room = match self.end {
+            Some(end) if end.ino == file.ino => usize::try_from(end.offset.saturating_sub(from)).unwrap_or(usize::MAX),
+            Some(_) | None => usize::MAX,
+        };
+        let room = room.min(self.block.len() - self.filled);
+        let count = loop {
+            match file.file.read_at(&mut self.block[self.filled..self.filled + room], from) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        self.filled += count;
+        Ok(count > 0)
+    }
+
+    fn is_at_end(&self) -> bool {
+        matches!((&self.end, &self.file), (Some(end), Some(file)) if end.ino == file.ino)
+    }
+
+    /// To the file that follows this one, if this one was rotated away.
+    fn advance(&mut self) -> io::Result<bool> {
+        let Some(file) = &mut self.file else { return Ok(false) };
+        let ours = file.file.metadata()?;
+        let same = |path: &Path| path.metadata().is_ok_and(|meta| meta.ino() == ours.ino() && meta.dev() == ours.dev());
+        if same(&self.path) {
+            // Emptied by somebody: what is in it now is all new.
+            let emptied = ours.len() < file.position;
+            if emptied {
+                file.position = 0;
+                self.gap = true;
+            }
+            return Ok(emptied);
+        }
+        // What was written between our last look and its end is still to be read.
+        if !std::mem::replace(&mut self.finished, true) {
+            return Ok(true);
+        }
+        let number = (1..=oldest(&self.path)).find(|number| same(&numbered(&self.path, *number)));
+        // Not there any more: the oldest one that is left is the closest.
+        let next = match number {
+            Some(number) => number - 1,
+            None => oldest(&self.path),
+        };
+        let Some(following) = open(&numbered(&self.path, next))? else { return Ok(false) };
+        self.gap |= number.is_none();
+        self.skipping = false;
+        self.finished = false;
+        self.file = Some(Open::at(following, 0)?);
+        Ok(true)
+    }
+}
+
+impl Starts {
+    /// Whether a record at this place is wanted. What begins behind has begun: the places are forgotten then.
+    fn reached(&mut self, stream: Stream, ino: u64, at: u64) -> bool {
+        const BEGUN: LogPlace = LogPlace { ino: 0, born: 0, offset: 0 };
+        let start = self.of(stream);
+        match start {
+            Some(place) if *place == BEGUN => true,
+            Some(place) if place.ino == ino && at >= place.offset => {
+                *place = BEGUN;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Where the last lines of a log begin.
+//!
+//! A line is what a container calls so: up to a newline, in one output, however many records it takes, and whatever of the
+//! other output stands between them. What is outside the window is not there.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use isulad_shim::control::LogPlace;
+
+use super::back::Backward;
+use super::files::{numbered, oldest, open};
+use super::record::{Record, Stream};
+use super::{Starts, Window};
+
+/// How far the beginning of a line is looked for behind the last of the others. Its records stand close together.
+const LOOK_BACK: u64 = 4 << 20;
+
+pub(super) struct Tail {
+    /// Where reading begins.
+    pub file: Option<(File, u64)>,
+    /// `None` where there is no log yet: what comes is wanted.
+    pub starts: Option<Starts>,
+}
+
+struct Count {
+    wanted: u64,
+    found: u64,
+    stdout: Output,
+    stderr: Output,
+    /// Bytes read since the last line was found.
+    looked_back: u64,
+}
+
+/// What is known of one output, from its end.
+#[derive(Default)]
+struct Output {
+    start: Option<LogPlace>,
+    seen: bool,
+    /// The first record of its first counted line was not found yet.
+    open: bool,
+}
+
+pub(super) fn find(path: &Path, wanted: u64, window: Window) -> io::Result<Tail> {
+    let mut count = Count { wanted, found: 0, stdout: Output::default(), stderr: Output::default(), looked_back: 0 };
+    let mut looked_at = Vec::new();
+    let (mut first, mut end) = (None, None);
+    for number in 0..=oldest(path) {
+        if count.is_done() && end.is_some() {
+            break;
+        }
+        let Some(file) = open(&numbered(path, number))? else { continue };
+        // Rotated meanwhile, and seen under its last name.
+        let ino = file.metadata()?.ino();
+        if looked_at.contains(&ino) {
+            continue;
+        }
+        looked_at.push(ino);
+        let length = file.metadata()?.len();
+        if end.is_none() {
+            // What is torn now may be written whole later.
+            let last = Backward::new(&file, length)?.end();
+            end = Some(LogPlace { ino, born: 0, offset: last });
+            first = Some((file.try_clone()?, last));
+        }
+        if let Some(offset) = count.go_through(&file, ino, length, window)? {
+            first = Some((file, offset));
+        }
+    }
+    let starts = end.map(|end| Starts {
+        // Nothing of it is among the lines that are wanted, but what comes is.
+        stdout: Some(count.stdout.start.unwrap_or(end)),
+        stderr: Some(count.stderr.start.unwrap_or(end)),
+    });
+    Ok(Tail { file: first, starts })
+}
+
+impl Count {
+    fn is_done(&self) -> bool {
+        let open = self.stdout.open || self.stderr.open;
+        self.found >= self.wanted && (!open || self.looked_back > LOOK_BACK)
+    }
+
+    /// The earliest place of the file that is wanted, if any is.
+    fn go_through(&mut self, file: &File, ino: u64, length: u64, window: Window) -> io::Result<Option<u64>> {
+        let mut earliest = None;
+        let mut lines = Backward::new(file, length)?;
+        while !self.is_done() {
+            let Some((offset, range)) = lines.previous()? else { break };
+            self.looked_back += range.len() as u64;
+            let Some(record) = Record::parse(lines.text(range)).filter(|record| window.has(record)) else { continue };
+            if self.add(&record, LogPlace { ino, born: 0, offset }) {
+                earliest = Some(offset);
+            }
+        }
+        Ok(earliest)
+    }
+
+    /// Whether the record is wanted.
+    fn add(&mut self, record: &Record<'_>, place: LogPlace) -> bool {
+        let room = self.found < self.wanted;
+        let output = match record.stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        };
+        // The last one ends a line also without a newline.
+        let ends_line = !std::mem::replace(&mut output.seen, true) || record.ends_line();
+        if ends_line {
+            output.open = room;
+            self.found += u64::from(room);
+        }
+        let wanted = output.open;
+        if wanted {
+            output.start = Some(place);
+            if ends_line {
+                self.looked_back = 0;
+            }
+        }
+        wanted
+    }
+}
