@@ -8,22 +8,24 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Growth, in bytes, after which the allocator is asked what it can do without.
 const SLACK: u64 = 2 << 20;
 
-/// Gives back what is free whenever the process has grown: the allocator does so by itself only at the end of its heaps, and one
-/// block in use there keeps all below it. Never returns.
+/// Gives back what is free whenever the process has grown, or more of its heaps has become free: the allocator does so by
+/// itself only at the end of its heaps, and one block in use there keeps all below it. Never returns.
 pub async fn keep_small() {
-    let mut least = resident().unwrap_or(0);
+    let (mut least, mut least_free) = (resident().unwrap_or(0), sys::free_memory());
     loop {
         tokio::time::sleep(PAUSE).await;
         let Some(now) = resident() else { return };
-        if now <= least + SLACK {
-            least = least.min(now);
+        let free = sys::free_memory();
+        if now <= least + SLACK && free <= least_free + SLACK {
+            (least, least_free) = (least.min(now), least_free.min(free));
             continue;
         }
         // Some milliseconds for a large heap.
         if tokio::task::spawn_blocking(sys::give_back_memory).await.is_err() {
             return;
         }
-        least = resident().unwrap_or(now);
+        // What was given back counts as free all the same.
+        (least, least_free) = (resident().unwrap_or(now), sys::free_memory());
         tracing::debug!(before = now, after = least, "memory that was free is given back");
     }
 }

@@ -67,6 +67,16 @@ pub fn give_back_memory() {
     };
 }
 
+/// Bytes of the allocator's heaps that are not in use, given back or not.
+pub fn free_memory() -> u64 {
+    // SAFETY: it takes the allocator's own locks and returns plain numbers.
+    #[cfg(target_env = "gnu")]
+    let free = unsafe { libc::mallinfo2() }.fordblks as u64;
+    #[cfg(not(target_env = "gnu"))]
+    let free = 0;
+    free
+}
+
 pub fn page_size() -> u64 {
     let told = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
     told.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(4096)
