@@ -2,6 +2,9 @@
 
 pub mod recent;
 pub mod record;
+mod removed;
+
+pub use removed::removed;
 
 use record::{Actor, Context, OperationId};
 

@@ -10,7 +10,7 @@ use super::detach::remove_file;
 use super::subnet::{POOL, Subnet};
 use super::{NetworkError, Settings, netlink, plugin};
 use crate::failpoint;
-use crate::rootfs::write_atomically;
+use crate::rootfs::{self, Mounts, write_atomically};
 
 /// Of names that we give: plugins put them into the comments of firewall rules, which are short.
 pub const NAME_LIMIT: usize = 64;
@@ -76,7 +76,7 @@ pub fn remove(settings: &Settings, addresses: &Path, name: &str) -> Result<(), N
     }
     let noted = addresses.join(name);
     if is_unused(&noted) {
-        let _ = std::fs::remove_dir_all(noted);
+        let _ = rootfs::remove_tree(&noted, Mounts::Refuse);
     }
     failpoint::hit(failpoint::NET_BRIDGE_REMOVED);
     // At last: as long as it is there, the rest can be removed by it.

@@ -1,6 +1,7 @@
 //! What lies under our roots and belongs to no container: reported, and removed when it is provably ours. Only after
 //! every container was compared with the world, and only when the store is whole.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use crate::definition;
 use crate::domain::id::ContainerId;
 use crate::effects;
 use crate::engine::Engine;
+use crate::journal;
 use crate::journal::record::{Actor, Context};
 use crate::rootfs::{self, Mounts};
 use crate::runtime::instance;
@@ -99,8 +101,10 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
     let states = candidates(&engine.layout.state);
     let places = [engine.layout.mounts(), engine.layout.engines()].map(as_listed);
     let mounts = rootfs::mounts_below(&[&places[0], &places[1]]);
-    // A directory with more in it than a creation writes is not provably nobody's: whoever it was may still run.
-    let written = bundles.iter().filter(|bundle| !is_unborn(&bundle.path));
+    let removed = removed_among(engine, bundles.iter().chain(&states));
+    // A directory with more in it than a creation writes is not provably nobody's, unless its removal is recorded: whoever it
+    // was may still run.
+    let written = bundles.iter().filter(|bundle| !removed.contains(&bundle.id) && !is_unborn(&bundle.path));
     let living = states.iter().filter(|state| has_life(engine, state));
     let kept: Vec<ContainerId> = written.chain(living).map(|orphan| orphan.id).collect();
     let known = |id: &ContainerId| engine.containers.knows(id) || kept.contains(id);
@@ -120,15 +124,35 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
         Err(error) => engine.warn(format!("cannot read the mounts: {error}")),
     }
     for orphan in bundles.into_iter().filter(|orphan| !engine.containers.knows(&orphan.id) && orphan.path.exists()) {
+        // Its end had not reached the disk when the power went.
+        if removed.contains(&orphan.id) && !kept.contains(&orphan.id) {
+            engine.warn(format!("directory `{}` of a removed container had come back: removed", orphan.path.display()));
+            tell(engine, rootfs::remove_tree(&orphan.path, Mounts::Detach).map_err(|error| error.to_string()));
         // A creation that ended before its intent: it holds nothing but what the engine wrote.
-        if is_unborn(&orphan.path) {
+        } else if is_unborn(&orphan.path) {
             engine.warn(format!("directory `{}` of a creation that never began: removed", orphan.path.display()));
             tell(engine, rootfs::remove_tree(&orphan.path, Mounts::Detach).map_err(|error| error.to_string()));
         } else {
             engine.warn(format!("directory `{}` belongs to no container; it is kept", orphan.path.display()));
         }
     }
+    // Only where nothing is in them: what is mounted was unmounted above.
+    for entry in std::fs::read_dir(engine.layout.mounts()).into_iter().flatten().flatten() {
+        let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if id.is_some_and(|id| !known(&id)) {
+            tell(engine, rootfs::release(&entry.path()).map_err(|error| chain(&error)));
+        }
+    }
     states.into_iter().filter(|orphan| !known(&orphan.id) && orphan.path.exists()).collect()
+}
+
+/// Those that are unknown and whose removal is recorded.
+fn removed_among<'a>(engine: &Engine, orphans: impl Iterator<Item = &'a Orphan>) -> BTreeSet<ContainerId> {
+    let unknown = orphans.map(|orphan| orphan.id).filter(|id| !engine.containers.knows(id)).collect();
+    journal::removed(&engine.journal, &unknown).unwrap_or_else(|error| {
+        engine.warn(format!("what was removed is not known, and its directories are kept: {}", chain(&error)));
+        BTreeSet::new()
+    })
 }
 
 /// Directories `<root>/<runtime>/<64 digits>`.

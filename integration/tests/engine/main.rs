@@ -41,6 +41,7 @@ mod networks;
 mod oom;
 mod options;
 mod panics;
+mod power_cut;
 mod restart_policy;
 mod roots;
 mod shim_faults;
