@@ -59,9 +59,17 @@ struct Detaching<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Namespace {
     Pinned,
+    /// Pinned, and interfaces that it lacked are there again.
+    Completed,
     /// Gone. Another one is in its place, for plugins that find by it what they have to give back.
     Replaced,
     Gone,
+}
+
+impl Namespace {
+    fn is_pinned(self) -> bool {
+        matches!(self, Self::Pinned | Self::Completed)
+    }
 }
 
 impl Detaching<'_> {
@@ -83,7 +91,7 @@ impl Detaching<'_> {
                 blocking(move |owner| {
                     still_wanted(owner)?;
                     record.write(&path)?;
-                    if namespace == Namespace::Pinned { Ok(()) } else { netns::remove(&record.netns) }
+                    if namespace.is_pinned() { Ok(()) } else { netns::remove(&record.netns) }
                 })
                 .await?;
                 return Err(error);
@@ -196,9 +204,14 @@ impl Detaching<'_> {
     /// One plugin's DEL. For one that masquerades, a namespace that is gone is replaced; without any it does the rest.
     async fn ask(&self, call: &Call<'_>, conf: &NetworkConf, plugin: &PluginConf) -> Result<(), PluginError> {
         let replaced = call.namespace == Namespace::Replaced && masquerades(plugin);
+        let completed = call.namespace == Namespace::Completed && masquerades(plugin);
         let netns = call.record.netns.as_path();
-        let netns = if replaced || call.namespace == Namespace::Pinned { Some(netns) } else { None };
+        let netns = if replaced || call.namespace.is_pinned() { Some(netns) } else { None };
         match self.chain(call, conf, netns).del(plugin, call.attachment.result.as_ref()).await {
+            // The rules were gone as well, which it does not expect. It has taken the interface away: now there is none.
+            Err(PluginError::Refused { .. }) if completed => {
+                self.chain(call, conf, netns).del(plugin, call.attachment.result.as_ref()).await
+            }
             Err(error) if replaced => {
                 tracing::warn!(network = conf.name, error = chain(&error), "masquerading may be left");
                 self.chain(call, conf, None).del(plugin, call.attachment.result.as_ref()).await
@@ -252,15 +265,16 @@ fn namespace_of(record: &Record) -> Namespace {
     if links.is_empty() {
         return if pinned { Namespace::Pinned } else { Namespace::Gone };
     }
-    let furnished = if pinned { netns::complete(&record.netns, links) } else { netns::replace(&record.netns, links) };
-    if let Err(error) = &furnished {
-        tracing::warn!(owner = record.owner, error = chain(error), "masquerading may be left");
-    }
-    match (pinned, furnished) {
-        (true, _) => Namespace::Pinned,
-        (false, Ok(())) => Namespace::Replaced,
-        (false, Err(_)) => Namespace::Gone,
-    }
+    let furnished = if pinned {
+        netns::complete(&record.netns, links)
+            .map(|lacking| if lacking { Namespace::Completed } else { Namespace::Pinned })
+    } else {
+        netns::replace(&record.netns, links).map(|()| Namespace::Replaced)
+    };
+    furnished.unwrap_or_else(|error| {
+        tracing::warn!(owner = record.owner, error = chain(&error), "masquerading may be left");
+        if pinned { Namespace::Pinned } else { Namespace::Gone }
+    })
 }
 
 fn remove_files(place: &Place) -> Result<(), NetworkError> {

@@ -47,17 +47,21 @@ pub fn make_with(path: &Path, furnish: impl FnOnce() -> io::Result<()> + Send + 
 /// Interfaces with their addresses.
 pub type Links = Vec<(String, Vec<(IpAddr, u8)>)>;
 
-/// Adds to a pinned namespace those of the interfaces that it lacks; they lead nowhere. Blocks.
-pub fn complete(path: &Path, links: Links) -> Result<(), NetworkError> {
+/// Adds to a pinned namespace those of the interfaces that it lacks; they lead nowhere. Says whether there were any. Blocks.
+pub fn complete(path: &Path, links: Links) -> Result<bool, NetworkError> {
     let failed = NetworkError::io("enter the network namespace at", path);
     let place = path.to_owned();
     // A thread of its own, which ends with the namespace that it has entered.
     let added = std::thread::Builder::new().name("netns".to_owned()).spawn(move || {
         setns(fs::File::open(place)?, CloneFlags::CLONE_NEWNET)?;
-        links.iter().try_for_each(|(name, addresses)| match netlink::has_link(name)? {
-            true => Ok(()),
-            false => netlink::add_blind(name, addresses),
-        })
+        let mut lacking = false;
+        for (name, addresses) in &links {
+            if !netlink::has_link(name)? {
+                netlink::add_blind(name, addresses)?;
+                lacking = true;
+            }
+        }
+        Ok(lacking)
     });
     let abnormal = |_| Err(io::Error::other("the thread that enters it ended abnormally"));
     added.and_then(|thread| thread.join().unwrap_or_else(abnormal)).map_err(failed)

@@ -29,15 +29,22 @@ fn a_pin_that_is_unmounted_meanwhile_leaves_no_rules(runtime: Runtime) {
     clean_end(&node);
 }
 
-/// As after a DEL that was killed between the interface and the rules: the next one finds no address.
+/// As after a DEL that was killed between the interface and the rules, when the next one finds no address, or after the rules.
 fn an_interface_that_is_gone_leaves_no_rules(runtime: Runtime) {
     let node = node(runtime);
-    server(&node, "a", &["-p", "8080:80"]);
-    let pin = settings(&node, "a")["SandboxKey"].as_str().expect("text").to_owned();
-    on_host(&node, &["nsenter", &format!("--net={pin}"), "ip", "link", "del", "eth0"]).ok();
-    assert!(world(&node).rules.iter().any(|rule| rule.contains("MASQUERADE")));
-    node.ok(&["stop", "-t", "0", "a"]);
-    assert!(nothing_of(world(&node)), "left behind: {:?}", world(&node));
+    for flush in [false, true] {
+        server(&node, "a", &["-p", "8080:80"]);
+        let pin = settings(&node, "a")["SandboxKey"].as_str().expect("text").to_owned();
+        on_host(&node, &["nsenter", &format!("--net={pin}"), "ip", "link", "del", "eth0"]).ok();
+        assert!(world(&node).rules.iter().any(|rule| rule.contains("MASQUERADE")));
+        if flush {
+            on_host(&node, &["iptables", "-t", "nat", "-F"]).ok();
+            on_host(&node, &["iptables", "-t", "nat", "-X"]).ok();
+        }
+        node.ok(&["stop", "-t", "0", "a"]);
+        assert!(nothing_of(world(&node)), "left behind, flushed {flush}: {:?}", world(&node));
+        node.ok(&["rm", "a"]);
+    }
     clean_end(&node);
 }
 
