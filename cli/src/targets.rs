@@ -4,10 +4,8 @@ use std::collections::HashSet;
 use std::pin::pin;
 
 use clap::ArgMatches;
-use cri_api::isula::v1::ContainerRequest;
 use futures_util::stream::{self, StreamExt};
 
-use crate::client::Client;
 use crate::failure::{Failure, GENERAL};
 use crate::{flag, output};
 
@@ -85,23 +83,6 @@ fn settle<T>(answer: Result<T, Failure>, mut tell: impl FnMut(T) -> Result<(), F
         }
         Err(failure) => Err(failure),
     }
-}
-
-/// How many of these may be started at once: one after the other where a container shares a namespace with another, which
-/// may be one that is named before it.
-pub(crate) async fn starts_at_once(client: &Client, names: &[String]) -> usize {
-    if names.len() < 2 {
-        return 1;
-    }
-    let joins = |name| async move {
-        let request = ContainerRequest { container: name };
-        let Ok(answer) = client.containers().inspect(request).await else { return false };
-        let details: serde_json::Value = serde_json::from_str(&answer.into_inner().json).unwrap_or_default();
-        let mode = |key: &str| details["HostConfig"][key].as_str().is_some_and(|mode| mode.starts_with("container:"));
-        ["NetworkMode", "IpcMode", "PidMode"].into_iter().any(mode)
-    };
-    let looked = stream::iter(names.to_vec()).map(joins).buffer_unordered(AT_ONCE);
-    if looked.any(|joins| async move { joins }).await { 1 } else { AT_ONCE }
 }
 
 #[cfg(test)]

@@ -31,8 +31,8 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     let names = targets::names(&matches, VERB.name)?;
     let timeout = matches.get_one::<u32>("time").copied();
     let client = daemon.connect().await?;
-    let at_once = targets::starts_at_once(&client, &names).await;
-    targets::each_at_once(&names, at_once, async |name| {
+    // In turn: whoever names a database before what needs it means that order.
+    targets::each(&names, async |name| {
         client.containers().restart(RestartRequest { container: name.to_owned(), timeout }).await?;
         Ok(Some(name.to_owned()))
     })

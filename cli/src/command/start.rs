@@ -38,12 +38,12 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
         return stream::run(&client, session).await;
     }
     let mut failed = 0;
-    let at_once = targets::starts_at_once(&client, &names).await;
     let start = async |name: &str| {
         let answer = client.containers().start(StartRequest { container: name.to_owned() }).await?.into_inner();
         Ok(answer)
     };
-    let refused = targets::tell_each_at_once(&names, at_once, start, |answer| {
+    // In turn: whoever names a database before what needs it means that order.
+    let refused = targets::tell_each_at_once(&names, 1, start, |answer| {
         super::warn(&answer.warnings);
         if let Some(failure) = answer.failure {
             stream::start_failed(&failure);

@@ -1,6 +1,7 @@
 //! A volume goes: the intent is recorded, its directory is moved away and deleted, then the outcome is recorded. What a crash
 //! interrupts, recovery finishes; what fails can be asked for again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -42,7 +43,8 @@ pub async fn remove_anonymous(
 ) -> Result<(), VolumeError> {
     let is_anonymous =
         |name: &VolumeName| engine.volumes.records.get(name).is_some_and(|entity| entity.volume.anonymous);
-    let names: Vec<_> = names.into_iter().filter(is_anonymous).collect();
+    // In one order for everybody: each claim is held while the next one is waited for.
+    let names: BTreeSet<_> = names.into_iter().filter(is_anonymous).collect();
     if names.is_empty() {
         return Ok(());
     }

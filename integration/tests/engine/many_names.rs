@@ -30,7 +30,7 @@ fn several_are_done_at_once_and_told_in_order(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-/// One that joins another's namespace is started after it, whatever is done at once.
+/// `start` goes in turn: one that joins another's namespace is started after it.
 #[test]
 fn what_joins_another_is_started_in_turn() {
     let node = Node::start(Runtime::Runc);

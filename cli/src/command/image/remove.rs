@@ -6,7 +6,7 @@ use cri_api::isula::v1::RemoveImageRequest;
 use super::{Invocation, Verb, removed_lines};
 use crate::failure::{Failure, GENERAL};
 use crate::flag;
-use crate::targets::{self, AT_ONCE};
+use crate::targets;
 
 pub(crate) const VERB: Verb = Verb {
     name: "rmi",
@@ -28,7 +28,8 @@ async fn run(Invocation { name: verb, matches, daemon }: Invocation) -> Result<u
     let names = targets::names(&matches, &verb)?;
     let force = flag::is_on(&matches, "force");
     let client = daemon.connect().await?;
-    targets::each_at_once(&names, AT_ONCE, async |name| {
+    // In turn: whether an id has one name left depends on the names before it.
+    targets::each(&names, async |name| {
         let request = RemoveImageRequest { image: name.to_owned(), force };
         let answer = client.images().remove(request).await?.into_inner();
         let mut lines = removed_lines(&answer.untagged, &answer.deleted);
