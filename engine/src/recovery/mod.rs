@@ -6,7 +6,12 @@ mod networks;
 mod observe;
 mod rebuild;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -91,6 +96,26 @@ pub async fn run(engine: &Arc<Engine>) {
 /// The containers that have a directory there.
 pub fn containers_in(root: &std::path::Path) -> Vec<ContainerId> {
     sweep::candidates(root).into_iter().map(|orphan| orphan.id).collect()
+}
+
+/// Whether a directory is there, persistent or of a run, of a container that the engine does not know and whose id begins so.
+/// What cannot be listed may hold one. Blocks.
+pub fn has_unknown(engine: &Engine, beginning: &str) -> bool {
+    let is_unknown = |path: &Path| {
+        let name = path.file_name().and_then(OsStr::to_str).filter(|name| name.starts_with(beginning));
+        let id = name.and_then(|name| name.parse::<ContainerId>().ok());
+        id.is_some_and(|id| !engine.containers.knows(&id))
+    };
+    let roots = [engine.layout.engines(), engine.layout.state.clone()];
+    roots.iter().any(|root| any_entry(root, |runtime| any_entry(runtime, is_unknown)))
+}
+
+/// Whether it holds for an entry; for what cannot be listed it may.
+fn any_entry(dir: &Path, holds: impl Fn(&Path) -> bool) -> bool {
+    match std::fs::read_dir(dir) {
+        Ok(mut entries) => entries.any(|entry| entry.map_or(true, |entry| holds(&entry.path()))),
+        Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+    }
 }
 
 /// Says whether directories of containers are there.

@@ -96,25 +96,27 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
     }
 }
 
-/// Whether a record tells of the attachment: a container's, or one that is put off or given up. What cannot be read may.
-fn is_attached(engine: &Engine, attachment: &str) -> bool {
-    let id = attachment.split('-').next().and_then(|id| id.parse().ok());
-    let of_container = id.and_then(|id| engine.containers.get(&id)).is_some_and(|entity| {
-        match engine.bundle(&entity.container).network().read() {
-            Ok(record) => record.is_some_and(|record| record.container == attachment),
-            Err(_) => true,
-        }
-    });
+/// Whether a record tells of the attachment: a container's, or one that is put off or given up. What cannot be read may, and
+/// what an unknown container has on disk.
+pub(super) fn is_attached(engine: &Engine, attachment: &str) -> bool {
+    let text = attachment.split('-').next().unwrap_or_default();
+    let entity = text.parse().ok().and_then(|id| engine.containers.get(&id));
+    let of_container = match entity.map(|entity| engine.bundle(&entity.container).network().read()) {
+        Some(Ok(record)) => record.is_some_and(|record| record.container == attachment),
+        Some(Err(_)) => true,
+        None => super::has_unknown(engine, text),
+    };
     // In this order: a record that is put off is there before it leaves its container.
     of_container || engine.networks.pending.has_file_of(attachment)
 }
 
-/// By a container whose id begins so. A record that cannot be read may name it.
-fn is_recorded(engine: &Engine, path: &Path, owner: &str) -> bool {
+/// By a container whose id begins so. A record that cannot be read may name it, and so may what an unknown one has on disk.
+pub(super) fn is_recorded(engine: &Engine, path: &Path, owner: &str) -> bool {
     let containers = engine.containers.snapshot();
     let mut owners = containers.values().filter(|entity| entity.container.id.to_string().starts_with(owner));
-    owners.any(|entity| match engine.bundle(&entity.container).network().read() {
+    let recorded = owners.any(|entity| match engine.bundle(&entity.container).network().read() {
         Ok(record) => record.is_some_and(|record| record.netns == path),
         Err(_) => true,
-    })
+    });
+    recorded || super::has_unknown(engine, owner)
 }

@@ -1,6 +1,7 @@
 //! When the store is not whole: containers that it does not know are put together again from their bundles and state
 //! directories, loudly. Better a container whose history begins again than one that nobody looks after.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,14 +10,15 @@ use isulad_shim::{ExitRecord, pid_file, process, state_dir};
 use super::sweep::{Orphan, candidates};
 use crate::cause::chain;
 use crate::clock;
-use crate::definition::{self, Definition};
+use crate::definition::{self, Definition, MountKind};
 use crate::domain::container::Event;
-use crate::domain::id::{Digest, Name, StartId, Timestamp};
+use crate::domain::id::{Digest, Name, StartId, Timestamp, VolumeName};
 use crate::effects::to_process;
 use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
 use crate::network::record::Record as NetworkRecord;
 use crate::supervisor::to_found;
+use crate::volume;
 
 pub(super) async fn rebuild(engine: &Arc<Engine>) {
     let engines = engine.layout.engines();
@@ -52,7 +54,28 @@ async fn rebuild_one(engine: &Arc<Engine>, orphan: Orphan) -> Result<Name, Strin
     if recorded.is_err() {
         engine.containers.release_name(&name, orphan.id);
     }
-    recorded.map(|()| name).map_err(|error| error.to_string())
+    recorded.map_err(|error| error.to_string())?;
+    record_volumes(engine, &definition, &context).await;
+    Ok(name)
+}
+
+/// The store has lost the volumes of a container with it: they are taken over with their data. One that has no directory is
+/// not made anew.
+async fn record_volumes(engine: &Arc<Engine>, definition: &Definition, context: &Context) {
+    for mount in definition.mounts.iter().filter(|mount| mount.kind == MountKind::Volume) {
+        let Ok(name) = mount.name.parse::<VolumeName>() else { continue };
+        let data = engine.layout.volume_data(&name);
+        if engine.volumes.records.get(&name).is_some() || !tokio::fs::try_exists(&data).await.unwrap_or(false) {
+            continue;
+        }
+        match volume::ensure(engine, &name, mount.anonymous, BTreeMap::new(), context).await {
+            Ok(data) => engine.warn(format!(
+                "volume {name} was missing in the store, rebuilt from `{}` without its labels",
+                data.display()
+            )),
+            Err(error) => engine.warn(format!("volume {name} cannot be rebuilt: {}; it is kept", chain(&error))),
+        }
+    }
 }
 
 /// What files tell of a container.

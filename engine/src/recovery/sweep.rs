@@ -30,7 +30,6 @@ pub(super) struct Orphan {
 
 pub(super) async fn sweep(engine: &Arc<Engine>) {
     take_back_volumes(engine).await;
-    crate::volume::sweep(engine).await;
     let found = {
         let engine = engine.clone();
         tokio::task::spawn_blocking(move || sweep_mounts_and_bundles(&engine))
@@ -45,6 +44,8 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
     }
     sweep_instances(engine).await;
     networks::sweep(engine).await;
+    // Nothing of volumes is removed while directories of unknown containers are there: those that are ours are gone by now.
+    crate::volume::sweep(engine).await;
 }
 
 /// What runtimes know of containers that nobody else does. Of what runs all the same nothing is ended here.

@@ -1,7 +1,8 @@
 //! Directories beneath `<graph>/volumes` that no record knows, after a start of the daemon.
 //!
 //! A creation that was killed leaves the directories it makes, empty and as it makes them: those go, with `rmdir` alone, which
-//! never takes a file along. All else may be somebody's data: it is reported and kept.
+//! never takes a file along. All else may be somebody's data: it is reported and kept. So is whatever a container may mount: the
+//! store may have lost the record of a volume and not that of its user.
 
 use std::fs;
 use std::io;
@@ -10,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::files::{DATA_MODE, MODE};
+use super::users::Uses;
 use crate::domain::id::VolumeName;
 use crate::engine::Engine;
+use crate::recovery::has_unknown;
 
 /// How many are named in one warning.
 const NAMED: usize = 5;
@@ -19,11 +22,25 @@ const NAMED: usize = 5;
 /// Sweeps what a killed creation left, and reports the rest. To be called when the store is whole.
 pub async fn sweep(engine: &Arc<Engine>) {
     let mut kept = Vec::new();
-    for name in unknown(engine).await {
+    let names = unknown(engine).await;
+    if names.is_empty() {
+        return;
+    }
+    let of = engine.clone();
+    let reading = tokio::task::spawn_blocking(move || (Uses::of_all_but(&of, None), has_unknown(&of, "")));
+    let (uses, any_may_be_used) = match reading.await {
+        Ok(read) => read,
+        Err(panic) => return engine.warn(format!("the users of volumes were not read, nothing is swept: {panic}")),
+    };
+    for name in names {
         let Ok(volume) = name.parse::<VolumeName>() else {
             kept.push(name);
             continue;
         };
+        if any_may_be_used || uses.may_include(&volume) {
+            kept.push(name);
+            continue;
+        }
         // Whoever creates or removes it right now looks after it.
         let Ok(_claim) = engine.volumes.leases.claim(&volume).await else { continue };
         if engine.volumes.records.get(&volume).is_some() {

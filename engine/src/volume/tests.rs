@@ -289,3 +289,36 @@ async fn what_a_killed_creation_left_is_swept_and_data_is_kept() {
     assert!(warnings.contains("kept: `.removing-gone`, `full`, `no-volume`, `prepared`"), "{warnings}");
     assert_eq!(world.ensure("full", false).await, all.join("full/_data"), "it is taken over");
 }
+
+#[tokio::test]
+async fn what_a_container_may_mount_is_not_swept() {
+    use std::os::unix::fs::PermissionsExt;
+    if !nix::unistd::geteuid().is_root() {
+        return; // Only root makes what root makes.
+    }
+    let world = World::new();
+    world.ensure("known", false).await;
+    // As a creation makes them, and without records, as after the loss of a store.
+    let all = world.engine.layout.volumes();
+    for name in ["mounted", "free"] {
+        for (dir, mode) in [(name.to_owned(), files::MODE), (format!("{name}/_data"), files::DATA_MODE)] {
+            fs::create_dir(all.join(&dir)).unwrap();
+            fs::set_permissions(all.join(dir), fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+    let left = || ["mounted/_data", "free/_data"].map(|dir| all.join(dir).exists());
+    world.container(1, &["mounted"]).await;
+    let unreadable = world.container(2, &[]).await;
+    sweep(&world.engine).await;
+    assert_eq!(left(), [true, true], "one definition cannot be read");
+    world.forget_container(unreadable).await;
+    for root in [world.engine.layout.engines(), world.engine.layout.state.clone()] {
+        let unknown = root.join("crun").join("e".repeat(64));
+        fs::create_dir_all(&unknown).unwrap();
+        sweep(&world.engine).await;
+        assert_eq!(left(), [true, true], "`{}` is of an unknown container", unknown.display());
+        fs::remove_dir(unknown).unwrap();
+    }
+    sweep(&world.engine).await;
+    assert_eq!(left(), [true, false]);
+}

@@ -58,6 +58,11 @@ impl Uses {
         self.by_name.get(name.as_str()).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether any container may mount what has this name.
+    pub(super) fn may_include(&self, name: &VolumeName) -> bool {
+        !self.unreadable.is_empty() || !self.certain(name).is_empty()
+    }
+
     pub(super) fn of(&self, name: &VolumeName) -> Vec<User> {
         let certain = self.certain(name).iter().copied().map(User::Container);
         certain.chain(self.unreadable.iter().copied().map(User::Unreadable)).collect()

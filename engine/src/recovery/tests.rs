@@ -1,0 +1,81 @@
+//! What the store does not know and what is on disk all the same.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::config::Config;
+use crate::definition::{self, Definition, Mount, MountKind};
+use crate::domain::id::BootId;
+use crate::spec::Host;
+
+fn engine(root: &Path) -> Arc<Engine> {
+    let (graph, state) = (root.join("graph"), root.join("state"));
+    fs::create_dir(&graph).unwrap();
+    let config = Config { graph, state, ..Config::built_in() };
+    let journal = store::Journal::in_memory(store::Options::default()).unwrap();
+    Engine::new(config, Host::probe().unwrap(), BootId::default(), journal)
+}
+
+#[tokio::test]
+async fn networks_of_a_container_that_has_a_directory_and_no_record_are_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = engine(root.path());
+    let id = "a".repeat(64);
+    let attachment = format!("{id}-1-aabbccdd");
+    let pin = engine.networks.netns(&id, 1, "aabbccdd");
+    let kept = || (networks::is_attached(&engine, &attachment), networks::is_recorded(&engine, &pin, &"a".repeat(16)));
+    assert_eq!(kept(), (false, false), "there are no directories");
+    let (engines, state) = (engine.layout.engines(), engine.layout.state.clone());
+    for root in [&engines, &state] {
+        fs::create_dir_all(root.join("runc").join("b".repeat(64))).unwrap();
+        fs::write(root.join("a-file"), "").unwrap();
+        assert_eq!(kept(), (false, false), "another's");
+        let own = root.join("crun").join(&id);
+        fs::create_dir_all(&own).unwrap();
+        assert_eq!(kept(), (true, true), "`{}`", own.display());
+        fs::remove_dir(own).unwrap();
+    }
+    assert_eq!(kept(), (false, false), "they are gone");
+    symlink("loop", state.join("loop")).unwrap();
+    assert_eq!(kept(), (true, true), "it cannot be listed");
+}
+
+#[tokio::test]
+async fn a_rebuilt_container_brings_its_volumes_back() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = engine(root.path());
+    let id = ContainerId::from_bytes([1; 32]);
+    let mount = |name: &str, anonymous| Mount {
+        kind: MountKind::Volume,
+        source: String::new(),
+        target: format!("/{name}"),
+        read_only: false,
+        propagation: String::new(),
+        options: vec![],
+        create_source: false,
+        non_recursive: false,
+        name: name.to_owned(),
+        anonymous,
+        copy: true,
+    };
+    let mounts = vec![mount("named", false), mount("own", true), mount("gone", false)];
+    let definition =
+        Definition { id: id.to_string(), runtime: "runc".to_owned(), mounts, ..crate::spec::tests::definition() };
+    let path = engine.layout.bundle("runc", &id).definition();
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    definition::write(&path, &definition).unwrap();
+    for name in ["named", "own"] {
+        fs::create_dir_all(engine.layout.volumes().join(name).join("_data")).unwrap();
+    }
+    rebuild::rebuild(&engine).await;
+    assert!(engine.containers.get(&id).is_some(), "{:?}", engine.warnings());
+    let known = engine.volumes.records.snapshot();
+    let known: Vec<_> = known.iter().map(|(name, entity)| (name.as_str(), entity.volume.anonymous)).collect();
+    assert_eq!(known, [("named", false), ("own", true)]);
+    assert!(!engine.layout.volumes().join("gone").exists());
+    let warnings = engine.warnings().join("\n");
+    assert!(warnings.contains("volume own was missing in the store, rebuilt from"), "{warnings}");
+}
