@@ -22,8 +22,8 @@ impl Config {
     }
 }
 
-/// Of what is not there yet, the part that is.
-fn without_links(path: &Path) -> io::Result<PathBuf> {
+/// As the kernel spells it; of what is not there yet, the part that is.
+pub fn without_links(path: &Path) -> io::Result<PathBuf> {
     for there in path.ancestors() {
         match there.canonicalize() {
             Ok(real) => return Ok(path.strip_prefix(there).map_or_else(|_| real.clone(), |rest| real.join(rest))),

@@ -64,11 +64,21 @@ enum Namespace {
     /// Gone. Another one is in its place, for plugins that find by it what they have to give back.
     Replaced,
     Gone,
+    /// Where none of ours is pinned: another `netns-dir` was configured when it was made, or the record was tampered with.
+    Elsewhere,
 }
 
 impl Namespace {
     fn is_pinned(self) -> bool {
         matches!(self, Self::Pinned | Self::Completed)
+    }
+
+    /// Blocks.
+    fn unpin(self, path: &Path) -> Result<(), NetworkError> {
+        match self {
+            Self::Pinned | Self::Completed | Self::Replaced | Self::Gone => netns::remove(path),
+            Self::Elsewhere => Ok(()),
+        }
     }
 }
 
@@ -80,8 +90,8 @@ impl Detaching<'_> {
         if let Some(mut record) = blocking(move |_| read_from.read()).await? {
             self.await_idle(&record).await?;
             self.step.is(format!("`{}` is looked at", record.netns.display()));
-            let looked_at = record.clone();
-            let namespace = blocking(move |_| Ok(namespace_of(&looked_at))).await?;
+            let (settings, looked_at) = (self.settings.clone(), record.clone());
+            let namespace = blocking(move |_| Ok(namespace_of(&settings, &looked_at))).await?;
             let deleted = self.del(&mut record, namespace).await;
             self.step.is(format!("`{}` is removed", record.netns.display()));
             if let Err(error) = deleted {
@@ -91,13 +101,13 @@ impl Detaching<'_> {
                 blocking(move |owner| {
                     still_wanted(owner)?;
                     record.write(&path)?;
-                    if namespace.is_pinned() { Ok(()) } else { netns::remove(&record.netns) }
+                    if namespace.is_pinned() { Ok(()) } else { namespace.unpin(&record.netns) }
                 })
                 .await?;
                 return Err(error);
             }
             failpoint::hit(failpoint::NET_DELETED);
-            blocking(move |_| netns::remove(&record.netns)).await?;
+            blocking(move |_| namespace.unpin(&record.netns)).await?;
             failpoint::hit(failpoint::NET_UNPINNED);
         }
         let place = place.clone();
@@ -251,8 +261,18 @@ fn masquerades(plugin: &PluginConf) -> bool {
 }
 
 /// Replaces a namespace that is gone if that is of use: somebody unmounted it, or the host was restarted. One that is there
-/// gets back the interfaces that an interrupted DEL has taken away before the rules that it finds by them. Blocks.
-fn namespace_of(record: &Record) -> Namespace {
+/// gets back the interfaces that an interrupted DEL has taken away before the rules that it finds by them. One that
+/// is not in the configured directory is left alone. Blocks.
+fn namespace_of(settings: &Settings, record: &Record) -> Namespace {
+    if !settings.may_pin(&record.netns) {
+        tracing::warn!(
+            owner = record.owner,
+            "network namespace `{}` is not below `netns-dir` `{}`: DEL runs without it, and it is not unmounted",
+            record.netns.display(),
+            settings.netns_dir.display()
+        );
+        return Namespace::Elsewhere;
+    }
     let masqueraded = record.networks.iter().filter(|attachment| {
         NetworkConf::of_list(attachment.list.clone()).is_ok_and(|conf| conf.plugins.iter().any(masquerades))
     });

@@ -46,6 +46,8 @@ use std::time::Duration;
 use sha2::Digest as _;
 use tokio::sync::SetOnce;
 
+use crate::config::without_links;
+
 pub use conf::NetworkConf;
 pub use error::NetworkError;
 pub use plugin::PluginError;
@@ -84,6 +86,15 @@ impl Default for Settings {
             deadline: Duration::from_secs(60),
             netns_dir: "/var/run/netns".into(),
         }
+    }
+}
+
+impl Settings {
+    /// Whether this is a place for a namespace of ours: it lies in the directory for them, however that is spelled. Blocks.
+    pub fn may_pin(&self, netns: &Path) -> bool {
+        let Some(dir) = netns.parent() else { return false };
+        let real = |dir: &Path| without_links(dir).ok();
+        dir == self.netns_dir || real(dir).is_some_and(|dir| real(&self.netns_dir) == Some(dir))
     }
 }
 

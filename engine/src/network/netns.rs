@@ -81,16 +81,17 @@ fn enter_and_pin(path: &Path, furnish: impl FnOnce() -> io::Result<()>) -> io::R
     Ok(())
 }
 
-/// Whether a namespace is pinned there.
+/// Whether a namespace is pinned there; where a link leads is another place.
 pub fn is_pinned(path: &Path) -> bool {
-    nix::sys::statfs::statfs(path).is_ok_and(|facts| facts.filesystem_type().0 == NSFS_MAGIC)
+    !path.is_symlink() && nix::sys::statfs::statfs(path).is_ok_and(|facts| facts.filesystem_type().0 == NSFS_MAGIC)
 }
 
 /// Unpins; the namespace goes with its last process. May be repeated.
 pub fn remove(path: &Path) -> Result<(), NetworkError> {
     // Pinned twice by an interrupted attempt, it is mounted twice.
     while is_pinned(path) {
-        umount2(path, MntFlags::MNT_DETACH).map_err(|errno| NetworkError::io("unmount", path)(errno.into()))?;
+        let unmounted = umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+        unmounted.map_err(|errno| NetworkError::io("unmount", path)(errno.into()))?;
     }
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -118,6 +119,18 @@ mod tests {
         assert!(String::from_utf8_lossy(&inside.stdout).contains("lo"), "lo is up: {inside:?}");
         remove(&path).unwrap();
         assert!(!is_pinned(&path) && !path.exists());
+        remove(&path).unwrap();
+    }
+
+    #[test]
+    fn a_link_is_removed_and_what_it_leads_to_stays_pinned() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("isula-1"), dir.path().join("isula-2"));
+        make(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(!is_pinned(&link));
+        remove(&link).unwrap();
+        assert!(is_pinned(&path) && !link.is_symlink());
         remove(&path).unwrap();
     }
 

@@ -239,8 +239,10 @@ impl Pending {
     fn note(&self, name: &str, record: &Record, problem: String) -> bool {
         let networks = record.networks.iter().map(|attachment| (attachment.network.clone(), attachment.list.clone()));
         let (owner, netns, networks) = (record.owner.clone(), record.netns.clone(), networks.collect());
-        let entry = Entry { owner, netns, networks, problem, mended: Arc::default() };
-        lock(&self.entries).insert(name.to_owned(), entry).is_none()
+        let mut entries = lock(&self.entries);
+        // Attempts that are under way wait for that of the entry that is there.
+        let mended = entries.get(name).map(|entry| entry.mended.clone()).unwrap_or_default();
+        entries.insert(name.to_owned(), Entry { owner, netns, networks, problem, mended }).is_none()
     }
 
     fn try_again(self: Arc<Self>, settings: Settings, name: String) {
@@ -293,7 +295,9 @@ impl Pending {
             let path = place.record.with_extension(GIVEN_UP);
             pending.give_up(&place.record, &path)?;
             remove_file(&place.busy)?;
-            netns::remove(&pin)?;
+            if settings.may_pin(&pin) {
+                netns::remove(&pin)?;
+            }
             Ok(path)
         });
         match ended.await {

@@ -191,3 +191,43 @@ async fn a_plugin_that_cannot_use_the_replaced_namespace_is_asked_without_one() 
     assert_eq!(stand.log(), ["masq DEL eth0 there"]);
     stand.assert_nothing_left();
 }
+
+#[tokio::test]
+async fn a_namespace_outside_of_the_configured_directory_is_neither_used_nor_unmounted() {
+    let stand = Stand::new();
+    stand.good("one");
+    let netns = stand.attach(&["one"]).await.unwrap().netns;
+    stand.log();
+    let moved = Settings { netns_dir: stand.at("other"), ..stand.settings() };
+    // The first with what fails and is given up, the second with what succeeds.
+    stand.plugin("one", "exit 1");
+    let error = detach(&moved, &stand.place(), None).await.unwrap_err();
+    assert!(netns::is_pinned(&netns), "a failed DEL");
+    let patience =
+        Patience { first_pause: Duration::from_millis(1), longest_pause: Duration::from_millis(2), attempts: 1 };
+    let pending = Arc::new(Pending::new(stand.at("pending"), Arc::default()).patient(patience));
+    pending.put_off(&moved, &stand.place(), "abc", chain(&error)).await.unwrap();
+    until("it is tried for ever", || pending.warnings().iter().any(|it| it.contains("not tried again"))).await;
+    until("it is still pending", || !pending.needs(&netns)).await;
+    assert!(netns::is_pinned(&netns), "given up");
+    fs::rename(stand.at("pending/abc-1.given-up"), stand.place().record).unwrap();
+    stand.good("one");
+    stand.log();
+    detach(&moved, &stand.place(), None).await.unwrap();
+    assert_eq!(stand.log(), ["one DEL eth0 gone"]);
+    assert!(netns::is_pinned(&netns) && !stand.place().record.exists());
+}
+
+#[tokio::test]
+async fn a_namespace_is_found_below_another_spelling_of_its_directory() {
+    let stand = Stand::new();
+    stand.good("one");
+    stand.attach(&["one"]).await.unwrap();
+    stand.log();
+    std::os::unix::fs::symlink(stand.at("netns"), stand.at("spelled")).unwrap();
+    let spelled = Settings { netns_dir: stand.at("spelled"), ..stand.settings() };
+    detach(&spelled, &stand.place(), None).await.unwrap();
+    assert_eq!(stand.log(), ["one DEL eth0 there"]);
+    stand.assert_nothing_left();
+    assert!(!spelled.may_pin(&stand.at("netns/deeper/isula-abc-1")) && !spelled.may_pin(Path::new("/")));
+}

@@ -211,3 +211,24 @@ async fn what_is_never_given_back_is_given_up_with_a_word_and_a_file() {
     }
     assert!(next.warnings().is_empty(), "who removes the file has heard of it");
 }
+
+#[tokio::test]
+async fn a_mended_configuration_wakes_attempts_that_began_before_it_was_put_off_again() {
+    let stand = Stand::new();
+    stand.good("one");
+    let mut record = stand.attach(&["one"]).await.unwrap();
+    let bytes = fs::read(stand.place().record).unwrap();
+    let pending = Arc::new(Pending::new(stand.at("pending"), Arc::default()).patient(NEVER));
+    for _ in 0..2 {
+        fs::write(stand.place().record, &bytes).unwrap();
+        pending.put_off(&stand.settings(), &stand.place(), "abc", "x".to_owned()).await.unwrap();
+        // The attempts have begun: they wait for their pause to be over.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+    record.networks[0].list["mended"] = true.into();
+    pending.heard(&record);
+    until("nothing is tried", || pending.warnings().is_empty()).await;
+    stand.assert_nothing_left();
+}
