@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use isulad_shim::{ExitRecord, ProcessRef, StateDir, pid_file, state_dir};
 
+use crate::abandon;
 use crate::cause::chain;
 use crate::clock;
 use crate::domain::container::{Container, Found, Observation, Phase};
@@ -24,16 +25,21 @@ pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Obse
         phase => phase.run().map(|run| run.start),
     };
     let record = engine.bundle(container).exit_record();
-    let files = {
-        let state = state.clone();
-        tokio::task::spawn_blocking(move || read_files(&state, starting, start, (recorded, recorded_shim), &record))
-    };
-    let files = files.await.unwrap_or_else(|panic| Files { problems: vec![panic.to_string()], ..Files::default() });
+    let looking = abandon::blocking({
+        let (engine, container, state) = (engine.clone(), container.clone(), state.clone());
+        move |_| {
+            let files = read_files(&state, starting, start, (recorded, recorded_shim), &record);
+            (files, engine.frozen(&container), state.path().exists())
+        }
+    });
+    let (files, told_frozen, has_state) = looking.await.unwrap_or_else(|panic| {
+        let files = Files { problems: vec![panic.to_string()], ..Files::default() };
+        (files, None, true)
+    });
     for problem in files.problems {
         engine.warn(format!("container {}: {problem}", container.id.short()));
     }
     let paused = matches!(container.phase, Phase::Paused(_));
-    let told_frozen = engine.frozen(container);
     let mut seen = Observation {
         boot: engine.boot,
         at: clock::now(),
@@ -44,7 +50,7 @@ pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Obse
         frozen: told_frozen.unwrap_or(paused),
     };
     // The runtime is asked only where the files leave something open.
-    let in_doubt = starting && seen.shim.is_none() && seen.process.is_none() && state.path().exists();
+    let in_doubt = starting && seen.shim.is_none() && seen.process.is_none() && has_state;
     let perhaps_frozen = told_frozen.is_none() && seen.process.is_some() && !starting;
     if in_doubt || (perhaps_frozen && !matches!(container.phase, Phase::Running(_))) {
         ask_runtime(engine, container, &mut seen).await;

@@ -53,7 +53,7 @@ fn an_end_is_answered_when_the_address_is_free(runtime: Runtime) {
     node.ok(&["network", "create", "--subnet", "10.200.8.0/24", "fixed"]);
     let flags = |name: &'static str| ["--net", "fixed", "--ip", "10.200.8.9", "-p", "8080:80", "--name", name];
     let free = |after: &str| assert!(nothing_of(world(&node)), "after {after}: {:?}", world(&node));
-    for round in 0..3 {
+    for _ in 0..3 {
         node.run_detached(&flags("stopped"), &["sleep", "100000"]);
         node.ok(&["stop", "-t", "0", "stopped"]);
         free("stop");
@@ -74,7 +74,6 @@ fn an_end_is_answered_when_the_address_is_free(runtime: Runtime) {
         for name in ["stopped", "killed", "ended", "waited"] {
             node.ok(&["rm", name]);
         }
-        eprintln!("{round}");
     }
     clean_end(&node);
 }
