@@ -167,7 +167,7 @@ impl Reader {
                 continue;
             }
             self.given = self.filled;
-            if self.is_at_end() || !self.advance()? {
+            if self.is_at_end()? || !self.advance()? {
                 return Ok(None);
             }
         }
@@ -198,8 +198,14 @@ impl Reader {
         Ok(count > 0)
     }
 
-    fn is_at_end(&self) -> bool {
-        matches!((&self.end, &self.file), (Some(end), Some(file)) if end.ino == file.ino)
+    /// Nothing is behind the place that was given as the end, unless it is gone: the file may have been emptied.
+    fn is_at_end(&mut self) -> io::Result<bool> {
+        let (Some(end), Some(file)) = (&self.end, &self.file) else { return Ok(false) };
+        if end.ino != file.ino {
+            return Ok(false);
+        }
+        self.gap |= file.file.metadata()?.len() < end.offset;
+        Ok(true)
     }
 
     /// To the file that follows this one, if this one was rotated away.
@@ -212,7 +218,10 @@ impl Reader {
             let emptied = ours.len() < file.position;
             if emptied {
                 file.position = 0;
+                let ino = file.ino;
+                self.skipping = false;
                 self.gap = true;
+                self.begin_where(|start| start == ino);
             }
             return Ok(emptied);
         }
@@ -227,18 +236,38 @@ impl Reader {
             None => oldest(&self.path),
         };
         let Some(following) = open(&numbered(&self.path, next))? else { return Ok(false) };
-        self.gap |= number.is_none();
+        // Rotated once more meanwhile: what was opened may be one file too far.
+        if number.is_some_and(|number| !same(&numbered(&self.path, number))) {
+            return Ok(true);
+        }
+        if number.is_none() {
+            self.gap = true;
+            let inode = |number| numbered(&self.path, number).metadata().map(|meta| meta.ino());
+            let left: Vec<u64> = (0..=oldest(&self.path)).filter_map(|number| inode(number).ok()).collect();
+            self.begin_where(|start| !left.contains(&start));
+        }
+        self.begin_where(|start| start == ours.ino());
         self.skipping = false;
         self.finished = false;
         self.file = Some(Open::at(following, 0)?);
         Ok(true)
     }
+
+    /// Everything that follows is wanted of an output whose start is in a file that is not read on.
+    fn begin_where(&mut self, is_behind: impl Fn(u64) -> bool) {
+        let Some(Starts { stdout, stderr }) = &mut self.starts else { return };
+        for start in [stdout, stderr].into_iter().flatten().filter(|start| is_behind(start.ino)) {
+            *start = BEGUN;
+        }
+    }
 }
+
+/// The start of an output that has begun already.
+const BEGUN: LogPlace = LogPlace { ino: 0, born: 0, offset: 0 };
 
 impl Starts {
     /// Whether a record at this place is wanted. What begins behind has begun: the places are forgotten then.
     fn reached(&mut self, stream: Stream, ino: u64, at: u64) -> bool {
-        const BEGUN: LogPlace = LogPlace { ino: 0, born: 0, offset: 0 };
         let start = self.of(stream);
         match start {
             Some(place) if *place == BEGUN => true,

@@ -52,6 +52,11 @@ fn tail(path: &Path, count: u64, window: Window) -> String {
     drain(&mut Reader::tail(path, count, window).unwrap(), window)
 }
 
+/// Its end.
+fn place(path: &Path) -> LogPlace {
+    LogPlace::file(&fs::File::open(path).unwrap()).unwrap()
+}
+
 fn numbers(range: std::ops::Range<u32>) -> String {
     range.map(|n| format!("{n}\n")).collect()
 }
@@ -200,17 +205,16 @@ fn an_absent_log_is_empty() {
 #[test]
 fn from_a_place_to_another_each_output_has_its_own() {
     let (_dir, path) = log();
-    let size = |path: &Path| LogPlace::file(&fs::File::open(path).unwrap()).unwrap();
     fs::write(&path, [record("a\n", "stdout", 0), record("b\n", "stderr", 0)].concat()).unwrap();
-    let first = size(&path);
+    let first = place(&path);
     let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
     let mut write = |text: String| std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
     write([record("c\n", "stdout", 0), record("d\n", "stderr", 0)].concat());
-    let second = size(&path);
+    let second = place(&path);
     write(record("e\n", "stdout", 0));
     fs::rename(&path, numbered(&path, 1)).unwrap();
     fs::write(&path, lines(0..2)).unwrap();
-    let end = size(&path);
+    let end = place(&path);
     let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
     std::io::Write::write_all(&mut file, lines(2..4).as_bytes()).unwrap();
     let starts = Starts { stdout: Some(first), stderr: Some(second) };
@@ -231,11 +235,101 @@ fn from_a_place_to_another_each_output_has_its_own() {
 fn what_was_rotated_away_meanwhile_is_missed() {
     let (_dir, path) = log();
     fs::write(&path, lines(0..1)).unwrap();
-    let place = |path: &Path| LogPlace::file(&fs::File::open(path).unwrap()).unwrap();
     let starts = Starts { stdout: Some(LogPlace { offset: 0, ..place(&path) }), stderr: None };
     let mut reader = Reader::between(&path, starts, None).unwrap().unwrap();
     fs::remove_file(&path).unwrap();
     fs::write(&path, lines(5..6)).unwrap();
     assert_eq!(drain(&mut reader, Window::ALL), "0\n5\n");
+    assert!(!reader.is_whole());
+}
+
+/// As a shim does it, to the file that follows.
+fn rotate(path: &Path, following: &str) {
+    fs::rename(path, numbered(path, 1)).unwrap();
+    fs::write(path, following).unwrap();
+}
+
+fn append(path: &Path, text: &str) {
+    let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
+    std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+}
+
+#[test]
+fn an_output_that_was_silent_is_followed_behind_a_rotation() {
+    let (_dir, path) = log();
+    fs::write(&path, lines(0..3)).unwrap();
+    let mut reader = Reader::tail(&path, 2, Window::ALL).unwrap();
+    let mut none = Reader::tail(&path, 0, Window::ALL).unwrap();
+    assert_eq!(drain(&mut reader, Window::ALL), numbers(1..3));
+    append(&path, &lines(3..4));
+    rotate(&path, &[lines(4..5), record("late\n", "stderr", 5)].concat());
+    assert_eq!(drain(&mut reader, Window::ALL), "3\n4\n[late\n]");
+    assert_eq!(drain(&mut none, Window::ALL), "3\n4\n[late\n]");
+    append(&path, &record("later\n", "stderr", 6));
+    assert_eq!(drain(&mut reader, Window::ALL), "[later\n]");
+}
+
+#[test]
+fn an_output_that_was_silent_is_followed_in_a_file_that_was_emptied() {
+    let (_dir, path) = log();
+    fs::write(&path, lines(0..3)).unwrap();
+    let mut reader = Reader::tail(&path, 1, Window::ALL).unwrap();
+    assert_eq!(drain(&mut reader, Window::ALL), numbers(2..3));
+    // Copied and emptied, in place.
+    fs::write(&path, "").unwrap();
+    assert_eq!(drain(&mut reader, Window::ALL), "");
+    append(&path, &[record("new\n", "stderr", 4), lines(5..6)].concat());
+    assert_eq!(drain(&mut reader, Window::ALL), "[new\n]5\n");
+}
+
+#[test]
+fn an_output_begins_although_the_file_of_its_start_is_gone() {
+    let (_dir, path) = log();
+    fs::write(&path, lines(0..2)).unwrap();
+    let stdout = LogPlace { offset: 0, ..place(&path) };
+    rotate(&path, &record("old\n", "stderr", 2));
+    let starts = Starts { stdout: Some(stdout), stderr: Some(place(&path)) };
+    let mut reader = Reader::between(&path, starts, None).unwrap().unwrap();
+    fs::rename(&path, numbered(&path, 2)).unwrap();
+    // Keeps its inode from being another's.
+    let _old = fs::File::open(numbered(&path, 2)).unwrap();
+    fs::remove_file(numbered(&path, 2)).unwrap();
+    fs::remove_file(numbered(&path, 1)).unwrap();
+    fs::write(&path, [record("new\n", "stderr", 4), lines(5..6)].concat()).unwrap();
+    assert_eq!(drain(&mut reader, Window::ALL), "0\n1\n[new\n]5\n");
+    assert!(!reader.is_whole());
+}
+
+#[test]
+fn between_two_places_an_output_that_was_silent_is_read_behind_a_rotation() {
+    let (_dir, path) = log();
+    fs::write(&path, record("told\n", "stderr", 0)).unwrap();
+    let told = place(&path);
+    append(&path, &lines(0..2));
+    // One output at the very end of the file that is left, too.
+    for stdout in [told, place(&path)] {
+        let starts = Starts { stdout: Some(stdout), stderr: Some(told) };
+        let (_dir, copy) = log();
+        fs::hard_link(&path, &copy).unwrap();
+        rotate(&copy, &[record("missed\n", "stderr", 3), lines(4..5)].concat());
+        let end = place(&copy);
+        append(&copy, &lines(5..6));
+        let mut reader = Reader::between(&copy, starts, Some(end)).unwrap().unwrap();
+        let before = if stdout == told { "0\n1\n" } else { "" };
+        assert_eq!(drain(&mut reader, Window::ALL), format!("{before}[missed\n]4\n"));
+        assert!(reader.is_whole());
+    }
+}
+
+#[test]
+fn an_end_in_a_file_that_was_emptied_is_not_reached() {
+    let (_dir, path) = log();
+    fs::write(&path, lines(0..1)).unwrap();
+    let start = place(&path);
+    append(&path, &lines(1..3));
+    let starts = Starts { stdout: Some(start), stderr: None };
+    let mut reader = Reader::between(&path, starts, Some(place(&path))).unwrap().unwrap();
+    fs::write(&path, "").unwrap();
+    assert_eq!(drain(&mut reader, Window::ALL), "");
     assert!(!reader.is_whole());
 }
