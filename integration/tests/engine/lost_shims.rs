@@ -2,6 +2,7 @@
 //! their own.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::process::Child;
 
@@ -180,9 +181,13 @@ fn an_exec_ends_with_a_code_of_its_own(runtime: Runtime) {
     let node = Node::start(runtime);
     node.sleeper("x");
     let keeper = node.shim_of("x");
-    let exec = node.spawn(&["exec", "x", "sh", "-c", "echo runs; sleep 1000"]);
+    let mut exec = node.spawn(&["exec", "x", "sh", "-c", "echo runs; sleep 1000"]);
     node.event_after(0, |event| event.name == "ExecStarted");
-    deadline::until("it runs", || node.shims().len() == 2 && node.ok(&["top", "x"]).contains("sleep 1000"));
+    // A shim that is killed before it has answered has failed to start its process: that ends with 125.
+    let mut begun = [0; 5];
+    exec.stdout.as_mut().expect("it is piped").read_exact(&mut begun).expect("its output comes");
+    assert_eq!(&begun, b"runs\n");
+    assert_eq!(node.shims().len(), 2);
     node.shims().into_iter().filter(|shim| *shim != keeper).for_each(Process::kill);
     let output = command::finish(exec, deadline::PATIENCE).expect("it ends");
     assert_eq!(output.code(), LOST, "{}", output.stderr);
