@@ -103,7 +103,15 @@ impl Line {
         before: Option<Timestamp>,
         sender: &relay::Sender<AttachOutput>,
     ) -> Result<(), String> {
+        if !self.shows() {
+            return Ok(());
+        }
         self.fill(from, None, before, sender).await.map(drop)
+    }
+
+    /// A session of input only misses nothing.
+    fn shows(&self) -> bool {
+        self.wanted.stdout || self.wanted.stderr
     }
 
     async fn go_on(
@@ -112,6 +120,9 @@ impl Line {
         (input, mut output): (Input, Output),
         sender: &relay::Sender<AttachOutput>,
     ) -> Resumed {
+        if !self.shows() {
+            return Resumed::On((input, output));
+        }
         let Places { stdout, stderr } = output.places();
         let Some(Reached { place, .. }) = stdout.or(stderr) else { return Resumed::Lost(NOT_LOGGED.to_owned()) };
         match self.fill(from, Some(place), None, sender).await {
