@@ -16,7 +16,8 @@ use crate::journal::record::Context;
 use crate::projection::Entity;
 use crate::rootfs::{self, Mounts};
 
-/// How long the ends of attached clients may take to be recorded: each begins with the container's own.
+/// How long the ends of attached clients may take to be recorded, and they to read what they have missed in the log of a
+/// container that removes itself.
 const CLIENTS_PATIENCE: Duration = Duration::from_secs(20);
 
 pub async fn dismantle(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
@@ -25,7 +26,7 @@ pub async fn dismantle(engine: &Arc<Engine>, id: ContainerId, context: &Context)
     engine.supervisor.shim_left(&id, Duration::from_secs(60)).await;
     // Before anything goes: a client may still read in the log what it has missed, and what is told after the removal is lost.
     if !entity.unattended(CLIENTS_PATIENCE).await {
-        engine.warn(format!("container {}: it is removed before the end of a client is recorded", id.short()));
+        engine.warn(format!("container {}: it is removed before all of its clients have left", id.short()));
     }
     // Whoever copies what is to be removed has come too late.
     let outcome = match entity.still().alone(Duration::ZERO, "removed").await {

@@ -13,8 +13,8 @@ use crate::journal::record::Context;
 use crate::projection::{Attending, Entity};
 
 /// A client's presence, whose end a removal waits for. Once its beginning is recorded, dropping it records the end, in the
-/// background: a client that leaves, a connection that fails and a start that comes to nothing all end it. What a killed
-/// daemon has not recorded, the next one does, see `crate::recovery`.
+/// background, unless that was done before: a client that leaves, a connection that fails and a start that comes to nothing
+/// all end it. What a killed daemon has not recorded, the next one does, see `crate::recovery`.
 #[derive(Debug)]
 pub(in crate::api::native) struct Attendance {
     engine: Arc<Engine>,
@@ -76,18 +76,23 @@ impl Attendance {
         self.since = Some(Instant::now());
         failpoint::hit(failpoint::ATTACH_RECORDED);
     }
-}
 
-impl Drop for Attendance {
-    fn drop(&mut self) {
-        let Some(since) = self.since else { return };
+    /// Records the end now. A removal still waits until this is dropped.
+    pub(super) fn end(&mut self) {
+        let Some(since) = self.since.take() else { return };
         failpoint::hit(failpoint::ATTACH_LEFT);
         let lasted_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let left = Command::ReportDetached { session: self.session, lasted_ms };
-        let (engine, id, context, here) = (self.engine.clone(), self.id, self.context.clone(), self.here.take());
+        let (engine, id, context, here) = (self.engine.clone(), self.id, self.context.clone(), self.here.clone());
         self.engine.tasks.spawn(async move {
             engine.report(id, &context, left).await;
             drop(here);
         });
+    }
+}
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -80,7 +80,7 @@ impl Client {
             let ended = tokio::select! {
                 ended = relay::pump(&mut streams, &mut input, &self.sender, self.line.wanted) => ended,
                 // Events are taken as they come: a session may last for months.
-                never = follow(&mut self.fate, &mut self.attendance) => match never {},
+                never = follow(&mut self.fate, &mut self.attendance, self.removes_itself) => match never {},
             };
             match ended {
                 Ended::Exited(Exit { status, .. }) => {
@@ -110,6 +110,9 @@ impl Client {
     async fn see_out(mut self, places: Places) {
         self.fate.wait(EXIT_PATIENCE, |fate| fate.end.is_some()).await;
         self.fate.take_in();
+        if let (Some(attendance), Some(_)) = (&mut self.attendance, &self.fate.end) {
+            attendance.end();
+        }
         if self.tty && self.fate.shim_lost {
             return self.give_up(TERMINAL.to_owned()).await;
         }
@@ -153,12 +156,17 @@ impl Client {
 
 const NOT_RECORDED: &str = "the container has exited, but its exit status could not be recorded";
 
-/// Takes in events for as long as it is polled. With the container its clients' presence ends, however long one takes for
-/// what it has still to read: nothing is recorded of a container that was removed meanwhile.
-async fn follow(fate: &mut Fate, attendance: &mut Option<Attendance>) -> Infallible {
+/// Takes in events for as long as it is polled. With the container its clients' presence ends in the journal, however long
+/// one takes for what it has still to read: nothing is recorded of a container that was removed meanwhile. A removal that
+/// nobody asked for waits for what a client has still to read, since the log goes with the container; a user's does not.
+async fn follow(fate: &mut Fate, attendance: &mut Option<Attendance>, removes_itself: bool) -> Infallible {
     while fate.step().await {
-        if fate.end.is_some() {
-            *attendance = None;
+        if fate.end.is_none() {
+            continue;
+        }
+        match attendance {
+            Some(attendance) if removes_itself => attendance.end(),
+            Some(_) | None => *attendance = None,
         }
     }
     std::future::pending().await
