@@ -77,8 +77,7 @@ async fn send(engine: &Arc<Engine>, id: ContainerId, wish: Wish, sender: &Sender
     // Watched before the first look: what is written in between is told.
     let watch = if follow { Some(Watch::new(path.parent().unwrap_or(Path::new("/")))?) } else { None };
     let until = wish.window.until;
-    let to = sender.clone();
-    let mut pouring = blocking(move || Pouring::begin(path, wish, to)).await?;
+    let mut pouring = blocking(move || Pouring::begin(path, wish)).await?;
     loop {
         let (back, poured) = blocking(move || {
             let poured = pouring.pour()?;
@@ -86,7 +85,17 @@ async fn send(engine: &Arc<Engine>, id: ContainerId, wish: Wish, sender: &Sender
         })
         .await?;
         pouring = back;
-        let Some(watch) = watch.as_ref().filter(|_| goes_on && poured.is_continue()) else { return Ok(()) };
+        let pieces = pouring.batch();
+        // Waited for here: a client that takes nothing holds no thread.
+        if !pieces.is_empty() && sender.send(Ok(LogBatch { pieces })).await.is_err() {
+            return Ok(());
+        }
+        let goes_on_after = match poured {
+            Poured::Batch => continue,
+            Poured::All => goes_on,
+            Poured::Over => false,
+        };
+        let Some(watch) = watch.as_ref().filter(|_| goes_on_after) else { return Ok(()) };
         tokio::select! {
             changed = watch.changed() => changed?,
             () = sender.closed() => return Ok(()),
@@ -97,7 +106,7 @@ async fn send(engine: &Arc<Engine>, id: ContainerId, wish: Wish, sender: &Sender
     }
 }
 
-/// From the log to a client, batch by batch; a client that does not take them is waited for here.
+/// From the log to batches, one at a time.
 struct Pouring {
     reader: Reader,
     window: Window,
@@ -107,11 +116,19 @@ struct Pouring {
     mid_line: [bool; 2],
     pieces: Vec<LogPiece>,
     size: usize,
-    sender: Sender,
+}
+
+enum Poured {
+    /// One batch is full, and more may be there.
+    Batch,
+    /// Everything that is there.
+    All,
+    /// Nothing more is wanted.
+    Over,
 }
 
 impl Pouring {
-    fn begin(path: PathBuf, wish: Wish, sender: Sender) -> io::Result<Self> {
+    fn begin(path: PathBuf, wish: Wish) -> io::Result<Self> {
         let Wish { tail, window, follow, timestamps } = wish;
         let reader = match tail {
             Some(count) => Reader::tail(&path, count, window)?,
@@ -119,22 +136,36 @@ impl Pouring {
         };
         let reader = if follow { reader } else { reader.until_now()? };
         let (mid_line, pieces) = ([false; 2], Vec::new());
-        Ok(Self { reader, window, follow, timestamps, mid_line, pieces, size: 0, sender })
+        Ok(Self { reader, window, follow, timestamps, mid_line, pieces, size: 0 })
     }
 
-    /// Everything that is there; a break when nobody wants more.
-    fn pour(&mut self) -> io::Result<ControlFlow<()>> {
-        let Self { reader, window, follow, timestamps, mid_line, pieces, size, sender } = self;
-        let flow = reader.read(|record| {
+    /// Reads the next batch. Blocks.
+    fn pour(&mut self) -> io::Result<Poured> {
+        let Self { reader, window, follow, timestamps, mid_line, pieces, size } = self;
+        let mut poured = Poured::All;
+        let _ = reader.read(|record| {
             if !window.has(record) {
                 // A clock that was set back must not hide what follows, but there is no end to following.
-                let over = *follow && window.until < i64::MAX && record.time() > window.until;
-                return if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+                if *follow && window.until < i64::MAX && record.time() > window.until {
+                    poured = Poured::Over;
+                    return ControlFlow::Break(());
+                }
+                return ControlFlow::Continue(());
             }
             *size += add(pieces, record, timestamps.then_some(&mut *mid_line));
-            if *size >= BATCH { send_batch(pieces, size, sender) } else { ControlFlow::Continue(()) }
+            if *size < BATCH {
+                return ControlFlow::Continue(());
+            }
+            poured = Poured::Batch;
+            ControlFlow::Break(())
         })?;
-        Ok(if send_batch(pieces, size, sender).is_break() { ControlFlow::Break(()) } else { flow })
+        Ok(poured)
+    }
+
+    /// What was read.
+    fn batch(&mut self) -> Vec<LogPiece> {
+        self.size = 0;
+        std::mem::take(&mut self.pieces)
     }
 }
 
@@ -158,18 +189,6 @@ fn add(pieces: &mut Vec<LogPiece>, record: &Record<'_>, timestamps: Option<&mut 
     }
     // What a piece costs beside its text counts, too.
     text.len() - before + size_of::<LogPiece>()
-}
-
-fn send_batch(pieces: &mut Vec<LogPiece>, size: &mut usize, sender: &Sender) -> ControlFlow<()> {
-    *size = 0;
-    let pieces = std::mem::take(pieces);
-    if pieces.is_empty() {
-        return ControlFlow::Continue(());
-    }
-    match sender.blocking_send(Ok(LogBatch { pieces })) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(_) => ControlFlow::Break(()),
-    }
 }
 
 /// Waits until the container does not run.

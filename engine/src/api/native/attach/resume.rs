@@ -28,7 +28,7 @@ const ADOPTION_PATIENCE: Duration = Duration::from_secs(120);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 /// Before the next attempt at a shim that left while it was asked.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Bytes of one message.
+/// Bytes that are read from the log before they are sent.
 const CHUNK: usize = 64 * 1024;
 
 pub(super) const TERMINAL: &str = "the container's terminal was lost with the shim that held it";
@@ -162,8 +162,8 @@ impl Line {
     ) -> Result<Skip, String> {
         let Some(entity) = self.engine.containers.get(&self.id) else { return Err(NOT_LOGGED.to_owned()) };
         let (path, state) = (self.engine.bundle(&entity.container).log(), self.engine.state_dir(&entity.container));
-        let (wanted, sender) = (self.wanted, sender.clone());
-        let filling = tokio::task::spawn_blocking(move || {
+        let wanted = self.wanted;
+        let begun = blocking(move || {
             let reached = |wanted: bool, reached: Option<Reached>| match (wanted, reached) {
                 (false, _) => Ok(None),
                 (true, Some(reached)) => Ok(Some(reached)),
@@ -178,77 +178,117 @@ impl Line {
                 return Err(NOT_LOGGED.to_owned());
             }
             let before = before.map_or(i64::MAX, |before| i64::try_from(before.0).unwrap_or(i64::MAX));
-            let filled = Reader::between(&path, starts, end).and_then(|reader| match (reader, end) {
-                (None, _) => Ok(None),
-                (Some(reader), Some(_)) => Filling { skip, before, sender }.run(reader),
-                (Some(reader), None) => Filling { skip, before, sender }.run(reader.until_now()?),
-            });
-            match filled {
-                Ok(Some(skip)) => Ok(skip),
-                Ok(None) => Err(NOT_LOGGED.to_owned()),
-                Err(error) => Err(format!("{NOT_LOGGED}: cannot read the log: {error}")),
-            }
+            let reader = Reader::between(&path, starts, end).map_err(unreadable)?.ok_or(NOT_LOGGED)?;
+            let reader = if end.is_none() { reader.until_now().map_err(unreadable)? } else { reader };
+            Ok(Filling { reader, skip, before, messages: Vec::new() })
         });
-        filling.await.unwrap_or_else(|panic| Err(format!("{NOT_LOGGED}: {panic}")))
+        let mut filling = begun.await?;
+        loop {
+            // Waited for here: a client that takes nothing holds no thread.
+            let (back, filled) = blocking(move || {
+                let filled = filling.run().map_err(unreadable)?;
+                Ok((filling, filled))
+            })
+            .await?;
+            filling = back;
+            for message in std::mem::take(&mut filling.messages) {
+                if sender.send(Ok(message)).await.is_err() {
+                    return Ok(filling.skip);
+                }
+            }
+            match filled {
+                Filled::Part => {}
+                Filled::All => return Ok(filling.skip),
+                Filled::Inexact => return Err(NOT_LOGGED.to_owned()),
+            }
+        }
     }
 }
 
+fn unreadable(error: io::Error) -> String {
+    format!("{NOT_LOGGED}: cannot read the log: {error}")
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(format!("{NOT_LOGGED}: {panic}")))
+}
+
+/// From the log to messages, a part at a time.
 struct Filling {
+    reader: Reader,
     skip: Skip,
     /// Unix nanoseconds.
     before: i64,
-    sender: relay::Sender<AttachOutput>,
+    /// To be sent.
+    messages: Vec<AttachOutput>,
+}
+
+enum Filled {
+    /// More is there.
+    Part,
+    All,
+    /// It is not exactly what the container wrote.
+    Inexact,
 }
 
 impl Filling {
-    /// `None` when it is not exactly what the container wrote. Blocks.
-    fn run(mut self, mut reader: Reader) -> io::Result<Option<Skip>> {
-        let mut exact = true;
-        let (mut stream, mut text) = (Stream::Stdout, Vec::new());
+    /// Blocks.
+    fn run(&mut self) -> io::Result<Filled> {
+        let Self { reader, skip, before, messages } = self;
+        let mut filled = Filled::All;
+        let (mut stream, mut text, mut size) = (Stream::Stdout, Vec::new(), 0);
         let flow = reader.read(|record| {
-            if self.before < i64::MAX && record.time() >= self.before {
+            if *before < i64::MAX && record.time() >= *before {
                 return ControlFlow::Break(());
             }
-            if (record.stream != stream || text.len() >= CHUNK) && self.send(stream, &mut text).is_break() {
-                return ControlFlow::Break(());
+            if record.stream != stream {
+                size += add_message(messages, stream, &mut text);
             }
             stream = record.stream;
-            exact = self.add(record, &mut text);
-            if exact { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if !add(skip, record, &mut text) {
+                filled = Filled::Inexact;
+                return ControlFlow::Break(());
+            }
+            if size + text.len() >= CHUNK {
+                filled = Filled::Part;
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
         })?;
-        let _ = self.send(stream, &mut text);
-        let whole = exact && (flow.is_break() || reader.is_whole());
-        Ok(whole.then_some(self.skip))
+        add_message(messages, stream, &mut text);
+        Ok(if flow.is_continue() && !reader.is_whole() { Filled::Inexact } else { filled })
     }
+}
 
-    /// Adds what was not sent; false where the log does not have the bytes.
-    fn add(&mut self, record: &Record<'_>, text: &mut Vec<u8>) -> bool {
-        let before = text.len();
-        let skip = match record.stream {
-            Stream::Stdout => &mut self.skip.stdout,
-            Stream::Stderr => &mut self.skip.stderr,
-        };
-        // What is no UTF-8 stands in the log as this.
-        let known = record.append_text(text) && memchr::memmem::find(&text[before..], "\u{fffd}".as_bytes()).is_none();
-        if !known {
-            text.truncate(before);
-            return false;
-        }
-        let skipped = usize::try_from(*skip).unwrap_or(usize::MAX).min(text.len() - before);
-        text.drain(before..before + skipped);
-        *skip -= skipped as u64;
-        true
+/// Adds what was not sent; false where the log does not have the bytes.
+fn add(skip: &mut Skip, record: &Record<'_>, text: &mut Vec<u8>) -> bool {
+    let before = text.len();
+    let skip = match record.stream {
+        Stream::Stdout => &mut skip.stdout,
+        Stream::Stderr => &mut skip.stderr,
+    };
+    // What is no UTF-8 stands in the log as this.
+    let known = record.append_text(text) && memchr::memmem::find(&text[before..], "\u{fffd}".as_bytes()).is_none();
+    if !known {
+        text.truncate(before);
+        return false;
     }
+    let skipped = usize::try_from(*skip).unwrap_or(usize::MAX).min(text.len() - before);
+    text.drain(before..before + skipped);
+    *skip -= skipped as u64;
+    true
+}
 
-    fn send(&self, stream: Stream, text: &mut Vec<u8>) -> ControlFlow<()> {
-        if text.is_empty() {
-            return ControlFlow::Continue(());
-        }
-        let text = std::mem::take(text);
-        let message = match stream {
-            Stream::Stdout => <cri_api::isula::v1::AttachInput as Message>::stdout(text),
-            Stream::Stderr => <cri_api::isula::v1::AttachInput as Message>::stderr(text),
-        };
-        if self.sender.blocking_send(Ok(message)).is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+/// Returns how many bytes it has: what a message costs beside its text counts, too.
+fn add_message(messages: &mut Vec<AttachOutput>, stream: Stream, text: &mut Vec<u8>) -> usize {
+    if text.is_empty() {
+        return 0;
     }
+    let text = std::mem::take(text);
+    let size = text.len() + size_of::<AttachOutput>();
+    messages.push(match stream {
+        Stream::Stdout => <cri_api::isula::v1::AttachInput as Message>::stdout(text),
+        Stream::Stderr => <cri_api::isula::v1::AttachInput as Message>::stderr(text),
+    });
+    size
 }
