@@ -34,6 +34,8 @@ pub struct Reader {
     /// The file, and the place in it, where reading ends.
     end: Option<LogPlace>,
     starts: Option<Starts>,
+    /// The file that was read before this one.
+    previous: Option<LogPlace>,
     /// A file between two that were read was gone.
     gap: bool,
 }
@@ -104,6 +106,7 @@ impl Reader {
             finished: false,
             end: None,
             starts,
+            previous: None,
             gap: false,
         })
     }
@@ -211,7 +214,7 @@ impl Reader {
     /// To the file that follows this one, if this one was rotated away.
     fn advance(&mut self) -> io::Result<bool> {
         let Some(file) = &mut self.file else { return Ok(false) };
-        let ours = file.file.metadata()?;
+        let (ours, ended) = (file.file.metadata()?, LogPlace::file(&file.file)?);
         let same = |path: &Path| path.metadata().is_ok_and(|meta| meta.ino() == ours.ino() && meta.dev() == ours.dev());
         if same(&self.path) {
             // Emptied by somebody: what is in it now is all new.
@@ -230,8 +233,12 @@ impl Reader {
             return Ok(true);
         }
         let number = (1..=oldest(&self.path)).find(|number| same(&numbered(&self.path, *number)));
-        // Not there any more: the oldest one that is left is the closest.
-        let next = match number {
+        let was_read = |number: &u32| {
+            let left = File::open(numbered(&self.path, *number)).and_then(|file| LogPlace::file(&file));
+            left.is_ok_and(|left| self.previous.is_some_and(|previous| previous.same_file(&left)))
+        };
+        // Not there any more: the oldest one that is left and was not read is the closest.
+        let next = match number.or_else(|| (1..=oldest(&self.path)).find(was_read)) {
             Some(number) => number - 1,
             None => oldest(&self.path),
         };
@@ -247,6 +254,7 @@ impl Reader {
             self.begin_where(|start| !left.contains(&start));
         }
         self.begin_where(|start| start == ours.ino());
+        self.previous = Some(ended);
         self.skipping = false;
         self.finished = false;
         self.file = Some(Open::at(following, 0)?);
