@@ -30,7 +30,7 @@ use crate::rootfs::write_atomically;
 use crate::runtime::{Instance, Runtime, RuntimeError, locate};
 use crate::session::Size;
 use crate::spec::cgroup::Placement;
-use crate::spec::{GroupPath, Host};
+use crate::spec::{GroupPath, Host, NoteError};
 use crate::supervisor::Supervisor;
 use crate::usage::Usage;
 use crate::volume::Volumes;
@@ -184,7 +184,12 @@ impl Engine {
             Ok(Some(group)) => return Some(group),
             Ok(None) if container.phase.never_started() => return None,
             Ok(None) => None,
-            Err(error) => Some(error),
+            // It may be whole, and tells where the container is once it can be read again.
+            Err(error @ NoteError::Read { .. }) => {
+                self.warn(format!("container {}: {}", container.id.short(), chain(&error)));
+                return None;
+            }
+            Err(error @ NoteError::Foreign { .. }) => Some(error),
         };
         let entity = self.containers.get(&container.id)?;
         let placed = self.definition(&entity).ok().and_then(|definition| {

@@ -85,18 +85,18 @@ impl Runtime {
     }
 
     async fn delete_with(&self, of: &Instance, call: &[&str]) -> Result<(), RuntimeError> {
-        if !of.directory().exists() {
+        if !self.has_record(of, call[0])? {
             return Ok(());
         }
         match self.run(of, call, &[]).await {
-            Err(RuntimeError::Failed { .. }) if !of.directory().exists() => Ok(()),
+            Err(RuntimeError::Failed { .. }) if of.directory().try_exists().is_ok_and(|there| !there) => Ok(()),
             other => other.map(drop),
         }
     }
 
     /// `None` when it does not know the container.
     pub async fn state(&self, of: &Instance) -> Result<Option<RuntimeState>, RuntimeError> {
-        if !of.directory().exists() {
+        if !self.has_record(of, "state")? {
             return Ok(None);
         }
         match self.run(of, &["state"], &[]).await {
@@ -109,6 +109,15 @@ impl Runtime {
             Err(RuntimeError::Failed { message, .. }) if message.contains("does not exist") => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// What cannot be looked at is not absent.
+    fn has_record(&self, of: &Instance, verb: &str) -> Result<bool, RuntimeError> {
+        of.directory().try_exists().map_err(|error| RuntimeError::Failed {
+            name: self.name.clone(),
+            verb: verb.to_owned(),
+            message: format!("cannot look for `{}`: {error}", of.directory().display()),
+        })
     }
 
     async fn run(&self, of: &Instance, call: &[&str], input: &[u8]) -> Result<Vec<u8>, RuntimeError> {

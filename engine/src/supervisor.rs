@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use isulad_shim::sys::pidfd::{ExitInfo, PidFd};
-use isulad_shim::{ExitRecord, ExitStatus as ShimStatus, ProcessRef, StateDir, pid_file, state_dir};
+use isulad_shim::{ExitRecord, ExitStatus as ShimStatus, ProcessRef, StateDir, shims, state_dir};
 use store::AppendError;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
@@ -182,8 +182,8 @@ impl Engine {
     async fn shim_end(&self, id: ContainerId) {
         let ended = async {
             let entity = self.containers.get(&id)?;
-            let path = self.state_dir(&entity.container).shim_pid();
-            let named = abandon::blocking(move |_| pid_file::read(&path).ok().flatten()).await.ok()?;
+            let state = self.state_dir(&entity.container);
+            let named = abandon::blocking(move |_| shims::named(&state).ok().flatten()).await.ok()?;
             let recorded = || entity.container.phase.run().and_then(|run| run.shim).map(effects::to_reference);
             match PidFd::open(named.or_else(recorded)?) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Some(()),

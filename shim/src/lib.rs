@@ -19,6 +19,7 @@ pub mod failpoint;
 pub mod pid_file;
 pub mod process;
 pub mod ready;
+pub mod shims;
 pub mod state_dir;
 pub mod sys;
 pub mod tree;

@@ -22,6 +22,8 @@ pub enum PidFileError {
     Read { path: PathBuf, source: io::Error },
     #[error("the pid file `{path}` holds `{found}` instead of a pid, a start time and a boot id; it is not believed")]
     Malformed { path: PathBuf, found: String },
+    #[error("the pid file `{path}` names process {pid}, which is not the one it should; it is not believed")]
+    Foreign { path: PathBuf, pid: i32 },
 }
 
 /// Writes by rename: a reader sees the old line, the new line or no file.

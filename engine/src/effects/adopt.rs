@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::sys::spawn::{self, Mode};
-use isulad_shim::{ProcessRef, Ready, StateDir, pid_file};
+use isulad_shim::{ProcessRef, Ready, StateDir, pid_file, shims};
 
 use super::Effect;
 use super::launch::{LaunchError, accept, read_outcome, reap, to_process, to_reference};
 use super::prepare::state_error;
-use super::release::end_shim;
+use super::release::{end_shims_but, living_shims};
 use crate::clock;
 use crate::domain::container::{Cause, Command, Container, ExitStatus};
 use crate::domain::id::{ContainerId, StartId};
@@ -77,7 +77,7 @@ pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId,
 /// way of the next.
 async fn last_shim_gone(state: &StateDir) {
     let leaving = |shim| sys::watch(PidFd::open(shim)?.into());
-    if let Ok(Some(shim)) = pid_file::read(&state.shim_pid())
+    if let Ok(Some(shim)) = shims::named(state)
         && let Ok(leaving) = leaving(shim)
     {
         let _ = tokio::time::timeout(LAST_MOMENTS, leaving.readable()).await;
@@ -109,7 +109,7 @@ pub(super) fn try_again(
 async fn report_end(engine: &Arc<Engine>, id: ContainerId, start: StartId, bereft: Bereft, context: &Context) {
     let Some(entity) = engine.containers.get(&id) else { return };
     let state = engine.state_dir(&entity.container);
-    if let Ok(Some(shim)) = pid_file::read(&state.shim_pid())
+    if let Ok(Some(shim)) = shims::named(&state)
         && let Ok(pidfd) = PidFd::open(shim)
         && let Ok(leaving) = sys::watch(pidfd.into())
     {
@@ -155,22 +155,23 @@ async fn spawn_adopter(
                     .map_err(|error| state_error("write the pid file", io::Error::other(error)))?;
             }
             let fifo = state.open_exit_fifo().map_err(|source| state_error("open the exit fifo", source))?;
+            let before = living_shims(&state).map_err(|source| state_error("look for its shim", source))?;
             let (answer, ready) = io::pipe().map_err(|source| LaunchError::State { what: "make a pipe", source })?;
             let middle = spawn::start(&shim, Mode::Adopt, &state, ready.as_fd(), None)
                 .map_err(|source| LaunchError::Spawn { path: shim, source })?;
-            Ok((fifo, OwnedFd::from(answer), middle))
+            Ok((fifo, OwnedFd::from(answer), middle, before))
         })
     };
-    let (fifo, answer, middle) = spawned
+    let (fifo, answer, middle, before) = spawned
         .await
         .unwrap_or_else(|panic| Err(LaunchError::State { what: "start a shim", source: io::Error::other(panic) }))?;
     tokio::spawn(reap(middle));
     let answered = tokio::time::timeout(ADOPTION, read_outcome(answer, &state)).await;
     match answered.unwrap_or(Err(LaunchError::NoAnswer)) {
         Ok(outcome) => Ok((accept(outcome)?, fifo)),
-        // One that hangs would be in the way of the next.
+        // One that hangs would be in the way of the next; one that was there before may still be at its last words.
         Err(error) => {
-            let _ = end_shim(&state).await;
+            let _ = end_shims_but(&state, &before).await;
             Err(error)
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isulad_shim::sys::pidfd::PidFd;
-use isulad_shim::{Outcome, ProcessRef, Ready, StateDir, pid_file};
+use isulad_shim::{Outcome, ProcessRef, Ready, StateDir, shims};
 
 use super::release::{give_back, undo_start};
 use super::{network, volumes};
@@ -109,7 +109,7 @@ async fn ask_while_it_lives(state: &StateDir) -> io::Result<Outcome> {
             Ok(outcome) => return Ok(outcome),
             Err(error) => error,
         };
-        let lives = pid_file::read(&state.shim_pid()).ok().flatten().is_some_and(|shim| shim.alive());
+        let lives = shims::named(state).ok().flatten().is_some();
         if !lives || !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
             return Err(error);
         }

@@ -33,7 +33,7 @@ use crate::panics::contained;
 pub use dismantle::{discard, dismantle};
 pub use launch::{RUNTIME_DEADLINE, await_launch, exit_code_of, reap, to_process, to_reference};
 pub use prepare::Specified;
-pub use release::{delete_instances, end_shim, release, undo_start};
+pub use release::{delete_instances, end_shim, living_shims, release, undo_start};
 pub use signal::deliver;
 pub use volumes::{FillError, take_back};
 pub(crate) use volumes::{are_to_be_filled, fill};

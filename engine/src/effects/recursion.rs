@@ -10,13 +10,14 @@ use std::time::{Duration, SystemTime};
 use tokio::process::Command;
 
 use crate::engine::Engine;
+use crate::helper::{self, Limits};
 use crate::runtime::Runtime;
 
 const KERNEL: (u32, u32) = (5, 12);
 /// Since these versions.
 const RUNTIMES: [(&str, (u32, u32)); 2] = [("runc", (1, 1)), ("crun", (1, 4))];
-/// Longest a program may take to tell its version.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// Longest a program may take to tell its version, and the most that it may say.
+const LIMITS: Limits = Limits { deadline: Duration::from_secs(5), output: 64 << 10, errors: 0 };
 
 /// Asked once for each binary. Blocks.
 pub(super) fn is_known_to(engine: &Engine, runtime: &Runtime) -> bool {
@@ -39,8 +40,8 @@ pub(super) fn is_known_to(engine: &Engine, runtime: &Runtime) -> bool {
 
 async fn version(runtime: &Runtime) -> Option<String> {
     let mut command = Command::new(&runtime.path);
-    command.arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(DEADLINE, command.output()).await.ok()?.ok()?;
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let output = helper::run(command, b"", LIMITS).await.ok()?;
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 

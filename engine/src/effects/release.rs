@@ -2,11 +2,12 @@
 //! and one that fails does not keep the others from happening.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use isulad_shim::sys::pidfd::PidFd;
-use isulad_shim::{ProcessRef, StateDir, pid_file, tree};
+use isulad_shim::{ProcessRef, StateDir, pid_file, shims, tree};
 
 use super::network;
 use crate::abandon::{self, Owner};
@@ -18,6 +19,7 @@ use crate::exec;
 use crate::failpoint;
 use crate::rootfs::{self, ContainerDirs, Mounts};
 use crate::runtime::instance;
+use crate::spec::{GroupPath, NoteError};
 use crate::sys;
 
 /// The shim runs the runtime's `delete` after an exit; it has this long.
@@ -92,12 +94,13 @@ pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Re
 pub async fn delete_instances(engine: &Arc<Engine>, runtime: &str, id: &ContainerId) -> Vec<String> {
     let (root, of) = (engine.layout.runtime_root(runtime), *id);
     let looking = tokio::task::spawn_blocking(move || {
-        let left = instance::left_of(&root, &of);
+        let left = instance::left_of(&root, &of).map_err(|error| unreadable(&root, &error))?;
         let troubles: Vec<_> = left.iter().filter_map(|instance| instance.unmount().err()).collect();
-        (left, troubles)
+        Ok((left, troubles))
     });
     let (left, mut troubles) = match looking.await {
-        Ok(found) => found,
+        Ok(Ok(found)) => found,
+        Ok(Err(trouble)) => return vec![trouble],
         Err(panic) => return vec![panic.to_string()],
     };
     for instance in left {
@@ -108,6 +111,10 @@ pub async fn delete_instances(engine: &Arc<Engine>, runtime: &str, id: &Containe
         troubles.extend(deleted.err().map(|error| chain(&error)));
     }
     troubles
+}
+
+fn unreadable(root: &Path, error: &io::Error) -> String {
+    format!("cannot read the runtime's records in `{}`: {error}", root.display())
 }
 
 /// Neither the container's cgroup nor its first process, as far as both are known.
@@ -121,7 +128,10 @@ fn nothing_lives(engine: &Engine, container: &Container, state: &StateDir) -> bo
 async fn remove_instances(engine: &Arc<Engine>, container: &Container) -> Vec<String> {
     let (root, id) = (engine.layout.runtime_root(&container.card.runtime), container.id);
     let removing = abandon::blocking(move |_| {
-        let left = instance::left_of(&root, &id).into_iter().map(|instance| instance.directory());
+        let left = match instance::left_of(&root, &id) {
+            Ok(left) => left.into_iter().map(|instance| instance.directory()),
+            Err(error) => return vec![unreadable(&root, &error)],
+        };
         let removed = left.map(|dir| (rootfs::remove_tree(&dir, Mounts::Detach), dir));
         let troubles =
             removed.filter_map(|(removed, dir)| Some(format!("cannot remove `{}`: {}", dir.display(), removed.err()?)));
@@ -132,7 +142,14 @@ async fn remove_instances(engine: &Arc<Engine>, container: &Container) -> Vec<St
 
 /// Ends what a runtime has left in the container's cgroup: without a pid namespace of its own, or after a failed delete.
 async fn end_group(engine: &Arc<Engine>, container: &Container) -> io::Result<()> {
-    let Some(group) = engine.left_group(container) else { return Ok(()) };
+    let Some(group) = engine.group(container) else {
+        // One that cannot be read now is no proof that nothing is left.
+        let note = engine.bundle(container).cgroup_note();
+        return match GroupPath::read(&note, &container.id.to_string()) {
+            Err(error @ NoteError::Read { .. }) => Err(io::Error::other(chain(&error))),
+            Err(NoteError::Foreign { .. }) | Ok(_) => Ok(()),
+        };
+    };
     let deadline = tokio::time::Instant::now() + KILL_PATIENCE;
     loop {
         let pids = engine.host.cgroups.processes(&group)?;
@@ -190,41 +207,39 @@ fn unmount_and_clear(engine: &Engine, container: &Container, clear: bool, owner:
     troubles
 }
 
-/// Kills the shim named in `shim-pid`, if it lives, with all that it has started, and waits until they are gone: a runtime
-/// that it has begun would go on, and reach a later start. Where that file is damaged, the shim is the one that was started for
-/// this directory.
+/// Kills the shims of this directory, with all that they have started, and waits until they are gone: a runtime that one has
+/// begun would go on, and reach a later start.
 pub async fn end_shim(state: &StateDir) -> io::Result<()> {
-    let named = match pid_file::read(&state.shim_pid()) {
-        Ok(named) => named,
-        Err(error) => {
-            tracing::warn!(error = chain(&error), "the shim is looked for by its arguments");
-            let state = state.clone();
-            abandon::blocking(move |_| find_shim(&state)).await.map_err(io::Error::other)?
-        }
-    };
-    let Some(shim) = named.filter(ProcessRef::alive) else { return Ok(()) };
-    let ended = tokio::task::spawn_blocking(move || tree::kill(&[shim], KILL_PATIENCE)).await;
-    if ended.map_err(io::Error::other)? { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
+    end_shims_but(state, &[]).await
 }
 
-/// The process that was started as the shim of this directory: its second argument names it. Blocks.
-fn find_shim(state: &StateDir) -> Option<ProcessRef> {
-    let entries = std::fs::read_dir("/proc").ok()?;
-    let mut pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.find_map(|pid| {
-        // Before its arguments are read: a later process with this number is not signalled by it.
-        let process = ProcessRef::of(pid).ok()?;
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-        let path = state.path().as_os_str().as_encoded_bytes();
-        (words.first() == Some(&b"isulad-shim".as_slice()) && words.get(2) == Some(&path)).then_some(process)
-    })
+/// The same, except for those that were there before.
+pub(super) async fn end_shims_but(state: &StateDir, spared: &[ProcessRef]) -> io::Result<()> {
+    let (state, spared) = (state.clone(), spared.to_vec());
+    let ending = abandon::blocking(move |_| end_shims_now(&state, &spared));
+    ending.await.map_err(io::Error::other)?
+}
+
+/// The same. Blocks for as long as processes need to end.
+pub(super) fn end_shims_now(state: &StateDir, spared: &[ProcessRef]) -> io::Result<()> {
+    let living: Vec<_> = living_shims(state)?.into_iter().filter(|shim| !spared.contains(shim)).collect();
+    if living.is_empty() || tree::kill(&living, KILL_PATIENCE) { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
+}
+
+/// Those whose arguments prove it; a `shim-pid` that is not believed is a warning. Blocks.
+pub fn living_shims(state: &StateDir) -> io::Result<Vec<ProcessRef>> {
+    let found = shims::living(state)?;
+    if let Some(problem) = found.problem {
+        tracing::warn!(error = chain(&problem), "the shim is looked for by its arguments");
+    }
+    Ok(found.living)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::{BufRead, BufReader};
+    use std::os::unix::process::CommandExt;
     use std::process::{Command, Stdio};
 
     #[tokio::test]
@@ -232,8 +247,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = isulad_shim::StateDir::new(dir.path());
         end_shim(&state).await.unwrap();
-        let script = "(sleep 1000 & echo $!); setsid sleep 1001 & echo $!; echo done; wait";
-        let mut shim = Command::new("setsid").args(["sh", "-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+        let script = dir.path().join("script");
+        std::fs::write(&script, "(sleep 1000 & echo $!); setsid sleep 1001 & echo $!; echo done; wait").unwrap();
+        let mut command = Command::new("sh");
+        command.arg0(shims::PROGRAM).arg(script).arg(dir.path()).process_group(0).stdout(Stdio::piped());
+        let mut shim = command.spawn().unwrap();
         let lines = BufReader::new(shim.stdout.take().unwrap()).lines().map(Result::unwrap);
         let started: Vec<_> =
             lines.take_while(|line| line != "done").map(|pid| ProcessRef::of(pid.parse().unwrap()).unwrap()).collect();

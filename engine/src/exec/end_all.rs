@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use isulad_shim::StateDir;
 use isulad_shim::sys::pidfd::PidFd;
-use isulad_shim::{StateDir, pid_file};
 
 use super::keep::DIRECTORY;
+use crate::abandon;
 use crate::domain::container::Container;
+use crate::effects;
 use crate::engine::Engine;
 
 /// A shim notices the end of its process, drains its output, and leaves, or at least writes its record.
@@ -23,14 +25,14 @@ pub async fn end_all(engine: &Arc<Engine>, container: &Container) -> bool {
     }
     for signal in [15, 9] {
         let parent = engine.state_dir(container).file(DIRECTORY);
-        for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-            let shim = pid_file::read(&StateDir::new(entry.path()).shim_pid());
-            if let Ok(Some(shim)) = shim
-                && let Ok(pidfd) = PidFd::open(shim)
-            {
-                let _ = pidfd.send_signal(signal);
+        let signalling = abandon::blocking(move |_| {
+            for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+                for shim in effects::living_shims(&StateDir::new(entry.path())).unwrap_or_default() {
+                    let _ = PidFd::open(shim).and_then(|pidfd| pidfd.send_signal(signal));
+                }
             }
-        }
+        });
+        let _ = signalling.await;
         if gone(engine, container).await {
             return true;
         }

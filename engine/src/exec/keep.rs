@@ -1,19 +1,19 @@
 //! What becomes of a shim, whoever waits for it: how it ended is recorded, and its directory removed.
 
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use isulad_shim::exec::{GONE, RELEASED};
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{
-    ExecRecord, ExitStatus as ShimStatus, PidFileError, ProcessRef, StateDir, pid_file, state_dir, tree,
+    ExecRecord, ExitStatus as ShimStatus, PidFileError, ProcessRef, StateDir, pid_file, shims, state_dir, tree,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::ExecError;
+use crate::abandon;
 use crate::clock;
 use crate::domain::container::{Cause, Command, ExitStatus};
 use crate::domain::id::{ContainerId, SessionId, Timestamp};
@@ -94,7 +94,8 @@ async fn see_out(engine: &Engine, of: &Of, reaping: Option<JoinHandle<()>>) {
             let _ = reaping.await;
         }
         // The shim that stays. An attached one was the child.
-        end_of_named(&of.directory.shim_pid()).await;
+        let directory = of.directory.clone();
+        end_of_named(move || effects::living_shims(&directory).map(|shims| shims.into_iter().next())).await;
     };
     tokio::select! {
         () = leaving => {}
@@ -115,16 +116,13 @@ async fn left_behind(engine: &Engine, of: &Of) {
     }
 }
 
-/// Waits for the end of the process that a pid file names, if there is one.
-async fn end_of_named(file: &Path) {
+/// Waits for the end of the process that is found, if there is one.
+async fn end_of_named(find: impl Fn() -> io::Result<Option<ProcessRef>> + Clone + Send + 'static) {
     loop {
+        let find = find.clone();
         let waiting = async {
-            let process = match pid_file::read(file) {
-                Ok(Some(process)) => process,
-                // A damaged one names nobody who could be waited for, now or later.
-                Ok(None) | Err(PidFileError::Malformed { .. }) => return Ok(()),
-                Err(error) => return Err(io::Error::other(error)),
-            };
+            let found = abandon::blocking(move |_| find()).await.map_err(io::Error::other)?;
+            let Some(process) = found? else { return Ok(()) };
             let pidfd = match PidFd::open(process) {
                 // One that is gone is what is waited for.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -204,9 +202,17 @@ async fn end_of(engine: &Arc<Engine>, of: &Of) -> End {
 /// is finished; anything else goes with what it has started so far.
 async fn end_runtime(engine: &Engine, of: &Of) {
     let file = of.directory.file(GONE);
-    let Ok(Some(runtime)) = pid_file::read(&file) else { return };
+    let Some(runtime) = pid_file::read(&file).ok().flatten().filter(ProcessRef::alive) else { return };
+    // It was started with this file to write the process's number to.
+    if !shims::has_argument(runtime, &of.directory.file(state_dir::RUNTIME_PID)) {
+        if runtime.alive() {
+            let foreign = PidFileError::Foreign { path: file, pid: runtime.pid };
+            engine.warn(format!("container {}: exec {}: {foreign}", of.id.short(), of.exec));
+        }
+        return;
+    }
     if of.detached {
-        let _ = tokio::time::timeout(RUNTIME_DEADLINE, end_of_named(&file)).await;
+        let _ = tokio::time::timeout(RUNTIME_DEADLINE, end_of_named(move || Ok(Some(runtime)))).await;
     }
     if runtime.alive() {
         kill_tree(engine, of, runtime).await;
@@ -220,12 +226,23 @@ async fn kill_tree(engine: &Engine, of: &Of, root: ProcessRef) {
     }
 }
 
-/// By the shim's file, or, where it did not come to that, by the runtime's. That has the number alone, which may be
+/// By the shim's file, or, where it did not come to that, by the runtime's; either way only what is in the container's cgroup.
+/// The runtime's file has the number alone, which may be
 /// another process's by now: of a process that has started before the file was written, it cannot be, since the number was
 /// not free from then on.
 fn process_of(engine: &Engine, of: &Of) -> Option<ProcessRef> {
-    if let Ok(Some(process)) = pid_file::read(&of.directory.pid()) {
-        return Some(process);
+    let is_in_container = |process: ProcessRef| {
+        let entity = engine.containers.get(&of.id)?;
+        let group = engine.group(&entity.container)?;
+        engine.host.cgroups.processes(&group).ok()?.contains(&process.pid).then_some(process)
+    };
+    if let Some(process) = pid_file::read(&of.directory.pid()).ok().flatten() {
+        let own = is_in_container(process).filter(ProcessRef::alive);
+        if own.is_none() && process.alive() {
+            let foreign = PidFileError::Foreign { path: of.directory.pid(), pid: process.pid };
+            engine.warn(format!("container {}: exec {}: {foreign}", of.id.short(), of.exec));
+        }
+        return own;
     }
     let file = of.directory.file(state_dir::RUNTIME_PID);
     let process = ProcessRef::of(std::fs::read_to_string(&file).ok()?.trim().parse().ok()?).ok()?;
@@ -233,9 +250,7 @@ fn process_of(engine: &Engine, of: &Of) -> Option<ProcessRef> {
         return None;
     }
     // And where a clock was set: this one is in the container.
-    let entity = engine.containers.get(&of.id)?;
-    let group = engine.group(&entity.container)?;
-    engine.host.cgroups.processes(&group).ok()?.contains(&process.pid).then_some(process)
+    is_in_container(process)
 }
 
 fn told(record: &ExecRecord) -> End {

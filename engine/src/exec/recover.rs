@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use isulad_shim::exec::{GONE, RELEASED};
 use isulad_shim::sys::pidfd::PidFd;
-use isulad_shim::{ExecProcess, ProcessRef, StateDir, pid_file, state_dir};
+use isulad_shim::{ExecProcess, ProcessRef, StateDir, state_dir};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::keep::{self, DIRECTORY, Of, PROBE};
+use crate::abandon;
 use crate::clock;
 use crate::domain::container::{Cause, Command, Container, ExitStatus};
 use crate::domain::id::SessionId;
+use crate::effects;
 use crate::engine::Engine;
 use crate::journal::recent::{Begun, Recent};
 use crate::journal::record::{Actor, Context};
@@ -71,7 +73,11 @@ fn wants_end(begun: Begun, directory: &StateDir) -> bool {
 }
 
 async fn recover_one(engine: &Arc<Engine>, of: Of, recorded: bool, runs: bool) {
-    let shim = pid_file::read(&of.directory.shim_pid()).ok().flatten().filter(ProcessRef::alive);
+    let shim = {
+        let directory = of.directory.clone();
+        let looking = abandon::blocking(move |_| effects::living_shims(&directory));
+        looking.await.ok().and_then(|found| found.ok()?.into_iter().next())
+    };
     if let Some(shim) = shim
         && !(of.detached && runs && was_run(&of.directory))
     {

@@ -56,7 +56,10 @@ fn forget_instances(state: &Path) -> Result<(), String> {
     let layout = Layout { graph: PathBuf::new(), state: state.to_owned() };
     let runtimes = std::fs::read_dir(state).into_iter().flatten().flatten();
     for runtime in runtimes.filter_map(|entry| entry.file_name().into_string().ok()) {
-        for (container, instance) in instance::all_in(&layout.runtime_root(&runtime)) {
+        let root = layout.runtime_root(&runtime);
+        let instances =
+            instance::all_in(&root).map_err(|error| format!("cannot read `{}`: {error}", root.display()))?;
+        for (container, instance) in instances {
             if is_of_this_boot(&layout.state_dir(&runtime, &container)) {
                 continue;
             }

@@ -2,9 +2,11 @@
 //! directories, loudly. Better a container whose history begins again than one that nobody looks after.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use isulad_shim::process::ProcessError;
 use isulad_shim::{ExitRecord, pid_file, process, state_dir};
 
 use super::sweep::{Orphan, candidates};
@@ -17,6 +19,7 @@ use crate::effects::to_process;
 use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
 use crate::network::record::Record as NetworkRecord;
+use crate::runtime::instance;
 use crate::supervisor::to_found;
 use crate::volume;
 
@@ -93,7 +96,7 @@ fn read(engine: &Engine, orphan: &Orphan) -> Result<Read, String> {
     if definition.id != orphan.id.to_string() || definition.runtime != orphan.runtime {
         return Err("its definition is of another container".to_owned());
     }
-    Ok(Read { definition, digest, made_at: made_at(&path), begun: begun(engine, orphan) })
+    Ok(Read { definition, digest, made_at: made_at(&path), begun: begun(engine, orphan)? })
 }
 
 /// The name it was created with, if nobody holds it; otherwise its id.
@@ -116,11 +119,27 @@ fn made_at(path: &Path) -> Timestamp {
 
 /// The start that the state directory tells of: recovery compares it with the world like any other. Where that directory
 /// is cleared, the run before, as far as its exit record tells.
-fn begun(engine: &Engine, orphan: &Orphan) -> Vec<Event> {
+fn begun(engine: &Engine, orphan: &Orphan) -> Result<Vec<Event>, String> {
     let state = engine.layout.state_dir(&orphan.runtime, &orphan.id);
     let description = state.file(state_dir::PROCESS);
-    let Ok(process) = process::Process::read(&description) else { return ended(engine, orphan) };
-    let start = StartId(process.start);
+    let start = match process::Process::read(&description) {
+        Ok(process) => StartId(process.start),
+        Err(ProcessError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(ended(engine, orphan));
+        }
+        Err(error) => match start_by_record(engine, orphan)? {
+            Some(start) => {
+                let known = "its start is taken from the runtime's record";
+                engine.warn(format!("container {}: {}; {known}", orphan.id.short(), chain(&error)));
+                start
+            }
+            None if pid_file::read(&state.pid()).is_ok_and(|first| first.is_none_or(|first| !first.alive())) => {
+                engine.warn(format!("container {}: {}; nothing of it runs", orphan.id.short(), chain(&error)));
+                return Ok(ended(engine, orphan));
+            }
+            None => return Err(format!("{}; whether it runs is not known", chain(&error))),
+        },
+    };
     let at = made_at(&description);
     let mut events = vec![Event::StartRequested { start, boot: engine.boot, at }];
     if let Ok(Some(first)) = pid_file::read(&state.pid()) {
@@ -128,7 +147,15 @@ fn begun(engine: &Engine, orphan: &Orphan) -> Vec<Event> {
         events.push(Event::Started { start, process: to_process(first), shim, at });
     }
     events.extend(attached(engine, orphan, start));
-    events
+    Ok(events)
+}
+
+/// The last start that the runtime has a record of.
+fn start_by_record(engine: &Engine, orphan: &Orphan) -> Result<Option<StartId>, String> {
+    let root = engine.layout.runtime_root(&orphan.runtime);
+    let left = instance::left_of(&root, &orphan.id);
+    let left = left.map_err(|error| format!("cannot read the runtime's records in `{}`: {error}", root.display()))?;
+    Ok(left.iter().filter_map(instance::start_of).max_by_key(|start| start.0))
 }
 
 /// The whole run that ended with the exit record. As events, not as a report: what followed from the end, a restart or not,

@@ -19,6 +19,7 @@ use crate::journal::record::{Actor, Context};
 use crate::rootfs::{self, Mounts};
 use crate::runtime::instance;
 use crate::spec::GroupPath;
+use crate::spec::cgroup::Placement;
 
 /// A directory named like a container, of which the journal knows nothing.
 #[derive(Debug)]
@@ -55,8 +56,12 @@ async fn sweep_instances(engine: &Arc<Engine>) {
         let runtimes = std::fs::read_dir(&of.layout.state).into_iter().flatten().flatten();
         let names = runtimes.filter_map(|entry| entry.file_name().into_string().ok());
         let instances = names.flat_map(|runtime| {
-            let found = instance::all_in(&of.layout.runtime_root(&runtime)).into_iter();
-            found.map(move |(id, instance)| (runtime.clone(), id, instance))
+            let root = of.layout.runtime_root(&runtime);
+            let found = instance::all_in(&root).unwrap_or_else(|error| {
+                of.warn(format!("cannot read the runtime's records in `{}`: {error}", root.display()));
+                vec![]
+            });
+            found.into_iter().map(move |(id, instance)| (runtime.clone(), id, instance))
         });
         // A state directory that is left was kept, for a reason that is told.
         let orphaned = instances
@@ -65,7 +70,21 @@ async fn sweep_instances(engine: &Arc<Engine>) {
     });
     for (name, id, instance) in looking.await.unwrap_or_default() {
         let Ok(runtime) = engine.runtime(&name) else { continue };
-        match runtime.delete(&instance).await {
+        // Asked first: a delete of what is created and not started kills its process.
+        let deleted = match runtime.state(&instance).await {
+            Ok(Some(state)) if state.status != "stopped" => {
+                engine.warn(format!(
+                    "{name} knows unknown container {}, below `{}`, which is {}; it is left alone",
+                    id.short(),
+                    instance.root.display(),
+                    state.status
+                ));
+                continue;
+            }
+            Ok(_) => runtime.delete(&instance).await,
+            Err(error) => Err(error),
+        };
+        match deleted {
             Ok(()) => engine.warn(format!("{name} knew unknown container {}: its records are removed", id.short())),
             Err(error) => engine.warn(format!(
                 "{name} knows unknown container {}, below `{}`; it is left alone: {}",
@@ -227,21 +246,19 @@ async fn sweep_state_dir(engine: &Arc<Engine>, orphan: &Orphan) {
     tell(engine, removed.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(|error| error.to_string()));
 }
 
-/// A pid file that cannot be read or understood tells nothing: then only an empty cgroup does.
+/// By its pid files, and by its cgroup: a pid file that is gone or damaged tells nothing of what is in there.
 fn has_life(engine: &Engine, orphan: &Orphan) -> bool {
     let state = StateDir::new(orphan.path.clone());
-    let mut unclear = false;
     for path in [state.shim_pid(), state.pid()] {
         match pid_file::read(&path) {
             Ok(process) if process.is_some_and(|process| process.alive()) => return true,
             Ok(_) => {}
             Err(error) => {
                 engine.warn(chain(&error));
-                unclear = true;
             }
         }
     }
-    unclear && group_lives(engine, orphan)
+    group_lives(engine, orphan)
 }
 
 /// By where a start puts it now: what cannot be looked at may live.
@@ -249,7 +266,11 @@ fn group_lives(engine: &Engine, orphan: &Orphan) -> bool {
     let id = orphan.id.to_string();
     let note = engine.layout.bundle(&orphan.runtime, &orphan.id).cgroup_note();
     let noted = GroupPath::read(&note, &id).ok().flatten();
-    let placed = GroupPath::of(&format!("/{}/{id}", engine.config.cgroup_parent.trim_matches('/')), &id);
+    let path = engine.layout.bundle(&orphan.runtime, &orphan.id).definition();
+    let parent = definition::read_unvouched(&path).map(|(definition, _)| definition.cgroup_parent).unwrap_or_default();
+    let config = &engine.config;
+    let placed = Placement::below(&parent, &config.cgroup_parent, config.systemd_cgroup, &id);
+    let placed = placed.ok().map(|placed| placed.path);
     noted.iter().chain(&placed).any(|group| engine.host.cgroups.processes(group).map_or(true, |pids| !pids.is_empty()))
 }
 

@@ -3,6 +3,8 @@
 //! The root is one for all containers of a runtime, since crun keeps its compiled seccomp programs there. The id is another
 //! one for each start, so that a call of a runtime that comes late, however it was given up, does not know a later start.
 
+use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::domain::id::{ContainerId, StartId};
@@ -37,19 +39,43 @@ impl Instance {
 }
 
 /// All that is below a runtime's root, by container. What is not named as one of ours is not ours. Blocks.
-pub fn all_in(root: &Path) -> Vec<(ContainerId, Instance)> {
-    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
-    let named = entries.filter_map(|entry| {
-        let name = entry.file_name().into_string().ok()?;
-        Some((owner(&name)?, Instance { root: root.to_owned(), id: name }))
-    });
-    named.collect()
+pub fn all_in(root: &Path) -> io::Result<Vec<(ContainerId, Instance)>> {
+    named(root, |_| true)
 }
 
 /// Those of one container. Blocks.
-pub fn left_of(root: &Path, container: &ContainerId) -> Vec<Instance> {
-    let ours = all_in(root).into_iter().filter(|(owner, _)| owner == container);
-    ours.map(|(_, instance)| instance).collect()
+pub fn left_of(root: &Path, container: &ContainerId) -> io::Result<Vec<Instance>> {
+    let prefix = format!("{container}-");
+    // By the raw name: there are as many as containers run, and each that ends looks through them.
+    let ours = named(root, |name| name.as_encoded_bytes().starts_with(prefix.as_bytes()))?;
+    Ok(ours.into_iter().map(|(_, instance)| instance).collect())
+}
+
+/// The start that it is of.
+pub fn start_of(instance: &Instance) -> Option<StartId> {
+    instance.id.split_once('-')?.1.parse().ok().map(StartId)
+}
+
+/// Without a root there are none; any other trouble is not their absence.
+fn named(root: &Path, wanted: impl Fn(&OsStr) -> bool) -> io::Result<Vec<(ContainerId, Instance)>> {
+    let entries = match std::fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        if wanted(&name)
+            && let Ok(name) = name.into_string()
+            && let Some(owner) = owner(&name)
+        {
+            found.push((owner, Instance { root: root.to_owned(), id: name }));
+        }
+    }
+    Ok(found)
 }
 
 fn owner(name: &str) -> Option<ContainerId> {
@@ -80,12 +106,16 @@ mod tests {
             std::fs::create_dir(root.path().join(name)).unwrap();
         }
         let one: ContainerId = one.parse().unwrap();
-        let mut found = left_of(root.path(), &one);
+        let mut found = left_of(root.path(), &one).unwrap();
         found.sort_by(|a, b| a.id.cmp(&b.id));
         let wanted = [12, 7].map(|start| Instance::new(root.path().to_owned(), &one, StartId(start)));
         assert_eq!(found, wanted);
-        assert_eq!(all_in(root.path()).len(), 3);
-        assert_eq!(all_in(&root.path().join("absent")).len(), 0);
+        assert_eq!(all_in(root.path()).unwrap().len(), 3);
+        assert_eq!(all_in(&root.path().join("absent")).unwrap().len(), 0);
+        std::fs::write(root.path().join("file"), "").unwrap();
+        assert_eq!(all_in(&root.path().join("file/root")).unwrap().len(), 0);
+        std::os::unix::fs::symlink("loop", root.path().join("loop")).unwrap();
+        assert!(left_of(&root.path().join("loop"), &one).is_err(), "what cannot be read is not empty");
     }
 
     #[test]

@@ -230,15 +230,20 @@ pub struct Placement {
 impl Placement {
     /// Of a container, with the daemon's settings.
     pub fn of(definition: &Definition, daemons: &str, systemd: bool) -> Result<Self, SpecError> {
-        let asked = [definition.cgroup_parent.as_str(), daemons];
+        Self::below(&definition.cgroup_parent, daemons, systemd, &definition.id)
+    }
+
+    /// The same for whoever knows the container's id and perhaps its parent.
+    pub fn below(own_parent: &str, daemons: &str, systemd: bool, id: &str) -> Result<Self, SpecError> {
+        let asked = [own_parent, daemons];
         let parent = asked.into_iter().find(|parent| !parent.is_empty());
         if systemd {
-            return systemd_placement(parent.filter(|parent| *parent != DEFAULT_CGROUP_PARENT), &definition.id);
+            return systemd_placement(parent.filter(|parent| *parent != DEFAULT_CGROUP_PARENT), id);
         }
         let parent = parent.unwrap_or(DEFAULT_CGROUP_PARENT);
-        let parts = parent.split('/').filter(|part| !matches!(*part, "" | ".")).chain([definition.id.as_str()]);
+        let parts = parent.split('/').filter(|part| !matches!(*part, "" | ".")).chain([id]);
         let text: String = parts.flat_map(|part| ["/", part]).collect();
-        let path = own(&text, parent, &definition.id)?;
+        let path = own(&text, parent, id)?;
         Ok(Self { for_runtime: text, path })
     }
 }

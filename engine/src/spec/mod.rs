@@ -35,7 +35,7 @@ use crate::session::Size;
 
 pub use capabilities::{CapabilityError, CapabilitySet};
 pub use exec::{Program, exec};
-pub use group_path::GroupPath;
+pub use group_path::{GroupPath, NoteError};
 pub use host::{Host, ProbeError};
 pub use mounts::{asks_for_recursion, make_sources};
 pub use resources::{Limits, change as change_limits};

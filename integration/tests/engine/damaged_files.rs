@@ -83,6 +83,18 @@ fn a_container_goes_on_whatever_becomes_of_its_files(runtime: Runtime) {
         assert_eq!(node.state_of("x")["ExitCode"], 137);
         assert!(others.alive() && bystander.alive());
         node.ok(&["start", "x"]);
+        // Another container's, well-formed: its shim, with all that it has started, is none of x's.
+        let others_shim = node.shim_of("other");
+        for end in [&["stop", "-t", "0", "x"][..], &["rm", "-f", "x"]] {
+            let foreign = fs::read(node.state_dir(&other).join("shim-pid")).expect("it is there while it runs");
+            fs::write(node.state_dir(&x).join("shim-pid"), foreign).expect("the node's directory is ours");
+            node.ok(end);
+            assert!(others.alive() && others_shim.alive() && bystander.alive(), "after {end:?}");
+            assert_eq!(node.status_of("other"), "running");
+            if end[0] == "stop" {
+                node.ok(&["start", "x"]);
+            }
+        }
         node.assert_clean_end();
         assert!(bystander.alive());
     });

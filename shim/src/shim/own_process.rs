@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use isulad_shim::sys::inherited;
 use isulad_shim::sys::spawn::{CLIENT_FD, Mode, READY_FD};
-use isulad_shim::{ProcessRef, StateDir, failpoint, pid_file};
+use isulad_shim::{ProcessRef, StateDir, failpoint, pid_file, shims};
 use nix::sys::stat::Mode as FileMode;
 use rustix::fs::OFlags;
 
@@ -46,9 +46,8 @@ pub(crate) fn stay(state: &StateDir) -> anyhow::Result<ProcessRef> {
 /// Goes on in a process of its own, after `shim-pid` names it; the one that was started leaves with 0.
 pub(crate) fn detach(mode: Mode, state: &StateDir) -> anyhow::Result<ProcessRef> {
     if mode == Mode::Adopt
-        // One that is damaged keeps nobody from taking its place: the daemon has seen that the shim is gone.
-        && let Ok(Some(other)) = pid_file::read(&state.shim_pid())
-        && other.alive()
+        // One that is damaged or another's keeps nobody from taking its place: the daemon has seen that the shim is gone.
+        && let Ok(Some(other)) = shims::named(state)
     {
         bail!("the shim with pid {} is still alive", other.pid);
     }

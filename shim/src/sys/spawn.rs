@@ -14,6 +14,7 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use rustix::io::fcntl_dupfd_cloexec;
 
 use crate::StateDir;
+use crate::shims::PROGRAM;
 
 /// Descriptor of the readiness pipe in a shim.
 pub const READY_FD: RawFd = 3;
@@ -53,7 +54,7 @@ pub fn start(
     let null = null.as_fd();
     let mut fds = vec![(null, 0), (null, 1), (null, 2), (ready, READY_FD)];
     fds.extend(first_client.map(|client| (client, CLIENT_FD)));
-    spawn(shim, &[OsStr::new("isulad-shim"), OsStr::new(mode.as_str()), state.path().as_os_str()], &fds)
+    spawn(shim, &[OsStr::new(PROGRAM), OsStr::new(mode.as_str()), state.path().as_os_str()], &fds)
 }
 
 /// Starts `shim` for the exec that `directory` describes, with its client's connected socket. Returns the pid of the
@@ -62,7 +63,7 @@ pub fn start_exec(shim: &Path, directory: &StateDir, client: BorrowedFd<'_>) -> 
     let null = null()?;
     let null = null.as_fd();
     let fds = [(null, 0), (null, 1), (null, 2), (client, CLIENT_FD)];
-    spawn(shim, &[OsStr::new("isulad-shim"), OsStr::new(crate::exec::EXEC), directory.path().as_os_str()], &fds)
+    spawn(shim, &[OsStr::new(PROGRAM), OsStr::new(crate::exec::EXEC), directory.path().as_os_str()], &fds)
 }
 
 /// Starts `program` with `args` (the first is its own name) and the caller's environment. Each pair of `fds` is a

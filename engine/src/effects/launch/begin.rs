@@ -3,11 +3,10 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
-use std::time::Duration;
 
 use isulad_shim::process::ConsoleSize;
 use isulad_shim::sys::spawn::{self, Mode};
-use isulad_shim::{ProcessRef, StateDir, pid_file, tree};
+use isulad_shim::{ProcessRef, StateDir};
 
 use super::LaunchError;
 use crate::abandon::Owner;
@@ -20,9 +19,6 @@ use crate::projection::Entity;
 use crate::rootfs::{self, Mounts};
 use crate::session::Size;
 use crate::shim_process;
-
-/// How long a killed shim may take to go.
-const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// A shim at work.
 pub(super) struct Begun {
@@ -92,8 +88,8 @@ pub(super) fn still_wanted(owner: &Owner) -> Result<(), LaunchError> {
 fn end_at_once(state: &StateDir, middle: i32) {
     let _ = state.remove(isulad_shim::state_dir::PROCESS);
     let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(middle), None);
-    if let Ok(Some(shim)) = pid_file::read(&state.shim_pid()) {
-        tree::kill(&[shim], KILL_LIMIT);
+    if let Err(error) = release::end_shims_now(state, &[]) {
+        tracing::warn!("the shim of `{}` cannot be ended: {error}", state.path().display());
     }
 }
 
