@@ -138,7 +138,14 @@ impl Engine {
                 return self.shim_lost(id, start, pidfd, &context).await;
             }
         };
-        let told = word_or_end(&fifo, pidfd.as_ref(), self.shim_end(id)).await;
+        // From the end of the process on: a shim that dies before it has read the last words takes them along otherwise.
+        let mut output = Vec::new();
+        let hold = || {
+            if let Some(entity) = self.containers.get(&id) {
+                output = open_output(&self.state_dir(&entity.container));
+            }
+        };
+        let told = word_or_end(&fifo, pidfd.as_ref(), hold, self.shim_end(id)).await;
         failpoint::hit(failpoint::EXIT_SEEN);
         let Some(entity) = self.containers.get(&id) else { return };
         let container = &entity.container;
@@ -149,7 +156,10 @@ impl Engine {
                 self.warn(format!("container {}: the shim left no exit record", id.short()));
                 self.report_status(id, start, to_status(status, Cause::ShimLost), &context).await;
             }
-            (None, Heard::HangUp) => return self.shim_lost(id, start, pidfd, &context).await,
+            (None, Heard::HangUp) => {
+                self.shim_lost(id, start, pidfd, &context).await;
+                return drop(output);
+            }
             // The shim hangs.
             (None, Heard::OnlyTheEnd) => {
                 self.warn(format!("container {}: the shim does not tell the end of the process", id.short()));
@@ -359,13 +369,19 @@ enum Heard {
 }
 
 /// The shim's word, also when it comes a while after the process has ended: output is drained first. A shim that is gone
-/// says nothing more, also where the fifo is another one than it has: somebody has removed that.
-async fn word_or_end(fifo: &AsyncFd<OwnedFd>, pidfd: Option<&PidFd>, shim_end: impl Future<Output = ()>) -> Heard {
+/// says nothing more, also where the fifo is another one than it has: somebody has removed that. `at_the_end` is called when
+/// the process has ended and the word is still to come.
+async fn word_or_end(
+    fifo: &AsyncFd<OwnedFd>,
+    pidfd: Option<&PidFd>,
+    at_the_end: impl FnOnce(),
+    shim_end: impl Future<Output = ()>,
+) -> Heard {
     let word = wait_for_word(fifo);
     tokio::pin!(word);
     tokio::select! {
         heard = &mut word => return heard,
-        () = process_end(pidfd) => {}
+        () = process_end(pidfd) => at_the_end(),
     }
     let word_or_silence = async {
         tokio::select! {

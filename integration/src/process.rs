@@ -62,6 +62,12 @@ impl Process {
         entries(format!("/proc/{}/task", self.pid))
     }
 
+    /// Whether it has a file of this name open.
+    pub fn has_open(self, name: &str) -> bool {
+        let entries = std::fs::read_dir(format!("/proc/{}/fd", self.pid)).into_iter().flatten().flatten();
+        entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|path| path.ends_with(name))
+    }
+
     pub fn descriptors(self) -> usize {
         entries(format!("/proc/{}/fd", self.pid))
     }

@@ -196,7 +196,7 @@ fn an_exec_ends_with_a_code_of_its_own(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-/// Its shim does not read when it writes, and is killed with it.
+/// Its shim does not read when it writes, and is killed after it.
 fn what_a_container_wrote_last_is_logged_without_a_shim(runtime: Runtime) {
     let node = Node::start(runtime);
     let script =
@@ -207,6 +207,8 @@ fn what_a_container_wrote_last_is_logged_without_a_shim(runtime: Runtime) {
     shim.signal(Signal::STOP);
     node.ok(&["exec", "x", "sh", "-c", "touch /go; until [ -e /done ]; do sleep 0.05; done"]);
     process.signal(Signal::KILL);
+    // The daemon has seen the end, and holds the output.
+    deadline::until("the output is held", || node.daemon().has_open("stdout"));
     shim.signal(Signal::KILL);
     node.event_named(0, &id, "Exited");
     let (code, stdout, stderr) = run.finish();
