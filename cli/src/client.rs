@@ -24,7 +24,11 @@ const READ_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Bytes of one answer that may be on their way to us: a log or a file comes in large pieces, and each of less would have to be
 /// asked for.
-const WINDOW: u32 = 512 * 1024;
+const WINDOW: u32 = 256 * 1024;
+/// Of all answers together. HTTP/2 as we have it takes a peer for an attacker that has sent many small pieces which are not read
+/// yet, by a budget that is half of this: each piece of less than 256 bytes costs what it lacks. A window full of the smallest
+/// pieces, seven bytes each, costs 9.4 MB, so that a client which is stopped at a talkative container keeps its connection.
+const ALL_WINDOWS: u32 = 32 << 20;
 
 /// A connected daemon.
 #[derive(Clone)]
@@ -85,7 +89,7 @@ fn endpoint(path: &Path) -> Result<Endpoint, tonic::transport::Error> {
     // Other spellings of the authority are refused by some servers; `localhost` is what the common clients send.
     let origin = tonic::codegen::http::Uri::from_static("http://localhost");
     let endpoint = Endpoint::try_from(format!("unix://{}", path.display()))?.origin(origin);
-    Ok(endpoint.initial_stream_window_size(WINDOW).initial_connection_window_size(2 * WINDOW))
+    Ok(endpoint.initial_stream_window_size(WINDOW).initial_connection_window_size(ALL_WINDOWS))
 }
 
 fn no_server(path: &Path, error: &(dyn Error + 'static)) -> Failure {

@@ -101,9 +101,11 @@ pub async fn run(mut config: Config, notify: Notify) -> anyhow::Result<()> {
 fn services(engine: &Arc<Engine>) -> tonic::transport::server::Router {
     let native = Native::new(engine.clone());
     Server::builder()
-        // More than a stream's own window: input that a container does not read shall not hold up the signals to it, which
-        // come over the same connection.
-        .initial_connection_window_size(4 << 20)
+        // Much more than a stream's own window: input that a container does not read shall not hold up the signals to it, which
+        // come over the same connection, and however small the pieces of it are, they shall not be taken for an attack: HTTP/2
+        // as we have it has a budget for small pieces that are not read yet, half of this.
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(32 << 20)
         .max_concurrent_streams(connections::STREAMS)
         .add_service(ContainersServer::new(native.clone()).max_decoding_message_size(16 << 20))
         .add_service(ExecsServer::new(native.clone()).max_decoding_message_size(16 << 20))
