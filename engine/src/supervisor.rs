@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use isulad_shim::sys::pidfd::{ExitInfo, PidFd};
-use isulad_shim::{ExitRecord, ExitStatus as ShimStatus, ProcessRef, StateDir, shims, state_dir};
+use isulad_shim::{ExitRecord, ExitStatus as ShimStatus, ProcessRef, StateDir, pid_file, shims, state_dir};
 use store::AppendError;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
@@ -193,7 +193,12 @@ impl Engine {
         let ended = async {
             let entity = self.containers.get(&id)?;
             let state = self.state_dir(&entity.container);
-            let named = abandon::blocking(move |_| shims::named(&state).ok().flatten()).await.ok()?;
+            let named = abandon::blocking(move |_| match shims::named(&state) {
+                // One that is gone by now has ended.
+                Ok(None) => pid_file::read(&state.shim_pid()).ok().flatten(),
+                named => named.ok().flatten(),
+            });
+            let named = named.await.ok()?;
             let recorded = || entity.container.phase.run().and_then(|run| run.shim).map(effects::to_reference);
             match PidFd::open(named.or_else(recorded)?) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Some(()),

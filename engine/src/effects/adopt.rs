@@ -128,14 +128,15 @@ async fn report_end(engine: &Arc<Engine>, id: ContainerId, start: StartId, beref
     engine.report(id, context, exit).await;
 }
 
-/// What the container wrote last, to its log, by a shim that finds it ended.
+/// What the container wrote last, to its log, by a shim that finds it ended. Where the process has not been reaped yet, that shim
+/// adopts it for the moment, and writes an exit record.
 async fn save_output(engine: &Arc<Engine>, container: &Container, bereft: &Bereft) {
     if bereft.has_output()
         && let Some(run) = container.phase.run()
-        && let Ok((ready, _)) = spawn_adopter(engine, container, to_reference(run.process)).await
+        && let Ok((ready, _fifo)) = spawn_adopter(engine, container, to_reference(run.process)).await
+        && let Ok(leaving) = PidFd::open(ready.shim()).and_then(|shim| sys::watch(shim.into()))
     {
-        // Not ended after all, which the kernel has said it is.
-        tracing::warn!(container_id = %container.id.short(), shim = ready.shim_pid, "a shim has adopted what had ended");
+        let _ = tokio::time::timeout(LAST_WORDS, leaving.readable()).await;
     }
 }
 
