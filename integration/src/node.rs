@@ -478,14 +478,16 @@ impl Node {
     /// Removes every container, by force.
     #[track_caller]
     pub fn remove_all(&self) {
-        let ids = self.ok(&["ps", "-aq", "--no-trunc"]);
-        let ids: Vec<&str> = ids.lines().collect();
-        for id in ids {
-            let output = self.isula(&["rm", "-f", id]);
-            // One that removes itself may be quicker.
-            assert!(output.code() == 0 || output.stderr.contains("No such container"), "{}", output.stderr);
-        }
-        deadline::until("every container is gone", || self.ok(&["ps", "-aq"]).is_empty());
+        deadline::until("every container is gone", || {
+            let ids = self.ok(&["ps", "-aq", "--no-trunc"]);
+            for id in ids.lines() {
+                let output = self.isula(&["rm", "-f", id]);
+                // One that removes itself may be quicker.
+                assert!(output.code() == 0 || output.stderr.contains("No such container"), "{}", output.stderr);
+            }
+            // One that was asked for by a client that is gone may come only now.
+            self.ok(&["ps", "-aq"]).is_empty()
+        });
     }
 
     /// Removes every volume and every image, by force.
