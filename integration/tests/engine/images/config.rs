@@ -84,8 +84,9 @@ fn layers_stay_as_they_are(runtime: Runtime) {
     let mut node = Node::builder(runtime).config("insecure-registries", json!(["127.0.0.0/8"])).start();
     let name = pushed(&BASIC, &format!("stays-{}:1", runtime.name()));
     node.ok(&["pull", &name]);
-    let script =
-        "echo mine > /etc/passwd; rm /etc/group; mkdir /new; sleep 100000 & chmod 0 /bin/busybox; echo done; wait";
+    // It waits without a program: none can be executed from then on.
+    let script = "echo mine > /etc/passwd; rm /etc/group; mkdir /new; busybox mkfifo /never; chmod 0 /bin/busybox; \
+                  echo done; read word <> /never";
     node.ok(&["run", "-d", "--name", "x", &name, "sh", "-c", script]);
     node.written("x", "done");
     assert_eq!(
