@@ -140,45 +140,50 @@ mod tests {
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command, Stdio};
 
-    /// A shell of its own session that has said that all is started.
-    fn start(script: &str) -> (Child, Vec<i32>) {
+    /// A shell in a session of its own, and the processes that the script has named, each by a line of its own.
+    fn start<const N: usize>(script: &str) -> (Child, [ProcessRef; N]) {
         let mut child = Command::new("setsid")
-            .args(["sh", "-c", &format!("{script}; echo done; wait")])
+            .args(["sh", "-c", &format!("{script}\nwait")])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let pids = lines.map(|line| line.unwrap()).take_while(|line| line != "done").map(|pid| pid.parse().unwrap());
-        let pids = pids.collect();
-        (child, pids)
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let pids = std::array::from_fn(|_| lines.next().unwrap().unwrap().parse().unwrap());
+        (child, pids.map(|pid| ProcessRef::of(pid).unwrap()))
+    }
+
+    fn of(child: &Child) -> ProcessRef {
+        ProcessRef::of(child.id() as i32).unwrap()
     }
 
     #[test]
     fn children_orphans_of_the_session_and_sessions_within_all_go() {
-        let (mut child, pids) = start(
+        let (mut child, members) = start::<4>(
             "sleep 1000 & echo $!; (sleep 1001 & echo $!); \
-             setsid sh -c '(sleep 1002 & echo $!); echo $$; exec sleep 1003' & sleep 0.3",
+             setsid sh -c '(sleep 1002 & echo $!); echo $$; exec sleep 1003' &",
         );
-        let members: Vec<_> = pids.iter().map(|pid| ProcessRef::of(*pid).unwrap()).collect();
-        assert_eq!(members.len(), 4, "{members:?}");
-        assert!(kill(&[ProcessRef::of(child.id() as i32).unwrap()], Duration::from_secs(10)));
+        assert!(kill(&[of(&child)], Duration::from_secs(10)));
         child.wait().unwrap();
         let left: Vec<_> = members.iter().filter(|process| process.alive()).collect();
         assert!(left.is_empty(), "{left:?} of {members:?}");
     }
 
-    /// As a runtime that was started in the session of whoever has started the daemon.
+    /// As a runtime that was started in the session of the daemon's starter.
     #[test]
     fn the_session_that_a_root_was_started_in_stays() {
-        let (mut child, pids) =
-            start("sh -c 'setsid sleep 1000 & echo $!; wait' & echo $!; sleep 0.5; sleep 1001 & echo $!");
-        let [of_root, root, other] = pids[..] else { panic!("{pids:?}") };
-        let (of_root, root) = if of_root > root { (of_root, root) } else { (root, of_root) };
-        let [of_root, root, other] = [of_root, root, other].map(|pid| ProcessRef::of(pid).unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let ready = dir.path().join("ready");
+        nix::unistd::mkfifo(&ready, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let ready = ready.display();
+        // The fifo keeps the lines in order: the root names its child before it is named itself.
+        let (mut child, [of_root, root, other]) = start::<3>(&format!(
+            "sh -c 'setsid sh -c \"echo \\$\\$; echo >{ready}; exec sleep 1000\" & wait' & read line <{ready}; echo $!; \
+             sleep 1001 & echo $!"
+        ));
         assert!(kill(&[root], Duration::from_secs(10)));
         assert!(!of_root.alive() && !root.alive());
-        assert!(other.alive() && ProcessRef::of(child.id() as i32).unwrap().alive());
-        assert!(kill(&[ProcessRef::of(child.id() as i32).unwrap()], Duration::from_secs(10)));
+        assert!(other.alive() && of(&child).alive());
+        assert!(kill(&[of(&child)], Duration::from_secs(10)));
         child.wait().unwrap();
         assert!(!other.alive());
     }
@@ -192,20 +197,20 @@ mod tests {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let orphan = ProcessRef::of(lines.next().unwrap().unwrap().parse().unwrap()).unwrap();
         assert_eq!(lines.next().unwrap().unwrap(), "done");
-        assert!(kill(&[ProcessRef::of(child.id() as i32).unwrap()], Duration::from_secs(10)));
+        assert!(kill(&[of(&child)], Duration::from_secs(10)));
         child.wait().unwrap();
         assert!(!orphan.alive());
     }
 
     #[test]
     fn nothing_else_is_touched() {
-        let (mut one, _) = start("sleep 1000 & :");
-        let (mut other, pids) = start("sleep 1000 & echo $!");
-        assert!(kill(&[ProcessRef::of(one.id() as i32).unwrap()], Duration::from_secs(10)));
+        let (mut one, []) = start("sleep 1000 &");
+        let (mut other, [member]) = start("sleep 1000 & echo $!");
+        assert!(kill(&[of(&one)], Duration::from_secs(10)));
         one.wait().unwrap();
-        assert!(ProcessRef::of(other.id() as i32).unwrap().alive());
-        assert!(ProcessRef::of(pids[0]).unwrap().alive());
-        assert!(kill(&[ProcessRef::of(other.id() as i32).unwrap()], Duration::from_secs(10)));
+        assert!(of(&other).alive());
+        assert!(member.alive());
+        assert!(kill(&[of(&other)], Duration::from_secs(10)));
         other.wait().unwrap();
         let gone = ProcessRef { pid: one.id() as i32, start_time: 1 };
         assert!(kill(&[gone], Duration::from_secs(1)), "what is gone is no trouble");

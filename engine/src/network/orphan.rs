@@ -146,8 +146,8 @@ mod tests {
     fn those_that_read_the_file_are_ended_with_all_they_have_started_and_nobody_else_is() {
         let dir = tempfile::tempdir().unwrap();
         let (ours, other, child) = (dir.path().join("ours"), dir.path().join("other"), dir.path().join("child"));
-        // The child has another input.
-        let script = format!("sleep 1000 </dev/null & echo $! >{}; wait", child.display());
+        // The child writes its own number, so by then it has its own input.
+        let script = format!("sh -c 'echo $$ >{}; exec sleep 1000' </dev/null & wait", child.display());
         let (mut one, mut two) = (begun(&script, &ours), begun("exec sleep 1000", &other));
         let child = written(&child);
         let readers = end_readers(&ours, PATIENCE).unwrap();

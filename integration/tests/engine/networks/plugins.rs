@@ -189,9 +189,9 @@ fn other_networks_of_the_container_can_be_removed(runtime: Runtime) {
 
 fn a_plugin_that_outlives_the_daemon_and_hangs_is_ended(runtime: Runtime) {
     let mut node = odd_node(runtime);
-    // Its child has another input. What of it still ran would come after DEL.
+    // Its child writes its own number, so by then it has its own input. If it outlived the plugin, DEL would overtake it.
     let child = node.dir().join("odd.child");
-    let hang = format!("sleep 1000 </dev/null & echo $! >{}; wait", child.display());
+    let hang = format!("sh -c 'echo $$ >{}; exec sleep 1000' </dev/null & wait", child.display());
     let look = format!("grep -qs sleep /proc/$(cat {})/cmdline && echo it overtakes", child.display());
     mode(&node, &hang, &format!("{look} >>{}", node.dir().join("odd.log").display()));
     let words = node.words("run", &["-d", "--name", "x", "--net", "net", "-p", "8080:80"], &SERVE);
