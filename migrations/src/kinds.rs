@@ -5,8 +5,6 @@
 
 use crate::codec::{self, Malformed};
 use crate::v1::*;
-use crate::v2::*;
-use crate::v3::*;
 
 /// Streams of this kind are containers. Kind 2 is reserved for sandboxes.
 pub const CONTAINER_STREAM: u8 = 1;
@@ -16,7 +14,7 @@ pub const IMAGE_STREAM: u8 = 3;
 pub const VOLUME_STREAM: u8 = 4;
 
 /// The shape in which a container's savepoint row is written today.
-pub const CONTAINER_ROW_SCHEMA: u16 = 3;
+pub const CONTAINER_ROW_SCHEMA: u16 = 1;
 /// The shape in which an image's savepoint row is written today.
 pub const IMAGE_ROW_SCHEMA: u16 = 1;
 /// The shape in which a volume's savepoint row is written today.
@@ -82,40 +80,38 @@ macro_rules! events {
 events! {
     /// An event of a container, in the shape of today.
     ContainerEvent, CONTAINER_KINDS, "":
-    1 CreateRequested(CreateRequestedV3) schema 3,
-    2 Created(CreatedV1) schema 1,
-    3 CreateFailed(CreateFailedV1) schema 1,
-    4 StartRequested(StartRequestedV1) schema 1,
-    5 Started(StartedV1) schema 1,
-    6 StartFailed(StartFailedV1) schema 1,
-    7 PauseRequested(PauseRequestedV1) schema 1,
-    8 Paused(PausedV1) schema 1,
-    9 PauseFailed(PauseFailedV1) schema 1,
-    10 ResumeRequested(ResumeRequestedV1) schema 1,
-    11 Resumed(ResumedV1) schema 1,
-    12 ResumeFailed(ResumeFailedV1) schema 1,
-    13 StopRequested(StopRequestedV1) schema 1,
-    14 Killed(KilledV1) schema 1,
-    15 Exited(ExitedV1) schema 1,
-    16 OomKilled(OomKilledV1) schema 1,
-    17 Renamed(RenamedV1) schema 1,
-    18 ShimLost(ShimLostV1) schema 1,
-    19 ShimAdopted(ShimAdoptedV1) schema 1,
-    20 RemoveRequested(RemoveRequestedV2) schema 2,
-    21 RemoveFailed(RemoveFailedV1) schema 1,
-    22 Removed(RemovedV1) schema 1,
-    23 UpdateRequested(UpdateRequestedV1) schema 1,
-    24 Updated(UpdatedV1) schema 1,
-    25 UpdateFailed(UpdateFailedV1) schema 1,
-    26 RestartScheduled(RestartScheduledV1) schema 1,
-    27 RestartCancelled(RestartCancelledV1) schema 1,
-    28 HealthChanged(HealthChangedV1) schema 1,
-    29 ExecStarted(ExecStartedV1) schema 1,
-    30 ExecExited(ExecExitedV1) schema 1,
-    31 Attached(AttachedV1) schema 1,
-    32 Detached(DetachedV1) schema 1,
-    33 NetworkAttached(NetworkAttachedV1) schema 1,
-    34 NetworkDetached(NetworkDetachedV1) schema 1,
+    1 Created(CreatedV1) schema 1,
+    2 StartRequested(StartRequestedV1) schema 1,
+    3 Started(StartedV1) schema 1,
+    4 StartFailed(StartFailedV1) schema 1,
+    5 PauseRequested(PauseRequestedV1) schema 1,
+    6 Paused(PausedV1) schema 1,
+    7 PauseFailed(PauseFailedV1) schema 1,
+    8 ResumeRequested(ResumeRequestedV1) schema 1,
+    9 Resumed(ResumedV1) schema 1,
+    10 ResumeFailed(ResumeFailedV1) schema 1,
+    11 StopRequested(StopRequestedV1) schema 1,
+    12 Killed(KilledV1) schema 1,
+    13 Exited(ExitedV1) schema 1,
+    14 OomKilled(OomKilledV1) schema 1,
+    15 Renamed(RenamedV1) schema 1,
+    16 ShimLost(ShimLostV1) schema 1,
+    17 ShimAdopted(ShimAdoptedV1) schema 1,
+    18 UpdateRequested(UpdateRequestedV1) schema 1,
+    19 Updated(UpdatedV1) schema 1,
+    20 UpdateFailed(UpdateFailedV1) schema 1,
+    21 RestartScheduled(RestartScheduledV1) schema 1,
+    22 RestartCancelled(RestartCancelledV1) schema 1,
+    23 HealthChanged(HealthChangedV1) schema 1,
+    24 ExecStarted(ExecStartedV1) schema 1,
+    25 ExecExited(ExecExitedV1) schema 1,
+    26 Attached(AttachedV1) schema 1,
+    27 Detached(DetachedV1) schema 1,
+    28 NetworkAttached(NetworkAttachedV1) schema 1,
+    29 NetworkDetached(NetworkDetachedV1) schema 1,
+    30 RemoveRequested(RemoveRequestedV1) schema 1,
+    31 RemoveFailed(RemoveFailedV1) schema 1,
+    32 Removed(RemovedV1) schema 1,
 }
 
 events! {
@@ -168,7 +164,7 @@ pub fn row_schema(stream: u8) -> Option<u16> {
 /// Says whether the bytes are a row of this kind of stream, in the shape of today; `None` when there is no such kind.
 pub fn check_row(stream: u8, bytes: &[u8]) -> Option<Result<(), Malformed>> {
     match stream {
-        CONTAINER_STREAM => Some(codec::decode::<ContainerRowV3>(bytes).map(drop)),
+        CONTAINER_STREAM => Some(codec::decode::<ContainerRowV1>(bytes).map(drop)),
         IMAGE_STREAM => Some(codec::decode::<ImageRowV1>(bytes).map(drop)),
         VOLUME_STREAM => Some(codec::decode::<VolumeRowV1>(bytes).map(drop)),
         _ => None,
@@ -197,7 +193,7 @@ mod tests {
     #[test]
     fn an_unknown_kind_is_not_an_error_of_its_bytes() {
         assert!(ContainerEvent::decode(99, b"").is_none());
-        assert!(ContainerEvent::decode(22, b"").is_some_and(|decoded| decoded.is_err()));
+        assert!(ContainerEvent::decode(32, b"").is_some_and(|decoded| decoded.is_err()));
         assert!(check_event(99, b"").is_none() && check_row(2, b"").is_none());
         for kind in kinds() {
             assert!(check_event(kind.number, b"").is_some_and(|checked| checked.is_err()), "{kind:?}");

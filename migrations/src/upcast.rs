@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::codec::Malformed;
-use crate::kinds::{CONTAINER_STREAM, kind, row_schema};
-use crate::v2::upcasts as to_v2;
-use crate::v3::upcasts as to_v3;
+use crate::kinds::{kind, row_schema};
 
 /// Makes the bytes of one schema into those of the next. Pure.
 pub type Upcast = fn(&[u8]) -> Result<Vec<u8>, Malformed>;
@@ -65,14 +63,9 @@ pub struct Upcasts {
 }
 
 impl Upcasts {
-    /// Those of this program.
+    /// Those of this program: none, as long as there is one format.
     pub fn of_today() -> Self {
         Self::default()
-            .with(What::Event(1), 1, to_v2::create_requested)
-            .with(What::Event(20), 1, to_v2::remove_requested)
-            .with(What::Row(CONTAINER_STREAM), 1, to_v2::container_row)
-            .with(What::Event(1), 2, to_v3::create_requested)
-            .with(What::Row(CONTAINER_STREAM), 2, to_v3::container_row)
     }
 
     /// With one more, which leads from `schema` to the next.
@@ -91,7 +84,10 @@ impl Upcasts {
 
     /// All steps to the shape of today; gives its schema number too.
     pub fn to_today(&self, what: What, schema: u16, bytes: Vec<u8>) -> Result<(u16, Vec<u8>), UpcastError> {
-        let known = what.schema_of_today()?;
+        self.lead(what, schema, what.schema_of_today()?, bytes)
+    }
+
+    fn lead(&self, what: What, schema: u16, known: u16, bytes: Vec<u8>) -> Result<(u16, Vec<u8>), UpcastError> {
         if schema > known {
             return Err(UpcastError::Newer { what, found: schema, known });
         }
@@ -107,7 +103,7 @@ impl Upcasts {
 mod tests {
     use super::*;
 
-    const STARTED: What = What::Event(5);
+    const STARTED: What = What::Event(3);
 
     #[test]
     fn what_is_of_today_stays_as_it_is() {
@@ -119,6 +115,18 @@ mod tests {
     fn an_older_shape_is_led_to_the_next() {
         let upcasts = Upcasts::of_today().with(STARTED, 0, |bytes| Ok([bytes, b"+"].concat()));
         assert_eq!(upcasts.to_today(STARTED, 0, b"old".to_vec()).unwrap(), (1, b"old+".to_vec()));
+    }
+
+    #[test]
+    fn every_step_is_taken_in_order() {
+        let upcasts = Upcasts::default()
+            .with(STARTED, 1, |bytes| Ok([bytes, b"+"].concat()))
+            .with(STARTED, 2, |bytes| Ok([bytes, b"-"].concat()))
+            .with(What::Row(1), 2, |_| unreachable!("rows are not events"));
+        let led = |schema| upcasts.lead(STARTED, schema, 3, b"old".to_vec()).unwrap();
+        assert_eq!(led(1), (3, b"old+-".to_vec()));
+        assert_eq!(led(2), (3, b"old-".to_vec()));
+        assert_eq!(led(3), (3, b"old".to_vec()));
     }
 
     #[test]

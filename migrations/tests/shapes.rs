@@ -3,8 +3,6 @@
 use migrations::codec::{self, SIZE_LIMIT};
 use migrations::kinds::{ContainerEvent, ImageEvent, VolumeEvent, check_event, check_row, kinds};
 use migrations::v1::*;
-use migrations::v2::*;
-use migrations::v3::*;
 use proptest::option;
 use proptest::prelude::*;
 
@@ -18,8 +16,8 @@ prop_compose! {
         definition in any::<[u8; 32]>(), image_id in any::<Option<[u8; 32]>>(), created_at in any::<u64>(),
         (auto_remove, tty, open_stdin) in any::<(bool, bool, bool)>(),
         stop_signal in any::<i32>(), stop_timeout in any::<u32>(), restart in restart(), health in health_action(),
-    ) -> CardV3 {
-        CardV3 {
+    ) -> CardV1 {
+        CardV1 {
             name, image, image_id, runtime, command, definition, created_at, auto_remove, tty, open_stdin, stop_signal,
             stop_timeout, restart, health,
         }
@@ -37,9 +35,9 @@ prop_compose! {
         start in any::<u64>(), boot in any::<[u8; 16]>(), process in process(), shim in option::of(process()),
         since in any::<u64>(), oom in any::<bool>(),
         stop in option::of(any::<(i32, u64, bool, bool)>()), health in option::of(health()),
-    ) -> RunV2 {
+    ) -> RunV1 {
         let stop = stop.map(|(signal, deadline, killed, then_start)| StopV1 { signal, deadline, killed, then_start });
-        RunV2 { start, boot, process, shim, since, stop, oom, health }
+        RunV1 { start, boot, process, shim, since, stop, oom, health }
     }
 }
 
@@ -62,27 +60,26 @@ prop_compose! {
     }
 }
 
-fn phase() -> impl Strategy<Value = PhaseV3> {
+fn phase() -> impl Strategy<Value = PhaseV1> {
     prop_oneof![
-        Just(PhaseV3::Creating),
-        Just(PhaseV3::Created),
-        any::<(u64, [u8; 16], u64)>().prop_map(|(start, boot, since)| PhaseV3::Starting(StartingV1 {
+        Just(PhaseV1::Created),
+        any::<(u64, [u8; 16], u64)>().prop_map(|(start, boot, since)| PhaseV1::Starting(StartingV1 {
             start,
             boot,
             since
         })),
-        run().prop_map(PhaseV3::Running),
-        run().prop_map(PhaseV3::Pausing),
-        run().prop_map(PhaseV3::Paused),
-        run().prop_map(PhaseV3::Resuming),
-        end().prop_map(PhaseV3::Exited),
-        (end(), any::<(u64, u32)>()).prop_map(|(end, (due, attempt))| PhaseV3::Restarting(RestartingV1 {
+        run().prop_map(PhaseV1::Running),
+        run().prop_map(PhaseV1::Pausing),
+        run().prop_map(PhaseV1::Paused),
+        run().prop_map(PhaseV1::Resuming),
+        end().prop_map(PhaseV1::Exited),
+        (end(), any::<(u64, u32)>()).prop_map(|(end, (due, attempt))| PhaseV1::Restarting(RestartingV1 {
             end,
             due,
             attempt
         })),
         (option::of(run()), option::of(text()), any::<bool>())
-            .prop_map(|(run, failed, volumes)| PhaseV3::Removing(RemovingV3 { run, failed, volumes })),
+            .prop_map(|(run, failed, volumes)| PhaseV1::Removing(RemovingV1 { run, failed, volumes })),
     ]
 }
 
@@ -109,13 +106,13 @@ prop_compose! {
         card in card(), phase in phase(), last in last(), (count, streak, stopped) in any::<(u32, u32, bool)>(),
         update in option::of((any::<[u8; 32]>(), restart())),
         networks in prop::collection::vec((any::<u64>(), text(), prop::collection::vec(text(), 0..3)), 0..4),
-    ) -> ContainerRowV3 {
+    ) -> ContainerRowV1 {
         let restarts = RestartsV1 { count, streak, stopped };
         let update = update.map(|(definition, restart)| UpdateV1 { definition, restart });
         let networks = networks.into_iter();
         let networks =
             networks.map(|(start, network, addresses)| AttachmentV1 { start, network, addresses }).collect();
-        ContainerRowV3 { card, phase, last, restarts, update, networks }
+        ContainerRowV1 { card, phase, last, restarts, update, networks }
     }
 }
 
@@ -126,10 +123,8 @@ fn last() -> impl Strategy<Value = LastV1> {
 fn actor() -> impl Strategy<Value = ActorV1> {
     prop_oneof![
         (any::<u32>(), any::<u32>(), text()).prop_map(|(uid, pid, exe)| ActorV1::Peer { uid, pid, exe }),
-        Just(ActorV1::Cri),
         Just(ActorV1::RestartPolicy),
         Just(ActorV1::Recovery),
-        Just(ActorV1::Shim),
         Just(ActorV1::Engine),
     ]
 }
@@ -145,9 +140,7 @@ prop_compose! {
 fn event() -> impl Strategy<Value = ContainerEvent> {
     use ContainerEvent as E;
     prop_oneof![
-        card().prop_map(|card| E::CreateRequested(CreateRequestedV3 { card })),
-        Just(E::Created(CreatedV1 {})),
-        text().prop_map(|message| E::CreateFailed(CreateFailedV1 { message })),
+        card().prop_map(|card| E::Created(CreatedV1 { card })),
         any::<(u64, [u8; 16], u64)>().prop_map(|(start, boot, at)| E::StartRequested(StartRequestedV1 {
             start,
             boot,
@@ -180,7 +173,7 @@ fn event() -> impl Strategy<Value = ContainerEvent> {
         (text(), text()).prop_map(|(from, to)| E::Renamed(RenamedV1 { from, to })),
         any::<u64>().prop_map(|start| E::ShimLost(ShimLostV1 { start })),
         (any::<u64>(), process()).prop_map(|(start, shim)| E::ShimAdopted(ShimAdoptedV1 { start, shim })),
-        any::<(bool, bool)>().prop_map(|(force, volumes)| E::RemoveRequested(RemoveRequestedV2 { force, volumes })),
+        any::<(bool, bool)>().prop_map(|(force, volumes)| E::RemoveRequested(RemoveRequestedV1 { force, volumes })),
         text().prop_map(|message| E::RemoveFailed(RemoveFailedV1 { message })),
         Just(E::Removed(RemovedV1 {})),
         (any::<[u8; 32]>(), restart())
@@ -285,7 +278,7 @@ proptest! {
 
     #[test]
     fn rows_round_trip(row in row()) {
-        prop_assert_eq!(codec::decode::<ContainerRowV3>(&codec::encode(&row)).unwrap(), row);
+        prop_assert_eq!(codec::decode::<ContainerRowV1>(&codec::encode(&row)).unwrap(), row);
     }
 
     /// No cut of an event reads as the whole, nor the whole with more behind it.
@@ -312,7 +305,7 @@ proptest! {
         for stream in 0..=u8::MAX {
             let _ = check_row(stream, &bytes);
         }
-        if let Ok(row) = codec::decode::<ContainerRowV3>(&bytes) {
+        if let Ok(row) = codec::decode::<ContainerRowV1>(&bytes) {
             prop_assert_eq!(codec::encode(&row), bytes);
         }
     }
@@ -334,7 +327,7 @@ proptest! {
     fn what_is_too_large_is_refused(extra in 0usize..100) {
         let event = ContainerEvent::Removed(RemovedV1 {});
         let context = ContextV1 {
-            actor: ActorV1::Cri,
+            actor: ActorV1::Engine,
             operation: [0; 8],
             name: "x".repeat(SIZE_LIMIT as usize - 28 - 50 + extra),
             image: String::new(),
@@ -342,6 +335,6 @@ proptest! {
         let bytes = event.encode(&context);
         let fits = bytes.len() as u64 <= SIZE_LIMIT;
         prop_assert_eq!(fits, extra <= 50);
-        prop_assert_eq!(ContainerEvent::decode(22, &bytes).unwrap().is_ok(), fits);
+        prop_assert_eq!(ContainerEvent::decode(32, &bytes).unwrap().is_ok(), fits);
     }
 }

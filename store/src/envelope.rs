@@ -3,7 +3,7 @@
 //! Written by hand so that it never changes by accident: these bytes outlive every library. All numbers little endian.
 //!
 //! ```text
-//!  0 magic "JRNL"   4 format u8   5 flags u8   6 stream kind u8   7 stream id length u8
+//!  0 magic "EVNT"   4 format u8   5 flags u8   6 stream kind u8   7 stream id length u8
 //!  8 seq u64       16 stream version u64      24 time u64        32 boot id [16]
 //! 48 kind u16      50 schema u16              52 payload length u32
 //! 56 hash of the record before [16]           72 stream id, payload, CRC32C of all before u32
@@ -19,7 +19,7 @@ pub(crate) type Hash = [u8; 16];
 /// What the first record ever has in place of a hash.
 pub(crate) const GENESIS: Hash = [0; 16];
 
-pub(crate) const MAGIC: [u8; 4] = *b"JRNL";
+pub(crate) const MAGIC: [u8; 4] = *b"EVNT";
 const FORMAT: u8 = 1;
 const HEADER: usize = 72;
 const ENDS_STREAM: u8 = 1;
@@ -176,7 +176,7 @@ mod tests {
             payload: b"xyz".as_slice().into(),
         };
         let (bytes, _) = encode(&record, &[8; 16]);
-        let mut expected = b"JRNL\x01\x01\x09\x03\x02\x01\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0".to_vec();
+        let mut expected = b"EVNT\x01\x01\x09\x03\x02\x01\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0".to_vec();
         expected.extend([5; 16]);
         expected.extend(b"\x06\0\x07\0\x03\0\0\0");
         expected.extend([8; 16]);

@@ -54,6 +54,12 @@ pub enum OpenError {
         /// The format the caller knows.
         known: u16,
     },
+    /// A build before the first release wrote it: its shapes are not known, and nothing was changed.
+    #[error("the journal at `{path}` is of a build before the first release: move it elsewhere to begin a new one")]
+    Unreleased {
+        /// The journal's directory.
+        path: PathBuf,
+    },
     /// It is damaged beyond what opening repairs. Nothing was deleted.
     #[error("the journal at `{path}` is damaged: {what}")]
     Damaged {

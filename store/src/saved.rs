@@ -4,9 +4,9 @@ use crate::bytes::{self, Fields};
 use crate::envelope::Hash;
 use crate::{SavedRow, Seq, StreamId};
 
-pub(crate) const ROW_MAGIC: [u8; 4] = *b"SAVE";
+pub(crate) const ROW_MAGIC: [u8; 4] = *b"SROW";
 const HEAD_MAGIC: [u8; 4] = *b"HEAD";
-const META_MAGIC: [u8; 4] = *b"META";
+const META_MAGIC: [u8; 4] = *b"LAST";
 const FORMAT: u8 = 1;
 const ROW_HEADER: usize = 4 + 1 + 1 + 1 + 8 + 8 + 2 + 4;
 
@@ -130,7 +130,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300), magic in 0..4) {
-            let magic: &[u8] = [b"SAVE\x01".as_slice(), b"HEAD", b"META", b""][magic as usize];
+            let magic: &[u8] = [b"SROW\x01".as_slice(), b"HEAD", b"LAST", b""][magic as usize];
             bytes.splice(..0, magic.iter().copied());
             bytes::seal(&mut bytes);
             let _ = (decode_row(&bytes), decode_row_prefix(&bytes), decode_head(&bytes), decode_meta(&bytes));

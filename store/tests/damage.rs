@@ -412,7 +412,7 @@ async fn a_lost_format_file_is_written_again() {
 
 #[tokio::test]
 async fn a_damaged_format_file_is_written_anew_from_the_database() {
-    for damage in [b"".as_slice(), b"layout 1\nrecords 2\ncrc32c 00000000\n", &[0; 32], b"layout 1\nreco"] {
+    for damage in [b"".as_slice(), b"journal 1\nrecords 2\ncrc32c 00000000\n", &[0; 32], b"journal 1\nreco"] {
         let place = Place::new();
         filled(&place, 3).await;
         fs::write(place.dir.join("format"), damage).unwrap();

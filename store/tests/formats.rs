@@ -74,7 +74,7 @@ async fn a_newer_journal_is_read_and_not_touched() {
 #[tokio::test]
 async fn a_newer_layout_is_not_even_looked_into() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("format"), "layout 2\nrecords 9\n").unwrap();
+    fs::write(dir.path().join("format"), "journal 2\nrecords 9\ncrc32c c1df2778\n").unwrap();
     fs::write(dir.path().join("db"), "who knows").unwrap();
     let before = contents(dir.path());
     let opened = Journal::open(dir.path(), format(1)).unwrap();
@@ -83,6 +83,26 @@ async fn a_newer_layout_is_not_even_looked_into() {
     let refused = opened.journal.append(append("a", 0, &["x"], Row::Keep)).await;
     assert!(matches!(refused, Err(AppendError::ReadOnly { .. })), "{refused:?}");
     assert_eq!(contents(dir.path()), before);
+}
+
+/// Its numbers mean other shapes than they do today: it is not even opened.
+#[tokio::test]
+async fn a_journal_of_a_build_before_the_release_is_refused_and_not_touched() {
+    let outer = tempfile::tempdir().unwrap();
+    let dir = outer.path().join("journal");
+    for (format, records) in [(1, 1), (2, 3), (9, 2)] {
+        filled(&dir, self::format(format)).await;
+        fs::write(dir.join("format"), format!("layout 1\nrecords {records}\n")).unwrap();
+        let before = contents(outer.path());
+        let refused = Journal::open(&dir, self::format(1)).unwrap_err();
+        assert!(matches!(refused, OpenError::Unreleased { .. }), "{refused:?}");
+        assert!(refused.to_string().ends_with("before the first release: move it elsewhere to begin a new one"));
+        assert!(matches!(format_of(&dir), Err(OpenError::Unreleased { .. })));
+        let rewritten = rewrite(&dir, &outer.path().join("new"), 2, Ok);
+        assert!(matches!(rewritten, Err(RewriteError::Open(OpenError::Unreleased { .. }))), "{rewritten:?}");
+        assert_eq!(contents(outer.path()), before);
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }
 
 #[tokio::test]

@@ -72,13 +72,3 @@ async fn remove_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>, context: &Co
         Err(panic) => engine.warn(format!("container {}: volumes of its own stay: {panic}", id.short())),
     }
 }
-
-/// Undoes a creation: nothing ran, so only the bundle is there.
-pub async fn discard(engine: &Arc<Engine>, id: ContainerId) {
-    let Some(entity) = engine.containers.get(&id) else { return };
-    let bundle = engine.bundle(&entity.container);
-    let removed = tokio::task::spawn_blocking(move || rootfs::remove_tree(bundle.path(), Mounts::Detach)).await;
-    if let Ok(Err(error)) = removed {
-        engine.warn(format!("container {}: cannot remove its directory: {error}", id.short()));
-    }
-}

@@ -30,7 +30,7 @@ use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
 use crate::panics::contained;
 
-pub use dismantle::{discard, dismantle};
+pub use dismantle::dismantle;
 pub use launch::{RUNTIME_DEADLINE, await_launch, exit_code_of, reap, to_process, to_reference};
 pub use prepare::Specified;
 pub use release::{delete_instances, end_shim, living_shims, release, undo_start};
@@ -139,9 +139,7 @@ pub fn plan(events: &[Event], after: Option<&Container>) -> Vec<Effect> {
             Event::RemoveRequested { .. } => {
                 effects.push(signal_run(after, Signal::KILL).unwrap_or(Effect::Dismantle));
             }
-            Event::CreateRequested { .. }
-            | Event::Created
-            | Event::CreateFailed { .. }
+            Event::Created { .. }
             | Event::Started { .. }
             | Event::StartFailed { .. }
             | Event::Paused
@@ -315,7 +313,7 @@ mod tests {
     use crate::domain::container::{Card, ExitStatus, RestartPolicy, decide, evolve};
     use crate::domain::id::{BootId, Digest, Process};
 
-    const START: StartId = StartId(3);
+    const START: StartId = StartId(2);
 
     fn card(auto_remove: bool) -> Card {
         Card {
@@ -342,7 +340,7 @@ mod tests {
         let card = card(auto_remove);
         let mut state = None;
         let mut effects = vec![];
-        for command in [Command::Create { id, card }, Command::ReportCreated].iter().chain(commands) {
+        for command in [Command::Create { id, card }].iter().chain(commands) {
             let events = decide(state.as_ref(), command).unwrap();
             state = events.iter().fold(state, evolve);
             effects = plan(&events, state.as_ref());
@@ -430,7 +428,7 @@ mod tests {
         let mut state = None;
         let card = card(false);
         let start = Command::Start { boot: BootId::default(), at: Timestamp(2) };
-        for command in [Command::Create { id, card }, Command::ReportCreated, start] {
+        for command in [Command::Create { id, card }, start] {
             let decided = decide(state.as_ref(), &command).unwrap();
             state = decided.iter().fold(state, evolve);
             events.extend(decided);

@@ -103,8 +103,7 @@ fn is_leaving(engine: &Engine, holder: &str) -> bool {
     let entity = holder.parse().ok().and_then(|id| engine.containers.get(&id));
     entity.is_none_or(|entity| match &entity.container.phase {
         Phase::Exited(_) | Phase::Restarting(_) | Phase::Removing(_) => true,
-        Phase::Creating
-        | Phase::Created
+        Phase::Created
         | Phase::Starting(_)
         | Phase::Running(_)
         | Phase::Pausing(_)

@@ -51,7 +51,7 @@ pub async fn hold(engine: &Engine, id: ContainerId) -> Result<Held, FilesError> 
         let entity = engine.containers.get(&id).ok_or_else(gone)?;
         match &entity.container.phase {
             Phase::Removing(_) => return Err(FilesError::Rejected(Rejection::BeingRemoved)),
-            Phase::Creating | Phase::Starting(_) => {}
+            Phase::Starting(_) => {}
             Phase::Created
             | Phase::Running(_)
             | Phase::Pausing(_)

@@ -212,8 +212,7 @@ async fn probe_once(engine: &Arc<Engine>, id: ContainerId, plan: &Plan, run: &Ru
 fn may_be_probed(engine: &Engine, id: &ContainerId, start: StartId) -> bool {
     engine.containers.get(id).is_some_and(|entity| match &entity.container.phase {
         Phase::Running(run) => run.start == start && run.stop.is_none(),
-        Phase::Creating
-        | Phase::Created
+        Phase::Created
         | Phase::Starting(_)
         | Phase::Pausing(_)
         | Phase::Paused(_)

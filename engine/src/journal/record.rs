@@ -57,10 +57,8 @@ pub enum Actor {
         pid: u32,
         exe: String,
     },
-    Cri,
     RestartPolicy,
     Recovery,
-    Shim,
     Engine,
 }
 
@@ -68,10 +66,8 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Peer { uid, pid, exe } => write!(f, "uid={uid} pid={pid} exe={exe}"),
-            Self::Cri => f.write_str("cri"),
             Self::RestartPolicy => f.write_str("restart-policy"),
             Self::Recovery => f.write_str("recovery"),
-            Self::Shim => f.write_str("shim"),
             Self::Engine => f.write_str("engine"),
         }
     }
@@ -170,10 +166,8 @@ fn store_context(context: &Context) -> ContextV1 {
             Actor::Peer { uid, pid, exe } => {
                 ActorV1::Peer { uid: *uid, pid: *pid, exe: cut(exe, EXE_LIMIT).to_owned() }
             }
-            Actor::Cri => ActorV1::Cri,
             Actor::RestartPolicy => ActorV1::RestartPolicy,
             Actor::Recovery => ActorV1::Recovery,
-            Actor::Shim => ActorV1::Shim,
             Actor::Engine => ActorV1::Engine,
         },
         operation: context.operation.0,
@@ -186,10 +180,8 @@ fn load_context(stored: ContextV1) -> Context {
     Context {
         actor: match stored.actor {
             ActorV1::Peer { uid, pid, exe } => Actor::Peer { uid, pid, exe },
-            ActorV1::Cri => Actor::Cri,
             ActorV1::RestartPolicy => Actor::RestartPolicy,
             ActorV1::Recovery => Actor::Recovery,
-            ActorV1::Shim => Actor::Shim,
             ActorV1::Engine => Actor::Engine,
         },
         operation: OperationId(stored.operation),

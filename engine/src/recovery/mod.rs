@@ -208,10 +208,6 @@ async fn take(engine: &Arc<Engine>, id: ContainerId, container: &Container, step
         Step::ResumeRestart { start, due } => engine.enqueue(id, Effect::RestartTimer { start, due }, context),
         Step::Release => effects::release(engine, id).await,
         Step::Dismantle => engine.enqueue(id, Effect::Dismantle, context),
-        Step::UndoCreate { message } => {
-            effects::discard(engine, id).await;
-            engine.report(id, context, Command::ReportCreateFailed { message }).await;
-        }
     }
 }
 

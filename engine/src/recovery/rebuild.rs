@@ -50,7 +50,7 @@ async fn rebuild_one(engine: &Arc<Engine>, orphan: Orphan) -> Result<Name, Strin
     let Read { definition, digest, made_at, begun } = read?;
     let name = free_name(engine, &definition.name, &orphan)?;
     let card = definition.card(name.clone(), digest, made_at);
-    let mut events = vec![Event::CreateRequested { id: orphan.id, card }, Event::Created];
+    let mut events = vec![Event::Created { id: orphan.id, card }];
     events.extend(begun);
     let context = Context::new(Actor::Recovery);
     let recorded = engine.record_rebuilt(orphan.id, &context, &events).await;

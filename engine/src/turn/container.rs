@@ -204,7 +204,7 @@ impl Engine {
     fn describe(&self, context: &Context, id: &ContainerId, after: Option<&Container>, events: &[Event]) -> Context {
         let current = self.containers.get(id);
         let card = match events.first() {
-            Some(Event::CreateRequested { card, .. }) => Some(card),
+            Some(Event::Created { card, .. }) => Some(card),
             _ => after.map(|container| &container.card).or(current.as_ref().map(|entity| &entity.container.card)),
         };
         let (name, image) = card.map(|card| (card.name.to_string(), card.image.clone())).unwrap_or_default();
@@ -216,16 +216,14 @@ impl Engine {
 /// intents.
 fn urgency(event: &Event) -> Urgency {
     match event {
-        Event::CreateRequested { .. }
-        | Event::Created
+        Event::Created { .. }
         | Event::StartRequested { .. }
         | Event::UpdateRequested { .. }
         | Event::ExecStarted { detached: true, .. }
         | Event::Renamed { .. } => Urgency::Ordinary,
         // With these, people look for what fills the disk, halt it and delete it.
         Event::ExecStarted { detached: false, .. } | Event::Attached { .. } | Event::PauseRequested => Urgency::Cleanup,
-        Event::CreateFailed { .. }
-        | Event::Started { .. }
+        Event::Started { .. }
         | Event::StartFailed { .. }
         | Event::Paused
         | Event::PauseFailed { .. }
@@ -272,7 +270,7 @@ mod tests {
         Engine::new(Config::built_in(), Host::probe().unwrap(), BootId::default(), journal)
     }
 
-    fn create(byte: u8) -> (ContainerId, [Command; 2]) {
+    fn create(byte: u8) -> (ContainerId, Command) {
         let card = Card {
             name: format!("c{byte}").parse().unwrap(),
             image: "none".into(),
@@ -290,7 +288,7 @@ mod tests {
             health: HealthAction::Unwatched,
         };
         let id = ContainerId::from_bytes([byte; 32]);
-        (id, [Command::Create { id, card }, Command::ReportCreated])
+        (id, Command::Create { id, card })
     }
 
     fn name(text: String) -> Name {
@@ -301,8 +299,8 @@ mod tests {
     async fn racing_turns_each_decide_on_what_is_true() {
         let engine = engine();
         let context = Context::new(Actor::Engine);
-        let (id, commands) = create(1);
-        engine.turn_all(id, &context, &commands).await.unwrap();
+        let (id, create) = create(1);
+        engine.turn(id, &context, &create).await.unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         for n in 0..64 {
             let (engine, context) = (engine.clone(), context.clone());
@@ -314,9 +312,9 @@ mod tests {
             done.unwrap().unwrap();
         }
         let container = engine.containers.get(&id).unwrap().container.clone();
-        assert_eq!(container.version, 2 + 64);
+        assert_eq!(container.version, 1 + 64);
         // Each event says what it replaced: one unbroken line of names, told to the journal in that order.
-        let records = engine.journal.read(3, 100).unwrap();
+        let records = engine.journal.read(2, 100).unwrap();
         let mut current = name("c1".to_owned());
         for record in &records {
             match record::decode(record).unwrap().1 {
@@ -334,12 +332,13 @@ mod tests {
     async fn several_commands_are_recorded_together_or_not_at_all() {
         let engine = engine();
         let context = Context::new(Actor::Engine);
-        let (id, [create, created]) = create(2);
-        let refused = engine.turn_all(id, &context, &[create.clone(), created.clone(), Command::Pause]).await;
+        let (id, create) = create(2);
+        let rename = Command::Rename { name: name("other".to_owned()) };
+        let refused = engine.turn_all(id, &context, &[create.clone(), rename.clone(), Command::Pause]).await;
         assert!(matches!(refused, Err(TurnError::Rejected(Rejection::NotRunning))));
         assert_eq!(engine.journal.last(), 0);
         assert!(engine.containers.get(&id).is_none());
-        let done = engine.turn_all(id, &context, &[create, created]).await.unwrap();
+        let done = engine.turn_all(id, &context, &[create, rename]).await.unwrap();
         assert_eq!(done.container.unwrap().phase, Phase::Created);
         assert_eq!(engine.journal.last(), 2);
     }
@@ -348,26 +347,26 @@ mod tests {
     async fn what_is_already_so_is_not_recorded_again() {
         let engine = engine();
         let context = Context::new(Actor::Engine);
-        let (id, commands) = create(3);
-        engine.turn_all(id, &context, &commands).await.unwrap();
+        let (id, create) = create(3);
+        engine.turn(id, &context, &create).await.unwrap();
         let stop = Command::Stop { signal: None, grace: None, at: Timestamp(9) };
         assert!(engine.turn(id, &context, &stop).await.unwrap().events.is_empty());
-        assert_eq!(engine.journal.last(), 2);
+        assert_eq!(engine.journal.last(), 1);
     }
 
     #[tokio::test]
     async fn an_event_names_its_container_after_the_removal_too() {
         let engine = engine();
         let context = Context::new(Actor::Engine);
-        let (id, commands) = create(4);
-        engine.turn_all(id, &context, &commands).await.unwrap();
+        let (id, create) = create(4);
+        engine.turn(id, &context, &create).await.unwrap();
         let mut told = engine.containers.listen(id);
         engine
             .turn_all(id, &context, &[Command::Remove { force: false, volumes: false }, Command::ReportRemoved])
             .await
             .unwrap();
         assert!(engine.containers.get(&id).is_none());
-        let last = engine.journal.read(4, 1).unwrap().remove(0);
+        let last = engine.journal.read(3, 1).unwrap().remove(0);
         assert_eq!(record::decode(&last).unwrap().0.name, "c4");
         assert_eq!(told.recv().await.unwrap().event, Event::RemoveRequested { force: false, volumes: false });
         assert_eq!(told.recv().await.unwrap().event, Event::Removed);

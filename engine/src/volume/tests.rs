@@ -66,8 +66,7 @@ impl World {
             let definition = Definition { mounts, ..crate::spec::tests::definition() };
             card.definition = crate::definition::write(&path, &definition).unwrap();
         }
-        let commands = [container::Command::Create { id, card }, container::Command::ReportCreated];
-        self.engine.turn_all(id, &self.context, &commands).await.unwrap();
+        self.engine.turn(id, &self.context, &container::Command::Create { id, card }).await.unwrap();
         id
     }
 

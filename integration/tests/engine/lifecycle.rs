@@ -55,7 +55,6 @@ fn created_started_stopped_removed(runtime: Runtime) {
     assert_eq!(node.isula(&["rm", "c"]).refused(1), "Error response from daemon: No such container:c");
     node.assert_nothing_left();
     let told = [
-        "CreateRequested",
         "Created",
         "StartRequested",
         "Started",

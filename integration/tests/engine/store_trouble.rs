@@ -88,7 +88,7 @@ fn a_format_file_that_is_damaged() {
     let id = node.sleeper("x");
     let format = node.graph().join("journal/format");
     let before = fs::read(&format).expect("a journal says its format");
-    for damage in [b"".as_slice(), b"layout 1\nrecords 999\ncrc32c 00000000\n", &[0; 40]] {
+    for damage in [b"".as_slice(), b"journal 1\nrecords 999\ncrc32c 00000000\n", &[0; 40]] {
         node.kill9();
         fs::write(&format, damage).expect("it can be written");
         node.launch();
@@ -101,6 +101,8 @@ fn a_format_file_that_is_damaged() {
     node.assert_clean_end();
 }
 
+const NEWER: &str = "journal 1\nrecords 999\ncrc32c 05809354\n";
+
 #[test]
 fn of_a_newer_format() {
     let mut node = Node::start(Runtime::Runc);
@@ -109,7 +111,7 @@ fn of_a_newer_format() {
     node.kill9();
     let format = node.graph().join("journal/format");
     let before = fs::read_to_string(&format).expect("a journal says its format");
-    fs::write(&format, "layout 1\nrecords 999\n").expect("it can be written");
+    fs::write(&format, NEWER).expect("it can be written");
     node.launch();
     assert_eq!(node.ok(&["ps", "-q", "--no-trunc"]), id, "reads are served");
     let warnings = node.info().warnings.join("\n");
@@ -121,9 +123,32 @@ fn of_a_newer_format() {
     assert!(refusal.contains("format") || refusal.contains("read-only"), "{refusal}");
     assert_ne!(node.isula(&["rm", "-f", "x"]).code(), 0);
     assert!(process.alive());
-    assert_eq!(node.ok(&["events"]).lines().count(), 4);
-    assert_eq!(fs::read_to_string(&format).expect("it is there"), "layout 1\nrecords 999\n", "nothing is changed");
+    assert_eq!(node.ok(&["events"]).lines().count(), 3);
+    assert_eq!(fs::read_to_string(&format).expect("it is there"), NEWER, "nothing is changed");
     node.kill9();
+    fs::write(&format, before).expect("it can be written");
+    node.launch();
+    node.verified();
+    assert_eq!(node.process_of("x"), process);
+    node.assert_clean_end();
+}
+
+/// Such a daemon wrote the same name with other shapes behind it.
+#[test]
+fn of_a_build_before_the_release() {
+    let mut node = Node::start(Runtime::Runc);
+    let process = {
+        node.sleeper("x");
+        node.process_of("x")
+    };
+    node.kill9();
+    let (format, database) = (node.graph().join("journal/format"), database(&node));
+    let (before, kept) = (fs::read(&format).expect("a journal says its format"), fs::read(&database).ok());
+    fs::write(&format, "layout 1\nrecords 3\ncrc32c 00000000\n").expect("it can be written");
+    let ended = node.try_launch(&[]).expect_err("the daemon does not serve it");
+    assert!(ended.log.contains("before the first release: move it elsewhere to begin a new one"), "{}", ended.log);
+    assert!(process.alive());
+    assert_eq!(fs::read(&database).ok(), kept, "nothing is changed");
     fs::write(&format, before).expect("it can be written");
     node.launch();
     node.verified();

@@ -76,11 +76,11 @@ mod tests {
 
     use super::*;
     use crate::kinds::{CONTAINER_ROW_SCHEMA, CONTAINER_STREAM, ContainerEvent};
-    use crate::v1::{ActorV1, ContextV1, CreatedV1};
+    use crate::v1::{ActorV1, ContextV1, PausedV1};
 
     /// Three events and a row, each as given.
-    fn store_of(dir: &Path, event: &NewEvent, row: &Row) {
-        let journal = Journal::open(dir, Options { format: FORMAT, ..Options::default() }).unwrap().journal;
+    fn store_of(dir: &Path, format: u16, event: &NewEvent, row: &Row) {
+        let journal = Journal::open(dir, Options { format, ..Options::default() }).unwrap().journal;
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let append = Append {
             stream: StreamId::new(CONTAINER_STREAM, &[1; 32]).unwrap(),
@@ -95,16 +95,17 @@ mod tests {
         runtime.block_on(journal.close());
     }
 
-    fn created() -> NewEvent {
-        let context = ContextV1 { actor: ActorV1::Cri, operation: [0; 8], name: String::new(), image: String::new() };
-        let event = ContainerEvent::Created(CreatedV1 {});
+    fn paused() -> NewEvent {
+        let context =
+            ContextV1 { actor: ActorV1::Engine, operation: [0; 8], name: String::new(), image: String::new() };
+        let event = ContainerEvent::Paused(PausedV1 {});
         NewEvent { kind: event.kind().number, schema: event.kind().schema, payload: event.encode(&context) }
     }
 
     fn problem(event: &NewEvent, row: &Row, counts: (u64, u64, Seq)) -> Option<String> {
         let dir = tempfile::tempdir().unwrap();
         let copy = dir.path().join("copy");
-        store_of(&copy, event, row);
+        store_of(&copy, FORMAT, event, row);
         match verify(&copy, counts.0, counts.1, counts.2) {
             Ok(()) => None,
             Err(MigrateError::Unsound { problem, .. }) => Some(problem),
@@ -114,13 +115,13 @@ mod tests {
 
     #[test]
     fn a_sound_copy_passes() {
-        assert_eq!(problem(&created(), &Row::Keep, (3, 0, 3)), None);
+        assert_eq!(problem(&paused(), &Row::Keep, (3, 0, 3)), None);
     }
 
     #[test]
     fn a_copy_that_lacks_something_is_unsound() {
         for counts in [(4, 0, 3), (2, 0, 3), (3, 1, 3), (3, 0, 4)] {
-            let problem = problem(&created(), &Row::Keep, counts).unwrap();
+            let problem = problem(&paused(), &Row::Keep, counts).unwrap();
             assert!(problem.starts_with("it has 3 events, 0 rows and ends with 3, the original"), "{problem}");
         }
     }
@@ -128,14 +129,14 @@ mod tests {
     #[test]
     fn what_does_not_decode_is_unsound() {
         let event = |kind, schema, payload: &[u8]| NewEvent { kind, schema, payload: payload.to_vec() };
-        let good = created().payload;
-        for event in [event(99, 1, &good), event(2, 2, &good), event(2, 1, &good[1..])] {
+        let good = paused().payload;
+        for event in [event(99, 1, &good), event(6, 2, &good), event(6, 1, &good[1..])] {
             let problem = problem(&event, &Row::Keep, (3, 0, 3)).unwrap();
             assert_eq!(problem, format!("event 1 of kind {} cannot be decoded", event.kind));
         }
         for schema in [CONTAINER_ROW_SCHEMA, CONTAINER_ROW_SCHEMA + 1] {
             let row = Row::Put { schema, bytes: b"none".to_vec() };
-            let problem = problem(&created(), &row, (3, 1, 3)).unwrap();
+            let problem = problem(&paused(), &row, (3, 1, 3)).unwrap();
             assert!(problem.starts_with("the row of `1/"), "{problem}");
         }
     }
@@ -144,8 +145,7 @@ mod tests {
     fn a_copy_that_is_still_of_the_old_format_is_no_copy() {
         let dir = tempfile::tempdir().unwrap();
         let copy = dir.path().join("journal");
-        store_of(&copy, &created(), &Row::Keep);
-        std::fs::write(copy.join("format"), "layout 1\nrecords 0\n").unwrap();
+        store_of(&copy, FORMAT - 1, &paused(), &Row::Keep);
         let error = verify(&copy, 3, 0, 3).unwrap_err();
         assert!(matches!(error, MigrateError::Copy { .. }), "{error:?}");
     }

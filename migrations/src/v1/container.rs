@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct CardV1 {
     pub name: String,
     pub image: String,
+    /// The digest of the image's config; none for a root filesystem of the host's.
+    pub image_id: Option<[u8; 32]>,
     pub runtime: String,
     pub command: String,
     pub definition: [u8; 32],
@@ -17,6 +19,34 @@ pub struct CardV1 {
     pub stop_signal: i32,
     /// Seconds.
     pub stop_timeout: u32,
+    pub restart: RestartPolicyV1,
+    pub health: HealthActionV1,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestartPolicyV1 {
+    No,
+    Always,
+    UnlessStopped,
+    /// 0 is no limit.
+    OnFailure {
+        retries: u32,
+    },
+    OnReboot,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HealthActionV1 {
+    Unwatched,
+    Watch,
+    Kill,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HealthV1 {
+    Starting,
+    Healthy,
+    Unhealthy,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,11 +75,13 @@ pub struct ContainerRowV1 {
     pub card: CardV1,
     pub phase: PhaseV1,
     pub last: LastV1,
+    pub restarts: RestartsV1,
+    pub update: Option<UpdateV1>,
+    pub networks: Vec<AttachmentV1>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PhaseV1 {
-    Creating,
     Created,
     Starting(StartingV1),
     Running(RunV1),
@@ -57,6 +89,7 @@ pub enum PhaseV1 {
     Paused(RunV1),
     Resuming(RunV1),
     Exited(EndV1),
+    Restarting(RestartingV1),
     Removing(RemovingV1),
 }
 
@@ -65,7 +98,7 @@ pub enum PhaseV1 {
 pub enum LastV1 {
     /// There was none.
     Never,
-    /// As the phase says, which is `Exited`: the usual case, and the text of an error is long enough once.
+    /// As the phase says, which is `Exited` or `Restarting`: the usual case, and the text of an error is long enough once.
     AsPhase,
     Ended(EndV1),
 }
@@ -86,6 +119,7 @@ pub struct RunV1 {
     pub since: u64,
     pub stop: Option<StopV1>,
     pub oom: bool,
+    pub health: Option<HealthV1>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +141,35 @@ pub struct EndV1 {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartingV1 {
+    pub end: EndV1,
+    pub due: u64,
+    pub attempt: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemovingV1 {
     pub run: Option<RunV1>,
     pub failed: Option<String>,
+    pub volumes: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartsV1 {
+    pub count: u32,
+    pub streak: u32,
+    pub stopped: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateV1 {
+    pub definition: [u8; 32],
+    pub restart: RestartPolicyV1,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachmentV1 {
+    pub start: u64,
+    pub network: String,
+    pub addresses: Vec<String>,
 }

@@ -14,9 +14,7 @@ pub struct ContextV1 {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ActorV1 {
     Peer { uid: u32, pid: u32, exe: String },
-    Cri,
     RestartPolicy,
     Recovery,
-    Shim,
     Engine,
 }

@@ -1,8 +1,9 @@
-//! The events of a container, each as its own shape. `start` is the stream version of the `StartRequested` it belongs to.
+//! The events of a container, each as its own shape. `start` is the stream version of the `StartRequested` it belongs to;
+//! times are nanoseconds since the Unix epoch.
 
 use serde::{Deserialize, Serialize};
 
-use super::container::{CardV1, ExitStatusV1, ProcessV1};
+use super::container::{CardV1, ExitStatusV1, HealthV1, ProcessV1, RestartPolicyV1};
 
 /// Structs with the derives that every stored shape has.
 macro_rules! shapes {
@@ -17,9 +18,7 @@ macro_rules! shapes {
 
 shapes! {
     /// The container's id is its stream's.
-    CreateRequestedV1 { card: CardV1 }
-    CreatedV1 {}
-    CreateFailedV1 { message: String }
+    CreatedV1 { card: CardV1 }
     StartRequestedV1 { start: u64, boot: [u8; 16], at: u64 }
     StartedV1 { start: u64, process: ProcessV1, shim: Option<ProcessV1>, at: u64 }
     StartFailedV1 { start: u64, code: u8, message: String, at: u64 }
@@ -36,7 +35,23 @@ shapes! {
     RenamedV1 { from: String, to: String }
     ShimLostV1 { start: u64 }
     ShimAdoptedV1 { start: u64, shim: ProcessV1 }
-    RemoveRequestedV1 { force: bool }
+    UpdateRequestedV1 { definition: [u8; 32], restart: RestartPolicyV1 }
+    UpdatedV1 {}
+    UpdateFailedV1 { message: String }
+    /// `start` is the one that has ended.
+    RestartScheduledV1 { start: u64, attempt: u32, due: u64 }
+    RestartCancelledV1 { start: u64 }
+    HealthChangedV1 { start: u64, health: HealthV1 }
+    /// `argv` is cut, or the program alone.
+    ExecStartedV1 { start: u64, exec: [u8; 8], argv: String, user: String, tty: bool, detached: bool }
+    ExecExitedV1 { exec: [u8; 8], status: ExitStatusV1, at: u64, lasted_ms: u64 }
+    AttachedV1 { session: [u8; 8], stdin: bool, tty: bool }
+    DetachedV1 { session: [u8; 8], lasted_ms: u64 }
+    /// The addresses have their prefixes: "10.1.0.2/16".
+    NetworkAttachedV1 { start: u64, network: String, addresses: Vec<String> }
+    NetworkDetachedV1 { start: u64 }
+    /// `volumes`: its anonymous volumes too.
+    RemoveRequestedV1 { force: bool, volumes: bool }
     RemoveFailedV1 { message: String }
     RemovedV1 {}
 }

@@ -17,7 +17,7 @@ use store::{Journal, OpenError, Options};
 fn old_store() -> (tempfile::TempDir, PathBuf, Contents) {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("journal");
-    build(&dir, 0);
+    build(&dir);
     let before = contents(&dir, 0);
     (root, dir, before)
 }
@@ -53,22 +53,6 @@ fn an_older_store_is_brought_to_the_shapes_of_today() {
     assert_eq!(contents(&done.original, 0), before);
     check_done(root.path(), &dir, &before);
     assert_eq!(migrate(&dir).unwrap(), Outcome::Current);
-}
-
-/// What is in the field: no upcasts but those of the program.
-#[test]
-fn a_store_of_format_1_is_brought_to_format_3() {
-    let root = tempfile::tempdir().unwrap();
-    let dir = root.path().join("journal");
-    build(&dir, 1);
-    let before = contents(&dir, 1);
-    let done = migrated(migrate(&dir).unwrap());
-    assert_eq!((done.from, done.to, done.records, done.rows), (1, 3, EVENTS, ROWS));
-    assert_eq!(contents(&dir, FORMAT), expected(&before));
-    assert_eq!(contents(&done.original, 1), before);
-    assert_eq!(migrate(&dir).unwrap(), Outcome::Current);
-    older::append_one(&dir);
-    assert_eq!(contents(&dir, FORMAT).records.len() as u64, EVENTS + 1);
 }
 
 #[test]

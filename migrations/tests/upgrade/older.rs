@@ -1,25 +1,19 @@
-//! Stores of older formats: format 1 as it was, and a format 0 that never was, one step older than the first: its `Started`
-//! has no shim, and its savepoint row no last end.
-//!
-//! The shapes of format 1 are written out by hand here, not by the program of today.
+//! A store of an older format: a format 0 that never was, one step older than the first. Its `Started` has no shim, and its
+//! savepoint row neither a last end nor what stands behind that.
 
 use std::path::Path;
 
 use migrations::codec::{self, Malformed};
 use migrations::kinds::ContainerEvent;
 use migrations::v1::*;
-use migrations::v2::*;
-use migrations::v3::*;
 use migrations::{FORMAT, Upcast, Upcasts, What};
 use serde::{Deserialize, Serialize};
 use store::{Append, Journal, NewEvent, Options, Record, Row, SavedRow, StreamId};
 
-const CREATE_REQUESTED: u16 = 1;
-const STARTED: u16 = 5;
-const REMOVE_REQUESTED: u16 = 20;
+const STARTED: u16 = 3;
 const CONTAINERS: u8 = 12;
 /// Per container; some are removed at the end.
-const PER_LIFE: u64 = 5;
+const PER_LIFE: u64 = 4;
 const REMOVED: u64 = 3;
 
 /// In the store that `build` makes.
@@ -56,8 +50,7 @@ pub fn upcasts_with_bad_events() -> Upcasts {
 }
 
 pub fn upcasts_with_bad_rows() -> Upcasts {
-    // The last step to the shape of today is none at all.
-    upcasts().with(What::Row(1), 2, |bytes| Ok(bytes.to_vec()))
+    upcasts().with(What::Row(1), 0, |bytes| Ok(bytes.to_vec()))
 }
 
 fn with(started: Upcast, row: Upcast) -> Upcasts {
@@ -72,97 +65,33 @@ fn started(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
 fn row(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
     let ContainerRowV0 { card, phase } = codec::decode(bytes)?;
     let last = if matches!(phase, PhaseV1::Exited(_)) { LastV1::AsPhase } else { LastV1::Never };
-    Ok(codec::encode(&ContainerRowV1 { card, phase, last }))
+    let restarts = RestartsV1 { count: 0, streak: 0, stopped: false };
+    Ok(codec::encode(&ContainerRowV1 { card, phase, last, restarts, update: None, networks: vec![] }))
 }
 
 /// What a migration has to make of a store. Written apart from the upcasts: it looks at fields, not at bytes.
 pub fn expected(before: &Contents) -> Contents {
     let records = before.records.iter().cloned().map(|record| {
-        let (context, new) = match (record.kind, record.schema) {
-            (STARTED, 0) => {
-                let (context, old): (_, StartedV0) = codec::decode(&record.payload).unwrap();
-                let (start, process, at) = (old.start, old.process, old.at);
-                (context, ContainerEvent::Started(StartedV1 { start, process, shim: None, at }))
-            }
-            (CREATE_REQUESTED, schema) => {
-                assert_eq!(schema, 1);
-                let (context, old): (_, CreateRequestedV1) = codec::decode(&record.payload).unwrap();
-                (context, ContainerEvent::CreateRequested(CreateRequestedV3 { card: new_card(old.card) }))
-            }
-            (REMOVE_REQUESTED, schema) => {
-                assert_eq!(schema, 1);
-                let (context, old): (_, RemoveRequestedV1) = codec::decode(&record.payload).unwrap();
-                (context, ContainerEvent::RemoveRequested(RemoveRequestedV2 { force: old.force, volumes: false }))
-            }
-            _ => return record,
-        };
-        Record { schema: new.kind().schema, payload: new.encode(&context).into(), ..record }
+        if (record.kind, record.schema) != (STARTED, 0) {
+            return record;
+        }
+        let (context, old): (ContextV1, StartedV0) = codec::decode(&record.payload).unwrap();
+        let new = StartedV1 { start: old.start, process: old.process, shim: None, at: old.at };
+        Record { schema: 1, payload: ContainerEvent::Started(new).encode(&context).into(), ..record }
     });
     let rows = before.rows.iter().cloned().map(|row| {
-        let (card, phase) = match row.schema {
-            0 => {
-                let old: ContainerRowV0 = codec::decode(&row.bytes).unwrap();
-                (old.card, old.phase)
-            }
-            _ => {
-                let old: ContainerRowV1 = codec::decode(&row.bytes).unwrap();
-                (old.card, old.phase)
-            }
+        let old: ContainerRowV0 = codec::decode(&row.bytes).unwrap();
+        let new = ContainerRowV1 {
+            last: if matches!(old.phase, PhaseV1::Exited(_)) { LastV1::AsPhase } else { LastV1::Never },
+            card: old.card,
+            phase: old.phase,
+            restarts: RestartsV1 { count: 0, streak: 0, stopped: false },
+            update: None,
+            networks: vec![],
         };
-        let last = last(&phase);
-        let phase = match phase {
-            PhaseV1::Created => PhaseV3::Created,
-            PhaseV1::Running(run) => PhaseV3::Running(new_run(run)),
-            PhaseV1::Exited(end) => PhaseV3::Exited(end),
-            PhaseV1::Removing(RemovingV1 { run, failed }) => {
-                PhaseV3::Removing(RemovingV3 { run: run.map(new_run), failed, volumes: false })
-            }
-            other => panic!("{other:?} is not in the store that `build` makes"),
-        };
-        let restarts = RestartsV1 { count: 0, streak: 0, stopped: false };
-        let card = new_card(card);
-        let new = ContainerRowV3 { card, phase, last, restarts, update: None, networks: vec![] };
-        SavedRow { schema: 3, bytes: codec::encode(&new), ..row }
+        SavedRow { schema: 1, bytes: codec::encode(&new), ..row }
     });
     Contents { records: records.collect(), rows: rows.collect() }
-}
-
-fn last(phase: &PhaseV1) -> LastV1 {
-    if matches!(phase, PhaseV1::Exited(_)) { LastV1::AsPhase } else { LastV1::Never }
-}
-
-fn new_run(old: RunV1) -> RunV2 {
-    assert!(old.stop.is_none());
-    RunV2 {
-        start: old.start,
-        boot: old.boot,
-        process: old.process,
-        shim: old.shim,
-        since: old.since,
-        stop: None,
-        oom: old.oom,
-        health: None,
-    }
-}
-
-fn new_card(old: CardV1) -> CardV3 {
-    assert_eq!((old.image.as_str(), old.stop_timeout), ("nginx", 10));
-    CardV3 {
-        name: old.name,
-        image: "nginx".to_owned(),
-        image_id: None,
-        runtime: "runc".to_owned(),
-        command: "nginx".to_owned(),
-        definition: old.definition,
-        created_at: 1,
-        auto_remove: false,
-        tty: false,
-        open_stdin: false,
-        stop_signal: 15,
-        stop_timeout: 10,
-        restart: RestartPolicyV1::No,
-        health: HealthActionV1::Unwatched,
-    }
 }
 
 /// A small database and much in the archive.
@@ -191,6 +120,7 @@ fn card(container: u8) -> CardV1 {
     CardV1 {
         name: format!("web{container}"),
         image: "nginx".to_owned(),
+        image_id: None,
         runtime: "runc".to_owned(),
         command: "nginx".to_owned(),
         definition: [container; 32],
@@ -200,6 +130,8 @@ fn card(container: u8) -> CardV1 {
         open_stdin: false,
         stop_signal: 15,
         stop_timeout: 10,
+        restart: RestartPolicyV1::No,
+        health: HealthActionV1::Unwatched,
     }
 }
 
@@ -225,46 +157,31 @@ fn event(container: u8, event: ContainerEvent) -> NewEvent {
     NewEvent { kind: kind.number, schema: kind.schema, payload: event.encode(&context(container)) }
 }
 
-/// In a shape that has a successor today.
-fn old<T: Serialize>(kind: u16, schema: u16, container: u8, shape: T) -> NewEvent {
-    NewEvent { kind, schema, payload: codec::encode(&(context(container), shape)) }
+fn old_started(container: u8, start: u64) -> NewEvent {
+    let started = StartedV0 { start, process: process(container), at: 4 };
+    NewEvent { kind: STARTED, schema: 0, payload: codec::encode(&(context(container), started)) }
 }
 
-fn old_started(format: u16, container: u8, start: u64) -> NewEvent {
-    let process = process(container);
-    if format == 0 {
-        old(STARTED, 0, container, StartedV0 { start, process, at: 4 })
-    } else {
-        old(STARTED, 1, container, StartedV1 { start, process, shim: Some(process), at: 4 })
-    }
-}
-
-fn old_row(format: u16, container: u8, phase: PhaseV1) -> Row {
-    let card = card(container);
-    let bytes = if format == 0 {
-        codec::encode(&ContainerRowV0 { card, phase })
-    } else {
-        let last = last(&phase);
-        codec::encode(&ContainerRowV1 { card, phase, last })
-    };
-    Row::Put { schema: format, bytes }
+fn old_row(container: u8, phase: PhaseV1) -> Row {
+    Row::Put { schema: 0, bytes: codec::encode(&ContainerRowV0 { card: card(container), phase }) }
 }
 
 fn run(container: u8) -> PhaseV1 {
     PhaseV1::Running(RunV1 {
-        start: 3,
+        start: 2,
         boot: [9; 16],
         process: process(container),
         shim: None,
         since: 4,
         stop: None,
         oom: false,
+        health: None,
     })
 }
 
 fn end() -> PhaseV1 {
     let status = ExitStatusV1::Code(7);
-    PhaseV1::Exited(EndV1 { start: 3, status, started_at: Some(4), at: 5, oom: false, error: None })
+    PhaseV1::Exited(EndV1 { start: 2, status, started_at: Some(4), at: 5, oom: false, error: None })
 }
 
 struct Writer {
@@ -299,46 +216,43 @@ impl Drop for Writer {
     }
 }
 
-/// Makes a store whose containers have been created, started and stopped; some of them have been removed, too. Of format 0 or 1.
-pub fn build(dir: &Path, format: u16) {
+/// Makes a store of format 0 whose containers have been created, started and stopped; some of them have been removed, too.
+pub fn build(dir: &Path) {
     use ContainerEvent as E;
-    let writer = Writer::open(dir, format);
+    let writer = Writer::open(dir, 0);
     for container in 0..CONTAINERS {
-        let created = vec![
-            old(CREATE_REQUESTED, 1, container, CreateRequestedV1 { card: card(container) }),
-            event(container, E::Created(CreatedV1 {})),
-        ];
-        writer.append(container, 0, created, old_row(format, container, PhaseV1::Created));
+        let created = vec![event(container, E::Created(CreatedV1 { card: card(container) }))];
+        writer.append(container, 0, created, old_row(container, PhaseV1::Created));
         let started = vec![
-            event(container, E::StartRequested(StartRequestedV1 { start: 3, boot: [9; 16], at: 3 })),
-            old_started(format, container, 3),
+            event(container, E::StartRequested(StartRequestedV1 { start: 2, boot: [9; 16], at: 3 })),
+            old_started(container, 2),
         ];
         // Half of the rows stay behind their events.
-        let row = if container % 2 == 0 { old_row(format, container, run(container)) } else { Row::Keep };
-        writer.append(container, 2, started, row);
+        let row = if container % 2 == 0 { old_row(container, run(container)) } else { Row::Keep };
+        writer.append(container, 1, started, row);
     }
     for container in 0..CONTAINERS {
-        let exited = E::Exited(ExitedV1 { start: 3, status: ExitStatusV1::Code(7), at: 5 });
-        let row = if container % 3 == 0 { old_row(format, container, end()) } else { Row::Keep };
-        writer.append(container, 4, vec![event(container, exited)], row);
+        let exited = E::Exited(ExitedV1 { start: 2, status: ExitStatusV1::Code(7), at: 5 });
+        let row = if container % 3 == 0 { old_row(container, end()) } else { Row::Keep };
+        writer.append(container, 3, vec![event(container, exited)], row);
     }
     for container in 0..REMOVED as u8 {
         let removal = vec![
-            old(REMOVE_REQUESTED, 1, container, RemoveRequestedV1 { force: false }),
+            event(container, E::RemoveRequested(RemoveRequestedV1 { force: false, volumes: false })),
             event(container, E::Removed(RemovedV1 {})),
         ];
-        writer.append(container, 5, removal, Row::Delete);
+        writer.append(container, 4, removal, Row::Delete);
     }
 }
 
 /// One more event of a store of format 0.
 pub fn append_old(dir: &Path) {
-    Writer::open(dir, 0).append(CONTAINERS - 1, PER_LIFE, vec![old_started(0, CONTAINERS - 1, 6)], Row::Keep);
+    Writer::open(dir, 0).append(CONTAINERS - 1, PER_LIFE, vec![old_started(CONTAINERS - 1, 6)], Row::Keep);
 }
 
 /// One more event of a store of today.
 pub fn append_one(dir: &Path) {
     let container = CONTAINERS - 1;
-    let removal = ContainerEvent::RemoveRequested(RemoveRequestedV2 { force: false, volumes: true });
+    let removal = ContainerEvent::RemoveRequested(RemoveRequestedV1 { force: false, volumes: true });
     Writer::open(dir, FORMAT).append(container, PER_LIFE, vec![event(container, removal)], Row::Keep);
 }

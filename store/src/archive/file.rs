@@ -1,7 +1,7 @@
 //! The bytes of one archive file.
 //!
 //! ```text
-//!  0 magic "JRNLSEG1"   8 first seq u64   16 last seq u64   24 count u64   32 time of the first u64
+//!  0 magic "EVNTSEG1"   8 first seq u64   16 last seq u64   24 count u64   32 time of the first u64
 //! 40 time of the last u64   48 hash before the first [16]   64 hash of the last [16]
 //! 80 plain length u64   88 CRC32C of the compressed body u32   92 CRC32C of all before u32
 //! 96 deflated body: (length u32, encoded record)*
@@ -20,7 +20,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-const MAGIC: [u8; 8] = *b"JRNLSEG1";
+const MAGIC: [u8; 8] = *b"EVNTSEG1";
 const HEADER: usize = 96;
 
 /// What a file says of itself.

@@ -1,7 +1,8 @@
 //! The file that tells, before anything else is touched, which formats a journal has.
 //!
 //! It ends with a checksum. One that is damaged or empty stops nothing: the database says the same, and the file is
-//! written anew.
+//! written anew. One of a build before the first release is recognised by its first word: the numbers there meant other
+//! shapes, so such a journal is refused whole.
 
 use super::reading::Reading;
 use super::{lock, sync_dir};
@@ -18,6 +19,8 @@ use tracing::warn;
 pub(crate) const LAYOUT: u16 = 1;
 
 const NAME: &str = "format";
+/// The first word before the first release, where `journal` stands now.
+const UNRELEASED: &[u8] = b"layout ";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Formats {
@@ -70,6 +73,7 @@ fn read(dir: &Path) -> Result<OnDisk, OpenError> {
     match fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(OnDisk::Absent),
         Err(source) => Err(OpenError::Io { action: "read", path, source }),
+        Ok(bytes) if bytes.starts_with(UNRELEASED) => Err(OpenError::Unreleased { path: dir.into() }),
         Ok(bytes) => Ok(parse(&bytes).map_or(OnDisk::Damaged, OnDisk::Says)),
     }
 }
@@ -95,14 +99,14 @@ fn parse(bytes: &[u8]) -> Option<Formats> {
     let text = std::str::from_utf8(bytes).ok()?;
     let mut lines = text.split_inclusive('\n');
     let mut number = |name: &str| lines.next()?.strip_suffix('\n')?.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
-    let formats = Formats { layout: number("layout")?, records: number("records")? };
-    // Of files that older versions wrote, this line is missing. Others may follow: they are for those who know them.
-    let checked = lines.find_map(|line| line.strip_prefix("crc32c "));
-    checked.is_none_or(|sum| sum == checksum(formats)).then_some(formats)
+    let formats = Formats { layout: number("journal")?, records: number("records")? };
+    // Other lines may stand around it: they are for those who know them.
+    let sum = lines.find_map(|line| line.strip_prefix("crc32c "))?;
+    (sum == checksum(formats)).then_some(formats)
 }
 
 fn body(formats: Formats) -> String {
-    format!("layout {}\nrecords {}\n", formats.layout, formats.records)
+    format!("journal {}\nrecords {}\n", formats.layout, formats.records)
 }
 
 fn checksum(formats: Formats) -> String {
@@ -137,10 +141,9 @@ mod tests {
         assert_eq!(format_of(dir.path()).unwrap(), None);
         write(dir.path(), SEVEN).unwrap();
         let text = fs::read_to_string(dir.path().join("format")).unwrap();
-        assert!(text.starts_with("layout 1\nrecords 7\ncrc32c "), "{text}");
+        assert!(text.starts_with("journal 1\nrecords 7\ncrc32c "), "{text}");
         assert_eq!(format_of(dir.path()).unwrap(), Some(7));
-        // As older versions wrote it.
-        assert_eq!(parse(b"layout 1\nrecords 7\n"), Some(SEVEN));
+        assert_eq!(parse(b"journal 1\nrecords 7\n"), None, "without its checksum");
     }
 
     #[test]

@@ -64,10 +64,6 @@ pub enum Command {
     },
 
     // Reported by the world: effects, timers, the supervisor, recovery.
-    ReportCreated,
-    ReportCreateFailed {
-        message: String,
-    },
     ReportStarted {
         start: StartId,
         process: Process,

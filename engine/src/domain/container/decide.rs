@@ -57,11 +57,9 @@ pub fn decide(container: Option<&Container>, command: &Command) -> Decision {
 
 fn decide_unborn(command: &Command) -> Decision {
     match command {
-        Command::Create { id, card } => Ok(vec![Event::CreateRequested { id: *id, card: card.clone() }]),
+        Command::Create { id, card } => Ok(vec![Event::Created { id: *id, card: card.clone() }]),
         // A late report of what is gone already.
-        Command::ReportCreated
-        | Command::ReportCreateFailed { .. }
-        | Command::ReportStarted { .. }
+        Command::ReportStarted { .. }
         | Command::ReportStartFailed { .. }
         | Command::ReportPaused
         | Command::ReportPauseFailed { .. }
@@ -124,11 +122,6 @@ impl Container {
                     self.enterable()?;
                 }
                 Ok(vec![Event::Attached { session: *session, stdin: *stdin, tty: *tty }])
-            }
-            Command::ReportCreated => Ok(only_if(matches!(self.phase, Phase::Creating), || Event::Created)),
-            Command::ReportCreateFailed { message } => {
-                let message = short(message);
-                Ok(only_if(matches!(self.phase, Phase::Creating), || Event::CreateFailed { message }))
             }
             Command::ReportStarted { start, process, shim, at } => Ok(only_if(self.is_starting(*start), || {
                 Event::Started { start: *start, process: *process, shim: *shim, at: *at }

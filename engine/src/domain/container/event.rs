@@ -5,13 +5,9 @@ use crate::domain::id::{BootId, ContainerId, Digest, Name, Process, SessionId, S
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    CreateRequested {
+    Created {
         id: ContainerId,
         card: Card,
-    },
-    Created,
-    CreateFailed {
-        message: String,
     },
     StartRequested {
         start: StartId,
@@ -145,9 +141,7 @@ impl Event {
     /// The event's own name, as journals and `isula events --format json` show it.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::CreateRequested { .. } => "CreateRequested",
-            Self::Created => "Created",
-            Self::CreateFailed { .. } => "CreateFailed",
+            Self::Created { .. } => "Created",
             Self::StartRequested { .. } => "StartRequested",
             Self::Started { .. } => "Started",
             Self::StartFailed { .. } => "StartFailed",

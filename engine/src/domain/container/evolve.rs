@@ -13,9 +13,9 @@ use crate::domain::id::{BootId, ContainerId, Signal, StartId, Timestamp};
 /// to be known, is taken as it is.
 pub fn evolve(container: Option<Container>, event: &Event) -> Option<Container> {
     match (container, event) {
-        (None, Event::CreateRequested { id, card }) => Some(Container::new(*id, card.clone())),
+        (None, Event::Created { id, card }) => Some(Container::new(*id, card.clone())),
         (None, _) => None,
-        (Some(_), Event::CreateFailed { .. } | Event::Removed) => None,
+        (Some(_), Event::Removed) => None,
         (Some(container), event) => Some(container.evolve(event)),
     }
 }
@@ -27,7 +27,7 @@ impl Container {
             id,
             version: 1,
             card,
-            phase: Phase::Creating,
+            phase: Phase::Created,
             last: None,
             restarts: Restarts::default(),
             update: None,
@@ -38,11 +38,6 @@ impl Container {
     fn evolve(mut self, event: &Event) -> Self {
         self.version += 1;
         match event {
-            Event::Created => {
-                if matches!(self.phase, Phase::Creating) {
-                    self.phase = Phase::Created;
-                }
-            }
             Event::StartRequested { start, boot, at } => self.start_requested(*start, *boot, *at),
             Event::Started { start, process, shim, at } => {
                 if let Some(boot) = self.starting(*start).map(|starting| starting.boot) {
@@ -133,7 +128,7 @@ impl Container {
                 }
             }
             // Of another container, or the end of this one: not for this arm.
-            Event::CreateRequested { .. } | Event::CreateFailed { .. } | Event::Removed => {}
+            Event::Created { .. } | Event::Removed => {}
         }
         self
     }
@@ -142,8 +137,7 @@ impl Container {
         self.restarts = match &self.phase {
             Phase::Restarting(waiting) => Restarts { count: waiting.attempt, ..self.restarts },
             // A user's: what came before does not count any more.
-            Phase::Creating
-            | Phase::Created
+            Phase::Created
             | Phase::Starting(_)
             | Phase::Running(_)
             | Phase::Pausing(_)
@@ -193,12 +187,7 @@ impl Container {
             Phase::Running(run) | Phase::Pausing(run) | Phase::Paused(run) | Phase::Resuming(run) => {
                 self.phase = to(run.clone());
             }
-            Phase::Creating
-            | Phase::Created
-            | Phase::Starting(_)
-            | Phase::Exited(_)
-            | Phase::Restarting(_)
-            | Phase::Removing(_) => {}
+            Phase::Created | Phase::Starting(_) | Phase::Exited(_) | Phase::Restarting(_) | Phase::Removing(_) => {}
         }
     }
 
@@ -207,7 +196,7 @@ impl Container {
         let run = match &mut self.phase {
             Phase::Running(run) | Phase::Pausing(run) | Phase::Paused(run) | Phase::Resuming(run) => Some(run),
             Phase::Removing(removing) => removing.run.as_mut(),
-            Phase::Creating | Phase::Created | Phase::Starting(_) | Phase::Exited(_) | Phase::Restarting(_) => None,
+            Phase::Created | Phase::Starting(_) | Phase::Exited(_) | Phase::Restarting(_) => None,
         };
         run.filter(|run| run.start == start).map(change).is_some()
     }

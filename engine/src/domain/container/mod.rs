@@ -1,10 +1,8 @@
 //! One container, from its creation to its removal.
 //!
 //! ```text
-//!             CreateRequested
-//!                   │
-//!               Creating ──CreateFailed──▶ gone
 //!                   │ Created
+//!                   ▼
 //!                Created ─────────────┐
 //!                   │ StartRequested  │
 //!               Starting ◀─────────┐  │
@@ -24,7 +22,7 @@
 //! Beside the phase there may be an update under way (`UpdateRequested` … `Updated` or `UpdateFailed`), which waits for nothing but
 //! keeps a start waiting, and networks that the container is attached to. Exec and attach sessions are told, not kept.
 //!
-//! What a crash leaves behind: `Creating` a directory; `Starting` perhaps a mount, a shim and a process; `Running` and
+//! What a crash leaves behind: before `Created` a directory that no record knows; `Starting` perhaps a mount, a shim and a process; `Running` and
 //! its kin a live shim and process that go on; `Exited` and `Restarting` perhaps mounts, networks and a state directory not yet
 //! released; `Removing` anything of the above. `recover` says what becomes of each.
 
@@ -115,7 +113,6 @@ pub enum Health {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
-    Creating,
     Created,
     Starting(Starting),
     Running(Run),
@@ -246,14 +243,14 @@ impl Phase {
         match self {
             Self::Running(run) | Self::Pausing(run) | Self::Paused(run) | Self::Resuming(run) => Some(run),
             Self::Removing(removing) => removing.run.as_ref(),
-            Self::Creating | Self::Created | Self::Starting(_) | Self::Exited(_) | Self::Restarting(_) => None,
+            Self::Created | Self::Starting(_) | Self::Exited(_) | Self::Restarting(_) => None,
         }
     }
 
     /// Nothing of a start can be there.
     pub fn never_started(&self) -> bool {
         match self {
-            Self::Creating | Self::Created => true,
+            Self::Created => true,
             Self::Starting(_) | Self::Running(_) | Self::Pausing(_) | Self::Paused(_) | Self::Resuming(_) => false,
             Self::Exited(_) | Self::Restarting(_) | Self::Removing(_) => false,
         }
@@ -262,7 +259,7 @@ impl Phase {
     /// An intent waits for its outcome, so most commands have to wait too.
     pub fn in_transition(&self) -> bool {
         match self {
-            Self::Creating | Self::Starting(_) | Self::Pausing(_) | Self::Resuming(_) => true,
+            Self::Starting(_) | Self::Pausing(_) | Self::Resuming(_) => true,
             Self::Removing(removing) => removing.failed.is_none(),
             Self::Created | Self::Running(_) | Self::Paused(_) | Self::Exited(_) | Self::Restarting(_) => false,
         }
@@ -271,7 +268,7 @@ impl Phase {
     /// The state's word in `inspect` and filters.
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Creating | Self::Created => "inited",
+            Self::Created => "inited",
             Self::Starting(_) => "starting",
             Self::Running(run) if run.stop.as_ref().is_some_and(|stop| stop.then_start) => "restarting",
             Self::Running(_) | Self::Pausing(_) | Self::Resuming(_) => "running",

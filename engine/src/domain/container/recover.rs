@@ -60,8 +60,6 @@ pub enum Step {
     Release,
     /// Remove all that is left of the container, then report it.
     Dismantle,
-    /// Remove what the interrupted creation left, then report it as failed.
-    UndoCreate { message: String },
 }
 
 pub fn recover(container: &Container, seen: &Observation) -> Vec<Step> {
@@ -82,7 +80,6 @@ pub fn recover(container: &Container, seen: &Observation) -> Vec<Step> {
 
 fn recover_phase(container: &Container, seen: &Observation) -> Vec<Step> {
     match &container.phase {
-        Phase::Creating => vec![Step::UndoCreate { message: "the daemon ended before the creation did".to_owned() }],
         Phase::Created => vec![Step::Release],
         Phase::Exited(end) => {
             let mut steps = vec![Step::Release];

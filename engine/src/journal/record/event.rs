@@ -2,8 +2,6 @@
 
 use migrations::kinds::ContainerEvent;
 use migrations::v1::*;
-use migrations::v2::RemoveRequestedV2;
-use migrations::v3::*;
 use migrations::{Upcasts, What};
 use store::{NewEvent, Record};
 
@@ -41,13 +39,7 @@ fn store(event: &Event) -> ContainerEvent {
     let message = |text: &str| cut(text, Event::MESSAGE_LIMIT).to_owned();
     match event {
         // The id is the stream's.
-        Event::CreateRequested { id: _, card } => {
-            ContainerEvent::CreateRequested(CreateRequestedV3 { card: store_card(card) })
-        }
-        Event::Created => ContainerEvent::Created(CreatedV1 {}),
-        Event::CreateFailed { message: text } => {
-            ContainerEvent::CreateFailed(CreateFailedV1 { message: message(text) })
-        }
+        Event::Created { id: _, card } => ContainerEvent::Created(CreatedV1 { card: store_card(card) }),
         Event::StartRequested { start, boot, at } => {
             ContainerEvent::StartRequested(StartRequestedV1 { start: start.0, boot: boot.0, at: at.0 })
         }
@@ -133,7 +125,7 @@ fn store(event: &Event) -> ContainerEvent {
         }
         Event::NetworkDetached { start } => ContainerEvent::NetworkDetached(NetworkDetachedV1 { start: start.0 }),
         Event::RemoveRequested { force, volumes } => {
-            ContainerEvent::RemoveRequested(RemoveRequestedV2 { force: *force, volumes: *volumes })
+            ContainerEvent::RemoveRequested(RemoveRequestedV1 { force: *force, volumes: *volumes })
         }
         Event::RemoveFailed { message: text } => {
             ContainerEvent::RemoveFailed(RemoveFailedV1 { message: message(text) })
@@ -144,11 +136,7 @@ fn store(event: &Event) -> ContainerEvent {
 
 fn load(id: ContainerId, stored: ContainerEvent) -> Result<Event, Problem> {
     Ok(match stored {
-        ContainerEvent::CreateRequested(CreateRequestedV3 { card }) => {
-            Event::CreateRequested { id, card: load_card(card)? }
-        }
-        ContainerEvent::Created(CreatedV1 {}) => Event::Created,
-        ContainerEvent::CreateFailed(CreateFailedV1 { message }) => Event::CreateFailed { message },
+        ContainerEvent::Created(CreatedV1 { card }) => Event::Created { id, card: load_card(card)? },
         ContainerEvent::StartRequested(StartRequestedV1 { start, boot, at }) => {
             Event::StartRequested { start: StartId(start), boot: BootId(boot), at: Timestamp(at) }
         }
@@ -217,7 +205,7 @@ fn load(id: ContainerId, stored: ContainerEvent) -> Result<Event, Problem> {
         ContainerEvent::NetworkDetached(NetworkDetachedV1 { start }) => {
             Event::NetworkDetached { start: StartId(start) }
         }
-        ContainerEvent::RemoveRequested(RemoveRequestedV2 { force, volumes }) => {
+        ContainerEvent::RemoveRequested(RemoveRequestedV1 { force, volumes }) => {
             Event::RemoveRequested { force, volumes }
         }
         ContainerEvent::RemoveFailed(RemoveFailedV1 { message }) => Event::RemoveFailed { message },

@@ -2,7 +2,7 @@
 
 use migrations::codec;
 use migrations::kinds::{IMAGE_ROW_SCHEMA, ImageEvent};
-use migrations::v2::*;
+use migrations::v1::*;
 use migrations::{Upcasts, What};
 use store::{NewEvent, Record, Row, SavedRow};
 

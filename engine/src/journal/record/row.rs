@@ -3,10 +3,6 @@
 use migrations::codec;
 use migrations::kinds::CONTAINER_ROW_SCHEMA;
 use migrations::v1::*;
-use migrations::v3::{
-    AttachmentV1, CardV3, ContainerRowV3, HealthActionV1, HealthV1, PhaseV3, RemovingV3, RestartPolicyV1, RestartingV1,
-    RestartsV1, RunV2, UpdateV1,
-};
 use migrations::{Upcasts, What};
 use store::{Row, SavedRow};
 
@@ -20,7 +16,7 @@ use crate::domain::text::cut;
 
 /// The row that saves this state, for the batch that brings it about. Always small enough for the journal.
 pub fn encode_row(container: &Container) -> Row {
-    let row = ContainerRowV3 {
+    let row = ContainerRowV1 {
         card: store_card(&container.card),
         phase: store_phase(&container.phase),
         last: match (&container.last, &container.phase) {
@@ -48,7 +44,7 @@ pub fn decode_row(row: &SavedRow) -> Result<Container, DecodeError> {
     let (_, bytes) = Upcasts::of_today()
         .to_today(What::Row(CONTAINER), row.schema, row.bytes.clone())
         .map_err(|error| refused(what, &row.stream, error))?;
-    let stored: ContainerRowV3 = codec::decode(&bytes).map_err(|error| damaged(error.into()))?;
+    let stored: ContainerRowV1 = codec::decode(&bytes).map_err(|error| damaged(error.into()))?;
     let phase = load_phase(stored.phase);
     let last = match (stored.last, &phase) {
         (LastV1::Never, _) => None,
@@ -68,8 +64,8 @@ pub fn decode_row(row: &SavedRow) -> Result<Container, DecodeError> {
     })
 }
 
-pub(super) fn store_card(card: &Card) -> CardV3 {
-    CardV3 {
+pub(super) fn store_card(card: &Card) -> CardV1 {
+    CardV1 {
         name: card.name.as_str().to_owned(),
         image: cut(&card.image, Card::IMAGE_LIMIT).to_owned(),
         image_id: card.image_id.map(|id| id.0),
@@ -91,7 +87,7 @@ pub(super) fn store_card(card: &Card) -> CardV3 {
     }
 }
 
-pub(super) fn load_card(stored: CardV3) -> Result<Card, Problem> {
+pub(super) fn load_card(stored: CardV1) -> Result<Card, Problem> {
     Ok(Card {
         name: load_name(stored.name)?,
         image: stored.image,
@@ -204,22 +200,21 @@ pub(super) fn load_status(stored: ExitStatusV1) -> ExitStatus {
     }
 }
 
-fn store_phase(phase: &Phase) -> PhaseV3 {
+fn store_phase(phase: &Phase) -> PhaseV1 {
     match phase {
-        Phase::Creating => PhaseV3::Creating,
-        Phase::Created => PhaseV3::Created,
+        Phase::Created => PhaseV1::Created,
         Phase::Starting(Starting { start, boot, since }) => {
-            PhaseV3::Starting(StartingV1 { start: start.0, boot: boot.0, since: since.0 })
+            PhaseV1::Starting(StartingV1 { start: start.0, boot: boot.0, since: since.0 })
         }
-        Phase::Running(run) => PhaseV3::Running(store_run(run)),
-        Phase::Pausing(run) => PhaseV3::Pausing(store_run(run)),
-        Phase::Paused(run) => PhaseV3::Paused(store_run(run)),
-        Phase::Resuming(run) => PhaseV3::Resuming(store_run(run)),
-        Phase::Exited(end) => PhaseV3::Exited(store_end(end)),
+        Phase::Running(run) => PhaseV1::Running(store_run(run)),
+        Phase::Pausing(run) => PhaseV1::Pausing(store_run(run)),
+        Phase::Paused(run) => PhaseV1::Paused(store_run(run)),
+        Phase::Resuming(run) => PhaseV1::Resuming(store_run(run)),
+        Phase::Exited(end) => PhaseV1::Exited(store_end(end)),
         Phase::Restarting(Restarting { end, due, attempt }) => {
-            PhaseV3::Restarting(RestartingV1 { end: store_end(end), due: due.0, attempt: *attempt })
+            PhaseV1::Restarting(RestartingV1 { end: store_end(end), due: due.0, attempt: *attempt })
         }
-        Phase::Removing(Removing { run, failed, volumes }) => PhaseV3::Removing(RemovingV3 {
+        Phase::Removing(Removing { run, failed, volumes }) => PhaseV1::Removing(RemovingV1 {
             run: run.as_ref().map(store_run),
             failed: failed.as_ref().map(|text| cut(text, Event::MESSAGE_LIMIT).to_owned()),
             volumes: *volumes,
@@ -227,29 +222,28 @@ fn store_phase(phase: &Phase) -> PhaseV3 {
     }
 }
 
-fn load_phase(stored: PhaseV3) -> Phase {
+fn load_phase(stored: PhaseV1) -> Phase {
     match stored {
-        PhaseV3::Creating => Phase::Creating,
-        PhaseV3::Created => Phase::Created,
-        PhaseV3::Starting(StartingV1 { start, boot, since }) => {
+        PhaseV1::Created => Phase::Created,
+        PhaseV1::Starting(StartingV1 { start, boot, since }) => {
             Phase::Starting(Starting { start: StartId(start), boot: BootId(boot), since: Timestamp(since) })
         }
-        PhaseV3::Running(run) => Phase::Running(load_run(run)),
-        PhaseV3::Pausing(run) => Phase::Pausing(load_run(run)),
-        PhaseV3::Paused(run) => Phase::Paused(load_run(run)),
-        PhaseV3::Resuming(run) => Phase::Resuming(load_run(run)),
-        PhaseV3::Exited(end) => Phase::Exited(load_end(end)),
-        PhaseV3::Restarting(RestartingV1 { end, due, attempt }) => {
+        PhaseV1::Running(run) => Phase::Running(load_run(run)),
+        PhaseV1::Pausing(run) => Phase::Pausing(load_run(run)),
+        PhaseV1::Paused(run) => Phase::Paused(load_run(run)),
+        PhaseV1::Resuming(run) => Phase::Resuming(load_run(run)),
+        PhaseV1::Exited(end) => Phase::Exited(load_end(end)),
+        PhaseV1::Restarting(RestartingV1 { end, due, attempt }) => {
             Phase::Restarting(Restarting { end: load_end(end), due: Timestamp(due), attempt })
         }
-        PhaseV3::Removing(RemovingV3 { run, failed, volumes }) => {
+        PhaseV1::Removing(RemovingV1 { run, failed, volumes }) => {
             Phase::Removing(Removing { run: run.map(load_run), failed, volumes })
         }
     }
 }
 
-fn store_run(run: &Run) -> RunV2 {
-    RunV2 {
+fn store_run(run: &Run) -> RunV1 {
+    RunV1 {
         start: run.start.0,
         boot: run.boot.0,
         process: store_process(&run.process),
@@ -266,7 +260,7 @@ fn store_run(run: &Run) -> RunV2 {
     }
 }
 
-fn load_run(stored: RunV2) -> Run {
+fn load_run(stored: RunV1) -> Run {
     Run {
         start: StartId(stored.start),
         boot: BootId(stored.boot),

@@ -2,8 +2,7 @@ use std::sync::Arc;
 
 use migrations::codec;
 use migrations::kinds::{kind, kinds};
-use migrations::v1::{LastV1, RemovedV1, RenamedV1};
-use migrations::v3::{CardV3, ContainerRowV3, PhaseV3};
+use migrations::v1::{CardV1, ContainerRowV1, LastV1, PhaseV1, RemovedV1, RenamedV1};
 use proptest::prelude::*;
 use store::{NewEvent, Record, Row, SavedRow, StreamId, VALUE_LIMIT};
 
@@ -46,13 +45,11 @@ fn saved(container: &Container, row: Row) -> SavedRow {
     SavedRow { stream: stream(&container.id), version: container.version, seq: 17, schema, bytes }
 }
 
-fn actors() -> [Actor; 6] {
+fn actors() -> [Actor; 4] {
     [
         Actor::Peer { uid: 0, pid: 42, exe: "/usr/bin/isula".to_owned() },
-        Actor::Cri,
         Actor::RestartPolicy,
         Actor::Recovery,
-        Actor::Shim,
         Actor::Engine,
     ]
 }
@@ -60,7 +57,7 @@ fn actors() -> [Actor; 6] {
 #[test]
 fn actors_and_operations_read_as_words() {
     let words: Vec<_> = actors().iter().map(Actor::to_string).collect();
-    assert_eq!(words, ["uid=0 pid=42 exe=/usr/bin/isula", "cri", "restart-policy", "recovery", "shim", "engine"]);
+    assert_eq!(words, ["uid=0 pid=42 exe=/usr/bin/isula", "restart-policy", "recovery", "engine"]);
     assert_eq!(context().operation.to_string(), "00010203040506ff");
 }
 
@@ -121,14 +118,14 @@ fn rows_that_cannot_be_read_say_why() {
     let foreign = SavedRow { stream: StreamId::new(9, b"x").unwrap(), ..good.clone() };
     assert!(matches!(decode_row(&foreign), Err(DecodeError::UnknownKind { what: What::Row(9), .. })));
     let newer = SavedRow { schema: 9, ..good.clone() };
-    assert!(matches!(decode_row(&newer), Err(DecodeError::NewerSchema { found: 9, known: 3, .. })));
+    assert!(matches!(decode_row(&newer), Err(DecodeError::NewerSchema { found: 9, known: 1, .. })));
     let torn = SavedRow { bytes: good.bytes[1..].to_vec(), ..good.clone() };
     assert!(matches!(decode_row(&torn), Err(DecodeError::Damaged { problem: Problem::Shape(_), .. })));
-    let shape: ContainerRowV3 = codec::decode(&good.bytes).unwrap();
-    let odd = ContainerRowV3 { phase: PhaseV3::Created, last: LastV1::AsPhase, ..shape.clone() };
+    let shape: ContainerRowV1 = codec::decode(&good.bytes).unwrap();
+    let odd = ContainerRowV1 { phase: PhaseV1::Created, last: LastV1::AsPhase, ..shape.clone() };
     let odd = SavedRow { bytes: codec::encode(&odd), ..good.clone() };
     assert!(matches!(decode_row(&odd), Err(DecodeError::Damaged { problem: Problem::LastEnd, .. })));
-    let nameless = ContainerRowV3 { card: CardV3 { name: String::new(), ..shape.card.clone() }, ..shape };
+    let nameless = ContainerRowV1 { card: CardV1 { name: String::new(), ..shape.card.clone() }, ..shape };
     let nameless = SavedRow { bytes: codec::encode(&nameless), ..good };
     assert!(matches!(decode_row(&nameless), Err(DecodeError::Damaged { problem: Problem::Name { .. }, .. })));
 }
@@ -152,7 +149,7 @@ fn huge() -> impl Strategy<Value = String> {
 }
 
 prop_compose! {
-    fn huge_context()(actor in 0usize..6, exe in huge(), name in huge(), image in huge()) -> Context {
+    fn huge_context()(actor in 0usize..4, exe in huge(), name in huge(), image in huge()) -> Context {
         let actor = match &actors()[actor] {
             Actor::Peer { .. } => Actor::Peer { uid: u32::MAX, pid: u32::MAX, exe },
             actor => actor.clone(),
@@ -180,8 +177,7 @@ prop_compose! {
 fn huge_event() -> impl Strategy<Value = Event> {
     let name = || "[a-z]{255}".prop_map(|name| name.parse::<Name>().unwrap());
     prop_oneof![
-        huge_card().prop_map(|card| Event::CreateRequested { id: ID, card }),
-        huge().prop_map(|message| Event::CreateFailed { message }),
+        huge_card().prop_map(|card| Event::Created { id: ID, card }),
         huge().prop_map(|message| Event::StartFailed { start: START, code: 255, message, at: at(1) }),
         huge().prop_map(|message| Event::PauseFailed { message }),
         huge().prop_map(|message| Event::ResumeFailed { message }),

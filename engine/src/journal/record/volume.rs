@@ -2,7 +2,7 @@
 
 use migrations::codec;
 use migrations::kinds::{VOLUME_ROW_SCHEMA, VolumeEvent};
-use migrations::v2::*;
+use migrations::v1::*;
 use migrations::{Upcasts, What};
 use store::{NewEvent, Record, Row, SavedRow};
 

@@ -70,7 +70,6 @@ pub fn transients(world: &World) {
 fn is_transient(world: &World, life: &Life) -> Option<&'static str> {
     let recipe = Recipe::of(world.options.seed, &life.name);
     match life.state() {
-        State::Creating => Some("it is being created"),
         State::Starting => Some("it is being started"),
         State::Pausing | State::Resuming => Some("it is being frozen or thawed"),
         State::Removing => Some("it is being removed"),

@@ -6,7 +6,6 @@ use cri_api::isula::v1::Event;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    Creating,
     Created,
     Starting,
     Running,
@@ -28,7 +27,7 @@ impl State {
     /// As lists say it.
     pub fn word(self) -> &'static str {
         match self {
-            Self::Creating | Self::Created => "inited",
+            Self::Created => "inited",
             Self::Starting => "starting",
             Self::Running | Self::Pausing | Self::Resuming => "running",
             Self::Paused => "paused",
@@ -197,12 +196,10 @@ impl Life {
 
 /// The state after an event; `None` when it cannot happen then.
 fn next(before: Option<State>, event: &str) -> Option<State> {
-    use State::{Created, Creating, Exited, Gone, Paused, Pausing, Removing, Restarting, Resuming, Running, Starting};
-    let Some(state) = before else { return (event == "CreateRequested").then_some(Creating) };
+    use State::{Created, Exited, Gone, Paused, Pausing, Removing, Restarting, Resuming, Running, Starting};
+    let Some(state) = before else { return (event == "Created").then_some(Created) };
     let among = |allowed: &[State], after: State| allowed.contains(&state).then_some(after);
     match event {
-        "Created" => among(&[Creating], Created),
-        "CreateFailed" => among(&[Creating], Gone),
         "StartRequested" => among(&[Created, Exited, Restarting], Starting),
         "Started" => among(&[Starting], Running),
         "StartFailed" => among(&[Starting], Exited),
@@ -225,7 +222,7 @@ fn next(before: Option<State>, event: &str) -> Option<State> {
         "StopRequested" | "Killed" | "OomKilled" | "ShimLost" | "ShimAdopted" | "HealthChanged" => {
             among(&[Starting, Running, Pausing, Paused, Resuming, Removing], state)
         }
-        "CreateRequested" => None,
+        "Created" => None,
         // Sessions, networks, updates, names: beside the state.
         _ => (state != Gone).then_some(state),
     }
@@ -255,27 +252,25 @@ mod tests {
     #[test]
     fn names_and_states_are_known_for_every_moment() {
         let told = [
-            event(1, "a", "x", "CreateRequested"),
-            event(2, "a", "x", "Created"),
-            event(3, "a", "y", "Renamed"),
-            event(4, "b", "x", "CreateRequested"),
-            event(5, "b", "x", "Created"),
-            event(6, "b", "x", "RemoveRequested"),
-            event(7, "b", "x", "Removed"),
+            event(1, "a", "x", "Created"),
+            event(2, "a", "y", "Renamed"),
+            event(3, "b", "x", "Created"),
+            event(4, "b", "x", "RemoveRequested"),
+            event(5, "b", "x", "Removed"),
         ];
         let model = model(&told).expect("all of it may happen");
         assert_eq!(model.holders("x", 0, 1), [None, Some("a".to_owned())]);
-        assert_eq!(model.holders("x", 3, 4), [None, Some("b".to_owned())]);
+        assert_eq!(model.holders("x", 2, 3), [None, Some("b".to_owned())]);
         assert_eq!(model.holder("y"), Some("a"));
-        let states: Vec<State> = model.lives["b"].states_in(5, 7).collect();
+        let states: Vec<State> = model.lives["b"].states_in(3, 5).collect();
         assert_eq!(states, [State::Created, State::Removing, State::Gone]);
     }
 
     #[test]
     fn what_cannot_happen_is_told() {
-        let twice = [event(1, "a", "x", "CreateRequested"), event(2, "b", "x", "CreateRequested")];
+        let twice = [event(1, "a", "x", "Created"), event(2, "b", "x", "Created")];
         assert!(model(&twice).is_err_and(|broken| broken.contains("name `x` of a")));
-        let dead = [event(1, "a", "x", "CreateRequested"), event(2, "a", "x", "Created"), event(3, "a", "x", "Exited")];
+        let dead = [event(1, "a", "x", "Created"), event(2, "a", "x", "Exited")];
         assert!(model(&dead).is_err_and(|broken| broken.contains("cannot follow")));
     }
 }

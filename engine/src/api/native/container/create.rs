@@ -175,7 +175,7 @@ impl Native {
             return Err(gone);
         }
         let (id, card) = (prepared.id, prepared.card.clone());
-        let mut commands = vec![Command::Create { id, card }, Command::ReportCreated];
+        let mut commands = vec![Command::Create { id, card }];
         commands.extend_from_slice(further);
         let recorded = self.engine.turn_all(id, context, &commands).await;
         match &recorded {

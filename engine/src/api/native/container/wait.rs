@@ -27,7 +27,7 @@ impl Native {
             .ok_or_else(|| ApiError::NoSuchContainer { reference: reference.to_owned() })?;
         let container = entity.container.clone();
         let start = match &container.phase {
-            Phase::Creating | Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => {
+            Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => {
                 return Ok(container.last);
             }
             Phase::Removing(removing) if removing.run.is_none() => {

@@ -121,9 +121,7 @@ fn labels(engine: &Engine, id: &ContainerId, known: &mut KnownLabels) -> HashMap
 /// The reference's verbs for outcomes; intents are told in the present participle.
 fn verb(event: &Event) -> &'static str {
     match event {
-        Event::CreateRequested { .. } => "creating",
-        Event::Created => "create",
-        Event::CreateFailed { .. } => "create_failed",
+        Event::Created { .. } => "create",
         Event::StartRequested { .. } => "starting",
         Event::Started { .. } => "start",
         Event::StartFailed { .. } => "start_failed",
@@ -203,8 +201,7 @@ fn facts(event: &Event) -> Vec<(String, String)> {
         Event::StartFailed { code, message, .. } => {
             vec![fact("exitCode", code.to_string()), fact("error", message.clone())]
         }
-        Event::CreateFailed { message }
-        | Event::PauseFailed { message }
+        Event::PauseFailed { message }
         | Event::ResumeFailed { message }
         | Event::UpdateFailed { message }
         | Event::RemoveFailed { message } => vec![fact("error", message.clone())],
@@ -216,8 +213,7 @@ fn facts(event: &Event) -> Vec<(String, String)> {
         Event::RemoveRequested { force, volumes } => {
             vec![fact("force", force.to_string()), fact("volumes", volumes.to_string())]
         }
-        Event::CreateRequested { .. }
-        | Event::Created
+        Event::Created { .. }
         | Event::StartRequested { .. }
         | Event::PauseRequested
         | Event::Paused

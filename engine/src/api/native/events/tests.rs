@@ -19,9 +19,9 @@ async fn told() -> Vec<Told> {
     let card = crate::domain::container::tests::card();
     let id = crate::domain::container::tests::ID;
     let remove = container::Command::Remove { force: false, volumes: true };
-    let (created, removed) = (container::Command::ReportCreated, container::Command::ReportRemoved);
+    let removed = container::Command::ReportRemoved;
     // In one: nothing is left for effects to do.
-    let commands = [container::Command::Create { id, card }, created, remove, removed];
+    let commands = [container::Command::Create { id, card }, remove, removed];
     engine.turn_all(id, &context, &commands).await.unwrap();
     let name = "docker.io/library/busybox:latest";
     for command in [
@@ -58,7 +58,6 @@ async fn images_and_volumes_are_told_as_containers_are() {
     assert_eq!(
         words,
         [
-            "container creating CreateRequested",
             "container create Created",
             "container removing RemoveRequested",
             "container remove Removed",
@@ -71,8 +70,8 @@ async fn images_and_volumes_are_told_as_containers_are() {
             "volume remove VolumeRemoved",
         ]
     );
-    assert_eq!(told[2].attributes["volumes"], "true");
-    let pulled = &told[4];
+    assert_eq!(told[1].attributes["volumes"], "true");
+    let pulled = &told[3];
     assert_eq!(pulled.id, ID.to_string());
     assert_eq!(pulled.attributes["name"], "docker.io/library/busybox:latest");
     assert_eq!(pulled.attributes["image"], pulled.attributes["name"]);
@@ -80,9 +79,9 @@ async fn images_and_volumes_are_told_as_containers_are() {
     assert_eq!(pulled.attributes["digest"], Digest([8; 32]).to_string());
     assert_eq!(pulled.attributes["size"], (1_u64 << 30).to_string());
     // Which image it was, is to be read also at its end.
-    assert_eq!(told[7].attributes["name"], "other");
-    assert_eq!((told[8].id.as_str(), told[8].attributes["tier"].as_str()), ("data", "db"));
-    assert_eq!(told[10].attributes["name"], "data");
+    assert_eq!(told[6].attributes["name"], "other");
+    assert_eq!((told[7].id.as_str(), told[7].attributes["tier"].as_str()), ("data", "db"));
+    assert_eq!(told[9].attributes["name"], "data");
 }
 
 #[tokio::test]
@@ -90,7 +89,7 @@ async fn filters_pick_by_type_image_and_volume() {
     let told = told().await;
     let short = ID.short();
     for (filters, count) in [
-        (vec![], 11),
+        (vec![], 10),
         (vec![("type", "image")], 4),
         (vec![("type", "image"), ("type", "volume")], 7),
         (vec![("type", "volume"), ("event", "remove")], 1),
@@ -99,7 +98,7 @@ async fn filters_pick_by_type_image_and_volume() {
         (vec![("volume", "dat")], 0),
         (vec![("image", "docker.io/library/busybox:latest")], 2),
         (vec![("image", short.as_str())], 4),
-        (vec![("container", "web")], 4),
+        (vec![("container", "web")], 3),
         (vec![("container", "data")], 0),
         (vec![("label", "tier=db")], 1),
     ] {

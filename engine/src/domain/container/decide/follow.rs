@@ -64,7 +64,6 @@ impl Container {
                 }
             }
             Phase::Restarting(_)
-            | Phase::Creating
             | Phase::Created
             | Phase::Starting(_)
             | Phase::Running(_)

@@ -8,7 +8,6 @@ use crate::domain::text::cut;
 impl Container {
     pub(super) fn rename(&self, name: &Name) -> Decision {
         match &self.phase {
-            Phase::Creating => Err(Rejection::InTransition),
             Phase::Removing(_) => Err(Rejection::BeingRemoved),
             Phase::Created
             | Phase::Starting(_)
@@ -44,9 +43,7 @@ impl Container {
                 Some(run) if force => vec![Event::Killed { start: run.start, signal: Signal::KILL }],
                 Some(_) | None => vec![],
             }),
-            Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
-                Err(Rejection::InTransition)
-            }
+            Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => Err(Rejection::InTransition),
         }
     }
 
@@ -55,7 +52,7 @@ impl Container {
         let running = match &self.phase {
             Phase::Running(_) | Phase::Paused(_) => true,
             Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => false,
-            Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
+            Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
                 return Err(Rejection::InTransition);
             }
             Phase::Removing(_) => return Err(Rejection::BeingRemoved),
@@ -79,9 +76,7 @@ impl Container {
             Phase::Running(run) => Ok(run.start),
             Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => Err(Rejection::NotRunning),
             Phase::Paused(_) => Err(Rejection::Paused),
-            Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
-                Err(Rejection::InTransition)
-            }
+            Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => Err(Rejection::InTransition),
             Phase::Removing(_) => Err(Rejection::BeingRemoved),
         }
     }

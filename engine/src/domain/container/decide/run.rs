@@ -19,9 +19,7 @@ impl Container {
             // A stop is under way: what it leads to decides.
             Phase::Running(_) => Err(Rejection::InTransition),
             Phase::Paused(_) => Err(Rejection::Paused),
-            Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
-                Err(Rejection::InTransition)
-            }
+            Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => Err(Rejection::InTransition),
             Phase::Removing(_) => Err(Rejection::BeingRemoved),
         }
     }
@@ -46,9 +44,7 @@ impl Container {
             Phase::Created | Phase::Exited(_) => Ok(vec![]),
             Phase::Restarting(waiting) => Ok(vec![Event::RestartCancelled { start: waiting.end.start }]),
             Phase::Paused(_) => Err(Rejection::Paused),
-            Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
-                Err(Rejection::InTransition)
-            }
+            Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => Err(Rejection::InTransition),
             Phase::Removing(_) => Err(Rejection::BeingRemoved),
         }
     }
@@ -58,7 +54,6 @@ impl Container {
             Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => self.start(boot, at),
             Phase::Running(_)
             | Phase::Paused(_)
-            | Phase::Creating
             | Phase::Starting(_)
             | Phase::Pausing(_)
             | Phase::Resuming(_)
@@ -71,9 +66,7 @@ impl Container {
             Phase::Running(run) => Ok(vec![Event::Killed { start: run.start, signal }]),
             Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => Err(Rejection::NotRunning),
             Phase::Paused(_) => Err(Rejection::Paused),
-            Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
-                Err(Rejection::InTransition)
-            }
+            Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => Err(Rejection::InTransition),
             Phase::Removing(_) => Err(Rejection::BeingRemoved),
         }
     }
@@ -84,9 +77,7 @@ impl Container {
             Phase::Running(_) => Ok(vec![Event::PauseRequested]),
             Phase::Paused(_) => Ok(vec![]),
             Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => Err(Rejection::NotRunning),
-            Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
-                Err(Rejection::InTransition)
-            }
+            Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => Err(Rejection::InTransition),
             Phase::Removing(_) => Err(Rejection::BeingRemoved),
         }
     }
@@ -96,9 +87,7 @@ impl Container {
             Phase::Paused(_) => Ok(vec![Event::ResumeRequested]),
             Phase::Running(_) => Ok(vec![]),
             Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => Err(Rejection::NotRunning),
-            Phase::Creating | Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => {
-                Err(Rejection::InTransition)
-            }
+            Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => Err(Rejection::InTransition),
             Phase::Removing(_) => Err(Rejection::BeingRemoved),
         }
     }

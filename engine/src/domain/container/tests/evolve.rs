@@ -5,52 +5,50 @@ use crate::domain::id::SessionId;
 
 /// The phase after the event; `=` changes nothing but the version. `none` for gone.
 const TABLE: &str = "
-                 none     creating created  starting running  stopping pausing  paused   resuming exited   removing killing  failed   waiting
-CreateRequested  creating =        =        =        =        =        =        =        =        =        =        =        =        =
-Created          none     created  =        =        =        =        =        =        =        =        =        =        =        =
-CreateFailed     none     none     none     none     none     none     none     none     none     none     none     none     none     none
-StartRequested   none     starting starting starting starting starting starting starting starting starting starting starting starting starting
-Started          none     =        =        running  =        =        =        =        =        =        =        =        =        =
-StaleStarted     none     =        =        =        =        =        =        =        =        =        =        =        =        =
-StartFailed      none     =        =        exited   =        =        =        =        =        =        =        =        =        =
-StaleFailed      none     =        =        =        =        =        =        =        =        =        =        =        =        =
-PauseRequested   none     =        =        =        pausing  pausing  =        pausing  pausing  =        =        =        =        =
-Paused           none     =        =        =        paused   paused   paused   =        paused   =        =        =        =        =
-PauseFailed      none     =        =        =        =        =        running  running  running  =        =        =        =        =
-ResumeRequested  none     =        =        =        resuming resuming resuming resuming =        =        =        =        =        =
-Resumed          none     =        =        =        =        =        running  running  running  =        =        =        =        =
-ResumeFailed     none     =        =        =        paused   paused   paused   =        paused   =        =        =        =        =
-StopRequested    none     =        =        =        stopping =        +        +        +        =        =        +        =        =
-StaleStop        none     =        =        =        =        =        =        =        =        =        =        =        =        =
-Killed none = = = + + + + + = = + = =
-StaleKilled      none     =        =        =        =        =        =        =        =        =        =        =        =        =
-Exited           none     =        =        =        exited   exited   exited   exited   exited   =        =        removing =        =
-StaleExited      none     =        =        =        =        =        =        =        =        =        =        =        =        =
-OomKilled        none     =        =        =        +        +        +        +        +        =        =        +        =        =
-StaleOom         none     =        =        =        =        =        =        =        =        =        =        =        =        =
-Renamed          none     +        +        +        +        +        +        +        +        +        +        +        +        +
-ShimLost         none     =        =        =        +        +        +        +        +        =        =        +        =        =
-StaleShimLost    none     =        =        =        =        =        =        =        =        =        =        =        =        =
-ShimAdopted      none     =        =        =        +        +        +        +        +        =        =        +        =        =
-StaleAdopted     none     =        =        =        =        =        =        =        =        =        =        =        =        =
-RemoveRequested  none     removing removing removing killing  killing  killing  killing  killing  removing =        =        removing removing
-RemoveFailed     none     =        =        =        =        =        =        =        =        =        failed   failed   failed   =
-Removed          none     none     none     none     none     none     none     none     none     none     none     none     none     none
-UpdateRequested  none     +        +        +        +        +        +        +        +        +        +        +        +        +
-Updated          none     =        =        =        =        =        =        =        =        =        =        =        =        =
-UpdateFailed     none     =        =        =        =        =        =        =        =        =        =        =        =        =
-RestartScheduled none     =        =        =        =        =        =        =        =        waiting  =        =        =        =
-StaleScheduled   none     =        =        =        =        =        =        =        =        =        =        =        =        =
-RestartCancelled none     =        =        =        =        =        =        =        =        =        =        =        =        exited
-StaleCancelled   none     =        =        =        =        =        =        =        =        =        =        =        =        =
-HealthChanged    none     =        =        =        +        +        +        +        +        =        =        +        =        =
-StaleHealth      none     =        =        =        =        =        =        =        =        =        =        =        =        =
-ExecStarted      none     =        =        =        =        =        =        =        =        =        =        =        =        =
-ExecExited       none     =        =        =        =        =        =        =        =        =        =        =        =        =
-Attached         none     =        =        =        =        =        =        =        =        =        =        =        =        =
-Detached         none     =        =        =        =        =        =        =        =        =        =        =        =        =
-NetworkAttached  none     +        +        +        +        +        +        +        +        +        +        +        +        +
-NetworkDetached  none     =        =        =        =        =        =        =        =        =        =        =        =        =
+                 none    created  starting running  stopping pausing  paused   resuming exited   removing killing  failed   waiting
+Created          created =        =        =        =        =        =        =        =        =        =        =        =
+StartRequested   none    starting starting starting starting starting starting starting starting starting starting starting starting
+Started          none    =        running  =        =        =        =        =        =        =        =        =        =
+StaleStarted     none    =        =        =        =        =        =        =        =        =        =        =        =
+StartFailed      none    =        exited   =        =        =        =        =        =        =        =        =        =
+StaleFailed      none    =        =        =        =        =        =        =        =        =        =        =        =
+PauseRequested   none    =        =        pausing  pausing  =        pausing  pausing  =        =        =        =        =
+Paused           none    =        =        paused   paused   paused   =        paused   =        =        =        =        =
+PauseFailed      none    =        =        =        =        running  running  running  =        =        =        =        =
+ResumeRequested  none    =        =        resuming resuming resuming resuming =        =        =        =        =        =
+Resumed          none    =        =        =        =        running  running  running  =        =        =        =        =
+ResumeFailed     none    =        =        paused   paused   paused   =        paused   =        =        =        =        =
+StopRequested    none    =        =        stopping =        +        +        +        =        =        +        =        =
+StaleStop        none    =        =        =        =        =        =        =        =        =        =        =        =
+Killed           none    =        =        +        +        +        +        +        =        =        +        =        =
+StaleKilled      none    =        =        =        =        =        =        =        =        =        =        =        =
+Exited           none    =        =        exited   exited   exited   exited   exited   =        =        removing =        =
+StaleExited      none    =        =        =        =        =        =        =        =        =        =        =        =
+OomKilled        none    =        =        +        +        +        +        +        =        =        +        =        =
+StaleOom         none    =        =        =        =        =        =        =        =        =        =        =        =
+Renamed          none    +        +        +        +        +        +        +        +        +        +        +        +
+ShimLost         none    =        =        +        +        +        +        +        =        =        +        =        =
+StaleShimLost    none    =        =        =        =        =        =        =        =        =        =        =        =
+ShimAdopted      none    =        =        +        +        +        +        +        =        =        +        =        =
+StaleAdopted     none    =        =        =        =        =        =        =        =        =        =        =        =
+RemoveRequested  none    removing removing killing  killing  killing  killing  killing  removing =        =        removing removing
+RemoveFailed     none    =        =        =        =        =        =        =        =        failed   failed   failed   =
+Removed          none    none     none     none     none     none     none     none     none     none     none     none     none
+UpdateRequested  none    +        +        +        +        +        +        +        +        +        +        +        +
+Updated          none    =        =        =        =        =        =        =        =        =        =        =        =
+UpdateFailed     none    =        =        =        =        =        =        =        =        =        =        =        =
+RestartScheduled none    =        =        =        =        =        =        =        waiting  =        =        =        =
+StaleScheduled   none    =        =        =        =        =        =        =        =        =        =        =        =
+RestartCancelled none    =        =        =        =        =        =        =        =        =        =        =        exited
+StaleCancelled   none    =        =        =        =        =        =        =        =        =        =        =        =
+HealthChanged    none    =        =        +        +        +        +        +        =        =        +        =        =
+StaleHealth      none    =        =        =        =        =        =        =        =        =        =        =        =
+ExecStarted      none    =        =        =        =        =        =        =        =        =        =        =        =
+ExecExited       none    =        =        =        =        =        =        =        =        =        =        =        =
+Attached         none    =        =        =        =        =        =        =        =        =        =        =        =
+Detached         none    =        =        =        =        =        =        =        =        =        =        =        =
+NetworkAttached  none    +        +        +        +        +        +        +        +        +        +        +        +
+NetworkDetached  none    =        =        =        =        =        =        =        =        =        =        =        =
 ";
 
 fn event(label: &str) -> Event {
@@ -59,9 +57,7 @@ fn event(label: &str) -> Event {
     let failed = |start| Event::StartFailed { start, code: 127, message: message(), at: at(9) };
     let stop = |start| Event::StopRequested { start, signal: Signal::TERM, deadline: at(20), then_start: false };
     match label {
-        "CreateRequested" => Event::CreateRequested { id: ID, card: card() },
-        "Created" => Event::Created,
-        "CreateFailed" => Event::CreateFailed { message: message() },
+        "Created" => Event::Created { id: ID, card: card() },
         "StartRequested" => Event::StartRequested { start: StartId(9), boot: BOOT, at: at(10) },
         "Started" => started(START),
         "StaleStarted" => started(STALE),
@@ -119,7 +115,6 @@ fn event(label: &str) -> Event {
 fn column(container: Option<&Container>) -> &'static str {
     match container.map(|container| &container.phase) {
         None => "none",
-        Some(Phase::Creating) => "creating",
         Some(Phase::Created) => "created",
         Some(Phase::Starting(_)) => "starting",
         Some(Phase::Running(run)) if run.stop.is_some() => "stopping",
@@ -162,7 +157,7 @@ fn every_event_in_every_phase() {
             }
         }
     }
-    assert_eq!(seen.len(), 34, "an event has no row");
+    assert_eq!(seen.len(), 32, "an event has no row");
 }
 
 #[test]
@@ -225,8 +220,7 @@ fn a_stop_by_sigkill_needs_no_second_one() {
 #[test]
 fn a_renamed_container_has_the_new_name() {
     let given = given_events([
-        Event::CreateRequested { id: ID, card: card() },
-        Event::Created,
+        Event::Created { id: ID, card: card() },
         Event::Renamed { from: "web".parse().unwrap(), to: "db".parse().unwrap() },
     ]);
     assert_eq!(given.0.unwrap().card, Card { name: "db".parse().unwrap(), ..card() });

@@ -15,7 +15,7 @@ pub(crate) const NEXT_BOOT: BootId = BootId([2; 16]);
 pub(crate) const PROCESS: Process = Process { pid: 100, start_time: 1000 };
 pub(crate) const SHIM: Process = Process { pid: 99, start_time: 999 };
 pub(crate) const OTHER_SHIM: Process = Process { pid: 120, start_time: 1200 };
-/// The start of every phase below: its `StartRequested` is the third event.
+/// The start of every phase below: its `StartRequested` is the third event, after a `Renamed`.
 pub(crate) const START: StartId = StartId(3);
 pub(crate) const STALE: StartId = StartId(2);
 pub(crate) const CODE: ExitStatus = ExitStatus::Code(7);
@@ -101,7 +101,6 @@ pub(crate) fn container(phase: Phase) -> Container {
 fn phases() -> Vec<(&'static str, Option<Phase>)> {
     vec![
         ("none", None),
-        ("creating", Some(Phase::Creating)),
         ("created", Some(Phase::Created)),
         ("starting", Some(Phase::Starting(starting()))),
         ("running", Some(Phase::Running(run()))),

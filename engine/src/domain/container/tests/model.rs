@@ -5,7 +5,6 @@ use super::*;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Model {
     exists: bool,
-    creating: bool,
     starting: bool,
     alive: bool,
     pausing: bool,
@@ -73,7 +72,7 @@ impl Model {
             if self.exists {
                 return Err("IdTaken");
             }
-            *self = Self { exists: true, creating: true, version: 1, ..Self::default() };
+            *self = Self { exists: true, version: 1, ..Self::default() };
             self.fleeting = card.auto_remove;
             (self.policy, self.watched) = (card.restart, card.health != HealthAction::Unwatched);
             self.definition = Some(card.definition);
@@ -92,15 +91,9 @@ impl Model {
         {
             return Err("NotRunning");
         }
-        let mut busy = self.creating || self.starting || self.pausing || self.resuming;
-        if matches!(command, C::Rename { .. }) {
-            busy = self.creating;
-        }
         let along = self.starting && matches!(command, C::BeginAttach { starting: true, .. });
-        if along {
-            busy = false;
-        }
-        if asked && busy {
+        let patient = !along && !matches!(command, C::Rename { .. });
+        if asked && patient && (self.starting || self.pausing || self.resuming) {
             return Err("InTransition");
         }
         if asked
@@ -159,8 +152,6 @@ impl Model {
                 self.ended_by_user |= !stopping;
             }
             C::Remove { .. } => self.when(!self.removing || self.removal_failed.is_some(), Self::go),
-            C::ReportCreated => self.when(self.creating, |model| model.creating = false),
-            C::ReportCreateFailed { .. } => self.when(self.creating, |model| model.exists = false),
             C::ReportStarted { start, shim, .. } => self.when(self.starting && start.0 == self.start, |model| {
                 (model.starting, model.alive, model.shim) = (false, true, shim.map(facts));
                 model.health = model.watched.then_some(Health::Starting);
@@ -348,16 +339,15 @@ impl Model {
             assert_eq!(run.stop.as_ref().is_some_and(|stop| stop.killed), self.stop_killed);
             assert_eq!(run.stop.as_ref().is_some_and(|stop| stop.then_start), self.start_after);
         }
-        let flags = (self.removing, self.creating, self.starting, self.pausing, self.frozen, self.resuming);
+        let flags = (self.removing, self.starting, self.pausing, self.frozen, self.resuming);
         let seen = match &container.phase {
-            Phase::Creating => (false, true, false, false, false, false),
-            Phase::Starting(_) => (false, false, true, false, false, false),
-            Phase::Pausing(_) => (false, false, false, true, false, false),
-            Phase::Paused(_) => (false, false, false, false, true, false),
-            Phase::Resuming(_) => (false, false, false, false, false, true),
-            Phase::Removing(_) => (true, false, false, false, false, false),
+            Phase::Starting(_) => (false, true, false, false, false),
+            Phase::Pausing(_) => (false, false, true, false, false),
+            Phase::Paused(_) => (false, false, false, true, false),
+            Phase::Resuming(_) => (false, false, false, false, true),
+            Phase::Removing(_) => (true, false, false, false, false),
             Phase::Created | Phase::Running(_) | Phase::Exited(_) | Phase::Restarting(_) => {
-                (false, false, false, false, false, false)
+                (false, false, false, false, false)
             }
         };
         assert_eq!(seen, flags);
@@ -367,7 +357,7 @@ impl Model {
         if let Phase::Starting(starting) = &container.phase {
             assert_eq!(starting.start.0, self.start);
         }
-        let busy = self.creating || self.starting || self.pausing || self.resuming;
+        let busy = self.starting || self.pausing || self.resuming;
         assert_eq!(container.phase.in_transition(), busy || (self.removing && self.removal_failed.is_none()));
     }
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::id::SessionId;
 
 /// How many commands there are.
-pub(crate) const VERBS: usize = 35;
+pub(crate) const VERBS: usize = 33;
 
 /// A command whose start is not yet known.
 #[derive(Debug, Clone)]
@@ -79,27 +79,25 @@ impl Idea {
             6 => Command::Resume,
             7 => Command::Rename { name: name() },
             8 => Command::Remove { force: flag, volumes: seconds % 2 == 0 },
-            9 => Command::ReportCreated,
-            10 => Command::ReportCreateFailed { message },
-            11 => Command::ReportStarted { start, process, shim: flag.then_some(process), at: now },
-            12 => Command::ReportStartFailed { start, code: number, message, at: now },
-            13 => Command::ReportPaused,
-            14 => Command::ReportPauseFailed { message },
-            15 => Command::ReportResumed,
-            16 => Command::ReportResumeFailed { message },
-            17 => Command::StopDeadlinePassed { start },
-            18 => Command::ReportExit { start, status: status(number), at: now, oom: flag, boot },
-            19 => Command::ReportOom { start },
-            20 => Command::ReportShimLost { start },
-            21 => Command::ReportShimAdopted { start, shim: process },
-            22 => Command::ReportRemoved,
-            23 => Command::ReportRemoveFailed { message },
-            24 => {
+            9 => Command::ReportStarted { start, process, shim: flag.then_some(process), at: now },
+            10 => Command::ReportStartFailed { start, code: number, message, at: now },
+            11 => Command::ReportPaused,
+            12 => Command::ReportPauseFailed { message },
+            13 => Command::ReportResumed,
+            14 => Command::ReportResumeFailed { message },
+            15 => Command::StopDeadlinePassed { start },
+            16 => Command::ReportExit { start, status: status(number), at: now, oom: flag, boot },
+            17 => Command::ReportOom { start },
+            18 => Command::ReportShimLost { start },
+            19 => Command::ReportShimAdopted { start, shim: process },
+            20 => Command::ReportRemoved,
+            21 => Command::ReportRemoveFailed { message },
+            22 => {
                 let base = container.filter(|_| fresh).map_or(Digest([9; 32]), |container| container.card.definition);
                 let definition = Digest([number % 4; 32]);
                 Command::Update { base, definition, restart: policy(seconds), live: flag }
             }
-            25 => Command::BeginExec {
+            23 => Command::BeginExec {
                 start,
                 exec: SessionId([number; 8]),
                 argv: message,
@@ -107,32 +105,32 @@ impl Idea {
                 tty: flag,
                 detached: !flag,
             },
-            26 => Command::BeginAttach {
+            24 => Command::BeginAttach {
                 session: SessionId([number; 8]),
                 stdin: flag,
                 tty: !flag,
                 starting: number % 3 == 0,
             },
-            27 => Command::ReportUpdated,
-            28 => Command::ReportUpdateFailed { message },
-            29 => Command::RestartDue { start, boot, at: now },
-            30 => {
+            25 => Command::ReportUpdated,
+            26 => Command::ReportUpdateFailed { message },
+            27 => Command::RestartDue { start, boot, at: now },
+            28 => {
                 let health = [Health::Starting, Health::Healthy, Health::Unhealthy][usize::from(number) % 3];
                 Command::ReportHealth { start, health }
             }
-            31 => Command::ReportExecExited {
+            29 => Command::ReportExecExited {
                 exec: SessionId([number; 8]),
                 status: status(number),
                 at: now,
                 lasted_ms: seconds.into(),
             },
-            32 => Command::ReportDetached { session: SessionId([number; 8]), lasted_ms: seconds.into() },
-            33 => Command::ReportNetworkAttached {
+            30 => Command::ReportDetached { session: SessionId([number; 8]), lasted_ms: seconds.into() },
+            31 => Command::ReportNetworkAttached {
                 start,
                 network: ["front", "back"][usize::from(number) % 2].to_owned(),
                 addresses: vec![format!("10.1.0.{}/16", seconds % 3)],
             },
-            34 => Command::ReportNetworkDetached { start },
+            32 => Command::ReportNetworkDetached { start },
             verb => unreachable!("there is no verb {verb}"),
         }
     }
@@ -175,5 +173,5 @@ pub(crate) fn live(ideas: &[Idea]) -> Vec<Turn> {
 /// Turns by which every further phase is reached soon: a life that begins with a container that runs.
 pub(crate) fn started() -> Vec<Idea> {
     let idea = |verb, seconds| Idea { verb, fresh: true, flag: true, number: 8, seconds, message: String::new() };
-    vec![idea(0, 1), idea(9, 1), idea(1, 1), idea(11, 1)]
+    vec![idea(0, 1), idea(1, 1), idea(9, 1)]
 }

@@ -203,14 +203,6 @@ fn a_start_that_has_exited_already_did_run() {
 }
 
 #[test]
-fn an_interrupted_creation_is_undone() {
-    for seen in [NOTHING, LIVES, REBOOTED, exited(START, NOTHING)] {
-        let message = "the daemon ended before the creation did".to_owned();
-        check(Phase::Creating, seen, [Step::UndoCreate { message }]);
-    }
-}
-
-#[test]
 fn what_does_not_run_holds_nothing() {
     for seen in [NOTHING, LIVES, REBOOTED, exited(START, NOTHING), frozen(NOTHING)] {
         check(Phase::Created, seen.clone(), [Step::Release]);

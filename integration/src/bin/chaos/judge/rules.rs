@@ -8,7 +8,7 @@ use crate::recipe::Recipe;
 use crate::world::World;
 
 const UP: [State; 4] = [State::Running, State::Pausing, State::Paused, State::Resuming];
-const GOING: [State; 3] = [State::Creating, State::Removing, State::Gone];
+const GOING: [State; 2] = [State::Removing, State::Gone];
 
 pub fn word(op: Op) -> &'static str {
     match op {
@@ -212,7 +212,7 @@ fn listed(world: &World, reply: &Reply) -> Option<String> {
     let text = reply.output.text();
     let rows: Vec<&str> = text.lines().collect();
     let told = world.journal.read();
-    let there = |state: State| state != State::Gone && state != State::Creating;
+    let there = |state: State| state != State::Gone;
     for (id, life) in &told.model.lives {
         let mut states = life.states_in(reply.from, reply.to).peekable();
         let listed = rows.contains(&id.as_str());
