@@ -86,6 +86,12 @@ pub fn is_pinned(path: &Path) -> bool {
     !path.is_symlink() && nix::sys::statfs::statfs(path).is_ok_and(|facts| facts.filesystem_type().0 == NSFS_MAGIC)
 }
 
+/// Whether both paths name the pin of one attachment: its name is made of whose it is and a random mark, and the directory may be
+/// spelled in several ways.
+pub fn is_same_pin(one: &Path, other: &Path) -> bool {
+    one.file_name().is_some_and(|name| other.file_name() == Some(name))
+}
+
 /// Unpins; the namespace goes with its last process. May be repeated.
 pub fn remove(path: &Path) -> Result<(), NetworkError> {
     // Pinned twice by an interrupted attempt, it is mounted twice.

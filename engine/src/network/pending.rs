@@ -143,9 +143,9 @@ impl Pending {
         lock(&self.entries).iter().map(of).chain(given_up).collect()
     }
 
-    /// Namespaces that are still needed.
-    pub fn needs(&self, netns: &Path) -> bool {
-        lock(&self.entries).values().any(|entry| entry.netns == netns)
+    /// Namespaces that are still needed, however their directory is spelled.
+    pub fn needs(&self, pin: &Path) -> bool {
+        lock(&self.entries).values().any(|entry| netns::is_same_pin(&entry.netns, pin))
     }
 
     /// Whether a record of this attachment lies here, also one that is not tried again. What cannot be listed may hold it. Blocks.

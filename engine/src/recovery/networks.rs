@@ -115,7 +115,7 @@ pub(super) fn is_recorded(engine: &Engine, path: &Path, owner: &str) -> bool {
     let containers = engine.containers.snapshot();
     let mut owners = containers.values().filter(|entity| entity.container.id.to_string().starts_with(owner));
     let recorded = owners.any(|entity| match engine.bundle(&entity.container).network().read() {
-        Ok(record) => record.is_some_and(|record| record.netns == path),
+        Ok(record) => record.is_some_and(|record| netns::is_same_pin(&record.netns, path)),
         Err(_) => true,
     });
     recorded || super::has_unknown(engine, owner)

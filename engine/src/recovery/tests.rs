@@ -44,6 +44,31 @@ async fn networks_of_a_container_that_has_a_directory_and_no_record_are_kept() {
 }
 
 #[tokio::test]
+async fn a_recorded_pin_is_recognised_by_another_spelling_of_its_directory() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = engine(root.path());
+    let id = ContainerId::from_bytes([1; 32]);
+    let path = engine.layout.bundle("runc", &id).definition();
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let definition = Definition { id: id.to_string(), runtime: "runc".to_owned(), ..crate::spec::tests::definition() };
+    definition::write(&path, &definition).unwrap();
+    rebuild::rebuild(&engine).await;
+    let owner: String = id.to_string().chars().take(16).collect();
+    let pin = engine.networks.netns(&id.to_string(), 1, "aabbccdd");
+    let is_recorded = |path: &Path| networks::is_recorded(&engine, path, &owner);
+    let (name, place) = (pin.file_name().unwrap(), engine.layout.bundle("runc", &id).network());
+    for dir in [pin.parent().unwrap(), Path::new("/run/netns"), Path::new("/an/older/netns-dir")] {
+        assert!(!is_recorded(&pin));
+        let record =
+            crate::network::record::Record::new("c".to_owned(), format!("{id}-1-aabbccdd"), dir.join(name), vec![]);
+        record.write(&place.record).unwrap();
+        assert!(is_recorded(&pin), "`{}`", dir.display());
+        assert!(!is_recorded(&engine.networks.netns(&id.to_string(), 2, "aabbccdd")));
+        fs::remove_file(&place.record).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_rebuilt_container_brings_its_volumes_back() {
     let root = tempfile::tempdir().unwrap();
     let engine = engine(root.path());

@@ -18,6 +18,8 @@ async fn what_cannot_be_given_back_is_tried_again_and_after_a_restart() {
     pending.put_off(&stand.settings(), &stand.place(), "abc", chain(&error)).await.unwrap();
     assert_eq!(fs::read_dir(stand.at("bundle")).unwrap().count(), 0);
     assert!(pending.needs(&stand.at("netns/isula-abc-1")));
+    assert!(pending.needs(&stand.at("elsewhere/../netns/isula-abc-1")), "the directory has another spelling");
+    assert!(!pending.needs(&stand.at("netns/isula-abc-2")));
     assert_eq!(pending.warnings().len(), 1);
     assert!(pending.warnings()[0].starts_with("container abc: its network is not given back"));
     // Another daemon finds it.
