@@ -15,6 +15,8 @@ pub(crate) enum Request {
     Read { from: Seq, limit: usize, reply: oneshot::Sender<Result<Vec<Record>, ReadError>> },
     /// Move the hot events up to and including `last` to the archive, then prune as of `now`.
     Archive { last: Seq, now: u64 },
+    /// Prune as of `now` alone, on a disk that is short of space.
+    Prune { now: u64 },
 }
 
 /// Serves requests until the queue is closed.
@@ -32,14 +34,19 @@ pub(crate) fn run(shared: &Shared, requests: &Queue<Request>, writer: &Queue<Job
                     });
                     // A closed queue means that nobody cares any more: the next opening finds the new file.
                     let _ = writer.push(Job::Archived(archived.is_ok().then_some(last)));
-                    match shared.prune(now) {
-                        Ok(0) => {}
-                        Ok(events) => debug!(events, "pruned the archive"),
-                        Err(error) => warn!(error = &error as &dyn std::error::Error, "cannot prune the archive"),
-                    }
+                    prune(shared, now);
                 }
+                Request::Prune { now } => prune(shared, now),
             }
         }
+    }
+}
+
+fn prune(shared: &Shared, now: u64) {
+    match shared.prune(now) {
+        Ok(0) => {}
+        Ok(events) => debug!(events, "pruned the archive"),
+        Err(error) => warn!(error = &error as &dyn std::error::Error, "cannot prune the archive"),
     }
 }
 

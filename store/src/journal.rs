@@ -70,6 +70,7 @@ impl Journal {
             trim: loaded.trim,
             archiving: false,
             archive_after: 0,
+            pruned_at: None,
             fault: None,
         };
         let spawned = thread::Builder::new().name("journal-writer".into()).spawn({

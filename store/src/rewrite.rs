@@ -115,7 +115,7 @@ pub fn rewrite(
     let (last, source_hash) = repaired(&reading, &archive, found.records, from, &mut report)?;
     DirBuilder::new().mode(0o700).create(to).opening("create", to)?;
     let (new_archive, _) = Archive::open(to.join("archive"))?;
-    new_archive.note_pruned(archive.pruned())?;
+    new_archive.note_as(&archive)?;
     let mut rewriter = Rewriter { convert, hash: None, done: Rewritten { last, report, ..Rewritten::default() } };
     for header in archive.headers() {
         let records = archive.load(&header)?;

@@ -154,6 +154,51 @@ async fn retention_goes_by_time_and_by_number() {
     assert_eq!((read.first(), gaps), (Some(&(first + pruned)), vec![]), "what retention removed is no gap");
 }
 
+#[tokio::test]
+async fn a_crash_of_retention_on_a_full_disk_loses_no_word_of_what_it_has_removed() {
+    for emptied in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let last = three_files(dir.path()).await;
+        let _ = fs::remove_file(dir.path().join("pruned"));
+        let (first, gone) = (dir.path().join("archive").join(&segments(dir.path())[0]), dir.path().join("archive"));
+        let gone = gone.join(first.with_extension("gone").file_name().unwrap());
+        fs::rename(&first, &gone).unwrap();
+        if emptied {
+            fs::write(&gone, "").unwrap();
+        }
+        // As long as there is no space for the note.
+        fs::create_dir(dir.path().join("pruned.tmp")).unwrap();
+        for noted in [false, false, true] {
+            if noted {
+                fs::remove_dir(dir.path().join("pruned.tmp")).unwrap();
+            }
+            let Opened { journal, report, .. } = Journal::open(dir.path(), small_window()).unwrap();
+            assert_eq!((&report.missing, journal.oldest(), gone.exists()), (&vec![], 11, !noted));
+            let (read, gaps) = follow(&journal, 1).await;
+            assert_eq!((read, gaps), ((11..=last).collect(), vec![]));
+            journal.close().await;
+        }
+        // A file that is lost later is told from those that retention has removed.
+        fs::remove_file(dir.path().join("archive").join(&segments(dir.path())[0])).unwrap();
+        let opened = Journal::open(dir.path(), small_window()).unwrap();
+        assert_eq!(opened.report.missing, [(11, 20)]);
+    }
+}
+
+#[tokio::test]
+async fn retention_removes_nothing_that_it_cannot_note() {
+    let dir = tempfile::tempdir().unwrap();
+    three_files(dir.path()).await;
+    let options = Options { archive_keep: Duration::ZERO, ..small_window() };
+    let journal = Journal::open(dir.path(), options).unwrap().journal;
+    let (_, before) = (fs::remove_file(dir.path().join("pruned")), segments(dir.path()));
+    // Not for want of space: what else may be wrong is not known.
+    fs::create_dir(dir.path().join("pruned.tmp")).unwrap();
+    let refused = journal.prune(u64::MAX).unwrap_err();
+    assert!(matches!(&refused, store::ReadError::Io { action: "write", .. }), "{refused:?}");
+    assert_eq!((segments(dir.path()), journal.oldest()), (before, 1));
+}
+
 /// An archive of three files and what is hot, closed.
 async fn three_files(dir: &Path) -> u64 {
     let journal = Journal::open(dir, small_window()).unwrap().journal;

@@ -146,3 +146,51 @@ async fn what_helps_to_clean_up_leaves_room_for_what_has_to_be_recorded() {
     journal.append(urgent("b", 1)).await.unwrap();
     assert_sound(&journal);
 }
+
+fn segments(dir: &Path) -> usize {
+    fs::read_dir(dir.join("archive")).map_or(0, |entries| entries.count())
+}
+
+/// With an archive of at least three files, closed. By the options all of it is past retention, and nothing else is archived.
+async fn archived(dir: &Path) -> Options {
+    let journal = Journal::open(dir, support::small_window()).unwrap().journal;
+    while segments(dir) < 3 {
+        support::fill(&journal, "a", journal.last(), 1).await.unwrap();
+    }
+    journal.close().await;
+    Options { archive_keep_events: 0, hot_window: 1_000, ..limits() }
+}
+
+#[tokio::test]
+async fn retention_frees_a_disk_that_is_full() {
+    let disk = SmallDisk::new(32);
+    let dir = disk.mounted.join("journal");
+    let options = archived(&dir).await;
+    let journal = Journal::open(&dir, options.clone()).unwrap().journal;
+    // The note of what retention removes is not there yet, and there is no space for it.
+    let _ = fs::remove_file(dir.join("pruned"));
+    disk.fill(0);
+    assert_eq!(free(&disk.mounted), 0);
+    journal.prune(u64::MAX).unwrap();
+    assert_eq!(segments(&dir), 0, "neither the files nor what stood in for the note");
+    assert!(free(&disk.mounted) > 0);
+    let oldest = journal.oldest();
+    journal.close().await;
+    let opened = Journal::open(&dir, options).unwrap();
+    assert_eq!((opened.report.missing, opened.journal.oldest()), (vec![], oldest));
+    assert_sound(&opened.journal);
+}
+
+#[tokio::test]
+async fn retention_is_not_held_up_by_a_disk_on_which_nothing_can_be_archived() {
+    let disk = SmallDisk::new(32);
+    let dir = disk.mounted.join("journal");
+    let options = archived(&dir).await;
+    let journal = Journal::open(&dir, options).unwrap().journal;
+    disk.fill(1 << 20);
+    let refused = journal.append(append("b", 0, &["x"], Row::Keep)).await;
+    assert!(matches!(refused, Err(AppendError::DiskFull { .. })), "{refused:?}");
+    // Closing waits for what goes on in the background.
+    journal.close().await;
+    assert_eq!(segments(&dir), 0);
+}

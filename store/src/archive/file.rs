@@ -79,6 +79,11 @@ pub(crate) fn path(dir: &Path, first: Seq, last: Seq) -> PathBuf {
     dir.join(format!("{first:020}-{last:020}.seg"))
 }
 
+/// The last event of a file that has this name, whatever its extension.
+pub(crate) fn last_in_name(path: &Path) -> Option<Seq> {
+    path.file_stem()?.to_str()?.split_once('-')?.1.parse().ok()
+}
+
 /// Writes the records (at least one, in order) to a new file in `dir`; durable when it returns.
 pub(crate) fn write(dir: &Path, records: &[Linked]) -> Result<Header, ReadError> {
     let (first, last) = records.first().zip(records.last()).expect("an archive file has records");

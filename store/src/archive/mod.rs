@@ -12,7 +12,8 @@ use crate::error::IoContext;
 use crate::{OpenError, ReadError, Record, Seq};
 pub(crate) use file::Header;
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -28,9 +29,14 @@ pub(crate) struct Archive {
     unreadable: Mutex<BTreeSet<Seq>>,
     /// Events up to here were removed by retention.
     pruned: AtomicU64,
-    /// Held while files are removed.
-    pruning: Mutex<()>,
+    /// What the note says, if there is a readable one.
+    noted: Mutex<Option<Seq>>,
+    /// Files that retention has renamed for want of space: they stay until the note covers them. Held while files are removed.
+    retired: Mutex<Vec<PathBuf>>,
 }
+
+/// The extension of a file that retention has renamed.
+const GONE: &str = "gone";
 
 /// What becomes of a reading that meets a file which cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +50,7 @@ pub(crate) enum Unreadable {
 impl Archive {
     /// Reads the headers of all files in `dir`; also gives the files that cannot be read. Changes nothing.
     pub(crate) fn open(dir: PathBuf) -> Result<(Self, Vec<PathBuf>), OpenError> {
-        let (mut files, mut unreadable) = (Vec::new(), Vec::new());
+        let (mut files, mut unreadable, mut retired) = (Vec::new(), Vec::new(), Vec::new());
         if dir.exists() {
             for entry in fs::read_dir(&dir).opening("list", &dir)? {
                 let path = entry.opening("list", &dir)?.path();
@@ -53,6 +59,8 @@ impl Archive {
                         Ok(header) => files.push(header),
                         Err(_) => unreadable.push(path),
                     }
+                } else if path.extension().is_some_and(|extension| extension == GONE) {
+                    retired.push(path);
                 }
             }
         }
@@ -69,14 +77,16 @@ impl Archive {
             fresh
         });
         unreadable.sort();
-        let pruned = AtomicU64::new(pruned::read(&dir));
+        let noted = pruned::read(&dir);
+        let pruned = retired.iter().filter_map(|path| file::last_in_name(path)).chain(noted).max();
         let archive = Self {
             dir,
             files: RwLock::new(files),
             recent: Mutex::default(),
             unreadable: Mutex::default(),
-            pruned,
-            pruning: Mutex::default(),
+            pruned: AtomicU64::new(pruned.unwrap_or(0)),
+            noted: Mutex::new(noted),
+            retired: Mutex::new(retired),
         };
         Ok((archive, unreadable))
     }
@@ -123,13 +133,22 @@ impl Archive {
         self.pruned.load(Ordering::Acquire)
     }
 
-    /// Notes durably that events up to `last` are to be missing.
+    /// Notes durably that events up to `last`, and all that retention has removed before, are to be missing.
     pub(crate) fn note_pruned(&self, last: Seq) -> Result<(), ReadError> {
-        if last > self.pruned() {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = last.max(self.pruned());
+        if noted.is_none_or(|noted| noted < last) {
             pruned::write(&self.dir, last)?;
-            self.pruned.store(last, Ordering::Release);
+            *noted = Some(last);
+            self.pruned.fetch_max(last, Ordering::AcqRel);
         }
         Ok(())
+    }
+
+    /// The same note as the other's, if that has one.
+    pub(crate) fn note_as(&self, other: &Self) -> Result<(), ReadError> {
+        let known = other.noted.lock().unwrap_or_else(PoisonError::into_inner).is_some() || other.pruned() > 0;
+        if known { self.note_pruned(other.pruned()) } else { Ok(()) }
     }
 
     /// Whether a file that cannot be read holds, or held, one of these events.
@@ -148,6 +167,11 @@ impl Archive {
             if path.extension().is_some_and(|extension| extension == "tmp") {
                 fs::remove_file(&path).opening("remove", &path)?;
             }
+        }
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        // Without the note they have to stay, empty as they are.
+        if !retired.is_empty() && self.note_pruned(0).is_ok() {
+            forget(&mut retired);
         }
         Ok(())
     }
@@ -182,8 +206,8 @@ impl Archive {
                 return Ok(Vec::new());
             };
             let records = match self.load(&header) {
-                // Pruned since the list was read.
-                Err(ReadError::Io { .. }) if !self.headers().iter().any(|kept| kept.first == header.first) => continue,
+                // Pruned since the list was read, perhaps emptied while it was.
+                Err(_) if !self.headers().iter().any(|kept| kept.first == header.first) => continue,
                 // Its events are a gap; those behind it are still worth having.
                 Err(error @ ReadError::Archive { .. }) if unreadable == Unreadable::PassedOver => {
                     warn!(error = &error as &dyn std::error::Error, "an archive file is passed over");
@@ -211,7 +235,7 @@ impl Archive {
 
     /// Removes the oldest files as long as `expendable` says so of each; gives how many events went.
     pub(crate) fn prune(&self, expendable: impl Fn(&Header, u64) -> bool) -> Result<u64, ReadError> {
-        let _alone = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         let headers = self.headers();
         let mut events_after: u64 = headers.iter().map(Header::count).sum();
         let over = headers.iter().take_while(|header| {
@@ -220,18 +244,54 @@ impl Archive {
         });
         let over: Vec<&Header> = over.collect();
         let Some(newest) = over.last() else { return Ok(0) };
+        let (mut left, mut pruned) = (over.iter(), 0);
         // First: a file that is gone without this is one that was lost.
-        self.note_pruned(newest.last)?;
-        let mut pruned = 0;
-        for header in over {
+        while let Err(error) = self.note_pruned(newest.last) {
+            let Some(header) = left.next().filter(|_| is_full(&error)) else {
+                return if pruned > 0 && is_full(&error) { Ok(pruned) } else { Err(error) };
+            };
+            self.retire(header, &mut retired)?;
+            pruned += header.count();
+        }
+        for header in left {
+            self.unlist(header);
             let path = file::path(&self.dir, header.first, header.last);
             fs::remove_file(&path).reading("remove", path)?;
             pruned += header.count();
-            let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
-            files.retain(|kept| kept.first != header.first);
         }
-        *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        forget(&mut retired);
         file::sync_dir(&self.dir)?;
         Ok(pruned)
     }
+
+    /// Takes the file's space and leaves its name, which says that retention has removed it.
+    fn retire(&self, header: &Header, retired: &mut Vec<PathBuf>) -> Result<(), ReadError> {
+        let path = file::path(&self.dir, header.first, header.last);
+        let gone = path.with_extension(GONE);
+        fs::rename(&path, &gone).reading("rename", path)?;
+        self.pruned.fetch_max(header.last, Ordering::AcqRel);
+        self.unlist(header);
+        retired.push(gone.clone());
+        // Before its content goes: under its old name, an empty file would be a damaged one.
+        file::sync_dir(&self.dir)?;
+        OpenOptions::new().write(true).truncate(true).open(&gone).map(drop).reading("empty", gone)
+    }
+
+    /// Before the file goes, so that a reader that misses it finds that it is not listed any more.
+    fn unlist(&self, header: &Header) {
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|kept| kept.first != header.first);
+        drop(files);
+        *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Removes files that the note covers; those that cannot be removed are tried again.
+fn forget(retired: &mut Vec<PathBuf>) {
+    retired.retain(|path| fs::remove_file(path).is_err_and(|error| error.kind() != io::ErrorKind::NotFound));
+}
+
+fn is_full(error: &ReadError) -> bool {
+    matches!(error, ReadError::Io { source, .. }
+        if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }

@@ -1,6 +1,8 @@
 //! How far retention has come: a small file beside the archive, so that a removed file is told from a lost one.
 //!
-//! It is written before the first file goes. A crash in between leaves files that are still listed and go the next time.
+//! It is written before the first file goes. A crash in between leaves files that are still listed and go the next time. A disk
+//! too full for the note is why retention is needed most: then files are renamed to `*.gone`, which says the same of each and
+//! takes no space, and emptied, until there is room for the note.
 
 use super::file::sync_dir;
 use crate::ReadError;
@@ -17,11 +19,11 @@ fn place(archive: &Path) -> PathBuf {
     archive.with_file_name(NAME)
 }
 
-/// The newest event that retention has removed; 0 if there is none, or no readable word of it: then what is missing is
-/// reported, not assumed to be in order.
-pub(super) fn read(archive: &Path) -> Seq {
-    let read = fs::read(place(archive)).ok();
-    read.and_then(|bytes| Fields(bytes::unseal(&bytes)?).u64()).unwrap_or(0)
+/// The newest event that retention has removed, 0 if it has removed none; nothing if there is no readable note: then what
+/// is missing is reported, not assumed to be in order.
+pub(super) fn read(archive: &Path) -> Option<Seq> {
+    let bytes = fs::read(place(archive)).ok()?;
+    Fields(bytes::unseal(&bytes)?).u64()
 }
 
 /// Durable when it returns.
@@ -35,6 +37,10 @@ pub(super) fn write(archive: &Path, last: Seq) -> Result<(), ReadError> {
         file.sync_all()?;
         fs::rename(&temporary, &path)
     });
+    if written.is_err() {
+        // An empty draft is no use to anybody. What cannot be removed is overwritten by the next.
+        let _ = fs::remove_file(&temporary);
+    }
     written.reading("write", &path)?;
     path.parent().map_or(Ok(()), sync_dir)
 }
@@ -44,13 +50,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_that_is_not_readable_is_none() {
+    fn an_unreadable_note_is_none() {
         let dir = tempfile::tempdir().unwrap();
         let archive = dir.path().join("archive");
-        assert_eq!(read(&archive), 0);
+        assert_eq!(read(&archive), None);
         write(&archive, 700).unwrap();
-        assert_eq!(read(&archive), 700);
+        assert_eq!(read(&archive), Some(700));
         fs::write(place(&archive), [0; 12]).unwrap();
-        assert_eq!(read(&archive), 0);
+        assert_eq!(read(&archive), None);
     }
 }

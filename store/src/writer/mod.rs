@@ -62,6 +62,8 @@ pub(crate) struct Writer {
     pub(crate) archiving: bool,
     /// No attempt to archive before this event, after one that failed.
     pub(crate) archive_after: Seq,
+    /// The last event when retention was last asked for space: it goes by that event's time.
+    pub(crate) pruned_at: Option<Seq>,
     pub(crate) fault: Option<Fault>,
 }
 
@@ -82,6 +84,7 @@ impl Writer {
             }
             self.trim_a_little();
             self.archive_if_due();
+            self.prune_if_short();
         }
         self.finish();
     }
@@ -194,12 +197,31 @@ impl Writer {
         if self.disk.as_mut().is_some_and(|(space, _)| space.check() != Room::Plenty) {
             return;
         }
-        // How far retention may go: the oldest row that needs later events to be current.
+        let last = self.shared.hot_first.load(Ordering::Acquire) + options.archive_chunk.max(1) - 1;
+        let now = self.prunable();
+        self.archiving = self.requests.push(Request::Archive { last, now }).is_ok();
+    }
+
+    /// Archiving, which prunes too, waits for space: retention must not wait with it, for it gives some back.
+    fn prune_if_short(&mut self) {
+        let possible = self.shared.archive.is_some() && self.shared.read_only.is_none() && self.fault.is_none();
+        if !possible || self.archiving || self.pruned_at == Some(self.last) {
+            return;
+        }
+        if self.disk.as_mut().is_some_and(|(space, _)| space.check() == Room::UrgentOnly) {
+            let now = self.prunable();
+            self.pruned_at = Some(self.last);
+            // A closed queue means that the journal closes.
+            let _ = self.requests.push(Request::Prune { now });
+        }
+    }
+
+    /// Says how far retention may go, and gives the time it goes by.
+    fn prunable(&self) -> u64 {
+        // The oldest row that needs later events to be current.
         let needed = self.streams.values().filter(|living| living.behind).filter_map(|living| living.row).min();
         self.shared.replay_after.store(needed.unwrap_or(Seq::MAX), Ordering::Release);
-        let last = self.shared.hot_first.load(Ordering::Acquire) + options.archive_chunk.max(1) - 1;
-        let now = self.shared.recent(self.last, 1).and_then(|records| Some(records.first()?.at)).unwrap_or(0);
-        self.archiving = self.requests.push(Request::Archive { last, now }).is_ok();
+        self.shared.recent(self.last, 1).and_then(|records| Some(records.first()?.at)).unwrap_or(0)
     }
 
     fn archived(&mut self, last: Option<Seq>) {
