@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use isulad_shim::{ExitRecord, ProcessRef, StateDir, pid_file, state_dir};
+use isulad_shim::{ExitRecord, ProcessRef, StateDir, pid_file, shims, state_dir};
 
 use crate::abandon;
 use crate::cause::chain;
@@ -81,18 +81,16 @@ fn read_files(
         }
     }
     let mut problems = Vec::new();
-    let mut living = |path: &Path| {
-        let read = pid_file::read(path).unwrap_or_else(|error| {
-            problems.push(chain(&error));
-            None
-        });
-        read.filter(ProcessRef::alive).map(to_process)
-    };
-    // The file, or, where somebody has cleared the directory or damaged it, what was recorded.
-    let shim = living(&state.shim_pid()).or(recorded_shim.filter(|shim| to_reference(*shim).alive()));
+    let shim = living_shim(state, recorded_shim, &mut problems);
     let process = match recorded {
         Some(process) => Some(process).filter(|process| to_reference(*process).alive()),
-        None if starting => living(&state.pid()),
+        None if starting => {
+            let read = pid_file::read(&state.pid()).unwrap_or_else(|error| {
+                problems.push(chain(&error));
+                None
+            });
+            read.filter(ProcessRef::alive).map(to_process)
+        }
         None => None,
     };
     // Last: a shim that ends between these looks has written it before it ended. One that met a full disk has put it in
@@ -116,6 +114,20 @@ fn read_files(
     Files { shim, process, exit, problems }
 }
 
+/// The shim that the file names, once its own arguments prove that it is one of this container; where the directory was
+/// cleared or the file is damaged or foreign, the recorded shim, or, failing that, one that was started for this directory.
+fn living_shim(state: &StateDir, recorded: Option<Process>, problems: &mut Vec<String>) -> Option<Process> {
+    let named = shims::named(state);
+    if let Ok(Some(shim)) = &named {
+        return Some(to_process(*shim));
+    }
+    let recorded = recorded.filter(|shim| to_reference(*shim).alive());
+    let Err(error) = named else { return recorded };
+    problems.push(chain(&error));
+    let started = || shims::living(state).ok()?.living.first().copied().map(to_process);
+    recorded.or_else(started)
+}
+
 async fn ask_runtime(engine: &Engine, container: &Container, seen: &mut Observation) {
     let Some(instance) = engine.instance(container) else { return };
     let Ok(runtime) = engine.runtime(&container.card.runtime) else { return };
@@ -134,6 +146,8 @@ async fn ask_runtime(engine: &Engine, container: &Container, seen: &mut Observat
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command, Stdio};
 
     use isulad_shim::ExitStatus;
     use isulad_shim::exit::Cause;
@@ -157,9 +171,13 @@ mod tests {
             self.dir.path().join("exit")
         }
 
+        fn recorded() -> Option<Process> {
+            ProcessRef::current().map(to_process).ok()
+        }
+
         /// Of a container that runs as this process, in its fifth start.
         fn read(&self) -> Files {
-            let me = ProcessRef::current().map(to_process).ok();
+            let me = Self::recorded();
             read_files(&self.state, false, Some(StartId(5)), (me, me), &self.record())
         }
 
@@ -167,6 +185,30 @@ mod tests {
         fn read_gone(&self) -> Files {
             let gone = Some(to_process(ProcessRef { pid: 1, start_time: u64::MAX }));
             read_files(&self.state, false, Some(StartId(5)), (gone, gone), &self.record())
+        }
+    }
+
+    /// A process with the arguments of a shim of the directory, which ends with the test.
+    struct Shim(Child);
+
+    impl Shim {
+        fn of(state: &StateDir) -> Self {
+            let script = state.file("script");
+            fs::write(&script, "read line\n").unwrap();
+            let mut command = Command::new("sh");
+            command.arg0(shims::PROGRAM).arg(script).arg(state.path()).stdin(Stdio::piped());
+            Self(command.spawn().unwrap())
+        }
+
+        fn process(&self) -> ProcessRef {
+            ProcessRef::of(self.0.id().cast_signed()).unwrap()
+        }
+    }
+
+    impl Drop for Shim {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
         }
     }
 
@@ -184,18 +226,19 @@ mod tests {
     #[test]
     fn a_damaged_file_takes_nothing_from_what_the_others_tell() {
         let place = Place::new();
-        pid_file::write(&place.state.shim_pid(), ProcessRef::current().unwrap()).unwrap();
+        let shim = Shim::of(&place.state);
+        pid_file::write(&place.state.shim_pid(), shim.process()).unwrap();
         ended(5, 7).write(&place.record()).unwrap();
         let whole = place.read_gone();
-        assert!(whole.shim.is_some() && whole.problems.is_empty());
+        assert!(whole.shim == Some(to_process(shim.process())) && whole.problems.is_empty());
         assert_eq!(whole.exit.as_ref().unwrap().start, StartId(5));
         let (pid, exit) = (fs::read(place.state.shim_pid()).unwrap(), fs::read(place.record()).unwrap());
         for bytes in damaged(&pid) {
             fs::write(place.state.shim_pid(), bytes).unwrap();
             let read = place.read_gone();
-            assert_eq!((read.shim, &read.exit), (None, &whole.exit));
+            assert_eq!((read.shim, &read.exit), (whole.shim, &whole.exit), "its arguments prove the shim");
             let read = place.read();
-            assert_eq!((read.shim, read.process.is_some()), (whole.shim, true), "what was recorded lives");
+            assert_eq!((read.shim, read.process), (Place::recorded(), Place::recorded()), "what was recorded lives");
             assert!(read.problems[0].contains("shim-pid"), "{:?}", read.problems);
         }
         fs::write(place.state.shim_pid(), &pid).unwrap();
@@ -206,6 +249,22 @@ mod tests {
             assert!(read.shim.is_some() && read.process.is_some() && read.exit.is_none(), "{bytes:?}");
             assert!(read.problems[0].contains("exit record"), "{:?}", read.problems);
         }
+    }
+
+    #[test]
+    fn a_foreign_shim_pid_counts_as_a_lost_shim() {
+        let (place, other) = (Place::new(), Place::new());
+        let foreign = Shim::of(&other.state);
+        // A process that is no shim, and another container's shim.
+        for process in [ProcessRef::current().unwrap(), foreign.process()] {
+            pid_file::write(&place.state.shim_pid(), process).unwrap();
+            let read = place.read_gone();
+            assert_eq!(read.shim, None);
+            assert!(read.problems[0].contains("which is not the one it should"), "{:?}", read.problems);
+            assert_eq!(place.read().shim, Place::recorded(), "the recorded shim lives");
+        }
+        let own = Shim::of(&place.state);
+        assert_eq!(place.read_gone().shim, Some(to_process(own.process())));
     }
 
     #[test]

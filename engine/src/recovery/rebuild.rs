@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isulad_shim::process::ProcessError;
-use isulad_shim::{ExitRecord, pid_file, process, state_dir};
+use isulad_shim::{ExitRecord, pid_file, process, shims, state_dir};
 
 use super::sweep::{Orphan, candidates};
 use crate::cause::chain;
@@ -143,7 +143,8 @@ fn begun(engine: &Engine, orphan: &Orphan) -> Result<Vec<Event>, String> {
     let at = made_at(&description);
     let mut events = vec![Event::StartRequested { start, boot: engine.boot, at }];
     if let Ok(Some(first)) = pid_file::read(&state.pid()) {
-        let shim = pid_file::read(&state.shim_pid()).ok().flatten().map(to_process);
+        // A foreign process is not recorded as the shim: recovery would watch it.
+        let shim = shims::named(&state).ok().flatten().map(to_process);
         events.push(Event::Started { start, process: to_process(first), shim, at });
     }
     events.extend(attached(engine, orphan, start));

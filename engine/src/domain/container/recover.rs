@@ -13,7 +13,7 @@ use crate::domain::id::{BootId, Process, StartId, Timestamp};
 pub struct Observation {
     pub boot: BootId,
     pub at: Timestamp,
-    /// The process of `shim-pid`, when alive.
+    /// The container's shim, when alive.
     pub shim: Option<Process>,
     /// The container's first process, when alive. In a start without a shim only when the runtime says that it runs:
     /// what is merely created waits for ever, and is undone.
