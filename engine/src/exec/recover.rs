@@ -31,8 +31,17 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub async fn recover(engine: &Arc<Engine>, container: &Container, recent: &Recent) {
     let mut open: HashMap<_, _> = recent.open_execs(&container.id, engine.boot).into_iter().collect();
     let mut tasks = JoinSet::new();
-    let entries = std::fs::read_dir(engine.state_dir(container).file(DIRECTORY));
-    for entry in entries.into_iter().flatten().flatten() {
+    let parent = engine.state_dir(container).file(DIRECTORY);
+    let entries = match std::fs::read_dir(&parent).and_then(|entries| entries.collect::<Result<Vec<_>, _>>()) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![],
+        // They may live: nothing is told of their end.
+        Err(error) => {
+            let (id, path) = (container.id.short(), parent.display());
+            return engine.warn(format!("container {id}: its execs are not recovered: cannot list `{path}`: {error}"));
+        }
+    };
+    for entry in entries {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         let (id, probe) = name.strip_prefix(PROBE).map_or((name, false), |id| (id, true));

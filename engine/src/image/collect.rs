@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::ImageError;
+use super::store::StoreError;
 use crate::cause::chain;
 use crate::domain::id::Digest;
 use crate::engine::{Engine, Trust};
@@ -140,12 +141,18 @@ impl Engine {
         let images = self.images.snapshot();
         let needed: std::collections::HashSet<Digest> =
             images.iter().flat_map(|entity| [entity.image.id, entity.image.facts.manifest]).collect();
-        for image in self.image_store.covered().iter().filter(|image| images.get(image).is_none()) {
+        let or_told = |listed: Result<Vec<Digest>, StoreError>| {
+            listed.unwrap_or_else(|error| {
+                self.warn(format!("what no image needs is not looked for: {}", chain(&error)));
+                vec![]
+            })
+        };
+        for image in or_told(self.image_store.covered()).iter().filter(|image| images.get(image).is_none()) {
             if let Err(error) = self.image_store.put_cover(image, None) {
                 self.warn(chain(&error));
             }
         }
-        let blobs = self.image_store.blobs().unwrap_or_default();
+        let blobs = or_told(self.image_store.blobs());
         for digest in blobs.iter().filter(|digest| !needed.contains(digest)) {
             if let Err(error) = self.image_store.remove_blob(digest) {
                 self.warn(chain(&error));
@@ -155,7 +162,15 @@ impl Engine {
 
     /// Views of images that are gone; those of living ones are their users'.
     fn sweep_views(&self) {
-        for entry in std::fs::read_dir(self.image_store.dirs().views()).into_iter().flatten().flatten() {
+        let views = self.image_store.dirs().views();
+        let entries = match std::fs::read_dir(&views) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            Err(error) => {
+                return self.warn(format!("cannot list `{}`: {error}; nothing of it is swept", views.display()));
+            }
+        };
+        for entry in entries.flatten() {
             let image = entry.file_name().to_str().and_then(|name| Digest::from_hex(name).ok());
             let kept = image.is_some_and(|id| self.images.get(&id).is_some()) && rootfs::is_mounted(&entry.path());
             if !kept && let Err(error) = rootfs::release(&entry.path()) {

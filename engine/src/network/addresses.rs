@@ -19,8 +19,12 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// it has an address. Blocks.
 pub fn sweep(addresses: &Path, is_attached: impl Fn(&str) -> bool) -> Vec<String> {
     let mut told = Vec::new();
-    let networks = fs::read_dir(addresses).into_iter().flatten().flatten();
-    for network in networks.map(|entry| entry.path()).filter(|path| path.is_dir()) {
+    let networks = match fs::read_dir(addresses).and_then(|entries| entries.collect::<io::Result<Vec<_>>>()) {
+        Ok(networks) => networks,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return told,
+        Err(error) => return vec![format!("addresses below `{}` are not swept: {error}", addresses.display())],
+    };
+    for network in networks.into_iter().map(|entry| entry.path()).filter(|path| path.is_dir()) {
         if let Err(error) = sweep_one(&network, &is_attached, &mut told) {
             told.push(format!("addresses below `{}` are not swept: {error}", network.display()));
         }

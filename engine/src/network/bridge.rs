@@ -251,8 +251,15 @@ fn remove_bridge(name: &str) -> Result<(), NetworkError> {
     netlink::delete(bridge.index).map_err(|source| NetworkError::Netlink { source })
 }
 
-/// Without any address in it.
+/// Without any address in it. What cannot be listed may have some.
 fn is_unused(noted: &Path) -> bool {
-    let names = std::fs::read_dir(noted).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    names.into_iter().all(|name| name.to_string_lossy().parse::<std::net::IpAddr>().is_err())
+    let is_address = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().parse::<std::net::IpAddr>().is_ok();
+    match std::fs::read_dir(noted) {
+        Ok(mut entries) => entries.all(|entry| entry.is_ok_and(|entry| !is_address(entry))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+        Err(error) => {
+            tracing::warn!(path = %noted.display(), %error, "addresses in use cannot be listed; they are left");
+            false
+        }
+    }
 }

@@ -147,15 +147,19 @@ impl Networks {
     }
 
     /// Every namespace that we have pinned, with the first 16 digits of whose it is. Blocks.
-    pub fn pinned(&self) -> Vec<(PathBuf, String)> {
-        let entries = std::fs::read_dir(&self.settings.netns_dir).into_iter().flatten().flatten();
-        let ours = entries.filter_map(|entry| {
+    pub fn pinned(&self) -> Result<Vec<(PathBuf, String)>, NetworkError> {
+        let dir = &self.settings.netns_dir;
+        let entries = match std::fs::read_dir(dir).and_then(|entries| entries.collect::<Result<Vec<_>, _>>()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+            entries => entries.map_err(NetworkError::io("list", dir))?,
+        };
+        let ours = entries.into_iter().filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
             let (id, start) = name.strip_prefix(&self.prefix)?.split_once('-')?;
             let plain = id.len() == 16 && start.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
             plain.then(|| (entry.path(), id.to_owned()))
         });
-        ours.collect()
+        Ok(ours.collect())
     }
 
     /// Waits until it is known who was attached before the daemon began, and so who has which ports. It is read after the

@@ -349,7 +349,7 @@ fn take(from: &Place, to: &Place) -> Result<(), NetworkError> {
 /// writes there before all is known.
 fn is_left_over(path: &Path) -> bool {
     match path.extension().and_then(OsStr::to_str) {
-        Some("call") => !path.with_extension("json").exists(),
+        Some("call") => !path.with_extension("json").try_exists().unwrap_or(true),
         Some("tmp") => true,
         Some(_) | None => false,
     }

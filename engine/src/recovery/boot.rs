@@ -9,7 +9,7 @@ use std::sync::Arc;
 use isulad_shim::exec::GONE;
 use isulad_shim::{StateDir, pid_file, state_dir};
 
-use super::sweep::candidates;
+use super::candidates::{candidates, entries, unlisted};
 use crate::engine::Engine;
 use crate::exec;
 use crate::layout::Layout;
@@ -41,10 +41,12 @@ fn forget(state: &Path, boot: &str) -> Result<(), String> {
         Err(error) => return Err(failed("read", &error)),
     }
     forget_instances(state)?;
-    for found in candidates(state) {
+    // What cannot be listed may hold pid files of another boot: the note that they are gone is not written then.
+    for found in candidates(state).whole()? {
         let dir = StateDir::new(found.path);
-        let execs = std::fs::read_dir(dir.file(exec::DIRECTORY)).into_iter().flatten().flatten();
-        for dir in execs.map(|entry| StateDir::new(entry.path())).chain([dir.clone()]) {
+        let execs = dir.file(exec::DIRECTORY);
+        let execs = entries(&execs).map_err(|error| unlisted(&execs, &error))?;
+        for dir in execs.into_iter().map(StateDir::new).chain([dir.clone()]) {
             forget_in(&dir)?;
         }
     }
@@ -54,8 +56,8 @@ fn forget(state: &Path, boot: &str) -> Result<(), String> {
 /// What runtimes have recorded names processes too, and of none of it anything is left.
 fn forget_instances(state: &Path) -> Result<(), String> {
     let layout = Layout { graph: PathBuf::new(), state: state.to_owned() };
-    let runtimes = std::fs::read_dir(state).into_iter().flatten().flatten();
-    for runtime in runtimes.filter_map(|entry| entry.file_name().into_string().ok()) {
+    let runtimes = entries(state).map_err(|error| unlisted(state, &error))?.into_iter();
+    for runtime in runtimes.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())) {
         let root = layout.runtime_root(&runtime);
         let instances =
             instance::all_in(&root).map_err(|error| format!("cannot read `{}`: {error}", root.display()))?;
@@ -124,6 +126,22 @@ mod tests {
             std::fs::write(root.path().join(NAME), damaged).unwrap();
             assert!(!look("two"), "{damaged:?}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_listed_is_not_noted_as_forgotten() {
+        let root = tempfile::tempdir().unwrap();
+        let container = root.path().join("runc").join("a".repeat(64));
+        std::fs::create_dir_all(&container).unwrap();
+        for hidden in [root.path().join("crun"), container.join("exec")] {
+            std::os::unix::fs::symlink(hidden.file_name().unwrap(), &hidden).unwrap();
+            let problem = forget(root.path(), "one").unwrap_err();
+            assert!(problem.contains(&format!("`{}", hidden.display())), "{problem}");
+            assert!(!root.path().join(NAME).exists());
+            std::fs::remove_file(hidden).unwrap();
+        }
+        forget(root.path(), "one").unwrap();
+        assert!(root.path().join(NAME).exists());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! undone. Reads are served meanwhile; every step has a deadline of its own, and no container holds up another.
 
 mod boot;
+mod candidates;
 mod networks;
 mod observe;
 mod rebuild;
@@ -94,8 +95,8 @@ pub async fn run(engine: &Arc<Engine>) {
 }
 
 /// The containers that have a directory there.
-pub fn containers_in(root: &std::path::Path) -> Vec<ContainerId> {
-    sweep::candidates(root).into_iter().map(|orphan| orphan.id).collect()
+pub fn containers_in(root: &Path) -> Vec<ContainerId> {
+    candidates::candidates(root).found.into_iter().map(|orphan| orphan.id).collect()
 }
 
 /// Whether a directory is there, persistent or of a run, of a container that the engine does not know and whose id begins so.
@@ -118,9 +119,9 @@ fn any_entry(dir: &Path, holds: impl Fn(&Path) -> bool) -> bool {
     }
 }
 
-/// Says whether directories of containers are there.
-pub fn has_containers(root: &std::path::Path) -> bool {
-    !sweep::candidates(root).is_empty()
+/// Says whether directories of containers are there. What cannot be listed may hold some.
+pub fn has_containers(root: &Path) -> bool {
+    candidates::candidates(root).whole().map_or(true, |found| !found.is_empty())
 }
 
 async fn recent(engine: &Arc<Engine>) -> Recent {

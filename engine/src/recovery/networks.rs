@@ -71,7 +71,11 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
     let of = engine.clone();
     let sweeping = tokio::task::spawn_blocking(move || {
         // Listed before records are read: a record is there from before its namespace until after it.
-        for (path, owner) in of.networks.pinned() {
+        let pinned = of.networks.pinned().unwrap_or_else(|error| {
+            of.warn(format!("network namespaces are not swept: {}", chain(&error)));
+            vec![]
+        });
+        for (path, owner) in pinned {
             // In this order: a record that is put off is known there before it leaves its container.
             if is_recorded(&of, &path, &owner) || of.networks.pending.needs(&path) {
                 continue;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use isulad_shim::process::ProcessError;
 use isulad_shim::{ExitRecord, pid_file, process, shims, state_dir};
 
-use super::sweep::{Orphan, candidates};
+use super::candidates::{Candidates, Orphan, candidates};
 use crate::cause::chain;
 use crate::clock;
 use crate::definition::{self, Definition, MountKind};
@@ -25,7 +25,14 @@ use crate::volume;
 
 pub(super) async fn rebuild(engine: &Arc<Engine>) {
     let engines = engine.layout.engines();
-    let found = tokio::task::spawn_blocking(move || candidates(&engines)).await.unwrap_or_default();
+    let listing = tokio::task::spawn_blocking(move || candidates(&engines)).await;
+    let Candidates { found, unlisted } = listing.unwrap_or_else(|panic| Candidates {
+        unlisted: vec![format!("the directories of containers were not listed: {panic}")],
+        ..Candidates::default()
+    });
+    for problem in unlisted {
+        engine.warn(format!("containers may be missing in the store and are not rebuilt: {problem}"));
+    }
     for orphan in found {
         // Also one that a user is creating at this moment.
         if engine.containers.knows(&orphan.id) {

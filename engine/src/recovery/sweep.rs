@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use isulad_shim::{StateDir, pid_file};
 
+use super::candidates::{Orphan, candidates, entries, unlisted};
 use super::networks;
 use crate::cause::chain;
 use crate::definition;
@@ -20,14 +21,6 @@ use crate::rootfs::{self, Mounts};
 use crate::runtime::instance;
 use crate::spec::GroupPath;
 use crate::spec::cgroup::Placement;
-
-/// A directory named like a container, of which the journal knows nothing.
-#[derive(Debug)]
-pub(super) struct Orphan {
-    pub id: ContainerId,
-    pub runtime: String,
-    pub path: PathBuf,
-}
 
 pub(super) async fn sweep(engine: &Arc<Engine>) {
     take_back_volumes(engine).await;
@@ -53,8 +46,8 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
 async fn sweep_instances(engine: &Arc<Engine>) {
     let of = engine.clone();
     let looking = tokio::task::spawn_blocking(move || {
-        let runtimes = std::fs::read_dir(&of.layout.state).into_iter().flatten().flatten();
-        let names = runtimes.filter_map(|entry| entry.file_name().into_string().ok());
+        let runtimes = listed(&of, &of.layout.state).into_iter();
+        let names = runtimes.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
         let instances = names.flat_map(|runtime| {
             let root = of.layout.runtime_root(&runtime);
             let found = instance::all_in(&root).unwrap_or_else(|error| {
@@ -63,9 +56,10 @@ async fn sweep_instances(engine: &Arc<Engine>) {
             });
             found.into_iter().map(move |(id, instance)| (runtime.clone(), id, instance))
         });
-        // A state directory that is left was kept, for a reason that is told.
-        let orphaned = instances
-            .filter(|(runtime, id, _)| !of.containers.knows(id) && !of.layout.state_dir(runtime, id).path().exists());
+        // A state directory that is left was kept, for a reason that is told; one that cannot be looked at may be left.
+        let is_left =
+            |runtime: &str, id: &ContainerId| of.layout.state_dir(runtime, id).path().try_exists().unwrap_or(true);
+        let orphaned = instances.filter(|(runtime, id, _)| !of.containers.knows(id) && !is_left(runtime, id));
         orphaned.collect::<Vec<_>>()
     });
     for (name, id, instance) in looking.await.unwrap_or_default() {
@@ -100,7 +94,8 @@ async fn sweep_instances(engine: &Arc<Engine>) {
 async fn take_back_volumes(engine: &Arc<Engine>) {
     let of = engine.clone();
     let looking = tokio::task::spawn_blocking(move || {
-        let bundles = candidates(&of.layout.engines()).into_iter();
+        // What is not listed keeps its volumes, and is told of by what is swept next.
+        let bundles = candidates(&of.layout.engines()).found.into_iter();
         let unborn = bundles.filter(|orphan| !of.containers.knows(&orphan.id) && is_unborn(&orphan.path));
         let read = |orphan: Orphan| {
             let path = of.layout.bundle(&orphan.runtime, &orphan.id).definition();
@@ -117,8 +112,17 @@ async fn take_back_volumes(engine: &Arc<Engine>) {
 /// Mounts and bundles at once; the state directories are for the caller, who can wait for processes.
 fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
     // Asked about after the directories are listed, and a creation under way is known from before it makes its own.
-    let bundles = candidates(&engine.layout.engines());
-    let states = candidates(&engine.layout.state);
+    let roots = [engine.layout.engines(), engine.layout.state.clone()];
+    let [bundles, states] = roots.map(|root| candidates(&root).whole());
+    let (bundles, states) = match (bundles, states) {
+        (Ok(bundles), Ok(states)) => (bundles, states),
+        // One list says what must stay of what the other would give up.
+        (bundles, states) => {
+            let problems: Vec<String> = bundles.err().into_iter().chain(states.err()).collect();
+            engine.warn(format!("what belongs to no container is left alone: {}", problems.join("; ")));
+            return vec![];
+        }
+    };
     let places = [engine.layout.mounts(), engine.layout.engines()].map(as_listed);
     let mounts = rootfs::mounts_below(&[&places[0], &places[1]]);
     let removed = removed_among(engine, bundles.iter().chain(&states));
@@ -157,13 +161,21 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Orphan> {
         }
     }
     // Only where nothing is in them: what is mounted was unmounted above.
-    for entry in std::fs::read_dir(engine.layout.mounts()).into_iter().flatten().flatten() {
-        let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+    for path in listed(engine, &engine.layout.mounts()) {
+        let id = path.file_name().and_then(|name| name.to_str()?.parse().ok());
         if id.is_some_and(|id| !known(&id)) {
-            tell(engine, rootfs::release(&entry.path()).map_err(|error| chain(&error)));
+            tell(engine, rootfs::release(&path).map_err(|error| chain(&error)));
         }
     }
     states.into_iter().filter(|orphan| !known(&orphan.id) && orphan.path.exists()).collect()
+}
+
+/// What is looked through for something to remove: where it cannot be listed, nothing of it is removed.
+fn listed(engine: &Engine, dir: &Path) -> Vec<PathBuf> {
+    entries(dir).unwrap_or_else(|error| {
+        engine.warn(format!("{}; nothing of it is swept", unlisted(dir, &error)));
+        vec![]
+    })
 }
 
 /// Those that are unknown and whose removal is recorded.
@@ -173,21 +185,6 @@ fn removed_among<'a>(engine: &Engine, orphans: impl Iterator<Item = &'a Orphan>)
         engine.warn(format!("what was removed is not known, and its directories are kept: {}", chain(&error)));
         BTreeSet::new()
     })
-}
-
-/// Directories `<root>/<runtime>/<64 digits>`.
-pub(super) fn candidates(root: &Path) -> Vec<Orphan> {
-    let entries = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
-    let mut found = Vec::new();
-    for runtime in entries(root) {
-        for entry in entries(&runtime.path()) {
-            let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
-            if let (Some(id), Ok(runtime)) = (id, runtime.file_name().into_string()) {
-                found.push(Orphan { id, runtime, path: entry.path() });
-            }
-        }
-    }
-    found
 }
 
 /// Mounts are listed without the links that an operator has put on the way.

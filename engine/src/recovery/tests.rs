@@ -68,6 +68,59 @@ async fn a_recorded_pin_is_recognised_by_another_spelling_of_its_directory() {
     }
 }
 
+/// A directory that cannot be listed, also by root.
+fn unlistable(path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    symlink(path.file_name().unwrap(), path).unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_swept_while_directories_of_containers_cannot_be_listed() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = engine(root.path());
+    let _ = engine.trust.set(Trust::Whole);
+    let id = "c".repeat(64);
+    let unborn = engine.layout.engines().join("runc").join(&id);
+    let place = engine.layout.mounts().join(&id);
+    let state = engine.layout.state.join("runc").join(&id);
+    let make = || [&unborn, &place, &state].iter().for_each(|dir| fs::create_dir_all(dir).unwrap());
+    for hidden in [engine.layout.engines().join("crun"), engine.layout.state.join("crun")] {
+        make();
+        unlistable(&hidden);
+        sweep::sweep(&engine).await;
+        assert!(
+            unborn.exists() && place.exists() && state.exists(),
+            "`{}` may hold what they belong to",
+            hidden.display()
+        );
+        let told = format!("what belongs to no container is left alone: cannot list `{}`", hidden.display());
+        assert!(engine.warnings().iter().any(|warning| warning.starts_with(&told)), "{:?}", engine.warnings());
+        fs::remove_file(hidden).unwrap();
+    }
+    sweep::sweep(&engine).await;
+    assert!(!unborn.exists() && !place.exists() && !state.exists(), "{:?}", engine.warnings());
+}
+
+#[test]
+fn containers_may_be_where_nothing_can_be_listed() {
+    let root = tempfile::tempdir().unwrap();
+    assert!(!has_containers(&root.path().join("missing")));
+    fs::write(root.path().join("boot-id"), "").unwrap();
+    assert!(!has_containers(root.path()));
+    unlistable(&root.path().join("runc"));
+    assert!(has_containers(root.path()));
+}
+
+#[tokio::test]
+async fn a_rebuild_names_what_it_cannot_list() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = engine(root.path());
+    unlistable(&engine.layout.engines().join("runc"));
+    rebuild::rebuild(&engine).await;
+    let warnings = engine.warnings().join("\n");
+    assert!(warnings.contains("containers may be missing in the store and are not rebuilt: cannot list"), "{warnings}");
+}
+
 #[tokio::test]
 async fn a_rebuilt_container_brings_its_volumes_back() {
     let root = tempfile::tempdir().unwrap();

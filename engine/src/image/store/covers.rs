@@ -40,8 +40,9 @@ impl ImageStore {
     }
 
     /// The images that have a note. Blocks.
-    pub fn covered(&self) -> Vec<Digest> {
-        let entries = fs::read_dir(self.dirs().covers()).into_iter().flatten().flatten();
-        entries.filter_map(|entry| Digest::from_hex(entry.file_name().to_str()?).ok()).collect()
+    pub fn covered(&self) -> Result<Vec<Digest>, StoreError> {
+        let dir = self.dirs().covers();
+        let entries = fs::read_dir(&dir).map_err(failed("list", &dir))?;
+        Ok(entries.flatten().filter_map(|entry| Digest::from_hex(entry.file_name().to_str()?).ok()).collect())
     }
 }

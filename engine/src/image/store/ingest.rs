@@ -78,8 +78,11 @@ fn random_name(dir: &Path) -> Result<String, StoreError> {
 
 /// Removes what interrupted work has left. Answers what could not be.
 pub(super) fn clear(dirs: &Dirs) -> Vec<String> {
-    let entries = fs::read_dir(dirs.ingest()).into_iter().flatten().flatten();
-    let removed = entries.map(|entry| match entry.file_type() {
+    let entries = match fs::read_dir(dirs.ingest()).and_then(|entries| entries.collect::<Result<Vec<_>, _>>()) {
+        Ok(entries) => entries,
+        Err(error) => return vec![crate::cause::chain(&failed("list", &dirs.ingest())(error))],
+    };
+    let removed = entries.into_iter().map(|entry| match entry.file_type() {
         Ok(kind) if !kind.is_dir() => fs::remove_file(entry.path()).map_err(failed("remove", &entry.path())),
         _ => remove_tree(&entry.path()),
     });

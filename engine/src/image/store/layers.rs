@@ -48,7 +48,12 @@ impl Table {
 /// Reads which layers there are. Answers what cannot be read.
 pub(super) fn load(dirs: &Dirs, table: &mut Table) -> Vec<String> {
     let mut troubles = Vec::new();
-    for entry in fs::read_dir(dirs.layers()).into_iter().flatten().flatten() {
+    let entries = fs::read_dir(dirs.layers()).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+    let entries = entries.unwrap_or_else(|error| {
+        troubles.push(format!("{}; no layer is used", crate::cause::chain(&failed("list", &dirs.layers())(error))));
+        vec![]
+    });
+    for entry in entries {
         let name = entry.file_name();
         let Some(diff_id) = name.to_str().and_then(|name| Digest::from_hex(name).ok()) else { continue };
         let since = entry.metadata().and_then(|facts| facts.modified()).unwrap_or_else(|_| SystemTime::now());
