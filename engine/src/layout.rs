@@ -81,6 +81,11 @@ impl Layout {
         self.volumes().join(format!(".removing-{name}"))
     }
 
+    /// Names volumes whose recorded removal may be an older one's.
+    pub fn volumes_in_doubt(&self) -> PathBuf {
+        self.graph.join("volumes-in-doubt")
+    }
+
     /// What is kept of networks.
     pub fn network(&self) -> PathBuf {
         self.graph.join("network")

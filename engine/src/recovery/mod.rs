@@ -31,6 +31,8 @@ use crate::journal::recent::Recent;
 use crate::journal::record::{Actor, Context};
 use crate::panics::contained;
 
+pub use candidates::strays;
+
 /// At once: enough to hide waiting, few enough to leave the machine to the containers.
 const PARALLEL: usize = 32;
 
@@ -51,8 +53,11 @@ pub async fn run(engine: &Arc<Engine>) {
             return engine.recover_images().await;
         }
     }
-    // Takes as long as the data is large, and no container waits for it. Of a store that has lost its end, an intent may
-    // be of a volume that was made anew since.
+    // Of a store that has lost its end, an intent may be of a volume that was made anew since: later starts must know that too.
+    if engine.trust() == Trust::Partial {
+        crate::volume::doubt_removals(engine).await;
+    }
+    // Takes as long as the data is large, and no container waits for it.
     if engine.trust() == Trust::Whole {
         engine.tasks.spawn({
             let engine = engine.clone();
@@ -92,11 +97,6 @@ pub async fn run(engine: &Arc<Engine>) {
     } else {
         engine.warn("what belongs to no container is left alone, since the store is not whole".to_owned());
     }
-}
-
-/// The containers that have a directory there.
-pub fn containers_in(root: &Path) -> Vec<ContainerId> {
-    candidates::candidates(root).found.into_iter().map(|orphan| orphan.id).collect()
 }
 
 /// Whether a directory is there, persistent or of a run, of a container that the engine does not know and whose id begins so.

@@ -205,7 +205,7 @@ fn owner([mounts, engines]: &[PathBuf; 2], target: &Path) -> Option<ContainerId>
 }
 
 /// Whether nothing but what a creation writes is there. What cannot be looked at may be more.
-fn is_unborn(bundle: &Path) -> bool {
+pub(super) fn is_unborn(bundle: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(bundle) else { return false };
     entries.into_iter().all(|entry| {
         let Ok(entry) = entry else { return false };

@@ -9,6 +9,7 @@
 //! of its name takes it over with its data, and a start of the daemon reports it. A removal is an intent, then the deletion, then its outcome: see `remove.rs`.
 
 mod create;
+mod doubt;
 mod error;
 mod files;
 mod leases;
@@ -26,6 +27,7 @@ use crate::domain::volume::Phase;
 use crate::engine::Engine;
 
 pub use create::{anonymous_name, ensure};
+pub use doubt::doubt_removals;
 pub use error::VolumeError;
 pub use leases::Lease;
 pub use remove::{Reclaimed, finish_removals, prune, remove, remove_anonymous};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 
+use super::doubt::in_doubt;
 use super::leases::Claim;
 use super::users::{User, Uses};
 use super::{VolumeError, files};
@@ -110,8 +111,21 @@ pub async fn prune(engine: &Arc<Engine>, all: bool, wanted: impl Fn(&Volume) -> 
 /// After a start of the daemon: what was being removed is removed.
 pub async fn finish_removals(engine: &Arc<Engine>) {
     let context = Context::new(Actor::Recovery);
+    let of = engine.clone();
+    let reading = tokio::task::spawn_blocking(move || in_doubt(&of));
+    let doubtful = match reading.await.unwrap_or_else(|panic| Err(panic.to_string())) {
+        Ok(doubtful) => doubtful,
+        Err(problem) => return engine.warn(format!("removals of volumes are not finished: {problem}")),
+    };
     for (name, entity) in &engine.volumes.records.snapshot() {
         if entity.volume.phase != Phase::Removing {
+            continue;
+        }
+        if doubtful.contains(name) {
+            engine.warn(format!(
+                "volume {name} was to be removed before the store lost its end, and may be a later one: it is kept; \
+                 `isula volume rm {name}` removes it"
+            ));
             continue;
         }
         match remove(engine, name, &context).await {
@@ -162,10 +176,11 @@ async fn remove_unused(
 ) -> Result<(), VolumeError> {
     let no_such = || VolumeError::NoSuchVolume { name: name.clone() };
     let phase = engine.volumes.records.get(name).ok_or_else(no_such)?.volume.phase;
+    // A removal that is recorded had no users; a store that has lost its end may tell of it and not of a later volume's.
+    if !users.is_empty() {
+        return Err(VolumeError::InUse { name: name.clone(), users });
+    }
     if phase == Phase::Ready {
-        if !users.is_empty() {
-            return Err(VolumeError::InUse { name: name.clone(), users });
-        }
         let (of, volume) = (engine.clone(), name.clone());
         // A removal that cannot succeed is better refused.
         super::blocking(engine, name, move || files::check_mounts(&of.layout, &volume)).await?;

@@ -321,3 +321,77 @@ async fn what_a_container_may_mount_is_not_swept() {
     sweep(&world.engine).await;
     assert_eq!(left(), [true, false]);
 }
+
+#[tokio::test]
+async fn a_volume_may_be_used_by_a_container_whose_directory_cannot_be_listed() {
+    let world = World::new();
+    world.ensure("v", false).await;
+    let runtime = world.engine.layout.engines().join("crun");
+    fs::create_dir_all(runtime.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("crun", &runtime).unwrap();
+    let error = world.remove("v").await.unwrap_err();
+    assert!(matches!(&error, VolumeError::InUse { users, .. } if matches!(users[..], [User::Unlisted(_)])), "{error}");
+    assert!(error.to_string().contains("perhaps an unknown container: cannot list"), "{error}");
+    fs::remove_file(runtime).unwrap();
+    world.remove("v").await.unwrap();
+}
+
+/// At a second start after the loss of the store, which is whole again and knows less than there is.
+#[tokio::test]
+async fn a_whole_store_keeps_volumes_that_an_unknown_container_may_use() {
+    let world = World::new();
+    let _ = world.engine.trust.set(crate::engine::Trust::Whole);
+    world.ensure("v", true).await;
+    let id = ContainerId::from_bytes([9; 32]);
+    let (bundle, state) = (world.engine.layout.bundle("runc", &id), world.engine.layout.state_dir("runc", &id));
+    let bundle = bundle.definition().parent().unwrap().to_owned();
+    let is_kept = async || {
+        let refused = matches!(world.remove("v").await, Err(VolumeError::InUse { .. }));
+        refused && prune(&world.engine, true, |_| true, &world.context).await == Reclaimed::default()
+    };
+    fs::create_dir_all(state.path()).unwrap();
+    assert!(is_kept().await, "it may run");
+    fs::remove_dir(state.path()).unwrap();
+    fs::create_dir_all(&bundle).unwrap();
+    fs::write(bundle.join("definition.json"), "damaged").unwrap();
+    assert!(is_kept().await, "its definition cannot be read");
+    let write = |mounts| {
+        let (id, runtime) = (id.to_string(), "runc".to_owned());
+        let definition = Definition { id, runtime, mounts, ..crate::spec::tests::definition() };
+        fs::remove_file(bundle.join("definition.json")).unwrap();
+        crate::definition::write(&bundle.join("definition.json"), &definition).unwrap();
+    };
+    write(vec![mount("v")]);
+    assert!(is_kept().await, "its definition names it");
+    write(vec![mount("other")]);
+    world.remove("v").await.unwrap();
+    world.ensure("v", true).await;
+    // What a killed creation leaves before it has written a definition.
+    fs::remove_file(bundle.join("definition.json")).unwrap();
+    world.remove("v").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_removal_that_a_lost_store_tells_of_is_not_finished_by_itself() {
+    let world = World::new();
+    for text in ["old", "used"] {
+        fs::write(world.ensure(text, false).await.join("file"), "x").unwrap();
+        world.engine.turn_volume(&name(text), &world.context, &Command::Remove).await.unwrap();
+    }
+    let id = world.container(1, &["used"]).await;
+    // Without any doubt noted, a user keeps its volume.
+    finish_removals(&world.engine).await;
+    assert_eq!((world.phase("old"), world.phase("used")), (None, Some(Phase::Removing)));
+    assert!(world.engine.layout.volume_data(&name("used")).join("file").exists());
+    world.forget_container(id).await;
+    doubt_removals(&world.engine).await;
+    // At every later start, until it is asked for.
+    for _ in 0..2 {
+        finish_removals(&world.engine).await;
+        assert!(world.engine.layout.volume_data(&name("used")).join("file").exists());
+    }
+    assert!(world.engine.warnings().iter().any(|warning| warning.contains("`isula volume rm used` removes it")));
+    world.remove("used").await.unwrap();
+    finish_removals(&world.engine).await;
+    assert!(!world.engine.layout.volumes_in_doubt().exists());
+}

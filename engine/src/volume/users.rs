@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::definition::{Definition, MountKind};
 use crate::domain::id::{ContainerId, VolumeName};
-use crate::engine::{Engine, Trust};
+use crate::engine::Engine;
 
 /// Who keeps a volume from being removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum User {
     Unreadable(ContainerId),
     /// A container that is being created.
     Creation,
+    /// Containers that the store does not know may be there: their directories cannot be listed.
+    Unlisted(String),
 }
 
 /// Every volume with its users. Whoever may use any is told apart.
@@ -21,6 +23,8 @@ pub enum User {
 pub(super) struct Uses {
     by_name: HashMap<String, Vec<ContainerId>>,
     unreadable: Vec<ContainerId>,
+    /// Why there may be other containers.
+    unlisted: Option<String>,
 }
 
 impl Uses {
@@ -32,25 +36,36 @@ impl Uses {
                 continue;
             }
             match engine.definition_once(entity) {
-                Ok(definition) => {
-                    for name in volumes_of(&definition) {
-                        let users = uses.by_name.entry(name.to_owned()).or_default();
-                        if users.last() != Some(id) {
-                            users.push(*id);
-                        }
-                    }
-                }
+                Ok(definition) => uses.add(*id, &definition),
                 // Gone meanwhile, and its definition with it.
                 Err(_) if engine.containers.get(id).is_none() => {}
                 Err(_) => uses.unreadable.push(*id),
             }
         }
-        // Of a store that is not whole, containers may be missing that run all the same.
-        if engine.trust() != Trust::Whole {
-            let there = crate::recovery::containers_in(&engine.layout.engines());
-            uses.unreadable.extend(there.into_iter().filter(|id| engine.containers.get(id).is_none()));
+        // Also of a store that is whole: it may have been lost, and begun again without what could not be rebuilt.
+        match crate::recovery::strays(engine) {
+            Ok(strays) => {
+                strays.into_iter().filter(|(id, _)| left_out != Some(*id)).for_each(|stray| uses.add_stray(stray))
+            }
+            Err(problem) => uses.unlisted = Some(problem),
         }
         uses
+    }
+
+    fn add(&mut self, id: ContainerId, definition: &Definition) {
+        for name in volumes_of(definition) {
+            let users = self.by_name.entry(name.to_owned()).or_default();
+            if users.last() != Some(&id) {
+                users.push(id);
+            }
+        }
+    }
+
+    fn add_stray(&mut self, (id, definition): (ContainerId, Option<Definition>)) {
+        match definition {
+            Some(definition) => self.add(id, &definition),
+            None => self.unreadable.push(id),
+        }
     }
 
     /// The containers that certainly mount it.
@@ -60,12 +75,13 @@ impl Uses {
 
     /// Whether any container may mount what has this name.
     pub(super) fn may_include(&self, name: &VolumeName) -> bool {
-        !self.unreadable.is_empty() || !self.certain(name).is_empty()
+        !self.of(name).is_empty()
     }
 
     pub(super) fn of(&self, name: &VolumeName) -> Vec<User> {
         let certain = self.certain(name).iter().copied().map(User::Container);
-        certain.chain(self.unreadable.iter().copied().map(User::Unreadable)).collect()
+        let unreadable = self.unreadable.iter().copied().map(User::Unreadable);
+        certain.chain(unreadable).chain(self.unlisted.clone().map(User::Unlisted)).collect()
     }
 }
 
@@ -88,6 +104,7 @@ pub(super) fn text(users: &[User]) -> String {
         User::Container(id) => format!("container {}", id.short()),
         User::Unreadable(id) => format!("perhaps container {}, whose definition cannot be read", id.short()),
         User::Creation => "a container that is being created".to_owned(),
+        User::Unlisted(problem) => format!("perhaps an unknown container: {problem}"),
     });
     words.collect::<Vec<_>>().join(", ")
 }
