@@ -233,6 +233,54 @@ async fn a_missing_archive_file_is_reported_and_is_a_gap_for_followers() {
 }
 
 #[tokio::test]
+async fn a_beginning_that_is_missing_without_a_note_is_reported_once() {
+    for note in [None, Some([0; 12])] {
+        let dir = tempfile::tempdir().unwrap();
+        let last = three_files(dir.path()).await;
+        let path = dir.path().join("pruned");
+        fs::remove_file(&path).unwrap();
+        note.inspect(|damaged| fs::write(&path, damaged).unwrap());
+        let remove_first = || fs::remove_file(dir.path().join("archive").join(&segments(dir.path())[0])).unwrap();
+        remove_first();
+        for missing in [vec![(1, 10)], vec![], vec![]] {
+            let Opened { journal, report, .. } = Journal::open(dir.path(), small_window()).unwrap();
+            assert_eq!((report.missing, journal.oldest()), (missing, 11));
+            let (read, gaps) = follow(&journal, 1).await;
+            assert_eq!((read, gaps), ((11..=last).collect(), vec![]));
+            journal.close().await;
+        }
+        // What is lost from then on is no beginning.
+        remove_first();
+        for _ in 0..2 {
+            let Opened { journal, report, .. } = Journal::open(dir.path(), small_window()).unwrap();
+            assert_eq!(report.missing, [(11, 20)]);
+            journal.close().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_missing_beginning_that_a_state_needs_is_not_noted() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path(), small_window()).unwrap().journal;
+    journal.append(append("behind", 0, &["1"], saving("at 1"))).await.unwrap();
+    journal.append(append("behind", 1, &["2"], Row::Keep)).await.unwrap();
+    let mut version = 0;
+    while segments(dir.path()).len() < 3 {
+        fill(&journal, "last", version, 1).await.unwrap();
+        version += 1;
+    }
+    journal.close().await;
+    fs::remove_file(dir.path().join("pruned")).unwrap();
+    fs::remove_file(dir.path().join("archive").join(&segments(dir.path())[0])).unwrap();
+    for _ in 0..2 {
+        let Opened { journal, report, .. } = Journal::open(dir.path(), small_window()).unwrap();
+        assert!(report.missing.first().is_some_and(|(first, _)| *first == 1), "{report:?}");
+        journal.close().await;
+    }
+}
+
+#[tokio::test]
 async fn an_archive_that_is_gone_as_a_whole_is_missing() {
     let dir = tempfile::tempdir().unwrap();
     three_files(dir.path()).await;

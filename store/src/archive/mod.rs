@@ -145,10 +145,14 @@ impl Archive {
         Ok(())
     }
 
+    /// Whether it is known what retention has removed.
+    pub(crate) fn is_noted(&self) -> bool {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).is_some() || self.pruned() > 0
+    }
+
     /// The same note as the other's, if that has one.
     pub(crate) fn note_as(&self, other: &Self) -> Result<(), ReadError> {
-        let known = other.noted.lock().unwrap_or_else(PoisonError::into_inner).is_some() || other.pruned() > 0;
-        if known { self.note_pruned(other.pruned()) } else { Ok(()) }
+        if other.is_noted() { self.note_pruned(other.pruned()) } else { Ok(()) }
     }
 
     /// Whether a file that cannot be read holds, or held, one of these events.

@@ -89,6 +89,9 @@ pub(crate) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
     let store = Store { dir, archive: &archive, options: &options, existed, acknowledged };
     let (backend, loaded) = store.open(space.check(), &mut report)?;
     report.missing = gap::undeclared(&archive.missing(loaded.hot_first), &loaded.skipped);
+    if loaded.behind().is_empty() && report.unreadable_archives.is_empty() {
+        note_beginning(&archive, &report.missing);
+    }
     format::write(dir, Formats { layout: LAYOUT, records: options.format })?;
     space.check();
     report.took = started.elapsed();
@@ -97,6 +100,20 @@ pub(crate) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
     let mark =
         Mark::open(dir).and_then(|mark| mark.set(loaded.last).map(|()| mark)).opening("write", dir.join("mark"))?;
     started_with(dir, shared, loaded, report, Some((space, mark)))
+}
+
+/// A journal without a readable note, as older versions left it: what it lacks before its first event may have been removed by
+/// retention. It is reported this once and noted as such; in a journal that begins with its first event, a file that is lost
+/// later is told from that. Not to be called while a state needs the missing events, or a file that holds them may be restored.
+fn note_beginning(archive: &Archive, missing: &[(Seq, Seq)]) {
+    if archive.is_noted() {
+        return;
+    }
+    let lacking = missing.first().filter(|(first, _)| *first == 1).map_or(0, |(_, last)| *last);
+    if let Err(error) = archive.note_pruned(lacking) {
+        // The next opening says it once more.
+        warn!(error = &error as &dyn std::error::Error, "cannot note where the journal begins");
+    }
 }
 
 fn started_with(
