@@ -151,8 +151,9 @@ pub(super) fn expand(
     }
 }
 
-/// Those whose programs this processor and kernel run: any other is refused altogether. Each costs a start some milliseconds,
-/// since runtimes compile the profile for each anew.
+/// Those whose programs this processor and kernel run. Each costs a start some milliseconds, since runtimes compile the profile for
+/// each anew. A call of any other ends the process with SIGSYS: libseccomp's action for architectures that are not listed, which
+/// an OCI spec cannot change. `docs/cli.md` says so for x32, whose calls would be ENOSYS if it were listed on a kernel without it.
 fn architectures(architecture: Architecture, foreign: Foreign) -> Vec<&'static str> {
     match architecture {
         Architecture::X86_64 => {
