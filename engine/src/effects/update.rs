@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::cause::chain;
 use crate::domain::container::{Command, Container, Update};
 use crate::domain::id::ContainerId;
+use crate::effects::to_reference;
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
@@ -34,11 +35,11 @@ pub(super) async fn update(engine: &Arc<Engine>, id: ContainerId, context: &Cont
     failpoint::hit(failpoint::UPDATE_DONE);
 }
 
-/// Whether the container is in the run that it was in.
+/// Whether the container is in the run that it was in. Its process may have ended before the exit is recorded.
 fn lives(engine: &Engine, before: &Container) -> bool {
     let now = engine.containers.get(&before.id);
     let start = now.and_then(|entity| entity.container.phase.run().map(|run| run.start));
-    start.is_some() && start == before.phase.run().map(|run| run.start)
+    before.phase.run().is_some_and(|run| Some(run.start) == start && to_reference(run.process).alive())
 }
 
 async fn apply(engine: &Arc<Engine>, entity: &Arc<Entity>, update: Update) -> Result<(), String> {

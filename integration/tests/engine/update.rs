@@ -194,12 +194,18 @@ fn updates_in_the_same_moment_all_count(runtime: Runtime) {
 
 fn a_container_that_ends_meanwhile_is_updated_all_the_same(runtime: Runtime) {
     let node = Node::start(runtime);
-    for round in 0..8 {
+    // Killed before the update is asked for, while it is, when it is recorded and when it is done.
+    let moments = [None, Some(""), Some("UpdateRequested"), Some("Updated")];
+    for moment in moments.iter().chain(&moments) {
         let id = node.run_detached(&["--name", "x"], &["sleep", "100000"]);
         let process = node.process_of("x");
+        let seq = node.seq();
+        if moment.is_none() {
+            process.signal(Signal::KILL);
+        }
         let caller = node.spawn(&["update", "--pids-limit=44", "x"]);
-        if round % 2 == 1 {
-            std::thread::sleep(std::time::Duration::from_millis(10 * round));
+        if let Some(event) = moment.filter(|event| !event.is_empty()) {
+            node.event_named(seq, &id, event);
         }
         process.signal(Signal::KILL);
         command::finish(caller, deadline::PATIENCE).expect("it ends").ok();
