@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
@@ -29,6 +29,13 @@ impl Process {
     /// Neither gone nor a zombie.
     pub fn alive(self) -> bool {
         Self::of(self.pid) == Some(self) && stat_field(self.pid, 3).is_some_and(|state| state != "Z" && state != "X")
+    }
+
+    /// Whether every thread waits for something, and none for a processor.
+    pub fn sleeps(self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
+        let mut states = threads.filter_map(|thread| field_of(&thread.path().join("stat"), 3));
+        self.alive() && states.all(|state| state == "S")
     }
 
     /// Waits for its end; `false` when it outlives `patience`.
@@ -106,7 +113,11 @@ pub fn all() -> impl Iterator<Item = Process> {
 
 /// A field of `/proc/<pid>/stat`, counted from 1 as in proc(5); the name in field 2 may hold anything.
 fn stat_field(pid: i32, number: usize) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    field_of(format!("/proc/{pid}/stat").as_ref(), number)
+}
+
+fn field_of(stat: &Path, number: usize) -> Option<String> {
+    let text = fs::read_to_string(stat).ok()?;
     let rest = &text[text.rfind(')')? + 1..];
     rest.split_whitespace().nth(number - 3).map(str::to_owned)
 }

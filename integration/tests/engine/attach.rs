@@ -304,16 +304,18 @@ fn a_signal_overtakes_input_that_nobody_reads() {
     read_until(child.stdout.as_mut().expect("it is piped"), "ready\n");
     let mut stdin = child.stdin.take().expect("it is piped");
     let writing = std::thread::spawn(move || stdin.write_all(&bytes(64 << 20)));
-    let taken = || std::fs::read_to_string(format!("/proc/{}/io", child.id())).unwrap_or_default();
+    let isula = process(&child);
+    let taken = || std::fs::read_to_string(format!("/proc/{}/io", isula.pid)).unwrap_or_default();
     let mut last = String::new();
     deadline::until("isula takes no more", || {
         std::thread::sleep(Duration::from_millis(200));
         let now = taken();
-        std::mem::replace(&mut last, now) == last
+        // One that waits for a processor would go on.
+        std::mem::replace(&mut last, now) == last && isula.sleeps() && node.daemon().sleeps()
     });
     let grown = node.daemon().status_kib("VmRSS").expect("the daemon runs").saturating_sub(before);
     assert!(grown < 16 << 10, "the daemon has grown by {grown} KiB");
-    process(&child).signal(Signal::INT);
+    isula.signal(Signal::INT);
     assert_eq!(finish(child).code(), 6);
     assert!(writing.join().expect("it does not panic").is_err(), "most of it was never read");
     node.remove_all();

@@ -1,7 +1,7 @@
 //! Further processes in a running container, each with a shim of its own.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -199,11 +199,11 @@ fn what_cannot_be_run_is_told_in_the_runtimes_words(engine: Engine) {
 
 fn a_background_process_holds_nobody_up(engine: Engine) {
     let stand = stand(engine);
+    wait_for("both of the container's own", || stand.processes() == 2);
     let exec = run(&stand, "echo before; sleep 1000 & exit 4");
     exec.go();
-    let began = Instant::now();
     assert_eq!(listen(&exec.client), (b"before\n".to_vec(), vec![], Some(ExitStatus::Code(4))));
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(stand.processes(), 3, "it has the output open still");
     exec.reap();
     // One that never stops writing is not listened to for ever, and costs nobody the status.
     let exec = run(&stand, "yes & exit 5");
@@ -310,10 +310,27 @@ fn a_large_environment_arrives(engine: Engine) {
     exec.reap();
 }
 
+/// Writes, and shows that it runs, until it is stopped.
+const BEATS: &str = "while [ ! -e /tmp/stop ]; do sleep 0.01; echo x; echo > /tmp/beat; done; exit 6";
+
+/// Leaves, and waits until the shim has let go of the connection: what follows from that has begun.
+fn hang_up(mut client: &UnixStream) {
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    client.read_to_end(&mut Vec::new()).unwrap();
+}
+
+fn beats_on(stand: &Stand) {
+    let beat = stand.in_root("tmp/beat");
+    for _ in 0..5 {
+        let _ = fs::remove_file(&beat);
+        wait_for("the process to go on", || beat.exists());
+    }
+}
+
 fn a_detached_one_lives_on_until_it_is_told_to_go(engine: Engine) {
     let stand = stand(engine);
     for terminal in [false, true] {
-        let exec = Exec::spawn(&stand, &["/bin/sh", "-c", "echo x; sleep 1000"], |process| {
+        let exec = Exec::spawn(&stand, &["/bin/sh", "-c", BEATS], |process| {
             process.detached = true;
             process.terminal = terminal;
         });
@@ -322,8 +339,8 @@ fn a_detached_one_lives_on_until_it_is_told_to_go(engine: Engine) {
         let (process, shim) = (ready.process(), ready.shim());
         assert_eq!(pid_file::read(&exec.directory.pid()).unwrap(), Some(process));
         assert_eq!(pid_file::read(&exec.directory.shim_pid()).unwrap(), Some(shim));
-        drop(exec.client);
-        std::thread::sleep(Duration::from_millis(100));
+        hang_up(&exec.client);
+        beats_on(&stand);
         assert!(process.alive() && shim.alive());
         PidFd::open(shim).unwrap().send_signal(libc::SIGTERM).unwrap();
         wait_for("the end", || !process.alive() && !shim.alive());
@@ -333,12 +350,12 @@ fn a_detached_one_lives_on_until_it_is_told_to_go(engine: Engine) {
 
 fn one_that_is_released_goes_on_without_its_client(engine: Engine) {
     let stand = stand(engine);
-    let exec = run(&stand, "while [ ! -e /tmp/stop ]; do sleep 0.01; echo x; done; exit 6");
+    let exec = run(&stand, BEATS);
     let ready = exec.go();
     tell(&exec.client, &Request::Release);
     assert_eq!(answer(&exec.client), Frame::Ack(kind::RELEASE));
-    exec.client.shutdown(std::net::Shutdown::Both).unwrap();
-    std::thread::sleep(Duration::from_millis(100));
+    hang_up(&exec.client);
+    beats_on(&stand);
     assert!(ready.process().alive());
     fs::write(stand.in_root("tmp/stop"), "").unwrap();
     exec.reap();
@@ -406,10 +423,18 @@ fn a_lost_shim_leaves_the_pid_of_what_lives(engine: Engine) {
 #[test]
 fn a_slow_reader_is_waited_for() {
     let stand = stand(Engine::Runc);
-    let exec = run(&stand, "seq 1 300000");
-    exec.go();
-    // Longer than any client of a container may be silent with a full buffer.
-    std::thread::sleep(Duration::from_secs(6));
+    let exec = Exec::spawn(&stand, &["/bin/seq", "1", "300000"], |_| {});
+    let pid = exec.go().pid;
+    // Blocked for longer than any client of a container may be silent with a full buffer.
+    let written = || fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    let (mut last, mut since) = (String::new(), Instant::now());
+    wait_for("a process that is held up", || {
+        let now = written();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        since.elapsed() > Duration::from_millis(5_500)
+    });
     let (out, _, status) = listen(&exec.client);
     assert_eq!(status, Some(ExitStatus::Code(0)));
     assert_eq!(out.len(), (1..=300_000).map(|n: u32| n.to_string().len() + 1).sum::<usize>());

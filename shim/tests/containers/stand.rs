@@ -240,6 +240,12 @@ impl Stand {
             .collect()
     }
 
+    /// Processes in the container, by its first cgroup.
+    pub fn processes(&self) -> usize {
+        let cgroups = self.cgroups();
+        fs::read_to_string(cgroups[0].join("cgroup.procs")).unwrap().lines().count()
+    }
+
     /// Nothing is left of the container: no cgroup, no mount, no process; and in the state directory only what is meant
     /// to stay.
     pub fn assert_clean(&self) {

@@ -299,17 +299,18 @@ fn where_nothing_can_be_run_it_is_refused(runtime: Runtime) {
     node.ok(&["unpause", "x"]);
     node.ok(&["exec", "x", "true"]);
     // One that is running meanwhile is paused with the container, and goes on with it.
-    let client = node.spawn(&["exec", "x", "sh", "-c", "sleep 0.3; exit 3"]);
-    deadline::until("it runs", || !with_word(&node, "0.3").is_empty());
+    let client = node.spawn(&["exec", "x", "sh", "-c", "sleep 75611; exit 3"]);
+    deadline::until("it runs", || !with_word(&node, "75611").is_empty());
     node.ok(&["pause", "x"]);
     node.ok(&["unpause", "x"]);
+    with_word(&node, "75611").into_iter().for_each(Process::kill);
     assert_eq!(command::finish(client, deadline::PATIENCE).expect("it ends").code(), 3);
     node.ok(&["stop", "x"]);
     assert_eq!(
         node.isula(&["exec", "x", "true"]).refused(125),
         "Error response from daemon: Container x is not running"
     );
-    assert!(directories(&node, &id).is_empty());
+    deadline::until("the directories are gone", || directories(&node, &id).is_empty());
     node.assert_clean_end();
 }
 

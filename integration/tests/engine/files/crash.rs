@@ -2,9 +2,10 @@
 
 use std::fs;
 
-use integration::{Node, Runtime};
+use integration::deadline::until;
+use integration::{Node, Process, Runtime};
 
-use super::{copied, place, said, text};
+use super::{copied, half_a_file, place, said, text};
 
 const POINTS: [&str; 3] = ["copy-mounted", "copy-unmounted", "copy-file-written"];
 
@@ -28,7 +29,7 @@ fn dies_copying(runtime: Runtime) {
         node.died();
         node.launch();
         node.verified();
-        integration::deadline::until(&format!("nothing is mounted after {point}"), || node.mounts().is_empty());
+        until(&format!("nothing is mounted after {point}"), || node.mounts().is_empty());
         let listed = node.ok(&["cp", "c:/root", "-"]);
         assert!(!listed.contains("file") && !listed.contains(".isula-cp"), "{point}: a part of it is there");
         copied(&node, text(&file), "c:/root/file");
@@ -39,24 +40,34 @@ fn dies_copying(runtime: Runtime) {
     }
 }
 
-/// Killed from outside in the middle of a large copy, of a running container and of a stopped one.
+/// Killed from outside in the middle of a copy, of a running container and of a stopped one.
 #[test]
 fn killed_in_the_middle() {
     let mut node = Node::start(Runtime::Runc);
     node.create(&["--name", "created"], &["true"]);
     node.sleeper("running");
-    let file = place(&node, "own").join("large");
-    fs::File::create(&file).unwrap().set_len(300 << 20).unwrap();
     for name in ["created", "running"] {
-        let mut copying = node.spawn(&["cp", text(&file), &format!("{name}:/tmp/large")]);
-        std::thread::sleep(std::time::Duration::from_millis(150));
+        let (mut copying, _stdin) = half_a_file(&node, &format!("{name}:/tmp"));
+        until("a part of the file is written", || written(node.daemon()) > 0);
         node.kill9();
-        copying.wait().unwrap();
+        assert!(!copying.wait().unwrap().success(), "{name}");
         node.launch();
         node.verified();
         let listed = node.ok(&["cp", &format!("{name}:/tmp"), "-"]);
-        assert!(!listed.contains(".isula-cp"), "{name}");
+        assert!(!listed.contains("half") && !listed.contains(".isula-cp"), "{name}");
     }
     assert_eq!(node.status_of("running"), "running");
     node.assert_clean_end();
+}
+
+/// Bytes in the files that the daemon is making: those have no name yet, or one of its own.
+fn written(daemon: Process) -> u64 {
+    let open = fs::read_dir(format!("/proc/{}/fd", daemon.pid)).unwrap().flatten().map(|entry| entry.path());
+    let drafts = open.filter(|fd| {
+        let target = fs::read_link(fd).unwrap_or_default();
+        target
+            .file_name()
+            .is_some_and(|name| [&b"#"[..], b".isula-cp"].iter().any(|it| name.as_encoded_bytes().starts_with(it)))
+    });
+    drafts.filter_map(|draft| Some(fs::metadata(draft).ok()?.len())).sum()
 }

@@ -11,7 +11,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, ChildStdin, Stdio};
 
 use integration::deadline::PATIENCE;
 use integration::{Node, Output, Runtime, command, deadline};
@@ -222,6 +222,28 @@ fn large_files_are_not_held_in_memory() {
     node.assert_clean_end();
 }
 
+/// A client that has sent the beginning of a file, and sends no more.
+fn half_a_file(node: &Node, to: &str) -> (Child, ChildStdin) {
+    let mut command = node.command(&["cp", "-", to]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut header = vec![0_u8; 512];
+    header[..4].copy_from_slice(b"half");
+    header[100..108].copy_from_slice(b"0000644\0");
+    header[108..116].copy_from_slice(b"0000000\0");
+    header[116..124].copy_from_slice(b"0000000\0");
+    header[124..136].copy_from_slice(b"00077777777\0");
+    header[136..148].copy_from_slice(b"00000000000\0");
+    header[148..156].copy_from_slice(b"        ");
+    header[156] = b'0';
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&header).unwrap();
+    stdin.write_all(&vec![b'x'; 1 << 20]).unwrap();
+    stdin.flush().unwrap();
+    (child, stdin)
+}
+
 /// A client that is killed half-way leaves neither a file nor anything open.
 #[test]
 fn a_client_that_goes_away_leaves_nothing() {
@@ -232,24 +254,7 @@ fn a_client_that_goes_away_leaves_nothing() {
     copied(&node, "/etc/hostname", "created:/tmp/first");
     let before = node.daemon().descriptors();
     for name in ["c", "created"] {
-        // A tar that begins a file and never ends it.
-        let mut command = node.command(&["cp", "-", &format!("{name}:/tmp")]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let mut header = vec![0_u8; 512];
-        header[..4].copy_from_slice(b"half");
-        header[100..108].copy_from_slice(b"0000644\0");
-        header[108..116].copy_from_slice(b"0000000\0");
-        header[116..124].copy_from_slice(b"0000000\0");
-        header[124..136].copy_from_slice(b"00077777777\0");
-        header[136..148].copy_from_slice(b"00000000000\0");
-        header[148..156].copy_from_slice(b"        ");
-        header[156] = b'0';
-        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(&header).unwrap();
-        stdin.write_all(&vec![b'x'; 1 << 20]).unwrap();
-        stdin.flush().unwrap();
+        let (mut child, _stdin) = half_a_file(&node, &format!("{name}:/tmp"));
         integration::deadline::until("the daemon is at it", || node.daemon().descriptors() > before);
         child.kill().unwrap();
         child.wait().unwrap();

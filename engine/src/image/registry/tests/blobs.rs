@@ -6,9 +6,16 @@ const SIZE: usize = 400 << 10;
 
 /// What arrives, and what further attempts were told: number and bytes so far.
 async fn receive(fake: &Fake, descriptor: &Descriptor) -> (Result<Vec<u8>, RegistryError>, Vec<(u32, u64)>) {
-    let registry = registry();
-    let source = resolve(&registry, &name(fake)).await.unwrap().source;
-    receive_from(&registry, &source, descriptor).await
+    receive_with(&registry(), fake, descriptor).await
+}
+
+async fn receive_with(
+    registry: &Registry,
+    fake: &Fake,
+    descriptor: &Descriptor,
+) -> (Result<Vec<u8>, RegistryError>, Vec<(u32, u64)>) {
+    let source = resolve(registry, &name(fake)).await.unwrap().source;
+    receive_from(registry, &source, descriptor).await
 }
 
 pub(super) async fn receive_from(
@@ -73,7 +80,7 @@ async fn a_stalled_connection_is_given_up_and_resumed() {
         _ => part(asked, &content(SIZE)),
     })
     .await;
-    let (received, retries) = receive(&fake, &describe(&content(SIZE))).await;
+    let (received, retries) = receive_with(&impatient(), &fake, &describe(&content(SIZE))).await;
     assert!(received.unwrap() == content(SIZE));
     assert_eq!((ranges(&fake), retries), (vec![None, Some(1000)], vec![(1, 1000)]));
 }
@@ -235,7 +242,7 @@ async fn a_cancelled_wait_loses_nothing() {
         _ => part(asked, &content(SIZE)),
     })
     .await;
-    let registry = registry();
+    let registry = impatient();
     let source = resolve(&registry, &name(&fake)).await.unwrap().source;
     let mut blob = registry.blob(&source, &describe(&content(SIZE)));
     let mut bytes = Vec::new();

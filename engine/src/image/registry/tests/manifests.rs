@@ -45,7 +45,7 @@ async fn passing_failures_pass() {
         _ => manifest_reply(),
     })
     .await;
-    assert_eq!(resolve(&registry(), &name(&fake)).await.unwrap().bytes, manifest());
+    assert_eq!(resolve(&impatient(), &name(&fake)).await.unwrap().bytes, manifest());
     assert_eq!(fake.asked().len(), 6);
 
     let fake = Fake::new(|_| Reply::new(502, r#"{"errors":[{"code":"X","message":"storage is away"}]}"#)).await;

@@ -14,12 +14,12 @@ use super::*;
 use crate::image::manifest::document::{OCI_CONFIG, OCI_MANIFEST};
 use crate::image::manifest::{Descriptor, digest_of};
 
-/// Short pauses, and a stall that is noticed soon.
+/// Short pauses; a stall is noticed only where there is one, however busy the machine.
 fn patience() -> Patience {
     Patience {
         connect: Duration::from_secs(10),
         header: Duration::from_secs(10),
-        stall: Duration::from_millis(300),
+        stall: Duration::from_secs(30),
         backoff: Duration::from_millis(1),
         longest_backoff: Duration::from_millis(2),
         longest_retry_after: Duration::from_millis(5),
@@ -37,6 +37,13 @@ fn settings(dir: &Path) -> Settings {
 /// Nothing is kept anywhere.
 fn registry() -> Registry {
     Registry::new(settings(Path::new("/nonexistent")))
+}
+
+/// The same, for replies that stall: long enough for a busy machine to send those that do not.
+fn impatient() -> Registry {
+    let mut settings = settings(Path::new("/nonexistent"));
+    settings.patience.stall = Duration::from_secs(2);
+    Registry::new(settings)
 }
 
 /// `127.0.0.1:<port>/a/b:t`
