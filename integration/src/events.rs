@@ -10,7 +10,7 @@ use crate::node::Node;
 impl Node {
     /// The whole journal as it is now.
     pub fn events(&self) -> Vec<Event> {
-        self.block_on(async {
+        let reading = async {
             let mut stream =
                 self.system().events(EventsRequest::default()).await.expect("events are served").into_inner();
             let mut events = Vec::new();
@@ -18,7 +18,9 @@ impl Node {
                 events.push(event);
             }
             events
-        })
+        };
+        let read = self.block_on(async { tokio::time::timeout(PATIENCE, reading).await });
+        read.unwrap_or_else(|_| panic!("the journal is not served to its end within {} s", PATIENCE.as_secs()))
     }
 
     /// The last sequence number of the journal.

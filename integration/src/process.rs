@@ -31,6 +31,12 @@ impl Process {
         Self::of(self.pid) == Some(self) && stat_field(self.pid, 3).is_some_and(|state| state != "Z" && state != "X")
     }
 
+    /// The process whose child it is.
+    pub fn parent(self) -> Option<Self> {
+        let parent = stat_field(self.pid, 4)?.parse().ok()?;
+        (Self::of(self.pid) == Some(self)).then(|| Self::of(parent))?
+    }
+
     /// Whether every thread waits for something, and none for a processor.
     pub fn sleeps(self) -> bool {
         let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
