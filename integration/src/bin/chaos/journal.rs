@@ -37,6 +37,17 @@ impl Told {
 }
 
 impl Journal {
+    /// One that was told these.
+    #[cfg(test)]
+    pub fn of(events: Vec<Event>) -> Self {
+        let mut told = Told::default();
+        for event in events {
+            told.model.take(&event).expect("it may happen");
+            told.events.push(event);
+        }
+        Self { told: Mutex::new(told), grown: Condvar::default() }
+    }
+
     pub fn read(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,7 +8,9 @@ use std::time::Instant;
 use cri_api::isula::v1::Event;
 use integration::Output;
 
-use super::kills::Victim;
+use super::claims::Claims;
+use super::journal::Journal;
+use super::kills::{Kills, Victim};
 use super::model::State;
 use super::operation::{Op, other_name};
 use super::recipe::{Kind, Policy, Recipe};
@@ -16,8 +18,19 @@ use super::world::World;
 
 mod lines;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 pub use lines::broken as broken_lines;
+
+/// All that a reply is judged by.
+#[derive(Clone, Copy)]
+pub struct Evidence<'a> {
+    pub seed: u64,
+    pub journal: &'a Journal,
+    pub kills: &'a Kills,
+    pub claims: &'a Claims,
+}
 
 #[derive(Debug)]
 pub struct Reply {
@@ -54,7 +67,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    fn of(world: &World, name: &str, reply: &Reply) -> Self {
+    fn of(world: &Evidence<'_>, name: &str, reply: &Reply) -> Self {
         let told = world.journal.read();
         let holders = told.model.holders(name, reply.from, reply.to);
         let ids: Vec<String> = holders.iter().flatten().cloned().collect();
@@ -87,8 +100,9 @@ impl Seen {
 
 /// Judges one reply.
 pub fn reply(world: &World, op: Op, name: &str, token: &str, reply: &Reply) {
-    world.claims.done(rules::word(op), rules::is_right(op, name, token, reply, world));
-    let seen = Seen::of(world, name, reply);
+    let evidence = world.evidence();
+    let seen = Seen::of(&evidence, name, reply);
+    world.claims.done(rules::word(op), rules::is_right(&evidence, op, name, token, reply, &seen));
     let broken = |rule: &str, text: &str| {
         let Output { status, stderr, .. } = &reply.output;
         let stdout: String = reply.output.text().chars().take(600).collect();
@@ -103,43 +117,70 @@ pub fn reply(world: &World, op: Op, name: &str, token: &str, reply: &Reply) {
         );
         world.report.violation(world, rule, Some(name), &text);
     };
-    rules::claim(world, op, name, token, reply, &seen);
-    if !reply.timely {
-        if !matches!(op, Op::Attach(_) | Op::Wait(_)) {
-            broken("no command hangs", "it did not end");
-        }
-    } else if reply.was_killed() {
-        // Whatever it was at may have been done or not.
-    } else if let Some(text) = rules::lie(world, op, name, token, reply, &seen) {
-        broken("what was answered is true", &text);
-    } else if !reply.succeeded() && !matches!(op, Op::Exec(_) | Op::Foreground) && reply.output.stderr.trim().is_empty()
-    {
-        broken("a refusal says why", "there is no word");
-    } else if !rules::is_right(op, name, token, reply, world)
-        && !seen.disturbed
-        && !rules::excused(world, op, name, reply, &seen)
-    {
-        broken("what can be done is done", "nothing was killed, and there was no moment at which it had to be refused");
+    rules::claim(&evidence, op, name, token, reply, &seen);
+    if let Some((rule, text)) = broken_rule(&evidence, op, name, token, reply, &seen) {
+        broken(rule, &text);
     }
+}
+
+/// The rule that a reply breaks, and how.
+fn broken_rule(
+    world: &Evidence<'_>,
+    op: Op,
+    name: &str,
+    token: &str,
+    reply: &Reply,
+    seen: &Seen,
+) -> Option<(&'static str, String)> {
+    let ended_by_us = matches!(op, Op::Attach(_) | Op::Wait(_)) && !reply.timely;
+    if !reply.timely && !ended_by_us {
+        return Some(("no command hangs", "it did not end".to_owned()));
+    }
+    // Whatever a killed one was at may have been done or not; what was read of an attached stream is true all the same.
+    if reply.was_killed() && !(ended_by_us && matches!(op, Op::Attach(_))) {
+        return None;
+    }
+    if let Some(text) = rules::lie(world, op, name, token, reply, seen) {
+        return Some(("what was answered is true", text));
+    }
+    if ended_by_us {
+        return None;
+    }
+    let has_code_of_its_own = matches!(op, Op::Exec(_) | Op::Foreground | Op::Attach(_));
+    if !reply.succeeded() && !has_code_of_its_own && reply.output.stderr.trim().is_empty() {
+        return Some(("a refusal says why", "there is no word".to_owned()));
+    }
+    let right = rules::is_right(world, op, name, token, reply, seen);
+    let due = right || seen.disturbed || rules::excused(world, op, name, reply, seen);
+    let never = "nothing was killed, and there was no moment at which it had to be refused";
+    (!due).then(|| ("what can be done is done", never.to_owned()))
 }
 
 /// What was copied in comes out again, unless the container was another, or gone, or perhaps disturbed.
 pub fn copied(world: &World, name: &str, token: &str, first: &Reply, second: &Reply, found: Vec<u8>) {
     reply(world, Op::Copy, name, token, second);
-    let same = Seen::of(world, name, first).ids == Seen::of(world, name, second).ids;
+    let ids = |reply| Seen::of(&world.evidence(), name, reply).ids;
+    let same = ids(first) == ids(second);
     if second.succeeded() && same && found != token.as_bytes() {
         let text = format!("`{token}` came back as `{}`", String::from_utf8_lossy(&found));
         world.report.violation(world, "what was copied is there", Some(name), &text);
     }
 }
 
-/// Whether the end of a run, as it was told, can be.
+/// Judges the beginning or the end of a run, as it was told.
 pub fn exit(world: &World, event: &Event) {
+    if let Some(text) = broken_exit(&world.evidence(), event) {
+        world.report.violation(world, "an exit is never guessed, and a policy is kept", Some(&event.id), &text);
+    }
+}
+
+/// Why it cannot be.
+fn broken_exit(world: &Evidence<'_>, event: &Event) -> Option<String> {
     let told = world.journal.read();
-    let Some(life) = told.model.lives.get(&event.id) else { return };
+    let life = told.model.lives.get(&event.id)?;
     let (name, run, restarts) = (life.name.clone(), life.run.clone(), life.restarts);
     drop(told);
-    let recipe = Recipe::of(world.options.seed, &name);
+    let recipe = Recipe::of(world.seed, &name);
     let touched = |victims: &[Victim]| world.kills.touched(&event.id, victims, run.since);
     let asked = |signal: &str| run.signals.iter().any(|asked| asked.trim_start_matches("SIG") == signal);
     let code = event.attributes.get("exitCode").map(String::as_str).unwrap_or_default();
@@ -170,13 +211,12 @@ pub fn exit(world: &World, event: &Event) {
         }
         _ => true,
     };
-    if !fits {
-        let text = format!(
+    (!fits).then(|| {
+        format!(
             "event {}: `{}` with {code}; the recipe is {recipe:?}, {restarts} restarts, {run:?}",
             event.seq, event.name
-        );
-        world.report.violation(world, "an exit is never guessed, and a policy is kept", Some(&event.id), &text);
-    }
+        )
+    })
 }
 
 /// What a rename leads to.

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::claims::Claims;
 use super::journal::Journal;
+use super::judge::Evidence;
 use super::kills::Kills;
 use super::options::Options;
 use super::report::Report;
@@ -44,6 +45,11 @@ pub struct World {
 }
 
 impl World {
+    pub fn evidence(&self) -> Evidence<'_> {
+        let Self { journal, kills, claims, .. } = self;
+        Evidence { seed: self.options.seed, journal, kills, claims }
+    }
+
     pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }

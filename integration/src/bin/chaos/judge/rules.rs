@@ -1,11 +1,10 @@
 //! For each operation: what makes a success true, and what excuses a refusal.
 
-use super::{Reply, Seen, broken_lines, renamed_to};
+use super::{Evidence, Reply, Seen, broken_lines, renamed_to};
 use crate::kills::Victim;
 use crate::model::State;
 use crate::operation::Op;
 use crate::recipe::Recipe;
-use crate::world::World;
 
 const UP: [State; 4] = [State::Running, State::Pausing, State::Paused, State::Resuming];
 const GOING: [State; 2] = [State::Removing, State::Gone];
@@ -41,30 +40,37 @@ pub fn word(op: Op) -> &'static str {
 }
 
 /// Whether it came to what was asked for.
-pub fn is_right(op: Op, name: &str, token: &str, reply: &Reply, world: &World) -> bool {
+pub fn is_right(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Seen) -> bool {
     match op {
         Op::Exec(code) => reply.output.code() == i32::from(code) && reply.output.text() == token,
         Op::Foreground => {
-            let recipe = Recipe::of(world.options.seed, name);
+            let recipe = Recipe::of(world.seed, name);
             i64::from(reply.output.code()) == recipe.code && reply.output.text() == recipe.output()
         }
-        // It ends with the code of the container.
-        Op::Attach(_) => true,
+        // It ends with the code of the container, or goes on until it is ended.
+        Op::Attach(_) => !reply.timely || seen.ends.contains(&reply.output.code().to_string()),
         _ => reply.succeeded(),
     }
 }
 
 /// What is wrong with an answer, whatever was killed.
-pub fn lie(world: &World, op: Op, name: &str, token: &str, reply: &Reply, seen: &Seen) -> Option<String> {
+pub fn lie(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Seen) -> Option<String> {
     let output = &reply.output;
     let silent = output.stderr.trim().is_empty();
     match op {
         Op::Exec(code) => {
-            let lost = output.code() == i32::from(code) && output.text() != token && silent;
+            let ended = output.code() == i32::from(code);
+            if ended && !seen.was(&UP) {
+                return Some("there was nothing to run it in".to_owned());
+            }
+            let lost = ended && output.text() != token && silent;
             lost.then(|| "the process's code without all of its output, and no word of it".to_owned())
         }
         Op::Foreground => {
-            let recipe = Recipe::of(world.options.seed, name);
+            let recipe = Recipe::of(world.seed, name);
+            if let Some(broken) = foreign_code(reply, seen) {
+                return Some(broken);
+            }
             let lost = i64::from(output.code()) == recipe.code && output.text() != recipe.output() && silent;
             lost.then(|| {
                 format!(
@@ -73,7 +79,8 @@ pub fn lie(world: &World, op: Op, name: &str, token: &str, reply: &Reply, seen: 
                 )
             })
         }
-        Op::Logs | Op::Attach(_) => lines_are_wrong(world, op, reply, seen),
+        Op::Attach(_) => foreign_code(reply, seen).or_else(|| lines_are_wrong(world, reply, silent, seen)),
+        Op::Logs => lines_are_wrong(world, reply, reply.succeeded(), seen),
         _ if !reply.succeeded() => None,
         Op::Create | Op::Run => made(world, op, name, reply),
         Op::Start => (!seen.was(&UP)).then(|| "it did not run at any moment".to_owned()),
@@ -109,12 +116,16 @@ pub fn lie(world: &World, op: Op, name: &str, token: &str, reply: &Reply, seen: 
             // Nothing was written yet, or the output was lost with a word.
             if content.is_empty() && !silent { None } else { world.claims.file_is_wrong(&file, &content) }
         }
-        Op::Copy | Op::Top => None,
+        Op::Copy => seen.ids.is_empty().then(|| "there was no container".to_owned()),
+        Op::Top => {
+            let rows = output.text().lines().count();
+            (rows < 2 || !seen.was(&UP)).then(|| format!("{} processes are listed", rows.saturating_sub(1)))
+        }
     }
 }
 
 /// A moment at which a refusal was due.
-pub fn excused(world: &World, op: Op, name: &str, reply: &Reply, seen: &Seen) -> bool {
+pub fn excused(world: &Evidence<'_>, op: Op, name: &str, reply: &Reply, seen: &Seen) -> bool {
     let going = seen.absent || seen.was(&GOING);
     match op {
         Op::Create | Op::Run | Op::Foreground => {
@@ -128,7 +139,7 @@ pub fn excused(world: &World, op: Op, name: &str, reply: &Reply, seen: &Seen) ->
         Op::Stop(_) => going || seen.was(&[State::Created, State::Pausing, State::Paused, State::Resuming]),
         Op::Kill(_) => seen.was_not_only(&[State::Running]),
         Op::Restart => going || seen.was(&[State::Created, State::Pausing, State::Paused, State::Resuming]),
-        Op::Pause | Op::Exec(_) | Op::ExecDetached | Op::VolumeWrite | Op::VolumeRead => {
+        Op::Pause | Op::Exec(_) | Op::ExecDetached | Op::VolumeWrite | Op::VolumeRead | Op::Attach(_) => {
             seen.was_not_only(&[State::Running])
         }
         Op::Unpause => seen.was_not_only(&[State::Paused]),
@@ -142,13 +153,12 @@ pub fn excused(world: &World, op: Op, name: &str, reply: &Reply, seen: &Seen) ->
         // A start takes the files away from a copy, an end the mounts.
         Op::Copy => going || seen.states.len() > 1,
         Op::Top => seen.was_not_only(&UP),
-        Op::Attach(_) => true,
         Op::List => false,
     }
 }
 
 /// What an operation may have done, or has surely.
-pub fn claim(world: &World, op: Op, name: &str, token: &str, reply: &Reply, seen: &Seen) {
+pub fn claim(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Seen) {
     match op {
         Op::Update(mib) => {
             let surely = reply.succeeded() && seen.ids.len() == 1;
@@ -164,13 +174,13 @@ pub fn claim(world: &World, op: Op, name: &str, token: &str, reply: &Reply, seen
 }
 
 /// The client's file in the volume of the container; `None` when it has none.
-fn volume_file(world: &World, name: &str, token: &str) -> Option<String> {
-    let volume = Recipe::of(world.options.seed, name).volume?;
+fn volume_file(world: &Evidence<'_>, name: &str, token: &str) -> Option<String> {
+    let volume = Recipe::of(world.seed, name).volume?;
     Some(format!("{volume}/of-{}", token.split('-').nth(1)?))
 }
 
 /// The id that was printed is of a container that was made, and started.
-fn made(world: &World, op: Op, name: &str, reply: &Reply) -> Option<String> {
+fn made(world: &Evidence<'_>, op: Op, name: &str, reply: &Reply) -> Option<String> {
     let id = reply.output.text();
     let told = world.journal.read();
     let Some(life) = told.model.lives.get(&id) else { return Some(format!("there is no container {id}")) };
@@ -179,7 +189,8 @@ fn made(world: &World, op: Op, name: &str, reply: &Reply) -> Option<String> {
         return Some("the container was there before".to_owned());
     }
     let wanted = if op == Op::Run { State::Running } else { State::Created };
-    let first_name = told.between(reply.from, reply.to).iter().find(|event| event.id == id)?.attributes.get("name")?;
+    let first = told.between(reply.from, reply.to).iter().find(|event| event.id == id);
+    let first_name = first.and_then(|event| event.attributes.get("name")).map_or("", String::as_str);
     (!states.contains(&wanted) || first_name != name).then(|| format!("`{first_name}` was {states:?}"))
 }
 
@@ -191,13 +202,13 @@ fn waited(reply: &Reply, seen: &Seen) -> Option<String> {
 
 fn inspected(reply: &Reply, seen: &Seen) -> Option<String> {
     let text = reply.output.text();
-    let (id, word) = text.split_once(' ')?;
+    let Some((id, word)) = text.split_once(' ') else { return Some("it is no id and no state".to_owned()) };
     let fits = seen.states.iter().any(|state| state.word() == word || (word == "created" && state.word() == "inited"));
     (!fits || !seen.ids.iter().any(|seen| seen == id)).then(|| format!("it was {:?}", seen.states))
 }
 
 /// `CONTAINER CPU_USAGE …`
-fn counted(world: &World, reply: &Reply, seen: &Seen) -> Option<String> {
+fn counted(world: &Evidence<'_>, reply: &Reply, seen: &Seen) -> Option<String> {
     let text = reply.output.text();
     let value: u64 = text.lines().nth(1)?.split('\t').nth(1)?.trim().parse().ok()?;
     // Of a single run of a single container only.
@@ -208,7 +219,7 @@ fn counted(world: &World, reply: &Reply, seen: &Seen) -> Option<String> {
 }
 
 /// Everything that was there all the time is listed, and nothing that was gone.
-fn listed(world: &World, reply: &Reply) -> Option<String> {
+fn listed(world: &Evidence<'_>, reply: &Reply) -> Option<String> {
     let text = reply.output.text();
     let rows: Vec<&str> = text.lines().collect();
     let told = world.journal.read();
@@ -227,11 +238,17 @@ fn listed(world: &World, reply: &Reply) -> Option<String> {
     stranger.map(|row| format!("container {row} was never made"))
 }
 
-fn lines_are_wrong(world: &World, op: Op, reply: &Reply, seen: &Seen) -> Option<String> {
+/// Without a word on anything else, the code is that of a run which has ended.
+fn foreign_code(reply: &Reply, seen: &Seen) -> Option<String> {
+    let code = reply.output.code().to_string();
+    let told = reply.timely && reply.output.stderr.trim().is_empty();
+    (told && !seen.ends.contains(&code)).then(|| format!("no run has ended with {code}, but {:?}", seen.ends))
+}
+
+/// `whole`: all of it came, to its end. What is cut off is cut anywhere.
+fn lines_are_wrong(world: &Evidence<'_>, reply: &Reply, whole: bool, seen: &Seen) -> Option<String> {
     // A shim that was killed may have left some lines to be written again.
     let again = seen.ids.iter().any(|id| world.kills.touched(id, &[Victim::Shim], 0));
     let text = String::from_utf8_lossy(&reply.output.stdout).into_owned();
-    // What is cut off is cut anywhere.
-    let whole = op == Op::Logs && reply.succeeded();
-    broken_lines(&text, again, whole)
+    broken_lines(&text, again, whole && reply.timely)
 }
