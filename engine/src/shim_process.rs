@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use isulad_shim::process::{Launch, Log, PROCESS_VERSION, PidNamespace, Process, Runtime as ShimRuntime};
+use isulad_shim::process::{Log, PROCESS_VERSION, PidNamespace, Process, Runtime as ShimRuntime};
 use isulad_shim::{Frame, Outcome, Request, StateDir};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -37,7 +37,7 @@ pub fn describe(
         id: instance.id,
         bundle: bundle.path().to_owned(),
         // One execution: faster with runc and with crun, see docs/decisions/0001.
-        runtime: ShimRuntime { path: runtime.path.clone(), args: runtime.args.clone(), launch: Launch::Run },
+        runtime: ShimRuntime { path: runtime.path.clone(), args: runtime.args.clone() },
         runtime_root: instance.root,
         start: start.0,
         terminal: definition.process.tty,
@@ -50,7 +50,6 @@ pub fn describe(
         cgroup_procs: spec.shim_cgroups.clone(),
         oom: spec.oom.clone(),
         runtime_deadline_ms: crate::effects::RUNTIME_DEADLINE.as_millis() as u64,
-        no_pivot: false,
         systemd_cgroup: engine.config.systemd_cgroup,
         pid_namespace: if own_pids { PidNamespace::Own } else { PidNamespace::Shared },
     }

@@ -430,7 +430,7 @@ mod tests {
             Frame::Stdout(vec![1; 10]),
             Frame::Stderr(vec![0xff; MAX_PAYLOAD]),
             Frame::Ready(Ready { pid: 1, pid_start: 2, shim_pid: 3, shim_start: 4, at: 5 }),
-            Frame::Failed(Failed { step: Step::Create, message: "no".into(), runtime_status: None }),
+            Frame::Failed(Failed { step: Step::Exec, message: "no".into(), runtime_status: None }),
             Frame::Exit(ExitStatus::Signal(9), None),
             Frame::Exit(ExitStatus::Code(7), Some(1_700_000_000_000_000_001)),
             Frame::Position(Position { stream: kind::STDERR, place: None, beyond: 70_000 }),

@@ -145,7 +145,7 @@ mod tests {
         let process = ExecProcess {
             version: EXEC_VERSION,
             id: "c1".into(),
-            runtime: Runtime { path: "/r".into(), args: vec![], launch: crate::process::Launch::Run },
+            runtime: Runtime { path: "/r".into(), args: vec![] },
             runtime_root: "/s/root".into(),
             systemd_cgroup: false,
             runtime_deadline_ms: 5,

@@ -7,7 +7,6 @@ pub const VARIABLE: &str = "ISULAD_SHIM_FAILPOINT";
 pub const BEFORE_SHIM_PID: &str = "before-shim-pid";
 pub const AFTER_SHIM_PID: &str = "after-shim-pid";
 pub const BEFORE_RUNTIME: &str = "before-runtime";
-pub const AFTER_CREATE: &str = "after-create";
 pub const AFTER_LAUNCH: &str = "after-launch";
 pub const AFTER_PID_FILE: &str = "after-pid-file";
 pub const AFTER_READY: &str = "after-ready";
@@ -37,11 +36,10 @@ pub const OF_EXEC: [&str; 7] = [
 ];
 
 /// Every failpoint of a container's shim, in the order a start and an exit reach them.
-pub const ALL: [&str; 12] = [
+pub const ALL: [&str; 11] = [
     BEFORE_SHIM_PID,
     AFTER_SHIM_PID,
     BEFORE_RUNTIME,
-    AFTER_CREATE,
     AFTER_LAUNCH,
     AFTER_PID_FILE,
     AFTER_READY,

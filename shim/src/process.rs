@@ -55,8 +55,6 @@ pub struct Process {
     /// How long one execution of the runtime may take, in milliseconds.
     pub runtime_deadline_ms: u64,
     #[serde(default)]
-    pub no_pivot: bool,
-    #[serde(default)]
     pub systemd_cgroup: bool,
     /// Whether the end of the first process ends every other process of the container.
     pub pid_namespace: PidNamespace,
@@ -70,19 +68,6 @@ pub struct Runtime {
     /// Global arguments, put before the shim's own.
     #[serde(default)]
     pub args: Vec<String>,
-    #[serde(default)]
-    pub launch: Launch,
-}
-
-/// How the runtime is asked for a running container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Launch {
-    /// `run --detach`, one execution: faster with runc.
-    #[default]
-    Run,
-    /// `create`, then `start`: as fast or faster with crun.
-    CreateStart,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,11 +186,7 @@ mod tests {
             version: PROCESS_VERSION,
             id: "c1".into(),
             bundle: "/b".into(),
-            runtime: Runtime {
-                path: "/usr/sbin/runc".into(),
-                args: vec!["--debug".into()],
-                launch: Launch::CreateStart,
-            },
+            runtime: Runtime { path: "/usr/sbin/runc".into(), args: vec!["--debug".into()] },
             runtime_root: "/s/root".into(),
             start: 42,
             terminal: true,
@@ -218,7 +199,6 @@ mod tests {
             cgroup_procs: vec!["/sys/fs/cgroup/x/cgroup.procs".into()],
             oom: Some(OomCounter::V1 { path: "/sys/fs/cgroup/memory/x/memory.oom_control".into() }),
             runtime_deadline_ms: 1_500,
-            no_pivot: false,
             systemd_cgroup: false,
             pid_namespace: PidNamespace::Own,
         }
@@ -238,7 +218,7 @@ mod tests {
         let text = r#"{"version":1,"id":"a","bundle":"/b","runtime":{"path":"/r"},"runtime_root":"/s","start":1,"log":{"driver":"none"},
             "exit_record":"/b/exit","runtime_deadline_ms":10,"pid_namespace":"shared"}"#;
         let process: Process = serde_json::from_str(text).unwrap();
-        assert_eq!(process.runtime.launch, Launch::Run);
+        assert!(process.runtime.args.is_empty());
         assert_eq!(process.log, Log::None);
         assert!(!process.terminal && process.oom.is_none());
     }

@@ -44,10 +44,6 @@ pub enum Step {
     Setup,
     /// The runtime's `run`.
     Run,
-    /// The runtime's `create`.
-    Create,
-    /// The runtime's `start`.
-    Start,
     /// Taking over from a lost shim.
     Adopt,
     /// The runtime's `exec`.
@@ -70,8 +66,6 @@ impl Step {
         match self {
             Self::Setup => "setup",
             Self::Run => "run",
-            Self::Create => "create",
-            Self::Start => "start",
             Self::Adopt => "adopt",
             Self::Exec => "exec",
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use isulad_shim::control::kind;
 use isulad_shim::exec::{EXEC_VERSION, SPEC, write_private};
-use isulad_shim::process::{ConsoleSize, Launch, Runtime};
+use isulad_shim::process::{ConsoleSize, Runtime};
 use isulad_shim::sys::spawn;
 use isulad_shim::{ExecProcess, Ready, Request, StateDir};
 use tokio::sync::oneshot;
@@ -215,7 +215,7 @@ fn begin(
     let process = ExecProcess {
         version: EXEC_VERSION,
         id: instance.id,
-        runtime: Runtime { path: runtime.path, args: runtime.args, launch: Launch::Run },
+        runtime: Runtime { path: runtime.path, args: runtime.args },
         runtime_root: instance.root,
         systemd_cgroup: engine.config.systemd_cgroup,
         runtime_deadline_ms: RUNTIME_DEADLINE.as_millis() as u64,

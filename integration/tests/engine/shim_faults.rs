@@ -13,8 +13,7 @@ use crate::exec;
 on_each_runtime!(a_start_is_undone, a_container_lives_on, an_end_is_known, an_end_in_the_daemons_absence);
 
 /// Before the answer: the start has failed, and nothing of it is left.
-const BEFORE: [&str; 6] =
-    ["before-shim-pid", "after-shim-pid", "before-runtime", "after-create", "after-launch", "after-pid-file"];
+const BEFORE: [&str; 5] = ["before-shim-pid", "after-shim-pid", "before-runtime", "after-launch", "after-pid-file"];
 /// While the container runs.
 const DURING: [&str; 1] = ["after-ready"];
 /// At the container's end; whether a daemon that was away meanwhile finds a record.
@@ -53,10 +52,6 @@ fn disarm(node: &mut Node) {
 
 fn a_start_is_undone(runtime: Runtime) {
     for point in BEFORE {
-        // Only where create and start are two calls, which the engine does not ask for; the shim's own tests do.
-        if point == "after-create" {
-            continue;
-        }
         let mut node = armed(runtime, point);
         let id = node.create(&["--name", "x"], &SCRIPT);
         let refusal = node.isula(&["start", "x"]).refused(1);

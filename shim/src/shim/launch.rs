@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use anyhow::Context;
-use isulad_shim::process::{ConsoleSize, Launch};
+use isulad_shim::process::ConsoleSize;
 use isulad_shim::sys::process_ref::Stat;
 use isulad_shim::{Failed, ProcessRef, StateDir, Step, failpoint, state_dir};
 
@@ -12,10 +12,9 @@ use super::reaper::Reaper;
 use super::runtime::{Call, failed};
 use super::stdio::{self, Ours, Theirs};
 
-/// The runtime at work on `run` or `create`.
+/// The runtime at work on `run`.
 pub(crate) struct Launching<'a> {
     shim: &'a Shim,
-    step: Step,
     call: Call<'a>,
     runtime: i32,
     ours: Ours,
@@ -39,27 +38,19 @@ pub(crate) enum Connected {
 impl<'a> Launching<'a> {
     /// Starts the runtime. The container's ends are ours no longer afterwards.
     pub fn begin(shim: &'a Shim, theirs: Theirs, ours: Ours) -> Result<Self, Failed> {
-        let step = match shim.process.runtime.launch {
-            Launch::Run => Step::Run,
-            Launch::CreateStart => Step::Create,
-        };
         let console = matches!(ours, Ours::Terminal { .. }).then(|| stdio::console_path(&shim.state));
-        let call = Call::create(shim, step, console);
+        let call = Call::run(shim, console);
         failpoint::hit(failpoint::BEFORE_RUNTIME);
         let runtime = call.spawn(theirs.as_stdio())?;
-        Ok(Self { shim, step, call, runtime, ours })
+        Ok(Self { shim, call, runtime, ours })
     }
 
     /// Waits for the runtime and finds the container's first process.
     pub async fn finish(self, reaper: &Reaper) -> Result<Launched, Failed> {
-        let Self { shim, step, call, runtime, ours } = self;
+        let Self { shim, call, runtime, ours } = self;
         call.wait(runtime, reaper, || ours.leftover()).await?;
-        if step == Step::Create {
-            failpoint::hit(failpoint::AFTER_CREATE);
-            start(shim, reaper, &ours).await?;
-        }
         failpoint::hit(failpoint::AFTER_LAUNCH);
-        find(&shim.state, ours, shim.process.console_size).map_err(|error| failed(step, format!("{error:#}")))
+        find(&shim.state, ours, shim.process.console_size).map_err(|error| failed(Step::Run, format!("{error:#}")))
     }
 }
 
@@ -80,12 +71,4 @@ pub(crate) fn find(state: &StateDir, ours: Ours, console_size: Option<ConsoleSiz
         Ours::Nothing => Connected::Nothing,
     };
     Ok(Launched { init: ProcessRef { pid, start_time: stat.start_time }, parent: stat.parent, io })
-}
-
-async fn start(shim: &Shim, reaper: &Reaper, ours: &Ours) -> Result<(), Failed> {
-    let call = Call::start(shim);
-    let null = std::io::stdin();
-    let null = std::os::fd::AsFd::as_fd(&null);
-    let pid = call.spawn([null, null, null])?;
-    call.wait(pid, reaper, || ours.leftover()).await
 }

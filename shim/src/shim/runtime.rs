@@ -40,7 +40,8 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn new(shim: &'a Shim, step: Step, operation: &str) -> Self {
+    /// What a start leads to, its failure included, is a part of that step.
+    fn new(shim: &'a Shim, operation: &str) -> Self {
         let tool = Tool {
             runtime: &shim.process.runtime,
             root: shim.process.runtime_root.clone(),
@@ -48,7 +49,7 @@ impl<'a> Call<'a> {
             systemd_cgroup: shim.process.systemd_cgroup,
             deadline: shim.process.runtime_deadline(),
         };
-        Self::of(tool, step, operation)
+        Self::of(tool, Step::Run, operation)
     }
 
     fn of(tool: Tool<'a>, step: Step, operation: &str) -> Self {
@@ -65,17 +66,12 @@ impl<'a> Call<'a> {
         Self { tool, step, args }
     }
 
-    /// `run --detach` or `create`: both make the container and leave.
-    pub fn create(shim: &'a Shim, step: Step, console_socket: Option<PathBuf>) -> Self {
-        let mut call = Self::new(shim, step, if step == Step::Run { "run" } else { "create" });
-        if step == Step::Run {
-            call.args.push("--detach".into());
-        }
+    /// `run --detach`: makes the container, starts it and leaves.
+    pub fn run(shim: &'a Shim, console_socket: Option<PathBuf>) -> Self {
+        let mut call = Self::new(shim, "run");
+        call.args.push("--detach".into());
         call.args.extend(["--bundle".into(), shim.process.bundle.clone().into()]);
         call.args.extend(["--pid-file".into(), shim.state.file(isulad_shim::state_dir::RUNTIME_PID).into()]);
-        if shim.process.no_pivot {
-            call.args.push("--no-pivot".into());
-        }
         if let Some(path) = console_socket {
             call.args.extend(["--console-socket".into(), path.into()]);
         }
@@ -104,15 +100,9 @@ impl<'a> Call<'a> {
         call
     }
 
-    pub fn start(shim: &'a Shim) -> Self {
-        let mut call = Self::new(shim, Step::Start, "start");
-        call.args.push((&shim.process.id).into());
-        call
-    }
-
     /// By force, it first kills what runs, for which some runtimes wait even where nothing does.
     fn delete(shim: &'a Shim, force: bool) -> Self {
-        let mut call = Self::new(shim, Step::Start, "delete");
+        let mut call = Self::new(shim, "delete");
         call.args.extend(force.then(|| "--force".into()));
         call.args.push((&shim.process.id).into());
         call

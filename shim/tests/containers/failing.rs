@@ -21,8 +21,7 @@ fn a_command_that_is_not_there_fails_with_the_runtimes_words(engine: Engine) {
     assert!(failed.message.contains("no-such-command"), "{failed:?}");
     assert!(failed.message.contains("not found") || failed.message.contains("No such file"), "{failed:?}");
     assert_eq!(failed.runtime_status, Some(1));
-    let step = if matches!(engine, Engine::Runc) { Step::Run } else { Step::Create };
-    assert_eq!(failed.step, step);
+    assert_eq!(failed.step, Step::Run);
     stand.assert_clean();
     assert!(!stand.state.pid().exists());
     assert_eq!(stand.log("stderr"), "", "the runtime's words are not the container's");
@@ -125,7 +124,7 @@ fn after_a_crash_at_any_point_of_the_start_the_next_start_succeeds(engine: Engin
     use failpoint::*;
     let points = match engine {
         Engine::Runc => &[BEFORE_SHIM_PID, AFTER_SHIM_PID, BEFORE_RUNTIME, AFTER_LAUNCH, AFTER_PID_FILE][..],
-        Engine::Crun => &[BEFORE_RUNTIME, AFTER_CREATE, AFTER_LAUNCH, AFTER_PID_FILE],
+        Engine::Crun => &[BEFORE_RUNTIME, AFTER_LAUNCH, AFTER_PID_FILE],
     };
     for point in points {
         let mut stand = Stand::new(engine, "exit 6");

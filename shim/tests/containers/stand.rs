@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use isulad_shim::process::{Launch, Log, OomCounter, PROCESS_VERSION, PidNamespace, Runtime};
+use isulad_shim::process::{Log, OomCounter, PROCESS_VERSION, PidNamespace, Runtime};
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::sys::spawn::{self, Mode};
 use isulad_shim::{
@@ -61,13 +61,13 @@ impl Stand {
         let state = StateDir::new(root.join("state"));
         fs::create_dir(state.path()).unwrap();
         let exit_fifo = state.open_exit_fifo().unwrap();
-        let (path, launch) = match engine {
-            Engine::Runc => (PathBuf::from("/usr/sbin/runc"), Launch::Run),
-            Engine::Crun => (make_crun(&root), Launch::CreateStart),
+        let path = match engine {
+            Engine::Runc => PathBuf::from("/usr/sbin/runc"),
+            Engine::Crun => make_crun(&root),
         };
         let process = Process {
             version: PROCESS_VERSION,
-            runtime: Runtime { path, args: vec![], launch },
+            runtime: Runtime { path, args: vec![] },
             start: 5,
             terminal: false,
             console_size: None,
@@ -81,7 +81,6 @@ impl Stand {
                 path: format!("/sys/fs/cgroup/memory/isulad-shim-test/{id}/memory.oom_control").into(),
             }),
             runtime_deadline_ms: 60_000,
-            no_pivot: false,
             systemd_cgroup: false,
             pid_namespace: PidNamespace::Own,
             id: id.clone(),
