@@ -46,6 +46,7 @@ mod restart_policy;
 mod roots;
 mod shim_faults;
 mod shims;
+mod slow_clients;
 mod store_trouble;
 mod strangers;
 mod terminal;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cri_api::isula::v1::{LogBatch, LogPiece, LogsRequest};
+use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
@@ -217,14 +218,31 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }
 
+/// How often a follower looks for itself where the kernel has no inotify left for it: a user has 128 by default.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// Tells when something in a directory changes: one descriptor for each follower, none for containers as such.
-struct Watch {
-    inotify: Inotify,
-    ready: AsyncFd<OwnedFd>,
+enum Watch {
+    Told { inotify: Inotify, ready: AsyncFd<OwnedFd> },
+    Looks,
 }
 
 impl Watch {
     fn new(dir: &Path) -> io::Result<Self> {
+        match Self::told(dir) {
+            Err(error)
+                if matches!(
+                    error.raw_os_error().map(Errno::from_raw),
+                    Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOSPC)
+                ) =>
+            {
+                Ok(Self::Looks)
+            }
+            made => made,
+        }
+    }
+
+    fn told(dir: &Path) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         let flags = AddWatchFlags::IN_MODIFY
             | AddWatchFlags::IN_CREATE
@@ -232,14 +250,18 @@ impl Watch {
             | AddWatchFlags::IN_DELETE_SELF;
         inotify.add_watch(dir, flags)?;
         let ready = sys::watch(inotify.as_fd().try_clone_to_owned()?)?;
-        Ok(Self { inotify, ready })
+        Ok(Self::Told { inotify, ready })
     }
 
     async fn changed(&self) -> io::Result<()> {
-        let mut guard = self.ready.readable().await?;
+        let Self::Told { inotify, ready } = self else {
+            tokio::time::sleep(LOOK).await;
+            return Ok(());
+        };
+        let mut guard = ready.readable().await?;
         // Which file it was does not matter; all that is queued is one change.
-        match self.inotify.read_events() {
-            Ok(_) | Err(nix::errno::Errno::EAGAIN) => {}
+        match inotify.read_events() {
+            Ok(_) | Err(Errno::EAGAIN) => {}
             Err(errno) => return Err(errno.into()),
         }
         guard.clear_ready();
