@@ -7,9 +7,11 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::time::Duration;
 
 use cri_api::isula::v1::attach_input::Input;
-use cri_api::isula::v1::{AttachInput, AttachOpen, ContainerRequest, Event, ResizeRequest, WindowSize};
+use cri_api::isula::v1::attach_output::Output;
+use cri_api::isula::v1::{AttachInput, AttachOpen, ContainerRequest, Empty, Event, ResizeRequest, WindowSize};
 use integration::process::Signal;
 use integration::{Node, Process, Runtime, command, deadline};
+use tokio_stream::StreamExt;
 use tonic::Code;
 
 on_each_runtime!(
@@ -20,6 +22,7 @@ on_each_runtime!(
     a_stopped_client_holds_up_nobody,
     a_slow_client_does_not_slow_the_log,
     a_client_that_reads_nothing_has_an_end_before_the_removal,
+    a_session_of_input_alone_is_told_the_end_and_no_output,
 );
 
 /// The daemon's failpoints that are tried here and nowhere else.
@@ -473,6 +476,31 @@ fn what_cannot_be_attached_to() {
     let gone = ContainerRequest { container: "frozen".into() };
     node.block_on(async { node.containers().unpause(gone).await }).expect("it runs");
     node.remove_all();
+}
+
+fn a_session_of_input_alone_is_told_the_end_and_no_output(runtime: Runtime) {
+    let node = Node::start(runtime);
+    let script = ["sh", "-c", "cat > /tmp/taken; cat /tmp/taken; echo err >&2; exit 4"];
+    node.run_detached(&["-i", "--name", "x"], &script);
+    let open = AttachOpen { container: "x".into(), stdin: true, ..AttachOpen::default() };
+    let input = [Input::Open(open), Input::Stdin(b"taken\n".to_vec()), Input::StdinClosed(Empty {})];
+    let input = input.map(|input| AttachInput { input: Some(input) });
+    let told = node.block_on(async {
+        // The session is there for as long as its inputs may come.
+        let inputs = tokio_stream::iter(input).chain(tokio_stream::pending());
+        let mut stream = node.containers().attach(inputs).await.expect("it is served").into_inner();
+        let mut told = Vec::new();
+        while let Some(message) = stream.message().await.expect("it is served") {
+            told.push(message.output.expect("it is one of them"));
+        }
+        told
+    });
+    let [Output::Started(_), Output::Exited(exit)] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(exit.code, Some(4));
+    let logged = node.isula(&["logs", "x"]);
+    assert_eq!((logged.text().as_str(), logged.stderr.as_str()), ("taken", "err\n"));
+    assert_told(&node, "after the end");
+    node.assert_clean_end();
 }
 
 #[test]

@@ -13,6 +13,7 @@ use cri_api::isula::v1::exec_input::Input;
 use cri_api::isula::v1::{Empty, ExecInput, ExecOpen, ExecProcess, exec_output};
 use integration::process::Signal;
 use integration::{Node, Process, Runtime, command, deadline};
+use tokio_stream::StreamExt;
 
 pub use faults::{points, shim_points};
 
@@ -25,6 +26,7 @@ on_each_runtime!(
     a_detached_one_runs_on,
     a_detached_one_runs_on_while_daemons_come_and_go,
     one_that_its_client_leaves_runs_on,
+    input_alone_is_taken_and_the_end_told,
     the_end_of_the_container_ends_it,
     where_nothing_can_be_run_it_is_refused,
     a_terminal_has_a_size,
@@ -344,6 +346,32 @@ fn a_terminal_has_a_size(runtime: Runtime) {
     stdin.write_all(b"word\r").unwrap();
     hear("got word");
     assert_eq!(child.wait().unwrap().code(), Some(5));
+    assert_gone(&node, &id);
+    node.assert_clean_end();
+}
+
+fn input_alone_is_taken_and_the_end_told(runtime: Runtime) {
+    let node = Node::start(runtime);
+    let id = node.sleeper("x");
+    let command = ["sh", "-c", "cat > /tmp/taken; echo out; echo err >&2; exit 4"].map(str::to_owned).to_vec();
+    let process = ExecProcess { container: "x".into(), command, ..ExecProcess::default() };
+    let open = ExecOpen { process: Some(process), stdin: true, ..ExecOpen::default() };
+    let said = [Input::Open(open), Input::Stdin(b"taken".to_vec()), Input::StdinClosed(Empty {})];
+    let said = said.map(|input| ExecInput { input: Some(input) });
+    let told = node.block_on(async {
+        let inputs = tokio_stream::iter(said).chain(tokio_stream::pending());
+        let mut stream = node.execs().exec(inputs).await.unwrap().into_inner();
+        let mut told = Vec::new();
+        while let Some(message) = stream.message().await.unwrap() {
+            told.push(message.output.unwrap());
+        }
+        told
+    });
+    let [exec_output::Output::Started(_), exec_output::Output::Exited(exit)] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert_eq!(exit.code, Some(4));
+    assert_eq!(node.ok(&["exec", "x", "cat", "/tmp/taken"]), "taken");
     assert_gone(&node, &id);
     node.assert_clean_end();
 }
