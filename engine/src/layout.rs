@@ -90,10 +90,6 @@ impl Layout {
     pub fn network(&self) -> PathBuf {
         self.graph.join("network")
     }
-
-    pub fn rootfs(&self, id: &ContainerId) -> PathBuf {
-        self.mounts().join(id.to_string())
-    }
 }
 
 /// A container's persistent directory, which is its OCI bundle too.

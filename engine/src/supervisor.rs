@@ -92,11 +92,6 @@ impl Supervisor {
     pub fn take_bereft(&self, id: &ContainerId, start: StartId) -> Option<Bereft> {
         lock(&self.bereft).remove(&(*id, start))
     }
-
-    /// Shims being watched.
-    pub fn count(&self) -> usize {
-        lock(&self.shims).len()
-    }
 }
 
 impl Engine {

@@ -39,13 +39,9 @@ pub fn open_root(rootfs: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(CWD, rootfs, flags, Mode::empty())?)
 }
 
-/// Opens a file for reading. Does not wait for a FIFO's writer.
-pub fn open_file(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
-    open(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
-}
-
 /// Opens a directory for reading; `None` when there is nothing, or something else.
-pub fn open_dir(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>, BeneathError> {
+#[cfg(test)]
+pub(crate) fn open_dir(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>, BeneathError> {
     match open(root, path, OFlags::RDONLY | OFlags::DIRECTORY) {
         Ok(dir) => Ok(Some(dir)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),

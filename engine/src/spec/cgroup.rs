@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::definition::Definition;
-use crate::rootfs::{MountEntry, mounts_below, parse_mountinfo};
+use crate::rootfs::{MountEntry, mounts_below};
 
 use super::{DEFAULT_CGROUP_PARENT, GroupPath, SpecError};
 
@@ -48,8 +48,9 @@ impl Cgroups {
     }
 
     /// Finds the hierarchies in the text of a mountinfo file.
-    pub fn from_mountinfo(text: &[u8]) -> Self {
-        Self::from_mounts(&parse_mountinfo(text))
+    #[cfg(test)]
+    pub(crate) fn from_mountinfo(text: &[u8]) -> Self {
+        Self::from_mounts(&crate::rootfs::parse_mountinfo(text))
     }
 
     fn from_mounts(mounts: &[MountEntry]) -> Self {

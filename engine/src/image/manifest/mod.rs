@@ -61,17 +61,6 @@ pub fn digest_of(bytes: &[u8]) -> Digest {
     Digest(sha2::Sha256::digest(bytes).into())
 }
 
-/// The name of each layer together with everything below it, bottom first.
-pub fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
-    let mut below: Option<Digest> = None;
-    let step = |diff_id: &Digest| {
-        let chain = below.map_or(*diff_id, |below| digest_of(format!("{below} {diff_id}").as_bytes()));
-        below = Some(chain);
-        chain
-    };
-    diff_ids.iter().map(step).collect()
-}
-
 fn check_length(what: &'static str, bytes: &[u8], limit: u64) -> Result<(), ManifestError> {
     let length = bytes.len() as u64;
     if length > limit { Err(ManifestError::TooLong { what, bytes: length, limit }) } else { Ok(()) }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
@@ -33,16 +32,14 @@ pub struct Blob {
     on_retry: Option<OnRetry>,
 }
 
-type OnRetry = Box<dyn Fn(Retry<'_>) + Send + Sync>;
+type OnRetry = Box<dyn Fn(Retry) + Send + Sync>;
 
 /// A connection failed, and another attempt will be made.
 #[derive(Debug)]
-pub struct Retry<'a> {
+pub struct Retry {
     /// From 1; begins again when there was progress.
     pub attempt: u32,
     pub received: u64,
-    pub pause: Duration,
-    pub error: &'a RegistryError,
 }
 
 enum State {
@@ -81,7 +78,7 @@ impl Registry {
 
 impl Blob {
     /// Hears of every further attempt before its pause.
-    pub fn on_retry(mut self, hear: impl Fn(Retry<'_>) + Send + Sync + 'static) -> Self {
+    pub fn on_retry(mut self, hear: impl Fn(Retry) + Send + Sync + 'static) -> Self {
         self.on_retry = Some(Box::new(hear));
         self
     }
@@ -210,7 +207,7 @@ impl Blob {
         };
         tracing::debug!("{}; asking again in {pause:?}", crate::cause::chain(&error));
         if let Some(hear) = &self.on_retry {
-            hear(Retry { attempt: self.attempt, received: self.received, pause, error: &error });
+            hear(Retry { attempt: self.attempt, received: self.received });
         }
         tokio::time::sleep(pause).await;
         Ok(())

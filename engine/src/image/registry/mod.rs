@@ -56,8 +56,4 @@ impl Registry {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self { settings: Arc::new(settings), auth_file: Arc::default() }
     }
-
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
 }
