@@ -185,7 +185,7 @@ async fn add(
     let mut record = record;
     for plugin in &wanted.conf.plugins {
         step.is_plugin(&plugin.kind, network);
-        let turn = firsts.turn(&plugin.kind, Shape::of(network, plugin, &attachment.capability_args)).await;
+        let turn = firsts.turn(Shape::of(network, plugin, &attachment.capability_args)).await;
         steady::keep(plugin).await;
         let result = match chain.add(plugin, record.networks[index].result.as_ref()).await {
             Ok(result) => result,

@@ -1,32 +1,29 @@
-//! What executions of a plugin share on the host, chains of the packet filter above all, is made by the first of them that finds
-//! it missing; two that find it missing at once trip over each other, and one is refused. So the first ADD of its kind and
-//! shape is at work alone among its kind. Once it has succeeded, those of its shape are at work beside each other, until one
-//! of the kind fails: somebody may have flushed the chains. Who comes while a first one waits to be alone lets it pass, so that
-//! those of known shapes cannot keep it waiting by following each other.
+//! What executions of plugins share on the host, chains of the packet filter above all, is made by the first of them that finds
+//! it missing; of two that find it missing at once one is refused (`File exists`). So the first ADD of a plugin in a network is
+//! at work alone among such. Once it has succeeded, those that need the same are at work beside each other, until one of them
+//! fails: somebody may have flushed the chains.
 //!
-//! A turn is held across an execution, which is awaited; no lock is. Dropped, for whatever reason, it lets the next ones go on.
-//! It is a courtesy, not a guarantee: one that hangs is waited for until it is `PATIENCE` old, and nobody waits longer than
-//! twice that, for however many.
+//! A turn is held across an execution. One that hangs gives its place up when it is `PATIENCE` old.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::conf::PluginConf;
 
 /// A plugin takes a part of a second, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Who has been first, of each kind of plugin.
+/// The executions that have found or made what they need.
 #[derive(Debug)]
 pub struct Firsts {
-    kinds: Mutex<BTreeMap<String, Kind>>,
-    left: Notify,
+    succeeded: Mutex<BTreeSet<Shape>>,
+    alone: Arc<tokio::sync::Mutex<()>>,
     patience: Duration,
 }
 
@@ -36,25 +33,10 @@ impl Default for Firsts {
     }
 }
 
-#[derive(Debug, Default)]
-struct Kind {
-    /// What they share is there.
-    succeeded: BTreeSet<Shape>,
-    /// By numbers in the order of their coming, as those that are at work.
-    waiting: BTreeMap<u64, Shape>,
-    at_work: BTreeMap<u64, Work>,
-    next: u64,
-}
-
-#[derive(Debug)]
-struct Work {
-    since: Instant,
-    alone: bool,
-}
-
 /// Executions of one shape need the same of what is shared: `portmap` makes no chains for who publishes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shape {
+    kind: String,
     network: String,
     /// Capabilities that it is given, each with the families of the addresses in it.
     given: Vec<(String, BTreeSet<Family>)>,
@@ -74,7 +56,7 @@ impl Shape {
             collect(value, &mut families);
             (name.clone(), families)
         });
-        Self { network: network.to_owned(), given: given.collect() }
+        Self { kind: plugin.kind.clone(), network: network.to_owned(), given: given.collect() }
     }
 }
 
@@ -93,80 +75,41 @@ fn collect(value: &Value, families: &mut BTreeSet<Family>) {
 
 impl Firsts {
     pub(super) fn patient(patience: Duration) -> Self {
-        Self { kinds: Mutex::default(), left: Notify::new(), patience }
+        Self { succeeded: Mutex::default(), alone: Arc::default(), patience }
     }
 
-    /// Waits until an ADD of this kind and shape trips over nobody, or for too long.
-    pub async fn turn(&self, kind: &str, shape: Shape) -> Turn<'_> {
-        // Who has waited for one that hangs waits for the next first one too.
-        let end = Instant::now() + 2 * self.patience;
-        let coming = self.come(kind);
-        loop {
-            let mut left = std::pin::pin!(self.left.notified());
-            // Who leaves between the look and the wait is heard.
-            left.as_mut().enable();
-            match self.enter(&coming, &shape, end) {
-                Ok(()) => {
-                    let (kind, number) = (kind.to_owned(), coming.number);
-                    return Turn { firsts: self, kind, shape, number, succeeded: false };
-                }
-                Err(until) => drop(tokio::time::timeout_at(until, left).await),
-            }
+    /// Waits until an ADD of this shape trips over no other, or for too long.
+    pub async fn turn(&self, shape: Shape) -> Turn<'_> {
+        let mut alone = None;
+        if !self.lock().contains(&shape)
+            && let Ok(guard) = timeout(2 * self.patience, self.alone.clone().lock_owned()).await
+            // The one before may have been of the same shape.
+            && !self.lock().contains(&shape)
+        {
+            alone = Some(lend(guard, self.patience));
         }
-    }
-
-    fn come<'a>(&'a self, kind: &'a str) -> Coming<'a> {
-        let mut kinds = self.lock();
-        let of = kinds.entry(kind.to_owned()).or_default();
-        let number = of.next;
-        of.next += 1;
-        Coming { firsts: self, kind, number }
-    }
-
-    /// When to look again, if it is not its turn.
-    fn enter(&self, coming: &Coming<'_>, shape: &Shape, end: Instant) -> Result<(), Instant> {
-        let mut kinds = self.lock();
-        let kind = kinds.entry(coming.kind.to_owned()).or_default();
-        let (now, alone) = (Instant::now(), !kind.succeeded.contains(shape));
-        let ends = kind.at_work.values().filter(|work| alone || work.alone).map(|work| work.since + self.patience);
-        let mut before = kind.waiting.range(..coming.number);
-        // For half of its time at most.
-        let passes = before.any(|(_, shape)| !kind.succeeded.contains(shape)).then(|| end - self.patience);
-        // One that began longer ago hangs.
-        if let Some(last) = ends.chain(passes).max().filter(|last| *last > now && end > now) {
-            kind.waiting.insert(coming.number, shape.clone());
-            return Err(last.min(end));
-        }
-        kind.at_work.insert(coming.number, Work { since: now, alone });
-        Ok(())
+        Turn { firsts: self, shape, _alone: alone, succeeded: false }
     }
 
     /// A network of this name is another one from here on.
     pub fn forget(&self, network: &str) {
-        for kind in self.lock().values_mut() {
-            kind.succeeded.retain(|shape| shape.network != network);
-        }
+        self.lock().retain(|shape| shape.network != network);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Kind>> {
-        self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Shape>> {
+        self.succeeded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// On its way in. Dropped, it keeps nobody waiting.
-struct Coming<'a> {
-    firsts: &'a Firsts,
-    kind: &'a str,
-    number: u64,
-}
-
-impl Drop for Coming<'_> {
-    fn drop(&mut self) {
-        let waited = self.firsts.lock().get_mut(self.kind).and_then(|kind| kind.waiting.remove(&self.number));
-        if waited.is_some() {
-            self.firsts.left.notify_waiters();
-        }
-    }
+/// Keeps the guard until what is given back is dropped, but no longer than `patience`.
+fn lend(guard: tokio::sync::OwnedMutexGuard<()>, patience: Duration) -> oneshot::Sender<()> {
+    let (held, dropped) = oneshot::channel();
+    tokio::spawn(async move {
+        // However it ends: the next one goes on.
+        let _ = timeout(patience, dropped).await;
+        drop(guard);
+    });
+    held
 }
 
 /// To be held while the plugin is at work. One that is dropped without `succeeded` has failed.
@@ -174,9 +117,8 @@ impl Drop for Coming<'_> {
 #[must_use = "others go on when it is dropped"]
 pub struct Turn<'a> {
     firsts: &'a Firsts,
-    kind: String,
     shape: Shape,
-    number: u64,
+    _alone: Option<oneshot::Sender<()>>,
     succeeded: bool,
 }
 
@@ -188,15 +130,12 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if let Some(kind) = self.firsts.lock().get_mut(&self.kind) {
-            kind.at_work.remove(&self.number);
-            if self.succeeded {
-                kind.succeeded.insert(self.shape.clone());
-            } else {
-                kind.succeeded.clear();
-            }
+        let mut succeeded = self.firsts.lock();
+        if self.succeeded {
+            succeeded.insert(self.shape.clone());
+        } else {
+            succeeded.retain(|shape| shape.kind != self.shape.kind);
         }
-        self.firsts.left.notify_waiters();
     }
 }
 
@@ -208,113 +147,70 @@ mod tests {
 
     use super::*;
 
-    const NOW: Duration = Duration::ZERO;
-
-    fn shape(network: &str) -> Shape {
-        Shape { network: network.to_owned(), given: vec![] }
+    fn shape(kind: &str, network: &str) -> Shape {
+        Shape { kind: kind.to_owned(), network: network.to_owned(), given: vec![] }
     }
 
-    async fn now<'a>(firsts: &'a Firsts, kind: &str, network: &str) -> Option<Turn<'a>> {
-        tokio::time::timeout(NOW, firsts.turn(kind, shape(network))).await.ok()
-    }
-
-    #[tokio::test]
-    async fn the_first_is_alone_among_its_kind_and_later_ones_are_not() {
-        let firsts = Firsts::default();
-        let first = now(&firsts, "portmap", "a").await.unwrap();
-        assert!(now(&firsts, "portmap", "a").await.is_none() && now(&firsts, "portmap", "b").await.is_none());
-        let other = now(&firsts, "firewall", "a").await.expect("another kind shares nothing with it");
-        first.succeeded();
-        let known = [now(&firsts, "portmap", "a").await.unwrap(), now(&firsts, "portmap", "a").await.unwrap()];
-        assert!(now(&firsts, "portmap", "b").await.is_none(), "it is the first of its shape");
-        known.into_iter().for_each(Turn::succeeded);
-        let first = now(&firsts, "portmap", "b").await.unwrap();
-        assert!(now(&firsts, "portmap", "a").await.is_none());
-        first.succeeded();
-        let _known = [now(&firsts, "portmap", "a").await.unwrap(), now(&firsts, "portmap", "b").await.unwrap()];
-        other.succeeded();
-    }
-
-    #[tokio::test]
-    async fn one_that_fails_or_is_given_up_makes_the_next_the_first_again() {
-        let firsts = Firsts::default();
-        now(&firsts, "portmap", "a").await.unwrap().succeeded();
-        drop(now(&firsts, "portmap", "a").await.unwrap());
-        let next = now(&firsts, "portmap", "a").await.unwrap();
-        assert!(now(&firsts, "portmap", "a").await.is_none());
-        next.succeeded();
-        firsts.forget("b");
-        let _known = [now(&firsts, "portmap", "a").await.unwrap(), now(&firsts, "portmap", "a").await.unwrap()];
-        firsts.forget("a");
-        assert!(now(&firsts, "portmap", "a").await.is_none(), "a network of that name is made anew");
-    }
-
-    #[tokio::test]
-    async fn who_waits_goes_on_when_the_first_leaves() {
-        let firsts = Firsts::default();
-        let first = firsts.turn("portmap", shape("a")).await;
-        let waiting = async { tokio::join!(firsts.turn("portmap", shape("a")), firsts.turn("portmap", shape("a"))) };
-        let (_, _both) = tokio::join!(async { first.succeeded() }, waiting);
-    }
-
-    #[tokio::test]
-    async fn nobody_waits_for_long() {
-        let firsts = Firsts::patient(Duration::from_millis(50));
-        let begun = Instant::now();
-        let _hangs = firsts.turn("portmap", shape("a")).await;
-        let second = firsts.turn("portmap", shape("a")).await;
-        assert!(begun.elapsed() >= Duration::from_millis(50), "it waits for a while");
-        second.succeeded();
-        assert!(now(&firsts, "portmap", "a").await.is_some(), "what hangs is waited for once");
+    fn calm() -> Firsts {
+        Firsts::patient(Duration::from_secs(1000))
     }
 
     /// Waits in the place that it has now.
     async fn waits<'a>(turn: &mut Pin<Box<impl Future<Output = Turn<'a>>>>) -> bool {
-        tokio::time::timeout(NOW, turn).await.is_err()
+        timeout(Duration::ZERO, turn).await.is_err()
     }
 
     #[tokio::test]
-    async fn who_comes_later_lets_a_first_one_pass() {
-        let firsts = Firsts::patient(Duration::from_secs(1000));
-        now(&firsts, "portmap", "a").await.unwrap().succeeded();
-        let at_work = now(&firsts, "portmap", "a").await.unwrap();
-        let mut first = Box::pin(firsts.turn("portmap", shape("b")));
-        assert!(waits(&mut first).await);
-        let mut later = Box::pin(firsts.turn("portmap", shape("a")));
-        assert!(waits(&mut later).await, "it would keep the first one waiting");
-        at_work.succeeded();
-        let first = first.await;
-        assert!(waits(&mut later).await, "it is alone");
+    async fn the_first_is_alone_among_first_ones_and_later_ones_are_not() {
+        let firsts = calm();
+        let first = firsts.turn(shape("portmap", "a")).await;
+        let mut same = Box::pin(firsts.turn(shape("portmap", "a")));
+        let mut other = Box::pin(firsts.turn(shape("portmap", "b")));
+        assert!(waits(&mut same).await && waits(&mut other).await);
         first.succeeded();
-        later.await.succeeded();
+        let same = same.await;
+        let other = other.await;
+        let known = firsts.turn(shape("portmap", "a")).await;
+        other.succeeded();
+        let _both = (same, known, firsts.turn(shape("portmap", "b")).await);
     }
 
     #[tokio::test]
-    async fn a_first_one_that_is_given_up_keeps_nobody_waiting() {
-        let firsts = Firsts::patient(Duration::from_secs(1000));
-        now(&firsts, "portmap", "a").await.unwrap().succeeded();
-        let _at_work = now(&firsts, "portmap", "a").await.unwrap();
-        let mut first = Box::pin(firsts.turn("portmap", shape("b")));
+    async fn one_that_fails_or_is_given_up_makes_the_next_of_its_kind_the_first_again() {
+        let firsts = calm();
+        firsts.turn(shape("portmap", "a")).await.succeeded();
+        firsts.turn(shape("firewall", "a")).await.succeeded();
+        drop(firsts.turn(shape("portmap", "a")).await);
+        let first = firsts.turn(shape("portmap", "a")).await;
+        let _known = firsts.turn(shape("firewall", "a")).await;
+        let mut next = Box::pin(firsts.turn(shape("portmap", "a")));
+        assert!(waits(&mut next).await);
+        drop(first);
+        next.await.succeeded();
+    }
+
+    #[tokio::test]
+    async fn a_network_that_is_made_anew_has_a_first_one_again() {
+        let firsts = calm();
+        firsts.turn(shape("portmap", "a")).await.succeeded();
+        firsts.forget("b");
+        let _alone = firsts.turn(shape("portmap", "b")).await;
+        drop(timeout(Duration::from_secs(60), firsts.turn(shape("portmap", "a"))).await.unwrap());
+        firsts.forget("a");
+        let mut first = Box::pin(firsts.turn(shape("portmap", "a")));
         assert!(waits(&mut first).await);
-        let mut later = Box::pin(firsts.turn("portmap", shape("a")));
-        assert!(waits(&mut later).await);
-        let later = tokio::time::timeout(Duration::from_secs(60), later);
-        let (_, later) = tokio::join!(async { drop(first) }, later);
-        later.unwrap().succeeded();
     }
 
     #[tokio::test]
-    async fn a_first_one_that_waits_for_long_is_let_pass_for_a_while_only() {
+    async fn one_that_hangs_is_waited_for_once() {
         let firsts = Firsts::patient(Duration::from_millis(50));
-        now(&firsts, "portmap", "a").await.unwrap().succeeded();
-        let _hangs = now(&firsts, "portmap", "a").await.unwrap();
-        let mut first = Box::pin(firsts.turn("portmap", shape("b")));
-        if waits(&mut first).await {
-            let begun = Instant::now();
-            let later = firsts.turn("portmap", shape("a"));
-            tokio::time::timeout(Duration::from_secs(60), later).await.unwrap().succeeded();
-            assert!(begun.elapsed() >= Duration::from_millis(50), "it lets it pass");
-        }
+        let begun = std::time::Instant::now();
+        let _hangs = firsts.turn(shape("portmap", "a")).await;
+        let second = firsts.turn(shape("portmap", "a")).await;
+        assert!(begun.elapsed() >= Duration::from_millis(50), "it waits for a while");
+        second.succeeded();
+        let known = timeout(Duration::from_secs(60), firsts.turn(shape("portmap", "a")));
+        known.await.unwrap().succeeded();
     }
 
     #[test]
