@@ -41,7 +41,7 @@ pub use gap::{Gap, GapCause};
 pub use journal::Journal;
 pub use open::format_of;
 pub use options::{NewerFormat, OpenReport, Opened, Options, SyncProbe};
-pub use record::{Append, NewEvent, OnDurable, Record, Row, SavedRow, Seq, Urgency, VALUE_LIMIT};
+pub use record::{Append, NewEvent, OnDurable, OnReadable, Record, Row, SavedRow, Seq, Urgency, VALUE_LIMIT};
 pub use rewrite::{RewriteError, Rewritten, Stored, rewrite};
 pub use stream::{BadStreamId, MAX_ID, StreamId};
 pub use subscription::{Followed, Subscription};

@@ -49,8 +49,12 @@ pub enum Urgency {
     Urgent,
 }
 
-/// Called by the writer with the appended records, once they are durable.
-pub type OnDurable = Box<dyn FnOnce(&[Record]) + Send>;
+/// Called by the writer with the appended records, once they are durable and before the journal's readers get them: for states
+/// that readers of the events look at. It gives the writer what is to be done next.
+pub type OnDurable = Box<dyn FnOnce(&[Record]) -> Option<OnReadable> + Send>;
+
+/// Called by the writer when the appended records can be read, too: for everything that makes others look.
+pub type OnReadable = Box<dyn FnOnce() + Send>;
 
 /// One atomic addition to one stream.
 pub struct Append {
@@ -66,8 +70,8 @@ pub struct Append {
     pub events: Vec<NewEvent>,
     /// What becomes of the savepoint row.
     pub row: Row,
-    /// Runs on the writer's thread after the events are durable and before any later append's, in journal order. It
-    /// must be short and must not wait for the journal. A panic in it is fatal to the journal.
+    /// Runs on the writer's thread after the events are durable and before any later append's, in journal order, as what it gives
+    /// does. Both must be short and must not wait for the journal. A panic in them is fatal to the journal.
     pub on_durable: Option<OnDurable>,
 }
 

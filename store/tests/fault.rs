@@ -36,7 +36,10 @@ async fn a_failed_sync_is_final() {
     let mut lost = append("a", 2, &["lost"], saving("lost"));
     lost.on_durable = Some(Box::new({
         let told = told.clone();
-        move |_| told.store(true, Ordering::SeqCst)
+        move |_| {
+            told.store(true, Ordering::SeqCst);
+            None
+        }
     }));
     match journal.append(lost).await {
         Err(AppendError::Failed { cause: Fault::Sync { path, source } }) => {

@@ -103,7 +103,7 @@ async fn a_value_of_4_kb_is_refused() {
 }
 
 #[tokio::test]
-async fn callers_are_told_in_the_order_of_the_journal() {
+async fn callers_come_in_the_order_of_the_journal_and_after_its_readers() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path()).journal;
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -115,8 +115,15 @@ async fn callers_are_told_in_the_order_of_the_journal() {
                     let told = told.clone();
                     let mut append = append(&format!("s{caller}"), version, &["x", "y"].map(|x| x), Row::Keep);
                     append.expected = version * 2;
+                    let reader = journal.clone();
                     append.on_durable = Some(Box::new(move |records| {
-                        told.lock().unwrap().extend(records.iter().map(|record| record.seq));
+                        let own: Vec<_> = records.iter().map(|record| record.seq).collect();
+                        assert!(reader.last() < own[0], "readers do not come first");
+                        Some(Box::new(move || {
+                            let read = reader.read(own[0], own.len()).unwrap();
+                            assert!(read.iter().map(|record| record.seq).eq(own.iter().copied()), "they are behind");
+                            told.lock().unwrap().extend(own);
+                        }))
                     }));
                     let records = journal.append(append).await.unwrap();
                     assert!(journal.last() >= records[1].seq);

@@ -53,7 +53,11 @@ impl Engine {
             urgency,
             events,
             row,
-            on_durable: Some(Box::new(move |records| publish(records.last().map_or(0, |record| record.seq)))),
+            on_durable: Some(Box::new(move |records| {
+                let seq = records.last().map_or(0, |record| record.seq);
+                // Listeners answer requests: what they tell of can be read by then.
+                Some(Box::new(move || publish(seq)))
+            })),
         };
         self.journal.append(append).await.map(drop)
     }

@@ -11,6 +11,7 @@ use crate::error::panic_message;
 use crate::history::Request;
 use crate::mark::Mark;
 use crate::queue::{Queue, Taken};
+use crate::record::OnReadable;
 use crate::saved::{self, Meta};
 use crate::shared::Shared;
 use crate::space::{Room, Space};
@@ -151,17 +152,14 @@ impl Writer {
         space.make_room(append.urgency).map_err(|free| AppendError::DiskFull { path: space.dir().into(), free })
     }
 
+    /// States first, then the records, then everybody that waits for either: a state is never older than the events that can be
+    /// read, and an event that was answered with can be read.
     fn publish(&mut self, accepted: Vec<(Staged, Reply)>) {
         let mut replies = Vec::with_capacity(accepted.len());
+        let mut next: Vec<OnReadable> = Vec::new();
         for (staged, reply) in accepted {
-            if let Some(on_durable) = staged.on_durable
-                && let Err(fault) = guarded(|| {
-                    on_durable(&staged.records);
-                    Ok(())
-                })
-            {
-                // The records are durable, but what was to follow from them did not happen.
-                self.fail(&fault);
+            if let Some(on_durable) = staged.on_durable {
+                next.extend(self.call(|| on_durable(&staged.records)).flatten());
             }
             replies.push((staged.records, reply));
         }
@@ -172,9 +170,17 @@ impl Writer {
             }
         }
         self.shared.last.send_replace(self.last);
+        for on_readable in next {
+            self.call(on_readable);
+        }
         for (records, reply) in replies {
             answer(reply, Ok(records));
         }
+    }
+
+    /// Code of the caller's. If it panics, the records are durable, but what was to follow from them did not happen.
+    fn call<T>(&mut self, code: impl FnOnce() -> T) -> Option<T> {
+        guarded(|| Ok(code())).inspect_err(|fault| self.fail(fault)).ok()
     }
 
     fn fail(&mut self, fault: &Fault) {
@@ -281,7 +287,7 @@ fn answer(reply: Reply, result: Result<Vec<Record>, AppendError>) {
     let _ = reply.send(result);
 }
 
-fn guarded(work: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|panic| Err(Fault::Panicked { message: panic_message(panic.as_ref()) }))
 }
