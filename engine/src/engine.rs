@@ -1,6 +1,6 @@
 //! What the parts of the daemon share.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -9,10 +9,11 @@ use store::Journal;
 
 use crate::cause::chain;
 use crate::config::Config;
+use crate::containers::{Containers, Entity, Labels};
 use crate::definition::{self, Definition, DefinitionError};
 use crate::domain::container::{Container, Phase};
 use crate::domain::id::{BootId, ContainerId, Digest, StartId};
-use crate::effects::Effects;
+use crate::effects::{self, Effects};
 use crate::exec::Execs;
 use crate::files::Files;
 use crate::health::Healths;
@@ -22,10 +23,10 @@ use crate::image::store::ImageStore;
 use crate::image::{Configs, ImageLeases, LayerUses, Pulls};
 use crate::journal::record::OperationId;
 use crate::layout::{Bundle, Layout};
+use crate::ledger::Restorable;
 use crate::moves::Moves;
 use crate::network::Networks;
 use crate::oom;
-use crate::projection::{Containers, Entity, Labels};
 use crate::rootfs::write_atomically;
 use crate::runtime::{Instance, Runtime, RuntimeError, locate};
 use crate::session::Size;
@@ -34,9 +35,7 @@ use crate::spec::{GroupPath, Host, NoteError};
 use crate::supervisor::Supervisor;
 use crate::usage::Usage;
 use crate::volume::Volumes;
-
-/// Warnings kept for `isula info`: the newest.
-const WARNINGS: usize = 100;
+use crate::warnings::Warnings;
 
 /// How far what was read from the store can be relied on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +78,7 @@ pub struct Engine {
     pub registry: Registry,
     pub volumes: Volumes,
     pub networks: Networks,
-    pub effects: Effects,
+    pub effects: Arc<Effects>,
     pub moves: Moves,
     pub supervisor: Supervisor,
     pub execs: Arc<Execs>,
@@ -90,8 +89,7 @@ pub struct Engine {
     pub files: Files,
     /// Clients that are to be attached from the first byte of a start that was asked for.
     first_clients: Mutex<HashMap<(ContainerId, OperationId), FirstClient>>,
-    /// What an operator should know: shown by `isula info`.
-    warnings: Mutex<VecDeque<String>>,
+    warnings: Arc<Warnings>,
     /// What the store can vouch for: decides what recovery may do.
     pub trust: OnceLock<Trust>,
     /// Effects and other tasks run here, also those enqueued by the journal's own thread.
@@ -103,15 +101,15 @@ impl Engine {
         let layout = Layout { graph: config.graph.clone(), state: config.state.clone() };
         let networks = Networks::new(config.network.clone(), &layout.network());
         let registry = Registry::new(registry_settings(&config, &layout));
-        Arc::new(Self {
+        let warnings = Arc::<Warnings>::default();
+        let engine = Arc::new(Self {
             config,
             moves: Moves::new(host.cgroups.clone()),
             host,
             boot,
-            journal,
-            containers: Containers::default(),
+            containers: Containers::new(journal.clone(), warnings.clone()),
             definitions: definition::Recent::default(),
-            images: Images::default(),
+            images: Images::new(journal.clone(), warnings.clone()),
             image_store: ImageStore::new(layout.images()),
             image_configs: Configs::default(),
             image_leases: Arc::default(),
@@ -120,9 +118,10 @@ impl Engine {
             pulls: Pulls::default(),
             registry,
             layout,
-            volumes: Volumes::default(),
+            volumes: Volumes::new(journal.clone(), warnings.clone()),
+            journal,
             networks,
-            effects: Effects::default(),
+            effects: Effects::new(tokio::runtime::Handle::current()),
             supervisor: Supervisor::default(),
             execs: Arc::default(),
             health: Healths::default(),
@@ -130,10 +129,23 @@ impl Engine {
             usage: Usage::default(),
             files: Files::default(),
             first_clients: Mutex::default(),
-            warnings: Mutex::default(),
+            warnings,
             trust: OnceLock::new(),
             tasks: tokio::runtime::Handle::current(),
-        })
+        });
+        let planner = Arc::downgrade(&engine);
+        engine.containers.subscribe(Box::new(move |turn| {
+            let Some(engine) = planner.upgrade() else { return };
+            for effect in effects::plan(turn.events, turn.after) {
+                engine.enqueue(*turn.id, effect, turn.context);
+            }
+        }));
+        engine
+    }
+
+    /// Every ledger there is.
+    pub fn ledgers(&self) -> [&dyn Restorable; 3] {
+        [&self.containers, &self.images, &self.volumes.records]
     }
 
     /// The runtime of this name, with its binary found now: a binary installed later is found later.
@@ -236,7 +248,7 @@ impl Engine {
 
     /// If it was used a moment ago. Does not block.
     pub fn definition_at_hand(&self, entity: &Entity) -> Option<Arc<Definition>> {
-        self.definitions.get(&entity.container.card.definition)
+        self.definitions.get(&entity.state.card.definition)
     }
 
     /// The container's labels. Blocks on the disk unless they are few: those are kept once they were read.
@@ -248,7 +260,7 @@ impl Engine {
     }
 
     fn read_definition(&self, entity: &Entity) -> Result<(Arc<Definition>, Digest, usize), DefinitionError> {
-        let container = &entity.container;
+        let container = &entity.state;
         let digest = container.card.definition;
         match self.read_placed(container, &digest) {
             Ok((read, bytes)) => {
@@ -257,7 +269,7 @@ impl Engine {
             }
             // An update has put another one in its place since the caller has looked.
             Err(DefinitionError::Altered { path }) => match self.containers.get(&container.id) {
-                Some(now) if now.container.card.definition != digest => self.read_definition(&now),
+                Some(now) if now.state.card.definition != digest => self.read_definition(&now),
                 Some(_) | None => Err(DefinitionError::Altered { path }),
             },
             Err(error) => Err(error),
@@ -284,7 +296,7 @@ impl Engine {
         let _files = before.hold_files();
         // Looked at again: the files that are held are those of what is true now.
         let Some(entity) = self.containers.get(id) else { return };
-        let container = &entity.container;
+        let container = &entity.state;
         let wanted = container.update.map(|update| update.definition);
         let settled =
             definition::settle(&self.bundle(container).definition(), &container.card.definition, wanted.as_ref());
@@ -316,21 +328,13 @@ impl Engine {
         self.trust.get().copied().unwrap_or(Trust::Partial)
     }
 
-    /// Tells the log and `isula info`.
+    /// For the log and `isula info`.
     pub fn warn(&self, message: String) {
-        tracing::warn!("{message}");
-        let mut warnings = lock(&self.warnings);
-        // A fault that repeats itself must not grow the daemon.
-        if !warnings.contains(&message) {
-            if warnings.len() >= WARNINGS {
-                warnings.pop_front();
-            }
-            warnings.push_back(message);
-        }
+        self.warnings.add(message);
     }
 
     pub fn warnings(&self) -> Vec<String> {
-        lock(&self.warnings).iter().cloned().collect()
+        self.warnings.list()
     }
 }
 

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use isulad_shim::sys::pidfd::{ExitInfo, PidFd};
 use isulad_shim::{ExitRecord, ExitStatus as ShimStatus, ProcessRef, StateDir, pid_file, shims, state_dir};
-use store::AppendError;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
@@ -29,7 +28,6 @@ use crate::health;
 use crate::journal::record::{Actor, Context};
 use crate::oom;
 use crate::sys;
-use crate::turn::TurnError;
 
 /// Pid 1 may take a moment to reap an orphan, which is when the kernel tells its status.
 const REAP_PATIENCE: Duration = Duration::from_secs(10);
@@ -137,13 +135,13 @@ impl Engine {
         let mut output = Vec::new();
         let hold = || {
             if let Some(entity) = self.containers.get(&id) {
-                output = open_output(&self.state_dir(&entity.container));
+                output = open_output(&self.state_dir(&entity.state));
             }
         };
         let told = word_or_end(&fifo, pidfd.as_ref(), hold, self.shim_end(id)).await;
         failpoint::hit(failpoint::EXIT_SEEN);
         let Some(entity) = self.containers.get(&id) else { return };
-        let container = &entity.container;
+        let container = &entity.state;
         match (self.exit_record(container, start).await, told) {
             (Some(found), _) => self.report_exit(id, &context, &found).await,
             // Told, yet no record: the disk failed the shim. What it said is the truth all the same.
@@ -187,14 +185,14 @@ impl Engine {
     async fn shim_end(&self, id: ContainerId) {
         let ended = async {
             let entity = self.containers.get(&id)?;
-            let state = self.state_dir(&entity.container);
+            let state = self.state_dir(&entity.state);
             let named = abandon::blocking(move |_| match shims::named(&state) {
                 // One that is gone by now has ended.
                 Ok(None) => pid_file::read(&state.shim_pid()).ok().flatten(),
                 named => named.ok().flatten(),
             });
             let named = named.await.ok()?;
-            let recorded = || entity.container.phase.run().and_then(|run| run.shim).map(effects::to_reference);
+            let recorded = || entity.state.phase.run().and_then(|run| run.shim).map(effects::to_reference);
             match PidFd::open(named.or_else(recorded)?) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Some(()),
                 opened => sys::watch(opened.ok()?.into()).ok()?.readable().await.ok().map(drop),
@@ -207,20 +205,20 @@ impl Engine {
 
     async fn report_status(self: &Arc<Self>, id: ContainerId, start: StartId, status: ExitStatus, context: &Context) {
         // No record tells of it, but the cgroup may still do.
-        let oom = self.containers.get(&id).is_some_and(|entity| oom::has_killed(self, &entity.container));
+        let oom = self.containers.get(&id).is_some_and(|entity| oom::has_killed(self, &entity.state));
         let exit = Command::ReportExit { start, status, at: clock::now(), oom, boot: self.boot };
-        self.report(id, context, exit).await;
+        self.containers.report(&id, context, exit).await;
     }
 
     pub async fn shim_lost(self: &Arc<Self>, id: ContainerId, start: StartId, pidfd: Option<PidFd>, context: &Context) {
         let Some(entity) = self.containers.get(&id) else { return };
-        let bereft = Bereft { pidfd, output: open_output(&self.state_dir(&entity.container)) };
+        let bereft = Bereft { pidfd, output: open_output(&self.state_dir(&entity.state)) };
         self.supervisor.put_bereft(id, start, bereft);
         tracing::warn!(container_id = %id.short(), "the shim is lost");
-        self.report_recorded(id, context, Command::ReportShimLost { start }).await;
+        self.containers.report_recorded(&id, context, Command::ReportShimLost { start }).await;
         failpoint::hit(failpoint::SHIM_LOST_RECORDED);
         // Nobody adopts what has ended meanwhile.
-        let run = self.containers.get(&id).and_then(|entity| entity.container.phase.run().cloned());
+        let run = self.containers.get(&id).and_then(|entity| entity.state.phase.run().cloned());
         if run.is_none_or(|run| run.start != start) {
             drop(self.supervisor.take_bereft(&id, start));
         }
@@ -234,7 +232,7 @@ impl Engine {
             oom: found.oom,
             boot: self.boot,
         };
-        self.report(id, context, exit).await;
+        self.containers.report(&id, context, exit).await;
     }
 
     /// The exit record of this start, if there is one: beside the bundle, or where a shim that met a full disk put it.
@@ -250,59 +248,6 @@ impl Engine {
             }
         }
         None
-    }
-
-    /// A report of the world, recorded before anything that is reported of this container later. One that finds the disk
-    /// full is not lost: it waits for room, and the caller goes on. A journal that has failed stops the daemon elsewhere.
-    pub async fn report(self: &Arc<Self>, id: ContainerId, context: &Context, command: Command) {
-        let Some(entity) = self.containers.get(&id) else { return };
-        let place = entity.report_place().await;
-        drop(entity);
-        if !self.try_report(id, context, &command).await {
-            let (engine, context) = (self.clone(), context.clone());
-            self.tasks.spawn(async move {
-                engine.insist(id, &context, &command).await;
-                drop(place);
-            });
-        }
-    }
-
-    /// The same for a caller whose next step goes by what the report has led to.
-    pub async fn report_recorded(self: &Arc<Self>, id: ContainerId, context: &Context, command: Command) {
-        let Some(entity) = self.containers.get(&id) else { return };
-        let _place = entity.report_place().await;
-        drop(entity);
-        if !self.try_report(id, context, &command).await {
-            self.insist(id, context, &command).await;
-        }
-    }
-
-    async fn insist(self: &Arc<Self>, id: ContainerId, context: &Context, command: &Command) {
-        let mut pause = Duration::from_secs(1);
-        loop {
-            tokio::time::sleep(pause).await;
-            if self.try_report(id, context, command).await {
-                return;
-            }
-            pause = (pause * 2).min(Duration::from_secs(30));
-        }
-    }
-
-    /// `false` when it is worth another attempt.
-    async fn try_report(self: &Arc<Self>, id: ContainerId, context: &Context, command: &Command) -> bool {
-        // In a box: whoever watches a container waits for long, and may never report.
-        match Box::pin(self.turn(id, context, command)).await {
-            Ok(_) => true,
-            Err(TurnError::Journal(error @ (AppendError::DiskFull { .. } | AppendError::Conflict { .. }))) => {
-                self.warn(format!("container {}: a report waits for the journal: {error}", id.short()));
-                false
-            }
-            Err(error) => {
-                let error = chain(&error);
-                tracing::error!(container_id = %id.short(), error, ?command, "a report could not be recorded");
-                true
-            }
-        }
     }
 
     /// In the name of the engine itself.

@@ -36,7 +36,7 @@ pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId,
     // Taken whatever follows: it must not outlive the run it is of.
     let held = engine.supervisor.take_bereft(&id, start);
     let Some(entity) = engine.containers.get(&id) else { return };
-    let container = &entity.container;
+    let container = &entity.state;
     let Some(run) = container.phase.run().filter(|run| run.start == start && run.shim.is_none()) else { return };
     let process = to_reference(run.process);
     // What was opened while all was well knows the status even if the process is gone by now.
@@ -58,7 +58,7 @@ pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId,
     match spawn_adopter(engine, container, process).await {
         Ok((ready, fifo)) => {
             let shim = to_process(ready.shim());
-            engine.report(id, context, Command::ReportShimAdopted { start, shim }).await;
+            engine.containers.report(&id, context, Command::ReportShimAdopted { start, shim }).await;
             failpoint::hit(failpoint::SHIM_ADOPTED);
             // Its output has a reader again.
             engine.supervise(id, start, fifo, bereft.pidfd);
@@ -108,24 +108,24 @@ pub(super) fn try_again(
 /// The end of a process that no shim holds, as far as we know: one that is at its last words knows more.
 async fn report_end(engine: &Arc<Engine>, id: ContainerId, start: StartId, bereft: Bereft, context: &Context) {
     let Some(entity) = engine.containers.get(&id) else { return };
-    let state = engine.state_dir(&entity.container);
+    let state = engine.state_dir(&entity.state);
     if let Ok(Some(shim)) = shims::named(&state)
         && let Ok(pidfd) = PidFd::open(shim)
         && let Ok(leaving) = sys::watch(pidfd.into())
     {
         let _ = tokio::time::timeout(LAST_WORDS, leaving.readable()).await;
     }
-    save_output(engine, &entity.container, &bereft).await;
+    save_output(engine, &entity.state, &bereft).await;
     let status = match bereft.pidfd {
         Some(pidfd) => status_by_pidfd(pidfd).await,
         None => ExitStatus::Unknown(Cause::ShimAndProcessLost),
     };
-    if let Some(found) = engine.exit_record(&entity.container, start).await {
+    if let Some(found) = engine.exit_record(&entity.state, start).await {
         return engine.report_exit(id, context, &found).await;
     }
-    let oom = oom::has_killed(engine, &entity.container);
+    let oom = oom::has_killed(engine, &entity.state);
     let exit = Command::ReportExit { start, status, at: clock::now(), oom, boot: engine.boot };
-    engine.report(id, context, exit).await;
+    engine.containers.report(&id, context, exit).await;
 }
 
 /// What the container wrote last, to its log, by a shim that finds it ended. Where the process has not been reaped yet, that shim

@@ -7,13 +7,13 @@ use std::time::Duration;
 use super::release::give_back;
 use super::volumes;
 use crate::cause::chain;
+use crate::containers::Entity;
 use crate::definition::DefinitionError;
 use crate::domain::container::{Command, Phase};
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
-use crate::projection::Entity;
 use crate::rootfs::{self, Mounts};
 
 /// How long the ends of attached clients may take to be recorded, and they to read what they have missed in the log of a
@@ -37,12 +37,12 @@ pub async fn dismantle(engine: &Arc<Engine>, id: ContainerId, context: &Context)
         Ok(()) => Command::ReportRemoved,
         Err(message) => Command::ReportRemoveFailed { message },
     };
-    engine.report(id, context, report).await;
+    engine.containers.report(&id, context, report).await;
     failpoint::hit(failpoint::REMOVE_DONE);
 }
 
 async fn remove(engine: &Arc<Engine>, entity: &Arc<Entity>, context: &Context) -> Result<(), String> {
-    let container = &entity.container;
+    let container = &entity.state;
     give_back(engine, container).await?;
     failpoint::hit(failpoint::REMOVE_RELEASED);
     if matches!(&container.phase, Phase::Removing(removing) if removing.volumes) {
@@ -63,7 +63,7 @@ async fn remove(engine: &Arc<Engine>, entity: &Arc<Entity>, context: &Context) -
 /// Before the definition goes, which alone tells what they are.
 async fn remove_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>, context: &Context) {
     let (of, read) = (engine.clone(), entity.clone());
-    let id = entity.container.id;
+    let id = entity.state.id;
     match tokio::task::spawn_blocking(move || of.definition(&read)).await {
         Ok(Ok(definition)) => volumes::remove_anonymous(engine, id, &definition, context).await,
         // After an interrupted attempt the bundle is gone, and with it, before it, the volumes.

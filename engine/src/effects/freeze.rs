@@ -17,7 +17,7 @@ pub(super) async fn freeze(engine: &Arc<Engine>, id: ContainerId, context: &Cont
         Ok(()) => Command::ReportPaused,
         Err(error) => Command::ReportPauseFailed { message: crate::cause::chain(&error) },
     };
-    engine.report(id, context, report).await;
+    engine.containers.report(&id, context, report).await;
 }
 
 pub(super) async fn thaw(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
@@ -28,12 +28,12 @@ pub(super) async fn thaw(engine: &Arc<Engine>, id: ContainerId, context: &Contex
         Ok(()) => Command::ReportResumed,
         Err(error) => Command::ReportResumeFailed { message: crate::cause::chain(&error) },
     };
-    engine.report(id, context, report).await;
+    engine.containers.report(&id, context, report).await;
 }
 
 async fn switch(engine: &Arc<Engine>, id: ContainerId, freeze: bool) -> Result<(), RuntimeError> {
     let Some(entity) = engine.containers.get(&id) else { return Ok(()) };
-    let container = &entity.container;
+    let container = &entity.state;
     let runtime = engine.runtime(&container.card.runtime)?;
     let Some(instance) = engine.instance(container) else { return Ok(()) };
     let outcome = if freeze { runtime.pause(&instance).await } else { runtime.resume(&instance).await };

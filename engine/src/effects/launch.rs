@@ -17,13 +17,13 @@ use super::release::{give_back, undo_start};
 use super::{network, volumes};
 use crate::abandon;
 use crate::clock;
+use crate::containers::Entity;
 use crate::domain::container::{Command, Phase};
 use crate::domain::id::{ContainerId, Process, StartId, Timestamp};
 use crate::engine::{Engine, FirstClient};
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::network::record::Record;
-use crate::projection::Entity;
 use crate::shim_process;
 pub use answer::reap;
 pub(super) use answer::{accept, read_outcome};
@@ -59,7 +59,7 @@ pub(super) async fn launch(engine: &Arc<Engine>, id: ContainerId, start: StartId
             failpoint::hit(failpoint::START_DONE);
         }
         Err(error) => {
-            undo_start(engine, &entity.container).await;
+            undo_start(engine, &entity.state).await;
             failpoint::hit(failpoint::START_UNDONE);
             report_failed(engine, id, start, &error, context).await;
         }
@@ -68,13 +68,13 @@ pub(super) async fn launch(engine: &Arc<Engine>, id: ContainerId, start: StartId
 
 /// An effect may run twice: the second time its start has an outcome.
 fn is_starting(entity: &Entity, start: StartId) -> bool {
-    matches!(&entity.container.phase, Phase::Starting(starting) if starting.start == start)
+    matches!(&entity.state.phase, Phase::Starting(starting) if starting.start == start)
 }
 
 /// A start that a daemon before us began and whose shim is at work: its answer, from the attach socket.
 pub async fn await_launch(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
     let Some(entity) = engine.containers.get(&id).filter(|entity| is_starting(entity, start)) else { return };
-    let container = &entity.container;
+    let container = &entity.state;
     let state = engine.state_dir(container);
     let asked = async {
         let fifo =
@@ -91,7 +91,7 @@ pub async fn await_launch(engine: &Arc<Engine>, id: ContainerId, start: StartId,
         Err(error) => match engine.exit_record(container, start).await {
             Some(found) => {
                 let started = Command::ReportStarted { start, process: found.process, shim: None, at: found.at };
-                engine.report(id, context, started).await;
+                engine.containers.report(&id, context, started).await;
                 engine.report_exit(id, context, &found).await;
             }
             None => {
@@ -130,14 +130,14 @@ async fn report_started(
     let pidfd = PidFd::open(ready.process()).ok();
     let started =
         Command::ReportStarted { start, process, shim: Some(to_process(ready.shim())), at: Timestamp(ready.at) };
-    engine.report(id, context, started).await;
+    engine.containers.report(&id, context, started).await;
     engine.supervise(id, start, fifo, pidfd);
 }
 
 async fn report_failed(engine: &Arc<Engine>, id: ContainerId, start: StartId, error: &LaunchError, context: &Context) {
     let (code, message) = failure_of(error);
     let failed = Command::ReportStartFailed { start, code, message, at: clock::now() };
-    engine.report(id, context, failed).await;
+    engine.containers.report(&id, context, failed).await;
 }
 
 async fn attempt(
@@ -147,7 +147,7 @@ async fn attempt(
     client: Option<FirstClient>,
     context: &Context,
 ) -> Result<(Ready, OwnedFd), LaunchError> {
-    let container = &entity.container;
+    let container = &entity.state;
     // What an earlier release could not give back would be in the way, and its only trace must not be wiped.
     let (state, record) = (engine.state_dir(container), engine.bundle(container).network().record);
     if tokio::fs::try_exists(state.path()).await.unwrap_or(true) || Record::is_at(&record).await {
@@ -182,7 +182,7 @@ async fn fill_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>) -> Result<(), 
     let filling = abandon::blocking(move |owner| {
         let _files = entity.hold_files();
         let definition = engine.definition(&entity)?;
-        let container = &entity.container;
+        let container = &entity.state;
         if !volumes::are_to_be_filled(&engine, container, &definition) {
             return Ok(());
         }
@@ -215,7 +215,7 @@ pub(super) fn joined_process(
     let id: ContainerId = other.parse().map_err(|_| LaunchError::Refused {
         message: format!("`{other}`, whose {what} namespace is to be joined, is not a container's id"),
     })?;
-    let run = engine.containers.get(&id).and_then(|entity| entity.container.phase.run().cloned());
+    let run = engine.containers.get(&id).and_then(|entity| entity.state.phase.run().cloned());
     let process = run.map(|run| to_reference(run.process)).filter(ProcessRef::alive);
     Ok((id, process.ok_or(LaunchError::NotJoinable { id, what })?))
 }

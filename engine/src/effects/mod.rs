@@ -17,18 +17,14 @@ mod signal;
 mod update;
 mod volumes;
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::sync::Notify;
 
 use crate::domain::container::{Command, Container, Event, Health, HealthAction, Phase, Run};
 use crate::domain::id::{ContainerId, Signal, StartId, Timestamp};
 use crate::engine::Engine;
-use crate::journal::record::{Actor, Context};
-use crate::panics::contained;
+use crate::journal::record::Context;
+use crate::ledger::{self, Performer};
 
 pub use dismantle::dismantle;
 pub use launch::{RUNTIME_DEADLINE, await_launch, exit_code_of, reap, to_process, to_reference};
@@ -72,7 +68,7 @@ pub enum Effect {
     Dismantle,
 }
 
-impl Effect {
+impl ledger::Effect for Effect {
     /// Waits behind the container's earlier effects.
     fn queues(&self) -> bool {
         match self {
@@ -87,9 +83,7 @@ impl Effect {
             | Self::Dismantle => true,
         }
     }
-}
 
-impl Effect {
     /// Of those that queue: beyond the deadlines of all their parts together. What takes longer hangs in the kernel.
     fn limit(&self) -> Duration {
         match self {
@@ -176,110 +170,32 @@ fn signal_run(after: &Container, signal: Signal) -> Option<Effect> {
     after.phase.run().map(|run| Effect::Signal { run: Box::new(run.clone()), signal })
 }
 
-/// Effects that wait for their turn, per container. A container with an entry has a task at work.
-#[derive(Debug, Default)]
-pub struct Effects {
-    waiting: Mutex<HashMap<ContainerId, VecDeque<(Effect, Context)>>>,
-    /// The daemon is leaving: what is not begun is left to the next one.
-    stopped: AtomicBool,
-    /// Told when no container has effects any more.
-    idle: Notify,
-}
-
-impl Effects {
-    /// No effect is begun from now on.
-    pub fn stop(&self) {
-        self.stopped.store(true, Ordering::SeqCst);
-    }
-
-    pub fn stopped(&self) -> bool {
-        self.stopped.load(Ordering::SeqCst)
-    }
-
-    /// Waits until what was begun is done.
-    pub async fn idle(&self) {
-        loop {
-            let notified = self.idle.notified();
-            tokio::pin!(notified);
-            notified.as_mut().enable();
-            if self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
-                return;
-            }
-            notified.await;
-        }
-    }
-}
+/// The queues of all containers.
+pub type Effects = ledger::Effects<Container, Effect>;
 
 impl Engine {
-    /// Puts an effect in its container's queue, or runs it at once. Never blocks: the journal's thread calls it.
+    /// Puts an effect in its container's queue, or runs it at once. Never blocks.
     pub fn enqueue(self: &Arc<Self>, id: ContainerId, effect: Effect, context: &Context) {
-        if self.effects.stopped.load(Ordering::SeqCst) {
-            return;
-        }
-        let context = Context { actor: Actor::Engine, ..context.clone() };
-        if !effect.queues() {
-            self.tasks.spawn(self.clone().execute(id, effect, context));
-            return;
-        }
-        let mut waiting = self.effects.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        match waiting.get_mut(&id) {
-            Some(queue) => queue.push_back((effect, context)),
-            None => {
-                waiting.insert(id, VecDeque::new());
-                drop(waiting);
-                self.tasks.spawn(self.clone().work(id, effect, context));
-            }
-        }
+        self.effects.enqueue(self, id, effect, context);
     }
+}
 
-    /// One container's effects, until none is left.
-    async fn work(self: Arc<Self>, id: ContainerId, mut effect: Effect, mut context: Context) {
-        loop {
-            // A task of its own: an effect that panics or hangs must not take those behind it along.
-            let execution = contained(self.clone().execute(id, effect.clone(), context.clone()));
-            let mut task = self.tasks.spawn(execution);
-            let problem = match tokio::time::timeout(effect.limit(), &mut task).await {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(format!("it ended abnormally: {error}")),
-                Err(_) => {
-                    task.abort();
-                    Some(format!("it did not finish within {} s", effect.limit().as_secs()))
-                }
-            };
-            if let Some(problem) = problem {
-                self.clone().fail(id, &effect, problem, &context).await;
-            }
-            let mut waiting = self.effects.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            // A daemon that leaves begins nothing more.
-            let stopped = self.effects.stopped.load(Ordering::SeqCst);
-            match waiting.get_mut(&id).filter(|_| !stopped).and_then(VecDeque::pop_front) {
-                Some(next) => (effect, context) = next,
-                None => {
-                    waiting.remove(&id);
-                    if waiting.is_empty() {
-                        self.effects.idle.notify_waiters();
-                    }
-                    return;
-                }
-            }
-        }
-    }
+impl Performer<Container> for Engine {
+    type Effect = Effect;
 
-    /// The outcome of an effect that has none of its own: every intent gets one, so that there is a way on.
-    async fn fail(self: Arc<Self>, id: ContainerId, effect: &Effect, message: String, context: &Context) {
-        tracing::error!(container_id = %id.short(), ?effect, message, "an effect has failed");
+    async fn fail(self: Arc<Self>, id: ContainerId, effect: Effect, message: String, context: Context) {
         let report = match effect {
             Effect::Launch { start } => {
                 if let Some(entity) = self.containers.get(&id) {
-                    undo_start(&self, &entity.container).await;
+                    undo_start(&self, &entity.state).await;
                 }
-                Command::ReportStartFailed { start: *start, code: 125, message, at: crate::clock::now() }
+                Command::ReportStartFailed { start, code: 125, message, at: crate::clock::now() }
             }
             Effect::Freeze => Command::ReportPauseFailed { message },
             Effect::Thaw => Command::ReportResumeFailed { message },
             Effect::Dismantle => Command::ReportRemoveFailed { message },
             Effect::Update => Command::ReportUpdateFailed { message },
-            Effect::Adopt { start } => return adopt::try_again(&self, id, *start, None, context),
+            Effect::Adopt { start } => return adopt::try_again(&self, id, start, None, &context),
             // No intent waits for these.
             Effect::Release
             | Effect::ThawKilled { .. }
@@ -287,10 +203,10 @@ impl Engine {
             | Effect::StopTimer { .. }
             | Effect::RestartTimer { .. } => return,
         };
-        self.report(id, context, report).await;
+        self.containers.report(&id, &context, report).await;
     }
 
-    async fn execute(self: Arc<Self>, id: ContainerId, effect: Effect, context: Context) {
+    async fn perform(self: Arc<Self>, id: ContainerId, effect: Effect, context: Context) {
         match effect {
             Effect::Launch { start } => launch::launch(&self, id, start, &context).await,
             Effect::Freeze => freeze::freeze(&self, id, &context).await,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cause::chain;
+use crate::containers::Entity;
 use crate::definition::{Named, Network};
 use crate::domain::container::{Command, Container, Phase};
 use crate::domain::id::{ContainerId, StartId};
@@ -19,7 +20,6 @@ use crate::network::port::Published;
 use crate::network::record::Record;
 use crate::network::result::Dns;
 use crate::network::{self, NetworkError, bridge};
-use crate::projection::Entity;
 use crate::spec::files::OnNetworks;
 
 use super::launch::LaunchError;
@@ -50,7 +50,7 @@ pub(super) async fn attach(
         }
     };
     let Network::Named(named) = &definition.namespaces.network else { return Ok(None) };
-    let id = entity.container.id;
+    let id = entity.state.id;
     let networks = &engine.networks;
     let wanted = wanted(engine, named).await?;
     networks.known().await?;
@@ -64,12 +64,12 @@ pub(super) async fn attach(
         networks: wanted,
         ports,
     };
-    let place = engine.bundle(&entity.container).network();
+    let place = engine.bundle(&entity.state).network();
     let record = attach::attach(&networks.settings, &networks.firsts, &place, order).await?;
     let attached = Attached { netns: record.netns.clone(), gives: gives(&record) };
     for (network, addresses) in record.told() {
         let report = Command::ReportNetworkAttached { start, network, addresses };
-        engine.report_recorded(id, context, report).await;
+        engine.containers.report_recorded(&id, context, report).await;
     }
     networks.pending.heard(&record);
     networks.remember(&id.to_string(), record);
@@ -101,7 +101,7 @@ async fn take_ports(
 
 fn is_leaving(engine: &Engine, holder: &str) -> bool {
     let entity = holder.parse().ok().and_then(|id| engine.containers.get(&id));
-    entity.is_none_or(|entity| match &entity.container.phase {
+    entity.is_none_or(|entity| match &entity.state.phase {
         Phase::Exited(_) | Phase::Restarting(_) | Phase::Removing(_) => true,
         Phase::Created
         | Phase::Starting(_)
@@ -155,11 +155,11 @@ pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Op
     }
     networks.forget(&id.to_string());
     let entity = engine.containers.get(&id);
-    let recorded = entity.as_ref().map_or(&container.networks, |entity| &entity.container.networks);
+    let recorded = entity.as_ref().map_or(&container.networks, |entity| &entity.state.networks);
     let starts: BTreeSet<u64> = recorded.iter().map(|attachment| attachment.start.0).collect();
     for start in starts {
         let report = Command::ReportNetworkDetached { start: StartId(start) };
-        engine.report_recorded(id, &Context::new(Actor::Engine), report).await;
+        engine.containers.report_recorded(&id, &Context::new(Actor::Engine), report).await;
         failpoint::hit(failpoint::NET_DETACHED);
     }
     None

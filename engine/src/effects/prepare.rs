@@ -164,7 +164,7 @@ fn joined(engine: &Engine, definition: &Definition) -> Result<(Joined, Vec<(Cont
     if let Network::Container(other) = &spaces.network {
         joined.network = Some(of_container(other, "net")?);
         let entity = other.parse().ok().and_then(|id| engine.containers.get(&id));
-        joined.network_bundle = entity.map(|entity| engine.bundle(&entity.container).path().to_owned());
+        joined.network_bundle = entity.map(|entity| engine.bundle(&entity.state).path().to_owned());
     }
     Ok((joined, processes))
 }
@@ -174,7 +174,7 @@ fn shm_of(engine: &Engine, other: &str) -> Result<PathBuf, LaunchError> {
     let entity = engine.containers.get(&id).ok_or(LaunchError::NotJoinable { id, what: "ipc" })?;
     let definition = engine.definition(&entity)?;
     Ok(match &definition.namespaces.ipc {
-        Sharing::Own => engine.bundle(&entity.container).shm(),
+        Sharing::Own => engine.bundle(&entity.state).shm(),
         Sharing::Host => PathBuf::from("/dev/shm"),
         // It joined another one itself: follow, the owner must be running too.
         Sharing::Container(owner) => shm_of(engine, owner)?,

@@ -36,7 +36,7 @@ pub async fn release(engine: &Arc<Engine>, id: ContainerId) {
     if !engine.supervisor.shim_left(&id, SHIM_PATIENCE).await {
         engine.warn(format!("container {}: its shim did not leave and is ended", id.short()));
     }
-    if let Err(trouble) = give_back(engine, &entity.container).await {
+    if let Err(trouble) = give_back(engine, &entity.state).await {
         engine.warn(format!("container {}: {trouble}", id.short()));
     }
     failpoint::hit(failpoint::RELEASE_DONE);

@@ -24,5 +24,5 @@ pub(super) async fn restart_timer(engine: &Arc<Engine>, id: ContainerId, start: 
     }
     let context = Context::new(Actor::RestartPolicy);
     // A user who came first has made this meaningless, and then it leads to nothing.
-    engine.report(id, &context, Command::RestartDue { start, boot: engine.boot, at: clock::now() }).await;
+    engine.containers.report(&id, &context, Command::RestartDue { start, boot: engine.boot, at: clock::now() }).await;
 }

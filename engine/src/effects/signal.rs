@@ -37,7 +37,7 @@ pub(super) fn signal(engine: &Arc<Engine>, id: ContainerId, run: &Run, signal: S
 /// that is asked after the release would make its directory anew.
 pub(super) async fn thaw_killed(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
     let Some(entity) = engine.containers.get(&id) else { return };
-    let container = &entity.container;
+    let container = &entity.state;
     let over = container.phase.run().is_none_or(|run| run.start != start);
     if over || engine.frozen(container) == Some(false) {
         return;
@@ -63,8 +63,8 @@ pub(super) async fn stop_timer(
     let left = deadline.0.saturating_sub(clock::now().0);
     tokio::time::sleep(std::time::Duration::from_nanos(left)).await;
     // A later stop or restart has a timer of its own.
-    let stop = engine.containers.get(&id).and_then(|entity| entity.container.phase.run()?.stop.clone());
+    let stop = engine.containers.get(&id).and_then(|entity| entity.state.phase.run()?.stop.clone());
     if stop.is_some_and(|stop| stop.deadline == deadline) {
-        engine.report(id, context, Command::StopDeadlinePassed { start }).await;
+        engine.containers.report(&id, context, Command::StopDeadlinePassed { start }).await;
     }
 }

@@ -397,7 +397,8 @@ mod tests {
         definition.mounts.push(of_unrecorded);
         for _ in 0..2 {
             take_back(&engine, ContainerId::from_bytes([1; 32]), &definition, &context).await;
-            let left: Vec<_> = engine.volumes.records.snapshot().keys().map(ToString::to_string).collect();
+            let left: Vec<_> =
+                engine.volumes.records.snapshot().iter().map(|(name, _)| name).map(ToString::to_string).collect();
             assert_eq!(left, ["named", "written"]);
         }
         for gone in ["own", "unrecorded"] {

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::ExecError;
 use super::keep::{self, Of};
 use crate::abandon::Owner;
+use crate::containers::Entity;
 use crate::domain::container::{Command, Event, Rejection};
 use crate::domain::id::{ContainerId, Process, SessionId, StartId};
 use crate::domain::text::cut;
@@ -24,7 +25,7 @@ use crate::effects::{RUNTIME_DEADLINE, to_reference};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
-use crate::projection::Entity;
+use crate::ledger::Queue;
 use crate::session::{Exit, Input, Output, Session, Size, Told};
 use crate::spec::{self, Program};
 
@@ -94,7 +95,7 @@ impl Engine {
             // While the shim starts: what takes longer of the two is all that is waited for.
             let recording = |Named { exec, start, recorded }| async move {
                 failpoint::hit(failpoint::EXEC_BEFORE_RECORD);
-                engine.ask_to_exec(id, context, || command(start, exec)).await?;
+                engine.containers.ask(Queue::Beside, &id, context, || vec![command(start, exec)]).await?;
                 failpoint::hit(failpoint::EXEC_RECORDED);
                 let _ = recorded.send(true);
                 Ok::<_, ExecError>(())
@@ -174,9 +175,9 @@ async fn enterable(engine: &Engine, id: ContainerId) -> Result<Arc<Entity>, Exec
     engine.containers.verified(&id).await;
     loop {
         let entity = engine.containers.get(&id).ok_or(ExecError::Rejected(Rejection::NoSuchContainer))?;
-        match entity.container.enterable() {
+        match entity.state.enterable() {
             Ok(_) => return Ok(entity),
-            Err(Rejection::InTransition) => engine.containers.changed_since(&id, entity.container.version).await,
+            Err(Rejection::InTransition) => engine.containers.changed_since(&id, entity.state.version).await,
             Err(rejection) => return Err(ExecError::Rejected(rejection)),
         }
     }
@@ -191,7 +192,7 @@ fn begin(
     named: Option<oneshot::Sender<Named>>,
     owner: &Owner,
 ) -> Result<Begun, ExecError> {
-    let container = &entity.container;
+    let container = &entity.state;
     let definition = engine.definition(entity)?;
     let runtime = engine.runtime(&container.card.runtime)?;
     let shim = engine.shim().ok_or_else(|| ExecError::ShimMissing { path: engine.config.shim.clone() })?;

@@ -11,9 +11,9 @@ use store::AppendError;
 use crate::definition::DefinitionError;
 use crate::domain::container::Rejection;
 use crate::effects;
+use crate::ledger::TurnError;
 use crate::runtime::RuntimeError;
 use crate::spec::SpecError;
-use crate::turn::TurnError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
@@ -85,8 +85,8 @@ impl ExecError {
     }
 }
 
-impl From<TurnError> for ExecError {
-    fn from(error: TurnError) -> Self {
+impl From<TurnError<Rejection>> for ExecError {
+    fn from(error: TurnError<Rejection>) -> Self {
         match error {
             TurnError::Rejected(rejection) => Self::Rejected(rejection),
             TurnError::Journal(error) => Self::Journal(error),

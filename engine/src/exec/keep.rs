@@ -109,7 +109,7 @@ async fn left_behind(engine: &Engine, of: &Of) {
     loop {
         engine.execs.hurried().await;
         let entity = engine.containers.get(&of.id);
-        let runs = entity.is_some_and(|entity| entity.container.phase.run().is_some());
+        let runs = entity.is_some_and(|entity| entity.state.phase.run().is_some());
         if !runs && of.directory.exit_fallback().exists() {
             return;
         }
@@ -158,7 +158,7 @@ async fn finish(engine: &Arc<Engine>, of: &Of, end: End, recorded: bool) {
         let End { status, at, lasted_ms } = end;
         let exited = Command::ReportExecExited { exec: of.exec, status, at, lasted_ms };
         // Recorded before its only other trace goes.
-        engine.report_recorded(of.id, &engine.reporting(), exited).await;
+        engine.containers.report_recorded(&of.id, &engine.reporting(), exited).await;
         failpoint::hit(failpoint::EXEC_END_RECORDED);
     }
     let (of, clearing) = (of.clone(), engine.clone());
@@ -233,7 +233,7 @@ async fn kill_tree(engine: &Engine, of: &Of, root: ProcessRef) {
 fn process_of(engine: &Engine, of: &Of) -> Option<ProcessRef> {
     let is_in_container = |process: ProcessRef| {
         let entity = engine.containers.get(&of.id)?;
-        let group = engine.group(&entity.container)?;
+        let group = engine.group(&entity.state)?;
         engine.host.cgroups.processes(&group).ok()?.contains(&process.pid).then_some(process)
     };
     if let Some(process) = pid_file::read(&of.directory.pid()).ok().flatten() {

@@ -67,7 +67,7 @@ pub async fn recover(engine: &Arc<Engine>, container: &Container, recent: &Recen
         let cause = if this_boot { Cause::ShimAndProcessLost } else { Cause::HostReboot };
         let status = ExitStatus::Unknown(cause);
         let exited = Command::ReportExecExited { exec, status, at: clock::now(), lasted_ms: 0 };
-        engine.report_recorded(container.id, &Context::new(Actor::Recovery), exited).await;
+        engine.containers.report_recorded(&container.id, &Context::new(Actor::Recovery), exited).await;
     }
 }
 

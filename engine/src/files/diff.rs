@@ -16,10 +16,10 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 
 use super::FilesError;
+use crate::containers::Entity;
 use crate::definition::Rootfs;
 use crate::engine::Engine;
 use crate::layout::Bundle;
-use crate::projection::Entity;
 use crate::rootfs::{self, attributes};
 
 /// Open directories one within another.
@@ -51,7 +51,7 @@ pub fn of_container(engine: &Engine, entity: &Entity, stop: &dyn Fn() -> bool) -
             layers.iter().rev().map(|layer| rootfs::layer_files(&engine.layout.graph, layer)).collect()
         }
     };
-    let bundle = engine.bundle(&entity.container);
+    let bundle = engine.bundle(&entity.state);
     let points = mount_points(&bundle)?;
     compare(&bundle.path().join("upper"), &lowers, &points, stop)
 }

@@ -12,13 +12,13 @@ use tokio::time::{Instant, timeout_at};
 use super::FilesError;
 use super::still::Copying;
 use super::view::{View, last};
+use crate::containers::Entity;
 use crate::definition::{Definition, MountKind, Network};
 use crate::domain::container::{Phase, Rejection};
 use crate::domain::id::ContainerId;
 use crate::effects::{self, to_reference};
 use crate::engine::Engine;
 use crate::latest::latest;
-use crate::projection::Entity;
 use crate::rootfs::{self, ContainerDirs};
 
 /// As long as any of a user's commands waits for an operation under way.
@@ -49,7 +49,7 @@ pub async fn hold(engine: &Engine, id: ContainerId) -> Result<Held, FilesError> 
         let copying = timeout_at(deadline, entity.still().copying()).await.map_err(busy)?;
         // Again: what we waited for has changed it.
         let entity = engine.containers.get(&id).ok_or_else(gone)?;
-        match &entity.container.phase {
+        match &entity.state.phase {
             Phase::Removing(_) => return Err(FilesError::Rejected(Rejection::BeingRemoved)),
             Phase::Starting(_) => {}
             Phase::Created
@@ -61,14 +61,14 @@ pub async fn hold(engine: &Engine, id: ContainerId) -> Result<Held, FilesError> 
             | Phase::Restarting(_) => return Ok(Held { entity, copying }),
         }
         drop(copying);
-        let version = entity.container.version;
+        let version = entity.state.version;
         timeout_at(deadline, engine.containers.changed_since(&id, version)).await.map_err(busy)?;
     }
 }
 
 impl Held {
     fn process(&self) -> Option<ProcessRef> {
-        self.entity.container.phase.run().map(|run| to_reference(run.process))
+        self.entity.state.phase.run().map(|run| to_reference(run.process))
     }
 
     /// What the container sees. `path` is what is asked for: places of mounts that are on the way to it are made, as a
@@ -88,7 +88,7 @@ impl Held {
     /// The root filesystem alone, without what is mounted in it. Blocks.
     pub fn open_rootfs(&self, engine: &Engine) -> Result<Opened, FilesError> {
         if self.process().is_some() {
-            let container = &self.entity.container;
+            let container = &self.entity.state;
             let id = container.id.to_string();
             let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
             let gone = || FilesError::NotMounted { path: dirs.merged() };
@@ -101,7 +101,7 @@ impl Held {
     }
 
     fn mount(&self, engine: &Engine, definition: &Definition) -> Result<Arc<OwnedFd>, FilesError> {
-        let container = &self.entity.container;
+        let container = &self.entity.state;
         let id = container.id.to_string();
         let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
         self.entity.still().root(|| {
@@ -177,12 +177,12 @@ fn lay_mounts(
 
 /// Those that the engine mounts itself, as far as they are there already.
 fn network_files(engine: &Engine, entity: &Entity, definition: &Definition) -> Vec<(PathBuf, Option<PathBuf>, bool)> {
-    let own = engine.bundle(&entity.container);
+    let own = engine.bundle(&entity.state);
     let other = match &definition.namespaces.network {
         Network::Container(other) => other.parse().ok().and_then(|id| engine.containers.get(&id)),
         _ => None,
     };
-    let network = other.map_or_else(|| own.clone(), |other| engine.bundle(&other.container));
+    let network = other.map_or_else(|| own.clone(), |other| engine.bundle(&other.state));
     let read_only = definition.read_only_rootfs;
     [("/etc/hosts", network.hosts()), ("/etc/hostname", own.hostname()), ("/etc/resolv.conf", network.resolv_conf())]
         .into_iter()

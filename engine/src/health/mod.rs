@@ -94,10 +94,10 @@ impl Plan {
 /// Probes for as long as the run goes on; returns when there is nothing to be probed. To be dropped with the run.
 pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
     let Some(entity) = engine.containers.get(&id) else { return };
-    if entity.container.card.health == HealthAction::Unwatched || running(engine, &id, start).is_none() {
+    if entity.state.card.health == HealthAction::Unwatched || running(engine, &id, start).is_none() {
         return;
     }
-    let path = engine.bundle(&entity.container).health();
+    let path = engine.bundle(&entity.state).health();
     let reading = tokio::task::spawn_blocking({
         let (engine, path) = (engine.clone(), path.clone());
         move || {
@@ -126,7 +126,7 @@ pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
             }
             keep(engine, id, &known, &path).await;
             if let Some(health) = verdict.filter(|health| run.health != Some(*health)) {
-                engine.report(id, &engine.reporting(), Command::ReportHealth { start, health }).await;
+                engine.containers.report(&id, &engine.reporting(), Command::ReportHealth { start, health }).await;
             }
         }
         tokio::time::sleep(plan.interval).await;
@@ -182,7 +182,7 @@ impl Drop for Forget {
 /// The run, unless it is over.
 fn running(engine: &Engine, id: &ContainerId, start: StartId) -> Option<Run> {
     let entity = engine.containers.get(id)?;
-    entity.container.phase.run().filter(|run| run.start == start).cloned()
+    entity.state.phase.run().filter(|run| run.start == start).cloned()
 }
 
 /// One probe; `None` when it could not be made, or says nothing because the container was frozen or stopped meanwhile.
@@ -210,7 +210,7 @@ async fn probe_once(engine: &Arc<Engine>, id: ContainerId, plan: &Plan, run: &Ru
 }
 
 fn may_be_probed(engine: &Engine, id: &ContainerId, start: StartId) -> bool {
-    engine.containers.get(id).is_some_and(|entity| match &entity.container.phase {
+    engine.containers.get(id).is_some_and(|entity| match &entity.state.phase {
         Phase::Running(run) => run.start == start && run.stop.is_none(),
         Phase::Created
         | Phase::Starting(_)

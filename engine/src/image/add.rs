@@ -62,7 +62,7 @@ pub(super) async fn add(engine: &Arc<Engine>, addition: Addition, context: &Cont
     let since = engine.images.next_since();
     let needed: Vec<Digest> = parsed.diff_ids.iter().copied().chain(cover_id).collect();
     engine.layer_uses.add(id, &needed);
-    let recorded = engine.turn_image(id, context, &Command::Add { source, facts, names: names.clone(), since }).await;
+    let recorded = engine.images.turn(&id, context, &Command::Add { source, facts, names: names.clone(), since }).await;
     if recorded.is_err() && engine.images.get(&id).is_none() {
         engine.layer_uses.remove(&id);
     }
@@ -78,7 +78,7 @@ pub(super) async fn tell_losers(engine: &Arc<Engine>, winner: Digest, names: &[S
     for name in names {
         for loser in engine.images.snapshot().listing(name).into_iter().filter(|id| *id != winner) {
             let untag = Command::Untag { name: name.clone() };
-            if let Err(error) = engine.turn_image(loser, context, &untag).await {
+            if let Err(error) = engine.images.turn(&loser, context, &untag).await {
                 tracing::warn!(image_id = %loser.short(), %name, %error, "a name that was lost stays listed");
             }
         }

@@ -27,7 +27,7 @@ impl Engine {
         }
         let PauseImage { layer, diff_id, config, manifest } = pause::pause_image();
         let id = super::manifest::digest_of(&config);
-        let is_here = self.images.named(&name).is_some_and(|entity| entity.image.id == id);
+        let is_here = self.images.named(&name).is_some_and(|entity| entity.state.id == id);
         if is_here && self.image_store.layer(&diff_id).is_some() {
             return Ok(Some(id));
         }

@@ -63,8 +63,8 @@ impl Engine {
         let containers = self.containers.snapshot();
         let lost = containers
             .values()
-            .find(|entity| entity.container.card.image_id.is_some_and(|image| images.get(&image).is_none()));
-        lost.map(|entity| format!("the image of container {} is not known", entity.container.id.short()))
+            .find(|entity| entity.state.card.image_id.is_some_and(|image| images.get(&image).is_none()));
+        lost.map(|entity| format!("the image of container {} is not known", entity.state.id.short()))
     }
 
     /// Reads what there is, clears what interrupted work has left, and compares it with the records. Once, after the
@@ -94,8 +94,8 @@ impl Engine {
         }
         let _ready = Ready(self);
         let images = self.images.snapshot();
-        for entity in images.iter() {
-            let id = entity.image.id;
+        for entity in images.values() {
+            let id = entity.state.id;
             let needed = self.image_config(&id).and_then(|config| {
                 let cover = self.image_store.cover(&id)?;
                 Ok(config.diff_ids.iter().copied().chain(cover).collect::<Vec<Digest>>())
@@ -140,7 +140,7 @@ impl Engine {
     fn sweep_blobs(&self) {
         let images = self.images.snapshot();
         let needed: std::collections::HashSet<Digest> =
-            images.iter().flat_map(|entity| [entity.image.id, entity.image.facts.manifest]).collect();
+            images.values().flat_map(|entity| [entity.state.id, entity.state.facts.manifest]).collect();
         let or_told = |listed: Result<Vec<Digest>, StoreError>| {
             listed.unwrap_or_else(|error| {
                 self.warn(format!("what no image needs is not looked for: {}", chain(&error)));

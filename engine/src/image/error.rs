@@ -11,8 +11,8 @@ use super::registry::RegistryError;
 use super::store::StoreError;
 use crate::domain::id::Digest;
 use crate::domain::image::Rejection;
+use crate::ledger::TurnError;
 use crate::rootfs::RootfsError;
-use crate::turn::TurnError;
 
 /// The text is fit for the user who asked.
 #[derive(Debug, thiserror::Error)]

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::ImageError;
 use super::manifest::ImageConfig;
-use super::records::{Entity, Snapshot};
+use super::records::Entity;
 use super::reference::Reference;
 use crate::domain::id::{ContainerId, Digest};
+use crate::domain::image::Image;
 use crate::engine::Engine;
+use crate::ledger::Snapshot;
 
 /// Configs kept in memory: those of images that containers are made of again and again.
 const CONFIGS: usize = 64;
@@ -66,12 +68,12 @@ impl Engine {
     /// A container that was made of the image.
     pub fn user_of_image(&self, id: &Digest) -> Option<ContainerId> {
         let containers = self.containers.snapshot();
-        let user = containers.values().find(|entity| entity.container.card.image_id.as_ref() == Some(id));
-        user.map(|entity| entity.container.id)
+        let user = containers.values().find(|entity| entity.state.card.image_id.as_ref() == Some(id));
+        user.map(|entity| entity.state.id)
     }
 }
 
-fn find(images: &Snapshot, text: &str) -> Result<Digest, ImageError> {
+fn find(images: &Snapshot<Image>, text: &str) -> Result<Digest, ImageError> {
     let not_found = || ImageError::NoSuchImage { reference: text.to_owned() };
     let digits = text.strip_prefix("sha256:").unwrap_or(text);
     if let Ok(id) = Digest::from_hex(digits) {
@@ -79,7 +81,7 @@ fn find(images: &Snapshot, text: &str) -> Result<Digest, ImageError> {
     }
     let named = match text.parse::<Reference>() {
         Ok(reference) => {
-            names_to_try(&reference).iter().find_map(|name| images.named(name)).map(|entity| entity.image.id)
+            names_to_try(&reference).iter().find_map(|name| images.named(name)).map(|entity| entity.state.id)
         }
         // Only what can be the beginning of an id may be no name.
         Err(error) if images.with_prefix(digits).is_empty() => return Err(error.into()),
@@ -120,7 +122,7 @@ mod tests {
     use super::*;
     use crate::domain::image::tests::facts;
     use crate::domain::image::{Image, NameHeld};
-    use crate::image::records::Images;
+    use crate::ledger::Projection;
 
     fn image(byte: u8, names: &[&str]) -> Image {
         let names = names.iter().map(|name| NameHeld { name: (*name).to_owned(), since: 1 }).collect();
@@ -129,7 +131,7 @@ mod tests {
 
     #[test]
     fn an_image_is_found_by_id_name_and_beginning() {
-        let images = Images::default();
+        let images = Projection::<Image>::default();
         let digest = Digest([7; 32]);
         images.restore(image(0xbe, &["docker.io/library/busybox:latest"]), 1);
         images

@@ -57,19 +57,19 @@ impl Engine {
     pub fn list_images(&self, chosen: &Chosen) -> Result<Vec<Listed>, ImageError> {
         let images = self.images.snapshot();
         let born = |text: &String| {
-            self.find_image(text).map(|entity| (entity.image.facts.created, entity.image.facts.added_at))
+            self.find_image(text).map(|entity| (entity.state.facts.created, entity.state.facts.added_at))
         };
         let before = chosen.before.iter().map(born).collect::<Result<Vec<_>, _>>()?;
         let since = chosen.since.iter().map(born).collect::<Result<Vec<_>, _>>()?;
         let mut counts: BTreeMap<Digest, u32> = BTreeMap::new();
         for entity in self.containers.snapshot().values() {
-            if let Some(image) = entity.container.card.image_id {
+            if let Some(image) = entity.state.card.image_id {
                 *counts.entry(image).or_default() += 1;
             }
         }
         let mut listed = Vec::new();
-        for entity in images.iter() {
-            let image = &entity.image;
+        for entity in images.values() {
+            let image = &entity.state;
             let mut names = images.names_of(image);
             if !chosen.references.is_empty() {
                 names.retain(|name| chosen.is_named(name));
@@ -95,8 +95,8 @@ impl Engine {
             }
         }
         listed.sort_by_key(|listed| {
-            let facts = &listed.entity.image.facts;
-            std::cmp::Reverse((facts.created.unwrap_or(facts.added_at), listed.entity.image.id))
+            let facts = &listed.entity.state.facts;
+            std::cmp::Reverse((facts.created.unwrap_or(facts.added_at), listed.entity.state.id))
         });
         Ok(listed)
     }

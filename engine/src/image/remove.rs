@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use super::error::ImageError;
 use super::find::names_to_try;
-use super::records::{Entity, Snapshot};
+use super::records::Entity;
 use super::reference::Reference;
 use crate::domain::id::{Digest, Timestamp};
 use crate::domain::image::{Command, Image};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
+use crate::ledger::Snapshot;
 use crate::rootfs;
 
 /// What a removal has led to.
@@ -44,13 +45,13 @@ impl Engine {
             return Err(ImageError::NotATag { name: name.to_owned() });
         }
         let _changes = self.image_changes.lock().await;
-        let id = self.find_image(image)?.image.id;
+        let id = self.find_image(image)?.state.id;
         let name = reference.to_string();
-        if self.images.named(&name).is_some_and(|entity| entity.image.id == id) {
+        if self.images.named(&name).is_some_and(|entity| entity.state.id == id) {
             return Ok(());
         }
         let since = self.images.next_since();
-        self.turn_image(id, context, &Command::Tag { name: name.clone(), since }).await?;
+        self.images.turn(&id, context, &Command::Tag { name: name.clone(), since }).await?;
         failpoint::hit(failpoint::IMAGE_TAGGED);
         super::add::tell_losers(self, id, &[name], context).await;
         Ok(())
@@ -68,18 +69,18 @@ impl Engine {
         let changes = self.image_changes.lock().await;
         let entity = self.find_image(reference)?;
         let images = self.images.snapshot();
-        let names = images.names_of(&entity.image);
+        let names = images.names_of(&entity.state);
         let named = reference.parse::<Reference>().ok().filter(|asked| is_name_of(&images, asked, &entity));
         if let Some(asked) = &named {
             let goes = names_that_go_with(asked, &names);
             if goes.len() < names.len() && names.iter().any(|name| !goes.contains(name) && is_tag(name)) {
-                return self.untag(&entity.image, goes, context).await;
+                return self.untag(&entity.state, goes, context).await;
             }
         } else if !force && repositories(&names).len() > 1 {
             let names = names.iter().map(|name| familiar(name)).collect::<Vec<_>>().join(", ");
-            return Err(ImageError::ManyNames { id: entity.image.id.short(), names });
+            return Err(ImageError::ManyNames { id: entity.state.id.short(), names });
         }
-        let (mut removal, layers) = self.remove_record(&entity.image, names, force, context).await?;
+        let (mut removal, layers) = self.remove_record(&entity.state, names, force, context).await?;
         // Layers may be large: other changes need not wait for them.
         drop(changes);
         removal.reclaimed += self.collect_layers(layers, Duration::ZERO).await?;
@@ -91,10 +92,10 @@ impl Engine {
     pub async fn prune_images(self: &Arc<Self>, pruned: Pruned, context: &Context) -> Result<Removal, ImageError> {
         self.image_store.ready().await;
         let mut total = Removal::default();
-        for entity in self.images.snapshot().iter() {
+        for entity in self.images.snapshot().values() {
             let _changes = self.image_changes.lock().await;
-            let Some(entity) = self.images.get(&entity.image.id) else { continue };
-            let image = &entity.image;
+            let Some(entity) = self.images.get(&entity.state.id) else { continue };
+            let image = &entity.state;
             let names = self.images.snapshot().names_of(image);
             let young = pruned.until.is_some_and(|until| image.facts.added_at >= until);
             if image.facts.pinned
@@ -133,7 +134,7 @@ impl Engine {
     ) -> Result<Removal, ImageError> {
         let mut removal = Removal::default();
         for name in names {
-            self.turn_image(image.id, context, &Command::Untag { name: name.clone() }).await?;
+            self.images.turn(&image.id, context, &Command::Untag { name: name.clone() }).await?;
             failpoint::hit(failpoint::IMAGE_UNTAGGED);
             removal.untagged.push(familiar(&name));
         }
@@ -160,7 +161,7 @@ impl Engine {
             };
         }
         self.give_view_back(&id, force).await?;
-        self.turn_image(id, context, &Command::Remove).await?;
+        self.images.turn(&id, context, &Command::Remove).await?;
         failpoint::hit(failpoint::IMAGE_REMOVED);
         let layers = self.layer_uses.remove(&id).to_vec();
         self.image_configs.forget(&id);
@@ -205,9 +206,9 @@ impl Removal {
     }
 }
 
-fn is_name_of(images: &Snapshot, asked: &Reference, entity: &Entity) -> bool {
+fn is_name_of(images: &Snapshot<Image>, asked: &Reference, entity: &Entity) -> bool {
     let named = names_to_try(asked).iter().find_map(|name| images.named(name));
-    named.is_some_and(|named| named.image.id == entity.image.id)
+    named.is_some_and(|named| named.state.id == entity.state.id)
 }
 
 /// The name itself, and with the last tag of a repository the digests in it: nobody would look for them.

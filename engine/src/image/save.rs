@@ -53,12 +53,12 @@ impl Engine {
         let mut order = Vec::new();
         for reference in references {
             let entity = self.find_image(reference)?;
-            let id = entity.image.id;
+            let id = entity.state.id;
             if !found.contains_key(&id) {
                 order.push(id);
             }
             let names = found.entry(id).or_default();
-            names.extend(self.names_for(reference, &entity.image));
+            names.extend(self.names_for(reference, &entity.state));
             names.sort();
             names.dedup();
         }

@@ -15,7 +15,7 @@ impl Engine {
     /// Mounts the image and says where.
     pub async fn mount_image(self: &Arc<Self>, reference: &str) -> Result<PathBuf, ImageError> {
         self.image_store.ready().await;
-        let id = self.find_image(reference)?.image.id;
+        let id = self.find_image(reference)?.state.id;
         let lease = self.image_leases.lease(id)?;
         let engine = self.clone();
         let mounting = tokio::task::spawn_blocking(move || {
@@ -34,7 +34,7 @@ impl Engine {
 
     /// Unmounts it again; one that is not mounted is fine.
     pub async fn unmount_image(self: &Arc<Self>, reference: &str) -> Result<(), ImageError> {
-        let id: Digest = self.find_image(reference)?.image.id;
+        let id: Digest = self.find_image(reference)?.state.id;
         let target = self.image_store.dirs().view(&id);
         let unmounting = tokio::task::spawn_blocking(move || rootfs::unmount_view(&target));
         let unmounted = unmounting.await.map_err(|source| ImageError::Task { source })?;

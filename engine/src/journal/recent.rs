@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use store::{Journal, ReadError, Record, Seq};
 
-use super::record::{self, Actor};
-use crate::domain::container::Event;
+use super::record::{Actor, Codec};
+use crate::domain::container::{Container, Event};
 use crate::domain::id::{BootId, ContainerId, SessionId};
 
 /// How many records are looked at: what is in the database and not yet in an archive, and a little more. What was under
@@ -99,7 +99,7 @@ impl Recent {
             self.attached.clear();
         }
         // What cannot be read tells nothing.
-        if let (Some(id), Ok((context, event))) = (record::container_of(&record.stream), record::decode(record)) {
+        if let (Some(id), Ok((context, event))) = (Container::id_of(&record.stream), Container::decode(record)) {
             if context.actor == Actor::Recovery {
                 // A daemon has ended before this.
                 for session in self.attached.values_mut().flat_map(HashMap::values_mut) {

@@ -3,34 +3,26 @@
 //! Texts of unbounded origin (a path, an image's name, an error message) are cut here as a last resort, so that no event
 //! and no row ever reaches the journal's limit for a value: an event that cannot be stored would be a fact denied.
 
+mod codec;
 mod event;
-pub mod image;
+mod image;
 mod row;
 #[cfg(test)]
 mod tests;
-pub mod volume;
+mod volume;
 
 use std::fmt;
 
 use migrations::codec::Malformed;
-use migrations::kinds::{CONTAINER_STREAM, IMAGE_STREAM, VOLUME_STREAM};
 use migrations::v1::{ActorV1, ContextV1, ProcessV1};
 use migrations::{UpcastError, What};
 use store::StreamId;
 
 use crate::domain::container::Card;
-use crate::domain::id::{ContainerId, Digest, Process, VolumeName};
+use crate::domain::id::Process;
 use crate::domain::text::cut;
 
-pub use event::{decode, encode};
-pub use row::{decode_row, encode_row};
-
-/// The kind of stream that a container's events are in.
-pub const CONTAINER: u8 = CONTAINER_STREAM;
-/// The kind of stream that an image's events are in.
-pub const IMAGE: u8 = IMAGE_STREAM;
-/// The kind of stream that a volume's events are in.
-pub const VOLUME: u8 = VOLUME_STREAM;
+pub use codec::Codec;
 
 /// Bytes kept of an executable's path.
 const EXE_LIMIT: usize = 512;
@@ -115,49 +107,6 @@ pub enum Problem {
     Name { text: String },
     #[error("the last end is said to be the phase's, which has none")]
     LastEnd,
-}
-
-/// A container's stream.
-pub fn stream(id: &ContainerId) -> StreamId {
-    StreamId::new(CONTAINER, id.as_bytes()).expect("32 bytes can name a stream")
-}
-
-/// The container whose stream this is; `None` when it is another kind's.
-pub fn container_of(stream: &StreamId) -> Option<ContainerId> {
-    let bytes = stream.id().try_into().ok().filter(|_| stream.kind() == CONTAINER)?;
-    Some(ContainerId::from_bytes(bytes))
-}
-
-/// An image's stream.
-pub fn image_stream(id: &Digest) -> StreamId {
-    StreamId::new(IMAGE, &id.0).expect("32 bytes can name a stream")
-}
-
-/// The image whose stream this is; `None` when it is another kind's.
-pub fn image_of(stream: &StreamId) -> Option<Digest> {
-    stream.id().try_into().ok().filter(|_| stream.kind() == IMAGE).map(Digest)
-}
-
-/// A volume's stream.
-pub fn volume_stream(name: &VolumeName) -> StreamId {
-    StreamId::new(VOLUME, name.as_str().as_bytes()).expect("a volume's name has 1 to 128 bytes")
-}
-
-/// The volume whose stream this is; `None` when it is another kind's.
-pub fn volume_of(stream: &StreamId) -> Option<VolumeName> {
-    let text = std::str::from_utf8(stream.id()).ok().filter(|_| stream.kind() == VOLUME)?;
-    text.parse().ok()
-}
-
-fn refused(what: What, stream: &StreamId, error: UpcastError) -> DecodeError {
-    let stream = stream.clone();
-    match error {
-        UpcastError::UnknownKind { .. } | UpcastError::UnknownRow { .. } => DecodeError::UnknownKind { what, stream },
-        UpcastError::Newer { found, known, .. } => DecodeError::NewerSchema { what, stream, found, known },
-        UpcastError::Missing { .. } | UpcastError::Malformed { .. } => {
-            DecodeError::Damaged { what, stream, problem: error.into() }
-        }
-    }
 }
 
 fn store_context(context: &Context) -> ContextV1 {

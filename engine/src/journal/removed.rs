@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use store::{Journal, ReadError};
 
-use super::record;
-use crate::domain::container::Event;
+use super::record::Codec;
+use crate::domain::container::{Container, Event};
 use crate::domain::id::ContainerId;
 
 /// How many are in memory at once.
@@ -23,8 +23,8 @@ pub fn removed(journal: &Journal, ids: &BTreeSet<ContainerId>) -> Result<BTreeSe
         let Some(newest) = records.last() else { break };
         next = newest.seq + 1;
         for record in &records {
-            let Some(id) = record::container_of(&record.stream).filter(|id| ids.contains(id)) else { continue };
-            match record::decode(record) {
+            let Some(id) = Container::id_of(&record.stream).filter(|id| ids.contains(id)) else { continue };
+            match Container::decode(record) {
                 Ok((_, Event::Removed)) => removed.insert(id),
                 // What cannot be read may be anything.
                 Ok(_) | Err(_) => removed.remove(&id),

@@ -30,14 +30,14 @@ const KILL_PATIENCE: Duration = Duration::from_secs(2);
 /// Reports the first kill; returns when there is nothing more to be told. To be dropped with the run.
 pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
     let Some(entity) = engine.containers.get(&id) else { return };
-    if entity.container.phase.run().is_none_or(|run| run.start != start || run.oom) {
+    if entity.state.phase.run().is_none_or(|run| run.start != start || run.oom) {
         return;
     }
-    let Some(group) = engine.group(&entity.container) else { return };
+    let Some(group) = engine.group(&entity.state) else { return };
     // Of the past by the time there is something to be told.
     drop(entity);
     match killed(engine, &group).await {
-        Ok(true) => engine.report(id, &engine.reporting(), Command::ReportOom { start }).await,
+        Ok(true) => engine.containers.report(&id, &engine.reporting(), Command::ReportOom { start }).await,
         Ok(false) => {}
         Err(error) => tracing::debug!(container_id = %id.short(), %error, "memory is not watched"),
     }

@@ -46,7 +46,7 @@ pub async fn run(engine: &Arc<Engine>) {
         Trust::Whole => {}
         Trust::Partial => rebuild::rebuild(engine).await,
         Trust::ReadOnly => {
-            for id in engine.containers.snapshot().keys() {
+            for (id, _) in engine.containers.snapshot().iter() {
                 engine.containers.mark_verified(id);
             }
             engine.networks.all_are_known();
@@ -76,7 +76,7 @@ pub async fn run(engine: &Arc<Engine>) {
     let mut count = 0_usize;
     for entity in engine.containers.snapshot().values().filter(|entity| !entity.verified) {
         count += 1;
-        let (engine, places, recent, id) = (engine.clone(), places.clone(), recent.clone(), entity.container.id);
+        let (engine, places, recent, id) = (engine.clone(), places.clone(), recent.clone(), entity.state.id);
         tasks.spawn(async move {
             let _place = places.acquire().await;
             contained(recover_one(&engine, id, &recent)).await;
@@ -144,7 +144,7 @@ async fn recover_one(engine: &Arc<Engine>, id: ContainerId, recent: &Recent) {
     let context = Context::new(Actor::Recovery);
     // Nobody has attached since: that waits for the container to be verified. First, for the rest may end its history.
     for (session, lasted_ms) in recent.attached(&id) {
-        engine.report_recorded(id, &context, Command::ReportDetached { session, lasted_ms }).await;
+        engine.containers.report_recorded(&id, &context, Command::ReportDetached { session, lasted_ms }).await;
         failpoint::hit(failpoint::ATTACH_END_RECOVERED);
     }
     // An update that was recorded and not put in its place, or the other way round.
@@ -154,7 +154,7 @@ async fn recover_one(engine: &Arc<Engine>, id: ContainerId, recent: &Recent) {
     });
     let _ = settling.await;
     let Some(entity) = engine.containers.get(&id) else { return };
-    let container = entity.container.clone();
+    let container = entity.state.clone();
     exec::recover(engine, &container, recent).await;
     let seen = observe::observe(engine, &container).await;
     let steps = recover(&container, &seen);
@@ -178,7 +178,7 @@ fn quiet(steps: &[Step]) -> bool {
 async fn take(engine: &Arc<Engine>, id: ContainerId, container: &Container, step: Step, context: &Context) {
     match step {
         // Recorded before the next step, which goes by it.
-        Step::Report(command) => engine.report_recorded(id, context, command).await,
+        Step::Report(command) => engine.containers.report_recorded(&id, context, command).await,
         Step::AwaitLaunch { start } => {
             // May take as long as the runtime does: not waited for here.
             let (engine, context) = (engine.clone(), context.clone());
@@ -187,7 +187,7 @@ async fn take(engine: &Arc<Engine>, id: ContainerId, container: &Container, step
         Step::UndoStart { start, message } => {
             effects::undo_start(engine, container).await;
             let failed = Command::ReportStartFailed { start, code: 125, message, at: clock::now() };
-            engine.report(id, context, failed).await;
+            engine.containers.report(&id, context, failed).await;
         }
         Step::Reattach => reattach(engine, id, context).await,
         // The recorded `ShimLost` has enqueued it, unless it was recorded by the last daemon.
@@ -215,7 +215,7 @@ async fn take(engine: &Arc<Engine>, id: ContainerId, container: &Container, step
 /// Watches a living container again.
 async fn reattach(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
     let Some(entity) = engine.containers.get(&id) else { return };
-    let container = &entity.container;
+    let container = &entity.state;
     let Some(run) = container.phase.run() else { return };
     let pidfd = PidFd::open(to_reference(run.process)).ok();
     let fifo = engine.state_dir(container).open_exit_fifo();
@@ -236,7 +236,7 @@ async fn lost_meanwhile(
     context: &Context,
 ) {
     let Some(entity) = engine.containers.get(&id) else { return };
-    if let Some(found) = engine.exit_record(&entity.container, start).await {
+    if let Some(found) = engine.exit_record(&entity.state, start).await {
         return engine.report_exit(id, context, &found).await;
     }
     engine.shim_lost(id, start, pidfd, context).await;
@@ -245,7 +245,7 @@ async fn lost_meanwhile(
 /// The stop goes on with the time that is left.
 fn resume_stop(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
     let Some(entity) = engine.containers.get(&id) else { return };
-    let Some(run) = entity.container.phase.run() else { return };
+    let Some(run) = entity.state.phase.run() else { return };
     let Some(stop) = &run.stop else { return };
     let signal = if stop.killed { Signal::KILL } else { stop.signal };
     engine.enqueue(id, Effect::Signal { run: Box::new(run.clone()), signal }, context);

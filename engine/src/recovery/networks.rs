@@ -20,7 +20,7 @@ pub(super) async fn remember(engine: &Arc<Engine>) {
     let reading = abandon::blocking(move |owner| {
         // Also of those whose events tell of no network: the attachment of an interrupted start has its ports all the same.
         for (id, entity) in of.containers.snapshot().iter().filter(|(_, entity)| !entity.verified) {
-            let place = of.bundle(&entity.container).network();
+            let place = of.bundle(&entity.state).network();
             of.networks.reads(&place.record);
             let read = place.read();
             if owner.has_left() {
@@ -105,7 +105,7 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
 pub(super) fn is_attached(engine: &Engine, attachment: &str) -> bool {
     let text = attachment.split('-').next().unwrap_or_default();
     let entity = text.parse().ok().and_then(|id| engine.containers.get(&id));
-    let of_container = match entity.map(|entity| engine.bundle(&entity.container).network().read()) {
+    let of_container = match entity.map(|entity| engine.bundle(&entity.state).network().read()) {
         Some(Ok(record)) => record.is_some_and(|record| record.container == attachment),
         Some(Err(_)) => true,
         None => super::has_unknown(engine, text),
@@ -117,8 +117,8 @@ pub(super) fn is_attached(engine: &Engine, attachment: &str) -> bool {
 /// By a container whose id begins so. A record that cannot be read may name it, and so may what an unknown one has on disk.
 pub(super) fn is_recorded(engine: &Engine, path: &Path, owner: &str) -> bool {
     let containers = engine.containers.snapshot();
-    let mut owners = containers.values().filter(|entity| entity.container.id.to_string().starts_with(owner));
-    let recorded = owners.any(|entity| match engine.bundle(&entity.container).network().read() {
+    let mut owners = containers.values().filter(|entity| entity.state.id.to_string().starts_with(owner));
+    let recorded = owners.any(|entity| match engine.bundle(&entity.state).network().read() {
         Ok(record) => record.is_some_and(|record| netns::is_same_pin(&record.netns, path)),
         Err(_) => true,
     });

@@ -60,7 +60,7 @@ async fn rebuild_one(engine: &Arc<Engine>, orphan: Orphan) -> Result<Name, Strin
     let mut events = vec![Event::Created { id: orphan.id, card }];
     events.extend(begun);
     let context = Context::new(Actor::Recovery);
-    let recorded = engine.record_rebuilt(orphan.id, &context, &events).await;
+    let recorded = engine.containers.record_rebuilt(&orphan.id, &context, &events).await;
     if recorded.is_err() {
         engine.containers.release_name(&name, orphan.id);
     }

@@ -151,7 +151,7 @@ async fn a_rebuilt_container_brings_its_volumes_back() {
     rebuild::rebuild(&engine).await;
     assert!(engine.containers.get(&id).is_some(), "{:?}", engine.warnings());
     let known = engine.volumes.records.snapshot();
-    let known: Vec<_> = known.iter().map(|(name, entity)| (name.as_str(), entity.volume.anonymous)).collect();
+    let known: Vec<_> = known.iter().map(|(name, entity)| (name.as_str(), entity.state.anonymous)).collect();
     assert_eq!(known, [("named", false), ("own", true)]);
     assert!(!engine.layout.volumes().join("gone").exists());
     let warnings = engine.warnings().join("\n");

@@ -6,16 +6,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use migrations::{MigrateError, Outcome};
-use store::{Journal, OpenReport, Opened, Options, Record, SavedRow, StreamId};
+use store::{Journal, OpenReport, Opened, Options, StreamId};
 
+use crate::cause::chain;
 use crate::clock;
 use crate::config::Config;
-use crate::domain::container::{self, Container};
-use crate::domain::id::{ContainerId, Digest, VolumeName};
-use crate::domain::image::{self, Image};
-use crate::domain::volume::{self, Volume};
 use crate::engine::{Engine, Trust};
-use crate::journal::record;
 use crate::layout::Layout;
 use crate::panics::Opening;
 use crate::spec::Host;
@@ -44,9 +40,14 @@ pub async fn open(config: Config, host: Host) -> anyhow::Result<Arc<Engine>> {
     }
     for row in &rows {
         // Set aside, not deleted: its row and its files stay where they are.
-        if let Err(error) = restore_row(&engine, row) {
-            let whose = whose(&row.stream);
-            engine.warn(format!("{whose} record cannot be used: {}", crate::cause::chain(&error)));
+        let problem = match engine.ledgers().iter().find(|ledger| ledger.has(&row.stream)) {
+            Some(ledger) => ledger.restore_row(row).err().map(|error| {
+                format!("the record of {} `{}` cannot be used: {}", ledger.noun(), row.stream, chain(&error))
+            }),
+            None => Some(format!("the record `{}` is of a kind that this daemon does not know", row.stream)),
+        };
+        if let Some(problem) = problem {
+            engine.warn(problem);
             if trust == Trust::Whole {
                 trust = Trust::Partial;
             }
@@ -120,110 +121,12 @@ fn tell(engine: &Engine, report: &OpenReport) {
     }
 }
 
-fn restore_row(engine: &Engine, row: &SavedRow) -> Result<(), record::DecodeError> {
-    match row.stream.kind() {
-        record::IMAGE => engine.images.restore(record::image::decode_row(row)?, row.seq),
-        record::VOLUME => engine.volumes.records.restore(record::volume::decode_row(row)?, row.seq),
-        // A container, or of a kind that is not known, which is an error there.
-        _ => engine.containers.restore(record::decode_row(row)?, row.seq),
-    }
-    Ok(())
-}
-
-fn whose(stream: &StreamId) -> &'static str {
-    match stream.kind() {
-        record::IMAGE => "an image's",
-        record::VOLUME => "a volume's",
-        _ => "a container's",
-    }
-}
-
 /// Streams whose row is older than their last event: the events are folded in.
 fn replay_behind(engine: &Engine, behind: &[(StreamId, u64)]) {
     for (stream, last) in behind {
-        if let Some(id) = record::container_of(stream) {
-            replay_container(engine, (stream, *last), &id);
-        } else if let Some(id) = record::image_of(stream) {
-            replay_image(engine, (stream, *last), &id);
-        } else if let Some(name) = record::volume_of(stream) {
-            replay_volume(engine, (stream, *last), &name);
+        for ledger in engine.ledgers().iter().filter(|ledger| ledger.has(stream)) {
+            ledger.replay(stream, *last);
         }
-    }
-}
-
-fn replay_container(engine: &Engine, stream: (&StreamId, u64), id: &ContainerId) {
-    let before = engine.containers.get(id);
-    let known = before.as_ref().map(|entity| (entity.container.clone(), entity.seq));
-    let set_version = |container: &mut Container, version| container.version = version;
-    match replay(engine, stream, known, record::decode, container::evolve, set_version) {
-        Some((Some(container), seq)) => engine.containers.restore(container, seq),
-        Some((None, _)) => engine.containers.forget(id),
-        None => {}
-    }
-}
-
-fn replay_image(engine: &Engine, stream: (&StreamId, u64), id: &Digest) {
-    let known = engine.images.get(id).map(|entity| (entity.image.clone(), entity.seq));
-    let set_version = |image: &mut Image, version| image.version = version;
-    match replay(engine, stream, known, record::image::decode, image::evolve, set_version) {
-        Some((Some(image), seq)) => engine.images.restore(image, seq),
-        Some((None, _)) => engine.images.forget(id),
-        None => {}
-    }
-}
-
-fn replay_volume(engine: &Engine, stream: (&StreamId, u64), name: &VolumeName) {
-    let known = engine.volumes.records.get(name).map(|entity| (entity.volume.clone(), entity.seq));
-    let set_version = |volume: &mut Volume, version| volume.version = version;
-    match replay(engine, stream, known, record::volume::decode, volume::evolve, set_version) {
-        Some((Some(volume), seq)) => engine.volumes.records.restore(volume, seq),
-        Some((None, _)) => engine.volumes.records.forget(name),
-        None => {}
-    }
-}
-
-/// The state after a stream's later events, and the last one's number; `None` when they cannot be read.
-fn replay<S, E>(
-    engine: &Engine,
-    (stream, last): (&StreamId, u64),
-    known: Option<(S, u64)>,
-    decode: impl Fn(&Record) -> Result<(record::Context, E), record::DecodeError>,
-    evolve: impl Fn(Option<S>, &E) -> Option<S>,
-    set_version: impl Fn(&mut S, u64),
-) -> Option<(Option<S>, u64)> {
-    let (mut state, mut seq) = known.map_or((None, 0), |(state, seq)| (Some(state), seq));
-    let Some(rest) = read_stream(engine, stream, seq + 1) else {
-        engine.warn(format!("the events of `{stream}` cannot be read; its state may be old"));
-        return None;
-    };
-    // Versions follow each other, up to the one that the store counted.
-    let whole = rest.windows(2).all(|pair| pair[0].version + 1 == pair[1].version);
-    if !whole || rest.last().is_none_or(|record| record.version != last) {
-        engine.warn(format!("events of `{stream}` are lost; its state may be old, and is compared with the world"));
-    }
-    for record in rest {
-        match decode(&record) {
-            Ok((_, event)) => state = evolve(state, &event),
-            Err(error) => engine.warn(format!("an event cannot be used: {}", crate::cause::chain(&error))),
-        }
-        // Also past an event that cannot be used: the store counts it.
-        if let Some(state) = &mut state {
-            set_version(state, record.version);
-        }
-        seq = record.seq;
-    }
-    Some((state, seq))
-}
-
-fn read_stream(engine: &Engine, stream: &StreamId, from: u64) -> Option<Vec<Record>> {
-    const CHUNK: usize = 1024;
-    let mut found = Vec::new();
-    let mut next = from.max(engine.journal.first());
-    loop {
-        let records = engine.journal.read(next, CHUNK).ok()?;
-        let Some(last) = records.last() else { return Some(found) };
-        next = last.seq + 1;
-        found.extend(records.into_iter().filter(|record| record.stream == *stream));
     }
 }
 
@@ -232,9 +135,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::domain::id::Timestamp;
+    use crate::domain::id::{Digest, Timestamp, VolumeName};
+    use crate::domain::image::Image;
     use crate::domain::image::tests::{ID, add};
-    use crate::journal::record::{Actor, Context};
+    use crate::domain::volume::Volume;
+    use crate::domain::{image, volume};
+    use crate::journal::record::{Actor, Codec, Context};
 
     fn config(root: &Path) -> Config {
         let (graph, state) = (root.join("graph"), root.join("state"));
@@ -244,6 +150,10 @@ mod tests {
 
     async fn reopened(root: &Path) -> Arc<Engine> {
         open(config(root), Host::probe().unwrap()).await.unwrap()
+    }
+
+    fn of_volumes(engine: &Engine) -> Vec<(Volume, u64)> {
+        engine.volumes.records.snapshot().values().map(|entity| (entity.state.clone(), entity.seq)).collect()
     }
 
     fn name(text: &str) -> VolumeName {
@@ -261,29 +171,29 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let context = Context::new(Actor::Engine);
         let engine = reopened(root.path()).await;
-        engine.turn_image(ID, &context, &add(&["a", "b"], 7)).await.unwrap();
-        engine.save_image_row(ID, Timestamp(1 << 60)).await.unwrap();
-        engine.turn_image(Digest([9; 32]), &context, &add(&["a"], 8)).await.unwrap();
-        engine.turn_image(Digest([1; 32]), &context, &add(&["x"], 40)).await.unwrap();
-        engine.turn_image(Digest([1; 32]), &context, &image::Command::Remove).await.unwrap();
+        engine.images.turn(&ID, &context, &add(&["a", "b"], 7)).await.unwrap();
+        engine.images.save_use(&ID, Timestamp(1 << 60)).await.unwrap();
+        engine.images.turn(&Digest([9; 32]), &context, &add(&["a"], 8)).await.unwrap();
+        engine.images.turn(&Digest([1; 32]), &context, &add(&["x"], 40)).await.unwrap();
+        engine.images.turn(&Digest([1; 32]), &context, &image::Command::Remove).await.unwrap();
         let labels = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
         let create = volume::Command::Create { labels, anonymous: true, at: Timestamp(3) };
-        engine.turn_volume(&name("data"), &context, &create).await.unwrap();
-        engine.turn_volume(&name("going"), &context, &create).await.unwrap();
-        engine.turn_volume(&name("going"), &context, &volume::Command::Remove).await.unwrap();
-        let images: Vec<Image> = engine.images.snapshot().iter().map(|entity| entity.image.clone()).collect();
-        let volumes = engine.volumes.records.snapshot();
+        engine.volumes.records.turn(&name("data"), &context, &create).await.unwrap();
+        engine.volumes.records.turn(&name("going"), &context, &create).await.unwrap();
+        engine.volumes.records.turn(&name("going"), &context, &volume::Command::Remove).await.unwrap();
+        let images: Vec<Image> = engine.images.snapshot().values().map(|entity| entity.state.clone()).collect();
+        let volumes = of_volumes(&engine);
         engine.journal.close().await;
         drop(engine);
 
         let engine = reopened(root.path()).await;
         assert_eq!(engine.trust(), Trust::Whole);
-        let restored: Vec<Image> = engine.images.snapshot().iter().map(|entity| entity.image.clone()).collect();
+        let restored: Vec<Image> = engine.images.snapshot().values().map(|entity| entity.state.clone()).collect();
         assert_eq!(restored, images);
-        assert_eq!(engine.images.get(&ID).unwrap().image.facts.used_at, Timestamp(1 << 60));
-        assert_eq!(engine.images.named("a").unwrap().image.id, Digest([9; 32]));
-        assert_eq!(engine.volumes.records.snapshot(), volumes);
-        assert_eq!(engine.volumes.records.get(&name("going")).unwrap().volume.phase, volume::Phase::Removing);
+        assert_eq!(engine.images.get(&ID).unwrap().state.facts.used_at, Timestamp(1 << 60));
+        assert_eq!(engine.images.named("a").unwrap().state.id, Digest([9; 32]));
+        assert_eq!(of_volumes(&engine), volumes);
+        assert_eq!(engine.volumes.records.get(&name("going")).unwrap().state.phase, volume::Phase::Removing);
     }
 
     #[tokio::test]
@@ -291,22 +201,22 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let context = Context::new(Actor::Engine);
         let engine = reopened(root.path()).await;
-        engine.turn_image(ID, &context, &add(&["a"], 7)).await.unwrap();
+        engine.images.turn(&ID, &context, &add(&["a"], 7)).await.unwrap();
         let tagged = image::Event::Tagged { name: "b".to_owned(), since: 9 };
-        let events = vec![record::image::encode(&context, &tagged)];
-        append(&engine, record::image_stream(&ID), 1, events, store::Row::Keep).await;
+        let events = vec![Image::encode(&context, &tagged)];
+        append(&engine, Image::stream(&ID), 1, events, store::Row::Keep).await;
         let create = volume::Command::Create { labels: BTreeMap::new(), anonymous: false, at: Timestamp(3) };
-        engine.turn_volume(&name("data"), &context, &create).await.unwrap();
-        let events = vec![record::volume::encode(&context, &volume::Event::RemoveRequested)];
-        append(&engine, record::volume_stream(&name("data")), 1, events, store::Row::Keep).await;
+        engine.volumes.records.turn(&name("data"), &context, &create).await.unwrap();
+        let events = vec![Volume::encode(&context, &volume::Event::RemoveRequested)];
+        append(&engine, Volume::stream(&name("data")), 1, events, store::Row::Keep).await;
         engine.journal.close().await;
         drop(engine);
 
         let engine = reopened(root.path()).await;
-        let image = engine.images.named("b").unwrap().image.clone();
+        let image = engine.images.named("b").unwrap().state.clone();
         assert_eq!((image.id, image.version, image.names.len()), (ID, 2, 2));
         assert_eq!(engine.images.next_since(), 10);
-        let volume = engine.volumes.records.get(&name("data")).unwrap().volume.clone();
+        let volume = engine.volumes.records.get(&name("data")).unwrap().state.clone();
         assert_eq!((volume.phase, volume.version), (volume::Phase::Removing, 2));
     }
 
@@ -315,10 +225,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let context = Context::new(Actor::Engine);
         let engine = reopened(root.path()).await;
-        engine.turn_image(ID, &context, &add(&["a"], 7)).await.unwrap();
+        engine.images.turn(&ID, &context, &add(&["a"], 7)).await.unwrap();
         let torn = || store::Row::Put { schema: 1, bytes: vec![1, 2, 3] };
-        append(&engine, record::image_stream(&Digest([9; 32])), 0, vec![], torn()).await;
-        append(&engine, record::volume_stream(&name("data")), 0, vec![], torn()).await;
+        append(&engine, Image::stream(&Digest([9; 32])), 0, vec![], torn()).await;
+        append(&engine, Volume::stream(&name("data")), 0, vec![], torn()).await;
         engine.journal.close().await;
         drop(engine);
 
@@ -326,7 +236,7 @@ mod tests {
         assert_eq!(engine.trust(), Trust::Partial);
         assert_eq!(engine.images.snapshot().len(), 1);
         let warnings = engine.warnings();
-        for whose in ["an image's record", "a volume's record"] {
+        for whose in ["the record of image", "the record of volume `4/data`"] {
             assert!(warnings.iter().any(|warning| warning.starts_with(whose)), "{warnings:?}");
         }
     }

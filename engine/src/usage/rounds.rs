@@ -13,10 +13,10 @@ use isulad_shim::ProcessRef;
 use super::network::{self, Traffic};
 use super::{Counters, Meter};
 use crate::clock;
+use crate::containers::Entity;
 use crate::domain::id::{ContainerId, StartId, Timestamp};
 use crate::effects::to_reference;
 use crate::engine::Engine;
-use crate::projection::Entity;
 use crate::spec::GroupPath;
 
 /// Between two samples of one round.
@@ -130,9 +130,9 @@ impl Engine {
     }
 
     fn subject(&self, entity: &Entity) -> Option<Subject> {
-        let run = entity.container.phase.run()?;
-        let group = self.group(&entity.container)?;
-        Some(Subject { id: entity.container.id, start: run.start, process: to_reference(run.process), group })
+        let run = entity.state.phase.run()?;
+        let group = self.group(&entity.state)?;
+        Some(Subject { id: entity.state.id, start: run.start, process: to_reference(run.process), group })
     }
 }
 

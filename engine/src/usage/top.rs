@@ -49,12 +49,12 @@ impl Engine {
     /// The container's processes now.
     async fn pids(self: &Arc<Self>, id: ContainerId) -> Result<BTreeSet<i32>, TopError> {
         let entity = self.containers.get(&id).ok_or(TopError::Rejected(Rejection::NoSuchContainer))?;
-        if entity.container.phase.run().is_none() {
+        if entity.state.phase.run().is_none() {
             return Err(TopError::Rejected(Rejection::NotRunning));
         }
         let engine = self.clone();
         let reading = self.usage.read(move || {
-            let group = engine.group(&entity.container)?;
+            let group = engine.group(&entity.state)?;
             engine.host.cgroups.processes(&group).ok().map(BTreeSet::from_iter)
         });
         reading.await.ok_or(TopError::Slow)?.ok_or(TopError::NoGroup)

@@ -42,6 +42,6 @@ pub async fn ensure(
     let data = super::blocking(engine, name, move || files::make(&layout, &of)).await?;
     failpoint::hit(failpoint::VOLUME_CREATE_BEFORE_RECORD);
     let create = Command::Create { labels, anonymous, at: clock::now() };
-    engine.turn_volume(name, context, &create).await.map_err(|error| VolumeError::of_turn(error, name))?;
+    engine.volumes.records.turn(name, context, &create).await.map_err(|error| VolumeError::of_turn(error, name))?;
     Ok(data)
 }

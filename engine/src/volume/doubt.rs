@@ -48,6 +48,6 @@ pub(super) fn in_doubt(engine: &Engine) -> Result<BTreeSet<VolumeName>, String> 
 
 fn going(engine: &Engine) -> BTreeSet<VolumeName> {
     let records = engine.volumes.records.snapshot();
-    let going = records.iter().filter(|(_, entity)| entity.volume.phase == Phase::Removing);
+    let going = records.iter().filter(|(_, entity)| entity.state.phase == Phase::Removing);
     going.map(|(name, _)| name.clone()).collect()
 }

@@ -8,7 +8,7 @@ use store::AppendError;
 use super::User;
 use crate::domain::id::VolumeName;
 use crate::domain::volume::Rejection;
-use crate::turn::TurnError;
+use crate::ledger::TurnError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {

@@ -21,10 +21,14 @@ mod tests;
 mod users;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use store::Journal;
 
 use crate::domain::id::VolumeName;
 use crate::domain::volume::Phase;
 use crate::engine::Engine;
+use crate::warnings::Warnings;
 
 pub use create::{anonymous_name, ensure};
 pub use doubt::doubt_removals;
@@ -35,13 +39,17 @@ pub use sweep::sweep;
 pub use users::{User, users};
 
 /// The volumes of the engine, and who is about to use one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Volumes {
     pub records: records::Records,
     leases: leases::Leases,
 }
 
 impl Volumes {
+    pub fn new(journal: Journal, warnings: Arc<Warnings>) -> Self {
+        Self { records: records::Records::new(journal, warnings), leases: leases::Leases::default() }
+    }
+
     /// Keeps these volumes from being removed until it is dropped: for a creation under way, until its container is recorded.
     /// Waits for a removal of one of them, but not for ever.
     pub async fn lease(&self, names: impl IntoIterator<Item = VolumeName>) -> Result<Lease<'_>, VolumeError> {
@@ -50,7 +58,7 @@ impl Volumes {
 
     /// Its removal was recorded and is not finished.
     fn is_going(&self, name: &VolumeName) -> bool {
-        self.records.get(name).is_some_and(|entity| entity.volume.phase == Phase::Removing)
+        self.records.get(name).is_some_and(|entity| entity.state.phase == Phase::Removing)
     }
 }
 

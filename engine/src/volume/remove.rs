@@ -43,7 +43,7 @@ pub async fn remove_anonymous(
     context: &Context,
 ) -> Result<(), VolumeError> {
     let is_anonymous =
-        |name: &VolumeName| engine.volumes.records.get(name).is_some_and(|entity| entity.volume.anonymous);
+        |name: &VolumeName| engine.volumes.records.get(name).is_some_and(|entity| entity.state.anonymous);
     // In one order for everybody: each claim is held while the next one is waited for.
     let names: BTreeSet<_> = names.into_iter().filter(is_anonymous).collect();
     if names.is_empty() {
@@ -88,9 +88,9 @@ pub async fn prune(engine: &Arc<Engine>, all: bool, wanted: impl Fn(&Volume) -> 
     let of = engine.clone();
     // Once for all: it reads every definition. Whether one is used by now is looked at again when it is removed.
     let Ok(uses) = tokio::task::spawn_blocking(move || Uses::of_all_but(&of, None)).await else { return reclaimed };
-    for (name, entity) in &engine.volumes.records.snapshot() {
+    for (name, entity) in engine.volumes.records.snapshot().iter() {
         // Most are in use: that is cheaper to know than their size.
-        if !(all || entity.volume.anonymous) || !wanted(&entity.volume) || !uses.of(name).is_empty() {
+        if !(all || entity.state.anonymous) || !wanted(&entity.state) || !uses.of(name).is_empty() {
             continue;
         }
         let dir = engine.layout.volume(name);
@@ -117,8 +117,8 @@ pub async fn finish_removals(engine: &Arc<Engine>) {
         Ok(doubtful) => doubtful,
         Err(problem) => return engine.warn(format!("removals of volumes are not finished: {problem}")),
     };
-    for (name, entity) in &engine.volumes.records.snapshot() {
-        if entity.volume.phase != Phase::Removing {
+    for (name, entity) in engine.volumes.records.snapshot().iter() {
+        if entity.state.phase != Phase::Removing {
             continue;
         }
         if doubtful.contains(name) {
@@ -175,7 +175,7 @@ async fn remove_unused(
     context: &Context,
 ) -> Result<(), VolumeError> {
     let no_such = || VolumeError::NoSuchVolume { name: name.clone() };
-    let phase = engine.volumes.records.get(name).ok_or_else(no_such)?.volume.phase;
+    let phase = engine.volumes.records.get(name).ok_or_else(no_such)?.state.phase;
     // A removal that is recorded had no users; a store that has lost its end may tell of it and not of a later volume's.
     if !users.is_empty() {
         return Err(VolumeError::InUse { name: name.clone(), users });
@@ -199,5 +199,11 @@ async fn turn(
     context: &Context,
     command: &Command,
 ) -> Result<(), VolumeError> {
-    engine.turn_volume(name, context, command).await.map(drop).map_err(|error| VolumeError::of_turn(error, name))
+    engine
+        .volumes
+        .records
+        .turn(name, context, command)
+        .await
+        .map(drop)
+        .map_err(|error| VolumeError::of_turn(error, name))
 }

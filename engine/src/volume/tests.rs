@@ -37,7 +37,7 @@ impl World {
     }
 
     fn phase(&self, text: &str) -> Option<Phase> {
-        self.engine.volumes.records.get(&name(text)).map(|entity| entity.volume.phase)
+        self.engine.volumes.records.get(&name(text)).map(|entity| entity.state.phase)
     }
 
     /// A container that mounts these volumes; with none of them, one whose definition cannot be read.
@@ -66,13 +66,17 @@ impl World {
             let definition = Definition { mounts, ..crate::spec::tests::definition() };
             card.definition = crate::definition::write(&path, &definition).unwrap();
         }
-        self.engine.turn(id, &self.context, &container::Command::Create { id, card }).await.unwrap();
+        self.engine.containers.turn(&id, &self.context, &container::Command::Create { id, card }).await.unwrap();
         id
     }
 
     async fn forget_container(&self, id: ContainerId) {
         let remove = container::Command::Remove { force: false, volumes: false };
-        self.engine.turn_all(id, &self.context, &[remove, container::Command::ReportRemoved]).await.unwrap();
+        self.engine
+            .containers
+            .turn_all(&id, &self.context, &[remove, container::Command::ReportRemoved])
+            .await
+            .unwrap();
         let _ = fs::remove_dir_all(self.engine.layout.bundle("runc", &id).definition().parent().unwrap());
     }
 }
@@ -116,7 +120,7 @@ async fn a_volume_is_made_once_and_stays_what_it_is() {
     fs::write(path.join("file"), "kept").unwrap();
     let labels = BTreeMap::from([("late".to_owned(), String::new())]);
     assert_eq!(ensure(&world.engine, &name("data"), true, labels, &world.context).await.unwrap(), path);
-    let volume = world.engine.volumes.records.get(&name("data")).unwrap().volume.clone();
+    let volume = world.engine.volumes.records.get(&name("data")).unwrap().state.clone();
     assert_eq!((volume.anonymous, volume.labels.len(), volume.version), (false, 0, 1));
     assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "kept");
     // An operator has deleted too much: it can be used again.
@@ -201,7 +205,7 @@ async fn an_interrupted_removal_is_finished() {
     }
     let layout = &world.engine.layout;
     for text in ["begun", "moved", "deleted"] {
-        world.engine.turn_volume(&name(text), &world.context, &Command::Remove).await.unwrap();
+        world.engine.volumes.records.turn(&name(text), &world.context, &Command::Remove).await.unwrap();
     }
     fs::rename(layout.volume(&name("moved")), layout.volume_removing(&name("moved"))).unwrap();
     fs::remove_dir_all(layout.volume(&name("deleted"))).unwrap();
@@ -210,7 +214,8 @@ async fn an_interrupted_removal_is_finished() {
     assert!(matches!(made, Err(VolumeError::BeingRemoved { .. })), "{made:?}");
     finish_removals(&world.engine).await;
     assert!(world.engine.warnings().is_empty(), "{:?}", world.engine.warnings());
-    let left: Vec<_> = world.engine.volumes.records.snapshot().keys().map(ToString::to_string).collect();
+    let left: Vec<_> =
+        world.engine.volumes.records.snapshot().iter().map(|(name, _)| name).map(ToString::to_string).collect();
     assert_eq!(left, ["kept"]);
     let left: Vec<_> = fs::read_dir(layout.volumes()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["kept"]);
@@ -376,7 +381,7 @@ async fn a_removal_that_a_lost_store_tells_of_is_not_finished_by_itself() {
     let world = World::new();
     for text in ["old", "used"] {
         fs::write(world.ensure(text, false).await.join("file"), "x").unwrap();
-        world.engine.turn_volume(&name(text), &world.context, &Command::Remove).await.unwrap();
+        world.engine.volumes.records.turn(&name(text), &world.context, &Command::Remove).await.unwrap();
     }
     let id = world.container(1, &["used"]).await;
     // Without any doubt noted, a user keeps its volume.

@@ -31,7 +31,7 @@ impl Uses {
     /// Reads the definitions of all containers but one. Blocks on the disk.
     pub(super) fn of_all_but(engine: &Engine, left_out: Option<ContainerId>) -> Self {
         let mut uses = Self::default();
-        for (id, entity) in &engine.containers.snapshot() {
+        for (id, entity) in engine.containers.snapshot().iter() {
             if left_out == Some(*id) {
                 continue;
             }

@@ -72,8 +72,8 @@ async fn send_logs(engine: Arc<Engine>, id: ContainerId, wish: Wish, sender: Sen
 
 async fn send(engine: &Arc<Engine>, id: ContainerId, wish: Wish, sender: &Sender) -> io::Result<()> {
     let Some(entity) = engine.containers.get(&id) else { return Ok(()) };
-    let path = engine.bundle(&entity.container).log();
-    let mut goes_on = entity.container.phase.run().is_some() || entity.container.phase.in_transition();
+    let path = engine.bundle(&entity.state).log();
+    let mut goes_on = entity.state.phase.run().is_some() || entity.state.phase.in_transition();
     let follow = wish.follow;
     // Watched before the first look: what is written in between is told.
     let watch = if follow { Some(Watch::new(path.parent().unwrap_or(Path::new("/")))?) } else { None };
@@ -196,10 +196,10 @@ fn add(pieces: &mut Vec<LogPiece>, record: &Record<'_>, timestamps: Option<&mut 
 async fn ended(engine: &Engine, id: ContainerId) {
     loop {
         let Some(entity) = engine.containers.get(&id) else { return };
-        if entity.container.phase.run().is_none() && !entity.container.phase.in_transition() {
+        if entity.state.phase.run().is_none() && !entity.state.phase.in_transition() {
             return;
         }
-        engine.containers.changed_since(&id, entity.container.version).await;
+        engine.containers.changed_since(&id, entity.state.version).await;
     }
 }
 

@@ -4,6 +4,7 @@ use store::AppendError;
 use tonic::{Code, Status};
 
 use crate::cause::chain;
+use crate::containers::ResolveError;
 use crate::definition::DefinitionError;
 use crate::domain::container::Rejection;
 use crate::domain::id::{ContainerId, Name};
@@ -14,10 +15,9 @@ use crate::image::ImageError;
 use crate::image::layer::LayerError;
 use crate::image::registry::RegistryError;
 use crate::image::store::StoreError;
+use crate::ledger::TurnError;
 use crate::network::NetworkError;
-use crate::projection::ResolveError;
 use crate::runtime::RuntimeError;
-use crate::turn::TurnError;
 use crate::usage::{PsError, TopError};
 use crate::volume::VolumeError;
 
@@ -92,7 +92,7 @@ impl ApiError {
     }
 
     /// Of a turn that `reference` was named in.
-    pub fn of_turn(error: TurnError, verb: Verb, reference: &str) -> Self {
+    pub fn of_turn(error: TurnError<Rejection>, verb: Verb, reference: &str) -> Self {
         match error {
             TurnError::Rejected(Rejection::NoSuchContainer) => {
                 Self::NoSuchContainer { reference: reference.to_owned() }

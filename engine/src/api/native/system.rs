@@ -39,7 +39,7 @@ fn info(engine: &Engine) -> InfoResponse {
     let (mut running, mut paused, mut stopped, mut unverified) = (0, 0, 0, 0);
     let containers = engine.containers.snapshot();
     for entity in containers.values() {
-        match &entity.container.phase {
+        match &entity.state.phase {
             Phase::Paused(_) => paused += 1,
             phase if phase.run().is_some() => running += 1,
             _ => stopped += 1,

@@ -26,6 +26,7 @@
 //! its kin a live shim and process that go on; `Exited` and `Restarting` perhaps mounts, networks and a state directory not yet
 //! released; `Removing` anything of the above. `recover` says what becomes of each.
 
+mod aggregate;
 mod command;
 mod decide;
 mod event;

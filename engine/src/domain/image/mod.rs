@@ -12,6 +12,7 @@
 //! Names are opaque here. Each has a number from a counter that only grows: of two images with the same name, the one with
 //! the larger number has it. So a name moves with one event of its new image; the old one's `Untagged` may come later.
 
+mod aggregate;
 mod command;
 mod decide;
 mod event;

@@ -7,6 +7,7 @@
 //! What a crash leaves behind: before `Created`, a directory that no record knows, which the next creation of that name
 //! takes over with its data; in `Removing`, perhaps all of the data, whose deletion recovery finishes.
 
+mod aggregate;
 mod command;
 mod decide;
 mod event;

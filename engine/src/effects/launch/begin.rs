@@ -10,12 +10,12 @@ use isulad_shim::{ProcessRef, StateDir};
 
 use super::LaunchError;
 use crate::abandon::Owner;
+use crate::containers::Entity;
 use crate::domain::id::{ContainerId, StartId};
 use crate::effects::network::Attached;
 use crate::effects::{prepare, release};
 use crate::engine::{Engine, FirstClient};
 use crate::failpoint;
-use crate::projection::Entity;
 use crate::rootfs::{self, Mounts};
 use crate::session::Size;
 use crate::shim_process;
@@ -41,7 +41,7 @@ pub(super) fn begin(
     owner: &Owner,
 ) -> Result<Begun, LaunchError> {
     let _files = entity.hold_files();
-    let container = &entity.container;
+    let container = &entity.state;
     let definition = engine.definition(entity)?;
     let runtime = engine.runtime(&container.card.runtime)?;
     let shim = engine.shim().ok_or_else(|| LaunchError::ShimMissing { path: engine.config.shim.clone() })?;

@@ -78,7 +78,7 @@ async fn pull(
     let sizes: Vec<_> = manifest.layers.iter().map(|layer| (layer.descriptor.digest, layer.descriptor.size)).collect();
     progress.resolved(resolved.digest, &sizes);
     let images = engine.images.snapshot();
-    let known = names.iter().all(|name| images.named(name).is_some_and(|entity| entity.image.id == id));
+    let known = names.iter().all(|name| images.named(name).is_some_and(|entity| entity.state.id == id));
     let whole = stack(&parsed.diff_ids).iter().all(|diff_id| engine.image_store.layer(diff_id).is_some());
     let up_to_date = known && whole && engine.image_config(&id).is_ok();
     if up_to_date {

@@ -37,10 +37,10 @@ fn ended(byte: u8) -> Event {
 }
 
 fn record(seq: Seq, ms: u64, id: &ContainerId, actor: Actor, event: &Event) -> Record {
-    let new = record::encode(&Context::new(actor), event);
+    let new = Container::encode(&Context::new(actor), event);
     Record {
         seq,
-        stream: record::stream(id),
+        stream: Container::stream(id),
         version: seq,
         at: ms * 1_000_000,
         boot: [0; 16],
@@ -160,11 +160,11 @@ impl Store {
     /// All is of one container, so that a record's number is its version.
     async fn append(&self, event: &Event) {
         let append = store::Append {
-            stream: record::stream(&X),
+            stream: Container::stream(&X),
             expected: self.journal.last(),
             at: 1,
             urgency: store::Urgency::Ordinary,
-            events: vec![record::encode(&Context::new(Actor::Engine), event)],
+            events: vec![Container::encode(&Context::new(Actor::Engine), event)],
             row: store::Row::Keep,
             on_durable: None,
         };

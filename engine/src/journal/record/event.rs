@@ -1,41 +1,17 @@
-//! Events as records.
+//! Events of containers as records.
 
 use migrations::kinds::ContainerEvent;
 use migrations::v1::*;
-use migrations::{Upcasts, What};
-use store::{NewEvent, Record};
 
 use super::row::{
     load_card, load_health, load_name, load_restart, load_status, store_card, store_health, store_restart, store_status,
 };
-use super::{Context, DecodeError, Problem, container_of, load_context, load_process, refused};
-use super::{store_context, store_process};
+use super::{Problem, load_process, store_process};
 use crate::domain::container::{Attachment, Event};
 use crate::domain::id::{BootId, ContainerId, Digest, SessionId, Signal, StartId, Timestamp};
 use crate::domain::text::cut;
 
-/// The event as it goes into its container's stream. Always small enough for the journal.
-pub fn encode(context: &Context, event: &Event) -> NewEvent {
-    let event = store(event);
-    let kind = event.kind();
-    NewEvent { kind: kind.number, schema: kind.schema, payload: event.encode(&store_context(context)) }
-}
-
-/// The event that a record holds, in whatever shape it was written.
-pub fn decode(record: &Record) -> Result<(Context, Event), DecodeError> {
-    let what = What::Event(record.kind);
-    let unknown = || DecodeError::UnknownKind { what, stream: record.stream.clone() };
-    let damaged = |problem| DecodeError::Damaged { what, stream: record.stream.clone(), problem };
-    let id = container_of(&record.stream).ok_or_else(unknown)?;
-    let (_, bytes) = Upcasts::of_today()
-        .to_today(what, record.schema, record.payload.to_vec())
-        .map_err(|error| refused(what, &record.stream, error))?;
-    let decoded = ContainerEvent::decode(record.kind, &bytes).ok_or_else(unknown)?;
-    let (context, event) = decoded.map_err(|error| damaged(error.into()))?;
-    Ok((load_context(context), load(id, event).map_err(damaged)?))
-}
-
-fn store(event: &Event) -> ContainerEvent {
+pub(super) fn store(event: &Event) -> ContainerEvent {
     let message = |text: &str| cut(text, Event::MESSAGE_LIMIT).to_owned();
     match event {
         // The id is the stream's.
@@ -134,7 +110,7 @@ fn store(event: &Event) -> ContainerEvent {
     }
 }
 
-fn load(id: ContainerId, stored: ContainerEvent) -> Result<Event, Problem> {
+pub(super) fn load(id: ContainerId, stored: ContainerEvent) -> Result<Event, Problem> {
     Ok(match stored {
         ContainerEvent::Created(CreatedV1 { card }) => Event::Created { id, card: load_card(card)? },
         ContainerEvent::StartRequested(StartRequestedV1 { start, boot, at }) => {

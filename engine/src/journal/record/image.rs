@@ -1,55 +1,45 @@
 //! Images as records: events and the savepoint row.
 
-use migrations::codec;
-use migrations::kinds::{IMAGE_ROW_SCHEMA, ImageEvent};
+use migrations::kinds::{IMAGE_ROW_SCHEMA, IMAGE_STREAM, ImageEvent};
 use migrations::v1::*;
-use migrations::{Upcasts, What};
-use store::{NewEvent, Record, Row, SavedRow};
 
-use super::{Context, DecodeError, IMAGE, image_of, load_context, refused, store_context};
+use super::{Codec, Problem};
 use crate::domain::id::{Digest, Timestamp};
 use crate::domain::image::{Event, Facts, Image, NameHeld, Source};
 use crate::domain::text::cut;
 
-/// The event as it goes into its image's stream. Small enough for the journal, if `decide` made it.
-pub fn encode(context: &Context, event: &Event) -> NewEvent {
-    let event = store(event);
-    let kind = event.kind();
-    NewEvent { kind: kind.number, schema: kind.schema, payload: event.encode(&store_context(context)) }
-}
+impl Codec for Image {
+    const STREAM: u8 = IMAGE_STREAM;
+    const ROW_SCHEMA: u16 = IMAGE_ROW_SCHEMA;
 
-/// The event that a record holds, in whatever shape it was written.
-pub fn decode(record: &Record) -> Result<(Context, Event), DecodeError> {
-    let what = What::Event(record.kind);
-    let unknown = || DecodeError::UnknownKind { what, stream: record.stream.clone() };
-    let id = image_of(&record.stream).ok_or_else(unknown)?;
-    let (_, bytes) = Upcasts::of_today()
-        .to_today(what, record.schema, record.payload.to_vec())
-        .map_err(|error| refused(what, &record.stream, error))?;
-    let (context, event) = ImageEvent::decode(record.kind, &bytes)
-        .ok_or_else(unknown)?
-        .map_err(|error| DecodeError::Damaged { what, stream: record.stream.clone(), problem: error.into() })?;
-    Ok((load_context(context), load(id, event)))
-}
+    type StoredEvent = ImageEvent;
+    type StoredRow = ImageRowV1;
 
-/// The row that saves this state. Small enough for the journal, if the state came about by `decide`.
-pub fn encode_row(image: &Image) -> Row {
-    let names = image.names.iter().map(|held| ImageNameV1 { name: held.name.clone(), since: held.since }).collect();
-    let row = ImageRowV1 { facts: store_facts(&image.facts), names };
-    Row::Put { schema: IMAGE_ROW_SCHEMA, bytes: codec::encode(&row) }
-}
+    fn id_bytes(id: &Digest) -> &[u8] {
+        &id.0
+    }
 
-/// The state that a row saves, in whatever shape it was written.
-pub fn decode_row(row: &SavedRow) -> Result<Image, DecodeError> {
-    let what = What::Row(IMAGE);
-    let damaged = |problem| DecodeError::Damaged { what, stream: row.stream.clone(), problem };
-    let id = image_of(&row.stream).ok_or_else(|| damaged(super::Problem::StreamId))?;
-    let (_, bytes) = Upcasts::of_today()
-        .to_today(what, row.schema, row.bytes.clone())
-        .map_err(|error| refused(what, &row.stream, error))?;
-    let stored: ImageRowV1 = codec::decode(&bytes).map_err(|error| damaged(error.into()))?;
-    let names = stored.names.into_iter().map(|held| NameHeld { name: held.name, since: held.since }).collect();
-    Ok(Image { id, version: row.version, facts: load_facts(stored.facts), names })
+    fn id_from(bytes: &[u8]) -> Option<Digest> {
+        bytes.try_into().ok().map(Digest)
+    }
+
+    fn store_event(event: &Event) -> ImageEvent {
+        store(event)
+    }
+
+    fn load_event(id: Digest, stored: ImageEvent) -> Result<Event, Problem> {
+        Ok(load(id, stored))
+    }
+
+    fn store_row(&self) -> ImageRowV1 {
+        let names = self.names.iter().map(|held| ImageNameV1 { name: held.name.clone(), since: held.since }).collect();
+        ImageRowV1 { facts: store_facts(&self.facts), names }
+    }
+
+    fn load_row(id: Digest, version: u64, stored: ImageRowV1) -> Result<Self, Problem> {
+        let names = stored.names.into_iter().map(|held| NameHeld { name: held.name, since: held.since }).collect();
+        Ok(Self { id, version, facts: load_facts(stored.facts), names })
+    }
 }
 
 fn store(event: &Event) -> ImageEvent {
@@ -120,18 +110,18 @@ mod tests {
     use std::sync::Arc;
 
     use proptest::prelude::*;
-    use store::VALUE_LIMIT;
+    use store::{NewEvent, Record, Row, SavedRow, VALUE_LIMIT};
 
     use super::*;
     use crate::domain::image::{Command, decide, evolve};
-    use crate::journal::record::{Actor, OperationId, image_stream};
+    use crate::journal::record::{Actor, Context, DecodeError, OperationId};
 
     const ID: Digest = Digest([7; 32]);
 
     fn record(event: NewEvent) -> Record {
         Record {
             seq: 17,
-            stream: image_stream(&ID),
+            stream: Image::stream(&ID),
             version: 3,
             at: 5,
             boot: [0; 16],
@@ -184,17 +174,17 @@ mod tests {
             for command in &commands {
                 for event in decide(ID, live.as_ref(), command).unwrap_or_default() {
                     live = evolve(live, &event);
-                    let stored = encode(&context, &event);
+                    let stored = Image::encode(&context, &event);
                     prop_assert!(stored.payload.len() + 128 < VALUE_LIMIT, "{} bytes", stored.payload.len());
                     prop_assert_eq!(migrations::kinds::kind(stored.kind).unwrap().name, event.name());
-                    let (_, event) = decode(&record(stored)).unwrap();
+                    let (_, event) = Image::decode(&record(stored)).unwrap();
                     replayed = evolve(replayed, &event);
                 }
                 let Some(image) = &live else { continue };
-                let Row::Put { schema, bytes } = encode_row(image) else { unreachable!("an image has a row") };
+                let Row::Put { schema, bytes } = Image::encode_row(image) else { unreachable!("an image has a row") };
                 prop_assert!(bytes.len() + 128 < VALUE_LIMIT, "{} bytes", bytes.len());
-                let saved = SavedRow { stream: image_stream(&ID), version: image.version, seq: 1, schema, bytes };
-                let mut loaded = decode_row(&saved).unwrap();
+                let saved = SavedRow { stream: Image::stream(&ID), version: image.version, seq: 1, schema, bytes };
+                let mut loaded = Image::decode_row(&saved).unwrap();
                 prop_assert_eq!(Some(&loaded), replayed.as_ref());
                 // Long words are cut, once.
                 loaded.facts.os.clone_from(&image.facts.os);
@@ -207,21 +197,23 @@ mod tests {
     #[test]
     fn what_cannot_be_read_says_why() {
         let context = Context::new(Actor::Engine);
-        let good = record(encode(&context, &Event::Removed));
-        assert_eq!(decode(&good).unwrap().1, Event::Removed);
-        let other = store::StreamId::new(super::super::CONTAINER, &ID.0).unwrap();
+        let good = record(Image::encode(&context, &Event::Removed));
+        assert_eq!(Image::decode(&good).unwrap().1, Event::Removed);
+        let other = store::StreamId::new(Image::STREAM + 1, &ID.0).unwrap();
         assert!(matches!(
-            decode(&Record { stream: other.clone(), ..good.clone() }),
+            Image::decode(&Record { stream: other.clone(), ..good.clone() }),
             Err(DecodeError::UnknownKind { .. })
         ));
         assert!(matches!(
-            decode(&Record { kind: 1, ..good.clone() }),
+            Image::decode(&Record { kind: 1, ..good.clone() }),
             Err(DecodeError::Damaged { .. } | DecodeError::UnknownKind { .. })
         ));
-        assert!(matches!(decode(&Record { schema: 9, ..good.clone() }), Err(DecodeError::NewerSchema { .. })));
+        assert!(matches!(Image::decode(&Record { schema: 9, ..good.clone() }), Err(DecodeError::NewerSchema { .. })));
         let torn = Record { payload: Arc::from(&good.payload[1..]), ..good };
-        assert!(matches!(decode(&torn), Err(DecodeError::Damaged { .. })));
+        assert!(matches!(Image::decode(&torn), Err(DecodeError::Damaged { .. })));
         let row = SavedRow { stream: other, version: 1, seq: 1, schema: 1, bytes: vec![] };
-        assert!(matches!(decode_row(&row), Err(DecodeError::Damaged { .. })));
+        assert!(matches!(Image::decode_row(&row), Err(DecodeError::UnknownKind { .. })));
+        let empty = SavedRow { stream: Image::stream(&ID), ..row };
+        assert!(matches!(Image::decode_row(&empty), Err(DecodeError::Damaged { .. })));
     }
 }

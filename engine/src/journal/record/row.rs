@@ -1,67 +1,78 @@
 //! A container's state as a savepoint row.
 
-use migrations::codec;
-use migrations::kinds::CONTAINER_ROW_SCHEMA;
+use migrations::kinds::{CONTAINER_ROW_SCHEMA, CONTAINER_STREAM, ContainerEvent};
 use migrations::v1::*;
-use migrations::{Upcasts, What};
-use store::{Row, SavedRow};
 
-use super::{CONTAINER, DecodeError, Problem, container_of, load_process, refused, store_process};
+use super::{Codec, Problem, event, load_process, store_process};
 use crate::domain::container::{
     Attachment, Card, Cause, Container, End, Event, ExitStatus, Health, HealthAction, Phase, Removing, RestartPolicy,
     Restarting, Restarts, Run, Starting, Stop, Update,
 };
-use crate::domain::id::{BootId, Digest, Name, Signal, StartId, Timestamp};
+use crate::domain::id::{BootId, ContainerId, Digest, Name, Signal, StartId, Timestamp};
 use crate::domain::text::cut;
 
-/// The row that saves this state, for the batch that brings it about. Always small enough for the journal.
-pub fn encode_row(container: &Container) -> Row {
-    let row = ContainerRowV1 {
-        card: store_card(&container.card),
-        phase: store_phase(&container.phase),
-        last: match (&container.last, &container.phase) {
-            (None, _) => LastV1::Never,
-            // As they are stored: what is cut may be all that they differ in.
-            (Some(last), Phase::Exited(end) | Phase::Restarting(Restarting { end, .. }))
-                if store_end(last) == store_end(end) =>
-            {
-                LastV1::AsPhase
-            }
-            (Some(last), _) => LastV1::Ended(store_end(last)),
-        },
-        restarts: store_restarts(container.restarts),
-        update: container.update.map(store_update),
-        networks: container.networks.iter().take(Attachment::LIMIT).map(store_attachment).collect(),
-    };
-    Row::Put { schema: CONTAINER_ROW_SCHEMA, bytes: codec::encode(&row) }
-}
+impl Codec for Container {
+    const STREAM: u8 = CONTAINER_STREAM;
+    const ROW_SCHEMA: u16 = CONTAINER_ROW_SCHEMA;
 
-/// The state that a row saves, in whatever shape it was written.
-pub fn decode_row(row: &SavedRow) -> Result<Container, DecodeError> {
-    let what = What::Row(row.stream.kind());
-    let damaged = |problem| DecodeError::Damaged { what, stream: row.stream.clone(), problem };
-    let id = container_of(&row.stream).ok_or_else(|| DecodeError::UnknownKind { what, stream: row.stream.clone() })?;
-    let (_, bytes) = Upcasts::of_today()
-        .to_today(What::Row(CONTAINER), row.schema, row.bytes.clone())
-        .map_err(|error| refused(what, &row.stream, error))?;
-    let stored: ContainerRowV1 = codec::decode(&bytes).map_err(|error| damaged(error.into()))?;
-    let phase = load_phase(stored.phase);
-    let last = match (stored.last, &phase) {
-        (LastV1::Never, _) => None,
-        (LastV1::AsPhase, Phase::Exited(end) | Phase::Restarting(Restarting { end, .. })) => Some(end.clone()),
-        (LastV1::AsPhase, _) => return Err(damaged(Problem::LastEnd)),
-        (LastV1::Ended(end), _) => Some(load_end(end)),
-    };
-    Ok(Container {
-        id,
-        version: row.version,
-        card: load_card(stored.card).map_err(damaged)?,
-        phase,
-        last,
-        restarts: load_restarts(stored.restarts),
-        update: stored.update.map(load_update),
-        networks: stored.networks.into_iter().map(load_attachment).collect(),
-    })
+    type StoredEvent = ContainerEvent;
+    type StoredRow = ContainerRowV1;
+
+    fn id_bytes(id: &ContainerId) -> &[u8] {
+        id.as_bytes()
+    }
+
+    fn id_from(bytes: &[u8]) -> Option<ContainerId> {
+        bytes.try_into().ok().map(ContainerId::from_bytes)
+    }
+
+    fn store_event(event: &Event) -> ContainerEvent {
+        event::store(event)
+    }
+
+    fn load_event(id: ContainerId, stored: ContainerEvent) -> Result<Event, Problem> {
+        event::load(id, stored)
+    }
+
+    fn store_row(&self) -> ContainerRowV1 {
+        ContainerRowV1 {
+            card: store_card(&self.card),
+            phase: store_phase(&self.phase),
+            last: match (&self.last, &self.phase) {
+                (None, _) => LastV1::Never,
+                // As they are stored: what is cut may be all that they differ in.
+                (Some(last), Phase::Exited(end) | Phase::Restarting(Restarting { end, .. }))
+                    if store_end(last) == store_end(end) =>
+                {
+                    LastV1::AsPhase
+                }
+                (Some(last), _) => LastV1::Ended(store_end(last)),
+            },
+            restarts: store_restarts(self.restarts),
+            update: self.update.map(store_update),
+            networks: self.networks.iter().take(Attachment::LIMIT).map(store_attachment).collect(),
+        }
+    }
+
+    fn load_row(id: ContainerId, version: u64, stored: ContainerRowV1) -> Result<Self, Problem> {
+        let phase = load_phase(stored.phase);
+        let last = match (stored.last, &phase) {
+            (LastV1::Never, _) => None,
+            (LastV1::AsPhase, Phase::Exited(end) | Phase::Restarting(Restarting { end, .. })) => Some(end.clone()),
+            (LastV1::AsPhase, _) => return Err(Problem::LastEnd),
+            (LastV1::Ended(end), _) => Some(load_end(end)),
+        };
+        Ok(Container {
+            id,
+            version,
+            card: load_card(stored.card)?,
+            phase,
+            last,
+            restarts: load_restarts(stored.restarts),
+            update: stored.update.map(load_update),
+            networks: stored.networks.into_iter().map(load_attachment).collect(),
+        })
+    }
 }
 
 pub(super) fn store_card(card: &Card) -> CardV1 {

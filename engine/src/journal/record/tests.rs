@@ -12,7 +12,9 @@ use crate::domain::container::tests::{BOOT, CODE, ID, PROCESS, SHIM, START, at, 
 use crate::domain::container::{
     Attachment, Container, End, Event, Phase, Removing, RestartPolicy, Restarting, Update, evolve,
 };
-use crate::domain::id::{Name, SessionId, Signal, StartId};
+use crate::domain::id::{Digest, Name, SessionId, Signal, StartId};
+use crate::domain::image::Image;
+use crate::domain::volume::Volume;
 
 /// What the journal adds to a payload or a row of a container: an upper bound of its envelopes.
 const ENVELOPE: usize = 128;
@@ -29,7 +31,7 @@ fn context() -> Context {
 fn record(event: NewEvent) -> Record {
     Record {
         seq: 17,
-        stream: stream(&ID),
+        stream: Container::stream(&ID),
         version: 3,
         at: 5,
         boot: BOOT.0,
@@ -42,7 +44,7 @@ fn record(event: NewEvent) -> Record {
 
 fn saved(container: &Container, row: Row) -> SavedRow {
     let Row::Put { schema, bytes } = row else { panic!("a living container has a row, not {row:?}") };
-    SavedRow { stream: stream(&container.id), version: container.version, seq: 17, schema, bytes }
+    SavedRow { stream: Container::stream(&container.id), version: container.version, seq: 17, schema, bytes }
 }
 
 fn actors() -> [Actor; 4] {
@@ -65,40 +67,40 @@ fn actors_and_operations_read_as_words() {
 fn every_actor_comes_back() {
     for actor in actors() {
         let context = Context { actor, ..context() };
-        let (decoded, event) = decode(&record(encode(&context, &Event::Removed))).unwrap();
+        let (decoded, event) = Container::decode(&record(Container::encode(&context, &Event::Removed))).unwrap();
         assert_eq!((decoded, event), (context, Event::Removed));
     }
 }
 
 #[test]
 fn a_stream_tells_its_container() {
-    assert_eq!(container_of(&stream(&ID)), Some(ID));
-    assert_eq!(container_of(&StreamId::new(CONTAINER + 1, ID.as_bytes()).unwrap()), None);
-    assert_eq!(container_of(&StreamId::new(CONTAINER, b"short").unwrap()), None);
+    assert_eq!(Container::id_of(&Container::stream(&ID)), Some(ID));
+    assert_eq!(Container::id_of(&StreamId::new(Container::STREAM + 1, ID.as_bytes()).unwrap()), None);
+    assert_eq!(Container::id_of(&StreamId::new(Container::STREAM, b"short").unwrap()), None);
 }
 
 #[test]
 fn events_are_stored_under_their_own_names() {
     for turn in live(&started()) {
         for event in turn.decision.unwrap() {
-            assert_eq!(kind(encode(&context(), &event).kind).unwrap().name, event.name());
+            assert_eq!(kind(Container::encode(&context(), &event).kind).unwrap().name, event.name());
         }
     }
 }
 
 #[test]
 fn an_unknown_kind_a_newer_schema_and_damage_are_told_apart() {
-    let good = record(encode(&context(), &Event::Removed));
+    let good = record(Container::encode(&context(), &Event::Removed));
     let unknown = Record { kind: 4711, ..good.clone() };
-    assert!(matches!(decode(&unknown), Err(DecodeError::UnknownKind { what: What::Event(4711), .. })));
+    assert!(matches!(Container::decode(&unknown), Err(DecodeError::UnknownKind { what: What::Event(4711), .. })));
     let foreign = Record { stream: StreamId::new(9, b"x").unwrap(), ..good.clone() };
-    assert!(matches!(decode(&foreign), Err(DecodeError::UnknownKind { .. })));
+    assert!(matches!(Container::decode(&foreign), Err(DecodeError::UnknownKind { .. })));
     let newer = Record { schema: 2, ..good.clone() };
-    assert!(matches!(decode(&newer), Err(DecodeError::NewerSchema { found: 2, known: 1, .. })));
+    assert!(matches!(Container::decode(&newer), Err(DecodeError::NewerSchema { found: 2, known: 1, .. })));
     let ancient = Record { schema: 0, ..good.clone() };
-    assert!(matches!(decode(&ancient), Err(DecodeError::Damaged { problem: Problem::Upcast(_), .. })));
+    assert!(matches!(Container::decode(&ancient), Err(DecodeError::Damaged { problem: Problem::Upcast(_), .. })));
     let torn = Record { payload: Arc::from(&good.payload[1..]), ..good };
-    let error = decode(&torn).unwrap_err();
+    let error = Container::decode(&torn).unwrap_err();
     assert!(matches!(error, DecodeError::Damaged { problem: Problem::Shape(_), .. }));
     assert!(error.to_string().starts_with("event Removed of stream `1/"), "{error}");
 }
@@ -107,27 +109,30 @@ fn an_unknown_kind_a_newer_schema_and_damage_are_told_apart() {
 fn a_name_that_is_none_is_damage() {
     let shape = migrations::kinds::ContainerEvent::Renamed(RenamedV1 { from: "web".to_owned(), to: "../x".to_owned() });
     let payload = shape.encode(&store_context(&context()));
-    let error = decode(&record(NewEvent { kind: shape.kind().number, schema: 1, payload })).unwrap_err();
+    let error = Container::decode(&record(NewEvent { kind: shape.kind().number, schema: 1, payload })).unwrap_err();
     assert!(matches!(error, DecodeError::Damaged { problem: Problem::Name { text }, .. } if text == "../x"));
 }
 
 #[test]
 fn rows_that_cannot_be_read_say_why() {
     let container = container(Phase::Created);
-    let good = saved(&container, encode_row(&container));
+    let good = saved(&container, Container::encode_row(&container));
     let foreign = SavedRow { stream: StreamId::new(9, b"x").unwrap(), ..good.clone() };
-    assert!(matches!(decode_row(&foreign), Err(DecodeError::UnknownKind { what: What::Row(9), .. })));
+    assert!(matches!(Container::decode_row(&foreign), Err(DecodeError::UnknownKind { what: What::Row(9), .. })));
     let newer = SavedRow { schema: 9, ..good.clone() };
-    assert!(matches!(decode_row(&newer), Err(DecodeError::NewerSchema { found: 9, known: 1, .. })));
+    assert!(matches!(Container::decode_row(&newer), Err(DecodeError::NewerSchema { found: 9, known: 1, .. })));
     let torn = SavedRow { bytes: good.bytes[1..].to_vec(), ..good.clone() };
-    assert!(matches!(decode_row(&torn), Err(DecodeError::Damaged { problem: Problem::Shape(_), .. })));
+    assert!(matches!(Container::decode_row(&torn), Err(DecodeError::Damaged { problem: Problem::Shape(_), .. })));
     let shape: ContainerRowV1 = codec::decode(&good.bytes).unwrap();
     let odd = ContainerRowV1 { phase: PhaseV1::Created, last: LastV1::AsPhase, ..shape.clone() };
     let odd = SavedRow { bytes: codec::encode(&odd), ..good.clone() };
-    assert!(matches!(decode_row(&odd), Err(DecodeError::Damaged { problem: Problem::LastEnd, .. })));
+    assert!(matches!(Container::decode_row(&odd), Err(DecodeError::Damaged { problem: Problem::LastEnd, .. })));
     let nameless = ContainerRowV1 { card: CardV1 { name: String::new(), ..shape.card.clone() }, ..shape };
     let nameless = SavedRow { bytes: codec::encode(&nameless), ..good };
-    assert!(matches!(decode_row(&nameless), Err(DecodeError::Damaged { problem: Problem::Name { .. }, .. })));
+    assert!(matches!(
+        Container::decode_row(&nameless),
+        Err(DecodeError::Damaged { problem: Problem::Name { .. }, .. })
+    ));
 }
 
 #[test]
@@ -135,12 +140,12 @@ fn an_end_is_stored_once() {
     let error = Some("e".repeat(500));
     let ended = End { error, ..end() };
     let exited = Container { last: Some(ended.clone()), ..container(Phase::Exited(ended)) };
-    let once = saved(&exited, encode_row(&exited));
+    let once = saved(&exited, Container::encode_row(&exited));
     assert!(once.bytes.len() < 1000, "{}", once.bytes.len());
-    assert_eq!(decode_row(&once).unwrap(), exited);
+    assert_eq!(Container::decode_row(&once).unwrap(), exited);
     // Which decides nothing by itself: another end than the phase's is kept too.
     let other = Container { last: Some(End { start: StartId(1), ..end() }), ..exited };
-    assert_eq!(decode_row(&saved(&other, encode_row(&other))).unwrap(), other);
+    assert_eq!(Container::decode_row(&saved(&other, Container::encode_row(&other))).unwrap(), other);
 }
 
 fn huge() -> impl Strategy<Value = String> {
@@ -228,19 +233,19 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
 proptest! {
     #[test]
     fn any_event_fits_into_the_journal(context in huge_context(), event in huge_event()) {
-        let stored = encode(&context, &event);
+        let stored = Container::encode(&context, &event);
         prop_assert!(stored.payload.len() + ENVELOPE < VALUE_LIMIT, "{} bytes", stored.payload.len());
-        let (context, event) = decode(&record(stored.clone())).unwrap();
+        let (context, event) = Container::decode(&record(stored.clone())).unwrap();
         // What was cut stays as it was cut.
-        prop_assert_eq!(encode(&context, &event), stored);
+        prop_assert_eq!(Container::encode(&context, &event), stored);
     }
 
     #[test]
     fn any_row_fits_into_the_journal(container in huge_container()) {
-        let row = saved(&container, encode_row(&container));
+        let row = saved(&container, Container::encode_row(&container));
         prop_assert!(row.bytes.len() + ENVELOPE < VALUE_LIMIT, "{} bytes", row.bytes.len());
-        let decoded = decode_row(&row).unwrap();
-        prop_assert_eq!(saved(&decoded, encode_row(&decoded)), row);
+        let decoded = Container::decode_row(&row).unwrap();
+        prop_assert_eq!(saved(&decoded, Container::encode_row(&decoded)), row);
     }
 
     /// What is read back from the journal is the state of the time, for every prefix, with and without a row to begin with.
@@ -250,7 +255,7 @@ proptest! {
         let mut behind_row: Option<Container> = None;
         for (index, turn) in turns.iter().enumerate() {
             for event in turn.decision.iter().flatten() {
-                let (told_by, stored) = decode(&record(encode(&context(), event))).unwrap();
+                let (told_by, stored) = Container::decode(&record(Container::encode(&context(), event))).unwrap();
                 prop_assert_eq!(&stored, event);
                 prop_assert_eq!(told_by, context());
                 replayed = evolve(replayed, &stored);
@@ -260,7 +265,7 @@ proptest! {
             prop_assert_eq!(&behind_row, &turn.after);
             // Rows are not written with every batch.
             if index % 3 == 0 && let Some(container) = &turn.after {
-                behind_row = Some(decode_row(&saved(container, encode_row(container))).unwrap());
+                behind_row = Some(Container::decode_row(&saved(container, Container::encode_row(container))).unwrap());
             }
         }
     }
@@ -269,22 +274,22 @@ proptest! {
     fn arbitrary_bytes_never_panic(schema in 0u16..3, bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         for kind in kinds() {
             let record = record(NewEvent { kind: kind.number, schema, payload: bytes.clone() });
-            let _ = decode(&record);
-            let _ = image::decode(&Record { stream: image_stream(&Digest([7; 32])), ..record.clone() });
-            let _ = volume::decode(&Record { stream: volume_stream(&"data".parse().unwrap()), ..record });
+            let _ = Container::decode(&record);
+            let _ = Image::decode(&Record { stream: Image::stream(&Digest([7; 32])), ..record.clone() });
+            let _ = Volume::decode(&Record { stream: Volume::stream(&"data".parse().unwrap()), ..record });
         }
-        for stream in [stream(&ID), image_stream(&Digest([7; 32])), volume_stream(&"data".parse().unwrap())] {
+        for stream in [Container::stream(&ID), Image::stream(&Digest([7; 32])), Volume::stream(&"data".parse().unwrap())] {
             let row = SavedRow { stream, version: 1, seq: 1, schema, bytes: bytes.clone() };
-            let _ = decode_row(&row);
-            let _ = image::decode_row(&row);
-            let _ = volume::decode_row(&row);
+            let _ = Container::decode_row(&row);
+            let _ = Image::decode_row(&row);
+            let _ = Volume::decode_row(&row);
         }
     }
 }
 
 #[test]
 fn the_removed_shape_has_no_fields_of_its_own() {
-    let bytes = encode(&context(), &Event::Removed).payload;
+    let bytes = Container::encode(&context(), &Event::Removed).payload;
     assert_eq!(bytes, codec::encode(&(store_context(&context()), RemovedV1 {})));
     assert_eq!(bytes, codec::encode(&store_context(&context())));
 }

@@ -1,70 +1,60 @@
 //! Volumes as records: events and the savepoint row.
 
-use migrations::codec;
-use migrations::kinds::{VOLUME_ROW_SCHEMA, VolumeEvent};
+use migrations::kinds::{VOLUME_ROW_SCHEMA, VOLUME_STREAM, VolumeEvent};
 use migrations::v1::*;
-use migrations::{Upcasts, What};
-use store::{NewEvent, Record, Row, SavedRow};
 
-use super::{Context, DecodeError, Problem, VOLUME, load_context, refused, store_context, volume_of};
-use crate::domain::id::Timestamp;
+use super::{Codec, Problem};
+use crate::domain::id::{Timestamp, VolumeName};
 use crate::domain::volume::{Event, Phase, Volume};
 
-/// The event as it goes into its volume's stream. Small enough for the journal, if `decide` made it.
-pub fn encode(context: &Context, event: &Event) -> NewEvent {
-    let event = store(event);
-    let kind = event.kind();
-    NewEvent { kind: kind.number, schema: kind.schema, payload: event.encode(&store_context(context)) }
-}
+impl Codec for Volume {
+    const STREAM: u8 = VOLUME_STREAM;
+    const ROW_SCHEMA: u16 = VOLUME_ROW_SCHEMA;
 
-/// The event that a record holds, in whatever shape it was written.
-pub fn decode(record: &Record) -> Result<(Context, Event), DecodeError> {
-    let what = What::Event(record.kind);
-    let unknown = || DecodeError::UnknownKind { what, stream: record.stream.clone() };
-    let damaged = |problem| DecodeError::Damaged { what, stream: record.stream.clone(), problem };
-    volume_of(&record.stream).ok_or_else(unknown)?;
-    let (_, bytes) = Upcasts::of_today()
-        .to_today(what, record.schema, record.payload.to_vec())
-        .map_err(|error| refused(what, &record.stream, error))?;
-    let decoded = VolumeEvent::decode(record.kind, &bytes).ok_or_else(unknown)?;
-    let (context, event) = decoded.map_err(|error| damaged(error.into()))?;
-    Ok((load_context(context), load(event).map_err(damaged)?))
-}
+    type StoredEvent = VolumeEvent;
+    type StoredRow = VolumeRowV1;
 
-/// The row that saves this state. Small enough for the journal, if the state came about by `decide`.
-pub fn encode_row(volume: &Volume) -> Row {
-    let row = VolumeRowV1 {
-        labels: volume.labels.clone(),
-        anonymous: volume.anonymous,
-        created_at: volume.created_at.0,
-        phase: match volume.phase {
-            Phase::Ready => VolumePhaseV1::Ready,
-            Phase::Removing => VolumePhaseV1::Removing,
-        },
-    };
-    Row::Put { schema: VOLUME_ROW_SCHEMA, bytes: codec::encode(&row) }
-}
+    fn id_bytes(name: &VolumeName) -> &[u8] {
+        name.as_str().as_bytes()
+    }
 
-/// The state that a row saves, in whatever shape it was written.
-pub fn decode_row(row: &SavedRow) -> Result<Volume, DecodeError> {
-    let what = What::Row(VOLUME);
-    let damaged = |problem| DecodeError::Damaged { what, stream: row.stream.clone(), problem };
-    let name = volume_of(&row.stream).ok_or_else(|| damaged(Problem::StreamId))?;
-    let (_, bytes) = Upcasts::of_today()
-        .to_today(what, row.schema, row.bytes.clone())
-        .map_err(|error| refused(what, &row.stream, error))?;
-    let stored: VolumeRowV1 = codec::decode(&bytes).map_err(|error| damaged(error.into()))?;
-    Ok(Volume {
-        name,
-        version: row.version,
-        labels: stored.labels,
-        anonymous: stored.anonymous,
-        created_at: Timestamp(stored.created_at),
-        phase: match stored.phase {
-            VolumePhaseV1::Ready => Phase::Ready,
-            VolumePhaseV1::Removing => Phase::Removing,
-        },
-    })
+    fn id_from(bytes: &[u8]) -> Option<VolumeName> {
+        std::str::from_utf8(bytes).ok()?.parse().ok()
+    }
+
+    fn store_event(event: &Event) -> VolumeEvent {
+        store(event)
+    }
+
+    fn load_event(_: VolumeName, stored: VolumeEvent) -> Result<Event, Problem> {
+        load(stored)
+    }
+
+    fn store_row(&self) -> VolumeRowV1 {
+        VolumeRowV1 {
+            labels: self.labels.clone(),
+            anonymous: self.anonymous,
+            created_at: self.created_at.0,
+            phase: match self.phase {
+                Phase::Ready => VolumePhaseV1::Ready,
+                Phase::Removing => VolumePhaseV1::Removing,
+            },
+        }
+    }
+
+    fn load_row(name: VolumeName, version: u64, stored: VolumeRowV1) -> Result<Self, Problem> {
+        Ok(Self {
+            name,
+            version,
+            labels: stored.labels,
+            anonymous: stored.anonymous,
+            created_at: Timestamp(stored.created_at),
+            phase: match stored.phase {
+                VolumePhaseV1::Ready => Phase::Ready,
+                VolumePhaseV1::Removing => Phase::Removing,
+            },
+        })
+    }
 }
 
 fn store(event: &Event) -> VolumeEvent {
@@ -96,12 +86,12 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use store::VALUE_LIMIT;
+    use store::{Record, Row, SavedRow, VALUE_LIMIT};
 
     use super::*;
     use crate::domain::id::VolumeName;
     use crate::domain::volume::{Command, decide, evolve};
-    use crate::journal::record::{Actor, OperationId, volume_stream};
+    use crate::journal::record::{Actor, Context, DecodeError, OperationId};
 
     #[test]
     fn the_largest_history_fits_and_comes_back() {
@@ -118,13 +108,13 @@ mod tests {
         let (mut live, mut seq) = (None, 0);
         for command in [create, Command::Remove, Command::ReportRemoved] {
             for event in decide(&name, live.as_ref(), &command).unwrap() {
-                let stored = encode(&context, &event);
+                let stored = Volume::encode(&context, &event);
                 assert!(stored.payload.len() + 256 < VALUE_LIMIT, "{} bytes", stored.payload.len());
                 assert_eq!(migrations::kinds::kind(stored.kind).unwrap().name, event.name());
                 seq += 1;
                 let record = Record {
                     seq,
-                    stream: volume_stream(&name),
+                    stream: Volume::stream(&name),
                     version: seq,
                     at: 5,
                     boot: [0; 16],
@@ -133,17 +123,17 @@ mod tests {
                     ends_stream: false,
                     payload: Arc::from(stored.payload),
                 };
-                assert_eq!(decode(&record).unwrap().1, event);
+                assert_eq!(Volume::decode(&record).unwrap().1, event);
                 live = evolve(live, &event);
             }
             let Some(volume) = &live else { continue };
-            let Row::Put { schema, bytes } = encode_row(volume) else { unreachable!("a volume has a row") };
+            let Row::Put { schema, bytes } = Volume::encode_row(volume) else { unreachable!("a volume has a row") };
             assert!(bytes.len() + 256 < VALUE_LIMIT, "{} bytes", bytes.len());
-            let row = SavedRow { stream: volume_stream(&name), version: volume.version, seq, schema, bytes };
-            assert_eq!(decode_row(&row).unwrap(), *volume);
-            let odd = store::StreamId::new(VOLUME, b".odd").unwrap();
+            let row = SavedRow { stream: Volume::stream(&name), version: volume.version, seq, schema, bytes };
+            assert_eq!(Volume::decode_row(&row).unwrap(), *volume);
+            let odd = store::StreamId::new(Volume::STREAM, b".odd").unwrap();
             assert!(matches!(
-                decode_row(&SavedRow { stream: odd, ..row }),
+                Volume::decode_row(&SavedRow { stream: odd, ..row }),
                 Err(DecodeError::Damaged { problem: Problem::StreamId, .. })
             ));
         }

@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use crate::api::native::ApiError;
 use crate::api::native::status::Verb;
+use crate::containers::{Attending, Entity};
 use crate::domain::container::Command;
 use crate::domain::id::{ContainerId, SessionId};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
-use crate::projection::{Attending, Entity};
+use crate::ledger::Queue;
 
 /// A client's presence, whose end a removal waits for. Once its beginning is recorded, dropping it records the end, in the
 /// background, unless that was done before: a client that leaves, a connection that fails and a start that comes to nothing
@@ -36,7 +37,7 @@ impl Attendance {
         stdin: bool,
         tty: bool,
     ) -> Result<Self, ApiError> {
-        let mut attendance = Self::of_new(engine, entity.container.id, context, stdin, tty)?;
+        let mut attendance = Self::of_new(engine, entity.state.id, context, stdin, tty)?;
         attendance.here = Some(entity.attend());
         Ok(attendance)
     }
@@ -57,7 +58,8 @@ impl Attendance {
 
     /// Records the beginning; refused for what does not run, or is paused.
     pub(super) async fn begin(&mut self, reference: &str) -> Result<(), ApiError> {
-        let asked = self.engine.ask(self.id, &self.context, || self.command(false)).await;
+        let asked =
+            self.engine.containers.ask(Queue::Commands, &self.id, &self.context, || vec![self.command(false)]).await;
         asked.map_err(|error| ApiError::of_turn(error, Verb::Attach, reference))?;
         self.recorded();
         Ok(())
@@ -85,7 +87,7 @@ impl Attendance {
         let left = Command::ReportDetached { session: self.session, lasted_ms };
         let (engine, id, context, here) = (self.engine.clone(), self.id, self.context.clone(), self.here.clone());
         self.engine.tasks.spawn(async move {
-            engine.report(id, &context, left).await;
+            engine.containers.report(&id, &context, left).await;
             drop(here);
         });
     }

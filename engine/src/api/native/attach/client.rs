@@ -12,9 +12,9 @@ use super::Attendance;
 use super::resume::{Line, Resumed, TERMINAL};
 use crate::api::native::container::{ending, exit_status, given_back};
 use crate::api::native::relay::{self, Ended};
+use crate::containers::Change;
 use crate::domain::container::{End, Event};
 use crate::domain::id::Timestamp;
-use crate::projection::Told;
 use crate::session::{Exit, Places, Session, Size};
 
 /// An exit that the shim has told is recorded soon after.
@@ -36,7 +36,7 @@ type Pick = Box<dyn FnMut(&Event) -> Option<End> + Send>;
 
 /// What the journal says of the container meanwhile.
 struct Fate {
-    told: mpsc::UnboundedReceiver<Told>,
+    told: mpsc::UnboundedReceiver<Change>,
     pick: Pick,
     end: Option<End>,
     shim_lost: bool,
@@ -50,7 +50,7 @@ impl Client {
     /// `told` has every event of the container since before it was connected to.
     pub fn new(
         sender: relay::Sender<AttachOutput>,
-        told: mpsc::UnboundedReceiver<Told>,
+        told: mpsc::UnboundedReceiver<Change>,
         line: Line,
         (tty, removes_itself): (bool, bool),
         attendance: Option<Attendance>,
@@ -180,14 +180,14 @@ impl Fate {
 
     /// The next event; false when none will come, since the container is gone.
     async fn step(&mut self) -> bool {
-        let Some(Told { event, .. }) = self.told.recv().await else { return false };
+        let Some(Change { event, .. }) = self.told.recv().await else { return false };
         self.note(&event);
         true
     }
 
     /// What was told already.
     fn take_in(&mut self) {
-        while let Ok(Told { event, .. }) = self.told.try_recv() {
+        while let Ok(Change { event, .. }) = self.told.try_recv() {
             self.note(&event);
         }
     }

@@ -73,7 +73,7 @@ impl Native {
         let id = self.engine.containers.resolve(reference).map_err(|error| ApiError::of_resolve(error, reference))?;
         let entity = self.engine.containers.get(&id);
         let entity = entity.ok_or_else(|| ApiError::NoSuchContainer { reference: reference.clone() })?;
-        let card = &entity.container.card;
+        let card = &entity.state.card;
         let (tty, feeds, removes_itself) = (card.tty, open.stdin && card.open_stdin, card.auto_remove);
         let told = self.engine.containers.listen(id);
         let mut attendance = Attendance::new(&self.engine, &entity, &context, open.stdin, tty)?;
@@ -141,16 +141,16 @@ async fn connect(
     loop {
         let entity = engine.containers.get(&id);
         let entity = entity.ok_or_else(|| ApiError::NoSuchContainer { reference: reference.to_owned() })?;
-        let Some(run) = entity.container.phase.run() else {
+        let Some(run) = entity.state.phase.run() else {
             let rejection = Rejection::NotRunning;
             return Err(ApiError::Rejected { verb, reference: reference.to_owned(), rejection });
         };
-        let error = match shim_process::connect(&engine.state_dir(&entity.container)).await {
+        let error = match shim_process::connect(&engine.state_dir(&entity.state)).await {
             Ok(stream) => return Ok((stream, run.start)),
             Err(error) => error,
         };
         let absent = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
-        let changed = engine.containers.changed_since(&id, entity.container.version);
+        let changed = engine.containers.changed_since(&id, entity.state.version);
         if !absent || tokio::time::timeout_at(deadline, changed).await.is_err() {
             return Err(ApiError::failed(format!("cannot reach the shim of container {reference}: {error}")));
         }

@@ -138,13 +138,13 @@ impl Line {
     async fn connect(&self, deadline: Instant) -> Found {
         loop {
             let Some(entity) = self.engine.containers.get(&self.id) else { return Found::Over };
-            if entity.container.phase.run().is_none_or(|run| run.start != self.start) {
+            if entity.state.phase.run().is_none_or(|run| run.start != self.start) {
                 return Found::Over;
             }
-            if let Ok(stream) = shim_process::connect(&self.engine.state_dir(&entity.container)).await {
+            if let Ok(stream) = shim_process::connect(&self.engine.state_dir(&entity.state)).await {
                 return Found::Shim(stream);
             }
-            let changed = self.engine.containers.changed_since(&self.id, entity.container.version);
+            let changed = self.engine.containers.changed_since(&self.id, entity.state.version);
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
                 return Found::Nobody;
             }
@@ -161,7 +161,7 @@ impl Line {
         sender: &relay::Sender<AttachOutput>,
     ) -> Result<Skip, String> {
         let Some(entity) = self.engine.containers.get(&self.id) else { return Err(NOT_LOGGED.to_owned()) };
-        let (path, state) = (self.engine.bundle(&entity.container).log(), self.engine.state_dir(&entity.container));
+        let (path, state) = (self.engine.bundle(&entity.state).log(), self.engine.state_dir(&entity.state));
         let wanted = self.wanted;
         let begun = blocking(move || {
             let reached = |wanted: bool, reached: Option<Reached>| match (wanted, reached) {

@@ -22,12 +22,12 @@ use crate::api::native::container::{START_PATIENCE, outcome_of, started_by};
 use crate::api::native::relay::{self, IN_FLIGHT};
 use crate::api::native::{ApiError, Native};
 use crate::clock;
+use crate::containers::Change;
 use crate::domain::container::{Card, Command};
 use crate::domain::id::{ContainerId, StartId};
 use crate::engine::FirstClient;
 use crate::journal::record::Context;
 use crate::panics::contained;
-use crate::projection::Told;
 use crate::session::{Session, Size};
 
 /// A container that is recorded, and is being started.
@@ -37,7 +37,7 @@ struct Made {
     start: StartId,
     session: Session,
     attendance: Attendance,
-    told: mpsc::UnboundedReceiver<Told>,
+    told: mpsc::UnboundedReceiver<Change>,
     warnings: Vec<String>,
 }
 
@@ -119,7 +119,7 @@ impl Native {
         let entity = self.engine.containers.get(&id);
         let outcome = async {
             loop {
-                let Told { event, .. } = told.recv().await?;
+                let Change { event, .. } = told.recv().await?;
                 if let Some(outcome) = outcome_of(&event, start) {
                     return Some(outcome);
                 }

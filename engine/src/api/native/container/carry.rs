@@ -8,18 +8,19 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::api::native::ApiError;
 use crate::api::native::status::Verb;
+use crate::containers::Change;
 use crate::domain::container::{Command, Container, Event};
 use crate::domain::id::ContainerId;
 use crate::effects::LAUNCH_LIMIT;
 use crate::engine::Engine;
 use crate::journal::record::Context;
-use crate::projection::Told;
+use crate::ledger::Queue;
 
 /// An asked command and the ear that hears what becomes of it.
 pub(super) struct Carried {
     pub container: Option<Container>,
     pub events: Vec<Event>,
-    told: UnboundedReceiver<Told>,
+    told: UnboundedReceiver<Change>,
 }
 
 /// Takes a user's command through its turn.
@@ -42,13 +43,16 @@ pub(super) async fn carry_all(
     commands: impl Fn() -> Vec<Command>,
 ) -> Result<Carried, ApiError> {
     let told = engine.containers.listen(id);
-    let turned =
-        engine.ask_all(id, context, commands).await.map_err(|error| ApiError::of_turn(error, verb, reference))?;
-    Ok(Carried { container: turned.container, events: turned.events, told })
+    let turned = engine
+        .containers
+        .ask(Queue::Commands, &id, context, commands)
+        .await
+        .map_err(|error| ApiError::of_turn(error, verb, reference))?;
+    Ok(Carried { container: turned.state, events: turned.events, told })
 }
 
 impl Carried {
-    pub(super) fn listening(container: Option<Container>, told: UnboundedReceiver<Told>) -> Self {
+    pub(super) fn listening(container: Option<Container>, told: UnboundedReceiver<Change>) -> Self {
         Self { container, events: vec![], told }
     }
 

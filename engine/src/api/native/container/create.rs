@@ -18,8 +18,9 @@ use crate::abandon::Owner;
 use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native, limits};
 use crate::clock;
+use crate::containers::Change;
 use crate::definition::{self, Definition};
-use crate::domain::container::{Card, Command};
+use crate::domain::container::{Card, Command, Container, Rejection};
 use crate::domain::id::{ContainerId, Digest, Name, VolumeName};
 use crate::effects;
 use crate::engine::Engine;
@@ -27,10 +28,9 @@ use crate::failpoint;
 use crate::image::ImageLease;
 use crate::journal::record::Context;
 use crate::layout::Bundle;
-use crate::projection::Told;
+use crate::ledger::{TurnError, Turned};
 use crate::rootfs::{self, Mounts};
 use crate::spec::files::{self, HostNames, OnNetworks};
-use crate::turn::{TurnError, Turned};
 use crate::volume;
 
 /// Made at once for one container, which may have thousands.
@@ -67,7 +67,7 @@ impl Native {
             Some(start) => {
                 let outcome = async {
                     loop {
-                        let Told { event, .. } = told.recv().await?;
+                        let Change { event, .. } = told.recv().await?;
                         if let Some(outcome) = outcome_of(&event, start) {
                             return Some(outcome);
                         }
@@ -168,7 +168,7 @@ impl Native {
         further: &[Command],
         caller: &Owner,
         context: &Context,
-    ) -> Result<Turned, ApiError> {
+    ) -> Result<Turned<Container>, ApiError> {
         failpoint::hit(failpoint::CREATE_BEFORE_INTENT);
         if let Err(gone) = still_wanted(caller) {
             self.undo(prepared, context).await;
@@ -177,7 +177,7 @@ impl Native {
         let (id, card) = (prepared.id, prepared.card.clone());
         let mut commands = vec![Command::Create { id, card }];
         commands.extend_from_slice(further);
-        let recorded = self.engine.turn_all(id, context, &commands).await;
+        let recorded = self.engine.containers.turn_all(&id, context, &commands).await;
         match &recorded {
             Err(error) if nothing_recorded(error) => self.undo(prepared, context).await,
             Ok(_) => self.note_use(prepared.definition.rootfs.image()),
@@ -200,7 +200,7 @@ impl Native {
         let Some(id) = image else { return };
         let engine = self.engine.clone();
         self.engine.tasks.spawn(async move {
-            if let Err(error) = engine.save_image_row(id, clock::now()).await {
+            if let Err(error) = engine.images.save_use(&id, clock::now()).await {
                 tracing::warn!(image_id = %id.short(), %error, "cannot note that the image was used");
             }
         });
@@ -217,7 +217,7 @@ fn still_wanted(caller: &Owner) -> Result<(), ApiError> {
 }
 
 /// A journal that failed in the middle may have recorded it: then the files must stay.
-fn nothing_recorded(error: &TurnError) -> bool {
+fn nothing_recorded(error: &TurnError<Rejection>) -> bool {
     match error {
         TurnError::Rejected(_) => true,
         TurnError::Journal(error) => !matches!(error, AppendError::Failed { .. } | AppendError::Closed),

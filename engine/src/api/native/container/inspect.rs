@@ -5,11 +5,11 @@ use serde_json::{Map, Value, json};
 use super::{cause_text, health, list::started_at, networks, restart};
 use crate::api::native::{ApiError, Native};
 use crate::clock::rfc3339;
+use crate::containers::Entity;
 use crate::definition::{Definition, MountKind, Network, Rootfs, Seccomp, Sharing};
 use crate::domain::container::{Container, End, ExitStatus, Phase, RestartPolicy};
 use crate::engine::Engine;
 use crate::layout::Bundle;
-use crate::projection::Entity;
 use crate::rootfs::{self, ContainerDirs};
 use crate::signals;
 
@@ -30,7 +30,7 @@ impl Native {
 }
 
 fn object(engine: &Engine, entity: &Entity, definition: Option<&Definition>, problem: Option<&str>) -> Value {
-    let container = &entity.container;
+    let container = &entity.state;
     let card = &container.card;
     let bundle = engine.bundle(container);
     let mut keys = Map::new();
@@ -74,7 +74,7 @@ fn object(engine: &Engine, entity: &Entity, definition: Option<&Definition>, pro
 }
 
 fn state(entity: &Entity) -> Value {
-    let container = &entity.container;
+    let container = &entity.state;
     let run = container.phase.run();
     let end = container.last.as_ref().filter(|_| run.is_none());
     let status = container.phase.word();

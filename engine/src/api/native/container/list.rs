@@ -8,11 +8,11 @@ use cri_api::isula::v1::{ContainerSummary, Filter, ListRequest, ListResponse};
 use super::{exit_status, nanoseconds};
 use crate::api::native::events::health_word;
 use crate::api::native::{ApiError, Native, limits};
+use crate::containers::{Entity, Labels};
 use crate::domain::container::{Card, End, Phase};
 use crate::domain::id::Timestamp;
 use crate::engine::Engine;
 use crate::image::reference::Reference;
-use crate::projection::{Entity, Labels};
 
 impl Native {
     pub(super) async fn list_containers(&self, request: ListRequest) -> Result<ListResponse, ApiError> {
@@ -27,13 +27,13 @@ impl Native {
                 .containers
                 .snapshot()
                 .values()
-                .filter(|entity| all || is_up(&entity.container.phase))
+                .filter(|entity| all || is_up(&entity.state.phase))
                 .cloned()
                 .collect();
-            found.sort_by_key(|entity| std::cmp::Reverse(entity.container.card.created_at));
+            found.sort_by_key(|entity| std::cmp::Reverse(entity.state.card.created_at));
             let summaries: Vec<ContainerSummary> = found
                 .iter()
-                .filter(|entity| comes_from(&filters, &entity.container.card))
+                .filter(|entity| comes_from(&filters, &entity.state.card))
                 .map(|entity| (entity, summary(&engine, entity)))
                 .filter(|(entity, summary)| matches(&filters, summary) && is_labelled(&engine, &filters, entity))
                 .take(if request.last > 0 { request.last as usize } else { usize::MAX })
@@ -99,7 +99,7 @@ fn parse(filters: &[Filter], engine: &Engine) -> Result<Vec<ByKey>, ApiError> {
                     .containers
                     .resolve(&filter.value)
                     .map_err(|error| ApiError::of_resolve(error, &filter.value))?;
-                engine.containers.get(&id).map_or(0, |entity| entity.container.card.created_at.0).to_string()
+                engine.containers.get(&id).map_or(0, |entity| entity.state.card.created_at.0).to_string()
             }
             Key::Status => status(&filter.value)?.to_owned(),
             Key::Health if !["starting", "healthy", "unhealthy", "none"].contains(&filter.value.as_str()) => {
@@ -196,7 +196,7 @@ fn is_labelled(engine: &Engine, filters: &[ByKey], entity: &Entity) -> bool {
 }
 
 fn summary(engine: &Engine, entity: &Entity) -> ContainerSummary {
-    let container = &entity.container;
+    let container = &entity.state;
     let card = &container.card;
     let run = container.phase.run();
     let last = container.last.as_ref();

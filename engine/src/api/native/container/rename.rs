@@ -5,6 +5,7 @@ use crate::api::native::{ApiError, Native};
 use crate::domain::container::Command;
 use crate::domain::id::Name;
 use crate::journal::record::Context;
+use crate::ledger::Queue;
 
 impl Native {
     pub(super) async fn rename_container(
@@ -19,8 +20,12 @@ impl Native {
         })?;
         let containers = &self.engine.containers;
         containers.reserve_name(&name, id).map_err(|holder| ApiError::NameTaken { name: name.clone(), holder })?;
-        let renamed = self.engine.ask(id, context, || Command::Rename { name: name.clone() }).await;
-        let holds = containers.get(&id).is_some_and(|entity| entity.container.card.name == name);
+        let renamed = self
+            .engine
+            .containers
+            .ask(Queue::Commands, &id, context, || vec![Command::Rename { name: name.clone() }])
+            .await;
+        let holds = containers.get(&id).is_some_and(|entity| entity.state.card.name == name);
         if !holds {
             containers.release_name(&name, id);
         }

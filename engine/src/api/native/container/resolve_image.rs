@@ -13,7 +13,7 @@ impl Native {
         if let Ok(name) = reference.parse::<Reference>() {
             engine.provide_built_in(&name).await?;
         }
-        let id = engine.find_image(reference)?.image.id;
+        let id = engine.find_image(reference)?.state.id;
         let lease = engine.image_leases.lease(id)?;
         // Again: it may have gone before the lease.
         engine.find_image(&id.to_string())?;

@@ -110,7 +110,7 @@ impl Native {
 
     /// The process outlives SIGKILL: say where in the kernel it hangs.
     fn undying(&self, id: ContainerId, reference: &str) -> ApiError {
-        let run = self.engine.containers.get(&id).and_then(|entity| entity.container.phase.run().cloned());
+        let run = self.engine.containers.get(&id).and_then(|entity| entity.state.phase.run().cloned());
         let place = run.map(|run| kernel_place(run.process.pid)).unwrap_or_default();
         ApiError::Deadline { message: format!("Container {reference} did not end after SIGKILL{place}") }
     }

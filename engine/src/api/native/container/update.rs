@@ -10,12 +10,12 @@ use super::carry::carry;
 use super::{restart, validate};
 use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
+use crate::containers::Entity;
 use crate::definition::{self, Definition, Resources};
 use crate::domain::container::{Command, Event, Rejection};
 use crate::domain::id::ContainerId;
 use crate::failpoint;
 use crate::journal::record::Context;
-use crate::projection::Entity;
 use crate::spec;
 
 /// Longer than the runtime's own deadline, there and back, and for what may be before it in the queue.
@@ -58,7 +58,7 @@ impl Native {
         request: &UpdateRequest,
         context: &Context,
     ) -> Result<Vec<String>, ApiError> {
-        let (id, reference) = (entity.container.id, request.container.as_str());
+        let (id, reference) = (entity.state.id, request.container.as_str());
         let written = {
             let (engine, entity, request) = (self.engine.clone(), entity.clone(), request.clone());
             tokio::task::spawn_blocking(move || {
@@ -69,8 +69,8 @@ impl Native {
                     warnings.extend(spec::change_limits(&present, &definition, &engine.host).warnings);
                 }
                 let digest = match definition == *present {
-                    true => entity.container.card.definition,
-                    false => definition::write_beside(&engine.bundle(&entity.container).definition(), &definition)?,
+                    true => entity.state.card.definition,
+                    false => definition::write_beside(&engine.bundle(&entity.state).definition(), &definition)?,
                 };
                 Ok::<_, ApiError>((digest, definition.restart, live, warnings))
             })
@@ -78,7 +78,7 @@ impl Native {
         let (definition, restart, live, warnings) =
             written.await.map_err(|panic| ApiError::failed(panic.to_string()))??;
         failpoint::hit(failpoint::UPDATE_BEFORE_INTENT);
-        let base = entity.container.card.definition;
+        let base = entity.state.card.definition;
         let command = || Command::Update { base, definition, restart: restart.into(), live };
         let asked = carry(&self.engine, id, (Verb::Update, reference), context, command).await;
         let outcome = match asked {

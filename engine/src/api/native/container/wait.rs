@@ -25,7 +25,7 @@ impl Native {
             .containers
             .get(&id)
             .ok_or_else(|| ApiError::NoSuchContainer { reference: reference.to_owned() })?;
-        let container = entity.container.clone();
+        let container = entity.state.clone();
         let start = match &container.phase {
             Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => {
                 return Ok(container.last);

@@ -8,12 +8,13 @@ use store::Record;
 use super::{CONTAINER, IMAGE, VOLUME};
 use crate::api::native::container::{cause_text, nanoseconds};
 use crate::clock::rfc3339;
-use crate::domain::container::{Event, ExitStatus, Health};
+use crate::containers::Labels;
+use crate::domain::container::{Container, Event, ExitStatus, Health};
 use crate::domain::id::{ContainerId, Timestamp};
-use crate::domain::{image, volume};
+use crate::domain::image::{self, Image};
+use crate::domain::volume::{self, Volume};
 use crate::engine::Engine;
-use crate::journal::record::{self, Context};
-use crate::projection::Labels;
+use crate::journal::record::{Codec, Context};
 use crate::signals;
 
 /// The labels of containers that were read for the events before.
@@ -21,22 +22,22 @@ pub(super) type KnownLabels = HashMap<ContainerId, Labels>;
 
 /// `None` for what this daemon cannot read: of another kind, or of a newer one. Blocks where labels have to be read.
 pub(super) fn tell(engine: &Engine, record: &Record, known: &mut KnownLabels) -> Option<Told> {
-    if let Some(id) = record::container_of(&record.stream) {
-        let (context, event) = record::decode(record).ok()?;
+    if let Some(id) = Container::id_of(&record.stream) {
+        let (context, event) = Container::decode(record).ok()?;
         let mut attributes = labels(engine, &id, known);
         attributes.extend(facts(&event));
         attributes.insert("name".to_owned(), context.name.clone());
         attributes.insert("image".to_owned(), context.image.clone());
         let words = Words { kind: CONTAINER, verb: verb(&event), name: event.name() };
         Some(told(record, &context, words, id.to_string(), attributes))
-    } else if let Some(id) = record::image_of(&record.stream) {
-        let (context, event) = record::image::decode(record).ok()?;
+    } else if let Some(id) = Image::id_of(&record.stream) {
+        let (context, event) = Image::decode(record).ok()?;
         let words = Words { kind: IMAGE, verb: image_verb(&event), name: event.name() };
         let attributes = image_facts(&context, &event);
         Some(told(record, &context, words, id.to_string(), attributes))
     } else {
-        let name = record::volume_of(&record.stream)?;
-        let (context, event) = record::volume::decode(record).ok()?;
+        let name = Volume::id_of(&record.stream)?;
+        let (context, event) = Volume::decode(record).ok()?;
         let words = Words { kind: VOLUME, verb: volume_verb(&event), name: event.name() };
         let attributes = volume_facts(&context, &event);
         Some(told(record, &context, words, name.to_string(), attributes))

@@ -22,7 +22,7 @@ async fn told() -> Vec<Told> {
     let removed = container::Command::ReportRemoved;
     // In one: nothing is left for effects to do.
     let commands = [container::Command::Create { id, card }, remove, removed];
-    engine.turn_all(id, &context, &commands).await.unwrap();
+    engine.containers.turn_all(&id, &context, &commands).await.unwrap();
     let name = "docker.io/library/busybox:latest";
     for command in [
         add(&[name, "other"], 1),
@@ -30,12 +30,12 @@ async fn told() -> Vec<Told> {
         image::Command::Untag { name: name.to_owned() },
         image::Command::Remove,
     ] {
-        engine.turn_image(ID, &context, &command).await.unwrap();
+        engine.images.turn(&ID, &context, &command).await.unwrap();
     }
     let labels = BTreeMap::from([("tier".to_owned(), "db".to_owned())]);
     let create = volume::Command::Create { labels, anonymous: false, at: Timestamp(1) };
     for command in [create, volume::Command::Remove, volume::Command::ReportRemoved] {
-        engine.turn_volume(&"data".parse().unwrap(), &context, &command).await.unwrap();
+        engine.volumes.records.turn(&"data".parse().unwrap(), &context, &command).await.unwrap();
     }
     engine
         .journal
@@ -136,7 +136,7 @@ async fn events_that_are_lost_are_a_gap_whatever_is_asked_for() {
     while archived().len() < 2 {
         let number = first.journal.last();
         let create = volume::Command::Create { labels: BTreeMap::new(), anonymous: false, at: Timestamp(1) };
-        first.turn_volume(&format!("v{number}").parse().unwrap(), &context, &create).await.unwrap();
+        first.volumes.records.turn(&format!("v{number}").parse().unwrap(), &context, &create).await.unwrap();
     }
     first.journal.close().await;
     std::fs::remove_file(&archived()[0]).unwrap();
@@ -171,7 +171,7 @@ async fn a_journal_that_ends_with_a_gap_ends() {
     let open = || store::Journal::open(&dir, store::Options::default()).unwrap();
     let first = engine_with(open().journal);
     let create = volume::Command::Create { labels: BTreeMap::new(), anonymous: false, at: Timestamp(1) };
-    first.turn_volume(&"data".parse().unwrap(), &Context::new(Actor::Engine), &create).await.unwrap();
+    first.volumes.records.turn(&"data".parse().unwrap(), &Context::new(Actor::Engine), &create).await.unwrap();
     first.journal.close().await;
     std::fs::write(dir.join("db"), b"").unwrap();
     let opened = open();

@@ -13,7 +13,7 @@ use crate::image::{ImageError, familiar, stack};
 impl Native {
     pub(super) async fn inspect_image(&self, reference: &str) -> Result<String, ApiError> {
         let entity = self.engine.find_image(reference)?;
-        let (engine, id) = (self.engine.clone(), entity.image.id);
+        let (engine, id) = (self.engine.clone(), entity.state.id);
         let reading = tokio::task::spawn_blocking(move || engine.image_config(&id)).await;
         let config = reading.map_err(|source| ImageError::Task { source })?;
         let problem = config.as_ref().err().map(|error| crate::cause::chain(error));
@@ -22,7 +22,7 @@ impl Native {
 }
 
 fn object(engine: &Engine, entity: &Entity, config: Option<&ImageConfig>, problem: Option<String>) -> Value {
-    let image = &entity.image;
+    let image = &entity.state;
     let facts = &image.facts;
     let names = engine.images.snapshot().names_of(image);
     let (tags, digests): (Vec<_>, Vec<_>) = names.iter().partition(|name| !name.contains('@'));

@@ -22,7 +22,7 @@ impl Native {
 
     pub(super) async fn image_history(&self, reference: &str) -> Result<HistoryResponse, ApiError> {
         let entity = self.engine.find_image(reference)?;
-        let (engine, id) = (self.engine.clone(), entity.image.id);
+        let (engine, id) = (self.engine.clone(), entity.state.id);
         let reading = tokio::task::spawn_blocking(move || engine.image_config(&id)).await;
         let config = reading.map_err(|source| ImageError::Task { source })??;
         // Steps that made a layer and layers go together, from the bottom up; a history may be missing or too short.
@@ -50,7 +50,7 @@ impl Native {
         entries.reverse();
         if let Some(newest) = entries.first_mut() {
             newest.id = id.to_string();
-            let names = self.engine.images.snapshot().names_of(&entity.image);
+            let names = self.engine.images.snapshot().names_of(&entity.state);
             newest.tags =
                 names.iter().filter(|name| !name.contains('@')).map(|name| crate::image::familiar(name)).collect();
         }
@@ -60,9 +60,9 @@ impl Native {
 
 fn summary(listed: Listed) -> ImageSummary {
     let Listed { entity, tags, digests, containers } = listed;
-    let facts = &entity.image.facts;
+    let facts = &entity.state.facts;
     ImageSummary {
-        id: entity.image.id.to_string(),
+        id: entity.state.id.to_string(),
         tags,
         digests,
         size: facts.size,

@@ -31,11 +31,11 @@ impl Native {
 /// Blocks on the disk: definitions tell.
 fn refuse_while_used(engine: &Arc<Engine>, name: &str) -> Result<(), NetworkError> {
     let mut users = engine.networks.pending.users(name);
-    for (id, entity) in &engine.containers.snapshot() {
+    for (id, entity) in engine.containers.snapshot().iter() {
         match engine.definition_once(entity) {
             Ok(definition) => match &definition.namespaces.network {
                 Network::Named(named) if named.networks.iter().any(|network| network == name) => {
-                    users.push(format!("container {} ({})", entity.container.card.name, id.short()));
+                    users.push(format!("container {} ({})", entity.state.card.name, id.short()));
                 }
                 Network::Named(_) | Network::None | Network::Host | Network::Container(_) => {}
             },

@@ -12,9 +12,9 @@ use tonic::Status;
 use crate::api::native::container::nanoseconds;
 use crate::api::native::{ApiError, Native};
 use crate::clock;
+use crate::containers::Entity;
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
-use crate::projection::Entity;
 use crate::usage::{Measured, READ_DEADLINE};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -100,14 +100,14 @@ async fn round(engine: &Arc<Engine>, whose: &Whose) -> Result<StatsResponse, Api
 fn chosen(engine: &Engine, whose: &Whose) -> Vec<Arc<Entity>> {
     let map = engine.containers.snapshot();
     match whose {
-        Whose::Running => map.values().filter(|entity| entity.container.phase.run().is_some()).cloned().collect(),
+        Whose::Running => map.values().filter(|entity| entity.state.phase.run().is_some()).cloned().collect(),
         Whose::All => map.values().cloned().collect(),
         Whose::These(ids) => ids.iter().filter_map(|id| map.get(id)).cloned().collect(),
     }
 }
 
 fn told(entity: &Entity, measured: &HashMap<ContainerId, Measured>) -> ContainerStats {
-    let container = &entity.container;
+    let container = &entity.state;
     let about = ContainerStats {
         id: container.id.to_string(),
         name: container.card.name.to_string(),

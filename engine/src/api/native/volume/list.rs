@@ -16,7 +16,7 @@ impl Native {
         limits::filters(&request.filters)?;
         let filters = Filters::parse(&request.filters)?;
         let all = self.engine.volumes.records.snapshot();
-        let wanted = all.values().filter(|entity| filters.matches(&entity.volume)).cloned().collect();
+        let wanted = all.values().filter(|entity| filters.matches(&entity.state)).cloned().collect();
         let mut volumes = self.volumes_shown(wanted).await?;
         volumes.retain(|volume| filters.matches_use(!volume.containers.is_empty()));
         Ok(ListVolumesResponse { volumes })
@@ -27,9 +27,9 @@ impl Native {
         let engine = self.engine.clone();
         // Definitions are read from files the first time; that must not hold up other requests.
         let showing = tokio::task::spawn_blocking(move || {
-            let users = volume::users(&engine, entities.iter().map(|entity| &entity.volume.name));
+            let users = volume::users(&engine, entities.iter().map(|entity| &entity.state.name));
             let show = |entity: &Arc<Entity>| {
-                let volume = &entity.volume;
+                let volume = &entity.state;
                 let containers = users.get(&volume.name).into_iter().flatten().map(ToString::to_string).collect();
                 Volume {
                     name: volume.name.to_string(),

@@ -34,7 +34,7 @@ impl Native {
         let name = name(text)?;
         let entity = self.engine.volumes.records.get(&name);
         let entity = entity.ok_or_else(|| VolumeError::NoSuchVolume { name: name.clone() })?;
-        let volume = &entity.volume;
+        let volume = &entity.state;
         let value = json!({
             "CreatedAt": rfc3339(Some(volume.created_at)),
             "Driver": LOCAL,

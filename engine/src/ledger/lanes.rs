@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, MutexGuard};
 /// life must not be recorded in the next. So those who decide on the same one wait for each other; others who share the
 /// lane by chance do too, for one sync.
 #[derive(Debug)]
-pub struct Lanes([Mutex<()>; 32]);
+pub(super) struct Lanes([Mutex<()>; 32]);
 
 impl Default for Lanes {
     fn default() -> Self {
@@ -17,7 +17,7 @@ impl Default for Lanes {
 }
 
 impl Lanes {
-    pub(crate) async fn enter(&self, key: &impl Hash) -> MutexGuard<'_, ()> {
+    pub(super) async fn enter(&self, key: &impl Hash) -> MutexGuard<'_, ()> {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         self.0[hasher.finish() as usize % self.0.len()].lock().await

@@ -1,0 +1,268 @@
+//! All aggregates of a kind as they are now: what every read is answered from. Written only by the journal's publication, in
+//! journal order; a reader takes a structurally shared copy and never waits.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
+
+use tokio::sync::{Notify, mpsc};
+
+use super::{Beside, Entry};
+use crate::domain::aggregate::Aggregate;
+
+/// Above this, ids whose listeners are all closed are dropped at the next `listen`.
+const LISTENED: usize = 1_000;
+
+/// A secondary index, kept in step with the states.
+pub trait Index<A: Aggregate>: Clone + fmt::Debug + Default + Send + Sync + 'static {
+    /// One state takes the place of another. Called under the projection's lock, so it must not block; cheap to clone
+    /// afterwards.
+    fn replace(&mut self, id: &A::Id, before: Option<&A>, after: Option<&A>);
+}
+
+/// For aggregates that are found by their id alone.
+impl<A: Aggregate> Index<A> for () {
+    fn replace(&mut self, _: &A::Id, _: Option<&A>, _: Option<&A>) {}
+}
+
+/// All aggregates as of one moment. Cheap to clone.
+#[derive(Debug)]
+pub struct Snapshot<A: Beside> {
+    entries: imbl::OrdMap<A::Id, Arc<Entry<A>>>,
+    pub index: A::Index,
+}
+
+impl<A: Beside> Snapshot<A> {
+    pub fn get(&self, id: &A::Id) -> Option<&Arc<Entry<A>>> {
+        self.entries.get(id)
+    }
+
+    pub fn contains_key(&self, id: &A::Id) -> bool {
+        self.entries.contains_key(id)
+    }
+
+    /// In the order of their ids.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&A::Id, &Arc<Entry<A>>)> {
+        self.entries.iter()
+    }
+
+    /// In the order of their ids.
+    pub fn values(&self) -> impl DoubleEndedIterator<Item = &Arc<Entry<A>>> {
+        self.entries.values()
+    }
+
+    /// Those with this id or a greater one, in order.
+    pub fn since(&self, id: A::Id) -> impl Iterator<Item = (&A::Id, &Arc<Entry<A>>)> {
+        self.entries.range(id..)
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl<A: Beside> Clone for Snapshot<A> {
+    fn clone(&self) -> Self {
+        Self { entries: self.entries.clone(), index: self.index.clone() }
+    }
+}
+
+impl<A: Beside> Default for Snapshot<A> {
+    fn default() -> Self {
+        Self { entries: imbl::OrdMap::default(), index: A::Index::default() }
+    }
+}
+
+/// An event as listeners get it.
+#[derive(Debug, Clone)]
+pub struct Published<E> {
+    /// Of the state after all events of the turn; `u64::MAX` when it is gone.
+    pub version: u64,
+    pub event: E,
+}
+
+type Listeners<A> = HashMap<<A as Aggregate>::Id, Vec<mpsc::UnboundedSender<Published<<A as Aggregate>::Event>>>>;
+
+/// The read side of a ledger.
+#[derive(Debug)]
+pub struct Projection<A: Beside> {
+    current: RwLock<Snapshot<A>>,
+    listeners: Mutex<Listeners<A>>,
+    /// Notified when there is an aggregate that was not there before.
+    appeared: Notify,
+}
+
+impl<A: Beside> Default for Projection<A> {
+    fn default() -> Self {
+        Self { current: RwLock::default(), listeners: Mutex::default(), appeared: Notify::new() }
+    }
+}
+
+impl<A: Beside> Projection<A> {
+    pub fn get(&self, id: &A::Id) -> Option<Arc<Entry<A>>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// All of them, as of one moment.
+    pub fn snapshot(&self) -> Snapshot<A> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The secondary index alone.
+    pub fn index(&self) -> A::Index {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).index.clone()
+    }
+
+    /// All events of an aggregate from now on, until it is gone. Listen first, then look at the state.
+    pub fn listen(&self, id: A::Id) -> mpsc::UnboundedReceiver<Published<A::Event>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut listeners = lock(&self.listeners);
+        // Listeners of creations that failed are never removed by an event; closed ones are dropped here.
+        if listeners.len() > LISTENED {
+            listeners.retain(|_, senders| senders.iter().any(|sender| !sender.is_closed()));
+        }
+        let senders = listeners.entry(id).or_default();
+        senders.retain(|sender| !sender.is_closed());
+        senders.push(sender);
+        receiver
+    }
+
+    /// Waits until the version of the aggregate is another than `version`, which is 0 for one that is not there.
+    pub async fn changed_since(&self, id: &A::Id, version: u64) {
+        loop {
+            let appeared = self.appeared.notified();
+            tokio::pin!(appeared);
+            appeared.as_mut().enable();
+            let Some(entry) = self.get(id) else {
+                if version != 0 {
+                    return;
+                }
+                appeared.await;
+                continue;
+            };
+            let changed = entry.lasting.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            // Enabled before looking again: a change in between is not missed.
+            if self.get(id).map_or(0, |entry| entry.state.version()) != version {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until this holds of the aggregate, or it is gone.
+    pub async fn wait_until(&self, id: &A::Id, holds: impl Fn(&Entry<A>) -> bool) {
+        loop {
+            let Some(entry) = self.get(id) else { return };
+            let changed = entry.lasting.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            // Enabled before looking again: a change in between is not missed.
+            if self.get(id).is_none_or(|entry| holds(&entry)) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until recovery is done with the aggregate, or it is gone.
+    pub async fn verified(&self, id: &A::Id) {
+        self.wait_until(id, |entry| entry.verified).await;
+    }
+
+    /// Recovery has compared it with the world.
+    pub fn mark_verified(&self, id: &A::Id) {
+        let mut current = self.write();
+        let Some(entry) = current.entries.get(id).filter(|entry| !entry.verified).cloned() else { return };
+        current.entries.insert(id.clone(), Arc::new(Entry { verified: true, ..(*entry).clone() }));
+        drop(current);
+        entry.lasting.changed.notify_waiters();
+    }
+
+    /// Puts in a state read from the store, not compared with the world yet.
+    pub fn restore(&self, state: A, seq: u64) {
+        let mut current = self.write();
+        let id = state.id().clone();
+        let before = current.entries.remove(&id);
+        current.index.replace(&id, before.as_ref().map(|entry| &entry.state), Some(&state));
+        current.entries.insert(id, Arc::new(Entry::new(state, seq, false)));
+        drop(current);
+        match before {
+            Some(before) => before.lasting.changed.notify_waiters(),
+            None => self.appeared.notify_waiters(),
+        }
+    }
+
+    /// Takes out a state whose events, read at start, say that it is gone.
+    pub fn forget(&self, id: &A::Id) {
+        let mut current = self.write();
+        if let Some(before) = current.entries.remove(id) {
+            current.index.replace(id, Some(&before.state), None);
+        }
+    }
+
+    /// The journal's publication: the state after its events, for every reader. Gives the entry before.
+    pub(crate) fn publish(&self, id: &A::Id, after: Option<A>, seq: u64) -> Option<Arc<Entry<A>>> {
+        let mut current = self.write();
+        // Read under the lock: recovery marks entries as verified meanwhile.
+        let before = current.entries.get(id).cloned();
+        current.index.replace(id, before.as_ref().map(|entry| &entry.state), after.as_ref());
+        match after {
+            Some(state) => {
+                let entry = match &before {
+                    Some(before) => Entry { state, seq, ..(**before).clone() },
+                    // Born while the daemon runs: it needs no comparison with the world.
+                    None => Entry::new(state, seq, true),
+                };
+                current.entries.insert(id.clone(), Arc::new(entry));
+            }
+            None => {
+                current.entries.remove(id);
+            }
+        }
+        before
+    }
+
+    /// After the publication, when the events can be read, too: a notification of all that wait or listen.
+    pub(crate) fn notify(&self, id: &A::Id, before: Option<&Entry<A>>, events: &[A::Event], after: Option<&A>) {
+        self.send(id, after.map_or(u64::MAX, A::version), events);
+        match before {
+            Some(before) => before.lasting.changed.notify_waiters(),
+            None => self.appeared.notify_waiters(),
+        }
+    }
+
+    /// A state that differs in nothing that events tell, if the aggregate is still of its version.
+    pub(crate) fn amend(&self, state: A) {
+        let mut current = self.write();
+        let same = |entry: &&Arc<Entry<A>>| entry.state.version() == state.version();
+        if let Some(entry) = current.entries.get(state.id()).filter(same).cloned() {
+            current.entries.insert(state.id().clone(), Arc::new(Entry { state, ..(*entry).clone() }));
+        }
+    }
+
+    fn send(&self, id: &A::Id, version: u64, events: &[A::Event]) {
+        let mut listeners = lock(&self.listeners);
+        let Some(senders) = listeners.get_mut(id) else { return };
+        for event in events {
+            senders.retain(|sender| sender.send(Published { version, event: event.clone() }).is_ok());
+        }
+        // A closed channel tells its listeners that the aggregate is gone.
+        if version == u64::MAX || senders.is_empty() {
+            listeners.remove(id);
+        }
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Snapshot<A>> {
+        self.current.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

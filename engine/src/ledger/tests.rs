@@ -1,0 +1,266 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use store::Journal;
+
+use super::*;
+use crate::domain::container::{self, Card, Command, Container, Event, HealthAction, Phase, RestartPolicy};
+use crate::domain::id::{ContainerId, Digest, Name, Signal, Timestamp};
+use crate::domain::image::tests::{ID, add, facts};
+use crate::domain::image::{self, Image};
+use crate::journal::record::Actor;
+
+fn journal() -> Journal {
+    Journal::in_memory(store::Options::default()).unwrap()
+}
+
+fn ledger<A: Recorded>() -> (Journal, Ledger<A>) {
+    let journal = journal();
+    (journal.clone(), Ledger::new(journal, Arc::default()))
+}
+
+fn context() -> Context {
+    Context::new(Actor::Engine)
+}
+
+fn create(byte: u8) -> (ContainerId, Command) {
+    let card = Card {
+        name: format!("c{byte}").parse().unwrap(),
+        image: "none".into(),
+        image_id: None,
+        runtime: "runc".into(),
+        command: "sh".into(),
+        definition: Digest([0; 32]),
+        created_at: Timestamp(1),
+        auto_remove: false,
+        tty: false,
+        open_stdin: false,
+        stop_signal: Signal::TERM,
+        stop_timeout: 10,
+        restart: RestartPolicy::No,
+        health: HealthAction::Unwatched,
+    };
+    let id = ContainerId::from_bytes([byte; 32]);
+    (id, Command::Create { id, card })
+}
+
+fn name(text: String) -> Name {
+    text.parse().unwrap()
+}
+
+fn tag(name: &str, since: u64) -> image::Command {
+    image::Command::Tag { name: name.to_owned(), since }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn racing_turns_each_decide_on_what_is_true() {
+    let (journal, containers) = ledger::<Container>();
+    let (id, create) = create(1);
+    containers.turn(&id, &context(), &create).await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..64 {
+        let containers = containers.clone();
+        tasks.spawn(async move {
+            containers.turn(&id, &context(), &Command::Rename { name: name(format!("n{n}")) }).await.map(drop)
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap().unwrap();
+    }
+    let container = containers.get(&id).unwrap().state.clone();
+    assert_eq!(container.version, 1 + 64);
+    // Each event has the name that it replaced: one unbroken line of names, in the journal's order.
+    let records = journal.read(2, 100).unwrap();
+    let mut current = name("c1".to_owned());
+    for record in &records {
+        match Container::decode(record).unwrap().1 {
+            Event::Renamed { from, to } => {
+                assert_eq!(from, current);
+                current = to;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((records.len(), current), (64, container.card.name));
+}
+
+#[tokio::test]
+async fn several_commands_are_recorded_together_or_not_at_all() {
+    let (journal, containers) = ledger::<Container>();
+    let (id, create) = create(2);
+    let rename = Command::Rename { name: name("other".to_owned()) };
+    let refused = containers.turn_all(&id, &context(), &[create.clone(), rename.clone(), Command::Pause]).await;
+    assert!(matches!(refused, Err(TurnError::Rejected(container::Rejection::NotRunning))));
+    assert_eq!(journal.last(), 0);
+    assert!(containers.get(&id).is_none());
+    let done = containers.turn_all(&id, &context(), &[create, rename]).await.unwrap();
+    assert_eq!(done.state.unwrap().phase, Phase::Created);
+    assert_eq!(journal.last(), 2);
+}
+
+#[tokio::test]
+async fn what_is_already_so_is_not_recorded_again() {
+    let (journal, containers) = ledger::<Container>();
+    let (id, create) = create(3);
+    containers.turn(&id, &context(), &create).await.unwrap();
+    let stop = Command::Stop { signal: None, grace: None, at: Timestamp(9) };
+    assert!(containers.turn(&id, &context(), &stop).await.unwrap().events.is_empty());
+    assert_eq!(journal.last(), 1);
+}
+
+#[tokio::test]
+async fn an_event_names_its_container_after_the_removal_too() {
+    let (journal, containers) = ledger::<Container>();
+    let (id, create) = create(4);
+    containers.turn(&id, &context(), &create).await.unwrap();
+    let mut changes = containers.listen(id);
+    containers
+        .turn_all(&id, &context(), &[Command::Remove { force: false, volumes: false }, Command::ReportRemoved])
+        .await
+        .unwrap();
+    let last = journal.read(3, 1).unwrap();
+    let (context, event) = Container::decode(&last[0]).unwrap();
+    assert_eq!((event, context.name.as_str(), context.image.as_str()), (Event::Removed, "c4", "none"));
+    assert_eq!(changes.recv().await.unwrap().event, Event::RemoveRequested { force: false, volumes: false });
+    assert_eq!(changes.recv().await.unwrap().event, Event::Removed);
+    assert!(changes.recv().await.is_none(), "there will be no further event");
+}
+
+#[tokio::test]
+async fn readers_see_state_and_events_before_the_subscriber() {
+    let (journal, containers) = ledger::<Container>();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    containers.subscribe(Box::new({
+        let (containers, seen) = (containers.clone(), seen.clone());
+        move |turn| {
+            let (last, events) = (journal.last(), turn.events.len() as u64);
+            assert_eq!(
+                journal.read(last + 1 - events, 10).unwrap().len() as u64,
+                events,
+                "the events can be read, too"
+            );
+            let visible = containers.get(turn.id).map(|entry| entry.state.version);
+            assert_eq!(visible, turn.after.map(|container| container.version));
+            seen.lock().unwrap().push(turn.events.len());
+        }
+    }));
+    let (id, create) = create(5);
+    containers.turn(&id, &context(), &create).await.unwrap();
+    containers.turn(&id, &context(), &Command::Rename { name: name("n".to_owned()) }).await.unwrap();
+    assert_eq!(*seen.lock().unwrap(), [1, 1]);
+}
+
+#[tokio::test]
+async fn a_command_is_asked_again_when_the_operation_has_its_outcome() {
+    let (_, containers) = ledger::<Container>();
+    let (id, create) = create(6);
+    containers.turn(&id, &context(), &create).await.unwrap();
+    let start = Command::Start { boot: crate::domain::id::BootId::default(), at: Timestamp(2) };
+    let started = containers.turn(&id, &context(), &start).await.unwrap().state.unwrap();
+    let Phase::Starting(starting) = started.phase else { panic!("it starts") };
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let (ledger, counted) = (containers.clone(), attempts.clone());
+    let asked = tokio::spawn(async move {
+        let remove = || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            vec![Command::Remove { force: false, volumes: false }]
+        };
+        ledger.ask(Queue::Commands, &id, &context(), remove).await
+    });
+    while attempts.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!asked.is_finished());
+    let failed = Command::ReportStartFailed {
+        start: starting.start,
+        code: 127,
+        message: "no such file".to_owned(),
+        at: Timestamp(3),
+    };
+    containers.turn(&id, &context(), &failed).await.unwrap();
+    let turned = asked.await.unwrap().unwrap();
+    assert_eq!(turned.events, [Event::RemoveRequested { force: false, volumes: false }]);
+    let unknown = containers.ask(Queue::Commands, &ContainerId::from_bytes([99; 32]), &context(), Vec::new).await;
+    assert!(matches!(unknown, Err(TurnError::Rejected(container::Rejection::NoSuchContainer))));
+}
+
+#[tokio::test]
+async fn a_name_moves_with_the_event_of_its_new_image() {
+    let (journal, images) = ledger::<Image>();
+    let other = Digest([9; 32]);
+    let since = images.next_since();
+    images.turn(&ID, &context(), &add(&["a", "b"], since)).await.unwrap();
+    let since = images.next_since();
+    images.turn(&other, &context(), &add(&["a"], since)).await.unwrap();
+    assert_eq!(images.named("a").unwrap().state.id, other);
+    assert_eq!(images.snapshot().listing("a").len(), 2);
+    let turned = images.turn(&ID, &context(), &image::Command::Untag { name: "a".to_owned() }).await.unwrap();
+    assert_eq!(turned.state.unwrap().names.len(), 1);
+    assert_eq!(images.snapshot().listing("a"), [other]);
+    let records = journal.read(1, 10).unwrap();
+    let titles: Vec<_> = records
+        .iter()
+        .map(|record| Image::decode(record).unwrap())
+        .map(|(context, event)| format!("{} {}", event.name(), context.image))
+        .collect();
+    assert_eq!(titles, ["ImagePulled a", "ImagePulled a", "ImageUntagged a"]);
+}
+
+#[tokio::test]
+async fn an_id_that_was_removed_comes_again() {
+    let (journal, images) = ledger::<Image>();
+    for round in 1..=3 {
+        images.turn(&ID, &context(), &add(&["a"], round)).await.unwrap();
+        images.turn(&ID, &context(), &image::Command::Remove).await.unwrap();
+        assert!(images.get(&ID).is_none() && images.named("a").is_none());
+    }
+    let refused = images.turn(&ID, &context(), &image::Command::Remove).await;
+    assert!(matches!(refused, Err(TurnError::Rejected(image::Rejection::NoSuchImage))));
+    assert_eq!(journal.last(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_whose_caller_went_away_is_decided_upon() {
+    let (journal, images) = ledger::<Image>();
+    images.turn(&ID, &context(), &add(&[], 0)).await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..32_u64 {
+        let images = images.clone();
+        tasks.spawn(async move {
+            // Its caller goes away, perhaps while the turn is being recorded.
+            let (lost, of) = (tag(&format!("lost{n}"), n + 1), context());
+            tokio::select! {
+                biased;
+                _ = images.turn(&ID, &of, &lost) => {}
+                () = tokio::task::yield_now() => {}
+            }
+            images.turn(&ID, &context(), &tag(&format!("n{n}"), n + 1)).await.unwrap();
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    let image = images.get(&ID).unwrap().state.clone();
+    assert!((0..32).all(|n| image.holds(&format!("n{n}"))));
+    let records = journal.read(1, 200).unwrap();
+    let replayed = records.iter().fold(None, |image, record| {
+        assert_eq!(record.version, record.seq, "one line, without gaps");
+        image::evolve(image, &Image::decode(record).unwrap().1)
+    });
+    assert_eq!(replayed, Some(image));
+}
+
+#[tokio::test]
+async fn an_amendment_is_saved_without_an_event() {
+    let (journal, images) = ledger::<Image>();
+    images.turn(&ID, &context(), &add(&["a"], 1)).await.unwrap();
+    let later = Timestamp(facts().used_at.0 + 50);
+    images.save_use(&ID, later).await.unwrap();
+    images.save_use(&ID, Timestamp(1)).await.unwrap();
+    images.save_use(&Digest([9; 32]), later).await.unwrap();
+    assert_eq!(journal.last(), 1);
+    let image = images.get(&ID).unwrap().state.clone();
+    assert_eq!((image.facts.used_at, image.version), (later, 1));
+    images.turn(&ID, &context(), &tag("b", 2)).await.unwrap();
+    assert_eq!(images.get(&ID).unwrap().state.facts.used_at, later);
+}

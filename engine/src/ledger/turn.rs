@@ -1,0 +1,197 @@
+//! A turn: every change of an aggregate, whoever asks for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::{Append, AppendError, OnReadable, Row};
+use tokio::time::timeout;
+
+use super::{Inner, Ledger, Recorded, Turn};
+use crate::clock;
+use crate::domain::aggregate::{Title, Urgency};
+use crate::journal::record::{Actor, Context};
+
+/// Between the journal's knowing of an event and its publication is one sync.
+const CONFLICT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a turn did not happen: an answer, or trouble.
+#[derive(Debug, thiserror::Error)]
+pub enum TurnError<R> {
+    #[error("the command was refused")]
+    Rejected(R),
+    #[error("cannot write the journal")]
+    Journal(#[from] AppendError),
+}
+
+/// What a turn has led to.
+#[derive(Debug)]
+pub struct Turned<A: Recorded> {
+    /// The state after it; `None` when it is gone.
+    pub state: Option<A>,
+    /// What has happened; empty when it was already so.
+    pub events: Vec<A::Event>,
+}
+
+/// What one turn adds to one stream.
+struct Addition<'a, A: Recorded> {
+    id: &'a A::Id,
+    /// The version that was decided on.
+    expected: u64,
+    context: &'a Context,
+    events: &'a [A::Event],
+    after: Option<&'a A>,
+}
+
+impl<A: Recorded> Ledger<A> {
+    /// One command, now: durable and visible when it returns.
+    pub async fn turn(
+        &self,
+        id: &A::Id,
+        context: &Context,
+        command: &A::Command,
+    ) -> Result<Turned<A>, TurnError<A::Rejection>> {
+        self.turn_all(id, context, std::slice::from_ref(command)).await
+    }
+
+    /// Several commands in one step: each decides on what the ones before it have led to, and all of it is recorded, or
+    /// nothing. Subscribers see the state after the last one.
+    pub async fn turn_all(
+        &self,
+        id: &A::Id,
+        context: &Context,
+        commands: &[A::Command],
+    ) -> Result<Turned<A>, TurnError<A::Rejection>> {
+        // A decision on one life must not be recorded in the next, which begins at version 1 too.
+        let _lane = if A::IDS_COME_AGAIN { Some(self.0.lanes.enter(id).await) } else { None };
+        loop {
+            let before = self.get(id).map(|entry| entry.state.clone());
+            let expected = before.as_ref().map_or(0, A::version);
+            let (mut after, mut events) = (before.clone(), Vec::new());
+            for command in commands {
+                let decided = A::decide(id, after.as_ref(), command).map_err(TurnError::Rejected)?;
+                after = decided.iter().fold(after, A::evolve);
+                events.extend(decided);
+            }
+            if events.is_empty() {
+                return Ok(Turned { state: after, events });
+            }
+            let Title { name, image } = A::title(id, before.as_ref(), &events, after.as_ref());
+            let context = Context { name, image, ..context.clone() };
+            log::<A>(id, &context, &events);
+            let addition = Addition { id, expected, context: &context, events: &events, after: after.as_ref() };
+            match self.append(addition, Publication::Turn).await {
+                // Another turn came first: decide again on its outcome once that is published. If it never is, the store and
+                // the projection do not agree.
+                Err(error @ AppendError::Conflict { .. }) => {
+                    timeout(CONFLICT_PATIENCE, self.changed_since(id, expected)).await.map_err(|_| error)?;
+                }
+                Err(error) => return Err(error.into()),
+                Ok(()) => return Ok(Turned { state: after, events }),
+            }
+        }
+    }
+
+    /// Saves a state that differs in nothing that events tell: its row alone, which a crash may lose. `change` gives `None` for
+    /// what is to stay as it is. One that is gone, or that changes at this moment, stays so.
+    pub async fn amend(&self, id: &A::Id, change: impl FnOnce(A) -> Option<A>) -> Result<(), AppendError> {
+        let _lane = if A::IDS_COME_AGAIN { Some(self.0.lanes.enter(id).await) } else { None };
+        let Some(state) = self.get(id).and_then(|entry| change(entry.state.clone())) else { return Ok(()) };
+        let context = Context::new(Actor::Engine);
+        let addition = Addition { id, expected: state.version(), context: &context, events: &[], after: Some(&state) };
+        match self.append(addition, Publication::Amendment).await {
+            Err(AppendError::Conflict { .. }) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// Puts in the history of an aggregate that the store has lost, as far as it could be found out: facts, decided long
+    /// ago. Recovery takes it from there, so subscribers see nothing.
+    pub async fn record_rebuilt(&self, id: &A::Id, context: &Context, events: &[A::Event]) -> Result<(), AppendError> {
+        let mut known = 0;
+        loop {
+            let mut after = events.iter().fold(None, A::evolve);
+            if let Some(state) = &mut after {
+                state.set_version(known + events.len() as u64);
+            }
+            let Title { name, image } = A::title(id, None, events, after.as_ref());
+            let context = Context { name, image, ..context.clone() };
+            let addition = Addition { id, expected: known, context: &context, events, after: after.as_ref() };
+            match self.append(addition, Publication::Rebuilt).await {
+                // Its state is lost, but not all of its history: this goes on behind it.
+                Err(AppendError::Conflict { found, .. }) if found > known => known = found,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Durable and visible when it returns. It becomes so also when the caller has gone meanwhile.
+    async fn append(&self, addition: Addition<'_, A>, publication: Publication) -> Result<(), AppendError> {
+        let Addition { id, expected, context, events, after } = addition;
+        let inner = self.0.clone();
+        let turn = Owned { id: id.clone(), context: context.clone(), events: events.to_vec(), after: after.cloned() };
+        let append = Append {
+            stream: A::stream(id),
+            expected,
+            at: clock::now().0,
+            urgency: stored(events.iter().map(A::urgency).max().unwrap_or(Urgency::Ordinary)),
+            events: events.iter().map(|event| A::encode(context, event)).collect(),
+            row: after.map_or(Row::Delete, A::encode_row),
+            on_durable: Some(Box::new(move |records| {
+                inner.publish(publication, records.last().map_or(0, |record| record.seq), turn)
+            })),
+        };
+        self.0.journal.append(append).await.map(drop)
+    }
+}
+
+/// How an addition becomes visible.
+#[derive(Debug, Clone, Copy)]
+enum Publication {
+    Turn,
+    Amendment,
+    Rebuilt,
+}
+
+/// A turn on its way to the journal's thread.
+struct Owned<A: Recorded> {
+    id: A::Id,
+    context: Context,
+    events: Vec<A::Event>,
+    after: Option<A>,
+}
+
+impl<A: Recorded> Inner<A> {
+    /// On the journal's thread, in journal order.
+    fn publish(self: Arc<Self>, publication: Publication, seq: u64, turn: Owned<A>) -> Option<OnReadable> {
+        let Owned { id, context, events, after } = turn;
+        match (publication, after) {
+            (Publication::Turn, after) => {
+                let before = self.projection.publish(&id, after.clone(), seq);
+                return Some(Box::new(move || {
+                    self.projection.notify(&id, before.as_deref(), &events, after.as_ref());
+                    if let Some(subscriber) = self.subscriber.get() {
+                        subscriber(Turn { id: &id, context: &context, events: &events, after: after.as_ref() });
+                    }
+                }));
+            }
+            (Publication::Amendment, Some(state)) => self.projection.amend(state),
+            (Publication::Rebuilt, Some(state)) => self.projection.restore(state, seq),
+            (Publication::Amendment | Publication::Rebuilt, None) => {}
+        }
+        None
+    }
+}
+
+fn stored(urgency: Urgency) -> store::Urgency {
+    match urgency {
+        Urgency::Ordinary => store::Urgency::Ordinary,
+        Urgency::Cleanup => store::Urgency::Cleanup,
+        Urgency::Urgent => store::Urgency::Urgent,
+    }
+}
+
+fn log<A: Recorded>(id: &A::Id, context: &Context, events: &[A::Event]) {
+    let (id, operation) = (A::short(id), context.operation);
+    let events = events.iter().map(A::event_name).collect::<Vec<_>>().join(",");
+    tracing::info!(of = A::NOUN, id, events, %operation, "turn");
+}
