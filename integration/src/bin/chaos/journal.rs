@@ -54,16 +54,21 @@ impl Journal {
 
     /// Waits until the event of this number was told; `false` when it does not come.
     pub fn reaches(&self, seq: u64) -> bool {
-        let end = Instant::now() + LAG;
+        self.first(LAG, |told| (told.last() >= seq).then_some(())).is_some()
+    }
+
+    /// Waits until `pick` makes something of what was told; `None` when patience ends first.
+    pub fn first<T>(&self, patience: Duration, pick: impl Fn(&Told) -> Option<T>) -> Option<T> {
+        let end = Instant::now() + patience;
         let mut told = self.read();
-        while told.last() < seq {
+        loop {
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
+            match pick(&told) {
+                None if !left.is_zero() => {}
+                picked => return picked,
             }
             told = self.grown.wait_timeout(told, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        true
     }
 
     fn push(&self, world: &World, event: Event) {

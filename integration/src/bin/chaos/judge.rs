@@ -3,7 +3,7 @@
 //! A command was sent when event `from` was the last that was told, and everything it did is told by event `to`. A success needs
 //! a moment in between at which it was so; a refusal needs one at which it had to be refused, or a kill that it met.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cri_api::isula::v1::Event;
 use integration::Output;
@@ -22,6 +22,12 @@ mod rules;
 mod tests;
 
 pub use lines::broken as broken_lines;
+
+/// A process that was killed.
+const KILLED: i32 = 137;
+
+/// How long the end of a container may take to be recorded after its processes are gone. Only a hang takes as long.
+const RECORDING: Duration = Duration::from_secs(60);
 
 /// All that a reply is judged by.
 #[derive(Clone, Copy)]
@@ -101,6 +107,7 @@ impl Seen {
 /// Judges one reply.
 pub fn reply(world: &World, op: Op, name: &str, token: &str, reply: &Reply) {
     let evidence = world.evidence();
+    let reply = &complete(&evidence, op, name, reply);
     let seen = Seen::of(&evidence, name, reply);
     world.claims.done(rules::word(op), rules::is_right(&evidence, op, name, token, reply, &seen));
     let broken = |rule: &str, text: &str| {
@@ -117,10 +124,29 @@ pub fn reply(world: &World, op: Op, name: &str, token: &str, reply: &Reply) {
         );
         world.report.violation(world, rule, Some(name), &text);
     };
+    let rule = broken_rule(&evidence, op, name, token, reply, &seen);
+    // Afterwards: a rule compares with the claims of earlier replies.
     rules::claim(&evidence, op, name, token, reply, &seen);
-    if let Some((rule, text)) = broken_rule(&evidence, op, name, token, reply, &seen) {
+    if let Some((rule, text)) = rule {
         broken(rule, &text);
     }
+}
+
+/// A process that was run in a container and was killed with it answers before the container's end is recorded: its reply with
+/// all events up to that end.
+fn complete(world: &Evidence<'_>, op: Op, name: &str, reply: &Reply) -> Reply {
+    let killed = reply.timely && reply.output.code() == KILLED;
+    let runs = matches!(op, Op::Exec(_) | Op::VolumeWrite | Op::VolumeRead);
+    let end = if killed && runs { end_after(world, name, reply) } else { None };
+    Reply { to: end.unwrap_or(reply.to), output: reply.output.clone(), words: reply.words.clone(), ..*reply }
+}
+
+fn end_after(world: &Evidence<'_>, name: &str, reply: &Reply) -> Option<u64> {
+    world.journal.first(RECORDING, |told| {
+        let ids = told.model.holders(name, reply.from, reply.to);
+        let ends = |event: &&Event| event.name == "Exited" && ids.iter().flatten().any(|id| *id == event.id);
+        told.between(reply.from, told.last()).iter().find(ends).map(|event| event.seq.max(reply.to))
+    })
 }
 
 /// The rule that a reply breaks, and how.
@@ -146,7 +172,8 @@ fn broken_rule(
     if ended_by_us {
         return None;
     }
-    let has_code_of_its_own = matches!(op, Op::Exec(_) | Op::Foreground | Op::Attach(_));
+    let has_code_of_its_own =
+        matches!(op, Op::Exec(_) | Op::VolumeWrite | Op::VolumeRead | Op::Foreground | Op::Attach(_));
     if !reply.succeeded() && !has_code_of_its_own && reply.output.stderr.trim().is_empty() {
         return Some(("a refusal says why", "there is no word".to_owned()));
     }

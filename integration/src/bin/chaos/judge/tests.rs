@@ -13,11 +13,10 @@ const TOKEN: &str = "token-1-7";
 const LINES: &str = "line 4\nline 5\n";
 
 /// Events in order, `<id> <name> <event> [<key>=<value> …]`; what follows on `|` happened while the command was under way.
-const CREATED: &str = "| a c1-0 CreateRequested; a c1-0 Created;";
-const STARTED: &str = "| a c1-0 CreateRequested; a c1-0 Created; a c1-0 StartRequested; a c1-0 Started;";
-const RUNS: &str = "a c1-0 CreateRequested; a c1-0 Created; a c1-0 StartRequested; a c1-0 Started; |";
-const ENDS: &str =
-    "a c1-0 CreateRequested; a c1-0 Created; a c1-0 StartRequested; a c1-0 Started; | a c1-0 Exited exitCode=5;";
+const CREATED: &str = "| a c1-0 Created;";
+const STARTED: &str = "| a c1-0 Created; a c1-0 StartRequested; a c1-0 Started;";
+const RUNS: &str = "a c1-0 Created; a c1-0 StartRequested; a c1-0 Started; |";
+const ENDS: &str = "a c1-0 Created; a c1-0 StartRequested; a c1-0 Started; | a c1-0 Exited exitCode=5;";
 const NOTHING: &str = "|";
 
 fn event(seq: u64, words: &str) -> Event {
@@ -29,14 +28,15 @@ fn event(seq: u64, words: &str) -> Event {
     Event { seq, kind: "container".to_owned(), id, name: event, attributes, ..Event::default() }
 }
 
-/// The journal, and the number of the last event before the command.
-fn history(text: &str) -> (Journal, u64) {
+/// The journal, and the numbers of the last events before the command and before its answer: where the bars are, or the end.
+fn history(text: &str) -> (Journal, u64, u64) {
     let (before, after) = text.split_once('|').expect("a place where the command begins");
+    let (during, later) = after.split_once('|').unwrap_or((after, ""));
     let count = |text: &str| text.split(';').filter(|words| !words.trim().is_empty()).count();
-    let all = [before, after].concat();
+    let all = [before, during, later].concat();
     let words = all.split(';').filter(|words| !words.trim().is_empty());
     let events = words.enumerate().map(|(place, words)| event(place as u64 + 1, words)).collect();
-    (Journal::of(events), count(before) as u64)
+    (Journal::of(events), count(before) as u64, (count(before) + count(during)) as u64)
 }
 
 /// A seed by which the containers have volumes.
@@ -80,8 +80,7 @@ fn judge_with(
     told: &str,
     answer: Answer<'_>,
 ) -> Option<&'static str> {
-    let (journal, from) = history(told);
-    let to = journal.read().last();
+    let (journal, from, to) = history(told);
     let status = if answer.timely { answer.code << 8 } else { 9 };
     let output = Output {
         status: ExitStatus::from_raw(status),
@@ -91,6 +90,7 @@ fn judge_with(
     let now = Instant::now();
     let reply = Reply { from, to, begun: now, ended: now, output, timely: answer.timely, words: vec![] };
     let evidence = Evidence { seed: seed(), journal: &journal, kills, claims };
+    let reply = complete(&evidence, op, name, &reply);
     let seen = Seen::of(&evidence, name, &reply);
     broken_rule(&evidence, op, name, TOKEN, &reply, &seen).map(|(rule, _)| rule)
 }
@@ -106,14 +106,14 @@ type Told<'a> = (&'a str, Answer<'a>);
 fn a_success_needs_its_moment() {
     let again = [RUNS, " a c1-0 Exited exitCode=5; a c1-0 StartRequested; a c1-0 Started;"].concat();
     let paused = [RUNS, " a c1-0 PauseRequested; a c1-0 Paused;"].concat();
-    let stays_paused = "a c1-0 CreateRequested; a c1-0 Created; a c1-0 StartRequested; a c1-0 Started; a c1-0 PauseRequested; a c1-0 Paused; |";
+    let stays_paused = "a c1-0 Created; a c1-0 StartRequested; a c1-0 Started; a c1-0 PauseRequested; a c1-0 Paused; |";
     let resumed = [stays_paused, " a c1-0 ResumeRequested; a c1-0 Resumed;"].concat();
-    let stays = "a c1-0 CreateRequested; a c1-0 Created; |";
+    let stays = "a c1-0 Created; |";
     let removed = [stays, " a c1-0 RemoveRequested; a c1-0 Removed;"].concat();
     let renamed = [stays, " a c1-0x Renamed;"].concat();
     let (executed, updated) = ([RUNS, " a c1-0 ExecStarted execID=e;"].concat(), [RUNS, " a c1-0 Updated;"].concat());
     let signalled = [RUNS, " a c1-0 Killed signal=15;"].concat();
-    let other = "| b other CreateRequested; b other Created; b other StartRequested; b other Started;";
+    let other = "| b other Created; b other StartRequested; b other Started;";
     let cases: [(Op, Told<'_>, Told<'_>); 27] = [
         (Op::Create, (CREATED, says(0, "a")), (CREATED, says(0, "b"))),
         (Op::Create, (CREATED, says(0, "a")), (stays, says(0, "a"))),
@@ -153,7 +153,7 @@ fn a_success_needs_its_moment() {
 #[test]
 fn a_refusal_needs_its_moment() {
     let paused = [RUNS, " a c1-0 PauseRequested; a c1-0 Paused;"].concat();
-    let stays = "a c1-0 CreateRequested; a c1-0 Created; |";
+    let stays = "a c1-0 Created; |";
     let removed = [stays, " a c1-0 RemoveRequested; a c1-0 Removed;"].concat();
     let cases: [(Op, &str, &str); 22] = [
         (Op::Create, stays, NOTHING),
@@ -166,7 +166,7 @@ fn a_refusal_needs_its_moment() {
         (
             Op::Unpause,
             RUNS,
-            "a c1-0 CreateRequested; a c1-0 Created; a c1-0 StartRequested; a c1-0 Started; a c1-0 PauseRequested; a c1-0 Paused; |",
+            "a c1-0 Created; a c1-0 StartRequested; a c1-0 Started; a c1-0 PauseRequested; a c1-0 Paused; |",
         ),
         (Op::Remove, RUNS, stays),
         (Op::RemoveForce, &removed, RUNS),
@@ -233,9 +233,7 @@ fn the_foreground_has_the_code_and_all_of_the_output() {
     let recipe = Recipe::of(seed(), name);
     let (code, output) = (i32::try_from(recipe.code).expect("a small number"), recipe.output());
     let told = |code: i32| {
-        format!(
-            "| a {name} CreateRequested; a {name} Created; a {name} StartRequested; a {name} Started; a {name} Exited exitCode={code};"
-        )
+        format!("| a {name} Created; a {name} StartRequested; a {name} Started; a {name} Exited exitCode={code};")
     };
     let run = |told: &str, answer| judge(name, Op::Foreground, told, answer);
     assert_eq!(run(&told(code), says(code, &output)), None);
@@ -255,6 +253,25 @@ fn what_was_claimed_before_binds() {
     assert_eq!(told(Op::VolumeRead, says(0, TOKEN)), None);
     assert_eq!(told(Op::VolumeRead, says(0, "token-1-3")), Some(TRUE));
     assert_eq!(told(Op::VolumeRead, OK), Some(TRUE), "it is lost");
+}
+
+#[test]
+fn an_update_to_what_is_so_needs_no_event() {
+    let claims = Claims::default();
+    let update = |op| judge_with(&Kills::default(), &claims, NAME, op, RUNS, OK);
+    claims.memory_set("a", 64 << 20, true);
+    assert_eq!(update(Op::Update(64)), None);
+    assert_eq!(update(Op::Update(65)), Some(TRUE));
+}
+
+#[test]
+fn a_process_that_is_killed_with_its_container_answers_first() {
+    let killed = Answer { code: KILLED, stdout: "", stderr: "", timely: true };
+    for op in [Op::VolumeWrite, Op::VolumeRead, Op::Exec(30)] {
+        assert_eq!(judge(NAME, op, &[RUNS, "| a c1-0 Exited exitCode=5;"].concat(), killed), None, "{op:?}");
+        let other = Answer { code: 3, ..killed };
+        assert_eq!(judge(NAME, op, &[RUNS, "| a c1-0 Exited exitCode=5;"].concat(), other), Some(DONE), "{op:?}");
+    }
 }
 
 /// Ends and beginnings of runs: the last event of a history that can be, and of one that cannot.
@@ -282,7 +299,7 @@ fn an_end_needs_its_cause() {
 }
 
 fn exits(kills: &Kills, then: &str) -> bool {
-    let (journal, _) = history(&[RUNS, then].concat());
+    let (journal, ..) = history(&[RUNS, then].concat());
     let last = journal.read().events.last().cloned().expect("there are events");
     let claims = Claims::default();
     broken_exit(&Evidence { seed: seed(), journal: &journal, kills, claims: &claims }, &last).is_none()
