@@ -235,12 +235,15 @@ impl Exec {
             never = telling => match never {},
         }
         failpoint::hit(failpoint::EXEC_LAUNCHED);
-        let found = launch::find(&self.directory, ours, self.process.console_size).and_then(|launched| {
-            let (pid, parent) = (launched.init.pid, launched.parent);
-            anyhow::ensure!(parent == self.me.pid, "process {pid} is not the shim's child but that of {parent}");
-            Ok(launched)
-        });
-        found.map_err(|error| runtime::failed(Step::Exec, format!("{error:#}")))
+        let refused = |error: String| runtime::failed(Step::Exec, error);
+        let found = launch::find(&self.directory, ours, self.process.console_size);
+        let launched = found.map_err(|error| refused(format!("{error:#}")))?;
+        let parent = launch::handed_over(&launched.init, launched.parent, self.me.pid).await;
+        if parent != self.me.pid {
+            let pid = launched.init.pid;
+            return Err(refused(format!("process {pid} is not the shim's child but that of {parent}")));
+        }
+        Ok(launched)
     }
 
     fn say_gone(&self, waiting: Option<&Waiting<'_>>) -> std::io::Result<()> {

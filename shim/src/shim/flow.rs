@@ -20,7 +20,7 @@ use tokio::task::spawn_local;
 use super::Shim;
 use super::answer::Answer;
 use super::ending::{self, Ended, Pumps};
-use super::launch::{Connected, Launched, Launching};
+use super::launch::{self, Connected, Launched, Launching};
 use super::output::hub::{Hub, STALL_LIMIT};
 use super::output::log::Log;
 use super::output::pump::Glass;
@@ -72,13 +72,17 @@ pub(crate) fn run(shim: &Shim, answer: &mut Answer, first: Option<OwnedFd>) -> a
         let pumps = connect(shim, launched.io, &hub)?;
         own_process::protect(&shim.process.cgroup_procs);
         let pid = launched.init.pid;
-        let ended = if launched.parent == shim.me.pid {
+        // Opened before the wait: its parent may reap it meanwhile.
+        let watched = if launched.parent == shim.me.pid { None } else { PidFd::open(launched.init).ok() };
+        let parent = launch::handed_over(&launched.init, launched.parent, shim.me.pid).await;
+        let ended = if parent == shim.me.pid {
             let status = reaper.until(pid).await.context("cannot wait for the container")?;
             Ended { pid, status, cause: Cause::Exited }
-        } else {
-            // A runtime that keeps the container as its own child.
-            let pidfd = PidFd::open(launched.init).context("cannot watch the container")?;
+        } else if let Some(pidfd) = watched {
+            // The runtime keeps the container as its own child.
             watch_process(launched.init, pidfd, &reaper).await?
+        } else {
+            Ended { pid, status: ExitStatus::Unknown, cause: Cause::ShimLost }
         };
         ending::finish(shim, ended, pumps, &hub, &reaper, exit_fifo).await;
         Ok(ExitCode::SUCCESS)

@@ -1,6 +1,7 @@
 //! From a prepared shim to a running container, or to nothing at all.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use anyhow::Context;
 use isulad_shim::process::ConsoleSize;
@@ -71,4 +72,24 @@ pub(crate) fn find(state: &StateDir, ours: Ours, console_size: Option<ConsoleSiz
         Ours::Nothing => Connected::Nothing,
     };
     Ok(Launched { init: ProcessRef { pid, start_time: stat.start_time }, parent: stat.parent, io })
+}
+
+/// How long a helper of the runtime may outlive it. Only runtimes that keep the container as their own child take all of it.
+const HANDOVER: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Waits until the container's process is this shim's child, which it becomes when the runtime's last process has ended. Gives
+/// its parent: another one's child can only be watched, not waited for.
+pub(crate) async fn handed_over(init: &ProcessRef, parent: i32, me: i32) -> i32 {
+    let end = tokio::time::Instant::now() + HANDOVER;
+    let mut parent = parent;
+    while parent != me && tokio::time::Instant::now() < end {
+        tokio::time::sleep(PAUSE).await;
+        match Stat::read(init.pid) {
+            Ok(stat) if stat.start_time == init.start_time => parent = stat.parent,
+            // It has ended, and another process has reaped it.
+            Ok(_) | Err(_) => break,
+        }
+    }
+    parent
 }
