@@ -66,6 +66,8 @@ impl<A: Aggregate, E: Effect> Effects<A, E> {
 
     /// No effect is begun from now on.
     pub fn stop(&self) {
+        // Under the lock: `idle` must not see empty queues while an enqueuer that found it unset is about to fill one.
+        let _waiting = self.lock();
         self.stopped.store(true, Ordering::SeqCst);
     }
 
@@ -100,6 +102,9 @@ impl<A: Aggregate, E: Effect> Effects<A, E> {
             return;
         }
         let mut waiting = self.lock();
+        if self.stopped() {
+            return;
+        }
         if let Some(queue) = waiting.get_mut(&id) {
             queue.push_back((effect, context));
             return;

@@ -1,5 +1,6 @@
-//! All aggregates of a kind as they are now: what every read is answered from. Written only by the journal's publication, in
-//! journal order; a reader takes a structurally shared copy and never waits.
+//! The present states of all aggregates of a kind, from which every read is answered. The journal's publication writes them in
+//! journal order, restore fills them before that, and recovery marks them as verified. A reader takes a structurally shared
+//! copy and never waits.
 
 use std::collections::HashMap;
 use std::fmt;

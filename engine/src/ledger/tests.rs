@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 use store::Journal;
 
 use super::*;
-use crate::domain::container::{self, Card, Command, Container, Event, HealthAction, Phase, RestartPolicy};
-use crate::domain::id::{ContainerId, Digest, Name, Signal, Timestamp};
+use crate::domain::container::tests::card;
+use crate::domain::container::{self, Card, Command, Container, Event, Phase};
+use crate::domain::id::{ContainerId, Digest, Name, Timestamp};
 use crate::domain::image::tests::{ID, add, facts};
 use crate::domain::image::{self, Image};
 use crate::journal::record::Actor;
@@ -24,22 +25,7 @@ fn context() -> Context {
 }
 
 fn create(byte: u8) -> (ContainerId, Command) {
-    let card = Card {
-        name: format!("c{byte}").parse().unwrap(),
-        image: "none".into(),
-        image_id: None,
-        runtime: "runc".into(),
-        command: "sh".into(),
-        definition: Digest([0; 32]),
-        created_at: Timestamp(1),
-        auto_remove: false,
-        tty: false,
-        open_stdin: false,
-        stop_signal: Signal::TERM,
-        stop_timeout: 10,
-        restart: RestartPolicy::No,
-        health: HealthAction::Unwatched,
-    };
+    let card = Card { name: format!("c{byte}").parse().unwrap(), image: "none".into(), ..card() };
     let id = ContainerId::from_bytes([byte; 32]);
     (id, Command::Create { id, card })
 }

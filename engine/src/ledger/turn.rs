@@ -1,4 +1,4 @@
-//! A turn: every change of an aggregate, whoever asks for it.
+//! A turn: the only way in which an aggregate changes.
 
 use std::sync::Arc;
 use std::time::Duration;
