@@ -37,7 +37,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects to the socket at `path`; tells a missing daemon from a forbidden one.
+    /// Connects to the socket at `path`. The error distinguishes a missing daemon from a forbidden socket.
     pub(crate) async fn connect(path: &Path) -> Result<Self, Failure> {
         let endpoint = endpoint(path).map_err(|error| no_server(path, &error))?;
         let channel = endpoint.connect().await.map_err(|error| no_server(path, &error))?;
@@ -69,7 +69,7 @@ impl Client {
         FilesClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
 
-    /// The calls about what containers use.
+    /// The calls about containers' use of resources.
     pub(crate) fn usage(&self) -> UsageClient<Channel> {
         UsageClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
@@ -86,7 +86,7 @@ impl Client {
 }
 
 fn endpoint(path: &Path) -> Result<Endpoint, tonic::transport::Error> {
-    // Other spellings of the authority are refused by some servers; `localhost` is what the common clients send.
+    // Other spellings of the authority are refused by some servers; the common clients send `localhost`.
     let origin = tonic::codegen::http::Uri::from_static("http://localhost");
     let endpoint = Endpoint::try_from(format!("unix://{}", path.display()))?.origin(origin);
     Ok(endpoint.initial_stream_window_size(WINDOW).initial_connection_window_size(ALL_WINDOWS))
@@ -120,7 +120,7 @@ pub(crate) async fn read<T>(call: impl Future<Output = Result<Response<T>, Statu
     Ok(answer(call).await??)
 }
 
-/// The same, for those who want to know how it was refused.
+/// Like [`read`], for callers that need the refusal's code and details.
 pub(crate) async fn answer<T>(
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<Result<T, Status>, Failure> {
@@ -130,7 +130,7 @@ pub(crate) async fn answer<T>(
     }
 }
 
-/// What every command is given: where the daemon is, and how to reach it when it is needed.
+/// The daemon's address, given to every command, with the means to connect when a call is needed.
 pub(crate) struct Daemon {
     pub(crate) socket: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! What can end a command early, and the exit code each end has.
+//! Failures that end a command early, and the exit code of each.
 
 use std::io;
 use std::time::Duration;
@@ -7,12 +7,13 @@ use std::time::Duration;
 pub(crate) const USAGE: u8 = 125;
 /// A refusal by the daemon or trouble on the client's side, in every other command.
 pub(crate) const GENERAL: u8 = 1;
-/// A session that came to an end before its process did, or without all of its output: none of the process's own codes says so.
+/// A session that ended before its process did, or without all of its output. None of the process's own exit codes can
+/// state this.
 const LOST_SESSION: u8 = 122;
-/// What a shell shows for a process that wrote to a closed pipe: 128 + SIGPIPE.
+/// Exit code that a shell shows for a process that wrote to a closed pipe: 128 + SIGPIPE.
 const CLOSED_PIPE: u8 = 141;
 
-/// Why a command did not do what was asked. The messages are shown as they are.
+/// The reason for which a command was not carried out. The messages are shown as they are.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("{0}")]
@@ -30,7 +31,7 @@ pub(crate) enum Failure {
     /// In the midst of a session.
     #[error("The connection to the daemon was lost ({reason}); {if_lost}")]
     Severed { reason: String, if_lost: String },
-    /// The same, where the daemon says why: what the session would have been given is gone.
+    /// Like `Severed`, with the daemon's reason: a part of the session's output is gone.
     #[error("The session was lost: {reason}; {if_lost}")]
     Incomplete { reason: String, if_lost: String },
     #[error("The daemon did not answer within {} seconds", .0.as_secs())]
@@ -39,10 +40,10 @@ pub(crate) enum Failure {
     Client(String),
     #[error("cannot {doing}: {source}")]
     Io { doing: String, source: io::Error },
-    /// A signal told us to go: whoever sent it knows.
+    /// A signal ended the command. No message: its sender knows the reason.
     #[error("ended by signal {0}")]
     Interrupted(i32),
-    /// Whoever read our output has left: nobody to tell.
+    /// The reader of our output has left, so that no message would be read.
     #[error("output closed")]
     ClosedPipe,
 }
@@ -61,7 +62,7 @@ impl Failure {
         if source.kind() == io::ErrorKind::BrokenPipe { Self::ClosedPipe } else { Self::io("write the output", source) }
     }
 
-    /// The exit code, given the one the command uses for what is not a usage error.
+    /// The exit code. `refusal` is the command's own code for all failures but usage errors.
     pub(crate) fn code(&self, refusal: u8) -> u8 {
         match self {
             Self::Usage(_) => USAGE,
@@ -79,7 +80,7 @@ impl Failure {
         }
     }
 
-    /// Says it on stderr; a closed output is not worth a word.
+    /// Prints the message on stderr. A failure to write it is ignored.
     pub(crate) fn report(&self) {
         if !matches!(self, Self::ClosedPipe | Self::Interrupted(_)) {
             crate::output::complain(&self.to_string());

@@ -36,7 +36,7 @@ pub(crate) fn words(value_name: &'static str) -> Arg {
     Arg::new(WORDS).value_name(value_name).num_args(0..).action(ArgAction::Append).hide(true)
 }
 
-/// The words after the flags, where the first word ends the flags: what follows belongs to the container.
+/// The words after the flags, which end at the first word: the words after it belong to the container.
 pub(crate) fn command_words(value_name: &'static str) -> Arg {
     words(value_name).trailing_var_arg(true)
 }

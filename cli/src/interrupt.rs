@@ -1,5 +1,5 @@
-//! Signals that ask us to go. What a command was doing is dropped then, and with it what it had begun: the request,
-//! half a file, bars on the terminal.
+//! Signals that end the program. The command's future is dropped then, and with it everything it had begun: the
+//! request, half a file, bars on the terminal.
 
 use std::pin::Pin;
 use std::task::Poll;
@@ -45,8 +45,8 @@ pub(crate) async fn next(signals: &mut [(SignalKind, Signal)]) -> i32 {
     .await
 }
 
-/// Signals, as bits, that whoever started us made us ignore: `nohup isula run …` means that a hang-up shall not reach
-/// the container either.
+/// Signals, as bits, that the parent process has set to be ignored: `nohup isula run …` means that a hang-up shall not
+/// reach the container either.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,7 +1,7 @@
 //! Writing to the terminal or pipe we were given, where a reader that left is an ordinary end.
 //!
-//! Labels, names of an archive's files, a registry's words come from strangers: whatever is text leaves the program here, and
-//! here its control characters are spelled out. Containers' output and archives go their own way, byte by byte.
+//! Labels, names of an archive's files and a registry's words come from strangers: all text leaves the program here,
+//! and here its control characters are spelled out. Containers' output and archives go their own way, byte by byte.
 
 use std::io::{self, Write};
 
@@ -13,7 +13,7 @@ pub(crate) fn write(text: &str) -> Result<(), Failure> {
     raw(shown(text).as_bytes())
 }
 
-/// Writes to stdout, and flushes, what has no stranger's text in it.
+/// Writes bytes without foreign text to stdout, and flushes.
 pub(crate) fn raw(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).map_err(Failure::output)

@@ -1,4 +1,4 @@
-//! Questions to whoever sits at the terminal.
+//! Questions to the user at the terminal.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::thread;
@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::failure::Failure;
 
-/// Longer than any password that somebody meant.
+/// Longer than any password that a user means to give.
 const SECRET_LIMIT: u64 = 64 * 1024;
 
 /// Asks for a line.
@@ -19,7 +19,7 @@ pub(crate) async fn line(question: &str) -> Result<String, Failure> {
 
 /// Asks for a line that is not shown while it is typed. The terminal is as before on every way out.
 pub(crate) async fn secret(question: &str) -> Result<String, Failure> {
-    let silence = Silence::enter()?;
+    let silence = EchoOff::enter()?;
     ask(question)?;
     let answer = read_line().await;
     drop(silence);
@@ -47,7 +47,7 @@ pub(crate) fn piped_secret() -> Result<String, Failure> {
     Ok(without_newline(text))
 }
 
-/// Whether there is somebody to ask.
+/// Whether stdin is a terminal, so that a user can be asked.
 pub(crate) fn is_possible() -> bool {
     io::stdin().is_terminal()
 }
@@ -57,12 +57,12 @@ fn ask(question: &str) -> Result<(), Failure> {
     err.write_all(crate::text::shown(question).as_bytes()).and_then(|()| err.flush()).map_err(Failure::output)
 }
 
-/// On a thread of its own, so that a signal is heard meanwhile. Empty at the end of the input.
+/// Reads on a thread of its own, so that a signal is handled meanwhile. Empty at the end of the input.
 async fn read_line() -> Result<String, Failure> {
-    let (tell, answer) = oneshot::channel();
+    let (result, answer) = oneshot::channel();
     let read = move || {
         let mut line = String::new();
-        let _ = tell.send(io::stdin().lock().read_line(&mut line).map(|_| line));
+        let _ = result.send(io::stdin().lock().read_line(&mut line).map(|_| line));
     };
     thread::Builder::new().name("prompt".into()).spawn(read).map_err(|error| Failure::io("start a thread", error))?;
     match answer.await {
@@ -83,11 +83,11 @@ fn without_newline(mut text: String) -> String {
 }
 
 /// The terminal without echo; dropping it puts things back.
-struct Silence {
+struct EchoOff {
     before: Termios,
 }
 
-impl Silence {
+impl EchoOff {
     fn enter() -> Result<Self, Failure> {
         let failed = |error: rustix::io::Errno| Failure::io("hide what is typed", error.into());
         let before = termios::tcgetattr(io::stdin()).map_err(failed)?;
@@ -99,7 +99,7 @@ impl Silence {
     }
 }
 
-impl Drop for Silence {
+impl Drop for EchoOff {
     fn drop(&mut self) {
         // The terminal may be gone: nothing is left to put right then.
         let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, &self.before);

@@ -32,8 +32,8 @@ pub(crate) fn exactly<const N: usize>(matches: &ArgMatches, verb: &str) -> Resul
     })
 }
 
-/// Does `act` for each name in turn. Prints what it returns; a refusal goes to stderr and makes the exit code 1.
-/// A lost connection or a closed output ends it at once: the rest would fare no better.
+/// Runs `act` for each name in turn and prints its result; a refusal goes to stderr and makes the exit code 1. A lost
+/// connection or a closed output ends it at once: the rest would fare no better.
 pub(crate) async fn each<F>(names: &[String], mut act: F) -> Result<u8, Failure>
 where
     F: AsyncFnMut(&str) -> Result<Option<String>, Failure>,
@@ -45,20 +45,20 @@ where
     Ok(code)
 }
 
-/// The same, several at once; what is printed keeps the order of the names.
+/// The same with up to `at_once` names in parallel; lines are printed in the order of the names.
 pub(crate) async fn each_at_once<F>(names: &[String], at_once: usize, act: F) -> Result<u8, Failure>
 where
     F: AsyncFn(&str) -> Result<Option<String>, Failure>,
 {
-    tell_each_at_once(names, at_once, act, |text| text.map_or(Ok(()), |text| output::line(&text))).await
+    show_each_at_once(names, at_once, act, |text| text.map_or(Ok(()), |text| output::line(&text))).await
 }
 
-/// The same with something else than a line for each name, which `tell` is given in the order of the names.
-pub(crate) async fn tell_each_at_once<T, F>(
+/// The same for results other than a line for each name; `show` gets them in the order of the names.
+pub(crate) async fn show_each_at_once<T, F>(
     names: &[String],
     at_once: usize,
     act: F,
-    mut tell: impl FnMut(T) -> Result<(), Failure>,
+    mut show: impl FnMut(T) -> Result<(), Failure>,
 ) -> Result<u8, Failure>
 where
     F: AsyncFn(&str) -> Result<T, Failure>,
@@ -69,14 +69,14 @@ where
     let mut answers = pin!(answers);
     let mut code = 0;
     while let Some(answer) = answers.next().await {
-        code = code.max(settle(answer, &mut tell)?);
+        code = code.max(settle(answer, &mut show)?);
     }
     Ok(code)
 }
 
-fn settle<T>(answer: Result<T, Failure>, mut tell: impl FnMut(T) -> Result<(), Failure>) -> Result<u8, Failure> {
+fn settle<T>(answer: Result<T, Failure>, mut show: impl FnMut(T) -> Result<(), Failure>) -> Result<u8, Failure> {
     match answer {
-        Ok(answer) => tell(answer).map(|()| 0),
+        Ok(answer) => show(answer).map(|()| 0),
         Err(failure @ (Failure::Daemon(_) | Failure::Silent(_) | Failure::Client(_))) => {
             failure.report();
             Ok(GENERAL)
@@ -92,10 +92,10 @@ mod tests {
 
     use super::*;
 
-    /// What was told, the most that was under way at once, and the exit code.
+    /// The results shown, the highest number in progress at once, and the exit code.
     async fn done(names: &[&str]) -> (Vec<String>, usize, u8) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let (now, most, told) = (Cell::new(0), Cell::new(0), RefCell::new(Vec::new()));
+        let (now, most, shown) = (Cell::new(0), Cell::new(0), RefCell::new(Vec::new()));
         let act = async |name: &str| {
             now.set(now.get() + 1);
             most.set(now.get().max(most.get()));
@@ -107,19 +107,19 @@ mod tests {
             now.set(now.get() - 1);
             if name == "bad" { Err(Failure::Daemon("no".into())) } else { Ok(name.to_owned()) }
         };
-        let tell = |name| {
-            told.borrow_mut().push(name);
+        let show = |name| {
+            shown.borrow_mut().push(name);
             Ok(())
         };
-        let code = tell_each_at_once(&names, 3, act, tell).await.unwrap();
-        (told.into_inner(), most.get(), code)
+        let code = show_each_at_once(&names, 3, act, show).await.unwrap();
+        (shown.into_inner(), most.get(), code)
     }
 
     #[tokio::test]
-    async fn several_are_done_at_once_and_told_in_order() {
-        let (told, most, code) = done(&["a", "bad", "bb", "cccc", "d"]).await;
-        assert_eq!((told.join(" ").as_str(), most, code), ("a bb cccc d", 3, GENERAL));
-        let (told, most, code) = done(&["a", "b", "a"]).await;
-        assert_eq!((told.join(" ").as_str(), most, code), ("a b a", 1, 0));
+    async fn several_are_done_at_once_and_shown_in_order() {
+        let (shown, most, code) = done(&["a", "bad", "bb", "cccc", "d"]).await;
+        assert_eq!((shown.join(" ").as_str(), most, code), ("a bb cccc d", 3, GENERAL));
+        let (shown, most, code) = done(&["a", "b", "a"]).await;
+        assert_eq!((shown.join(" ").as_str(), most, code), ("a b a", 1, 0));
     }
 }

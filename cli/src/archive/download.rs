@@ -67,7 +67,7 @@ impl Target {
             let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
             return Ok(Self { file, place: Place::Special(path.into()) });
         }
-        // What a link points to is replaced, not the link.
+        // A link's target is replaced, not the link.
         let wanted = if there.is_some() { fs::canonicalize(path).map_err(failed)? } else { PathBuf::from(path) };
         let name = wanted.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
         let partial = format!(".{}.{}.{}", name.to_string_lossy(), std::process::id(), moment::now());
@@ -81,7 +81,7 @@ impl Target {
         self.fill_from(async || Ok(pieces.message().await?.map(|piece| piece.bytes))).await
     }
 
-    /// The same of whatever comes in pieces.
+    /// The same for a source that comes in pieces.
     pub(crate) async fn fill_from(
         self,
         mut next: impl AsyncFnMut() -> Result<Option<Vec<u8>>, Failure>,
@@ -89,10 +89,10 @@ impl Target {
         let Self { file, place } = self;
         let durable = matches!(place, Place::Partial(_));
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let (tell, written) = oneshot::channel();
+        let (result, written) = oneshot::channel();
         let write = move || {
-            // Nobody listens when the command was given up.
-            let _ = tell.send(write_all(file, waiting, durable));
+            // The receiver is gone when the command was given up; the result is not needed then.
+            let _ = result.send(write_all(file, waiting, durable));
         };
         let thread = thread::Builder::new().name("archive".into()).spawn(write);
         thread.map_err(|error| Failure::io("start a thread", error))?;
@@ -138,7 +138,7 @@ impl Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.complete {
-            // There is nobody left to tell, and the failure that brought us here is told already.
+            // The failure that led here is reported already, and a destructor has no caller to report a second one to.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_written_is_refused_at_once() {
+    fn an_unwritable_target_is_refused_at_once() {
         let complaint = |path: &str| Target::open(Some(path)).err().unwrap().to_string();
         assert_eq!(complaint("/no/such/x"), "cannot create '/no/such/x': No such file or directory (os error 2)");
         assert_eq!(complaint("/tmp"), "cannot create '/tmp': is a directory");

@@ -60,8 +60,9 @@ impl Archive {
         self.size
     }
 
-    /// Reads it into the stream given to `call`, and returns what that returns; it may do so before all is read. A read
-    /// that fails drops the call with the stream still open, so that the daemon does not take a part for the whole.
+    /// Reads the file into the stream given to `call`, and returns the result of `call`, which may return before all is
+    /// read. A read that fails drops the call with the stream still open, so that the daemon does not take a part for
+    /// the whole.
     pub(crate) async fn send<T>(
         self,
         progress: impl Fn(u64) + Send + 'static,
@@ -69,11 +70,11 @@ impl Archive {
     ) -> Result<T, Failure> {
         let Self { name, mut file, .. } = self;
         let (pieces, waiting) = mpsc::channel(QUEUE);
-        let (tell, fault) = oneshot::channel();
+        let (result, fault) = oneshot::channel();
         let read = move || {
             if let Err(error) = read_all(&mut file, &pieces, progress) {
                 // The stream must not end: its sender goes along.
-                let _ = tell.send((error, pieces));
+                let _ = result.send((error, pieces));
             }
         };
         let thread = thread::Builder::new().name("archive".into()).spawn(read);
@@ -85,7 +86,7 @@ impl Archive {
     }
 }
 
-/// Ends with the input, or when nobody wants more of it.
+/// Ends with the input, or when the receiver is closed.
 fn read_all(file: &mut impl Read, pieces: &Sender<Vec<u8>>, progress: impl Fn(u64)) -> io::Result<()> {
     loop {
         let mut piece = Vec::new();
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_read_is_refused_at_once() {
+    fn an_unreadable_source_is_refused_at_once() {
         let complaint = |path: &str| Archive::open(path).err().unwrap().to_string();
         assert_eq!(complaint("/no/such"), "cannot open '/no/such': No such file or directory (os error 2)");
         assert_eq!(complaint("/"), "cannot open '/': is a directory");

@@ -29,30 +29,30 @@ fn flags(command: Command) -> Command {
 
 async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failure> {
     let [container] = targets::exactly(&matches, VERB.name)?;
-    let how = How::given(&matches, !flag::is_on(&matches, "no-stdin"))?;
+    let options = SessionOptions::given(&matches, !flag::is_on(&matches, "no-stdin"))?;
     let client = daemon.connect().await?;
-    let session = session(&client, &container, how, false).await?;
+    let session = session(&client, &container, options, false).await?;
     stream::run(&client, session).await
 }
 
-/// What the flags say of a session.
-pub(super) struct How {
+/// The session's options, from the flags.
+pub(super) struct SessionOptions {
     stdin: bool,
     keys: DetachKeys,
     sig_proxy: bool,
 }
 
-impl How {
+impl SessionOptions {
     pub(super) fn given(matches: &ArgMatches, stdin: bool) -> Result<Self, Failure> {
         Ok(Self { stdin, keys: keys::given(matches)?, sig_proxy: stream::sig_proxy(matches) })
     }
 }
 
-/// Asks how the container was made: whether it has a terminal and an open stdin.
+/// Inspects the container for its terminal and its open stdin, and makes the session accordingly.
 pub(super) async fn session(
     client: &Client,
     container: &str,
-    how: How,
+    options: SessionOptions,
     start: bool,
 ) -> Result<Session<Attach>, Failure> {
     let request = ContainerRequest { container: container.to_owned() };
@@ -62,7 +62,7 @@ pub(super) async fn session(
     let config = |key: &str| details["Config"][key].as_bool();
     let tty = config("Tty").unwrap_or(false);
     // Input for a container that wants none is dropped by the daemon.
-    let stdin = how.stdin && config("OpenStdin").unwrap_or(true);
+    let stdin = options.stdin && config("OpenStdin").unwrap_or(true);
     if tty && stdin && !std::io::stdin().is_terminal() {
         return Err(Failure::Client("The input device is not a TTY; --no-stdin attaches without input".into()));
     }
@@ -71,12 +71,12 @@ pub(super) async fn session(
     let open = AttachOpen { container: id.clone(), stdin, stdout: true, stderr: !tty, size: None };
     Ok(Session {
         call: Attach { open, start },
-        begun: None,
+        open_call: None,
         container: id,
         tty,
         stdin,
-        keys: how.keys,
-        sig_proxy: how.sig_proxy,
+        keys: options.keys,
+        sig_proxy: options.sig_proxy,
         redraw: !start,
         if_lost: stream::may_run_still(container),
     })

@@ -1,5 +1,5 @@
-//! `isula cp`: files from and to containers. Which end is the container's is told by a colon; the rules of where things go
-//! are those of `cp -r`, with a slash or `/.` at an end to say that it is a directory or only what is in one.
+//! `isula cp`: files from and to containers. A colon marks the container's end. The destination follows the rules of
+//! `cp -r`; a slash or `/.` at an end stands for a directory or only its contents.
 
 use clap::Command;
 
@@ -33,7 +33,7 @@ fn flags(command: Command) -> Command {
 
 /// As asked for.
 #[derive(Debug, Clone, Copy)]
-struct Ways {
+struct CopyOptions {
     archive: bool,
     follow: bool,
 }
@@ -52,16 +52,17 @@ enum End {
 
 async fn run(Invocation { name: verb, matches, daemon }: Invocation) -> Result<u8, Failure> {
     let [source, destination] = targets::exactly::<2>(&matches, &verb)?.map(|word| End::parse(&word));
-    let ways = Ways { archive: flag::is_on(&matches, "archive"), follow: flag::is_on(&matches, "follow-link") };
+    let options =
+        CopyOptions { archive: flag::is_on(&matches, "archive"), follow: flag::is_on(&matches, "follow-link") };
     let both = |what: &str| Err(Failure::usage(format!("{what}: want CONTAINER:PATH on one side")));
     match (source?, destination?) {
         (End::Container { container, path }, local @ (End::Local(_) | End::Stream)) => {
             let client = daemon.connect().await?;
-            unless_interrupted(from::copy(&client, &container, &path, local, ways)).await
+            unless_interrupted(from::copy(&client, &container, &path, local, options)).await
         }
         (local @ (End::Local(_) | End::Stream), End::Container { container, path }) => {
             let client = daemon.connect().await?;
-            unless_interrupted(to::copy(&client, local, &container, &path, ways)).await
+            unless_interrupted(to::copy(&client, local, &container, &path, options)).await
         }
         (End::Container { .. }, End::Container { .. }) => both("Copying between containers is not supported"),
         (End::Local(_) | End::Stream, End::Local(_) | End::Stream) => both("Neither end is in a container"),
@@ -69,7 +70,7 @@ async fn run(Invocation { name: verb, matches, daemon }: Invocation) -> Result<u
 }
 
 impl End {
-    /// What begins with a slash or a dot is a path of ours, whatever colons are in it.
+    /// A word that begins with a slash or a dot is a path of the host, also with colons in it.
     fn parse(word: &str) -> Result<Self, Failure> {
         if word == STDIN {
             return Ok(Self::Stream);
@@ -87,14 +88,14 @@ impl End {
     }
 }
 
-/// Of a directory only what is in it: `dir/.`, `.`, `..`, `/`.
+/// Whether the path stands for a directory's contents only: `dir/.`, `.`, `..`, `/`.
 fn only_contents(path: &str) -> bool {
     let last = path.rsplit('/').next().unwrap_or_default();
     matches!(last, "." | "..") || path.bytes().all(|byte| byte == b'/')
 }
 
-/// The path says that it is a directory.
-fn says_directory(path: &str) -> bool {
+/// Whether the path's spelling requires a directory.
+fn requires_directory(path: &str) -> bool {
     path.ends_with('/') || only_contents(path)
 }
 
@@ -138,10 +139,10 @@ mod tests {
     #[test]
     fn ends_of_paths() {
         for path in ["a/.", ".", "/", "//", "..", "a/.."] {
-            assert!(only_contents(path) && says_directory(path), "{path}");
+            assert!(only_contents(path) && requires_directory(path), "{path}");
         }
-        assert!(!only_contents("a/") && says_directory("a/"));
-        assert!(!says_directory("a/.b") && !says_directory("a"));
+        assert!(!only_contents("a/") && requires_directory("a/"));
+        assert!(!requires_directory("a/.b") && !requires_directory("a"));
         assert_eq!((base("/a/b/"), base("b"), base("/")), ("b", "b", ""));
         assert_eq!((split("/a/b"), split("/b/"), split("b")), (("/a", "b"), ("/", "b"), (".", "b")));
     }

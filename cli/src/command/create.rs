@@ -35,7 +35,7 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     Ok(0)
 }
 
-/// Makes a container, and brings its image before that as `--pull` says.
+/// Makes a container, and before that brings its image according to `--pull`.
 pub(super) async fn with_image<T>(
     client: &Client,
     matches: &ArgMatches,

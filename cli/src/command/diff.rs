@@ -1,4 +1,4 @@
-//! `isula diff`: what a container has changed in its root filesystem.
+//! `isula diff`: a container's changes in its root filesystem.
 
 use clap::Command;
 use cri_api::isula::v1::file_change::Kind;
@@ -50,8 +50,7 @@ fn line(change: &FileChange) -> String {
     format!("{letter} {}\n", shown(&change.path))
 }
 
-/// One path is one line, whatever is in its name: control characters, backslashes and what is no text are escaped as C
-/// does it.
+/// One path is one line: control characters, backslashes and bytes that are no text are escaped as in C.
 fn shown(path: &[u8]) -> String {
     let mut text = String::new();
     for chunk in path.utf8_chunks() {

@@ -1,4 +1,4 @@
-//! `isula events`: what happened, from the daemon's journal. What is gone is in it too.
+//! `isula events`: the daemon's journal, which also has the events of things that are gone.
 
 use clap::{ArgMatches, Command};
 use cri_api::isula::v1::{Event, EventsRequest};
@@ -43,7 +43,7 @@ fn flags(command: Command) -> Command {
         .arg(flag::value("format", "FORMAT", "json: one object a line").value_parser(["json"]))
 }
 
-/// A bare number is a time, as everywhere else; a place in the journal says so.
+/// A bare number is a time, as everywhere else; a place in the journal has the prefix `seq:`.
 fn bound(text: &str) -> Result<Bound, &'static str> {
     match text.strip_prefix("seq:") {
         Some(number) => number.parse().map(Bound::Sequence).map_err(|_| "want seq: and a number"),
@@ -86,7 +86,7 @@ fn request(matches: &ArgMatches) -> Result<EventsRequest, Failure> {
     Ok(request)
 }
 
-/// `<time> container die <id> (exitCode=7, name=web)`. An event is a line, whatever its labels are.
+/// `<time> container die <id> (exitCode=7, name=web)`. An event is one line, for all contents of its labels.
 fn as_text(event: &Event) -> String {
     let mut attributes: Vec<String> = event.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
     attributes.sort();

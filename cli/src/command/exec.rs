@@ -18,7 +18,7 @@ pub(super) const VERB: Verb = Verb {
     name: "exec",
     about: "Run a command in a running container",
     usage: "exec [OPTIONS] CONTAINER COMMAND [ARG...]",
-    // Not 1, which is the process's to say.
+    // Not 1, which is an exit code of the process.
     refusal: USAGE,
     hidden: false,
     flags,
@@ -52,7 +52,7 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     let stdin = open.stdin;
     let session = Session {
         call: Exec { open },
-        begun: None,
+        open_call: None,
         container: String::new(),
         tty,
         stdin,
@@ -89,8 +89,8 @@ fn open(matches: &ArgMatches) -> Result<ExecOpen, Failure> {
 /// Returns when it runs.
 async fn detached(client: &Client, open: ExecOpen) -> Result<u8, Failure> {
     let call = Exec { open };
-    let mut told = client.execs().exec(tokio_stream::iter([call.open(None)])).await?.into_inner();
-    match told.message().await?.and_then(|message| message.output) {
+    let mut messages = client.execs().exec(tokio_stream::iter([call.open(None)])).await?.into_inner();
+    match messages.message().await?.and_then(|message| message.output) {
         Some(Output::Failed(failure)) => Ok(stream::start_failed(&failure)),
         Some(Output::Started(_)) => Ok(0),
         Some(Output::Stdout(_) | Output::Stderr(_) | Output::Exited(_)) | None => {

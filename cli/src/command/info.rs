@@ -1,4 +1,4 @@
-//! `isula info`: what the daemon says about itself and its machine.
+//! `isula info`: facts about the daemon and its machine.
 
 use clap::Command;
 use cri_api::isula::v1::{Empty, InfoResponse};

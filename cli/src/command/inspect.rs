@@ -1,4 +1,4 @@
-//! `isula inspect`: all the daemon tells of containers, images and volumes, as JSON or through a template.
+//! `isula inspect`: all details of containers, images and volumes, as JSON or through a template.
 
 use clap::{Command, value_parser};
 use cri_api::isula::v1::{ContainerRequest, ImageRequest, NetworkRequest, VolumeRequest};
@@ -26,7 +26,7 @@ pub(super) const VERB: Verb = Verb {
     run: |invocation| Box::pin(run(invocation)),
 };
 
-/// What a name can be the name of.
+/// The kinds of things that have names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Container,
@@ -65,7 +65,7 @@ async fn run(invocation: Invocation) -> Result<u8, Failure> {
     show(invocation, kind).await
 }
 
-/// Shows what has these names and is of this kind, or of the first kind that has such a name.
+/// Shows the things with these names of this kind, or of the first kind that has such a name.
 pub(super) async fn show(invocation: Invocation, kind: Option<Kind>) -> Result<u8, Failure> {
     let Invocation { name: verb, matches, daemon } = invocation;
     let names = targets::names(&matches, &verb)?;

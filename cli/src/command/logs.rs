@@ -1,4 +1,4 @@
-//! `isula logs`: what a container wrote, to the stream it wrote it to.
+//! `isula logs`: a container's log, each line on the stream that the container wrote it to.
 
 use std::io::Write;
 

@@ -1,4 +1,5 @@
-//! One file per verb, one folder per noun. A verb says which flags it takes, what it asks of the daemon and how the answer is shown.
+//! One file per verb, one folder per noun. A verb has its flags, its request to the daemon and its way to show the
+//! answer.
 
 mod attach;
 mod completion;
@@ -71,7 +72,7 @@ pub(crate) struct Group {
     pub(crate) verbs: &'static [Verb],
 }
 
-/// What the first word of the command line can be.
+/// The meaning of the first word of a command line.
 pub(crate) enum Named {
     Verb(&'static Verb),
     Group(&'static Group),
@@ -127,7 +128,7 @@ pub(crate) fn find(name: &str) -> Option<Named> {
     verb.or_else(|| GROUPS.iter().find(|group| group.name == name).map(|&group| Named::Group(group)))
 }
 
-/// What the daemon did differently from what was asked.
+/// Prints the daemon's warnings: differences between the request and its result.
 pub(crate) fn warn(warnings: &[String]) {
     for warning in warnings {
         crate::output::complain(&format!("WARNING: {warning}"));

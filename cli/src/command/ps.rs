@@ -70,7 +70,7 @@ fn request(matches: &ArgMatches) -> Result<ListRequest, Failure> {
     Ok(ListRequest { all: flag::is_on(matches, "all"), last, filters, labels })
 }
 
-/// What is printed of each container.
+/// The columns and the form of the list.
 struct Shape {
     full: bool,
     listing: Option<Listing>,

@@ -31,7 +31,7 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     let names = targets::names(&matches, VERB.name)?;
     let timeout = matches.get_one::<u32>("time").copied();
     let client = daemon.connect().await?;
-    // In turn: whoever names a database before what needs it means that order.
+    // In turn: a user who names a database before its dependants means that order.
     targets::each(&names, async |name| {
         client.containers().restart(RestartRequest { container: name.to_owned(), timeout }).await?;
         Ok(Some(name.to_owned()))

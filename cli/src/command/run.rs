@@ -16,7 +16,7 @@ use super::{Invocation, Verb, warn};
 use crate::client::Client;
 use crate::failure::{Failure, USAGE};
 use crate::stream::keys::{self, DetachKeys};
-use crate::stream::{self, Attach, Begun, Ready, Session};
+use crate::stream::{self, Attach, OpenCall, Ready, Session};
 use crate::{container, flag, output};
 
 pub(super) const VERB: Verb = Verb {
@@ -63,7 +63,7 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
 
 fn request(matches: &ArgMatches) -> Result<CreateRequest, Failure> {
     let mut request = container::request(matches, VERB.name)?;
-    // Nobody is attached whose leaving could end the input.
+    // A detached run has no attached client, so that no client's leaving could end the input.
     request.stdin_once &= !flag::is_on(matches, "detach");
     Ok(request)
 }
@@ -111,11 +111,11 @@ async fn foreground(
     let sig_proxy = stream::sig_proxy(matches);
     let open = AttachOpen { stdin, stdout, stderr, size: stream::size(tty), container: String::new() };
     let begin = async |request| begin(client, request, open.clone(), sig_proxy).await;
-    let (created, begun) = with_image(client, matches, request, begin).await??;
+    let (created, open_call) = with_image(client, matches, request, begin).await??;
     warn(&created.warnings);
     let session = Session {
         call: Attach { open, start: true },
-        begun: Some(begun),
+        open_call: Some(open_call),
         if_lost: stream::may_run_still(name.as_deref().unwrap_or(&created.id)),
         container: created.id,
         tty,
@@ -127,8 +127,8 @@ async fn foreground(
     stream::run(client, session).await
 }
 
-/// What was made, and the call that goes on with it; or what has ended us meanwhile.
-type Run = Result<(CreateResponse, Begun<Attach>), Failure>;
+/// The container and the opened call that goes on with it; or the signal that ended the command meanwhile.
+type Run = Result<(CreateResponse, OpenCall<Attach>), Failure>;
 
 /// Made, started and attached to in one call. If we are ended before it runs, so is the container.
 async fn begin(
@@ -155,7 +155,7 @@ async fn begin(
         Err(failure) => return Ok(Response::new(Err(failure))),
     };
     match first {
-        Some(Output::Created(created)) => Ok(Response::new(Ok((created, Begun { ready, to_daemon, stream })))),
+        Some(Output::Created(created)) => Ok(Response::new(Ok((created, OpenCall { ready, to_daemon, stream })))),
         Some(_) | None => Err(Status::internal("The daemon does not say whether the container was made")),
     }
 }

@@ -3,7 +3,7 @@
 use clap::Command;
 use cri_api::isula::v1::StartRequest;
 
-use super::attach::{self, How};
+use super::attach::{self, SessionOptions};
 use super::{Invocation, Verb};
 use crate::failure::{Failure, GENERAL};
 use crate::{flag, stream, targets};
@@ -31,10 +31,10 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     if attached && names.len() > 1 {
         return Err(Failure::usage("You cannot start and attach multiple containers at once."));
     }
-    let how = How::given(&matches, true)?;
+    let options = SessionOptions::given(&matches, true)?;
     let client = daemon.connect().await?;
     if attached {
-        let session = attach::session(&client, &names[0], how, true).await?;
+        let session = attach::session(&client, &names[0], options, true).await?;
         return stream::run(&client, session).await;
     }
     let mut failed = 0;
@@ -42,8 +42,8 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
         let answer = client.containers().start(StartRequest { container: name.to_owned() }).await?.into_inner();
         Ok(answer)
     };
-    // In turn: whoever names a database before what needs it means that order.
-    let refused = targets::tell_each_at_once(&names, 1, start, |answer| {
+    // In turn: a user who names a database before its dependants means that order.
+    let refused = targets::show_each_at_once(&names, 1, start, |answer| {
         super::warn(&answer.warnings);
         if let Some(failure) = answer.failure {
             stream::start_failed(&failure);

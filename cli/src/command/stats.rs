@@ -1,4 +1,4 @@
-//! `isula stats`: what containers use, once or again and again.
+//! `isula stats`: containers' use of resources, once or again and again.
 
 use std::io::IsTerminal;
 

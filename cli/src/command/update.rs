@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_named_is_asked_for() {
+    fn only_given_flags_enter_the_request() {
         let request = parsed(&["-m", "64m", "--memory-swap=-1", "--cpus=1.5", "--restart=on-failure:2", "x"]).unwrap();
         let wanted = Resources {
             memory: Some(64 << 20),

@@ -27,7 +27,7 @@ fn flags(command: Command) -> Command {
     command
 }
 
-/// What `isula --version` prints.
+/// The line that `isula --version` prints.
 pub(crate) fn line() -> String {
     format!("Version {VERSION}, commit {}\n", COMMIT.unwrap_or(UNKNOWN))
 }

@@ -22,7 +22,7 @@ pub(super) fn apply(matches: &ArgMatches, request: &mut CreateRequest) -> Result
     Ok(())
 }
 
-/// What the flags say, "KEY=VALUE" each.
+/// The variables of all flags, "KEY=VALUE" each.
 pub(crate) fn given(matches: &ArgMatches) -> Result<Vec<String>, Failure> {
     let mut env = Vec::new();
     let caller = |key: &str| std::env::var_os(key);

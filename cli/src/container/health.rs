@@ -1,4 +1,4 @@
-//! The health check: how the container is asked whether it is well, and what becomes of one that is not.
+//! The health check: the probe's command and timing, and the reaction to an unhealthy container.
 
 use clap::{Arg, ArgMatches, value_parser};
 use cri_api::isula::v1::{CreateRequest, Healthcheck};
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_is_asked_for() {
+    fn flags_enter_the_request() {
         let request = parse(&[
             "--health-cmd=test -e /up",
             "--health-interval=1s",

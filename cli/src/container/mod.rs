@@ -1,4 +1,4 @@
-//! What `run` and `create` are told about a container: their flags, and the request they become.
+//! The definition of a container for `run` and `create`: their flags, and the request they become.
 //!
 //! One file per group of flags, each with its flags and how they enter the request.
 
@@ -50,7 +50,7 @@ pub(crate) fn flags(command: Command) -> Command {
         .arg(flag::command_words("IMAGE COMMAND"))
 }
 
-/// Makes the request. Reads the files that flags name; asks nobody.
+/// Makes the request. Reads the files that flags name; makes no call.
 pub(crate) fn request(matches: &ArgMatches, verb: &str) -> Result<CreateRequest, Failure> {
     unsupported::refuse(matches)?;
     let mut request = CreateRequest {
@@ -97,7 +97,7 @@ mod tests {
     use super::parse;
 
     proptest! {
-        /// Whatever is typed becomes a request or a complaint.
+        /// Every command line becomes a request or a complaint.
         #[test]
         fn no_words_panic(words in proptest::collection::vec("\\PC{0,12}|-{1,2}[a-z-]{0,14}(=\\PC{0,10})?", 0..6)) {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();

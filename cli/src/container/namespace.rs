@@ -1,4 +1,4 @@
-//! Namespaces, names and addresses: what the container shares and whom it can look up.
+//! Namespaces, names and addresses: the namespaces the container shares and the hosts it can look up.
 
 use std::net::IpAddr;
 
@@ -87,7 +87,7 @@ fn address_of(text: &str) -> Option<IpAddr> {
     inner.map_or_else(|| text.parse().ok(), |inner| inner.parse().ok().map(IpAddr::V6))
 }
 
-/// A namespace of its own is what the absence of the flag means.
+/// Without the flag the container has a namespace of its own.
 fn own_or(matches: &ArgMatches, long: &str) -> String {
     flag::text(matches, long).filter(|mode| *mode != "private").unwrap_or_default().to_owned()
 }

@@ -1,4 +1,4 @@
-//! The process: what runs as whom, where, on which terminal.
+//! The first process: its words, user, directory and terminal.
 
 use clap::{Arg, ArgMatches, value_parser};
 use cri_api::isula::v1::CreateRequest;

@@ -6,7 +6,7 @@ use cri_api::isula::v1::{CreateRequest, Resources, Ulimit};
 use super::size;
 use crate::flag;
 
-/// What the kernel limits per process, in the spelling of `--ulimit`.
+/// The kernel's limits per process, in the spelling of `--ulimit`.
 const ULIMITS: [&str; 16] = [
     "as",
     "core",
@@ -49,7 +49,7 @@ pub(crate) fn limit_flags() -> Vec<Arg> {
     ]
 }
 
-/// What they ask for.
+/// The limits that the flags ask for.
 pub(crate) fn limits(matches: &ArgMatches) -> Resources {
     let number = |long: &str| matches.get_one::<i64>(long).copied();
     let count = |long: &str| matches.get_one::<u64>(long).copied();

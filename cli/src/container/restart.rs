@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_is_not_started_again() {
+    fn auto_remove_excludes_restarts() {
         assert_eq!(parse(&["--rm", "--restart=always", "x"]).unwrap_err(), "Conflicting options: --restart and --rm");
         assert!(parse(&["--rm", "--restart=no", "x"]).is_ok());
     }

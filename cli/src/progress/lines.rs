@@ -9,24 +9,24 @@ use super::{Wording, short};
 
 pub(crate) struct Lines {
     wording: &'static Wording,
-    /// What was last said of each layer.
-    said: HashMap<String, State>,
+    /// The last state shown of each layer.
+    shown: HashMap<String, State>,
 }
 
 impl Lines {
     pub(super) fn new(wording: &'static Wording) -> Self {
-        Self { wording, said: HashMap::new() }
+        Self { wording, shown: HashMap::new() }
     }
 
-    /// What is to be said about this, if it is news.
+    /// The line to print for this state, if it is a new one.
     pub(super) fn layer(&mut self, layer: &LayerProgress) -> Option<String> {
         let state = layer.state();
-        let said = self.said.get(&layer.digest).copied();
+        let shown = self.shown.get(&layer.digest).copied();
         let text = match state {
             State::Waiting | State::Storing => return None,
             // After a retry it goes on as it was.
-            State::Pulling if said.is_some() => {
-                self.said.insert(layer.digest.clone(), state);
+            State::Pulling if shown.is_some() => {
+                self.shown.insert(layer.digest.clone(), state);
                 return None;
             }
             State::Pulling => self.wording.busy,
@@ -34,10 +34,10 @@ impl Lines {
             State::Exists => "Already exists",
             State::Retrying => "Retrying",
         };
-        if said == Some(state) {
+        if shown == Some(state) {
             return None;
         }
-        self.said.insert(layer.digest.clone(), state);
+        self.shown.insert(layer.digest.clone(), state);
         Some(format!("{}: {text}", short(&layer.digest)))
     }
 }
@@ -48,9 +48,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_news_is_told() {
+    fn only_new_states_are_shown() {
         let mut lines = Lines::new(&PULL);
-        let mut said = Vec::new();
+        let mut shown = Vec::new();
         let states = [
             State::Waiting,
             State::Pulling,
@@ -66,11 +66,11 @@ mod tests {
         ];
         for state in states {
             let layer = LayerProgress { digest: "sha256:aa".into(), state: state.into(), current: 1, total: 2 };
-            said.extend(lines.layer(&layer));
+            shown.extend(lines.layer(&layer));
         }
         let other =
             LayerProgress { digest: "sha256:bb".into(), state: State::Exists.into(), ..LayerProgress::default() };
-        said.extend(lines.layer(&other));
-        assert_eq!(said, ["aa: Pulling", "aa: Retrying", "aa: Retrying", "aa: Pull complete", "bb: Already exists"]);
+        shown.extend(lines.layer(&other));
+        assert_eq!(shown, ["aa: Pulling", "aa: Retrying", "aa: Retrying", "aa: Pull complete", "bb: Already exists"]);
     }
 }

@@ -13,7 +13,7 @@ use crate::output;
 
 const SHORT_DIGEST: usize = 12;
 
-/// What is done to the layers.
+/// The words for a layer's states.
 pub(crate) struct Wording {
     busy: &'static str,
     done: &'static str,
@@ -22,7 +22,7 @@ pub(crate) struct Wording {
 pub(crate) static PULL: Wording = Wording { busy: "Pulling", done: "Pull complete" };
 pub(crate) static LOAD: Wording = Wording { busy: "Loading", done: "Load complete" };
 
-/// Dropped before [`Progress::finish`], it takes away what it drew.
+/// Dropped before [`Progress::finish`], it erases its lines.
 pub(crate) enum Progress {
     Quiet,
     Lines(Lines),
@@ -71,7 +71,7 @@ impl Progress {
         }
     }
 
-    /// Leaves what there is to see.
+    /// Ends the display and leaves its last state on the terminal.
     pub(crate) fn finish(self) {
         match self {
             Self::Quiet | Self::Lines(_) => {}

@@ -10,9 +10,9 @@ use tonic::{Status, Streaming};
 use super::Ready;
 use crate::client::Client;
 
-/// What the daemon tells of a process.
-pub(crate) enum Told {
-    /// With what was done differently from what was asked.
+/// A message of the daemon about a process.
+pub(crate) enum SessionEvent {
+    /// With the differences between the request and the started process.
     Started(Vec<String>),
     Stdout(Vec<u8>),
     Stderr(Vec<u8>),
@@ -23,7 +23,7 @@ pub(crate) enum Told {
 }
 
 /// A call that was begun already.
-pub(crate) struct Begun<C: Call> {
+pub(crate) struct OpenCall<C: Call> {
     pub(crate) ready: Ready,
     pub(crate) to_daemon: mpsc::Sender<C::Input>,
     pub(crate) stream: Streaming<C::Output>,
@@ -34,7 +34,7 @@ pub(crate) trait Call {
     type Input: Send + 'static;
     type Output: Send + 'static;
 
-    /// Whether the process is gone when we are, unless the daemon says that it goes on.
+    /// Whether the process ends with this client, unless the daemon confirms that it goes on.
     const ENDS_WITH_US: bool;
 
     /// The first message.
@@ -50,7 +50,7 @@ pub(crate) trait Call {
         client: &Client,
         input: ReceiverStream<Self::Input>,
     ) -> Result<Streaming<Self::Output>, Status>;
-    fn told(output: Self::Output) -> Told;
+    fn event(output: Self::Output) -> SessionEvent;
 }
 
 /// The first process of a container.
@@ -97,15 +97,15 @@ impl Call for Attach {
         Ok(answer?.into_inner())
     }
 
-    fn told(output: AttachOutput) -> Told {
+    fn event(output: AttachOutput) -> SessionEvent {
         match output.output {
-            Some(attach_output::Output::Started(started)) => Told::Started(started.warnings),
-            Some(attach_output::Output::Stdout(bytes)) => Told::Stdout(bytes),
-            Some(attach_output::Output::Stderr(bytes)) => Told::Stderr(bytes),
-            Some(attach_output::Output::Exited(status)) => Told::Exited(status),
-            Some(attach_output::Output::Failed(failure)) => Told::NotStarted(failure),
-            // The answer to a request that was told before the session.
-            Some(attach_output::Output::Created(_)) | None => Told::Unknown,
+            Some(attach_output::Output::Started(started)) => SessionEvent::Started(started.warnings),
+            Some(attach_output::Output::Stdout(bytes)) => SessionEvent::Stdout(bytes),
+            Some(attach_output::Output::Stderr(bytes)) => SessionEvent::Stderr(bytes),
+            Some(attach_output::Output::Exited(status)) => SessionEvent::Exited(status),
+            Some(attach_output::Output::Failed(failure)) => SessionEvent::NotStarted(failure),
+            // `Created` answers a request that is complete before the session.
+            Some(attach_output::Output::Created(_)) | None => SessionEvent::Unknown,
         }
     }
 }

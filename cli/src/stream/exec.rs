@@ -4,7 +4,7 @@ use cri_api::isula::v1::{Empty, ExecInput, ExecOpen, ExecOutput, WindowSize, exe
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::call::{Call, Told};
+use super::call::{Call, SessionEvent};
 use crate::client::Client;
 
 /// A further process of a container.
@@ -43,14 +43,14 @@ impl Call for Exec {
         Ok(client.execs().exec(input).await?.into_inner())
     }
 
-    fn told(output: ExecOutput) -> Told {
+    fn event(output: ExecOutput) -> SessionEvent {
         match output.output {
-            Some(exec_output::Output::Started(_)) => Told::Started(vec![]),
-            Some(exec_output::Output::Stdout(bytes)) => Told::Stdout(bytes),
-            Some(exec_output::Output::Stderr(bytes)) => Told::Stderr(bytes),
-            Some(exec_output::Output::Exited(status)) => Told::Exited(status),
-            Some(exec_output::Output::Failed(failure)) => Told::NotStarted(failure),
-            None => Told::Unknown,
+            Some(exec_output::Output::Started(_)) => SessionEvent::Started(vec![]),
+            Some(exec_output::Output::Stdout(bytes)) => SessionEvent::Stdout(bytes),
+            Some(exec_output::Output::Stderr(bytes)) => SessionEvent::Stderr(bytes),
+            Some(exec_output::Output::Exited(status)) => SessionEvent::Exited(status),
+            Some(exec_output::Output::Failed(failure)) => SessionEvent::NotStarted(failure),
+            None => SessionEvent::Unknown,
         }
     }
 }

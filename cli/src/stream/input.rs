@@ -1,5 +1,5 @@
-//! Our stdin, read by a thread and sent on; its end is told, so that `echo x | isula run -i … cat` ends. The thread may
-//! be reading when the session is over: it ends with the program.
+//! Our stdin, read by a thread and sent on. Its end is sent too, so that `echo x | isula run -i … cat` ends. The thread
+//! may be reading when the session is over: it ends with the program.
 
 use std::io::{self, ErrorKind, Read};
 use std::thread;
@@ -13,8 +13,8 @@ use crate::failure::Failure;
 /// A pipe's worth.
 const CHUNK: usize = 64 * 1024;
 
-/// Starts the reader. It ends with the input, with the session, or with the program. What it gives is told when the
-/// detach keys were typed, and dropped otherwise.
+/// Starts the reader. It ends with the input, with the session, or with the program. The receiver resolves when the
+/// detach keys were typed; its sender is dropped otherwise.
 pub(super) fn spawn<C: Call>(
     to_daemon: mpsc::Sender<C::Input>,
     keys: Option<DetachKeys>,
@@ -22,7 +22,8 @@ pub(super) fn spawn<C: Call>(
     let (detach, detached) = oneshot::channel();
     let read = move || {
         if carry::<C>(io::stdin().lock(), keys, |message| to_daemon.blocking_send(message).is_ok()) {
-            // First, or the answer would come unexpected. Nobody listens when the session is over.
+            // The notice precedes the message, or the daemon's answer would come unexpected. The receiver is gone when
+            // the session is over.
             let _ = detach.send(());
             let _ = to_daemon.blocking_send(C::detach());
         }
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_typed_before_the_keys_is_sent_and_nothing_after_them() {
+    fn bytes_before_the_keys_are_sent_and_none_after_them() {
         let (sent, detached) = carried(&[b"ab\x10", b"\x11cd", b"ef"], Some(default_keys()));
         assert_eq!(sent, [Input::Stdin(b"ab".to_vec())]);
         assert!(detached);

@@ -1,4 +1,4 @@
-//! Keys that leave a container running: what `--detach-keys` says, and how it is found in what is typed.
+//! Keys that leave a container running: the syntax of `--detach-keys`, and finding the sequence in typed bytes.
 
 use clap::{Arg, ArgMatches};
 
@@ -6,26 +6,26 @@ use crate::failure::Failure;
 use crate::flag;
 
 const FLAG: &str = "detach-keys";
-/// What everybody else's fingers know, and what the reference's users' do.
+/// Docker's default, which is the most widely known, and the reference's.
 const DEFAULT: [&[u8]; 2] = [&[0x10, 0x11], &[0x01, b'q']];
 /// Keys in one sequence.
 const LONGEST: usize = 16;
 
-/// Finds a sequence in a stream of bytes, wherever that is cut. Keys that may begin one are held until the next key
-/// tells; those that did not are passed on.
+/// Finds a sequence in a stream of bytes, cut anywhere. Keys that may begin one are held until the next key decides;
+/// those that did not are passed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DetachKeys {
     sequences: Vec<Vec<u8>>,
-    /// The longest end of what was typed that begins a sequence.
+    /// The longest end of the typed bytes that begins a sequence.
     held: Vec<u8>,
 }
 
-/// What typed bytes come to.
+/// The result of typed bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Typed {
     /// For the container.
     pub(super) passed: Vec<u8>,
-    /// A sequence is complete. What came after it is nobody's.
+    /// A sequence is complete. Bytes after it are dropped.
     pub(super) detached: bool,
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn arg() -> Arg {
     flag::value(FLAG, "KEYS", help)
 }
 
-/// What was asked for.
+/// The sequences of the flag, or the default.
 pub(crate) fn given(matches: &ArgMatches) -> Result<DetachKeys, Failure> {
     match flag::text(matches, FLAG) {
         None => Ok(DetachKeys::new(DEFAULT.map(<[u8]>::to_vec).to_vec())),
@@ -53,7 +53,7 @@ fn parse(text: &str) -> Result<Vec<u8>, String> {
     if keys.len() > LONGEST { Err(format!("it has more than {LONGEST} keys")) } else { Ok(keys) }
 }
 
-/// One printable character, or one with Ctrl: what a terminal sends as a single byte.
+/// One printable character, or one with Ctrl: a key that a terminal sends as a single byte.
 fn key(word: &str) -> Result<u8, String> {
     let control = word.get(..5).filter(|prefix| prefix.eq_ignore_ascii_case("ctrl-")).map(|_| &word[5..]);
     match (control.map(str::as_bytes), word.as_bytes()) {
@@ -77,7 +77,7 @@ impl DetachKeys {
         for &byte in bytes {
             self.held.push(byte);
             while !self.sequences.iter().any(|sequence| sequence.starts_with(&self.held)) {
-                // Of what is empty every sequence is a continuation, unless there is none.
+                // Every sequence continues an empty beginning, unless there is no sequence.
                 passed.push(self.held.remove(0));
                 if self.held.is_empty() {
                     break;
@@ -93,7 +93,7 @@ impl DetachKeys {
         Typed { passed, detached: false }
     }
 
-    /// What was held when nothing more can come.
+    /// The held bytes, when no more can come.
     pub(super) fn rest(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.held)
     }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key() {
+    fn invalid_keys_are_rejected() {
         for (text, reason) in [
             (",", "a key is missing"),
             ("a,", "a key is missing"),
@@ -184,7 +184,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn however_it_is_cut(
+        fn cuts_change_nothing(
             sequences in prop::collection::vec(prop::collection::vec(0u8..3, 1..5), 0..4),
             typed in prop::collection::vec(0u8..4, 0..12),
         ) {

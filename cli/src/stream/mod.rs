@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
-pub(crate) use self::call::{Attach, Begun, Call, Told};
+pub(crate) use self::call::{Attach, Call, OpenCall, SessionEvent};
 pub(crate) use self::exec::Exec;
 use self::keys::DetachKeys;
 use self::output::Writer;
@@ -32,17 +32,18 @@ use crate::flag;
 
 /// Input messages on their way to the daemon; the container's pace is the reader's.
 pub(crate) const INPUT_QUEUE: usize = 8;
-/// How long the daemon may take to pass on what was typed before the detach keys, to a process that goes on anyway.
+/// Deadline for the daemon to pass on bytes typed before the detach keys, for a process that goes on anyway.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
-/// How long it may take to say that a process goes on that would end with us. It has a limit of its own, which is shorter.
+/// Deadline for the daemon to confirm that a process goes on that would otherwise end with us. The daemon has a limit
+/// of its own, which is shorter.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What to be the foreground of, and how.
+/// A process to be in the foreground of, and the session's options.
 pub(crate) struct Session<C: Call> {
     pub(crate) call: C,
-    /// The call, where it was begun by what the session is about.
-    pub(crate) begun: Option<Begun<C>>,
-    /// Whose first process signals go to.
+    /// The call, if it is open already because it has made the container.
+    pub(crate) open_call: Option<OpenCall<C>>,
+    /// The container whose first process gets signals.
     pub(crate) container: String,
     /// Whether the process has a terminal; ours is then only a relay.
     pub(crate) tty: bool,
@@ -51,9 +52,9 @@ pub(crate) struct Session<C: Call> {
     pub(crate) keys: DetachKeys,
     /// Without a terminal, signals are passed on instead of ending us.
     pub(crate) sig_proxy: bool,
-    /// The process has drawn its screen already, for somebody else: it is made to do so again.
+    /// The process has drawn its screen already, for an earlier client: it is made to do so again.
     pub(crate) redraw: bool,
-    /// What is true if the daemon is lost.
+    /// The container's state in words, for the message when the daemon is lost.
     pub(crate) if_lost: String,
 }
 
@@ -69,12 +70,12 @@ pub(crate) fn sig_proxy(matches: &ArgMatches) -> bool {
     matches.get_one::<bool>("sig-proxy").copied().unwrap_or(true)
 }
 
-/// What is left of a container's session when the daemon is lost.
+/// The container's state in words when the daemon is lost during its session.
 pub(crate) fn may_run_still(container: &str) -> String {
     format!("container {container} may be running still")
 }
 
-const ENDED_EARLY: &str = "it ended before the exit was told";
+const ENDED_EARLY: &str = "it ended before the exit was reported";
 
 /// How a session came to its end.
 enum End {
@@ -82,9 +83,9 @@ enum End {
     NotStarted(StartFailure),
     /// The detach keys were typed.
     Detached,
-    /// The daemon has said all, and nothing of an end: its answer to who leaves.
+    /// The daemon has closed the stream without an exit: its answer to a client that leaves.
     Closed,
-    /// A signal told us to go, and there was no process to pass it to.
+    /// A signal ended the program, and there was no process to pass it to.
     Signalled(i32),
 }
 
@@ -95,7 +96,7 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    /// Before anything is made: a signal between the two would find nobody to pass it on.
+    /// Called before anything is made: no process could get a signal that comes between the two.
     pub(crate) fn enter(tty: bool, stdin: bool, sig_proxy: bool) -> Result<Self, Failure> {
         // First: a signal between the two would leave the terminal raw.
         let signals = Signals::listen(sig_proxy && !tty)?;
@@ -107,7 +108,7 @@ impl Ready {
     pub(crate) async fn unless_ended<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Failure> {
         tokio::select! {
             done = work => Ok(done),
-            signal = self.signals.keep() => Err(Failure::Interrupted(signal)),
+            signal = self.signals.hold() => Err(Failure::Interrupted(signal)),
         }
     }
 }
@@ -115,11 +116,11 @@ impl Ready {
 /// Runs the session to its end; returns the exit code to leave with. The terminal is as before on every way out.
 pub(crate) async fn run<C: Call>(client: &Client, mut session: Session<C>) -> Result<u8, Failure> {
     let if_lost = session.if_lost.clone();
-    let (Ready { signals, raw }, begun) = match session.begun.take() {
-        Some(Begun { ready, to_daemon, stream }) => (ready, Some((to_daemon, stream))),
+    let (Ready { signals, raw }, open_call) = match session.open_call.take() {
+        Some(OpenCall { ready, to_daemon, stream }) => (ready, Some((to_daemon, stream))),
         None => (Ready::enter(session.tty, session.stdin, session.sig_proxy)?, None),
     };
-    let end = relay(client, session, begun, signals, raw.as_ref()).await;
+    let end = relay(client, session, open_call, signals, raw.as_ref()).await;
     let was_raw = raw.is_some();
     drop(raw);
     match end {
@@ -140,19 +141,19 @@ pub(crate) async fn run<C: Call>(client: &Client, mut session: Session<C>) -> Re
     }
 }
 
-/// The two ends of a call that was begun.
+/// The two ends of a call that was open_call.
 type Open<C> = (mpsc::Sender<<C as Call>::Input>, Streaming<<C as Call>::Output>);
 
 async fn relay<C: Call>(
     client: &Client,
     session: Session<C>,
-    begun: Option<Open<C>>,
+    open_call: Option<Open<C>>,
     signals: Signals,
     raw: Option<&RawMode>,
 ) -> Result<End, Failure> {
     let Session { call, container, tty, stdin, keys, redraw, .. } = session;
     let (started, is_started) = watch::channel(false);
-    let (to_daemon, stream, from_us) = match begun {
+    let (to_daemon, stream, from_us) = match open_call {
         Some((to_daemon, stream)) => (to_daemon, Some(stream), None),
         None => {
             let (to_daemon, from_us) = opening(&call, tty, redraw);
@@ -183,12 +184,12 @@ async fn relay<C: Call>(
         signal = &mut forward => return Ok(End::Signalled(signal)),
     }
     tokio::select! {
-        end = left::<C>(copy) => end,
+        end = after_detach::<C>(copy) => end,
         signal = forward => Ok(End::Signalled(signal)),
     }
 }
 
-/// What the call begins with.
+/// Opens the call's channel with the first messages in it.
 fn opening<C: Call>(call: &C, tty: bool, redraw: bool) -> (mpsc::Sender<C::Input>, mpsc::Receiver<C::Input>) {
     let (to_daemon, from_us) = mpsc::channel(INPUT_QUEUE);
     // The channel was made with room for these.
@@ -209,8 +210,8 @@ pub(crate) fn size(tty: bool) -> Option<WindowSize> {
     if tty { terminal::size() } else { None }
 }
 
-/// The detach keys were typed, and the daemon hears of it.
-async fn left<C: Call>(copy: impl Future<Output = Result<End, Failure>>) -> Result<End, Failure> {
+/// Waits for the daemon's answer after the detach keys were typed.
+async fn after_detach<C: Call>(copy: impl Future<Output = Result<End, Failure>>) -> Result<End, Failure> {
     let patience = if C::ENDS_WITH_US { RELEASE_PATIENCE } else { LEAVE_PATIENCE };
     match tokio::time::timeout(patience, copy).await {
         // It has ended in the same moment.
@@ -226,7 +227,7 @@ async fn left<C: Call>(copy: impl Future<Output = Result<End, Failure>>) -> Resu
     }
 }
 
-/// Copies what the process writes until it has exited. All that came is written when this returns.
+/// Copies the process's output until it has exited. All of it is written when this returns.
 async fn copy_output<C: Call>(mut stream: Streaming<C::Output>, started: &watch::Sender<bool>) -> Result<End, Failure> {
     let mut writer = Writer::default();
     let end = copy_until_end::<C>(&mut stream, &mut writer, started).await;
@@ -240,27 +241,27 @@ async fn copy_until_end<C: Call>(
     started: &watch::Sender<bool>,
 ) -> Result<End, Failure> {
     while let Some(message) = stream.message().await.map_err(failed)? {
-        let accepted = match C::told(message) {
-            Told::Stdout(bytes) => writer.stdout(bytes).await?,
-            Told::Stderr(bytes) => writer.stderr(bytes).await?,
-            Told::Started(warnings) => {
+        let accepted = match C::event(message) {
+            SessionEvent::Stdout(bytes) => writer.stdout(bytes).await?,
+            SessionEvent::Stderr(bytes) => writer.stderr(bytes).await?,
+            SessionEvent::Started(warnings) => {
                 crate::command::warn(&warnings);
                 true
             }
-            Told::Unknown => true,
-            Told::Exited(status) => return Ok(End::Exited(status)),
-            Told::NotStarted(failure) => return Ok(End::NotStarted(failure)),
+            SessionEvent::Unknown => true,
+            SessionEvent::Exited(status) => return Ok(End::Exited(status)),
+            SessionEvent::NotStarted(failure) => return Ok(End::NotStarted(failure)),
         };
         if !accepted {
             return Err(Failure::ClosedPipe);
         }
-        // What came was no failure and no end: the process runs.
+        // The message was neither a failure nor an end: the process runs.
         started.send_replace(true);
     }
     Ok(End::Closed)
 }
 
-/// The daemon says that there is something that it cannot give us any more.
+/// The daemon reports a loss of output as `DataLoss`.
 fn failed(status: Status) -> Failure {
     match status.code() {
         Code::DataLoss => Failure::Incomplete { reason: status.message().to_owned(), if_lost: String::new() },
@@ -268,7 +269,7 @@ fn failed(status: Status) -> Failure {
     }
 }
 
-/// The container's exit code; 125, with a word on why, when nobody knows it.
+/// The container's exit code; 125, with the cause on stderr, when it is unknown.
 fn exit_code(status: &ExitStatus) -> u8 {
     match status.code {
         Some(code) => u8::try_from(code & 0xff).unwrap_or(u8::MAX),
@@ -280,7 +281,7 @@ fn exit_code(status: &ExitStatus) -> u8 {
     }
 }
 
-/// Says why a container did not start; returns the exit code for it.
+/// Prints the reason for which a container did not start; returns the exit code for it.
 pub(crate) fn start_failed(failure: &StartFailure) -> u8 {
     Failure::Daemon(failure.message.clone()).report();
     match u8::try_from(failure.exit_code) {

@@ -58,10 +58,10 @@ impl Writer {
 impl Thread {
     fn spawn() -> Result<Self, Failure> {
         let (chunks, waiting) = mpsc::channel(OUTPUT_QUEUE);
-        let (tell, finished) = oneshot::channel();
+        let (result, finished) = oneshot::channel();
         let write = move || {
-            // Nobody listens when the session was given up.
-            let _ = tell.send(write_all(waiting));
+            // The receiver is gone when the session was given up; the result is not needed then.
+            let _ = result.send(write_all(waiting));
         };
         let thread = thread::Builder::new().name("stdout".into()).spawn(write);
         thread.map_err(|error| Failure::io("start a thread", error))?;

@@ -14,13 +14,13 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::interrupt::{self, next};
 
-/// Signals kept for a container that is being started. One more, and the caller means us.
+/// Signals pending for a container that is being started. One more, and the caller means us.
 const PATIENCE: usize = 2;
 
 pub(super) struct Signals {
     pass_on: bool,
     /// Came before there was anything to pass them to.
-    kept: Vec<i32>,
+    pending: Vec<i32>,
     caught: interrupt::Listening,
     resized: Signal,
     continued: Signal,
@@ -36,17 +36,17 @@ impl Signals {
             listen(SignalKind::window_change())?,
             listen(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))?,
         );
-        Ok(Self { pass_on, kept: Vec::new(), caught, resized, continued })
+        Ok(Self { pass_on, pending: Vec::new(), caught, resized, continued })
     }
 
-    /// Keeps signals for what is being made. Returns the one that means us.
-    pub(super) async fn keep(&mut self) -> i32 {
+    /// Holds signals for the process until it exists. Returns the signal that ends this program.
+    pub(super) async fn hold(&mut self) -> i32 {
         loop {
             let number = next(&mut self.caught).await;
-            if !self.pass_on || self.kept.len() >= PATIENCE {
+            if !self.pass_on || self.pending.len() >= PATIENCE {
                 return number;
             }
-            self.kept.push(number);
+            self.pending.push(number);
         }
     }
 
@@ -59,30 +59,31 @@ impl Signals {
         to_daemon: mpsc::Sender<C::Input>,
         mut started: watch::Receiver<bool>,
     ) -> i32 {
-        let mut kept = std::mem::take(&mut self.kept);
+        let mut pending = std::mem::take(&mut self.pending);
         let mut new_size = None;
         loop {
             let running = *started.borrow();
-            if running && !kept.is_empty() {
-                match self.pass(client, container, std::mem::take(&mut kept)).await {
-                    Ok(more) => kept = more,
+            if running && !pending.is_empty() {
+                match self.pass(client, container, std::mem::take(&mut pending)).await {
+                    Ok(more) => pending = more,
                     Err(number) => return number,
                 }
                 continue;
             }
             tokio::select! {
                 number = next(&mut self.caught) => {
-                    if !self.pass_on || (!running && kept.len() >= PATIENCE) {
+                    if !self.pass_on || (!running && pending.len() >= PATIENCE) {
                         return number;
                     }
-                    kept.push(number);
+                    pending.push(number);
                 }
                 _ = self.resized.recv() => new_size = terminal::size(),
                 _ = self.continued.recv() => {
                     raw.inspect(|raw| raw.again());
                     new_size = terminal::size();
                 }
-                // The newest, as soon as there is room for it behind what the container has not read.
+                // Only the newest size is sent, as soon as the queue has room behind the input that the container has
+                // not read.
                 Ok(place) = to_daemon.reserve(), if new_size.is_some() => {
                     if let Some(size) = new_size.take() {
                         place.send(C::resize(size));
@@ -95,9 +96,9 @@ impl Signals {
 
     /// Passes these on, one after the other; gives those that have come meanwhile. The error is the signal that shall end
     /// us, since the daemon does not answer. Nothing is passed on any more once there is nothing to pass it to.
-    async fn pass(&mut self, client: &Client, container: &str, kept: Vec<i32>) -> Result<Vec<i32>, i32> {
+    async fn pass(&mut self, client: &Client, container: &str, pending: Vec<i32>) -> Result<Vec<i32>, i32> {
         let mut more = Vec::new();
-        for signal in kept {
+        for signal in pending {
             let mut passing = std::pin::pin!(kill(client, container, signal));
             let goes_on = loop {
                 tokio::select! {
@@ -112,8 +113,8 @@ impl Signals {
                 }
             };
             if !goes_on {
-                // The exit is on its way to us, but may wait for ever behind output that nobody reads. What came before this
-                // answer was meant for what is gone; the next one is for us.
+                // The exit is on its way to us, but may wait for ever behind output that has no reader. The signals
+                // before this answer were meant for the exited process; the next one is for us.
                 self.pass_on = false;
                 return Ok(vec![]);
             }
@@ -122,8 +123,8 @@ impl Signals {
     }
 }
 
-/// Says whether there is still something to send a further signal to. A container that has just exited cannot be told,
-/// which is no trouble: its exit is on the way to us. One that is paused takes no signals either.
+/// Whether the container can take further signals. One that has just exited cannot, which is no trouble: its exit is on
+/// the way to us. A paused one takes no signals either.
 async fn kill(client: &Client, container: &str, signal: i32) -> bool {
     let request = KillRequest { container: container.to_owned(), signal: signal.to_string() };
     let Err(status) = client.containers().kill(request).await else { return true };

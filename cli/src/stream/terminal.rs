@@ -10,8 +10,8 @@ use rustix::termios::{self, OptionalActions, Termios};
 
 use crate::failure::Failure;
 
-/// What to put back, where whoever leaves the program can find it: a panic, on any thread, must not leave a shell with a
-/// terminal that echoes nothing.
+/// The terminal's settings to restore, shared so that every way out of the program can do it: a panic, on any thread,
+/// must not leave a shell with a terminal that echoes nothing.
 static BEFORE: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
 
 /// The terminal in raw mode; dropping it puts things back.
@@ -64,7 +64,7 @@ impl Drop for RawMode {
     }
 }
 
-/// Once: what somebody else sets afterwards stays.
+/// Restores once: later changes by other programs stay.
 fn restore() {
     if let Some((terminal, before)) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
         // The terminal may be gone: nothing is left to put right then.
@@ -83,7 +83,7 @@ pub(super) fn taller(WindowSize { width, height }: WindowSize) -> WindowSize {
     WindowSize { width, height: height + 1 }
 }
 
-/// Serial lines and broken emulators report 0 or all ones for what they do not know. Programs divide by these numbers.
+/// Serial lines and broken emulators report 0 or all ones for unknown sizes. Programs divide by these numbers.
 fn sensible(width: u16, height: u16) -> Option<WindowSize> {
     let fits = |side: u16| (1..=i16::MAX as u16).contains(&side);
     (fits(width) && fits(height)).then(|| WindowSize { width: width.into(), height: height.into() })
@@ -112,7 +112,7 @@ mod tests {
         !termios::tcgetattr(terminal).unwrap().local_modes.contains(LocalModes::ICANON | LocalModes::ECHO)
     }
 
-    /// One test: what is put back is known to the whole program.
+    /// One test, since the settings to restore are shared by the whole program.
     #[test]
     fn the_terminal_is_put_back_on_every_way_out() {
         let (_master, slave) = pty();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size() {
+    fn impossible_sizes_are_ignored() {
         assert_eq!(sensible(80, 24), Some(WindowSize { width: 80, height: 24 }));
         for (width, height) in [(0, 0), (0, 24), (80, 0), (65535, 24), (80, 65535), (32768, 1)] {
             assert_eq!(sensible(width, height), None, "{width} by {height}");

@@ -1,4 +1,4 @@
-//! Lists: a table, lines by a template, or JSON, as `--format` says.
+//! Lists: a table, lines by a template, or JSON, according to `--format`.
 
 use serde_json::Value;
 

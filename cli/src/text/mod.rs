@@ -9,8 +9,8 @@ pub(crate) mod template;
 
 use std::borrow::Cow;
 
-/// A text from elsewhere as it may be shown: control characters would move the cursor, colour the screen or type answers.
-/// They are spelled as JSON spells them, so that JSON stays what it is. Newlines and tabs stay.
+/// A text from elsewhere as it may be shown: control characters would move the cursor, colour the screen or type
+/// answers. They are spelled as JSON spells them, so that JSON keeps its meaning. Newlines and tabs stay.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     spell(text, |letter| letter.is_control() && !matches!(letter, '\n' | '\t'))
 }
@@ -58,7 +58,7 @@ mod tests {
         assert!(matches!(shown("plain é\n"), Cow::Borrowed(_)));
     }
 
-    /// JSON leaves DEL and the second set of control characters as they are: what is spelled here means the same.
+    /// JSON leaves DEL and the second set of control characters as they are: their spelling here means the same.
     #[test]
     fn json_stays_json() {
         let value = serde_json::json!({ "a\u{7f}": "\u{9b}31m\x1b \n" });

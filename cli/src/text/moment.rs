@@ -151,7 +151,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_shown_can_be_typed(nanos: i64) {
+        fn shown_times_are_parsed(nanos: i64) {
             prop_assert_eq!(parse(&rfc3339(nanos), 0), Ok(nanos));
         }
     }

@@ -35,7 +35,7 @@ enum Part {
 }
 
 impl Template {
-    /// Parses. `\t`, `\n` and `\\` stand for what they do in Go strings, because shells leave them as they are.
+    /// Parses. `\t`, `\n` and `\\` have their meaning of Go strings, because shells pass them on as they are.
     pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut rest = text;

@@ -35,7 +35,7 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 
 pub type Items<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// What happens on an attached stream.
+/// The daemon's behaviour on an attached stream.
 #[derive(Clone, Default)]
 pub enum Attached {
     /// These messages, then the end of the stream.
@@ -54,7 +54,7 @@ pub enum Attached {
 
 #[derive(Clone, Default)]
 pub struct Script {
-    /// Refused with this message, whatever is asked about them.
+    /// Containers with the message that refuses every request about them.
     pub refused: HashMap<String, String>,
     pub containers: Vec<ContainerSummary>,
     pub failure: Option<StartFailure>,
@@ -66,7 +66,7 @@ pub struct Script {
     pub events: Vec<Event>,
     pub info: InfoResponse,
     pub attached: Attached,
-    /// As a daemon says it of a container that has ended: it cannot be killed.
+    /// The code of a daemon's refusal to kill a container that has ended.
     pub ended: Option<Code>,
     pub executed: Executed,
     /// Images that are not here until they are pulled.
@@ -111,17 +111,17 @@ impl Daemon {
     pub fn start(script: Script) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (tell, asked) = channel();
+        let (sender, asked) = channel();
         let go_ahead = Arc::new(Notify::new());
         let part = Arc::new(Part {
             script,
-            asked: Mutex::new(tell),
+            asked: Mutex::new(sender),
             go_ahead: go_ahead.clone(),
             killed: Arc::default(),
             kill: Arc::default(),
             pulled: Mutex::default(),
         });
-        // Bound before this returns: nobody has to wait for the socket.
+        // Bound before this returns, so that no test has to wait for the socket.
         let listener = {
             let _inside = runtime.enter();
             UnixListener::bind(directory.path().join("socket")).unwrap()
@@ -154,7 +154,7 @@ impl Daemon {
     /// Waits for the next request that begins so, and returns it.
     pub fn wait_for(&self, beginning: &str) -> String {
         loop {
-            let asked = self.asked.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("nobody asked: {beginning}"));
+            let asked = self.asked.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no such request: {beginning}"));
             if asked.starts_with(beginning) {
                 return asked;
             }
@@ -165,7 +165,7 @@ impl Daemon {
         self.go_ahead.notify_one();
     }
 
-    /// As `kill -9` does: connections close, nothing is said.
+    /// As `kill -9` does: connections close without a message.
     pub fn die(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(PATIENCE);
@@ -182,7 +182,7 @@ impl Drop for Daemon {
 }
 
 impl Part {
-    fn heard<T: std::fmt::Debug>(&self, verb: &str, request: &T) {
+    fn record<T: std::fmt::Debug>(&self, verb: &str, request: &T) {
         let _ = self.asked.lock().unwrap().send(format!("{verb} {request:?}"));
     }
 
@@ -211,7 +211,7 @@ impl Part {
         let Some(AttachInput { input: Some(Input::Open(open)) }) = input.message().await? else {
             return Err(Status::invalid_argument("the first message must be open"));
         };
-        self.heard(verb, &open);
+        self.record(verb, &open);
         self.about(&open.container)?;
         self.play(input, false)
     }
@@ -229,9 +229,9 @@ impl Part {
                     tokio::select! {
                         () = kill.notified() => break,
                         Ok(Some(message)) = input.message() => {
-                            let said = message.input.unwrap();
-                            let _ = asked.send(format!("Input {said:?}"));
-                            if matches!(said, Input::Detach(_)) {
+                            let received = message.input.unwrap();
+                            let _ = asked.send(format!("Input {received:?}"));
+                            if matches!(received, Input::Detach(_)) {
                                 return false;
                             }
                         }
@@ -290,14 +290,14 @@ impl Containers for Part {
     type LogsStream = Items<LogBatch>;
 
     async fn create(&self, request: Request<CreateRequest>) -> Result<Response<CreateResponse>, Status> {
-        self.heard("Create", request.get_ref());
+        self.record("Create", request.get_ref());
         self.about(&request.get_ref().name)?;
         self.image(&request.get_ref().image)?;
         Ok(Response::new(CreateResponse { id: ID.into(), warnings: self.script.warnings.clone() }))
     }
 
     async fn run(&self, request: Request<CreateRequest>) -> Result<Response<RunResponse>, Status> {
-        self.heard("Run", request.get_ref());
+        self.record("Run", request.get_ref());
         self.about(&request.get_ref().name)?;
         self.image(&request.get_ref().image)?;
         let Script { warnings, failure, .. } = self.script.clone();
@@ -305,7 +305,7 @@ impl Containers for Part {
     }
 
     async fn start(&self, request: Request<StartRequest>) -> Result<Response<StartResponse>, Status> {
-        self.heard("Start", request.get_ref());
+        self.record("Start", request.get_ref());
         self.about(&request.get_ref().container)?;
         Ok(Response::new(StartResponse {
             failure: self.script.failure.clone(),
@@ -322,11 +322,11 @@ impl Containers for Part {
             return Err(Status::invalid_argument("the first message must be run"));
         };
         let create = run.create.unwrap_or_default();
-        self.heard("RunCreate", &create);
+        self.record("RunCreate", &create);
         self.about(&create.name)?;
         self.image(&create.image)?;
         let open = run.open.unwrap_or_default();
-        self.heard("RunAttached", &open);
+        self.record("RunAttached", &open);
         self.play(input, true)
     }
 
@@ -342,14 +342,14 @@ impl Containers for Part {
     }
 
     async fn update(&self, request: Request<UpdateRequest>) -> Result<Response<UpdateResponse>, Status> {
-        self.heard("Update", request.get_ref());
+        self.record("Update", request.get_ref());
         self.about(&request.get_ref().container)?;
         Ok(Response::new(UpdateResponse::default()))
     }
 
     async fn kill(&self, request: Request<KillRequest>) -> Result<Response<Empty>, Status> {
         let request = request.into_inner();
-        self.heard("Kill", &request);
+        self.record("Kill", &request);
         self.about(&request.container)?;
         if let Some(code) = self.script.ended {
             return Err(Status::new(code, "it has ended"));
@@ -360,60 +360,60 @@ impl Containers for Part {
     }
 
     async fn pause(&self, request: Request<ContainerRequest>) -> Result<Response<Empty>, Status> {
-        self.heard("Pause", request.get_ref());
+        self.record("Pause", request.get_ref());
         self.about(&request.get_ref().container)?;
         Ok(Response::new(Empty {}))
     }
 
     async fn unpause(&self, request: Request<ContainerRequest>) -> Result<Response<Empty>, Status> {
-        self.heard("Unpause", request.get_ref());
+        self.record("Unpause", request.get_ref());
         self.about(&request.get_ref().container)?;
         Ok(Response::new(Empty {}))
     }
 
     async fn stop(&self, request: Request<StopRequest>) -> Result<Response<Empty>, Status> {
-        self.heard("Stop", request.get_ref());
+        self.record("Stop", request.get_ref());
         self.about(&request.get_ref().container)?;
         Ok(Response::new(Empty {}))
     }
 
     async fn restart(&self, request: Request<RestartRequest>) -> Result<Response<Empty>, Status> {
-        self.heard("Restart", request.get_ref());
+        self.record("Restart", request.get_ref());
         self.about(&request.get_ref().container)?;
         Ok(Response::new(Empty {}))
     }
 
     async fn remove(&self, request: Request<RemoveRequest>) -> Result<Response<Empty>, Status> {
-        self.heard("Remove", request.get_ref());
+        self.record("Remove", request.get_ref());
         self.about(&request.get_ref().container)?;
         Ok(Response::new(Empty {}))
     }
 
     async fn rename(&self, request: Request<RenameRequest>) -> Result<Response<Empty>, Status> {
-        self.heard("Rename", request.get_ref());
+        self.record("Rename", request.get_ref());
         self.about(&request.get_ref().container)?;
         Ok(Response::new(Empty {}))
     }
 
     async fn resize(&self, request: Request<ResizeRequest>) -> Result<Response<Empty>, Status> {
-        self.heard("Resize", request.get_ref());
+        self.record("Resize", request.get_ref());
         Ok(Response::new(Empty {}))
     }
 
     async fn wait(&self, request: Request<ContainerRequest>) -> Result<Response<WaitResponse>, Status> {
-        self.heard("Wait", request.get_ref());
+        self.record("Wait", request.get_ref());
         self.about(&request.get_ref().container)?;
         Ok(Response::new(WaitResponse { status: Some(self.script.waited.clone()) }))
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
-        self.heard("List", request.get_ref());
+        self.record("List", request.get_ref());
         Ok(Response::new(ListResponse { containers: self.script.containers.clone() }))
     }
 
     async fn inspect(&self, request: Request<ContainerRequest>) -> Result<Response<InspectResponse>, Status> {
         let container = request.into_inner().container;
-        self.heard("Inspect", &container);
+        self.record("Inspect", &container);
         match self.script.details.get(&container) {
             Some(json) => Ok(Response::new(InspectResponse { json: json.clone() })),
             None => Err(Status::not_found(format!("No such image or container or accelerator:{container}"))),
@@ -421,7 +421,7 @@ impl Containers for Part {
     }
 
     async fn logs(&self, request: Request<LogsRequest>) -> Result<Response<Items<LogBatch>>, Status> {
-        self.heard("Logs", request.get_ref());
+        self.record("Logs", request.get_ref());
         self.about(&request.get_ref().container)?;
         let batches = self.script.logs.iter().map(|piece| Ok(LogBatch { pieces: vec![piece.clone()] }));
         Ok(Response::new(Box::pin(iter(batches.collect::<Vec<_>>()))))
@@ -447,7 +447,7 @@ impl System for Part {
     }
 
     async fn events(&self, request: Request<EventsRequest>) -> Result<Response<Items<Event>>, Status> {
-        self.heard("Events", request.get_ref());
+        self.record("Events", request.get_ref());
         Ok(Response::new(Box::pin(iter(self.script.events.clone()).map(Ok))))
     }
 }

@@ -35,7 +35,7 @@ fn output_and_exit_code_are_passed_on() {
 }
 
 #[test]
-fn what_was_not_started_has_the_code_that_the_daemon_says() {
+fn a_failed_start_has_the_exit_code_of_the_daemon() {
     let failed = StartFailure { message: "exec: \"nope\": executable file not found".into(), exit_code: 127 };
     for flag in ["-i", "-d"] {
         let (ended, _) = play(playing(vec![Output::Failed(failed.clone())]), &["exec", flag, "x", "nope"]);
@@ -63,7 +63,7 @@ fn without_a_terminal_none_is_asked_for() {
 }
 
 #[test]
-fn a_daemon_that_dies_is_told_and_the_terminal_is_put_back() {
+fn a_daemon_that_dies_is_reported_and_the_terminal_restored() {
     let mut daemon = Daemon::start(Script { executed: Executed::Waits, ..Script::default() });
     let terminal = Terminal::open();
     let mut command = isula(&daemon);
@@ -90,8 +90,8 @@ fn the_detach_keys_leave_it_running() {
 }
 
 #[test]
-fn nobody_says_that_it_goes_on_unless_the_daemon_does() {
-    for (executed, said) in [
+fn a_detach_succeeds_only_when_the_daemon_confirms_it() {
+    for (executed, expected) in [
         (Executed::CannotLetGo, "Error response from daemon: it may have ended"),
         (Executed::Silent, "The daemon did not say within 10 seconds that the process goes on; it may have ended"),
     ] {
@@ -102,8 +102,8 @@ fn nobody_says_that_it_goes_on_unless_the_daemon_does() {
         daemon.wait_for("Exec");
         rustix::io::write(&terminal.ours, b"\x10\x11").unwrap();
         daemon.wait_for("Input Detach");
-        let shown = terminal.read_until(said);
-        assert!(shown.contains(said), "{shown}");
+        let shown = terminal.read_until(expected);
+        assert!(shown.contains(expected), "{shown}");
         assert_eq!(finish(child).status.code(), Some(125));
         assert!(terminal.echoes());
     }

@@ -101,7 +101,7 @@ fn no_daemon() {
     for words in [&["run", "-d", "x"][..], &["run", "x"], &["create", "x"]] {
         assert_eq!(outcome(bare().args(words).env("ISULAD_HOST", &missing)).code, Some(125), "{words:?}");
     }
-    // A socket that nobody listens on any more.
+    // A socket without a listener.
     let socket = directory.path().join("left");
     drop(UnixListener::bind(&socket).unwrap());
     let ended = outcome(bare().args(["ps", "-H"]).arg(&socket));
@@ -109,7 +109,7 @@ fn no_daemon() {
 }
 
 #[test]
-fn a_forbidden_socket_is_told_apart() {
+fn a_forbidden_socket_has_its_own_message() {
     let daemon = Daemon::start(Script::default());
     fs::set_permissions(daemon.socket().parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(daemon.socket(), Permissions::from_mode(0o600)).unwrap();

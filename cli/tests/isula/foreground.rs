@@ -52,7 +52,7 @@ fn a_failed_start() {
 }
 
 #[test]
-fn attach_and_start_ask_what_the_container_is() {
+fn attach_and_start_inspect_the_container_first() {
     let details = [("c".to_owned(), format!(r#"{{"Id":"{ID}","Config":{{"Tty":false,"OpenStdin":false}}}}"#))];
     for (words, verb) in [(&["attach", "c"][..], "Attach"), (&["start", "-a", "c"], "StartAttached")] {
         let outputs = vec![Output::Stdout(b"hi".to_vec()), exited(3)];
@@ -68,14 +68,14 @@ fn attach_and_start_ask_what_the_container_is() {
 fn a_stream_that_ends_early_is_trouble() {
     let (ended, _) = play(playing(vec![Output::Stdout(b"part".to_vec())]), &["run", "x"]);
     let stderr = format!(
-        "The connection to the daemon was lost (it ended before the exit was told); \
+        "The connection to the daemon was lost (it ended before the exit was reported); \
          container {ID} may be running still\n"
     );
     assert_eq!(ended, Outcome::of(122, "part", &stderr));
 }
 
 #[test]
-fn a_daemon_that_dies_is_told() {
+fn a_daemon_that_dies_is_reported() {
     let mut daemon = Daemon::start(Script { attached: Attached::UntilKilled, ..Script::default() });
     let child = isula(&daemon).args(["run", "x"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     daemon.wait_for("RunAttached");

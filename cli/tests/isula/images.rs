@@ -1,4 +1,4 @@
-//! Images: requests, what is printed, pulls for new containers.
+//! Images: requests, output, pulls for new containers.
 
 use cri_api::isula::v1::layer_progress::State;
 use cri_api::isula::v1::pull_progress::Progress;
@@ -7,7 +7,7 @@ use cri_api::isula::v1::*;
 use super::daemon::{DIGEST, Daemon, ID, Script, layer};
 use super::{Outcome, bare, isula, outcome, play};
 
-fn told(progress: Progress) -> PullProgress {
+fn message(progress: Progress) -> PullProgress {
     PullProgress { progress: Some(progress) }
 }
 
@@ -16,14 +16,14 @@ pub fn pulled() -> Vec<PullProgress> {
     let (new, old) = (format!("sha256:{}", "1".repeat(64)), format!("sha256:{}", "2".repeat(64)));
     let size = |digest: &str| LayerSize { digest: digest.into(), size: 100 };
     let mut all = vec![
-        told(Progress::Resolved(PullResolved { digest: DIGEST.into(), layers: vec![size(&new), size(&old)] })),
-        told(Progress::Layer(layer(&old, State::Exists, 100, 100))),
+        message(Progress::Resolved(PullResolved { digest: DIGEST.into(), layers: vec![size(&new), size(&old)] })),
+        message(Progress::Layer(layer(&old, State::Exists, 100, 100))),
     ];
-    all.extend((0..100).map(|bytes| told(Progress::Layer(layer(&new, State::Pulling, bytes, 100)))));
-    all.push(told(Progress::Layer(layer(&new, State::Retrying, 99, 100))));
-    all.push(told(Progress::Layer(layer(&new, State::Storing, 100, 100))));
-    all.push(told(Progress::Layer(layer(&new, State::Done, 100, 100))));
-    all.push(told(Progress::Done(PullDone { id: DIGEST.into(), reference: "a@b".into(), up_to_date: false })));
+    all.extend((0..100).map(|bytes| message(Progress::Layer(layer(&new, State::Pulling, bytes, 100)))));
+    all.push(message(Progress::Layer(layer(&new, State::Retrying, 99, 100))));
+    all.push(message(Progress::Layer(layer(&new, State::Storing, 100, 100))));
+    all.push(message(Progress::Layer(layer(&new, State::Done, 100, 100))));
+    all.push(message(Progress::Done(PullDone { id: DIGEST.into(), reference: "a@b".into(), up_to_date: false })));
     all
 }
 
@@ -44,7 +44,7 @@ fn pull() {
     let refused = Script { refused: [("a".into(), "no such name".into())].into(), ..Script::default() };
     let stderr = "Image \"a\" pulling\nError response from daemon: no such name\n";
     assert_eq!(play(refused, &["pull", "a"]).0, Outcome::of(1, "", stderr));
-    // A stream that ends before all is said is no success.
+    // A stream that ends before its last message is no success.
     assert_eq!(play(Script::default(), &["pull", "-q", "a"]).0.code, Some(1));
 }
 

@@ -1,4 +1,4 @@
-//! What is printed, byte by byte.
+//! The output of lists, byte by byte.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

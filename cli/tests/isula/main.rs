@@ -1,4 +1,4 @@
-//! The real `isula` against a daemon that plays a part and remembers what it was asked.
+//! The real `isula` against a daemon that plays a part and records the requests.
 
 // The lint's exception for tests does not reach their helpers.
 #![allow(clippy::unwrap_used)]
@@ -29,8 +29,8 @@ fn isula(daemon: &Daemon) -> Command {
     command
 }
 
-/// The program with nothing told about a daemon. Whoever runs these tests may ignore SIGINT, as a shell does for what it
-/// starts in the background; the program would keep to that.
+/// The program without a daemon's address. The caller of these tests may ignore SIGINT, as a shell does for programs in
+/// the background; the program would keep to that.
 fn bare() -> Command {
     let mut command = Command::new("env");
     command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_isula")]);

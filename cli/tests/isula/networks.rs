@@ -1,4 +1,4 @@
-//! Networks: requests and what is printed.
+//! Networks: requests and output.
 
 use cri_api::isula::v1::*;
 
@@ -47,7 +47,7 @@ fn requests_about_networks() {
 }
 
 #[test]
-fn a_table_of_networks_with_what_cannot_be_used() {
+fn a_table_of_networks_has_the_unusable_ones() {
     let network = |name: &str, plugins: &[&str]| Network {
         name: name.into(),
         version: "0.4.0".into(),

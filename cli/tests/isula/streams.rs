@@ -82,7 +82,7 @@ fn signals_again_and_again_before_the_start_mean_us() {
     assert!(daemon.asked().iter().all(|asked| !asked.starts_with("Kill")));
 }
 
-/// The container has exited, but what it wrote cannot be written on, so that its exit is never reached.
+/// The container has exited, but its output cannot be written on, so that its exit is never reached.
 #[test]
 fn a_container_that_has_ended_gets_no_more_signals() {
     for code in [Code::NotFound, Code::FailedPrecondition] {

@@ -35,12 +35,12 @@ impl Terminal {
         tcgetattr(&self.theirs).unwrap().local_modes.contains(LocalModes::ECHO | LocalModes::ICANON)
     }
 
-    /// For what a test writes behind the program's output.
+    /// For marks that a test writes behind the program's output.
     pub fn theirs_for_marks(&self) -> &File {
         &self.theirs
     }
 
-    /// What was written to it, up to and with `text`.
+    /// The program's output, up to and with `text`.
     pub fn read_until(&self, text: &str) -> String {
         let mut shown = Vec::new();
         let mut buffer = [0; 4096];
@@ -101,7 +101,7 @@ fn a_lost_daemon_leaves_the_terminal_as_before() {
 }
 
 #[test]
-fn the_detach_keys_leave_after_what_was_typed_before_them() {
+fn bytes_before_the_detach_keys_are_sent_first() {
     let (terminal, daemon, child) = session();
     rustix::io::write(&terminal.ours, b"ls\r\x10\x10").unwrap();
     assert_eq!(daemon.wait_for("Input"), format!("Input Stdin({:?})", b"ls\r\x10"));

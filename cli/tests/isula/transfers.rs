@@ -18,11 +18,11 @@ fn loading(upload: Upload) -> Script {
         LoadedImage { id: DIGEST.into(), names: vec!["a:1".into(), "b:1".into()] },
         LoadedImage { id: DIGEST.into(), names: vec![] },
     ];
-    let told = |progress| LoadProgress { progress: Some(progress) };
+    let message = |progress| LoadProgress { progress: Some(progress) };
     let loaded = vec![
-        told(load_progress::Progress::Received(Empty {})),
-        told(load_progress::Progress::Layer(layer("sha256:11", layer_progress::State::Done, 1, 1))),
-        told(load_progress::Progress::Done(LoadDone { images })),
+        message(load_progress::Progress::Received(Empty {})),
+        message(load_progress::Progress::Layer(layer("sha256:11", layer_progress::State::Done, 1, 1))),
+        message(load_progress::Progress::Done(LoadDone { images })),
     ];
     Script { loaded, upload, ..Script::default() }
 }
@@ -71,7 +71,7 @@ fn a_root_filesystem_is_imported() {
 }
 
 #[test]
-fn what_cannot_be_read_is_told_before_anything_is_sent() {
+fn an_unreadable_source_is_reported_before_anything_is_sent() {
     let missing = "cannot open '/no/such': No such file or directory (os error 2)\n";
     for words in [&["load", "-i", "/no/such"][..], &["import", "/no/such"]] {
         assert_eq!(play(Script::default(), words), (Outcome::of(1, "", missing), vec![]), "{words:?}");
@@ -91,7 +91,7 @@ fn the_daemons_word_counts_in_the_middle_of_an_upload() {
 #[test]
 fn a_large_archive_is_not_held_in_memory() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    // Sparse: it costs nothing, and whoever reads it all ahead holds it all.
+    // Sparse: it costs nothing, and a client that reads it all ahead holds it all in memory.
     file.as_file().set_len(1 << 30).unwrap();
     let daemon = Daemon::start(loading(Upload::Wait));
     let mut command = isula(&daemon);
@@ -140,7 +140,7 @@ fn images_are_saved() {
     assert_eq!(asked, [format!("Save {wanted:?}")]);
     assert_eq!(play(saving(false), &["save", "a"]).0, Outcome::of(0, "onetwo", ""));
     assert_eq!(play(saving(false), &["save", "-o", "/dev/null", "a"]).0, Outcome::of(0, "", ""));
-    // What was there stays when it fails.
+    // The older file stays when it fails.
     let refused = Script { refused: [("a".into(), "no".into())].into(), ..Script::default() };
     assert_eq!(play(refused, &["save", "-o", &target, "a"]).0.code, Some(1));
     let full = play(saving(false), &["save", "-o", "/dev/full", "a"]).0;
@@ -196,14 +196,14 @@ fn bars_on_a_terminal() {
 #[test]
 fn an_interrupted_pull_takes_its_bars_away() {
     let terminal = Terminal::open();
-    let mut told = pulled();
-    told.truncate(60);
-    let daemon = Daemon::start(Script { pulled: told, stalled: true, ..Script::default() });
+    let mut messages = pulled();
+    messages.truncate(60);
+    let daemon = Daemon::start(Script { pulled: messages, stalled: true, ..Script::default() });
     let child = terminal.spawn(isula(&daemon).args(["pull", "a"]));
     terminal.read_until("111111111111");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(finish(child).status.code(), Some(130));
-    // The end of what was written erases lines, and draws none after that.
+    // The last output erases lines, and draws none after that.
     rustix::io::write(terminal.theirs_for_marks(), b"MARK").unwrap();
     let rest = terminal.read_until("MARK");
     let after = rest.rsplit("\u{1b}[2K").next().unwrap();

@@ -1,4 +1,4 @@
-//! Volumes: requests and what is printed.
+//! Volumes: requests and output.
 
 use cri_api::isula::v1::*;
 

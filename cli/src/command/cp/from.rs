@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::Streaming;
 
 use super::unpack::{Destination, Unpacked};
-use super::{End, Ways, base, only_contents, says_directory, split, unpack};
+use super::{CopyOptions, End, base, only_contents, requires_directory, split, unpack};
 use crate::archive::Target;
 use crate::client::Client;
 use crate::failure::Failure;
@@ -22,13 +22,19 @@ const QUEUE: usize = 4;
 /// Links that lead to links, as many as the kernel follows.
 pub(super) const MOST_LINKS: usize = 40;
 
-pub(super) async fn copy(client: &Client, container: &str, path: &str, to: End, ways: Ways) -> Result<u8, Failure> {
+pub(super) async fn copy(
+    client: &Client,
+    container: &str,
+    path: &str,
+    to: End,
+    options: CopyOptions,
+) -> Result<u8, Failure> {
     // Before the daemon begins: a terminal is no place for an archive.
     let target = match &to {
         End::Stream => Some(Target::open(None)?),
         End::Local(_) | End::Container { .. } => None,
     };
-    let follow = ways.follow || says_directory(path);
+    let follow = options.follow || requires_directory(path);
     let request = CopyFromRequest { container: container.to_owned(), path: path.to_owned(), follow };
     let mut parts = client.files().copy_from(request).await?.into_inner();
     let Some(Part::Facts(facts)) = parts.message().await?.and_then(|message| message.part) else {
@@ -41,7 +47,7 @@ pub(super) async fn copy(client: &Client, container: &str, path: &str, to: End, 
     let End::Local(local) = to else { return Err(Failure::usage("the destination is not local")) };
     let is_directory = facts.kind() == Kind::Directory;
     let destination = place(&local, path, is_directory, facts.name.is_empty())?;
-    let unpacked = receive(parts, destination, ways.archive).await?;
+    let unpacked = receive(parts, destination, options.archive).await?;
     for note in unpacked.notes {
         output::complain(&note);
     }
@@ -65,17 +71,17 @@ fn place(local: &str, source: &str, is_directory: bool, is_root: bool) -> Result
             let name = if contents { None } else { Some(base(source).into()) };
             Destination::open(Path::new(local), name, skip).map_err(failed)
         }
-        Some(_) if is_directory || says_directory(local) => {
+        Some(_) if is_directory || requires_directory(local) => {
             Err(Failure::Client(format!("cannot copy to '{local}': it is not a directory")))
         }
-        // What a link leads to is replaced, not the link.
+        // A link's target is replaced, not the link.
         Some(_) => {
             let wanted = std::fs::canonicalize(local).map_err(failed)?;
             let name = wanted.file_name().map(ToOwned::to_owned);
             let dir: PathBuf = wanted.parent().map(Path::to_path_buf).unwrap_or_default();
             Destination::open(&dir, name, skip).map_err(failed)
         }
-        None if !is_directory && says_directory(local) => {
+        None if !is_directory && requires_directory(local) => {
             Err(Failure::Client(format!("cannot copy to '{local}': there is no such directory")))
         }
         None => {
@@ -85,7 +91,7 @@ fn place(local: &str, source: &str, is_directory: bool, is_root: bool) -> Result
     }
 }
 
-/// Where a link leads that leads to nothing: what is copied there makes that, as writing to the link would.
+/// The target of a dangling link. The copy creates the target, as writing to the link would.
 fn end_of_links(local: &str) -> Result<Option<String>, Failure> {
     let mut at = PathBuf::from(local.trim_end_matches('/'));
     for _ in 0..MOST_LINKS {
@@ -103,7 +109,7 @@ fn end_of_links(local: &str) -> Result<Option<String>, Failure> {
     end.map(Some).map_err(|end| Failure::Client(format!("cannot copy to '{}': it is not UTF-8", end.display())))
 }
 
-/// The next piece. What the daemon has left out is told as it comes.
+/// The next piece. Warnings about files that the daemon has left out are printed as they come.
 async fn next(parts: &mut Streaming<CopyFromResponse>) -> Result<Option<Vec<u8>>, Failure> {
     while let Some(message) = parts.message().await? {
         match message.part {
@@ -121,11 +127,11 @@ async fn receive(
     archive: bool,
 ) -> Result<Unpacked, Failure> {
     let (queue, waiting) = mpsc::channel(QUEUE);
-    let (tell, unpacked) = oneshot::channel();
+    let (result, unpacked) = oneshot::channel();
     let work = move || {
         let mut from = Waiting { pieces: waiting, piece: Vec::new(), at: 0 };
-        // Nobody listens when the command was given up.
-        let _ = tell.send(unpack::unpack(&mut from, destination, archive));
+        // The receiver is gone when the command was given up; the result is not needed then.
+        let _ = result.send(unpack::unpack(&mut from, destination, archive));
     };
     let thread = thread::Builder::new().name("unpack".into()).spawn(work);
     thread.map_err(|error| Failure::io("start a thread", error))?;
@@ -134,7 +140,7 @@ async fn receive(
             break; // It says why below.
         }
     }
-    // An end that was not told is an interruption.
+    // A stream without this end mark counts as interrupted.
     let _ = queue.send(None).await;
     drop(queue);
     unpacked.await.map_err(|_| Failure::Client("the thread that unpacks has died".into()))?

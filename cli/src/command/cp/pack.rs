@@ -10,22 +10,22 @@ use tar::{Builder, EntryType, Header};
 
 use crate::failure::Failure;
 
-/// Files of up to this are read before their size is told.
+/// Files of up to this size are read before their header is written.
 const SMALL: usize = 64 << 10;
-/// A file whose size means nothing is read first. More than that is no such file.
+/// The limit for a file whose size field has no meaning and which is therefore read first. A longer one is an error.
 const LONGEST_UNSIZED: u64 = 16 << 20;
 
 /// Something of ours that is to be copied.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) path: PathBuf,
-    /// What it is called in the archive; nothing: only what is in it.
+    /// The top's name in the archive; `None`: only its contents.
     pub(super) name: Option<PathBuf>,
     /// It is followed if it is a link.
     pub(super) follow: bool,
 }
 
-/// Writes it as a tar. Answers what was left out.
+/// Writes the source as a tar. Returns the files that were left out.
 pub(super) fn pack(source: &Source, out: impl Write) -> Result<Vec<String>, Failure> {
     let mut packing =
         Packing { tar: Builder::new(out), links: HashMap::new(), notes: Vec::new(), head: Vec::with_capacity(SMALL) };
@@ -55,7 +55,7 @@ fn failed(path: &Path, error: io::Error) -> Failure {
     Failure::io(format!("copy '{}'", path.display()), error)
 }
 
-/// The last one first: what is put on a stack comes back in order.
+/// In reverse order: a stack returns them in order.
 fn children(path: &Path, name: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
     let names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
     let mut names = names?;
@@ -68,7 +68,7 @@ struct Packing<W: Write> {
     /// Under which name a file with several names is in the archive.
     links: HashMap<(u64, u64), PathBuf>,
     notes: Vec<String>,
-    /// What was read of a file before its size was told.
+    /// The bytes that were read of a file before its header was written.
     head: Vec<u8>,
 }
 
@@ -117,7 +117,7 @@ impl<W: Write> Packing<W> {
     }
 
     fn file(&mut self, path: &Path, facts: &Metadata, name: &Path) -> io::Result<()> {
-        // Whatever has taken its place meanwhile must not hold us up.
+        // A file that has taken its place meanwhile, such as a FIFO, must not block the open.
         let mut options = OpenOptions::new();
         options.read(true).custom_flags((rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits() as i32);
         let file = options.open(path)?;
@@ -148,7 +148,7 @@ impl<W: Write> Packing<W> {
         self.tar.append_data(&mut header, name, io::empty())
     }
 
-    /// What the header has no room for.
+    /// An extended header for the modification time's fraction, for which the header has no room.
     fn time(&mut self, facts: &Metadata) -> io::Result<()> {
         if facts.mtime() < 0 || facts.mtime_nsec() == 0 {
             return Ok(());
@@ -158,16 +158,16 @@ impl<W: Write> Packing<W> {
     }
 }
 
-/// How much there is to copy of a file, whose beginning is left in `head`. What a file says of its size is only a guess: those of
-/// the kernel say 0, or 4096, of whatever there is to read.
-fn size_of(file: &mut File, told: u64, head: &mut Vec<u8>) -> io::Result<u64> {
+/// The number of bytes to copy of a file, whose beginning is left in `head`. A file's size field is only a guess: the
+/// kernel's files have 0 or 4096 there for contents of any length.
+fn size_of(file: &mut File, stated: u64, head: &mut Vec<u8>) -> io::Result<u64> {
     head.clear();
     head.shrink_to(SMALL);
-    // With one byte more, which shows that there is more than was told.
-    let first = told.saturating_add(1).clamp(4096, SMALL as u64);
+    // One byte more than stated shows a file that is longer than stated.
+    let first = stated.saturating_add(1).clamp(4096, SMALL as u64);
     head.resize(first as usize, 0);
     let mut read = 0;
-    while read < first && (read == 0 || read != told) {
+    while read < first && (read == 0 || read != stated) {
         match file.read(&mut head[read as usize..]) {
             Ok(0) => break,
             Ok(count) => read += count as u64,
@@ -179,8 +179,8 @@ fn size_of(file: &mut File, told: u64, head: &mut Vec<u8>) -> io::Result<u64> {
     if read < first {
         return Ok(read);
     }
-    if told > read && !is_kernels(file) {
-        return Ok(told);
+    if stated > read && !is_kernels(file) {
+        return Ok(stated);
     }
     Read::by_ref(file).take(LONGEST_UNSIZED - read + 1).read_to_end(head)?;
     match head.len() as u64 {

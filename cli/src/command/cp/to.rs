@@ -14,7 +14,7 @@ use tonic::Code;
 
 use super::from::MOST_LINKS;
 use super::pack::{self, Source};
-use super::{End, Ways, base, only_contents, says_directory, split};
+use super::{CopyOptions, End, base, only_contents, requires_directory, split};
 use crate::archive::{Archive, STDIN};
 use crate::client::{self, Client};
 use crate::failure::Failure;
@@ -24,11 +24,17 @@ const PIECE: usize = 256 << 10;
 /// Pieces packed ahead of the daemon.
 const QUEUE: usize = 4;
 
-pub(super) async fn copy(client: &Client, from: End, container: &str, path: &str, ways: Ways) -> Result<u8, Failure> {
+pub(super) async fn copy(
+    client: &Client,
+    from: End,
+    container: &str,
+    path: &str,
+    options: CopyOptions,
+) -> Result<u8, Failure> {
     let open = |path: String| CopyToOpen {
         container: container.to_owned(),
         path,
-        archive: ways.archive,
+        archive: options.archive,
         no_overwrite_dir_non_dir: true,
     };
     let End::Local(local) = from else {
@@ -36,10 +42,10 @@ pub(super) async fn copy(client: &Client, from: End, container: &str, path: &str
         archive.send(|_| {}, async |pieces| send(client, open(path.to_owned()), pieces).await).await?;
         return Ok(0);
     };
-    let follow = ways.follow || says_directory(&local);
+    let follow = options.follow || requires_directory(&local);
     let failed = |error| Failure::io(format!("copy '{local}'"), error);
     let facts = if follow { std::fs::metadata(&local) } else { std::fs::symlink_metadata(&local) }.map_err(failed)?;
-    if says_directory(&local) && !facts.is_dir() {
+    if requires_directory(&local) && !facts.is_dir() {
         return Err(Failure::Client(format!("cannot copy '{local}': it is not a directory")));
     }
     let (there, path) = look(client, container, path).await?;
@@ -49,8 +55,8 @@ pub(super) async fn copy(client: &Client, from: End, container: &str, path: &str
     Ok(0)
 }
 
-/// What is there; nothing is an answer too. And where that is: of a link that leads to nothing it is what it leads to, so that
-/// this is made and the link stays.
+/// The facts about the destination, `None` when it is missing, and its path. For a dangling link that is the link's
+/// target, so that the target is created and the link stays.
 async fn look(client: &Client, container: &str, path: &str) -> Result<(Option<FileFacts>, String), Failure> {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
@@ -61,7 +67,7 @@ async fn look(client: &Client, container: &str, path: &str) -> Result<(Option<Fi
         let Some(link) = link.filter(|facts| facts.kind() == Kind::Link) else { break };
         path = target_of(&link);
     }
-    // The container may be what is missing, and the root is always there.
+    // The container itself may be missing; its root always exists.
     let root = StatRequest { container: container.to_owned(), path: "/".to_owned(), follow: true };
     client::read(client.files().stat(root)).await?;
     Ok((None, path))
@@ -76,7 +82,7 @@ async fn facts_of(client: &Client, container: &str, path: &str, follow: bool) ->
     }
 }
 
-/// Where a link of the container says that it leads. The daemon walks it from the container's root.
+/// The target of a container's link. The daemon walks it from the container's root.
 fn target_of(link: &FileFacts) -> String {
     match link.target.starts_with('/') {
         true => link.target.clone(),
@@ -84,7 +90,7 @@ fn target_of(link: &FileFacts) -> String {
     }
 }
 
-/// The directory to unpack in, and what the source is called there; nothing: only what is in it.
+/// The directory to unpack in, and the source's name there; `None`: only its contents.
 fn place(
     there: Option<&FileFacts>,
     path: &str,
@@ -98,13 +104,15 @@ fn place(
             Ok((there.path.clone(), name))
         }
         Some(_) if is_directory => Err(Failure::Client(format!("cannot copy a directory to '{path}', which is none"))),
-        Some(_) if says_directory(path) => Err(Failure::Client(format!("'{path}' is not a directory"))),
+        Some(_) if requires_directory(path) => Err(Failure::Client(format!("'{path}' is not a directory"))),
         // Where a link leads, its end is replaced.
         Some(there) => {
             let (dir, name) = split(&there.path);
             Ok((dir.to_owned(), Some(name.to_owned())))
         }
-        None if !is_directory && says_directory(path) => Err(Failure::Client(format!("no such directory: '{path}'"))),
+        None if !is_directory && requires_directory(path) => {
+            Err(Failure::Client(format!("no such directory: '{path}'")))
+        }
         None => {
             let (dir, name) = split(path.strip_suffix("/.").unwrap_or(path));
             let dir = if dir == "." { "/" } else { dir };
@@ -135,12 +143,12 @@ async fn send(client: &Client, open: CopyToOpen, pieces: ReceiverStream<Vec<u8>>
 /// A thread packs. If it fails the stream must not end, so that the daemon does not take a part for the whole.
 async fn pack_and_send(client: &Client, open: CopyToOpen, source: Source) -> Result<(), Failure> {
     let (pieces, waiting) = mpsc::channel(QUEUE);
-    let (tell, packed) = oneshot::channel();
+    let (result, packed) = oneshot::channel();
     let work = move || {
         let mut out = Pieces { pieces, piece: Vec::with_capacity(PIECE) };
         match pack::pack(&source, &mut out) {
-            Ok(notes) => drop(tell.send(Ok(notes))),
-            Err(failure) => drop(tell.send(Err((failure, out)))),
+            Ok(notes) => drop(result.send(Ok(notes))),
+            Err(failure) => drop(result.send(Err((failure, out)))),
         }
     };
     let thread = thread::Builder::new().name("pack".into()).spawn(work);
@@ -149,7 +157,7 @@ async fn pack_and_send(client: &Client, open: CopyToOpen, source: Source) -> Res
     tokio::pin!(sending);
     let notes = tokio::select! {
         biased;
-        // What the daemon says against it comes first: packing fails then, too.
+        // The daemon's refusal comes first: packing fails then, too.
         done = &mut sending => {
             done?;
             Vec::new()
@@ -159,7 +167,7 @@ async fn pack_and_send(client: &Client, open: CopyToOpen, source: Source) -> Res
                 sending.await?;
                 notes
             }
-            // It could not send: the daemon has said why.
+            // Sending has failed; the call has the daemon's reason.
             Ok(Err((failure, out))) if out.pieces.is_closed() => {
                 sending.await?;
                 return Err(failure);

@@ -1,8 +1,8 @@
-//! Unpacking what comes out of a container, which is not to be trusted with anything outside the destination.
+//! Unpacking an archive of a container, which is not to be trusted with anything outside the destination.
 //!
-//! Whatever an archive says, everything is made beneath one open directory, one component at a time: no link is followed,
-//! neither one that was there nor one that the archive has brought. Links are made as links. Device nodes are not made: one
-//! of a container's would be the host's here.
+//! All entries are made beneath one open directory, one component at a time: no link is followed, neither an older one
+//! nor one that the archive has brought. Links are made as links. Device nodes are not made: one of a container's would
+//! be the host's here.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -22,7 +22,7 @@ use crate::text::moment;
 
 /// Written at once.
 const BUFFER: usize = 256 << 10;
-/// What may describe one entry.
+/// The limit for an extended header that describes one entry.
 const LONGEST_DESCRIPTION: u64 = 1 << 20;
 
 /// Where it goes.
@@ -31,7 +31,7 @@ pub(super) struct Destination {
     dir: OwnedFd,
     /// For messages.
     shown: PathBuf,
-    /// What the top of the archive is called there; nothing: its contents go into the directory itself.
+    /// The top's name there; `None`: its contents go into the directory itself.
     name: Option<OsString>,
     /// How many components of the names in the archive are the top's.
     skip: usize,
@@ -46,7 +46,7 @@ impl Destination {
     }
 }
 
-/// What was unpacked, but for what was left out.
+/// The result: the entries that were left out.
 #[derive(Debug, Default)]
 pub(super) struct Unpacked {
     pub(super) notes: Vec<String>,
@@ -66,17 +66,17 @@ pub(super) fn unpack(from: impl Read, destination: Destination, archive: bool) -
     };
     let mut tar = Archive::new(from);
     let broken = |error| Failure::io("read what the daemon sends", error);
-    let mut before = Before::default();
+    let mut overrides = Overrides::default();
     for entry in tar.entries().map_err(broken)?.raw(true) {
         let mut entry = entry.map_err(broken)?;
         let header = entry.header().clone();
         match header.entry_type() {
-            EntryType::GNULongName => before.name = Some(description(&mut entry).map_err(broken)?),
-            EntryType::GNULongLink => before.link = Some(description(&mut entry).map_err(broken)?),
-            EntryType::XHeader => before.read(&described(&mut entry).map_err(broken)?),
+            EntryType::GNULongName => overrides.name = Some(description(&mut entry).map_err(broken)?),
+            EntryType::GNULongLink => overrides.link = Some(description(&mut entry).map_err(broken)?),
+            EntryType::XHeader => overrides.read(&described(&mut entry).map_err(broken)?),
             EntryType::XGlobalHeader => {}
             kind => {
-                let described = std::mem::take(&mut before);
+                let described = std::mem::take(&mut overrides);
                 let name = described.name.unwrap_or_else(|| header.path_bytes().into_owned());
                 let link = described.link.or_else(|| header.link_name_bytes().map(|link| link.into_owned()));
                 let item = Item { kind, name, link, header, mtime: described.mtime };
@@ -87,16 +87,16 @@ pub(super) fn unpack(from: impl Read, destination: Destination, archive: bool) -
     unpacking.finish()
 }
 
-/// What describes the entry that follows.
+/// The extended headers before an entry, which override its own.
 #[derive(Debug, Default)]
-struct Before {
+struct Overrides {
     name: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     mtime: Option<(i64, i64)>,
 }
 
-impl Before {
-    /// Records `length key=value\n`. What is broken describes nothing.
+impl Overrides {
+    /// Records `length key=value\n`. Malformed records are skipped.
     fn read(&mut self, mut records: &[u8]) {
         while let Some((key, value, rest)) = record(records) {
             match key {
@@ -309,7 +309,7 @@ impl Unpacking {
                 }
             }
         }
-        // A reader that ends early says nothing.
+        // A reader that ends early gives no error, so that the length is compared.
         if item.header.size().ok() != Some(copied) {
             return Err(failed(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -341,8 +341,8 @@ impl Unpacking {
         }
     }
 
-    /// Without `archive` it is the caller's, and nobody can become the caller by it.
-    /// `only_named`: the handle is one that only names it.
+    /// Without `archive` the owner is the caller, and a set-id bit is dropped with it. `only_named`: the handle is an
+    /// `O_PATH` one, which only names the file.
     fn describe(&self, made: impl AsFd, item: &Item, only_named: bool) -> rustix::io::Result<()> {
         let made = made.as_fd();
         if self.archive {
@@ -413,7 +413,7 @@ impl<'a> Draft<'a> {
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
         if let Some(name) = self.name.take() {
-            // The failure that brought us here is told already.
+            // The failure that led here is reported already.
             let _ = rustix::fs::unlinkat(self.dir, name, AtFlags::empty());
         }
     }

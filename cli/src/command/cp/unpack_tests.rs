@@ -40,7 +40,7 @@ fn unpacked(dir: &tempfile::TempDir, name: Option<&str>, bytes: &[u8]) -> Result
 }
 
 #[test]
-fn the_top_gets_the_name_that_was_asked_for() {
+fn the_top_gets_the_requested_name() {
     let dir = place();
     let bytes = tar(&[
         ("top/", EntryType::Directory, ""),
@@ -83,7 +83,7 @@ fn nothing_gets_out_of_the_destination() {
 }
 
 #[test]
-fn links_that_were_there_are_not_followed() {
+fn existing_links_are_not_followed() {
     let dir = place();
     symlink("..", dir.path().join("into/link")).unwrap();
     symlink("../outside", dir.path().join("into/file")).unwrap();
@@ -95,7 +95,7 @@ fn links_that_were_there_are_not_followed() {
 }
 
 #[test]
-fn what_breaks_off_leaves_no_draft() {
+fn a_truncated_archive_leaves_no_draft() {
     let dir = place();
     let bytes = tar(&[("top", EntryType::Regular, &"x".repeat(5000))]);
     let refusal = unpacked(&dir, Some("new"), &bytes[..2000]).unwrap_err();
@@ -105,9 +105,9 @@ fn what_breaks_off_leaves_no_draft() {
 
 #[test]
 fn descriptions_hold_any_bytes() {
-    let mut before = Before::default();
-    before.read(b"14 path=a\nb/c\n22 mtime=-1.250000000\n");
-    assert_eq!(before.name.as_deref(), Some(&b"a\nb/c"[..]));
-    assert_eq!(before.mtime, Some((-2, 750_000_000)));
+    let mut overrides = Overrides::default();
+    overrides.read(b"14 path=a\nb/c\n22 mtime=-1.250000000\n");
+    assert_eq!(overrides.name.as_deref(), Some(&b"a\nb/c"[..]));
+    assert_eq!(overrides.mtime, Some((-2, 750_000_000)));
     assert_eq!(time(b"5"), Some((5, 0)));
 }

@@ -21,7 +21,7 @@ pub(crate) const VERB: Verb = Verb {
 };
 
 const DEFAULT: &str = r"table {{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}";
-/// Stands for the id of a step whose image is not known: of all but the newest.
+/// Stands for the id of a step without a known image: of all steps but the newest.
 const MISSING: &str = "<missing>";
 const CREATED_BY: usize = 45;
 

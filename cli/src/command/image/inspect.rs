@@ -1,4 +1,4 @@
-//! `isula image inspect`: all the daemon tells of images.
+//! `isula image inspect`: all details of images.
 
 use super::{Invocation, Verb, inspection};
 use crate::failure::{Failure, GENERAL};

@@ -47,7 +47,7 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     Ok(0)
 }
 
-/// What is printed of each image.
+/// The columns and the form of the list.
 struct Shape {
     full: bool,
     digests: bool,
@@ -71,7 +71,7 @@ impl Shape {
 
     fn render(&self, images: &[ImageSummary], now: i64) -> Result<String, Failure> {
         match &self.listing {
-            // One line for an image with several names: whoever asks for ids passes them on.
+            // One line for an image with several names: ids are for passing on to another command.
             None => Ok(images.iter().map(|image| shown_id(&image.id, self.full) + "\n").collect()),
             Some(listing) => {
                 let names = |image| row::names(image, self.digests).into_iter().map(move |name| (image, name));

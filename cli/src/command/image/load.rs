@@ -1,7 +1,7 @@
 //! `isula load`: takes the images of an archive.
 
 use clap::Command;
-use cri_api::isula::v1::load_progress::Progress as Told;
+use cri_api::isula::v1::load_progress::Progress as ProgressEvent;
 use cri_api::isula::v1::load_request::Request;
 use cri_api::isula::v1::{LoadDone, LoadOpen, LoadProgress, LoadRequest, LoadedImage};
 use tokio_stream::StreamExt;
@@ -51,18 +51,22 @@ async fn load(client: &Client, archive: Archive, open: LoadOpen, mut progress: P
     let call = async move |pieces| {
         let pieces = StreamExt::map(pieces, |bytes| LoadRequest { request: Some(Request::Bytes(bytes)) });
         let open = tokio_stream::once(LoadRequest { request: Some(Request::Open(open)) });
-        let told = client.images().load(open.chain(pieces)).await?.into_inner();
-        follow(told, progress, sent).await
+        let messages = client.images().load(open.chain(pieces)).await?.into_inner();
+        follow(messages, progress, sent).await
     };
     archive.send(move |bytes| counted.add(bytes), call).await
 }
 
-async fn follow(mut told: Streaming<LoadProgress>, mut progress: Progress, sent: Sent) -> Result<LoadDone, Failure> {
-    while let Some(message) = told.message().await? {
+async fn follow(
+    mut messages: Streaming<LoadProgress>,
+    mut progress: Progress,
+    sent: Sent,
+) -> Result<LoadDone, Failure> {
+    while let Some(message) = messages.message().await? {
         match message.progress {
-            Some(Told::Received(_)) => sent.done(),
-            Some(Told::Layer(layer)) => progress.layer(&layer),
-            Some(Told::Done(done)) => {
+            Some(ProgressEvent::Received(_)) => sent.done(),
+            Some(ProgressEvent::Layer(layer)) => progress.layer(&layer),
+            Some(ProgressEvent::Done(done)) => {
                 sent.done();
                 progress.finish();
                 return Ok(done);

@@ -54,7 +54,7 @@ fn shown_id(id: &str, full: bool) -> String {
     id.strip_prefix("sha256:").unwrap_or(id).chars().take(SHORT_ID).collect()
 }
 
-/// What a removal did, a line each.
+/// The names and images that a removal has removed, a line each.
 fn removed_lines(untagged: &[String], deleted: &[String]) -> Vec<String> {
     let untagged = untagged.iter().map(|name| format!("Untagged: {name}"));
     untagged.chain(deleted.iter().map(|id| format!("Deleted: {id}"))).collect()

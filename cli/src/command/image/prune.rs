@@ -1,4 +1,4 @@
-//! `isula image prune`: removes images that nobody needs.
+//! `isula image prune`: removes unused images.
 
 use clap::{ArgMatches, Command};
 use cri_api::isula::v1::{Filter, PruneImagesRequest};

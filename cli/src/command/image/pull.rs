@@ -1,7 +1,7 @@
 //! `isula pull`: brings an image from a registry.
 
 use clap::Command;
-use cri_api::isula::v1::pull_progress::Progress as Told;
+use cri_api::isula::v1::pull_progress::Progress as ProgressEvent;
 use cri_api::isula::v1::{PullDone, PullRequest};
 
 use super::{Invocation, Verb};
@@ -40,27 +40,27 @@ async fn run(Invocation { name: verb, matches, daemon }: Invocation) -> Result<u
     Ok(0)
 }
 
-/// Pulls and tells how it goes on standard error. A signal ends it, and the daemon then leaves nothing of it.
+/// Pulls, with progress on standard error. A signal ends it, and the daemon then leaves nothing of it.
 pub(crate) async fn bring(client: &Client, request: PullRequest, quiet: bool) -> Result<PullDone, Failure> {
     let image = request.image.clone();
-    let tell = |word: &str| {
+    let announce = |word: &str| {
         if !quiet {
             output::complain(&format!("Image \"{image}\" {word}"));
         }
     };
-    tell("pulling");
+    announce("pulling");
     let done = unless_interrupted(follow(client, request, Progress::new(quiet, &progress::PULL))).await?;
-    tell("pulled");
+    announce("pulled");
     Ok(done)
 }
 
 async fn follow(client: &Client, request: PullRequest, mut progress: Progress) -> Result<PullDone, Failure> {
-    let mut told = client.images().pull(request).await?.into_inner();
-    while let Some(message) = told.message().await? {
+    let mut messages = client.images().pull(request).await?.into_inner();
+    while let Some(message) = messages.message().await? {
         match message.progress {
-            Some(Told::Resolved(resolved)) => progress.expect(&resolved.layers),
-            Some(Told::Layer(layer)) => progress.layer(&layer),
-            Some(Told::Done(done)) => {
+            Some(ProgressEvent::Resolved(resolved)) => progress.expect(&resolved.layers),
+            Some(ProgressEvent::Layer(layer)) => progress.layer(&layer),
+            Some(ProgressEvent::Done(done)) => {
                 progress.finish();
                 return Ok(done);
             }

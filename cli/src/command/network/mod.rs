@@ -1,4 +1,4 @@
-//! Networks: what containers are attached to by CNI plugins.
+//! Networks, to which CNI plugins attach containers.
 
 mod create;
 mod inspect;

@@ -56,7 +56,7 @@ fn command(text: &str, full: bool) -> String {
     if full { format!("\"{}\"", one_line(text)) } else { format!("\"{}\"", cut(text, COMMAND - 2)) }
 }
 
-/// 0 for what has not exited; `unknown` where nobody can tell.
+/// 0 for a container that has not exited; `unknown` for an unknown exit code.
 fn exit_code(container: &ContainerSummary) -> String {
     match &container.exit {
         None => "0".to_owned(),

@@ -4,7 +4,7 @@ use cri_api::isula::v1::ContainerStats;
 
 use crate::text::size;
 
-/// For what nobody can tell.
+/// For unknown numbers.
 const NOTHING: &str = "--";
 
 pub(super) fn title() -> String {

@@ -1,4 +1,4 @@
-//! `isula volume inspect`: all the daemon tells of volumes.
+//! `isula volume inspect`: all details of volumes.
 
 use super::{Invocation, Verb, inspection};
 use crate::failure::{Failure, GENERAL};

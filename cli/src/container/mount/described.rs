@@ -42,7 +42,7 @@ pub(super) fn parse(text: &str) -> Result<Mount, String> {
     Ok(mount)
 }
 
-/// Each kind with what belongs to it.
+/// Each kind of mount takes only its own options.
 fn check(mount: &Mount) -> Result<(), String> {
     let kind = mount.kind();
     match kind {

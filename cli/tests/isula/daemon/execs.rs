@@ -9,16 +9,16 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Items, Part};
 
-/// What happens to a process.
+/// The daemon's behaviour on an exec.
 #[derive(Clone)]
 pub enum Executed {
     /// These messages, then the end of the stream.
     Play(Vec<exec_output::Output>),
-    /// Starts, and waits for what the client says: nothing more comes.
+    /// Starts, and sends nothing more; waits for the client's messages.
     Waits,
-    /// The same, and then cannot say that it goes on without the client that leaves.
+    /// The same, and then cannot let the process go on without the client that leaves.
     CannotLetGo,
-    /// The same, and says nothing.
+    /// The same without an answer.
     Silent,
 }
 
@@ -37,7 +37,7 @@ impl Execs for Part {
         let Some(ExecInput { input: Some(exec_input::Input::Open(open)) }) = input.message().await? else {
             return Err(Status::invalid_argument("the first message must be open"));
         };
-        self.heard("Exec", &open);
+        self.record("Exec", &open);
         self.about(&open.process.clone().unwrap_or_default().container)?;
         let (to_client, outputs) = tokio::sync::mpsc::channel(4);
         let (script, asked) = (self.script.executed.clone(), self.asked.lock().unwrap().clone());
@@ -52,9 +52,9 @@ impl Execs for Part {
                 Executed::Waits | Executed::CannotLetGo | Executed::Silent => {
                     let _ = say(exec_output::Output::Started(ExecStarted::default())).await;
                     while let Ok(Some(message)) = input.message().await {
-                        let said = message.input.unwrap();
-                        let _ = asked.send(format!("Input {said:?}"));
-                        if matches!(said, exec_input::Input::Detach(_)) {
+                        let received = message.input.unwrap();
+                        let _ = asked.send(format!("Input {received:?}"));
+                        if matches!(received, exec_input::Input::Detach(_)) {
                             match script {
                                 Executed::CannotLetGo => {
                                     let _ = to_client.send(Err(Status::deadline_exceeded("it may have ended"))).await;

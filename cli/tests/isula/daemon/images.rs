@@ -9,7 +9,7 @@ use super::{Items, Part};
 
 pub const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-/// What is done with an archive that comes in.
+/// The daemon's behaviour on an archive that comes in.
 #[derive(Clone, Default)]
 pub enum Upload {
     #[default]
@@ -20,13 +20,13 @@ pub enum Upload {
     Wait,
 }
 
-/// What came.
+/// An archive as received.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Received {
     pub bytes: usize,
     pub pieces: usize,
     pub largest: usize,
-    /// Of the bytes: enough to tell that they are the same.
+    /// A sum of the bytes: enough to recognise the same archive.
     pub sum: u64,
 }
 
@@ -60,7 +60,7 @@ impl Part {
             self.go_ahead.notified().await;
         }
         let mut received = Received::default();
-        let told = loop {
+        let outcome = loop {
             match stream.message().await {
                 Ok(Some(message)) => match bytes(message) {
                     Some(bytes) => received.add(&bytes),
@@ -68,7 +68,7 @@ impl Part {
                 },
                 Ok(None) => break Ok(()),
                 Err(status) => {
-                    self.heard(&format!("{verb}Broken"), &received.bytes);
+                    self.record(&format!("{verb}Broken"), &received.bytes);
                     break Err(status);
                 }
             }
@@ -79,8 +79,8 @@ impl Part {
                 Upload::RefuseAfter(_) | Upload::Take | Upload::Wait => {}
             }
         };
-        told?;
-        self.heard(&format!("{verb}ed"), &received);
+        outcome?;
+        self.record(&format!("{verb}ed"), &received);
         Ok(())
     }
 }
@@ -92,11 +92,11 @@ impl Images for Part {
     type SaveStream = Items<Piece>;
 
     async fn pull(&self, request: Request<PullRequest>) -> Result<Response<Items<PullProgress>>, Status> {
-        self.heard("Pull", request.get_ref());
+        self.record("Pull", request.get_ref());
         self.about(&request.get_ref().image)?;
         self.pulled.lock().unwrap().push(request.into_inner().image);
-        let told = iter(self.script.pulled.clone()).map(Ok);
-        Ok(Response::new(if self.script.stalled { Box::pin(told.chain(pending())) } else { Box::pin(told) }))
+        let messages = iter(self.script.pulled.clone()).map(Ok);
+        Ok(Response::new(if self.script.stalled { Box::pin(messages.chain(pending())) } else { Box::pin(messages) }))
     }
 
     async fn load(&self, request: Request<Streaming<LoadRequest>>) -> Result<Response<Items<LoadProgress>>, Status> {
@@ -104,7 +104,7 @@ impl Images for Part {
         let Some(LoadRequest { request: Some(load_request::Request::Open(open)) }) = stream.message().await? else {
             return Err(Status::invalid_argument("the first message must be open"));
         };
-        self.heard("Load", &open);
+        self.record("Load", &open);
         let bytes = |message: LoadRequest| match message.request {
             Some(load_request::Request::Bytes(bytes)) => Some(bytes),
             _ => None,
@@ -118,7 +118,7 @@ impl Images for Part {
         let Some(ImportRequest { request: Some(import_request::Request::Open(open)) }) = stream.message().await? else {
             return Err(Status::invalid_argument("the first message must be open"));
         };
-        self.heard("Import", &open);
+        self.record("Import", &open);
         let bytes = |message: ImportRequest| match message.request {
             Some(import_request::Request::Bytes(bytes)) => Some(bytes),
             _ => None,
@@ -128,32 +128,32 @@ impl Images for Part {
     }
 
     async fn save(&self, request: Request<SaveRequest>) -> Result<Response<Items<Piece>>, Status> {
-        self.heard("Save", request.get_ref());
+        self.record("Save", request.get_ref());
         self.about(&request.get_ref().images[0])?;
         let pieces = iter(self.script.saved.clone()).map(Ok);
         Ok(Response::new(if self.script.stalled { Box::pin(pieces.chain(pending())) } else { Box::pin(pieces) }))
     }
 
     async fn tag(&self, request: Request<TagRequest>) -> Result<Response<Empty>, Status> {
-        self.heard("Tag", request.get_ref());
+        self.record("Tag", request.get_ref());
         Ok(Response::new(Empty {}))
     }
 
     async fn remove(&self, request: Request<RemoveImageRequest>) -> Result<Response<RemoveImageResponse>, Status> {
-        self.heard("RemoveImage", request.get_ref());
+        self.record("RemoveImage", request.get_ref());
         let image = request.into_inner().image;
         self.about(&image)?;
         Ok(Response::new(RemoveImageResponse { untagged: vec![image + ":latest"], deleted: vec![DIGEST.into()] }))
     }
 
     async fn list(&self, request: Request<ListImagesRequest>) -> Result<Response<ListImagesResponse>, Status> {
-        self.heard("ListImages", request.get_ref());
+        self.record("ListImages", request.get_ref());
         Ok(Response::new(ListImagesResponse { images: self.script.images.clone() }))
     }
 
     async fn inspect(&self, request: Request<ImageRequest>) -> Result<Response<InspectResponse>, Status> {
         let image = request.into_inner().image;
-        self.heard("InspectImage", &image);
+        self.record("InspectImage", &image);
         match self.script.image_details.get(&image) {
             Some(json) => Ok(Response::new(InspectResponse { json: json.clone() })),
             None => Err(Status::not_found(format!("No such image:{image}"))),
@@ -161,36 +161,36 @@ impl Images for Part {
     }
 
     async fn history(&self, request: Request<ImageRequest>) -> Result<Response<HistoryResponse>, Status> {
-        self.heard("History", request.get_ref());
+        self.record("History", request.get_ref());
         Ok(Response::new(HistoryResponse { entries: self.script.history.clone() }))
     }
 
     async fn prune(&self, request: Request<PruneImagesRequest>) -> Result<Response<PruneImagesResponse>, Status> {
-        self.heard("PruneImages", request.get_ref());
+        self.record("PruneImages", request.get_ref());
         let untagged = if request.get_ref().all { vec!["a:1".to_owned()] } else { vec![] };
         let deleted = untagged.iter().map(|_| DIGEST.to_owned()).collect();
         Ok(Response::new(PruneImagesResponse { untagged, deleted, reclaimed: 1536 }))
     }
 
     async fn mount(&self, request: Request<ImageRequest>) -> Result<Response<MountImageResponse>, Status> {
-        self.heard("Mount", request.get_ref());
+        self.record("Mount", request.get_ref());
         Ok(Response::new(MountImageResponse { path: "/views/a".into() }))
     }
 
     async fn unmount(&self, request: Request<ImageRequest>) -> Result<Response<Empty>, Status> {
-        self.heard("Unmount", request.get_ref());
+        self.record("Unmount", request.get_ref());
         Ok(Response::new(Empty {}))
     }
 
     async fn login(&self, request: Request<LoginRequest>) -> Result<Response<LoginResponse>, Status> {
-        self.heard("Login", request.get_ref());
+        self.record("Login", request.get_ref());
         let LoginRequest { server, username, .. } = request.into_inner();
         self.about(&username)?;
         Ok(Response::new(LoginResponse { server }))
     }
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<Empty>, Status> {
-        self.heard("Logout", request.get_ref());
+        self.record("Logout", request.get_ref());
         Ok(Response::new(Empty {}))
     }
 }
