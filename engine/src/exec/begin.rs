@@ -1,4 +1,4 @@
-//! From a wish to a running process.
+//! The start of an exec: from its options to a running process.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -15,7 +15,7 @@ use isulad_shim::{ExecProcess, Ready, Request, StateDir};
 use tokio::sync::oneshot;
 
 use super::ExecError;
-use super::keep::{self, Of};
+use super::keep::{self, ExecRef};
 use crate::abandon::Owner;
 use crate::containers::Entity;
 use crate::domain::container::{Command, Event, Rejection};
@@ -26,74 +26,74 @@ use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::ledger::Queue;
-use crate::session::{Exit, Input, Output, Session, Size, Told};
+use crate::session::{Exit, Input, Output, Session, SessionEvent, Size};
 use crate::spec::{self, Program};
 
-/// Files and a look into the container's root: what takes longer hangs.
+/// The preparation writes files and looks into the container's root: one that takes longer hangs.
 const PREPARE_DEADLINE: Duration = Duration::from_secs(30);
-/// What was typed before comes first.
+/// The shim delivers earlier input before it answers.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long an operation under way is waited for.
+/// How long an exec waits for an operation under way.
 const PATIENCE: Duration = Duration::from_secs(150);
-/// The shim answers within the runtime's deadline and a little for itself.
+/// The shim answers within the runtime's deadline and some time of its own.
 const ANSWER_DEADLINE: Duration = RUNTIME_DEADLINE.saturating_add(Duration::from_secs(20));
 
-/// What is wanted of the process beyond the program.
+/// Options of an exec beyond its program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Wish {
-    /// Its input is the session's; without it, it reads an end of file.
+pub struct ExecOptions {
+    /// The process reads the session's input; without it, it reads an end of file.
     pub stdin: bool,
     pub size: Option<Size>,
-    /// It has no streams, and outlives the session and the daemon.
+    /// The process has no streams, and outlives the session and the daemon.
     pub detached: bool,
 }
 
-/// A process that was started, and its session: dropping both halves ends the process, unless it is detached.
+/// A started process, and its session: dropping both halves ends the process, unless it is detached.
 pub struct Exec {
     pub exec: SessionId,
-    /// On the host.
+    /// The pid on the host.
     pub pid: i32,
     pub input: Input,
     pub output: Output,
 }
 
 /// A shim that waits for its `Go`.
-pub(super) struct Begun {
+pub(super) struct PreparedExec {
     pub(super) exec: SessionId,
-    /// The first process of the container that it is for.
-    pub(super) of: Process,
+    /// The first process of the container.
+    pub(super) first: Process,
     pub(super) session: Session,
-    /// Turns ready when its keeper has done everything.
+    /// Turns ready when the keeper has done everything.
     pub(super) finished: oneshot::Receiver<()>,
 }
 
-/// An exec that has a directory and a keeper, and gets a shim.
-pub(super) struct Named {
+/// An exec that has an id, a directory and a keeper, and gets a shim.
+pub(super) struct NamedExec {
     exec: SessionId,
-    /// Of the container that it is for.
+    /// The run of the container.
     start: StartId,
-    /// Whether `ExecStarted` is recorded: what its keeper goes by. Dropped is no.
+    /// Sends to the keeper whether `ExecStarted` is recorded. Dropped means no.
     recorded: oneshot::Sender<bool>,
 }
 
 impl Engine {
-    /// Runs a process with a session, recorded in the journal. On its own: a caller that goes away leaves nothing half
-    /// done.
+    /// Runs a process with a session, recorded in the journal. In a task of its own: a cancelled caller leaves nothing
+    /// half done.
     pub async fn exec(
         self: &Arc<Self>,
         id: ContainerId,
         program: Program,
-        wish: Wish,
+        options: ExecOptions,
         context: &Context,
     ) -> Result<Exec, ExecError> {
         let (engine, context) = (self.clone(), context.clone());
         let beginning = self.tasks.spawn(async move {
-            let command = begin_command(&engine, &program, wish.detached);
+            let command = begin_command(&engine, &program, options.detached);
             let (engine, context, command) = (&engine, &context, &command);
             let (named, name) = oneshot::channel();
-            let preparing = prepare(engine, id, &program, wish, Some(named));
-            // While the shim starts: what takes longer of the two is all that is waited for.
-            let recording = |Named { exec, start, recorded }| async move {
+            let preparing = prepare(engine, id, &program, options, Some(named));
+            // Recorded while the shim starts: the caller waits only for the longer of the two.
+            let recording = |NamedExec { exec, start, recorded }| async move {
                 failpoint::hit(failpoint::EXEC_BEFORE_RECORD);
                 engine.containers.ask(Queue::Beside, &id, context, || vec![command(start, exec)]).await?;
                 failpoint::hit(failpoint::EXEC_RECORDED);
@@ -101,9 +101,9 @@ impl Engine {
                 Ok::<_, ExecError>(())
             };
             let (begun, asked) = while_preparing(preparing, name, recording).await;
-            let Begun { exec, of, session, finished: _ } = begun?;
+            let PreparedExec { exec, first, session, finished: _ } = begun?;
             asked?;
-            let started = go(of, exec, session).await?;
+            let started = go(first, exec, session).await?;
             failpoint::hit(failpoint::EXEC_READY);
             Ok(started)
         });
@@ -113,7 +113,8 @@ impl Engine {
     }
 }
 
-/// What may be known of it.
+/// The command that records the exec. Without `exec_log_args` it has only the program's name, since arguments may hold
+/// secrets.
 fn begin_command(engine: &Engine, program: &Program, detached: bool) -> impl Fn(StartId, SessionId) -> Command + use<> {
     let log_args = engine.config.exec_log_args;
     let argv = if log_args { program.args.join(" ") } else { program.args.first().cloned().unwrap_or_default() };
@@ -122,8 +123,8 @@ fn begin_command(engine: &Engine, program: &Program, detached: bool) -> impl Fn(
     move |start, exec| Command::BeginExec { start, exec, argv: argv.clone(), user: user.clone(), tty, detached }
 }
 
-/// The preparation, and what is done of `name` meanwhile. A name that comes after the preparation was given up, by a thread
-/// that has hung, is nobody's; one that came before is seen through.
+/// Runs the preparation, and `record` on its name meanwhile. A name that comes after the preparation was given up, from
+/// a thread that has hung, is ignored; one that came before is recorded.
 async fn while_preparing<T, N, R: Future<Output = Result<(), ExecError>>>(
     preparing: impl Future<Output = Result<T, ExecError>>,
     name: oneshot::Receiver<N>,
@@ -141,7 +142,7 @@ async fn while_preparing<T, N, R: Future<Output = Result<(), ExecError>>>(
             named = name => named.ok(),
             _ = is_over => None,
         };
-        // Never named is refused, which the preparation tells.
+        // An exec without a name was refused, and the preparation returns the reason.
         match named {
             Some(named) => record(named).await,
             None => Ok(()),
@@ -150,27 +151,27 @@ async fn while_preparing<T, N, R: Future<Output = Result<(), ExecError>>>(
     tokio::join!(preparing, recording)
 }
 
-/// Makes the directory and starts the shim. Who records it hears its name as soon as there is nothing left to refuse it
-/// for; nobody records a probe.
+/// Makes the directory and starts the shim. `named` gets the name as soon as nothing can refuse the exec any more;
+/// probes, which are not recorded, have none.
 pub(super) async fn prepare(
     engine: &Arc<Engine>,
     id: ContainerId,
     program: &Program,
-    wish: Wish,
-    named: Option<oneshot::Sender<Named>>,
-) -> Result<Begun, ExecError> {
+    options: ExecOptions,
+    named: Option<oneshot::Sender<NamedExec>>,
+) -> Result<PreparedExec, ExecError> {
     let waiting = enterable(engine, id);
     let busy = |_| ExecError::Rejected(Rejection::InTransition);
     let entity = tokio::time::timeout(PATIENCE, waiting).await.map_err(busy)??;
     engine.moves.expect();
     let preparing = {
         let (engine, program) = (engine.clone(), program.clone());
-        move |owner: &Owner| begin(&engine, &entity, &program, wish, named, owner)
+        move |owner: &Owner| begin(&engine, &entity, &program, options, named, owner)
     };
     engine.execs.places.run(id, PREPARE_DEADLINE, preparing).await?
 }
 
-/// Waits for recovery and for an operation under way; refuses what the record would be refused with.
+/// Waits for recovery and for an operation under way; refuses with the reason with which the record would be refused.
 async fn enterable(engine: &Engine, id: ContainerId) -> Result<Arc<Entity>, ExecError> {
     engine.containers.verified(&id).await;
     loop {
@@ -183,27 +184,27 @@ async fn enterable(engine: &Engine, id: ContainerId) -> Result<Arc<Entity>, Exec
     }
 }
 
-/// Everything up to the waiting shim. Blocks.
+/// Does everything up to the waiting shim. Blocks.
 fn begin(
     engine: &Arc<Engine>,
     entity: &Entity,
     program: &Program,
-    wish: Wish,
-    named: Option<oneshot::Sender<Named>>,
+    options: ExecOptions,
+    named: Option<oneshot::Sender<NamedExec>>,
     owner: &Owner,
-) -> Result<Begun, ExecError> {
+) -> Result<PreparedExec, ExecError> {
     let container = &entity.state;
     let definition = engine.definition(entity)?;
     let runtime = engine.runtime(&container.card.runtime)?;
     let shim = engine.shim().ok_or_else(|| ExecError::ShimMissing { path: engine.config.shim.clone() })?;
     let run = container.phase.run().ok_or(ExecError::Rejected(Rejection::NotRunning))?;
-    // As the container sees its root: with its mounts.
+    // The root as the container sees it: with its mounts.
     let root = PathBuf::from(format!("/proc/{}/root", run.process.pid));
     let spec = std::fs::read(engine.bundle(container).spec()).map_err(ExecError::state("read the container's spec"))?;
-    let size = wish.size.filter(|_| program.tty);
+    let size = options.size.filter(|_| program.tty);
     let built =
         spec::exec(&spec, &definition, &engine.host, &root, program, size.map(|size| (size.width, size.height)));
-    // It was looked at by the pid of a process that still lives: it was that one's.
+    // The root was read by the pid of the first process, which still lives: so it was that process's root.
     if !to_reference(run.process).alive() {
         return Err(ExecError::Rejected(Rejection::NotRunning));
     }
@@ -222,23 +223,23 @@ fn begin(
         runtime_deadline_ms: RUNTIME_DEADLINE.as_millis() as u64,
         terminal: program.tty,
         console_size: size.map(|Size { width, height }| ConsoleSize { width, height }),
-        open_stdin: wish.stdin && !wish.detached,
-        detached: wish.detached,
-        cgroup_procs: if wish.detached { engine.shim_cgroups() } else { vec![] },
+        open_stdin: options.stdin && !options.detached,
+        detached: options.detached,
+        cgroup_procs: if options.detached { engine.shim_cgroups() } else { vec![] },
     };
     let directory = make_directory(&state, exec, named.is_none())?;
     let (spawned, child) = oneshot::channel();
     let (recorded, is_recorded) = oneshot::channel();
     let (done, finished) = oneshot::channel();
-    // First: whatever becomes of the rest, it clears up.
-    let of = Of { id: container.id, exec, directory: directory.clone(), detached: wish.detached };
-    keep::keep(engine, of, Some(child), is_recorded, done);
+    // The keeper is first: it clears up also when a later step fails.
+    let target = ExecRef { container: container.id, exec, directory: directory.clone(), detached: options.detached };
+    keep::keep(engine, target, Some(child), is_recorded, done);
     if let Some(named) = named {
-        let _ = named.send(Named { exec, start: run.start, recorded });
+        let _ = named.send(NamedExec { exec, start: run.start, recorded });
     }
     let (session, pid) = start(&shim, &directory, &process, &spec)?;
     let _ = spawned.send(pid);
-    Ok(Begun { exec, of: run.process, session, finished })
+    Ok(PreparedExec { exec, first: run.process, session, finished })
 }
 
 fn start(shim: &Path, directory: &StateDir, process: &ExecProcess, spec: &[u8]) -> Result<(Session, i32), ExecError> {
@@ -250,11 +251,11 @@ fn start(shim: &Path, directory: &StateDir, process: &ExecProcess, spec: &[u8]) 
     Ok((session, pid))
 }
 
-/// `<state>/exec/<id>`; a probe's name says that the journal has never heard of it.
+/// Makes `<state>/exec/<id>`; a probe's name has a prefix, since the journal has no record of it.
 fn make_directory(state: &StateDir, exec: SessionId, probe: bool) -> Result<StateDir, ExecError> {
     let name = if probe { format!("{}{exec}", keep::PROBE) } else { exec.to_string() };
     let path = state.file(keep::DIRECTORY).join(name);
-    // The container's own directory is not made here: where it is gone, so is the container.
+    // The container's own directory is not made here: where it is missing, the container is gone.
     let make = |path: &Path| std::fs::DirBuilder::new().mode(0o700).create(path);
     let made = match make(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => match make(&state.file(keep::DIRECTORY)) {
@@ -275,22 +276,27 @@ fn new_id() -> Result<SessionId, ExecError> {
     Ok(SessionId(bytes))
 }
 
-/// Lets the shim run it, and waits for its answer.
-pub(super) async fn go(of: Process, exec: SessionId, session: Session) -> Result<Exec, ExecError> {
+/// Lets the shim run the process, and waits for its answer.
+pub(super) async fn go(first: Process, exec: SessionId, session: Session) -> Result<Exec, ExecError> {
     let (mut input, mut output) = session.split();
     let answering = async {
-        // A shim that has died is told below.
+        // A failure to send means that the shim has died, which the answer below shows.
         let _ = input.request(&Request::Go).await;
         failpoint::hit(failpoint::EXEC_TOLD);
         loop {
             match output.next().await {
-                Told::Ready(Ready { pid, .. }) => return Ok(pid),
-                // Whatever the runtime says of a container that is gone, the program is not to blame.
-                Told::Failed(_) if !to_reference(of).alive() => return Err(ExecError::Rejected(Rejection::NotRunning)),
-                Told::Failed(failed) => return Err(ExecError::failed(&failed)),
-                Told::Lost | Told::Exited(_) => return Err(ExecError::ShimDied),
-                // None comes before the answer.
-                Told::Stdout(_) | Told::Stderr(_) | Told::Done(_) | Told::Refused(..) => {}
+                SessionEvent::Ready(Ready { pid, .. }) => return Ok(pid),
+                // A runtime's message about a container that is gone is not the program's fault.
+                SessionEvent::Failed(_) if !to_reference(first).alive() => {
+                    return Err(ExecError::Rejected(Rejection::NotRunning));
+                }
+                SessionEvent::Failed(failed) => return Err(ExecError::failed(&failed)),
+                SessionEvent::Lost | SessionEvent::Exited(_) => return Err(ExecError::ShimDied),
+                // None of these comes before the answer.
+                SessionEvent::Stdout(_)
+                | SessionEvent::Stderr(_)
+                | SessionEvent::Done(_)
+                | SessionEvent::Refused(..) => {}
             }
         }
     };
@@ -299,21 +305,25 @@ pub(super) async fn go(of: Process, exec: SessionId, session: Session) -> Result
     Ok(Exec { exec, pid, input, output })
 }
 
-/// Lets the process outlive its session, and closes that; how it has ended, if it has in the same moment. After an error
-/// nobody has said that it goes on, and with its session it may have ended.
+/// Lets the process outlive its session, and closes the session; returns the exit, if it ended at the same moment.
+/// After an error it is not known whether the process goes on: it may have ended with its session.
 pub async fn release((mut input, mut output): (Input, Output)) -> Result<Option<Exit>, ExecError> {
     let releasing = async {
-        // A shim that has died is told below.
+        // A failure to send means that the shim has died, which the answer below shows.
         let _ = input.request(&Request::Release).await;
         loop {
             match output.next().await {
-                Told::Done(kind::RELEASE) => return Ok(None),
-                Told::Exited(exit) => return Ok(Some(exit)),
-                Told::Refused(kind::RELEASE, message) => {
+                SessionEvent::Done(kind::RELEASE) => return Ok(None),
+                SessionEvent::Exited(exit) => return Ok(Some(exit)),
+                SessionEvent::Refused(kind::RELEASE, message) => {
                     return Err(ExecError::State { what: "leave the process", source: io::Error::other(message) });
                 }
-                Told::Failed(_) | Told::Lost => return Err(ExecError::ShimDied),
-                Told::Stdout(_) | Told::Stderr(_) | Told::Ready(_) | Told::Done(_) | Told::Refused(..) => {}
+                SessionEvent::Failed(_) | SessionEvent::Lost => return Err(ExecError::ShimDied),
+                SessionEvent::Stdout(_)
+                | SessionEvent::Stderr(_)
+                | SessionEvent::Ready(_)
+                | SessionEvent::Done(_)
+                | SessionEvent::Refused(..) => {}
             }
         }
     };
@@ -328,8 +338,8 @@ mod tests {
     use isulad_shim::{ExitStatus, Failed, Frame, ProcessRef, Step};
     use std::io::Write;
 
-    /// A shim that has said this, and then nothing more.
-    fn said(frames: &[Frame]) -> (Session, std::os::unix::net::UnixStream) {
+    /// A session with a shim that has sent these frames, and then nothing more.
+    fn session_with(frames: &[Frame]) -> (Session, std::os::unix::net::UnixStream) {
         let (session, mut theirs) = Session::pair().unwrap();
         let mut bytes = Vec::new();
         frames.iter().for_each(|frame| frame.encode(&mut bytes));
@@ -338,14 +348,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_runtime_says_of_a_container_that_is_gone_is_not_about_the_program() {
+    async fn a_failure_after_the_container_ended_is_not_running() {
         let message = "exec /bin/sh: no such file or directory".to_owned();
         let failed = Frame::Failed(Failed { step: Step::Exec, message, runtime_status: Some(1) });
         let me = to_process(ProcessRef::current().unwrap());
-        let (session, _shim) = said(std::slice::from_ref(&failed));
+        let (session, _shim) = session_with(std::slice::from_ref(&failed));
         let error = go(me, SessionId([1; 8]), session).await.err().unwrap();
         assert!(matches!(error, ExecError::NotStarted { code: 127, .. }), "{error:?}");
-        let (session, _shim) = said(&[failed]);
+        let (session, _shim) = session_with(&[failed]);
         let gone = Process { start_time: me.start_time + 1, ..me };
         let error = go(gone, SessionId([1; 8]), session).await.err().unwrap();
         assert!(matches!(error, ExecError::Rejected(Rejection::NotRunning)), "{error:?}");
@@ -353,41 +363,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_preparation_that_was_given_up_is_not_waited_for() {
+    async fn a_name_after_the_preparation_was_given_up_is_not_recorded() {
         let slow = || ExecError::Slow { limit: PREPARE_DEADLINE };
         let (named, name) = oneshot::channel();
         let never = |()| async { panic!("it was given up before it had a name") };
         let (prepared, recorded) = while_preparing(async { Err::<(), _>(slow()) }, name, never).await;
         assert!(matches!(prepared, Err(ExecError::Slow { .. })));
         recorded.unwrap();
-        named.send(()).expect_err("nobody hears of it any more");
-        // Named before it was given up: recorded, so that whoever keeps it knows.
+        named.send(()).expect_err("the receiver is gone");
+        // NamedExec before it was given up: recorded, so that its keeper knows.
         let (named, name) = oneshot::channel();
         let preparing = async {
             named.send(7).unwrap();
             Err::<(), _>(slow())
         };
-        let mut told = None;
+        let mut recorded_name = None;
         let record = |name| {
-            told = Some(name);
+            recorded_name = Some(name);
             async { Ok(()) }
         };
         assert!(while_preparing(preparing, name, record).await.0.is_err());
-        assert_eq!(told, Some(7));
+        assert_eq!(recorded_name, Some(7));
     }
 
     #[tokio::test]
-    async fn only_a_clean_answer_is_a_release() {
+    async fn only_an_acknowledged_release_succeeds() {
         let exit = Frame::Exit(ExitStatus::Code(3), Some(5));
         let after_output = [Frame::Stdout(b"x".to_vec()), Frame::Ack(kind::RESIZE), Frame::Ack(kind::RELEASE)];
-        let (session, _shim) = said(&after_output);
+        let (session, _shim) = session_with(&after_output);
         assert!(matches!(release(session.split()).await, Ok(None)));
-        let (session, _shim) = said(&[exit]);
+        let (session, _shim) = session_with(&[exit]);
         let ended = release(session.split()).await.unwrap();
         assert_eq!(ended, Some(Exit { status: ExitStatus::Code(3), at: Some(5) }));
-        let (session, _shim) = said(&[Frame::Error(kind::RELEASE, "no space left".into())]);
+        let (session, _shim) = session_with(&[Frame::Error(kind::RELEASE, "no space left".into())]);
         assert!(matches!(release(session.split()).await, Err(ExecError::State { .. })));
-        let (session, shim) = said(&[]);
+        let (session, shim) = session_with(&[]);
         drop(shim);
         assert!(matches!(release(session.split()).await, Err(ExecError::ShimDied)));
     }

@@ -1,4 +1,4 @@
-//! The end of a container is the end of what was run in it.
+//! The end of all execs of a container, when the container has ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +12,14 @@ use crate::domain::container::Container;
 use crate::effects;
 use crate::engine::Engine;
 
-/// A shim notices the end of its process, drains its output, and leaves, or at least writes its record.
+/// How long a shim may take after the end of its process: it drains the output, and leaves, or at least writes its
+/// record.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two looks for records.
+/// Between two checks for records.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Waits until every exec of a container that has ended is recorded; shims that stay are told to kill and to leave, then
-/// killed. False when some are still there.
+/// Waits until every exec of a container that has ended is recorded; shims that stay get SIGTERM, upon which they kill
+/// and leave, then SIGKILL. False when some are still there.
 pub async fn end_all(engine: &Arc<Engine>, container: &Container) -> bool {
     if gone(engine, container).await {
         return true;

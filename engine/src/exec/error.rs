@@ -1,4 +1,4 @@
-//! Why a process could not be run in a container.
+//! The errors of execs: why a process could not be run in a container.
 
 use std::io;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub enum ExecError {
     Rejected(Rejection),
     #[error("cannot write the journal")]
     Journal(#[source] AppendError),
-    /// What was asked for cannot be.
+    /// The requested process is impossible in this container.
     #[error(transparent)]
     Spec(SpecError),
     #[error(transparent)]
@@ -42,24 +42,24 @@ pub enum ExecError {
         limit.as_secs()
     )]
     Slow { limit: Duration },
-    /// Each of them has hung for that long, or is one of so many.
+    /// All places are taken by preparations that hang, or that wait as long.
     #[error(
-        "{count} processes are being prepared for {whose}, and none was ready within {} s: a file system that is mounted \
+        "{count} processes are being prepared for {scope}, and none was ready within {} s: a file system that is mounted \
          there may not answer",
         limit.as_secs()
     )]
-    Crowded { count: usize, whose: &'static str, limit: Duration },
+    Crowded { count: usize, scope: &'static str, limit: Duration },
     #[error(
-        "the shim of the process did not say within {} s that it goes on without its client; it may have ended",
+        "the shim of the process did not confirm within {} s that it goes on without its client; it may have ended",
         limit.as_secs()
     )]
     NotReleased { limit: Duration },
     #[error("the shim of the process gave no answer within {} s", limit.as_secs())]
     NoAnswer { limit: Duration },
-    #[error("the shim of the process has died; the daemon's log has what it said, if it said anything")]
+    #[error("the shim of the process has died; the daemon's log has its last messages, if there were any")]
     ShimDied,
-    /// The runtime, or the shim, says that it was not started: 127 for what is not there, 126 for what cannot be
-    /// executed, 125 for everything else.
+    /// The runtime or the shim reports that the process was not started: 127 for a missing program, 126 for one that
+    /// cannot be executed, 125 for everything else.
     #[error("{message}")]
     NotStarted { code: u8, message: String },
     #[error("the process did not end within {} ms and was killed", limit.as_millis())]
@@ -71,10 +71,10 @@ impl ExecError {
         Self::NotStarted { code: Self::code_of(failed), message: failed.message.clone() }
     }
 
-    /// What a shell would leave with.
+    /// The status with which a shell would exit.
     pub(super) fn code_of(failed: &Failed) -> u8 {
         match failed.runtime_status {
-            // Only the runtime's own words about the command itself mean 126 and 127.
+            // Only the runtime's own message about the command itself means 126 and 127.
             Some(_) => effects::exit_code_of(&failed.message),
             None => 125,
         }

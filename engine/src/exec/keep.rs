@@ -1,4 +1,4 @@
-//! What becomes of a shim, whoever waits for it: how it ended is recorded, and its directory removed.
+//! The keeper of an exec: records how it ended and removes its directory, also when no caller waits for it.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -25,47 +25,48 @@ use crate::session::Exit;
 use crate::supervisor;
 use crate::sys;
 
-/// Of all execs of a container, in its state directory.
+/// The directory of all execs of a container, in its state directory.
 pub(crate) const DIRECTORY: &str = "exec";
-/// Before the id in the name of a directory that the journal does not know of.
+/// Before the id in the name of a directory without records in the journal.
 pub(super) const PROBE: &str = "probe-";
-/// How long a tree without a shim may take to go.
+/// How long a tree without a shim may take to end after it is killed.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
-/// Between two looks at what could not be looked at.
+/// Between two attempts to look at a process or a file that could not be read.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How often a record that cannot be read is read again.
 const READS: u32 = 50;
-/// As much of what a shim has said as is passed on.
-const LAST_WORDS: u64 = 2048;
-/// The status of what could not be started, as of a command that the engine itself fails.
+/// The largest part of a shim's log that is passed on.
+const LOG_LIMIT: u64 = 2048;
+/// The status of an exec that could not be started, as of a command that the engine itself fails.
 const FAILED: u8 = 125;
 
-/// Which exec.
+/// An exec and its place.
 #[derive(Debug, Clone)]
-pub(super) struct Of {
-    pub id: ContainerId,
+pub(super) struct ExecRef {
+    pub container: ContainerId,
     pub exec: SessionId,
     pub directory: StateDir,
     pub detached: bool,
 }
 
-/// What is known of an end.
+/// The end of an exec, as it is recorded.
 struct End {
     status: ExitStatus,
     at: Timestamp,
     lasted_ms: u64,
 }
 
-/// Watches from now on. `child` tells of the process that this daemon spawns, if it does: dropped is that it could not;
-/// `recorded` tells whether the journal knows of it; `done` hears when nothing is left to do.
+/// Starts the keeper of an exec. `child` sends the pid of the shim that this daemon spawns, if it does: a dropped
+/// sender means that it could not; `recorded` sends whether the journal has a record of the exec; `done` is signalled
+/// when nothing is left to do.
 pub(super) fn keep(
     engine: &Arc<Engine>,
-    of: Of,
+    target: ExecRef,
     child: Option<oneshot::Receiver<i32>>,
     recorded: oneshot::Receiver<bool>,
     done: oneshot::Sender<()>,
 ) {
-    let (engine, kept) = (engine.clone(), engine.execs.keep(of.id));
+    let (engine, guard) = (engine.clone(), engine.execs.keep(target.container));
     engine.tasks.clone().spawn(async move {
         let started = match child {
             Some(child) => child.await.map(Some),
@@ -75,42 +76,43 @@ pub(super) fn keep(
         let recorded = recorded.await.unwrap_or(false);
         let end = match started {
             Ok(_) => {
-                see_out(&engine, &of, reaping).await;
+                await_shim_end(&engine, &target, reaping).await;
                 failpoint::hit(failpoint::EXEC_EXITED);
-                end_of(&engine, &of).await
+                end_of(&engine, &target).await
             }
             Err(_) => End { status: ExitStatus::Code(FAILED), at: clock::now(), lasted_ms: 0 },
         };
-        finish(&engine, &of, end, recorded).await;
-        drop(kept);
+        finish(&engine, &target, end, recorded).await;
+        drop(guard);
         let _ = done.send(());
     });
 }
 
-/// Returns when nothing more will come of the shim. `reaping` waits for the child of ours that it was, or began as.
-async fn see_out(engine: &Engine, of: &Of, reaping: Option<JoinHandle<()>>) {
+/// Returns when the shim has left or has nothing more to do. `reaping` waits for the daemon's child that it was, or
+/// began as.
+async fn await_shim_end(engine: &Engine, target: &ExecRef, reaping: Option<JoinHandle<()>>) {
     let leaving = async {
         if let Some(reaping) = reaping {
             let _ = reaping.await;
         }
-        // The shim that stays. An attached one was the child.
-        let directory = of.directory.clone();
+        // The shim of a detached exec. An attached one was the child itself.
+        let directory = target.directory.clone();
         end_of_named(move || effects::living_shims(&directory).map(|shims| shims.into_iter().next())).await;
     };
     tokio::select! {
         () = leaving => {}
-        // It only talks to a slow client any more.
-        () = left_behind(engine, of) => {}
+        // The shim only serves a slow client any more.
+        () = only_serves_client(engine, target) => {}
     }
 }
 
-/// Returns when the container has ended and the exec's record is there: nothing more will come of the shim.
-async fn left_behind(engine: &Engine, of: &Of) {
+/// Returns when the container has ended and the exec's record is there: the shim adds nothing more.
+async fn only_serves_client(engine: &Engine, target: &ExecRef) {
     loop {
         engine.execs.hurried().await;
-        let entity = engine.containers.get(&of.id);
+        let entity = engine.containers.get(&target.container);
         let runs = entity.is_some_and(|entity| entity.state.phase.run().is_some());
-        if !runs && of.directory.exit_fallback().exists() {
+        if !runs && target.directory.exit_fallback().exists() {
             return;
         }
     }
@@ -124,14 +126,14 @@ async fn end_of_named(find: impl Fn() -> io::Result<Option<ProcessRef>> + Clone 
             let found = abandon::blocking(move |_| find()).await.map_err(io::Error::other)?;
             let Some(process) = found? else { return Ok(()) };
             let pidfd = match PidFd::open(process) {
-                // One that is gone is what is waited for.
+                // A process that is gone has ended.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 other => sys::watch(other?.into())?,
             };
             pidfd.readable().await.map(drop)
         };
         let ended: io::Result<()> = waiting.await;
-        // Out of descriptors, most likely, which says nothing of the process.
+        // Out of descriptors, most likely, which does not mean that the process has ended.
         if ended.is_ok() {
             return;
         }
@@ -139,121 +141,127 @@ async fn end_of_named(find: impl Fn() -> io::Result<Option<ProcessRef>> + Clone 
     }
 }
 
-/// The record, if there is one. Trouble with reading is not its absence, and passes; damage stays.
-async fn record_of(of: &Of) -> io::Result<Option<ExecRecord>> {
-    let mut read = ExecRecord::read(&of.directory);
+/// The record, if there is one. An error of the operating system is retried, since it does not mean that the record is
+/// absent; damage stays and is returned.
+async fn record_of(target: &ExecRef) -> io::Result<Option<ExecRecord>> {
+    let mut read = ExecRecord::read(&target.directory);
     for _ in 0..READS {
         match &read {
             Err(error) if error.raw_os_error().is_some() => tokio::time::sleep(LOOK_AGAIN).await,
             Ok(_) | Err(_) => break,
         }
-        read = ExecRecord::read(&of.directory);
+        read = ExecRecord::read(&target.directory);
     }
     read
 }
 
 /// Records the end, and clears up.
-async fn finish(engine: &Arc<Engine>, of: &Of, end: End, recorded: bool) {
+async fn finish(engine: &Arc<Engine>, target: &ExecRef, end: End, recorded: bool) {
     if recorded {
         let End { status, at, lasted_ms } = end;
-        let exited = Command::ReportExecExited { exec: of.exec, status, at, lasted_ms };
-        // Recorded before its only other trace goes.
-        engine.containers.report_recorded(&of.id, &engine.reporting(), exited).await;
+        let exited = Command::ReportExecExited { exec: target.exec, status, at, lasted_ms };
+        // Recorded before the directory, the only other trace of the end, is removed.
+        engine.containers.report_recorded(&target.container, &engine.reporting(), exited).await;
         failpoint::hit(failpoint::EXEC_END_RECORDED);
     }
-    let (of, clearing) = (of.clone(), engine.clone());
+    let (target, clearing) = (target.clone(), engine.clone());
     let _ = tokio::task::spawn_blocking(move || {
-        pass_on_words(&clearing, &of);
-        clear(&clearing, &of.directory);
+        pass_on_log(&clearing, &target);
+        clear(&clearing, &target.directory);
     })
     .await;
     failpoint::hit(failpoint::EXEC_DONE);
 }
 
-async fn end_of(engine: &Arc<Engine>, of: &Of) -> End {
-    match record_of(of).await {
-        Ok(Some(record)) => return told(&record),
+async fn end_of(engine: &Arc<Engine>, target: &ExecRef) -> End {
+    match record_of(target).await {
+        Ok(Some(record)) => return recorded_end(&record),
         Ok(None) => {}
-        Err(error) => {
-            engine.warn(format!("container {}: exec {}: its end cannot be read: {error}", of.id.short(), of.exec))
-        }
+        Err(error) => engine.warn(format!(
+            "container {}: exec {}: its end cannot be read: {error}",
+            target.container.short(),
+            target.exec
+        )),
     }
     let unknown = |status| End { status, at: clock::now(), lasted_ms: 0 };
-    // A shim that was killed. It had been the parent of what it started, if it came to that.
-    end_runtime(engine, of).await;
-    let Some(process) = process_of(engine, of) else {
+    // The shim was killed. It had been the parent of the process, if it had started it.
+    end_runtime(engine, target).await;
+    let Some(process) = process_of(engine, target) else {
         return unknown(ExitStatus::Unknown(Cause::ShimLost));
     };
     if !process.alive() {
         return unknown(ExitStatus::Unknown(Cause::ShimLost));
     }
-    engine.warn(format!("container {}: the shim of exec {} was lost", of.id.short(), of.exec));
-    if of.detached || of.directory.file(RELEASED).exists() {
+    engine.warn(format!("container {}: the shim of exec {} was lost", target.container.short(), target.exec));
+    if target.detached || target.directory.file(RELEASED).exists() {
         return match PidFd::open(process) {
             Ok(pidfd) => unknown(supervisor::status_by_pidfd(pidfd).await),
             Err(_) => unknown(ExitStatus::Unknown(Cause::ShimLost)),
         };
     }
-    kill_tree(engine, of, process).await;
+    kill_tree(engine, target, process).await;
     unknown(ExitStatus::Unknown(Cause::ShimLost))
 }
 
-/// A runtime whose shim was killed meanwhile: nothing may come of it after its end is told. What a detached exec is to be
-/// is finished; anything else goes with what it has started so far.
-async fn end_runtime(engine: &Engine, of: &Of) {
-    let file = of.directory.file(GONE);
+/// Ends a runtime after its shim was killed: it must not start anything after the end is recorded. For a detached exec
+/// it is waited for; otherwise it is killed with all that it has started so far.
+async fn end_runtime(engine: &Engine, target: &ExecRef) {
+    let file = target.directory.file(GONE);
     let Some(runtime) = pid_file::read(&file).ok().flatten().filter(ProcessRef::alive) else { return };
-    // It was started with this file to write the process's number to.
-    if !shims::has_argument(runtime, &of.directory.file(state_dir::RUNTIME_PID)) {
+    // The exec's runtime has this file among its arguments, to write the process's pid to.
+    if !shims::has_argument(runtime, &target.directory.file(state_dir::RUNTIME_PID)) {
         if runtime.alive() {
             let foreign = PidFileError::Foreign { path: file, pid: runtime.pid };
-            engine.warn(format!("container {}: exec {}: {foreign}", of.id.short(), of.exec));
+            engine.warn(format!("container {}: exec {}: {foreign}", target.container.short(), target.exec));
         }
         return;
     }
-    if of.detached {
+    if target.detached {
         let _ = tokio::time::timeout(RUNTIME_DEADLINE, end_of_named(move || Ok(Some(runtime)))).await;
     }
     if runtime.alive() {
-        kill_tree(engine, of, runtime).await;
+        kill_tree(engine, target, runtime).await;
     }
 }
 
-async fn kill_tree(engine: &Engine, of: &Of, root: ProcessRef) {
+async fn kill_tree(engine: &Engine, target: &ExecRef, root: ProcessRef) {
     let killed = tokio::task::spawn_blocking(move || tree::kill(&[root], KILL_LIMIT)).await;
     if !killed.unwrap_or(false) {
-        engine.warn(format!("container {}: the processes of exec {} cannot be killed", of.id.short(), of.exec));
+        engine.warn(format!(
+            "container {}: the processes of exec {} cannot be killed",
+            target.container.short(),
+            target.exec
+        ));
     }
 }
 
-/// By the shim's file, or, where it did not come to that, by the runtime's; either way only what is in the container's cgroup.
-/// The runtime's file has the number alone, which may be
-/// another process's by now: of a process that has started before the file was written, it cannot be, since the number was
-/// not free from then on.
-fn process_of(engine: &Engine, of: &Of) -> Option<ProcessRef> {
-    let is_in_container = |process: ProcessRef| {
-        let entity = engine.containers.get(&of.id)?;
+/// The process of the exec by the shim's pid file, or, where there is none, by the runtime's; either way only if it is
+/// in the container's cgroup. The runtime's file has the number alone, which may be another process's by now. A process
+/// that started before the file was written is not such a one, since the number was not free from then on.
+fn process_of(engine: &Engine, target: &ExecRef) -> Option<ProcessRef> {
+    let in_container = |process: ProcessRef| {
+        let entity = engine.containers.get(&target.container)?;
         let group = engine.group(&entity.state)?;
         engine.host.cgroups.processes(&group).ok()?.contains(&process.pid).then_some(process)
     };
-    if let Some(process) = pid_file::read(&of.directory.pid()).ok().flatten() {
-        let own = is_in_container(process).filter(ProcessRef::alive);
+    if let Some(process) = pid_file::read(&target.directory.pid()).ok().flatten() {
+        let own = in_container(process).filter(ProcessRef::alive);
         if own.is_none() && process.alive() {
-            let foreign = PidFileError::Foreign { path: of.directory.pid(), pid: process.pid };
-            engine.warn(format!("container {}: exec {}: {foreign}", of.id.short(), of.exec));
+            let foreign = PidFileError::Foreign { path: target.directory.pid(), pid: process.pid };
+            engine.warn(format!("container {}: exec {}: {foreign}", target.container.short(), target.exec));
         }
         return own;
     }
-    let file = of.directory.file(state_dir::RUNTIME_PID);
+    let file = target.directory.file(state_dir::RUNTIME_PID);
     let process = ProcessRef::of(std::fs::read_to_string(&file).ok()?.trim().parse().ok()?).ok()?;
     if !clock::started_by(process.start_time, std::fs::metadata(&file).ok()?.modified().ok()?) {
         return None;
     }
-    // And where a clock was set: this one is in the container.
-    is_in_container(process)
+    // The start time proves nothing after the clock was set; the cgroup does.
+    in_container(process)
 }
 
-fn told(record: &ExecRecord) -> End {
+fn recorded_end(record: &ExecRecord) -> End {
     let status = match &record.failed {
         Some(failed) => ExitStatus::Code(ExecError::code_of(failed)),
         None => status_of(record.status),
@@ -261,29 +269,34 @@ fn told(record: &ExecRecord) -> End {
     End { status, at: Timestamp(record.at), lasted_ms: record.lasted_ms }
 }
 
-/// When it was, or at least was heard of.
+/// The time of the exit, or at least of its arrival here.
 pub fn ended_at(exit: Exit) -> Timestamp {
     exit.at.map_or_else(clock::now, Timestamp)
 }
 
-/// As the domain says it.
+/// The domain's form of a status.
 pub fn status_of(status: ShimStatus) -> ExitStatus {
     supervisor::to_status(status, Cause::ShimLost)
 }
 
-/// What a shim says of itself goes with its directory. Blocks.
-fn pass_on_words(engine: &Engine, of: &Of) {
-    let Ok(mut file) = std::fs::File::open(of.directory.file(state_dir::SHIM_LOG)) else { return };
-    let from = file.metadata().map_or(0, |metadata| metadata.len()).saturating_sub(LAST_WORDS);
-    let mut words = Vec::new();
-    let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.take(LAST_WORDS).read_to_end(&mut words));
-    if read.is_ok() && !words.is_empty() {
-        let words = String::from_utf8_lossy(&words);
-        engine.warn(format!("container {}: the shim of exec {} says: {}", of.id.short(), of.exec, words.trim_end()));
+/// Passes a shim's last messages on to the daemon's log, since its own log is removed with its directory. Blocks.
+fn pass_on_log(engine: &Engine, target: &ExecRef) {
+    let Ok(mut file) = std::fs::File::open(target.directory.file(state_dir::SHIM_LOG)) else { return };
+    let from = file.metadata().map_or(0, |metadata| metadata.len()).saturating_sub(LOG_LIMIT);
+    let mut text = Vec::new();
+    let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.take(LOG_LIMIT).read_to_end(&mut text));
+    if read.is_ok() && !text.is_empty() {
+        let text = String::from_utf8_lossy(&text);
+        engine.warn(format!(
+            "container {}: the shim of exec {} says: {}",
+            target.container.short(),
+            target.exec,
+            text.trim_end()
+        ));
     }
 }
 
-/// Removes the directory; one that is gone is no trouble. Blocks.
+/// Removes the directory; a missing one is no error, and a failure is a warning. Blocks.
 pub(super) fn clear(engine: &Engine, directory: &StateDir) {
     if let Err(error) = rootfs::remove_tree(directory.path(), Mounts::Detach) {
         engine.warn(format!("cannot remove `{}`: {error}", directory.path().display()));

@@ -1,16 +1,12 @@
 //! Further processes in a running container, each held by a shim of its own (see `isulad_shim::exec`).
 //!
-//! ```text
-//! prepare ─▶ named ─┬▶ recorded ─────┬▶ `Go` ─▶ ready ─▶ streams ─▶ ended ─▶ recorded ─▶ directory removed
-//!                   └▶ shim started ─┘    └─▶ failed ──────────────────┘
-//!                      (waits)
-//! ```
-//! Nothing is run before `ExecStarted` is durable; the shim starts meanwhile. From its directory on an exec has a keeper
-//! here (`keep`): a task that learns how it ended, records that, and removes the directory, whatever becomes of who
-//! asked. Probes ([`Engine::exec_sync`]) take the same way without the records.
+//! Nothing is run before `ExecStarted` is durable; the shim starts meanwhile. From its directory on an exec has a
+//! keeper here (`keep`): a task that learns the exit, records it, and removes the directory, also when the caller is
+//! gone. Probes ([`Engine::exec_sync`]) take the same way without the records.
 //!
-//! A daemon that dies takes the socket of attached execs along, which ends them; what it leaves is for `recover`. Without
-//! a shim nothing of an attached exec lives on: its tree is killed. A detached one goes on, and ends unwatched.
+//! A daemon that dies takes the socket of attached execs along, which ends them; `recover` treats the ones that an
+//! earlier daemon left. Without a shim no process of an attached exec runs on: its tree is killed. A detached one goes
+//! on, and ends unwatched.
 
 mod begin;
 mod end_all;
@@ -27,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 pub use crate::spec::Program;
-pub use begin::{Exec, Wish, release};
+pub use begin::{Exec, ExecOptions, release};
 pub use end_all::end_all;
 pub use error::ExecError;
 pub(crate) use keep::DIRECTORY;
@@ -37,29 +33,29 @@ pub use sync::Captured;
 
 use crate::domain::id::ContainerId;
 
-/// Execs that have a keeper, by container.
+/// The number of execs with a keeper, by container.
 #[derive(Debug, Default)]
 pub struct Execs {
-    kept: Mutex<HashMap<ContainerId, usize>>,
+    keepers: Mutex<HashMap<ContainerId, usize>>,
     left: Notify,
     hurry: Notify,
     places: places::Places,
 }
 
-/// One of them, for as long as it lives.
+/// Counts one exec among those with a keeper, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct KeeperGuard {
     execs: Arc<Execs>,
     id: ContainerId,
 }
 
 impl Execs {
-    fn keep(self: &Arc<Self>, id: ContainerId) -> Kept {
+    fn keep(self: &Arc<Self>, id: ContainerId) -> KeeperGuard {
         *self.lock().entry(id).or_default() += 1;
-        Kept { execs: self.clone(), id }
+        KeeperGuard { execs: self.clone(), id }
     }
 
-    /// Waits until the container has none; false when patience ends first.
+    /// Waits until no exec of the container has a keeper; false when patience ends first.
     pub async fn gone(&self, id: &ContainerId, patience: Duration) -> bool {
         let waiting = async {
             loop {
@@ -75,7 +71,7 @@ impl Execs {
         tokio::time::timeout(patience, waiting).await.is_ok()
     }
 
-    /// Makes keepers look whether anything is left to wait for.
+    /// Makes keepers check whether they still have something to wait for.
     fn hurry(&self) {
         self.hurry.notify_waiters();
     }
@@ -85,20 +81,20 @@ impl Execs {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ContainerId, usize>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.keepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Kept {
+impl Drop for KeeperGuard {
     fn drop(&mut self) {
-        let mut kept = self.execs.lock();
-        if let Some(count) = kept.get_mut(&self.id) {
+        let mut keepers = self.execs.lock();
+        if let Some(count) = keepers.get_mut(&self.id) {
             *count -= 1;
             if *count == 0 {
-                kept.remove(&self.id);
+                keepers.remove(&self.id);
             }
         }
-        drop(kept);
+        drop(keepers);
         self.execs.left.notify_waiters();
     }
 }
@@ -108,7 +104,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_is_kept_is_waited_for() {
+    async fn gone_waits_for_all_keepers_of_the_container() {
         let execs = Arc::new(Execs::default());
         let (one, other) = (ContainerId::from_bytes([1; 32]), ContainerId::from_bytes([2; 32]));
         let first = execs.keep(one);

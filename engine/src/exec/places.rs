@@ -1,8 +1,8 @@
-//! How many processes may be prepared at once.
+//! Limits how many processes are prepared at once.
 //!
 //! A preparation looks into the container's root, and hangs where a file system there does not answer: in the kernel,
-//! also after whoever wanted it has given up. Each of those keeps its place for as long as it hangs. So they use up neither
-//! the daemon's threads nor, since a container has few places, those of other containers.
+//! also after its caller has given up. Each hanging preparation keeps its place for as long as it hangs. So they use up
+//! neither the daemon's threads nor, since a container has few places, those of other containers.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,7 +24,7 @@ const OF_ALL: usize = 128;
 #[derive(Debug)]
 pub(super) struct Places {
     all: Arc<Semaphore>,
-    /// Of containers with somebody in a place.
+    /// Of containers with a preparation in a place.
     of: Mutex<HashMap<ContainerId, Weak<Semaphore>>>,
 }
 
@@ -35,8 +35,8 @@ impl Default for Places {
 }
 
 impl Places {
-    /// Runs `work` where it may block, in a place that it keeps until it returns. The wait for one, and then the work, may
-    /// take as long as `limit`.
+    /// Runs `work` on a thread that may block, in a place that it keeps until it returns. The wait for a place, and
+    /// then the work, may each take as long as `limit`; after that it is `Crowded` or `Slow`.
     pub async fn run<T: Send + 'static>(
         &self,
         id: ContainerId,
@@ -59,7 +59,7 @@ impl Places {
         if let Some(places) = of.get(&id).and_then(Weak::upgrade) {
             return places;
         }
-        // A place keeps its semaphore: what nobody keeps has all places free, as a new one.
+        // A permit keeps its semaphore alive: a semaphore without permits has all places free, as a new one has.
         of.retain(|_, places| places.strong_count() > 0);
         let places = Arc::new(Semaphore::new(OF_ONE));
         of.insert(id, Arc::downgrade(&places));
@@ -70,12 +70,12 @@ impl Places {
 async fn take(
     places: Arc<Semaphore>,
     count: usize,
-    whose: &'static str,
+    scope: &'static str,
     end: Instant,
     limit: Duration,
 ) -> Result<OwnedSemaphorePermit, ExecError> {
-    let crowded = || ExecError::Crowded { count, whose, limit };
-    // A semaphore that nobody closes refuses nobody.
+    let crowded = || ExecError::Crowded { count, scope, limit };
+    // The semaphore is never closed, so this error cannot occur.
     timeout_at(end, places.acquire_owned()).await.map_err(|_| crowded())?.map_err(|_| crowded())
 }
 
@@ -90,7 +90,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[tokio::test]
-    async fn what_hangs_keeps_its_place_and_those_of_others_are_free() {
+    async fn a_hanging_preparation_keeps_only_a_place_of_its_container() {
         let places = Arc::new(Places::default());
         let (let_go, hangs) = mpsc::channel::<()>();
         let hangs = Arc::new(Mutex::new(hangs));
@@ -106,7 +106,7 @@ mod tests {
              mounted there may not answer"
         );
         places.run(Y, LONG, |_| ()).await.unwrap();
-        // One of them comes back: its place is free, for whoever has waited for it.
+        // One preparation returns: its place is free for the one that has waited for it.
         let waiting = tokio::spawn({
             let places = places.clone();
             async move { places.run(X, LONG, |_| 7).await }
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_kept_of_containers_with_nobody_in_a_place() {
+    async fn containers_without_preparations_are_forgotten() {
         let places = Places::default();
         for byte in 0..100 {
             places.run(ContainerId::from_bytes([byte; 32]), LONG, |_| ()).await.unwrap();

@@ -1,4 +1,5 @@
-//! Execs that an earlier daemon has left: attached ones are on their way out with its sockets, detached ones run on.
+//! Recovery of execs that an earlier daemon has left: attached ones are about to end with its sockets, detached ones
+//! run on.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use isulad_shim::{ExecProcess, ProcessRef, StateDir, state_dir};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::keep::{self, DIRECTORY, Of, PROBE};
+use super::keep::{self, DIRECTORY, ExecRef, PROBE};
 use crate::abandon;
 use crate::clock;
 use crate::domain::container::{Cause, Command, Container, ExitStatus};
@@ -21,13 +22,13 @@ use crate::journal::recent::{Begun, Recent};
 use crate::journal::record::{Actor, Context};
 use crate::sys;
 
-/// How long a shim may take to kill and to leave, before it is killed itself.
+/// How long a shim may take to kill its process and to leave, before it is killed itself.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Between two looks for the word of a shim that was told to go.
+/// Between two checks whether a shim has run its process.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Watches what lives on, and sees out the rest. Before anything else of the container's recovery: its state directory
-/// may be cleared by that.
+/// Watches the execs that run on, and waits for the end of the others. Before anything else of the container's
+/// recovery, which may clear its state directory.
 pub async fn recover(engine: &Arc<Engine>, container: &Container, recent: &Recent) {
     let mut open: HashMap<_, _> = recent.open_execs(&container.id, engine.boot).into_iter().collect();
     let mut tasks = JoinSet::new();
@@ -35,7 +36,7 @@ pub async fn recover(engine: &Arc<Engine>, container: &Container, recent: &Recen
     let entries = match std::fs::read_dir(&parent).and_then(|entries| entries.collect::<Result<Vec<_>, _>>()) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![],
-        // They may live: nothing is told of their end.
+        // The execs may still run, so no end is recorded.
         Err(error) => {
             let (id, path) = (container.id.short(), parent.display());
             return engine.warn(format!("container {id}: its execs are not recovered: cannot list `{path}`: {error}"));
@@ -47,7 +48,8 @@ pub async fn recover(engine: &Arc<Engine>, container: &Container, recent: &Recen
         let (id, probe) = name.strip_prefix(PROBE).map_or((name, false), |id| (id, true));
         let Ok(exec) = id.parse::<SessionId>() else { continue };
         let directory = StateDir::new(entry.path());
-        // It went with the boot, and its processes' numbers are others' now: told below, and nothing is looked for.
+        // The exec ended with the last boot, and its pids may be other processes' now: its end is recorded below, and
+        // no process is looked for.
         if open.get(&exec) == Some(&false) {
             let engine = engine.clone();
             tasks.spawn_blocking(move || keep::clear(&engine, &directory));
@@ -56,13 +58,13 @@ pub async fn recover(engine: &Arc<Engine>, container: &Container, recent: &Recen
         open.remove(&exec);
         let described = ExecProcess::read(&directory).is_ok_and(|process| process.detached);
         let detached = described || directory.file(RELEASED).exists();
-        let of = Of { id: container.id, exec, directory, detached };
-        let recorded = !probe && wants_end(recent.exec(&exec), &of.directory);
+        let target = ExecRef { container: container.id, exec, directory, detached };
+        let recorded = !probe && wants_end(recent.exec(&exec), &target.directory);
         let (engine, runs) = (engine.clone(), container.phase.run().is_some());
-        tasks.spawn(async move { recover_one(&engine, of, recorded, runs).await });
+        tasks.spawn(async move { recover_one(&engine, target, recorded, runs).await });
     }
     while tasks.join_next().await.is_some() {}
-    // Their directories went with the boot, or by force: of how they ended nothing is left.
+    // The directories of these went with the boot, or were removed by force: nothing is left that shows how they ended.
     for (exec, this_boot) in open {
         let cause = if this_boot { Cause::ShimAndProcessLost } else { Cause::HostReboot };
         let status = ExitStatus::Unknown(cause);
@@ -71,47 +73,48 @@ pub async fn recover(engine: &Arc<Engine>, container: &Container, recent: &Recen
     }
 }
 
-/// Whether the journal waits for the end of what has a directory.
+/// Whether the journal still needs the end of an exec that has a directory.
 fn wants_end(begun: Begun, directory: &StateDir) -> bool {
     match begun {
         Begun::Open | Begun::Unknown => true,
         Begun::Ended => false,
-        // One that was told to run was recorded before, however long ago.
+        // An exec that was run had been recorded before, however long ago.
         Begun::Never => was_run(directory),
     }
 }
 
-async fn recover_one(engine: &Arc<Engine>, of: Of, recorded: bool, runs: bool) {
+async fn recover_one(engine: &Arc<Engine>, target: ExecRef, recorded: bool, runs: bool) {
     let shim = {
-        let directory = of.directory.clone();
+        let directory = target.directory.clone();
         let looking = abandon::blocking(move |_| effects::living_shims(&directory));
         looking.await.ok().and_then(|found| found.ok()?.into_iter().next())
     };
     if let Some(shim) = shim
-        && !(of.detached && runs && was_run(&of.directory))
+        && !(target.detached && runs && was_run(&target.directory))
     {
-        see_out(engine, &of, shim, runs).await;
+        await_shim_end(engine, &target, shim, runs).await;
     }
-    tracing::info!(container_id = %of.id.short(), exec = %of.exec, recorded, "recovering an exec");
-    let (told, hears) = oneshot::channel();
-    let _ = told.send(recorded);
+    tracing::info!(container_id = %target.container.short(), exec = %target.exec, recorded, "recovering an exec");
+    let (sender, is_recorded) = oneshot::channel();
+    let _ = sender.send(recorded);
     let (done, finished) = oneshot::channel();
     let lives = shim.is_some_and(|shim| shim.alive());
-    keep::keep(engine, of, None, hears, done);
+    keep::keep(engine, target, None, is_recorded, done);
     if !lives {
         let _ = tokio::time::timeout(PATIENCE, finished).await;
     }
 }
 
-/// A shim whose client is gone kills, and leaves. One that was told to go in the last moment, and is to stay, stays.
-async fn see_out(engine: &Arc<Engine>, of: &Of, shim: ProcessRef, runs: bool) {
+/// Waits for the end of a shim without a client: it kills its process and leaves. A detached one that got its `Go` in
+/// the last moment stays.
+async fn await_shim_end(engine: &Arc<Engine>, target: &ExecRef, shim: ProcessRef, runs: bool) {
     let Ok(pidfd) = PidFd::open(shim) else { return };
     let waiting = async {
         let watched = sys::watch(std::os::fd::AsFd::as_fd(&pidfd).try_clone_to_owned()?)?;
         watched.readable().await.map(drop)
     };
     let staying = async {
-        while !(of.detached && runs && was_run(&of.directory)) {
+        while !(target.detached && runs && was_run(&target.directory)) {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     };
@@ -122,12 +125,16 @@ async fn see_out(engine: &Arc<Engine>, of: &Of, shim: ProcessRef, runs: bool) {
         }
     };
     if tokio::time::timeout(PATIENCE, settled).await.is_err() {
-        engine.warn(format!("container {}: the shim of exec {} does not leave and is killed", of.id.short(), of.exec));
+        engine.warn(format!(
+            "container {}: the shim of exec {} does not leave and is killed",
+            target.container.short(),
+            target.exec
+        ));
         let _ = pidfd.send_signal(9);
     }
 }
 
-/// Whether the shim was told to go: from then on it is recorded.
+/// Whether the shim got its `Go`: from then on the exec is recorded.
 fn was_run(directory: &StateDir) -> bool {
     [GONE, state_dir::EXIT_FALLBACK, state_dir::PID].iter().any(|name| directory.file(name).exists())
 }

@@ -1,4 +1,4 @@
-//! Towards the process.
+//! Input of a session: bytes, sizes and signals from a client to the process.
 
 use std::io;
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use tokio::net::UnixStream;
 
 use super::Size;
 
-/// The writing half. Each call returns when the socket has taken what it is about, which is as soon as the process, or
-/// the shim's small buffer for it, makes room. A call that is cancelled midway loses nothing and tears no frame: what
-/// it had begun goes out with the next one. An error is the end of this half; the other one tells more.
+/// The writing half. Each call returns when the socket has taken its request, which is as soon as the process, or the
+/// shim's small buffer for it, makes room. A call that is cancelled midway loses nothing and leaves no half frame: the
+/// rest of its request is sent with the next call. After an error this half is at its end; the reading half gives the
+/// reason.
 pub struct Input {
     stream: Arc<UnixStream>,
-    /// Frames, of which `sent` bytes have gone.
+    /// Encoded frames, of which `sent` bytes are sent.
     frames: Vec<u8>,
     sent: usize,
 }
@@ -32,18 +33,18 @@ impl Input {
         Ok(())
     }
 
-    /// No more input: the process reads an end of file after what was written. Output goes on. Where the input has no
-    /// end, as a terminal's, nothing happens.
+    /// Ends the input: the process reads an end of file after the bytes that were written. Output goes on. Where the
+    /// input has no end, as a terminal's, nothing happens.
     pub async fn close(&mut self) -> io::Result<()> {
         self.request(&Request::CloseStdin).await
     }
 
-    /// A new size of the terminal. Nothing happens where there is none.
+    /// Sets the size of the terminal. Nothing happens where there is none.
     pub async fn resize(&mut self, size: Size) -> io::Result<()> {
         self.request(&Request::Resize { width: size.width, height: size.height }).await
     }
 
-    /// Any request of the protocol, whose answer comes with the output.
+    /// Sends any request of the protocol; its answer comes with the output.
     pub(crate) async fn request(&mut self, request: &Request) -> io::Result<()> {
         self.flush().await?;
         request.encode(&mut self.frames);

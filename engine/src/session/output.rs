@@ -1,4 +1,4 @@
-//! From the process.
+//! Output of a session: messages from the shim to its client, and the delivered position of each output.
 
 use std::io;
 use std::sync::Arc;
@@ -11,38 +11,39 @@ use tokio::net::UnixStream;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit {
     pub status: ExitStatus,
-    /// Nanoseconds since 1970; told of what an exec runs.
+    /// Nanoseconds since 1970; known of execs only.
     pub at: Option<u64>,
 }
 
-/// What a shim says to a client.
+/// A message from a shim to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum SessionEvent {
     Stdout(Vec<u8>),
     Stderr(Vec<u8>),
-    /// The process was started: the answer to who asked for it.
+    /// The process was started: the answer to the client that asked for it.
     Ready(Ready),
-    /// It was not.
+    /// The process could not be started.
     Failed(Failed),
-    /// A request was obeyed; its kind, see [`control::kind`].
+    /// A request was fulfilled; its kind, see [`control::kind`].
     Done(u8),
-    /// A request was not, and why.
+    /// A request was refused: its kind and the reason.
     Refused(u8, String),
-    /// The process has ended, and all its output was told before.
+    /// The process has ended, and all its output was delivered before.
     Exited(Exit),
-    /// The shim has left without a word, or cut this client off because it took nothing. What the process does is not known.
+    /// The shim has left without a message, or cut this client off because it read nothing. The state of the process is
+    /// not known.
     Lost,
 }
 
-/// How far one output was told, as a place in the container's log.
+/// The delivered position of one output, as a place in the container's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reached {
     pub place: LogPlace,
-    /// Bytes of this output behind the place that were told already.
+    /// Bytes of this output behind the place that were delivered already.
     pub beyond: u64,
 }
 
-/// The same of both outputs. `None`: not known, or not in the log.
+/// The delivered positions of both outputs. `None`: not known, or not in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Places {
     pub stdout: Option<Reached>,
@@ -53,21 +54,28 @@ pub struct Places {
 pub struct Output {
     stream: Arc<UnixStream>,
     places: Places,
-    /// Bytes of each output that were told by another session.
+    /// Bytes of each output that another session has delivered already, and that this one leaves out.
     skip: [u64; 2],
     /// The process has all input, and its end.
     input_delivered: bool,
-    /// Received, and not yet told from `told` on.
+    /// Received bytes, of which those from `consumed` on are not delivered yet.
     received: Vec<u8>,
-    told: usize,
+    consumed: usize,
 }
 
 impl Output {
     pub(super) fn new(stream: Arc<UnixStream>) -> Self {
-        Self { stream, places: Places::default(), skip: [0; 2], input_delivered: false, received: Vec::new(), told: 0 }
+        Self {
+            stream,
+            places: Places::default(),
+            skip: [0; 2],
+            input_delivered: false,
+            received: Vec::new(),
+            consumed: 0,
+        }
     }
 
-    /// How far what was told reaches; known of a session that follows.
+    /// The position of the delivered output; known of a session that follows.
     pub fn places(&self) -> Places {
         let with = |reached: Option<Reached>, skip| {
             reached.map(|Reached { place, beyond }| Reached { place, beyond: beyond + skip })
@@ -76,7 +84,7 @@ impl Output {
         Places { stdout: with(self.places.stdout, stdout), stderr: with(self.places.stderr, stderr) }
     }
 
-    /// Does not tell so many bytes of what comes next.
+    /// Leaves out the next bytes of each output.
     pub fn skip(&mut self, stdout: u64, stderr: u64) {
         self.skip = [stdout, stderr];
     }
@@ -85,8 +93,9 @@ impl Output {
         self.input_delivered
     }
 
-    /// Waits for the places where a session that follows begins. What comes instead is the answer otherwise.
-    pub async fn placed(&mut self, wanted: Streams) -> Result<(), Told> {
+    /// Waits for the positions at which a session that follows begins. Another message in their place is returned as
+    /// the error.
+    pub async fn placed(&mut self, wanted: Streams) -> Result<(), SessionEvent> {
         let mut left = u8::from(wanted.stdout) + u8::from(wanted.stderr);
         while left > 0 {
             match self.frame().await {
@@ -95,33 +104,33 @@ impl Output {
                     left -= 1;
                 }
                 Some(frame) => return Err(frame.into()),
-                None => return Err(Told::Lost),
+                None => return Err(SessionEvent::Lost),
             }
         }
         Ok(())
     }
 
-    /// The next message. After `Exited` and `Lost` nothing follows. May be cancelled: nothing is lost then.
-    pub async fn next(&mut self) -> Told {
+    /// The next message. Nothing follows `Exited` and `Lost`. Cancelling the call loses nothing.
+    pub async fn next(&mut self) -> SessionEvent {
         loop {
             match self.frame().await {
                 Some(Frame::Position(position)) => self.places.take_in(position),
                 Some(frame) => {
-                    if let Some(told) = self.tell(frame) {
-                        return told;
+                    if let Some(event) = self.deliver(frame) {
+                        return event;
                     }
-                    // All of it was told before.
+                    // All bytes of the frame are left out.
                 }
-                None => return Told::Lost,
+                None => return SessionEvent::Lost,
             }
         }
     }
 
-    fn tell(&mut self, mut frame: Frame) -> Option<Told> {
+    fn deliver(&mut self, mut frame: Frame) -> Option<SessionEvent> {
         let [skip_stdout, skip_stderr] = &mut self.skip;
         let is_news = match &mut frame {
-            Frame::Stdout(bytes) => Places::told(&mut self.places.stdout, bytes, skip_stdout),
-            Frame::Stderr(bytes) => Places::told(&mut self.places.stderr, bytes, skip_stderr),
+            Frame::Stdout(bytes) => Places::advance(&mut self.places.stdout, bytes, skip_stdout),
+            Frame::Stderr(bytes) => Places::advance(&mut self.places.stderr, bytes, skip_stderr),
             Frame::Ack(kind::CLOSE_STDIN) => {
                 self.input_delivered = true;
                 true
@@ -136,14 +145,14 @@ impl Output {
         is_news.then(|| frame.into())
     }
 
-    /// `None` after the last one.
+    /// The next frame; `None` after the last one, and after an invalid one.
     async fn frame(&mut self) -> Option<Frame> {
         loop {
             match self.take() {
                 Ok(Some(frame)) => return Some(frame),
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "a shim sent what it may not send");
+                    tracing::warn!(%error, "a shim sent an invalid frame");
                     return None;
                 }
             }
@@ -153,21 +162,21 @@ impl Output {
         }
     }
 
-    /// A frame that has come whole.
+    /// A frame that is complete; `None` while the rest of it is still to come.
     fn take(&mut self) -> Result<Option<Frame>, FrameError> {
-        let waiting = &self.received[self.told..];
+        let waiting = &self.received[self.consumed..];
         let Some(header) = waiting.first_chunk::<HEADER>() else { return Ok(None) };
         let (kind, length) = control::parse_header(*header)?;
         let Some(payload) = waiting.get(HEADER..HEADER + length) else { return Ok(None) };
         let frame = Frame::decode(kind, payload.to_vec())?;
-        self.told += HEADER + length;
+        self.consumed += HEADER + length;
         Ok(Some(frame))
     }
 
     /// Receives more; false at the end.
     async fn receive(&mut self) -> bool {
-        self.received.drain(..self.told);
-        self.told = 0;
+        self.received.drain(..self.consumed);
+        self.consumed = 0;
         self.received.reserve(HEADER + MAX_PAYLOAD);
         loop {
             if self.stream.readable().await.is_err() {
@@ -188,13 +197,13 @@ impl Places {
         match position.stream {
             kind::STDOUT => self.stdout = reached,
             kind::STDERR => self.stderr = reached,
-            // One that this release does not know.
+            // An output that this release does not know.
             _ => {}
         }
     }
 
-    /// Takes off what is to be skipped; false when nothing is left.
-    fn told(reached: &mut Option<Reached>, bytes: &mut Vec<u8>, skip: &mut u64) -> bool {
+    /// Advances the position by the bytes and removes those that are left out; false when none are left.
+    fn advance(reached: &mut Option<Reached>, bytes: &mut Vec<u8>, skip: &mut u64) -> bool {
         if let Some(reached) = reached {
             reached.beyond += bytes.len() as u64;
         }
@@ -205,7 +214,7 @@ impl Places {
     }
 }
 
-impl From<Frame> for Told {
+impl From<Frame> for SessionEvent {
     fn from(frame: Frame) -> Self {
         match frame {
             Frame::Stdout(bytes) => Self::Stdout(bytes),
@@ -213,7 +222,7 @@ impl From<Frame> for Told {
             Frame::Ready(ready) => Self::Ready(ready),
             Frame::Failed(failed) => Self::Failed(failed),
             Frame::Exit(status, at) => Self::Exited(Exit { status, at }),
-            // Told of by [`Output::places`].
+            // Delivered by [`Output::places`] instead.
             Frame::Position(_) => Self::Done(kind::POSITION),
             Frame::Ack(request) => Self::Done(request),
             Frame::Error(request, message) => Self::Refused(request, message),

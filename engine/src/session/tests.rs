@@ -34,7 +34,7 @@ async fn requests(shim: &mut UnixStream, count: usize) -> Vec<Request> {
 }
 
 #[tokio::test]
-async fn output_is_told_whole_wherever_it_is_cut() {
+async fn frames_are_delivered_whole_however_their_bytes_are_cut() {
     let bytes = encoded(&[
         Frame::Stdout(b"out".to_vec()),
         Frame::Ack(4),
@@ -49,42 +49,42 @@ async fn output_is_told_whole_wherever_it_is_cut() {
             shim.write_all(&bytes[cut..]).await.unwrap();
         };
         let read = async {
-            assert_eq!(output.next().await, Told::Stdout(b"out".to_vec()));
-            assert_eq!(output.next().await, Told::Done(4));
-            assert_eq!(output.next().await, Told::Stderr(vec![7; MAX_PAYLOAD]));
-            assert_eq!(output.next().await, Told::Exited(Exit { status: ExitStatus::Code(3), at: Some(17) }));
+            assert_eq!(output.next().await, SessionEvent::Stdout(b"out".to_vec()));
+            assert_eq!(output.next().await, SessionEvent::Done(4));
+            assert_eq!(output.next().await, SessionEvent::Stderr(vec![7; MAX_PAYLOAD]));
+            assert_eq!(output.next().await, SessionEvent::Exited(Exit { status: ExitStatus::Code(3), at: Some(17) }));
         };
         tokio::join!(write, read);
     }
 }
 
 #[tokio::test]
-async fn a_shim_that_leaves_or_talks_nonsense_is_lost() {
+async fn end_of_stream_and_invalid_frames_are_lost() {
     for bytes in [vec![], vec![0x81, 3, 0], vec![0x7f, 0, 0, 0, 0], vec![0x81, 255, 255, 255, 255]] {
         let (_input, mut output, mut shim) = session();
         shim.write_all(&bytes).await.unwrap();
         drop(shim);
-        assert_eq!(output.next().await, Told::Lost);
-        assert_eq!(output.next().await, Told::Lost, "it stays so");
+        assert_eq!(output.next().await, SessionEvent::Lost);
+        assert_eq!(output.next().await, SessionEvent::Lost, "it stays so");
     }
 }
 
 #[tokio::test]
-async fn without_the_input_output_still_comes() {
+async fn output_continues_after_input_is_dropped() {
     let (input, mut output, mut shim) = session();
     drop(input);
     shim.write_all(&encoded(&[Frame::Stdout(b"x".to_vec())])).await.unwrap();
-    assert_eq!(output.next().await, Told::Stdout(b"x".to_vec()));
+    assert_eq!(output.next().await, SessionEvent::Stdout(b"x".to_vec()));
     drop(output);
     assert_eq!(read_frame(&mut shim).await.unwrap(), None, "now the client is gone");
 }
 
 #[tokio::test]
-async fn input_waits_for_the_process_and_a_cancelled_write_tears_no_frame() {
+async fn input_waits_for_the_reader_and_a_cancelled_write_leaves_no_half_frame() {
     let (mut input, output, mut shim) = session();
     let large = vec![1; 16 * MAX_PAYLOAD];
     let waited = tokio::time::timeout(Duration::from_millis(50), input.write(&large)).await;
-    assert!(waited.is_err(), "nobody has read");
+    assert!(waited.is_err(), "the shim has read nothing");
     let rest = async {
         input.resize(Size { width: 80, height: 24 }).await.unwrap();
         input.close().await.unwrap();
@@ -106,7 +106,7 @@ async fn input_waits_for_the_process_and_a_cancelled_write_tears_no_frame() {
 }
 
 #[tokio::test]
-async fn what_is_wanted_is_said() {
+async fn follow_requests_the_wanted_streams() {
     let (ours, mut shim) = UnixStream::pair().unwrap();
     let wanted = Streams { stdin: false, stdout: true, stderr: false };
     Session::over(ours).follow(wanted, Joined::Now).await.unwrap();
@@ -114,7 +114,7 @@ async fn what_is_wanted_is_said() {
 }
 
 #[tokio::test]
-async fn places_are_those_of_what_was_told() {
+async fn places_are_those_of_delivered_output() {
     let (_input, mut output, mut shim) = session();
     let place = |offset| LogPlace { ino: 7, born: 8, offset };
     let at = |stream, offset, beyond| Frame::Position(Position { stream, place: Some(place(offset)), beyond });
@@ -131,23 +131,23 @@ async fn places_are_those_of_what_was_told() {
     ];
     shim.write_all(&encoded(&frames)).await.unwrap();
     output.placed(Streams { stdin: false, stdout: true, stderr: true }).await.unwrap();
-    // Told by another session, up to the first byte of what comes second.
+    // Delivered by another session, up to the first byte of the second piece.
     output.skip(4, 0);
     assert_eq!(output.places().stdout, Some(Reached { place: place(100), beyond: 4 }));
-    assert_eq!(output.next().await, Told::Stderr(b"xyz".to_vec()));
+    assert_eq!(output.next().await, SessionEvent::Stderr(b"xyz".to_vec()));
     assert_eq!(output.places().stderr, Some(Reached { place: place(100), beyond: 7 }));
-    assert_eq!(output.next().await, Told::Stdout(b"efg".to_vec()));
+    assert_eq!(output.next().await, SessionEvent::Stdout(b"efg".to_vec()));
     assert_eq!(output.places().stdout, Some(Reached { place: place(150), beyond: 5 }));
     assert!(!output.input_delivered());
-    assert_eq!(output.next().await, Told::Done(kind::CLOSE_STDIN));
-    assert_eq!(output.next().await, Told::Stderr(b"!".to_vec()));
+    assert_eq!(output.next().await, SessionEvent::Done(kind::CLOSE_STDIN));
+    assert_eq!(output.next().await, SessionEvent::Stderr(b"!".to_vec()));
     assert_eq!((output.places().stderr, output.input_delivered()), (None, true));
     drop(shim);
-    assert_eq!(output.placed(Streams::ALL).await, Err(Told::Lost));
+    assert_eq!(output.placed(Streams::ALL).await, Err(SessionEvent::Lost));
 }
 
 #[test]
-fn what_is_no_size() {
+fn sizes_out_of_range_are_none() {
     assert_eq!(Size::new(80, 24), Some(Size { width: 80, height: 24 }));
     assert_eq!(Size::new(1, 32767), Some(Size { width: 1, height: 32767 }));
     for (width, height) in [(0, 0), (0, 24), (80, 0), (32768, 24), (80, 65535), (65536 + 80, 24), (u32::MAX, 1)] {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tonic::{Status, Streaming};
 
-use crate::session::{Exit, Input, Output, Size, Told};
+use crate::session::{Exit, Input, Output, SessionEvent, Size};
 
 /// Messages on their way to a client: the shim's own buffer comes on top.
 pub(super) const IN_FLIGHT: usize = 16;
@@ -70,14 +70,18 @@ pub(super) async fn pump<M: Message>(
             () = &mut feeding => return Ended::Detached,
         };
         let message = match told {
-            Told::Stdout(bytes) if wanted.stdout => M::stdout(bytes),
-            Told::Stderr(bytes) if wanted.stderr => M::stderr(bytes),
-            Told::Exited(exit) => return Ended::Exited(exit),
+            SessionEvent::Stdout(bytes) if wanted.stdout => M::stdout(bytes),
+            SessionEvent::Stderr(bytes) if wanted.stderr => M::stderr(bytes),
+            SessionEvent::Exited(exit) => return Ended::Exited(exit),
             // Whether it was started was known before.
-            Told::Failed(_) | Told::Lost => return Ended::Lost,
-            Told::Refused(kind::HELLO, message) => return Ended::Refused(message),
+            SessionEvent::Failed(_) | SessionEvent::Lost => return Ended::Lost,
+            SessionEvent::Refused(kind::HELLO, message) => return Ended::Refused(message),
             // A window that cannot be resized, and the end of an input that has none, are no trouble of the client's.
-            Told::Stdout(_) | Told::Stderr(_) | Told::Ready(_) | Told::Done(_) | Told::Refused(..) => continue,
+            SessionEvent::Stdout(_)
+            | SessionEvent::Stderr(_)
+            | SessionEvent::Ready(_)
+            | SessionEvent::Done(_)
+            | SessionEvent::Refused(..) => continue,
         };
         let sent = tokio::select! {
             sent = sender.send(Ok(message)) => sent,

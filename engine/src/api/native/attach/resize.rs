@@ -8,7 +8,7 @@ use isulad_shim::control::kind;
 use super::connect;
 use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
-use crate::session::{Session, Size, Told};
+use crate::session::{Session, SessionEvent, Size};
 
 /// The shim answers at once.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,10 +29,16 @@ impl Native {
             input.resize(size).await.map_err(|error| ApiError::failed(format!("cannot resize: {error}")))?;
             loop {
                 match output.next().await {
-                    Told::Done(kind::RESIZE) => return Ok(()),
-                    Told::Refused(_, message) => return Err(ApiError::failed(message)),
-                    Told::Exited(_) | Told::Lost => return Err(ApiError::failed("the shim left without an answer")),
-                    Told::Stdout(_) | Told::Stderr(_) | Told::Ready(_) | Told::Failed(_) | Told::Done(_) => {}
+                    SessionEvent::Done(kind::RESIZE) => return Ok(()),
+                    SessionEvent::Refused(_, message) => return Err(ApiError::failed(message)),
+                    SessionEvent::Exited(_) | SessionEvent::Lost => {
+                        return Err(ApiError::failed("the shim left without an answer"));
+                    }
+                    SessionEvent::Stdout(_)
+                    | SessionEvent::Stderr(_)
+                    | SessionEvent::Ready(_)
+                    | SessionEvent::Failed(_)
+                    | SessionEvent::Done(_) => {}
                 }
             }
         };

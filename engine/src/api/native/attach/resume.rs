@@ -19,7 +19,7 @@ use crate::api::native::relay::{self, Message};
 use crate::container_log::{Reader, Record, Starts, Stream};
 use crate::domain::id::{ContainerId, StartId, Timestamp};
 use crate::engine::Engine;
-use crate::session::{Input, Output, Places, Reached, Session, Told};
+use crate::session::{Input, Output, Places, Reached, Session, SessionEvent};
 use crate::shim_process;
 
 /// How long a shim that replaces a lost one may take to listen.
@@ -88,8 +88,8 @@ impl Line {
             let (input, mut output) = session.split();
             match tokio::time::timeout(ANSWER_PATIENCE, output.placed(self.wanted)).await {
                 Ok(Ok(())) => return self.go_on(lost.places(), (input, output), sender).await,
-                Ok(Err(Told::Exited(_))) => return Resumed::Over,
-                Ok(Err(Told::Refused(kind::HELLO, message))) => return Resumed::Lost(message),
+                Ok(Err(SessionEvent::Exited(_))) => return Resumed::Over,
+                Ok(Err(SessionEvent::Refused(kind::HELLO, message))) => return Resumed::Lost(message),
                 Ok(Err(_)) | Err(_) if Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
                 Ok(Err(_)) | Err(_) => return Resumed::Lost(UNREACHABLE.to_owned()),
             }

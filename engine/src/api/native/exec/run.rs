@@ -13,7 +13,7 @@ use super::{failure, status};
 use crate::api::native::relay::{self, Ended, IN_FLIGHT};
 use crate::api::native::{ApiError, Native};
 use crate::cause::chain;
-use crate::exec::{Exec, Wish, ended_at, release, status_of};
+use crate::exec::{Exec, ExecOptions, ended_at, release, status_of};
 use crate::journal::record::Context;
 use crate::session::{Exit, Size};
 
@@ -29,9 +29,9 @@ impl Native {
         };
         let ExecOpen { process, stdin, stdout, stderr, detach, size } = open;
         let (id, reference, program) = self.program(process)?;
-        let wish = Wish { stdin, size: window(size)?, detached: detach };
+        let options = ExecOptions { stdin, size: window(size)?, detached: detach };
         let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-        let exec = match self.engine.exec(id, program, wish, &context).await {
+        let exec = match self.engine.exec(id, program, options, &context).await {
             Ok(exec) => exec,
             Err(error) => {
                 let failure = failure(error, &reference)?;
