@@ -1,4 +1,5 @@
-//! A container without a shim gets a new one. Where that cannot be, the daemon itself watches the process.
+//! Adoption: starts a new shim for a container after the loss of its shim. Where that fails, the daemon itself watches
+//! the process.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,39 +21,39 @@ use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::oom;
-use crate::supervisor::{Bereft, status_by_pidfd};
+use crate::supervisor::{OrphanHold, status_by_pidfd};
 use crate::sys;
 
-/// No runtime is run for it.
+/// How long an adopting shim may take to answer; it runs no runtime.
 const ADOPTION: Duration = Duration::from_secs(30);
-/// Between attempts to start a shim that could not be started.
+/// Between attempts to start a shim, after one has failed.
 const RETRY: Duration = Duration::from_secs(10);
-/// What is left of a shim that has hung up.
-const LAST_MOMENTS: Duration = Duration::from_secs(5);
-/// A shim drains the output of a process that has ended before it writes the record.
-const LAST_WORDS: Duration = Duration::from_secs(60);
+/// How long a shim that has hung up may take to end.
+const EXIT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a shim may take after the end of its process: it drains the output before it writes the record.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
-    // Taken whatever follows: it must not outlive the run it is of.
-    let held = engine.supervisor.take_bereft(&id, start);
+    // Taken in any case: the hold must not outlive its run.
+    let hold = engine.supervisor.take_orphan(&id, start);
     let Some(entity) = engine.containers.get(&id) else { return };
     let container = &entity.state;
     let Some(run) = container.phase.run().filter(|run| run.start == start && run.shim.is_none()) else { return };
     let process = to_reference(run.process);
-    // What was opened while all was well knows the status even if the process is gone by now.
-    let bereft = match held {
-        Some(bereft) => Ok(bereft),
-        None => Bereft::open(process, &engine.state_dir(container)),
+    // A hold from before the loss gives the exit status even if the process is gone by now.
+    let hold = match hold {
+        Some(hold) => Ok(hold),
+        None => OrphanHold::open(process, &engine.state_dir(container)),
     };
-    let bereft = match bereft {
-        Ok(bereft) => bereft,
+    let hold = match hold {
+        Ok(hold) => hold,
         Err(error) => {
             engine.warn(format!("container {}: its process cannot be watched: {error}", id.short()));
             return try_again(engine, id, start, None, context);
         }
     };
-    let Some(pidfd) = bereft.living() else {
-        return report_end(engine, id, start, bereft, context).await;
+    let Some(pidfd) = hold.living() else {
+        return report_end(engine, id, start, hold, context).await;
     };
     last_shim_gone(&engine.state_dir(container)).await;
     match spawn_adopter(engine, container, process).await {
@@ -60,31 +61,31 @@ pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId,
             let shim = to_process(ready.shim());
             engine.containers.report(&id, context, Command::ReportShimAdopted { start, shim }).await;
             failpoint::hit(failpoint::SHIM_ADOPTED);
-            // Its output has a reader again.
-            engine.supervise(id, start, fifo, bereft.pidfd);
+            // The shim reads the output now, so the hold's readers may go.
+            engine.supervise(id, start, fifo, hold.pidfd);
         }
         Err(error) => {
             let problem = crate::cause::chain(&error);
             engine.warn(format!("container {}: no new shim could be started: {problem}", id.short()));
             let watched = pidfd.as_fd().try_clone_to_owned().ok();
-            engine.supervisor.put_bereft(id, start, bereft);
+            engine.supervisor.put_orphan(id, start, hold);
             try_again(engine, id, start, watched, context);
         }
     }
 }
 
-/// Waits for the end of the shim that was lost: its descriptors are closed a moment before it is gone, and one that lives is in the
-/// way of the next.
+/// Waits for the end of the lost shim: its descriptors are closed a moment before its end, and a living shim would block the
+/// next one.
 async fn last_shim_gone(state: &StateDir) {
     let leaving = |shim| sys::watch(PidFd::open(shim)?.into());
     if let Ok(Some(shim)) = shims::named(state)
         && let Ok(leaving) = leaving(shim)
     {
-        let _ = tokio::time::timeout(LAST_MOMENTS, leaving.readable()).await;
+        let _ = tokio::time::timeout(EXIT_PATIENCE, leaving.readable()).await;
     }
 }
 
-/// Another attempt when the process ends, or after a while.
+/// Makes another attempt when the process ends, or after a while.
 pub(super) fn try_again(
     engine: &Arc<Engine>,
     id: ContainerId,
@@ -105,18 +106,19 @@ pub(super) fn try_again(
     });
 }
 
-/// The end of a process that no shim holds, as far as we know: one that is at its last words knows more.
-async fn report_end(engine: &Arc<Engine>, id: ContainerId, start: StartId, bereft: Bereft, context: &Context) {
+/// Reports the end of a process without a shim. A shim that is still draining output is waited for, since its exit
+/// record has the exact status and time.
+async fn report_end(engine: &Arc<Engine>, id: ContainerId, start: StartId, hold: OrphanHold, context: &Context) {
     let Some(entity) = engine.containers.get(&id) else { return };
     let state = engine.state_dir(&entity.state);
     if let Ok(Some(shim)) = shims::named(&state)
         && let Ok(pidfd) = PidFd::open(shim)
         && let Ok(leaving) = sys::watch(pidfd.into())
     {
-        let _ = tokio::time::timeout(LAST_WORDS, leaving.readable()).await;
+        let _ = tokio::time::timeout(DRAIN_PATIENCE, leaving.readable()).await;
     }
-    save_output(engine, &entity.state, &bereft).await;
-    let status = match bereft.pidfd {
+    save_output(engine, &entity.state, &hold).await;
+    let status = match hold.pidfd {
         Some(pidfd) => status_by_pidfd(pidfd).await,
         None => ExitStatus::Unknown(Cause::ShimAndProcessLost),
     };
@@ -128,15 +130,15 @@ async fn report_end(engine: &Arc<Engine>, id: ContainerId, start: StartId, beref
     engine.containers.report(&id, context, exit).await;
 }
 
-/// What the container wrote last, to its log, by a shim that finds it ended. Where the process has not been reaped yet, that shim
-/// adopts it for the moment, and writes an exit record.
-async fn save_output(engine: &Arc<Engine>, container: &Container, bereft: &Bereft) {
-    if bereft.has_output()
+/// Saves the container's last output to its log, by a shim that finds the process ended. Where the process has not been
+/// reaped yet, that shim adopts it for the moment, and writes an exit record. Best effort.
+async fn save_output(engine: &Arc<Engine>, container: &Container, hold: &OrphanHold) {
+    if hold.has_output()
         && let Some(run) = container.phase.run()
         && let Ok((ready, _fifo)) = spawn_adopter(engine, container, to_reference(run.process)).await
         && let Ok(leaving) = PidFd::open(ready.shim()).and_then(|shim| sys::watch(shim.into()))
     {
-        let _ = tokio::time::timeout(LAST_WORDS, leaving.readable()).await;
+        let _ = tokio::time::timeout(DRAIN_PATIENCE, leaving.readable()).await;
     }
 }
 
@@ -150,7 +152,8 @@ async fn spawn_adopter(
     let spawned = {
         let state = state.clone();
         tokio::task::spawn_blocking(move || {
-            // The last shim may have died before it wrote this, or it was damaged since; the next one goes by it.
+            // The last shim may have died before it wrote this file, or it was damaged since; the adopting shim reads
+            // it.
             if pid_file::read(&state.pid()).ok().flatten() != Some(process) {
                 pid_file::write(&state.pid(), process)
                     .map_err(|error| state_error("write the pid file", io::Error::other(error)))?;
@@ -170,7 +173,7 @@ async fn spawn_adopter(
     let answered = tokio::time::timeout(ADOPTION, read_outcome(answer, &state)).await;
     match answered.unwrap_or(Err(LaunchError::NoAnswer)) {
         Ok(outcome) => Ok((accept(outcome)?, fifo)),
-        // One that hangs would be in the way of the next; one that was there before may still be at its last words.
+        // A shim that hangs would block the next one; one that was there before may still be draining output.
         Err(error) => {
             let _ = end_shims_but(&state, &before).await;
             Err(error)

@@ -1,4 +1,4 @@
-//! Removing a container: what its runs have used, then its directory. May be repeated from anywhere.
+//! Removes a container: the resources of its runs, then its directory. Idempotent: may be repeated from any step.
 
 use std::io;
 use std::sync::Arc;
@@ -16,19 +16,20 @@ use crate::failpoint;
 use crate::journal::record::Context;
 use crate::rootfs::{self, Mounts};
 
-/// How long the ends of attached clients may take to be recorded, and they to read what they have missed in the log of a
-/// container that removes itself.
+/// How long attached clients may take to leave: until then they may read missed output in the log of a container that
+/// removes itself, and the ends of their sessions are recorded.
 const CLIENTS_PATIENCE: Duration = Duration::from_secs(20);
 
 pub async fn dismantle(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
     failpoint::hit(failpoint::REMOVE_AFTER_INTENT);
     let Some(entity) = engine.containers.get(&id) else { return };
     engine.supervisor.shim_left(&id, Duration::from_secs(60)).await;
-    // Before anything goes: a client may still read in the log what it has missed, and what is told after the removal is lost.
+    // Before any removal: a client may still read missed output in the log, and the end of a session cannot be recorded
+    // after the removal.
     if !entity.unattended(CLIENTS_PATIENCE).await {
         engine.warn(format!("container {}: it is removed before all of its clients have left", id.short()));
     }
-    // Whoever copies what is to be removed has come too late.
+    // Copies must not run beside the removal; one that begins after this point is refused.
     let outcome = match entity.still().alone(Duration::ZERO, "removed").await {
         Some(_alone) => remove(engine, &entity, context).await,
         None => Err("a copy of its files is under way and does not end".to_owned()),
@@ -60,13 +61,13 @@ async fn remove(engine: &Arc<Engine>, entity: &Arc<Entity>, context: &Context) -
     Ok(())
 }
 
-/// Before the definition goes, which alone tells what they are.
+/// Removes the anonymous volumes. Before the definition is removed, which alone names them.
 async fn remove_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>, context: &Context) {
-    let (of, read) = (engine.clone(), entity.clone());
+    let (reader, read) = (engine.clone(), entity.clone());
     let id = entity.state.id;
-    match tokio::task::spawn_blocking(move || of.definition(&read)).await {
+    match tokio::task::spawn_blocking(move || reader.definition(&read)).await {
         Ok(Ok(definition)) => volumes::remove_anonymous(engine, id, &definition, context).await,
-        // After an interrupted attempt the bundle is gone, and with it, before it, the volumes.
+        // After an interrupted attempt the bundle may be gone, and the volumes were removed before it.
         Ok(Err(DefinitionError::Read { source, .. })) if source.kind() == io::ErrorKind::NotFound => {}
         Ok(Err(error)) => engine.warn(format!("container {}: volumes of its own stay: {}", id.short(), chain(&error))),
         Err(panic) => engine.warn(format!("container {}: volumes of its own stay: {panic}", id.short())),

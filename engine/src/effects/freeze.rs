@@ -1,4 +1,4 @@
-//! Pausing and resuming. What is already so is a success: an effect may run twice.
+//! Pauses and resumes. A container that is already in the wanted state is a success: an effect may run twice.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ async fn switch(engine: &Arc<Engine>, id: ContainerId, freeze: bool) -> Result<(
     let Some(instance) = engine.instance(container) else { return Ok(()) };
     let outcome = if freeze { runtime.pause(&instance).await } else { runtime.resume(&instance).await };
     match outcome {
-        // One that was killed at its deadline may have done it all the same.
+        // A runtime that was killed at its deadline may have done its work all the same.
         Err(error @ (RuntimeError::Failed { .. } | RuntimeError::Deadline { .. })) => {
             let wanted = if freeze { "paused" } else { "running" };
             match runtime.state(&instance).await {

@@ -1,5 +1,5 @@
-//! Starting a container: root filesystem, spec, shim. One blocking preparation, one process spawn, one answer awaited
-//! on a pipe. Whatever fails is undone before the failure is reported.
+//! Starts a container: root filesystem, spec, shim. One blocking preparation, one process spawn, one answer awaited on
+//! a pipe. A failed start is undone before the failure is reported.
 
 mod answer;
 mod begin;
@@ -27,19 +27,19 @@ use crate::network::record::Record;
 use crate::shim_process;
 pub use answer::reap;
 pub(super) use answer::{accept, read_outcome};
-use begin::{Begun, begin, still_wanted};
+use begin::{SpawnedShim, begin, still_wanted};
 use error::failure_of;
 pub use error::{LaunchError, exit_code_of};
 
-/// Longest one execution of the runtime may take at a start.
+/// The longest that one execution of the runtime may take at a start.
 pub const RUNTIME_DEADLINE: Duration = Duration::from_secs(120);
-/// Copies of a container's files may go on for so long before a start ends them.
+/// How long copies of a container's files may go on before a start ends them.
 const COPY_PATIENCE: Duration = Duration::from_secs(10);
-/// Mounts and files: what takes longer hangs.
+/// The preparation mounts and writes files: one that takes longer hangs.
 const BEGIN_DEADLINE: Duration = Duration::from_secs(60);
-/// Copying what an image has into new volumes.
+/// Limit for copying an image's files into new volumes.
 const FILL_DEADLINE: Duration = Duration::from_secs(240);
-/// The shim answers within the runtime's deadlines (the run, and the undoing of a failed one) and a little for itself.
+/// The shim answers within the runtime's deadlines (the run, and the undoing of a failed one) and some time of its own.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(260);
 
 pub(super) async fn launch(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
@@ -66,12 +66,13 @@ pub(super) async fn launch(engine: &Arc<Engine>, id: ContainerId, start: StartId
     }
 }
 
-/// An effect may run twice: the second time its start has an outcome.
+/// An effect may run twice: the second time its start has an outcome, and nothing is done.
 fn is_starting(entity: &Entity, start: StartId) -> bool {
     matches!(&entity.state.phase, Phase::Starting(starting) if starting.start == start)
 }
 
-/// A start that a daemon before us began and whose shim is at work: its answer, from the attach socket.
+/// Waits for the answer of a start that an earlier daemon began, while its shim is at work; by the attach socket, since
+/// the pipe went with that daemon.
 pub async fn await_launch(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
     let Some(entity) = engine.containers.get(&id).filter(|entity| is_starting(entity, start)) else { return };
     let container = &entity.state;
@@ -87,7 +88,7 @@ pub async fn await_launch(engine: &Arc<Engine>, id: ContainerId, start: StartId,
     };
     match asked.await {
         Ok((ready, fifo)) => report_started(engine, id, start, ready, fifo, context).await,
-        // The run has come and gone while we asked.
+        // The run may have started and ended during the request.
         Err(error) => match engine.exit_record(container, start).await {
             Some(found) => {
                 let started = Command::ReportStarted { start, process: found.process, shim: None, at: found.at };
@@ -102,7 +103,7 @@ pub async fn await_launch(engine: &Arc<Engine>, id: ContainerId, start: StartId,
     }
 }
 
-/// A shim that has only just begun does not listen yet.
+/// Asks until the shim answers or is gone: a shim that has just spawned does not listen yet.
 async fn ask_while_it_lives(state: &StateDir) -> io::Result<Outcome> {
     loop {
         let error = match shim_process::ask_status(state).await {
@@ -126,7 +127,7 @@ async fn report_started(
     context: &Context,
 ) {
     let process = to_process(ready.process());
-    // Opened before the event: from here on the exit status cannot be lost, whatever becomes of the shim.
+    // Opened before the event: from here on the exit status cannot be lost, even if the shim is.
     let pidfd = PidFd::open(ready.process()).ok();
     let started =
         Command::ReportStarted { start, process, shim: Some(to_process(ready.shim())), at: Timestamp(ready.at) };
@@ -148,32 +149,33 @@ async fn attempt(
     context: &Context,
 ) -> Result<(Ready, OwnedFd), LaunchError> {
     let container = &entity.state;
-    // What an earlier release could not give back would be in the way, and its only trace must not be wiped.
+    // Leftovers of an earlier release would be in the way, and the record, their only trace, must not be overwritten.
     let (state, record) = (engine.state_dir(container), engine.bundle(container).network().record);
     if tokio::fs::try_exists(state.path()).await.unwrap_or(true) || Record::is_at(&record).await {
         give_back(engine, container).await.map_err(|problem| LaunchError::Leftover { problem })?;
     }
     fill_volumes(engine, entity).await?;
     let attached = network::attach(engine, entity, start, context).await?;
-    let begun = {
+    let spawned = {
         let (engine, entity) = (engine.clone(), entity.clone());
         abandon::blocking(move |owner| begin(&engine, &entity, start, attached.as_ref(), client, owner))
     };
-    let begun = tokio::time::timeout(BEGIN_DEADLINE, begun).await.map_err(|_| LaunchError::Slow)?;
-    let Begun { state, fifo, answer, middle, joined } = begun.unwrap_or_else(|panic| {
+    let spawned = tokio::time::timeout(BEGIN_DEADLINE, spawned).await.map_err(|_| LaunchError::Slow)?;
+    let SpawnedShim { state, fifo, answer, middle, joined } = spawned.unwrap_or_else(|panic| {
         Err(LaunchError::State { what: "prepare the start", source: io::Error::other(panic) })
     })?;
     tokio::spawn(reap(middle));
     let outcome = read_outcome(answer, &state).await?;
     let ready = accept(outcome)?;
-    // A process that lives still has lived all the time: what was joined by its pid was its own.
+    // A joined process that still lives has lived all the time: the namespace that was opened by its pid was its own.
     match joined.iter().find(|(_, process)| !process.alive()) {
         Some((id, _)) => Err(LaunchError::NotJoinable { id: *id, what: "joined" }),
         None => Ok((ready, fifo)),
     }
 }
 
-/// Before anything else of a first start, with a deadline of its own: the only step whose length is up to the user.
+/// Fills new volumes before the other steps of a first start, with a deadline of its own: only this step's length
+/// depends on the user's data.
 async fn fill_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>) -> Result<(), LaunchError> {
     if engine.definition_at_hand(entity).is_some_and(|definition| definition.mounts.iter().all(|mount| !mount.copy)) {
         return Ok(());
@@ -206,7 +208,7 @@ pub fn to_reference(process: Process) -> ProcessRef {
     ProcessRef { pid: process.pid.cast_signed(), start_time: process.start_time }
 }
 
-/// The process whose namespace is to be joined, alive now.
+/// The first process of the container with the namespace to be joined; an error unless it lives.
 pub(super) fn joined_process(
     engine: &Engine,
     other: &str,

@@ -1,8 +1,7 @@
-//! What events make the daemon do. Each effect is planned from durable events, may run twice without harm, has a
-//! deadline, and reports its outcome as a command.
+//! Effects of containers: changes of the world that follow from events. Each is planned from durable events, may run
+//! twice without harm, has a deadline, and reports its outcome as a command.
 //!
-//! A container's effects run one after the other, except those that must not wait behind a slow one: signals and the
-//! stop's timer.
+//! A container's effects run one after the other, except signals and timers, which must not wait behind a slow one.
 
 mod adopt;
 mod dismantle;
@@ -34,7 +33,7 @@ pub use signal::deliver;
 pub use volumes::{FillError, take_back};
 pub(crate) use volumes::{are_to_be_filled, fill};
 
-/// Something to do in the world.
+/// A change of the world that follows from an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     Launch {
@@ -46,7 +45,7 @@ pub enum Effect {
         run: Box<Run>,
         signal: Signal,
     },
-    /// After SIGKILL, which a frozen process does not get.
+    /// After SIGKILL, which a frozen process does not receive.
     ThawKilled {
         start: StartId,
     },
@@ -54,12 +53,12 @@ pub enum Effect {
         start: StartId,
         deadline: Timestamp,
     },
-    /// The wait before a start by policy, after the end of this start.
+    /// The wait before a start by the restart policy, after the end of this start.
     RestartTimer {
         start: StartId,
         due: Timestamp,
     },
-    /// Brings a running container to what its update asks for.
+    /// Changes a running container's limits to those of its pending update.
     Update,
     Release,
     Adopt {
@@ -69,7 +68,7 @@ pub enum Effect {
 }
 
 impl ledger::Effect for Effect {
-    /// Waits behind the container's earlier effects.
+    /// Whether the effect waits behind the container's earlier effects.
     fn queues(&self) -> bool {
         match self {
             Self::Signal { .. } | Self::StopTimer { .. } | Self::RestartTimer { .. } => false,
@@ -84,7 +83,8 @@ impl ledger::Effect for Effect {
         }
     }
 
-    /// Of those that queue: beyond the deadlines of all their parts together. What takes longer hangs in the kernel.
+    /// The limit of effects that queue: longer than the deadlines of all their parts together. An effect that takes
+    /// longer hangs in the kernel.
     fn limit(&self) -> Duration {
         match self {
             Self::Launch { .. } => LAUNCH_LIMIT,
@@ -93,17 +93,17 @@ impl ledger::Effect for Effect {
             Self::Adopt { .. } | Self::Freeze | Self::Thaw | Self::ThawKilled { .. } | Self::Update | Self::Release => {
                 Duration::from_secs(400)
             }
-            // Not queued: a timer is as long as it is, a signal is sent at once.
+            // Not queued: a timer has its own length, a signal is sent at once.
             Self::Signal { .. } | Self::StopTimer { .. } | Self::RestartTimer { .. } => Duration::MAX,
         }
     }
 }
 
-/// A start waits for copies, gives back what is left of the last one, fills volumes, attaches networks, prepares, waits for
-/// the shim, and undoes what failed: 10 + 260 + 240 + 230 + 60 + 260 + 260 s at most.
+/// A start waits for copies, releases leftovers of the last run, fills volumes, attaches networks, prepares, waits for
+/// the shim, and undoes a failed attempt: 10 + 260 + 240 + 230 + 60 + 260 + 260 s at most.
 pub const LAUNCH_LIMIT: Duration = Duration::from_secs(1400);
 
-/// What one decision's events make us do; `after` is the container after all of them.
+/// Plans the effects of one decision's events; `after` is the container after all of them.
 pub fn plan(events: &[Event], after: Option<&Container>) -> Vec<Effect> {
     let Some(after) = after else { return vec![] };
     let mut effects = Vec::new();
@@ -123,13 +123,13 @@ pub fn plan(events: &[Event], after: Option<&Container>) -> Vec<Effect> {
             Event::RestartScheduled { start, due, .. } => {
                 effects.push(Effect::RestartTimer { start: *start, due: *due });
             }
-            // Without one pending, it is for the next start alone.
+            // An update that is not pending takes effect at the next start.
             Event::UpdateRequested { .. } if after.update.is_some() => effects.push(Effect::Update),
             Event::HealthChanged { health: Health::Unhealthy, .. } if after.card.health == HealthAction::Kill => {
                 effects.extend(signal_run(after, Signal::KILL));
             }
             Event::ShimLost { start } => effects.push(Effect::Adopt { start: *start }),
-            // By force: the exit leads on.
+            // By force: the exit of a running container leads to its dismantling.
             Event::RemoveRequested { .. } => {
                 effects.push(signal_run(after, Signal::KILL).unwrap_or(Effect::Dismantle));
             }
@@ -158,7 +158,7 @@ pub fn plan(events: &[Event], after: Option<&Container>) -> Vec<Effect> {
             | Event::Removed => {}
         }
     }
-    // The exit that a removal by force was waiting for.
+    // This is the exit for which a removal by force was waiting.
     let removing = matches!(&after.phase, Phase::Removing(removing) if removing.run.is_none());
     if removing && effects.last() == Some(&Effect::Release) {
         effects.push(Effect::Dismantle);
@@ -196,7 +196,7 @@ impl Performer<Container> for Engine {
             Effect::Dismantle => Command::ReportRemoveFailed { message },
             Effect::Update => Command::ReportUpdateFailed { message },
             Effect::Adopt { start } => return adopt::try_again(&self, id, start, None, &context),
-            // No intent waits for these.
+            // No intent waits for an outcome of these.
             Effect::Release
             | Effect::ThawKilled { .. }
             | Effect::Signal { .. }
@@ -250,7 +250,7 @@ mod tests {
         }
     }
 
-    /// Takes a container through commands and answers what the last one makes us do.
+    /// Takes a container through commands and returns the effects of the last one.
     fn planned(auto_remove: bool, commands: &[Command]) -> Vec<Effect> {
         let id = ContainerId::from_bytes([7; 32]);
         let card = card(auto_remove);
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exit_releases_before_whatever_it_leads_to() {
+    fn an_exit_releases_before_its_further_effects() {
         let restart = Command::Restart { grace: Some(5), boot: BootId::default(), at: Timestamp(6) };
         let mut restarted = then(restart);
         restarted.push(exit());

@@ -1,4 +1,4 @@
-//! A container's networks: attached before its first process, given back after its last.
+//! A container's networks: attached before its first process, released after its last.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -24,17 +24,19 @@ use crate::spec::files::OnNetworks;
 
 use super::launch::LaunchError;
 
-/// A release is quick, unless a plugin hangs; then its port is refused.
+/// How long a start waits for ports of a container that is being released: longer only if a plugin hangs, and then the
+/// port is refused.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a start needs to know of its networks.
+/// The networks of a start: their namespace, and the files' contents that follow from them.
 #[derive(Debug)]
 pub(super) struct Attached {
     pub netns: PathBuf,
     pub gives: OnNetworks,
 }
 
-/// `None` for a container without networks. What an error leaves is given back with the rest of the start.
+/// `None` for a container without networks. After an error, networks that were attached before it are released with the
+/// rest of the start.
 pub(super) async fn attach(
     engine: &Arc<Engine>,
     entity: &Arc<Entity>,
@@ -44,8 +46,8 @@ pub(super) async fn attach(
     let definition = match engine.definition_at_hand(entity) {
         Some(definition) => definition,
         None => {
-            let (of, read) = (engine.clone(), entity.clone());
-            let reading = tokio::task::spawn_blocking(move || of.definition(&read)).await;
+            let (reader, read) = (engine.clone(), entity.clone());
+            let reading = tokio::task::spawn_blocking(move || reader.definition(&read)).await;
             reading.map_err(|panic| NetworkError::Task { message: panic.to_string() })??
         }
     };
@@ -58,7 +60,7 @@ pub(super) async fn attach(
     let mark = network::mark()?;
     let order = Order {
         owner: format!("container {}", id.short()),
-        // Of this attachment alone: the DEL of an earlier one may be late.
+        // Unique to this attachment: the DEL of an earlier one may come late.
         container: format!("{id}-{}-{mark}", start.0),
         netns: networks.netns(&id.to_string(), start.0, &mark),
         networks: wanted,
@@ -77,7 +79,7 @@ pub(super) async fn attach(
     Ok(Some(attached))
 }
 
-/// A container that has exited is about to give its ports back: that is waited for.
+/// Reserves the ports. Ports of a container that has exited are waited for, since it is about to release them.
 async fn take_ports(
     engine: &Arc<Engine>,
     id: ContainerId,
@@ -85,12 +87,12 @@ async fn take_ports(
 ) -> Result<Vec<Published>, NetworkError> {
     let end = tokio::time::Instant::now() + RELEASE_PATIENCE;
     loop {
-        let (of, wanted) = (engine.clone(), wanted.to_vec());
-        // Each is bound to for a moment.
-        let taking = tokio::task::spawn_blocking(move || of.networks.ports.take(&id.to_string(), &wanted));
+        let (owner, wanted) = (engine.clone(), wanted.to_vec());
+        // Blocks: each port is bound for a moment.
+        let taking = tokio::task::spawn_blocking(move || owner.networks.ports.take(&id.to_string(), &wanted));
         match taking.await.map_err(|panic| NetworkError::Task { message: panic.to_string() })? {
             Err(NetworkError::PortTaken { holder, .. })
-                if is_leaving(engine, &holder) && end > tokio::time::Instant::now() =>
+                if releases_ports_soon(engine, &holder) && end > tokio::time::Instant::now() =>
             {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -99,7 +101,7 @@ async fn take_ports(
     }
 }
 
-fn is_leaving(engine: &Engine, holder: &str) -> bool {
+fn releases_ports_soon(engine: &Engine, holder: &str) -> bool {
     let entity = holder.parse().ok().and_then(|id| engine.containers.get(&id));
     entity.is_none_or(|entity| match &entity.state.phase {
         Phase::Exited(_) | Phase::Restarting(_) | Phase::Removing(_) => true,
@@ -128,7 +130,7 @@ async fn wanted(engine: &Arc<Engine>, named: &Named) -> Result<Vec<Wanted>, Netw
 
 fn gives(record: &Record) -> OnNetworks {
     let attached: Vec<_> = record.networks.iter().map(|attachment| attachment.attached()).collect();
-    // The first network's, where it has any.
+    // The DNS settings of the first network that has any.
     let dns = attached.iter().map(|attached| &attached.dns).find(|dns| **dns != Dns::default());
     OnNetworks {
         addresses: attached.iter().flat_map(|attached| &attached.addresses).map(|address| address.ip).collect(),
@@ -136,21 +138,21 @@ fn gives(record: &Record) -> OnNetworks {
     }
 }
 
-/// Gives back what the last start was attached to. What the plugins do not take back now is put off: it holds nobody up.
-/// Answers what could not even be put off.
+/// Releases the networks of the last start. When a plugin fails now, its detaching is put off and retried later, so
+/// that it does not delay the release. The error is one that could not even be put off.
 pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Option<String> {
     let networks = &engine.networks;
     let (id, place) = (container.id, engine.bundle(container).network());
-    // Most containers: nothing to wait for.
+    // Most containers have no networks: nothing to wait for.
     if container.networks.is_empty() && !Record::is_at(&place.record).await {
         networks.forget(&id.to_string());
         return None;
     }
     if let Err(error) = detach(&networks.settings, &place, Some(DETACH_DEADLINE)).await {
-        let trouble = put_off(engine, id, &place, chain(&error)).await;
-        if trouble.is_some() {
-            // It has it all still, and its ports.
-            return trouble;
+        let error = put_off(engine, id, &place, chain(&error)).await;
+        if error.is_some() {
+            // The container keeps the attachment and its ports.
+            return error;
         }
     }
     networks.forget(&id.to_string());

@@ -1,4 +1,4 @@
-//! What a start needs before the shim: mounts and spec.
+//! The preparation of a start before its shim: mounts and spec.
 
 use std::borrow::Cow;
 use std::io;
@@ -20,12 +20,12 @@ use crate::session::Size;
 use crate::spec::files::{self, HostNames};
 use crate::spec::{self, Joined, Place, SpecError, cgroup};
 
-/// What a start needs to know of its spec.
+/// Facts about the written spec that the start needs further on.
 #[derive(Debug, Clone)]
 pub struct Specified {
     pub shim_cgroups: Vec<PathBuf>,
     pub oom: Option<OomCounter>,
-    /// Processes whose namespaces are named by their pids.
+    /// The processes of joined namespaces, which the spec names by pid.
     pub joined: Vec<(ContainerId, ProcessRef)>,
 }
 
@@ -60,9 +60,9 @@ pub(super) fn mount_and_specify(
     if definition.init {
         put_init(&init).map_err(|source| state_error("put the init in its place", source))?;
     }
-    // Seldom so: then the runtime has to be asked.
+    // Only for definitions that ask for it, which is seldom: the runtime has to be asked for its version.
     let recursive_read_only = spec::asks_for_recursion(definition)?
-        && engine.runtime(&container.card.runtime).is_ok_and(|runtime| recursion::is_known_to(engine, &runtime));
+        && engine.runtime(&container.card.runtime).is_ok_and(|runtime| recursion::supports(engine, &runtime));
     let place = Place {
         recursive_read_only,
         init: &init,
@@ -89,7 +89,8 @@ pub(super) fn mount_and_specify(
     }
     rootfs::write_atomically(&bundle.spec(), &built.json, 0o600, false)
         .map_err(|error| state_error("write the spec", io::Error::other(error)))?;
-    // Not synced: no process outlives what would lose it, and one that is lost is computed again (`Engine::group`).
+    // Not synced: a power cut that loses the note ends the container's processes, too, and a lost note is computed
+    // again (`Engine::group`).
     rootfs::write_atomically(&bundle.cgroup_note(), built.group.as_str().as_bytes(), 0o600, false)
         .map_err(|error| state_error("note the cgroup", io::Error::other(error)))?;
     let cgroups = &engine.host.cgroups;
@@ -100,8 +101,8 @@ pub(super) fn mount_and_specify(
     Ok(Specified { shim_cgroups: engine.shim_cgroups(), oom, joined: processes })
 }
 
-/// Our init, from within this program to where containers can see it. Written anew only when it is another one: containers
-/// that run have it mounted.
+/// Writes the init, which is part of this program, to a path that containers can mount. Written anew only when it
+/// differs: running containers have it mounted.
 fn put_init(path: &Path) -> io::Result<()> {
     /// Built from `engine/init` by the build script.
     static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/isulad-init"));
@@ -109,7 +110,7 @@ fn put_init(path: &Path) -> io::Result<()> {
     if there { Ok(()) } else { rootfs::write_atomically(path, PROGRAM, 0o755, false).map_err(|error| error.source) }
 }
 
-/// Mounts the root filesystem and says where.
+/// Mounts the root filesystem and returns its path.
 pub(super) fn mount_root(
     engine: &Engine,
     container: &Container,
@@ -120,8 +121,8 @@ pub(super) fn mount_root(
     Ok(rootfs::mount(&dirs, &definition.rootfs)?)
 }
 
-/// A missing working directory is made, as root's. The runtimes would do so too, but their words for one that cannot be
-/// made do not help anybody.
+/// Makes a missing working directory, owned by root. The runtimes would do so too, but their message for one that
+/// cannot be made does not explain the cause.
 fn make_workdir(rootfs: &Path, workdir: &Path) -> Result<(), LaunchError> {
     let failed = |source| SpecError::Workdir { path: workdir.display().to_string(), source };
     let open = |source| BeneathError::Open { path: rootfs.to_path_buf(), source };
@@ -176,7 +177,7 @@ fn shm_of(engine: &Engine, other: &str) -> Result<PathBuf, LaunchError> {
     Ok(match &definition.namespaces.ipc {
         Sharing::Own => engine.bundle(&entity.state).shm(),
         Sharing::Host => PathBuf::from("/dev/shm"),
-        // It joined another one itself: follow, the owner must be running too.
+        // That container has joined another one itself: its owner must be running too.
         Sharing::Container(owner) => shm_of(engine, owner)?,
     })
 }
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_working_directory_is_made_and_one_that_cannot_be_is_named() {
+    fn a_missing_working_directory_is_made_or_named_in_the_error() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("file"), "").unwrap();
         for workdir in ["/srv/app/", "/srv/app", "/"] {

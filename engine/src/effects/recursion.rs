@@ -1,5 +1,5 @@
-//! Whether a runtime can make a bind read-only with all that is mounted below it (`rro`): a kernel since 5.12, and one of the
-//! runtimes that are known to. To another the option would be a word without meaning, or an error.
+//! Whether a runtime can make a bind read-only with all mounts below it (`rro`): it takes a kernel since 5.12, and one
+//! of the runtimes that are known to support it. Other runtimes ignore the option or reject it.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -14,13 +14,13 @@ use crate::helper::{self, Limits};
 use crate::runtime::Runtime;
 
 const KERNEL: (u32, u32) = (5, 12);
-/// Since these versions.
-const RUNTIMES: [(&str, (u32, u32)); 2] = [("runc", (1, 1)), ("crun", (1, 4))];
-/// Longest a program may take to tell its version, and the most that it may say.
+/// Runtimes that support it, with their first version.
+const SUPPORTING: [(&str, (u32, u32)); 2] = [("runc", (1, 1)), ("crun", (1, 4))];
+/// Limits for a program that prints its version.
 const LIMITS: Limits = Limits { deadline: Duration::from_secs(5), output: 64 << 10, errors: 0 };
 
-/// Asked once for each binary. Blocks.
-pub(super) fn is_known_to(engine: &Engine, runtime: &Runtime) -> bool {
+/// Each binary is asked once. Blocks.
+pub(super) fn supports(engine: &Engine, runtime: &Runtime) -> bool {
     static KNOWN: Mutex<Option<HashMap<(PathBuf, SystemTime), bool>>> = Mutex::new(None);
     let Ok(modified) = std::fs::metadata(&runtime.path).and_then(|facts| facts.modified()) else { return false };
     if engine.host.kernel < KERNEL {
@@ -31,11 +31,11 @@ pub(super) fn is_known_to(engine: &Engine, runtime: &Runtime) -> bool {
     if let Some(known) = known(&KNOWN.lock().unwrap_or_else(PoisonError::into_inner)) {
         return known;
     }
-    // What cannot be asked now is asked again at the next start.
+    // A runtime that does not answer now is asked again at the next start.
     let Some(version) = engine.tasks.block_on(version(runtime)) else { return false };
-    let knows = knows(&version);
-    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().insert(key, knows);
-    knows
+    let is_sufficient = is_sufficient(&version);
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().insert(key, is_sufficient);
+    is_sufficient
 }
 
 async fn version(runtime: &Runtime) -> Option<String> {
@@ -46,12 +46,12 @@ async fn version(runtime: &Runtime) -> Option<String> {
 }
 
 /// `runc version 1.1.5+ds1`, `crun version 1.28`
-fn knows(version: &str) -> bool {
+fn is_sufficient(version: &str) -> bool {
     let mut words = version.split_whitespace();
     let (Some(name), Some("version"), Some(number)) = (words.next(), words.next(), words.next()) else { return false };
     let mut numbers = number.split(|character: char| !character.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
     let number = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    RUNTIMES.iter().any(|(known, since)| *known == name && number >= *since)
+    SUPPORTING.iter().any(|(known, since)| *known == name && number >= *since)
 }
 
 #[cfg(test)]
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_that_know_it() {
+    fn only_known_runtimes_of_sufficient_version_support_it() {
         for (text, expected) in [
             ("runc version 1.1.5+ds1\ncommit: 1.1.5+ds1-1+deb12u1\n", true),
             ("runc version 1.3.6\n", true),
@@ -71,7 +71,7 @@ mod tests {
             ("1.1\n", false),
             ("", false),
         ] {
-            assert_eq!(knows(text), expected, "{text:?}");
+            assert_eq!(is_sufficient(text), expected, "{text:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The wait before a start by policy. It ends on time also when the daemon was away for a part of it.
+//! The wait before a start by the restart policy. It ends on time also when the daemon was away for a part of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::{Actor, Context};
 
-/// No policy waits longer: a clock that was set back must not add to it.
+/// No policy waits longer: a clock that was set back must not add to the wait.
 const LONGEST: Duration = Duration::from_secs(60);
 
 pub(super) async fn restart_timer(engine: &Arc<Engine>, id: ContainerId, start: StartId, due: Timestamp) {
@@ -18,11 +18,11 @@ pub(super) async fn restart_timer(engine: &Arc<Engine>, id: ContainerId, start: 
     let left = Duration::from_nanos(due.0.saturating_sub(clock::now().0));
     tokio::time::sleep(left.min(LONGEST)).await;
     failpoint::hit(failpoint::RESTART_DUE);
-    // A daemon that leaves would begin a start and not go on with it: the next one waits for what is left.
+    // A stopping daemon would begin a start and not finish it: the next daemon waits for the rest of the time.
     if engine.effects.stopped() {
         return;
     }
     let context = Context::new(Actor::RestartPolicy);
-    // A user who came first has made this meaningless, and then it leads to nothing.
+    // After a user's command that came first, the report is stale and changes nothing.
     engine.containers.report(&id, &context, Command::RestartDue { start, boot: engine.boot, at: clock::now() }).await;
 }

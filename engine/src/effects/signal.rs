@@ -1,4 +1,4 @@
-//! Signals to a container's first process, always through a pidfd whose start time was compared.
+//! Signals to a container's first process, always through a pidfd after its start time was compared.
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 
-/// Sends a signal. A process that is gone is fine: its exit is told elsewhere.
+/// Sends a signal. A process that is gone is no error: its exit is reported elsewhere.
 pub fn deliver(process: Process, signal: Signal) -> io::Result<()> {
     match PidFd::open(to_reference(process)).and_then(|pidfd| pidfd.send_signal(signal.0)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -33,8 +33,8 @@ pub(super) fn signal(engine: &Arc<Engine>, id: ContainerId, run: &Run, signal: S
     }
 }
 
-/// A frozen process gets SIGKILL when it is thawed (cgroup v1), so it is thawed. In its place among the effects: a runtime
-/// that is asked after the release would make its directory anew.
+/// Thaws a killed container: a frozen process receives SIGKILL only when it is thawed (cgroup v1). Queued among the
+/// effects: a runtime that is asked after the release would make its directory anew.
 pub(super) async fn thaw_killed(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
     let Some(entity) = engine.containers.get(&id) else { return };
     let container = &entity.state;
@@ -52,7 +52,7 @@ pub(super) async fn thaw_killed(engine: &Arc<Engine>, id: ContainerId, start: St
     }
 }
 
-/// Patience with a stop signal ends here.
+/// Waits until the deadline of a stop, and reports that it has passed.
 pub(super) async fn stop_timer(
     engine: &Arc<Engine>,
     id: ContainerId,

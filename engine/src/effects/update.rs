@@ -1,5 +1,5 @@
-//! Changing the limits of a running container. The new definition lies beside the old one; what the runtime is told follows
-//! from both, so it may be told again from anywhere.
+//! Changes the limits of a running container. The new definition lies beside the old one; the runtime's request is
+//! computed from both, so it may be repeated.
 
 use std::sync::Arc;
 
@@ -22,20 +22,20 @@ pub(super) async fn update(engine: &Arc<Engine>, id: ContainerId, context: &Cont
     failpoint::hit(failpoint::UPDATE_APPLIED);
     let report = match outcome {
         Ok(()) => Command::ReportUpdated,
-        // Of what has ended meanwhile, the definition is all there is to be changed.
+        // A container that has ended meanwhile needs only the new definition.
         Err(_) if !lives(engine, &entity.state) => Command::ReportUpdated,
         Err(message) => Command::ReportUpdateFailed { message },
     };
     engine.containers.report_recorded(&id, context, report).await;
-    // Whoever waits for the outcome does it otherwise.
+    // Otherwise the caller that waits for the outcome settles the definition.
     if let Some(_place) = entity.free_update_place() {
-        let of = engine.clone();
-        let _ = tokio::task::spawn_blocking(move || of.settle_definition(&id)).await;
+        let settling = engine.clone();
+        let _ = tokio::task::spawn_blocking(move || settling.settle_definition(&id)).await;
     }
     failpoint::hit(failpoint::UPDATE_DONE);
 }
 
-/// Whether the container is in the run that it was in. Its process may have ended before the exit is recorded.
+/// Whether the container is still in the same run. Its process may have ended before the exit is recorded.
 fn lives(engine: &Engine, before: &Container) -> bool {
     let now = engine.containers.get(&before.id);
     let start = now.and_then(|entity| entity.state.phase.run().map(|run| run.start));
@@ -57,7 +57,7 @@ async fn apply(engine: &Arc<Engine>, entity: &Arc<Entity>, update: Update) -> Re
     let runtime = engine.runtime(&container.card.runtime).map_err(|error| chain(&error))?;
     let Some(instance) = engine.instance(container) else { return Ok(()) };
     let Err(error) = runtime.update(&instance, &forth.json).await else { return Ok(()) };
-    // Some of the limits may have been changed before the one that cannot be.
+    // Some limits may have been changed before the one that failed: they are changed back.
     if let Err(error) = runtime.update(&instance, &back.json).await
         && lives(engine, container)
     {

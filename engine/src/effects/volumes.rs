@@ -1,10 +1,10 @@
-//! Volumes of a container: filled from its root at the first start, and taken back with it.
+//! Volumes of a container: filled from its root at the first start, and removed with it if they are anonymous.
 //!
-//! A volume is filled in its place: another container may have it mounted already, and would not see a directory that was
-//! put in its stead. So that a crash leaves no half of it behind, the copy is made beside it:
+//! A volume is filled in place: another container may have it mounted already, and would not see a directory that
+//! replaced it. So that a crash leaves no partial contents, the copy is made beside it:
 //!
 //! ```text
-//! <volume>/_data       empty                                          what containers see
+//! <volume>/_data       empty                                          seen by containers
 //! <volume>/_data.new   being copied; begun anew after a crash
 //! <volume>/_data.full  whole and on disk; its entries are being moved to `_data`, and after a crash the rest of them
 //! ```
@@ -30,7 +30,7 @@ use crate::rootfs::{self, BeneathError, CopyError, Mounts, PlannedRoot, copy_tre
 use crate::spec::{self, SpecError};
 use crate::volume;
 
-/// Why a volume was not filled. It is as it was, or will be finished at the next start.
+/// The errors of filling a volume. It is unchanged, or will be completed at the next start.
 #[derive(Debug, thiserror::Error)]
 pub enum FillError {
     #[error("cannot {action} `{path}`")]
@@ -41,13 +41,13 @@ pub enum FillError {
     Root(#[from] SpecError),
 }
 
-/// Whether a start has volumes to look after that no start before it has.
+/// Whether the container has volumes that no start before has filled.
 pub(crate) fn are_to_be_filled(engine: &Engine, container: &Container, definition: &Definition) -> bool {
     definition.mounts.iter().any(|mount| mount.copy) && !engine.bundle(container).filled_note().exists()
 }
 
-/// Fills those of the container's volumes that are empty with what the container would see at their place without them: the
-/// root's, or that of another mount. Blocks, for as long as the copying takes.
+/// Fills the container's empty volumes with the files that the container would see at their place without them: the
+/// root's, or those of another mount. Blocks for as long as the copying takes.
 pub(crate) fn fill(
     engine: &Engine,
     container: &Container,
@@ -60,29 +60,29 @@ pub(crate) fn fill(
         let of_copy = |source| FillError::Copy { name: mount.name.clone(), target: mount.target.clone(), source };
         match fill_one(&root, Path::new(&mount.target), Path::new(&mount.source), stop) {
             Ok(()) => {}
-            Err(Trouble::Copy(source)) => return Err(of_copy(source)),
-            Err(Trouble::Fill(error)) => return Err(error),
+            Err(FillOneError::Copy(source)) => return Err(of_copy(source)),
+            Err(FillOneError::Fill(error)) => return Err(error),
         }
         failpoint::hit(failpoint::VOLUME_FILLED);
     }
-    // Only spares later starts the looking, so it need not survive a crash.
+    // The note only spares later starts the check, so it need not survive a crash.
     let note = engine.bundle(container).filled_note();
     fs::write(&note, "").map_err(failed("write", &note))
 }
 
-enum Trouble {
+enum FillOneError {
     Copy(CopyError),
     Fill(FillError),
 }
 
-impl From<FillError> for Trouble {
+impl From<FillError> for FillOneError {
     fn from(error: FillError) -> Self {
         Self::Fill(error)
     }
 }
 
-fn fill_one(root: &PlannedRoot, target: &Path, data: &Path, stop: &dyn Fn() -> bool) -> Result<(), Trouble> {
-    let place = place_of(data);
+fn fill_one(root: &PlannedRoot, target: &Path, data: &Path, stop: &dyn Fn() -> bool) -> Result<(), FillOneError> {
+    let place = fill_lock(data);
     // Of several containers that start with the same volume, one fills it.
     let _one = place.lock().unwrap_or_else(PoisonError::into_inner);
     let (new, full) = (data.with_extension("new"), data.with_extension("full"));
@@ -90,7 +90,7 @@ fn fill_one(root: &PlannedRoot, target: &Path, data: &Path, stop: &dyn Fn() -> b
         return Ok(settle(&full, data)?);
     }
     if stop() {
-        return Err(Trouble::Copy(CopyError::Stopped));
+        return Err(FillOneError::Copy(CopyError::Stopped));
     }
     if !is_empty(data)? {
         return Ok(());
@@ -102,7 +102,7 @@ fn fill_one(root: &PlannedRoot, target: &Path, data: &Path, stop: &dyn Fn() -> b
     let copied = copy_tree(source, target, &into, stop);
     if let Err(error) = copied.and_then(|_| if stop() { Err(CopyError::Stopped) } else { Ok(()) }) {
         let _ = remove_tree(&new);
-        return Err(Trouble::Copy(error));
+        return Err(FillOneError::Copy(error));
     }
     rustix::fs::syncfs(&into).map_err(|errno| failed("sync", &new)(errno.into()))?;
     fs::rename(&new, &full).map_err(failed("rename", &new))?;
@@ -111,21 +111,21 @@ fn fill_one(root: &PlannedRoot, target: &Path, data: &Path, stop: &dyn Fn() -> b
     Ok(settle(&full, data)?)
 }
 
-/// What the volume at `target` covers, if it is a directory.
-fn directory(root: &PlannedRoot, target: &Path) -> Result<Option<OwnedFd>, Trouble> {
+/// The directory that the volume at `target` covers, if it is one.
+fn directory(root: &PlannedRoot, target: &Path) -> Result<Option<OwnedFd>, FillOneError> {
     let located = match root.locate_covered(target) {
         Err(BeneathError::NotADirectory { .. }) => return Ok(None),
-        located => located.map_err(|error| Trouble::Copy(error.into()))?,
+        located => located.map_err(|error| FillOneError::Copy(error.into()))?,
     };
     let found = located.found.filter(|found| found.kind == FileType::Directory);
     Ok(found.map(|found| found.reopen()).transpose().map_err(failed("open", target))?)
 }
 
-/// Moves a whole copy to its place. May be repeated; what somebody has put there meanwhile stays.
+/// Moves a whole copy to its place. May be repeated; files that a container has written there meanwhile stay.
 fn settle(full: &Path, data: &Path) -> Result<(), FillError> {
-    // Before it changes by what is moved out of it.
+    // Read first: moving entries out of the directory changes it.
     let modified = full.metadata().and_then(|facts| facts.modified()).map_err(failed("examine", full))?;
-    // All of them first: a directory that changes while it is read may keep some to itself.
+    // All entries are listed first: a listing of a directory that changes meanwhile may miss some.
     let entries = fs::read_dir(full).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
     for entry in entries.map_err(failed("read", full))? {
         let from = entry.path();
@@ -144,8 +144,8 @@ fn settle(full: &Path, data: &Path) -> Result<(), FillError> {
     remove_tree(full)
 }
 
-/// Of a creation that has failed: the anonymous volumes that were made for it. One that has anything in it is somebody's,
-/// since the container never ran.
+/// Removes the anonymous volumes of a failed creation. One with files in it belongs to another container, since this
+/// one never ran.
 pub async fn take_back(engine: &Arc<Engine>, container: ContainerId, definition: &Definition, context: &Context) {
     let names = anonymous(definition);
     let of = engine.clone();
@@ -153,7 +153,8 @@ pub async fn take_back(engine: &Arc<Engine>, container: ContainerId, definition:
         let empty = |name: &VolumeName| is_empty(&of.layout.volume_data(name)).unwrap_or(false);
         let (recorded, others): (Vec<_>, Vec<_>) =
             names.into_iter().filter(empty).partition(|name| of.volumes.records.get(name).is_some());
-        // Ended between the directory and its record. An empty directory of this name is nobody else's.
+        // A crash between the directory and its record leaves these. An empty directory with this random name has no
+        // other owner.
         for name in &others {
             let _ = fs::remove_dir(of.layout.volume_data(name)).and_then(|()| fs::remove_dir(of.layout.volume(name)));
         }
@@ -163,8 +164,8 @@ pub async fn take_back(engine: &Arc<Engine>, container: ContainerId, definition:
     remove(engine, container, names, context).await;
 }
 
-/// Removes the volumes that were made for a container which is about to go. One that another container uses stays, and
-/// trouble with one does not keep the container: it stays as a volume that can be removed by its name.
+/// Removes the anonymous volumes of a container that is being removed. A volume that another container uses stays, and
+/// a failure does not stop the container's removal: the volume can then be removed by its name.
 pub(super) async fn remove_anonymous(
     engine: &Arc<Engine>,
     container: ContainerId,
@@ -188,8 +189,8 @@ fn anonymous(definition: &Definition) -> Vec<VolumeName> {
     volumes.filter_map(|mount| mount.name.parse().ok()).collect()
 }
 
-/// Who fills the volume with this data.
-fn place_of(data: &Path) -> Arc<Mutex<()>> {
+/// The lock that is held while the volume with this data directory is filled.
+fn fill_lock(data: &Path) -> Arc<Mutex<()>> {
     static PLACES: Mutex<Option<HashMap<PathBuf, Weak<Mutex<()>>>>> = Mutex::new(None);
     let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
     let places = places.get_or_insert_default();
@@ -250,9 +251,9 @@ mod tests {
         }
 
         fn fill_in(&self, root: &PlannedRoot, target: &str, stop: &dyn Fn() -> bool) -> Result<(), String> {
-            fill_one(root, Path::new(target), &self.at("volume/_data"), stop).map_err(|trouble| match trouble {
-                Trouble::Copy(error) => chain(&error),
-                Trouble::Fill(error) => chain(&error),
+            fill_one(root, Path::new(target), &self.at("volume/_data"), stop).map_err(|error| match error {
+                FillOneError::Copy(error) => chain(&error),
+                FillOneError::Fill(error) => chain(&error),
             })
         }
 
@@ -266,9 +267,9 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_volume_gets_what_the_image_has_where_it_is() {
+    fn an_empty_volume_is_filled_from_the_image() {
         let place = Place::new();
-        // Another container has it mounted already: it must see the same directory filled.
+        // Another container has the volume mounted already: it must see the same directory filled.
         let before = fs::metadata(place.at("volume/_data")).unwrap().ino();
         place.fill("/srv").unwrap();
         assert_eq!((place.read("page").as_deref(), place.read("sub/deep").as_deref()), (Some("image"), Some("image")));
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_image_does_not_have_fills_nothing() {
+    fn a_path_missing_in_the_image_fills_nothing() {
         let place = Place::new();
         symlink(place.at("volume"), place.at("root/out")).unwrap();
         for target in ["/none", "/srv/page", "/out"] {
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn another_mount_at_its_place_is_what_it_is_filled_with() {
+    fn a_covered_mount_fills_the_volume() {
         let place = Place::new();
         fs::create_dir_all(place.at("host/sub")).unwrap();
         fs::write(place.at("host/sub/seed"), "host").unwrap();
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_before_the_copy_was_whole_begins_anew() {
+    fn a_partial_copy_is_made_anew() {
         let place = Place::new();
         fs::create_dir(place.at("volume/_data.new")).unwrap();
         fs::write(place.at("volume/_data.new/half"), "half").unwrap();
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_in_the_middle_of_the_moving_is_finished() {
+    fn an_interrupted_move_is_finished() {
         let place = Place::new();
         fs::create_dir(place.at("volume/_data.full")).unwrap();
         fs::write(place.at("volume/_data.full/second"), "image").unwrap();
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filling_that_nobody_waits_for_leaves_the_volume_empty() {
+    fn a_cancelled_filling_leaves_the_volume_empty() {
         let place = Place::new();
         for rounds in 0..4 {
             let asked = std::cell::Cell::new(0);
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_who_fill_one_volume_one_does() {
+    fn one_of_many_containers_fills_a_shared_volume() {
         let place = Place::new();
         std::thread::scope(|scope| {
             for _ in 0..8 {
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_a_failed_creation_only_what_is_empty_and_its_own_goes() {
+    async fn a_failed_creation_removes_only_its_own_empty_volumes() {
         let dir = tempfile::tempdir().unwrap();
         let (graph, state) = (dir.path().join("graph"), dir.path().join("state"));
         fs::create_dir(&graph).unwrap();

@@ -199,7 +199,7 @@ fn an_exit_fifo_that_is_gone_holds_nothing_up(runtime: Runtime) {
         node.ok(&["rm", "-f", "x"]);
         // What is told by whoever had to wait for its whole patience.
         let warnings = node.info().warnings;
-        let late = |warning: &&String| warning.contains("does not tell the end") || warning.contains("did not leave");
+        let late = |warning: &&String| warning.contains("does not report the end") || warning.contains("did not leave");
         assert_eq!(warnings.iter().find(late), None);
         node.assert_clean_end();
     });

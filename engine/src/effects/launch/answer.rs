@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt;
 use super::{ANSWER_DEADLINE, LaunchError};
 use crate::sys;
 
-/// The shim's answer.
+/// Reads the shim's answer from the pipe; `ShimDied` when the pipe ends without one.
 pub(in crate::effects) async fn read_outcome(answer: OwnedFd, state: &StateDir) -> Result<Outcome, LaunchError> {
     let died = || LaunchError::ShimDied { log: state.file(isulad_shim::state_dir::SHIM_LOG) };
     let reading = async {
@@ -29,7 +29,7 @@ pub(in crate::effects) fn accept(outcome: Outcome) -> Result<Ready, LaunchError>
     }
 }
 
-/// Waits for the spawned process, which leaves as soon as the shim has a life of its own.
+/// Waits for the spawned process, which exits as soon as it has forked the shim.
 pub async fn reap(middle: i32) {
     let waiting = async {
         let pidfd = sys::watch(PidFd::open(ProcessRef::of(middle)?)?.into())?;
@@ -38,7 +38,7 @@ pub async fn reap(middle: i32) {
     let pid = nix::unistd::Pid::from_raw(middle);
     match waiting.await {
         Ok(()) => drop(nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::WNOHANG))),
-        // It cannot be watched: a thread waits for it, which is not for long.
+        // The process cannot be watched: a thread waits for it, which is not for long.
         Err(_) => drop(tokio::task::spawn_blocking(move || nix::sys::wait::waitpid(pid, None)).await),
     }
 }

@@ -1,4 +1,4 @@
-//! Everything of a start up to the spawned shim: state directory, root filesystem, spec. One blocking preparation.
+//! All steps of a start up to the spawned shim: state directory, root filesystem, spec. One blocking preparation.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,18 +20,19 @@ use crate::rootfs::{self, Mounts};
 use crate::session::Size;
 use crate::shim_process;
 
-/// A shim at work.
-pub(super) struct Begun {
+/// A spawned shim that has not answered yet.
+pub(super) struct SpawnedShim {
     pub state: StateDir,
     pub fifo: OwnedFd,
     pub answer: OwnedFd,
-    /// The first of the two forks: ours to reap.
+    /// The first of the two forks: a child of the daemon, which reaps it.
     pub middle: i32,
-    /// Whose namespaces it shares.
+    /// The processes with which the container shares namespaces.
     pub joined: Vec<(ContainerId, ProcessRef)>,
 }
 
-/// Everything up to the spawned shim. Blocks.
+/// Runs all steps up to the spawned shim. Blocks. When the caller has given up meanwhile, mounts and shim are undone
+/// here.
 pub(super) fn begin(
     engine: &Engine,
     entity: &Entity,
@@ -39,7 +40,7 @@ pub(super) fn begin(
     attached: Option<&Attached>,
     client: Option<FirstClient>,
     owner: &Owner,
-) -> Result<Begun, LaunchError> {
+) -> Result<SpawnedShim, LaunchError> {
     let _files = entity.hold_files();
     let container = &entity.state;
     let definition = engine.definition(entity)?;
@@ -77,14 +78,15 @@ pub(super) fn begin(
         end_at_once(&state, middle);
         return Err(LaunchError::Slow);
     }
-    Ok(Begun { state, fifo, answer: answer.into(), middle, joined: spec.joined })
+    Ok(SpawnedShim { state, fifo, answer: answer.into(), middle, joined: spec.joined })
 }
 
 pub(super) fn still_wanted(owner: &Owner) -> Result<(), LaunchError> {
     if owner.has_left() { Err(LaunchError::Slow) } else { Ok(()) }
 }
 
-/// A shim that nobody waits for any more, with all that it has started. Blocks for as long as processes need to end.
+/// Ends a shim after its caller has given up, with all that it has started. Blocks for as long as processes need to
+/// end.
 fn end_at_once(state: &StateDir, middle: i32) {
     let _ = state.remove(isulad_shim::state_dir::PROCESS);
     let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(middle), None);
@@ -93,7 +95,7 @@ fn end_at_once(state: &StateDir, middle: i32) {
     }
 }
 
-/// An empty state directory: what an earlier run left in it means nothing now.
+/// Makes an empty state directory: files of an earlier run are stale.
 fn fresh_state_dir(state: &StateDir) -> Result<(), LaunchError> {
     let failed = |source| LaunchError::State { what: "make the state directory", source };
     rootfs::remove_tree(state.path(), Mounts::Detach).map_err(failed)?;

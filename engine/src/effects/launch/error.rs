@@ -1,4 +1,4 @@
-//! Why a container could not be started, and what shells answer then.
+//! The errors of a start, and the exit codes that shells use for them.
 
 use std::io;
 
@@ -52,31 +52,32 @@ pub enum LaunchError {
     Copies,
     #[error("something is left of the last run: {problem}")]
     Leftover { problem: String },
-    /// The runtime ran and said so.
+    /// The runtime reported that it could not start the container.
     #[error("{message}")]
     Refused { message: String },
-    /// The shim said so: the runtime did not run, or not to its end.
+    /// The shim reported that the runtime did not run, or not to its end.
     #[error("{message}")]
     NotRun { message: String },
 }
 
-/// The exit code shells expect, and the whole text.
+/// The exit code that shells use for this error, and its whole text.
 pub(super) fn failure_of(error: &LaunchError) -> (u8, String) {
     let message = chain(error);
-    // Only the runtime's own words about the command itself mean 126 and 127.
+    // Only the runtime's own message about the command itself means 126 and 127.
     let code = if matches!(error, LaunchError::Refused { .. }) { exit_code_of(&message) } else { 125 };
     (code, message)
 }
 
-/// What shells answer for a program that could not be run, by the runtime's own words.
+/// The exit code that shells use for a program that could not be run, by the runtime's message: 127 for a missing one,
+/// 126 for one that cannot be executed, 125 for every other failure.
 pub fn exit_code_of(message: &str) -> u8 {
     let lower = message.to_ascii_lowercase();
-    let says = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
-    // A missing path that is not the program's, which is named before, is the runtime's or the container's trouble.
+    let contains = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
+    // The message counts from the program's name on: a missing path before it is the runtime's or the container's.
     let program =
         ["exec: \"", "exec /", "exec container process", "executable file", "open executable", "cannot find `"];
     let named = program.iter().filter_map(|text| lower.find(text)).min().map_or("", |at| &lower[at..]);
-    // crun 1.2x names nothing but the path, as the whole message.
+    // crun 1.2x gives nothing but the path, as the whole message.
     let about_program = if lower.starts_with("open `/") && !lower.contains('\n') { &lower } else { named };
     let missing = [
         "executable file not found",
@@ -87,7 +88,7 @@ pub fn exit_code_of(message: &str) -> u8 {
     ];
     if missing.iter().any(|text| about_program.contains(text)) {
         127
-    } else if says(&[
+    } else if contains(&[
         "permission denied",
         "is a directory",
         "exec format error",
@@ -105,10 +106,10 @@ pub fn exit_code_of(message: &str) -> u8 {
 mod tests {
     use super::*;
 
-    /// What the runtimes have said at a run and at an exec of: a name and a path that are not there, a directory, a file that
-    /// is not executable, a path below a file, links that lead round and nowhere, an empty name.
+    /// Messages of the runtimes at a run and at an exec of: a name and a path that are not there, a directory, a file
+    /// that is not executable, a path below a file, links that lead round and nowhere, an empty name.
     #[test]
-    fn every_runtimes_words_for_a_program_that_cannot_be_run_give_the_shells_code() {
+    fn each_runtimes_message_about_a_program_gives_the_shells_code() {
         for (text, code) in [
             // runc 1.1
             (
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_runtimes_words_about_the_command_give_126_and_127() {
+    fn only_messages_about_the_command_give_126_and_127() {
         for (text, code) in [
             ("exec: \"nope\": executable file not found in $PATH: unknown", 127),
             ("exec /nope: no such file or directory", 127),

@@ -1,0 +1,129 @@
+//! The end of a run: read from its exit record or from the kernel, and reported to the container's aggregate.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isulad_shim::sys::pidfd::{ExitInfo, PidFd};
+use isulad_shim::{ExitRecord, ExitStatus as ShimStatus};
+
+use super::OrphanHold;
+use crate::abandon;
+use crate::cause::chain;
+use crate::clock;
+use crate::domain::container::{Cause, Command, Container, ExitStatus, Found};
+use crate::domain::id::{ContainerId, Process, Signal, StartId, Timestamp};
+use crate::engine::Engine;
+use crate::failpoint;
+use crate::journal::record::{Actor, Context};
+use crate::oom;
+use crate::sys;
+
+/// Process 1 may take a moment to reap an orphaned process; the kernel gives its status from then on.
+const REAP_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Engine {
+    pub(super) async fn report_status(
+        self: &Arc<Self>,
+        id: ContainerId,
+        start: StartId,
+        status: ExitStatus,
+        context: &Context,
+    ) {
+        // Without an exit record the cgroup's counter may still show an OOM kill.
+        let oom = self.containers.get(&id).is_some_and(|entity| oom::has_killed(self, &entity.state));
+        let exit = Command::ReportExit { start, status, at: clock::now(), oom, boot: self.boot };
+        self.containers.report(&id, context, exit).await;
+    }
+
+    /// Records the loss of the shim and puts an [`OrphanHold`] aside for its adoption; dropped again when the run has
+    /// ended meanwhile.
+    pub async fn shim_lost(self: &Arc<Self>, id: ContainerId, start: StartId, pidfd: Option<PidFd>, context: &Context) {
+        let Some(entity) = self.containers.get(&id) else { return };
+        let hold = OrphanHold::with_pidfd(pidfd, &self.state_dir(&entity.state));
+        self.supervisor.put_orphan(id, start, hold);
+        tracing::warn!(container_id = %id.short(), "the shim is lost");
+        self.containers.report_recorded(&id, context, Command::ReportShimLost { start }).await;
+        failpoint::hit(failpoint::SHIM_LOST_RECORDED);
+        // A run that has ended meanwhile is not adopted, so its hold would stay for ever.
+        let run = self.containers.get(&id).and_then(|entity| entity.state.phase.run().cloned());
+        if run.is_none_or(|run| run.start != start) {
+            drop(self.supervisor.take_orphan(&id, start));
+        }
+    }
+
+    pub async fn report_exit(self: &Arc<Self>, id: ContainerId, context: &Context, found: &Found) {
+        let exit = Command::ReportExit {
+            start: found.start,
+            status: found.status,
+            at: found.at,
+            oom: found.oom,
+            boot: self.boot,
+        };
+        self.containers.report(&id, context, exit).await;
+    }
+
+    /// The exit record of this start, if there is one: beside the bundle, or where a shim that met a full disk put it. An
+    /// unreadable one is warned of and counts as none.
+    pub async fn exit_record(&self, container: &Container, start: StartId) -> Option<Found> {
+        let bundle = self.bundle(container);
+        let places = [bundle.exit_record(), self.state_dir(container).exit_fallback()];
+        let read = abandon::blocking(move |_| places.map(|path| ExitRecord::read(&path)));
+        for record in read.await.ok()? {
+            match record {
+                Ok(Some(record)) if StartId(record.start) == start => return Some(to_found(record)),
+                Ok(_) => {}
+                Err(error) => self.warn(format!("container {}: {}", container.id.short(), chain(&error))),
+            }
+        }
+        None
+    }
+
+    /// The context of reports by the engine itself.
+    pub fn reporting(&self) -> Context {
+        Context::new(Actor::Engine)
+    }
+}
+
+/// Waits for the end of a process and takes its status from the pidfd; `Unknown` on a kernel that does not give it, after an
+/// error, or when process 1 has not reaped the process in time.
+pub async fn status_by_pidfd(pidfd: PidFd) -> ExitStatus {
+    let waiting = async {
+        drop(sys::watch(pidfd.as_fd().try_clone_to_owned()?)?.readable().await?);
+        let deadline = tokio::time::Instant::now() + REAP_PATIENCE;
+        loop {
+            match pidfd.exit_info()? {
+                ExitInfo::Known(status) => return io::Result::Ok(to_status(status, Cause::ShimLost)),
+                ExitInfo::Unsupported => break,
+                // Not on every kernel does a descriptor signal the reaping by another process: polled for a short time.
+                ExitInfo::NotYet if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                ExitInfo::NotYet => break,
+            }
+        }
+        Ok(ExitStatus::Unknown(Cause::ShimLost))
+    };
+    waiting.await.unwrap_or(ExitStatus::Unknown(Cause::ShimLost))
+}
+
+pub fn to_found(record: ExitRecord) -> Found {
+    Found {
+        start: StartId(record.start),
+        // Only the pid is recorded; the process is gone, so its start time is of no use.
+        process: Process { pid: record.pid.unsigned_abs(), start_time: 0 },
+        status: to_status(record.status, Cause::ShimLost),
+        at: Timestamp(record.at),
+        oom: record.oom,
+    }
+}
+
+/// The domain's form of a status; `cause` is for an unknown one.
+pub fn to_status(status: ShimStatus, cause: Cause) -> ExitStatus {
+    match status {
+        ShimStatus::Code(code) => ExitStatus::Code(code),
+        ShimStatus::Signal(signal) => ExitStatus::Signal(Signal(signal.into())),
+        ShimStatus::Unknown => ExitStatus::Unknown(cause),
+    }
+}
