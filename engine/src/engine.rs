@@ -16,7 +16,7 @@ use crate::domain::id::{BootId, ContainerId, Digest, StartId};
 use crate::effects::{self, Effects};
 use crate::exec::Execs;
 use crate::files::Files;
-use crate::health::Healths;
+use crate::health::HealthResults;
 use crate::image::records::Images;
 use crate::image::registry::{self, Registry};
 use crate::image::store::ImageStore;
@@ -82,7 +82,7 @@ pub struct Engine {
     pub moves: Moves,
     pub supervisor: Supervisor,
     pub execs: Arc<Execs>,
-    pub health: Healths,
+    pub health: HealthResults,
     /// Of files that tell of kills for want of memory.
     pub oom: oom::Changes,
     pub usage: Usage,
@@ -124,7 +124,7 @@ impl Engine {
             effects: Effects::new(tokio::runtime::Handle::current()),
             supervisor: Supervisor::default(),
             execs: Arc::default(),
-            health: Healths::default(),
+            health: HealthResults::default(),
             oom: oom::Changes::default(),
             usage: Usage::default(),
             files: Files::default(),

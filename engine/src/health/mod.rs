@@ -1,9 +1,10 @@
-//! Health checks: a probe in the running container again and again, what came of the last ones, and what that says of its
-//! health. Only a change of that is an event.
+//! Health checks: a probe is run in the container again and again, and the last results decide its health. Only a
+//! change of health is an event.
 //!
-//! One watch per running container that has a check, beside the supervision of its shim, so it begins again with the daemon
-//! and ends with the run. Probes of one container never overlap, none is made while it is frozen or being stopped, and of all
-//! containers only so many run at once. What an unhealthy container has to expect is the effects' business.
+//! One watch per running container that has a check, beside the supervision of its shim, so it begins again with the
+//! daemon and ends with the run. Probes of one container never overlap, none is run while it is frozen or being
+//! stopped, and the number of probes at once is limited for all containers. The consequences of bad health are left to
+//! the effects.
 
 mod probe;
 mod results;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-pub use results::{Probed, Results};
+pub use results::{ProbeResult, Results};
 
 use crate::clock;
 use crate::definition::Healthcheck;
@@ -25,34 +26,34 @@ use crate::domain::id::{ContainerId, StartId, Timestamp};
 use crate::engine::Engine;
 use probe::Outcome;
 
-/// Where a check says nothing of it.
+/// The default of a check without its own interval.
 pub const INTERVAL: Duration = Duration::from_secs(30);
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 pub const RETRIES: u32 = 3;
-/// Probes of all containers at once: each is a runtime at work.
+/// Probes of all containers at once: each runs a runtime.
 const PARALLEL: usize = 8;
-/// What is on disk of a check is small.
+/// The files of a check are small: a read that takes this long hangs.
 const READ_DEADLINE: Duration = Duration::from_secs(60);
 
-/// What is known of the containers that are watched.
+/// The results of all watched containers.
 #[derive(Debug)]
-pub struct Healths {
+pub struct HealthResults {
     results: Mutex<HashMap<ContainerId, Arc<Results>>>,
     places: Semaphore,
 }
 
-impl Default for Healths {
+impl Default for HealthResults {
     fn default() -> Self {
         Self { results: Mutex::default(), places: Semaphore::new(PARALLEL) }
     }
 }
 
-impl Healths {
-    /// The last probes of a container's run: of the present one, or of the one that has ended last. Blocks.
+impl HealthResults {
+    /// The results of a container's present run, or of the run that has ended last. Blocks.
     pub fn of(&self, engine: &Engine, container: &Container) -> Option<Arc<Results>> {
         let run = container.phase.run().map(|run| run.start);
         let start = run.or(container.last.as_ref().map(|end| end.start))?;
-        let watched = self.lock().get(&container.id).cloned().filter(|results| results.are_of(start));
+        let watched = self.lock().get(&container.id).cloned().filter(|results| results.belong_to(start));
         watched.or_else(|| Results::read(&engine.bundle(container).health(), start).map(Arc::new))
     }
 
@@ -61,7 +62,7 @@ impl Healths {
     }
 }
 
-/// How a check is made, with all that it leaves open filled in.
+/// A health check with defaults in the place of missing settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Plan {
     args: Vec<String>,
@@ -72,7 +73,7 @@ struct Plan {
 }
 
 impl Plan {
-    /// `None` for what is no check.
+    /// `None` for a definition that is no check.
     fn of(check: &Healthcheck) -> Option<Self> {
         let (kind, rest) = check.test.split_first()?;
         let args = match kind.as_str() {
@@ -91,7 +92,7 @@ impl Plan {
     }
 }
 
-/// Probes for as long as the run goes on; returns when there is nothing to be probed. To be dropped with the run.
+/// Probes for as long as the run lasts; returns when no further probe can follow. To be dropped with the run.
 pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
     let Some(entity) = engine.containers.get(&id) else { return };
     if entity.state.card.health == HealthAction::Unwatched || running(engine, &id, start).is_none() {
@@ -109,7 +110,7 @@ pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
     let Some((plan, mut known)) = read(reading, READ_DEADLINE, late).await else {
         return engine.warn(format!("container {}: its health check cannot be read", id.short()));
     };
-    let _forgotten = Forget { engine: engine.clone(), id };
+    let _forgotten = ForgetResults { engine: engine.clone(), id };
     if let Some(health) = running(engine, &id, start).and_then(|run| run.health) {
         known.status = word(health).to_owned();
     }
@@ -133,7 +134,7 @@ pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
     }
 }
 
-/// In memory, for as long as the run is watched, and on disk for who comes later.
+/// Keeps the results in memory, for as long as the run is watched, and on disk. A failure to write is a debug line.
 async fn keep(engine: &Arc<Engine>, id: ContainerId, known: &Results, path: &Path) {
     engine.health.lock().insert(id, Arc::new(known.clone()));
     let writing = tokio::task::spawn_blocking({
@@ -145,7 +146,7 @@ async fn keep(engine: &Arc<Engine>, id: ContainerId, known: &Results, path: &Pat
     }
 }
 
-/// As everybody says it.
+/// The word for this health in answers and files.
 pub fn word(health: Health) -> &'static str {
     match health {
         Health::Starting => "starting",
@@ -154,8 +155,8 @@ pub fn word(health: Health) -> &'static str {
     }
 }
 
-/// What takes longer than `deadline` is told of, and waited for on: probes begin when the disk answers again, and a second
-/// attempt would only hang beside the first.
+/// Waits for a read from disk; after `deadline`, `late` is called and the wait goes on: probes begin when the disk
+/// answers again, and a second attempt would only hang beside the first.
 async fn read<T>(mut reading: JoinHandle<Option<T>>, deadline: Duration, late: impl FnOnce()) -> Option<T> {
     let read = match tokio::time::timeout(deadline, &mut reading).await {
         Ok(read) => read,
@@ -167,26 +168,27 @@ async fn read<T>(mut reading: JoinHandle<Option<T>>, deadline: Duration, late: i
     read.ok().flatten()
 }
 
-/// What is in memory goes with the watch.
-struct Forget {
+/// Removes the results from memory at the end of the watch.
+struct ForgetResults {
     engine: Arc<Engine>,
     id: ContainerId,
 }
 
-impl Drop for Forget {
+impl Drop for ForgetResults {
     fn drop(&mut self) {
         self.engine.health.lock().remove(&self.id);
     }
 }
 
-/// The run, unless it is over.
+/// The run, unless it has ended.
 fn running(engine: &Engine, id: &ContainerId, start: StartId) -> Option<Run> {
     let entity = engine.containers.get(id)?;
     entity.state.phase.run().filter(|run| run.start == start).cloned()
 }
 
-/// One probe; `None` when it could not be made, or says nothing because the container was frozen or stopped meanwhile.
-async fn probe_once(engine: &Arc<Engine>, id: ContainerId, plan: &Plan, run: &Run) -> Option<Probed> {
+/// Runs one probe; `None` when it could not be run, or its result has no meaning because the container was frozen or
+/// stopped meanwhile.
+async fn probe_once(engine: &Arc<Engine>, id: ContainerId, plan: &Plan, run: &Run) -> Option<ProbeResult> {
     let probed = {
         let _place = engine.health.places.acquire().await.ok()?;
         if !may_be_probed(engine, &id, run.start) {
@@ -203,10 +205,10 @@ async fn probe_once(engine: &Arc<Engine>, id: ContainerId, plan: &Plan, run: &Ru
     let (code, output, counts) = match outcome {
         Outcome::Ended { code, output } => (i64::from(code), output, true),
         Outcome::Late => (-1, format!("Health check exceeded timeout ({} s)", plan.timeout.as_secs_f64()), true),
-        Outcome::Trouble { message } => (-1, message, false),
+        Outcome::EngineError { message } => (-1, message, false),
         Outcome::NotRunning => return None,
     };
-    Some(Probed { start: begun.0, end: ended.0, code, output: results::shortened(&output), counts })
+    Some(ProbeResult { start: begun.0, end: ended.0, code, output: results::shortened(&output), counts })
 }
 
 fn may_be_probed(engine: &Engine, id: &ContainerId, start: StartId) -> bool {
@@ -223,8 +225,8 @@ fn may_be_probed(engine: &Engine, id: &ContainerId, start: StartId) -> bool {
     })
 }
 
-/// A program that is still on its way up may fail; its first success ends that.
-fn in_start_period(plan: &Plan, run: &Run, probed: &Probed) -> bool {
+/// Failures in the start period, which ends with the first success, do not count: the program is still starting.
+fn in_start_period(plan: &Plan, run: &Run, probed: &ProbeResult) -> bool {
     let since = Duration::from_nanos(probed.start.saturating_sub(run.since.0));
     run.health == Some(Health::Starting) && since < plan.start_period
 }
@@ -236,8 +238,8 @@ fn verdict(plan: &Plan, known: &Results) -> Option<Health> {
     }
 }
 
-/// An interval after the start. A daemon that was away goes on where the last one was; what is overdue is spread over an
-/// interval, each container at a place of its own.
+/// The wait before the first probe: an interval after the start of the container. A new daemon continues the rhythm of
+/// the last one; overdue probes are spread over an interval, each container at a fixed place of its own.
 fn first_wait(plan: &Plan, known: &Results, id: ContainerId) -> Duration {
     let Some(last) = known.log.back() else { return plan.interval };
     let due = Timestamp(last.end.saturating_add(plan.interval.as_nanos() as u64));
@@ -261,12 +263,12 @@ mod tests {
         Healthcheck { test, interval: 0, timeout: 0, start_period: 0, retries: 0 }
     }
 
-    fn probed(code: i64) -> Probed {
-        Probed { start: 10, end: 20, code, output: String::new(), counts: true }
+    fn probed(code: i64) -> ProbeResult {
+        ProbeResult { start: 10, end: 20, code, output: String::new(), counts: true }
     }
 
     #[test]
-    fn a_check_is_filled_up_with_what_is_usual() {
+    fn a_check_is_completed_with_defaults() {
         let plan = Plan::of(&check(&["CMD", "true", "-x"])).unwrap();
         assert_eq!(plan.args, ["true", "-x"]);
         assert_eq!((plan.interval, plan.timeout, plan.retries), (INTERVAL, TIMEOUT, 3));
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_failures_in_a_row_are_unhealthy_and_one_success_is_healthy() {
+    fn consecutive_failures_are_unhealthy_and_one_success_is_healthy() {
         let plan = Plan { retries: 2, ..Plan::of(&check(&["CMD", "x"])).unwrap() };
         let mut known = Results::new(StartId(1));
         assert_eq!(verdict(&plan, &known), None);
@@ -287,7 +289,7 @@ mod tests {
         assert_eq!(verdict(&plan, &known), Some(Health::Unhealthy));
         known.add(probed(0), true);
         assert_eq!((verdict(&plan, &known), known.streak), (Some(Health::Healthy), 0));
-        // Failures that do not count say nothing.
+        // Failures that do not count change no verdict.
         for _ in 0..5 {
             known.add(probed(1), false);
         }
@@ -295,7 +297,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_disk_that_hangs_is_told_of_and_waited_for() {
+    async fn a_hanging_disk_is_reported_and_waited_for() {
         let (answer, answers) = std::sync::mpsc::channel();
         let reading = tokio::task::spawn_blocking(move || answers.recv().ok());
         assert_eq!(read(reading, Duration::from_millis(1), || answer.send(7).unwrap()).await, Some(7));
@@ -304,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_overdue_is_spread_and_what_is_not_keeps_its_time() {
+    fn overdue_probes_are_spread_and_others_keep_their_time() {
         let plan = Plan::of(&check(&["CMD", "x"])).unwrap();
         let id = |byte| ContainerId::from_bytes([byte; 32]);
         let mut known = Results::new(StartId(1));
@@ -314,7 +316,7 @@ mod tests {
         assert!(waits.iter().all(|wait| *wait <= INTERVAL));
         let early = waits.iter().filter(|wait| **wait < INTERVAL / 2).count();
         assert!((10..40).contains(&early), "{early} of 50 in the first half");
-        known.add(Probed { end: clock::now().0, ..probed(0) }, true);
+        known.add(ProbeResult { end: clock::now().0, ..probed(0) }, true);
         assert!(first_wait(&plan, &known, id(1)) > INTERVAL / 2);
     }
 }

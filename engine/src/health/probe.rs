@@ -1,4 +1,4 @@
-//! One probe: a process in the container, by way of the engine's own exec, with a deadline and bounded output.
+//! One health probe: an exec in the container, with a deadline and bounded output.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use crate::domain::id::ContainerId;
 use crate::engine::Engine;
 use crate::exec::{ExecError, Program};
 
-/// What a probe has come to.
+/// The outcome of a probe.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Ended {
         code: i32,
         output: String,
     },
-    /// It took longer than it may, and was killed.
+    /// The probe exceeded its timeout and was killed.
     Late,
-    /// The engine's, not the container's: says nothing of its health.
-    Trouble {
+    /// An error of the engine, which does not concern the container's health.
+    EngineError {
         message: String,
     },
-    /// Frozen, or on its way to an end.
+    /// The container is frozen, or about to end.
     NotRunning,
 }
 
@@ -42,7 +42,7 @@ pub(super) async fn probe(engine: &Arc<Engine>, id: ContainerId, args: &[String]
                 ExitStatus::Code(code) => i32::from(code),
                 ExitStatus::Signal(signal) => 128 + signal.0,
                 ExitStatus::Unknown(_) => {
-                    return Outcome::Trouble { message: "the status of the probe is unknown".to_owned() };
+                    return Outcome::EngineError { message: "the status of the probe is unknown".to_owned() };
                 }
             };
             let bytes = [captured.stdout, captured.stderr].concat();
@@ -51,6 +51,6 @@ pub(super) async fn probe(engine: &Arc<Engine>, id: ContainerId, args: &[String]
         Err(ExecError::Timeout { .. }) => Outcome::Late,
         Err(ExecError::NotStarted { code, message }) => Outcome::Ended { code: i32::from(code), output: message },
         Err(ExecError::Rejected(_)) => Outcome::NotRunning,
-        Err(error) => Outcome::Trouble { message: chain(&error) },
+        Err(error) => Outcome::EngineError { message: chain(&error) },
     }
 }

@@ -1,4 +1,5 @@
-//! Changes of files, told by one inotify for the whole daemon: version 2 says so of `memory.events`.
+//! Changes of files, watched by one inotify for the whole daemon: version 2 of cgroups signals OOM kills by changes of
+//! `memory.events`.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,8 +23,8 @@ pub struct Changes(Mutex<Option<Arc<Shared>>>);
 #[derive(Debug)]
 struct Shared {
     inotify: AsyncFd<OwnedFd>,
-    /// By the number of the watch.
-    told: Mutex<HashMap<i32, Arc<Notify>>>,
+    /// The watched files' listeners, by the number of the watch.
+    listeners: Mutex<HashMap<i32, Arc<Notify>>>,
 }
 
 /// A file that is watched until this is dropped.
@@ -43,28 +44,28 @@ impl Changes {
                 Some(shared) => shared.clone(),
                 None => {
                     let inotify = sys::watch(inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?)?;
-                    let shared = Arc::new(Shared { inotify, told: Mutex::default() });
+                    let shared = Arc::new(Shared { inotify, listeners: Mutex::default() });
                     // Lives as long as the daemon.
                     tasks.spawn({
                         let shared = shared.clone();
-                        async move { shared.tell().await }
+                        async move { shared.run().await }
                     });
                     made.insert(shared).clone()
                 }
             }
         };
         let notify = Arc::new(Notify::new());
-        // Locked over both: what happens to it at once finds somebody to be told.
-        let mut told = lock(&shared.told);
+        // Locked over both steps: an event that comes at once finds its listener.
+        let mut listeners = lock(&shared.listeners);
         let number = inotify::add_watch(shared.inotify.get_ref(), path, WatchFlags::MODIFY)?;
-        told.insert(number, notify.clone());
-        drop(told);
+        listeners.insert(number, notify.clone());
+        drop(listeners);
         Ok(Watched { shared, number, notify })
     }
 }
 
 impl Watched {
-    /// Waits for a change since the last one that was told.
+    /// Waits for a change after the last one that was returned.
     pub async fn next(&self) {
         self.notify.notified().await;
     }
@@ -72,10 +73,10 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        let mut told = lock(&self.shared.told);
-        // The same file is one watch: somebody may have it after us.
-        if told.get(&self.number).is_some_and(|notify| Arc::ptr_eq(notify, &self.notify)) {
-            told.remove(&self.number);
+        let mut listeners = lock(&self.shared.listeners);
+        // One watch serves all listeners of a file: a later listener may have it now.
+        if listeners.get(&self.number).is_some_and(|notify| Arc::ptr_eq(notify, &self.notify)) {
+            listeners.remove(&self.number);
             // The file may be gone, and the watch with it.
             let _ = inotify::remove_watch(self.shared.inotify.get_ref(), self.number);
         }
@@ -83,16 +84,16 @@ impl Drop for Watched {
 }
 
 impl Shared {
-    async fn tell(&self) {
+    async fn run(&self) {
         loop {
             let Ok(mut ready) = self.inotify.readable().await else { return };
             let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
             let mut reader = inotify::Reader::new(self.inotify.get_ref(), &mut buffer);
             loop {
                 match reader.next() {
-                    Ok(event) => self.tell_one(event.wd()),
+                    Ok(event) => self.notify(event.wd()),
                     Err(Errno::INTR) => {}
-                    // Nothing more for now, or nothing at all any more: then nobody is told, which only costs the news.
+                    // No more events for now, or the inotify has failed: then listeners get no more changes.
                     Err(_) => break,
                 }
             }
@@ -100,12 +101,12 @@ impl Shared {
         }
     }
 
-    /// Of all files, when so much has happened that the kernel has dropped some of it.
-    fn tell_one(&self, number: i32) {
-        let told = lock(&self.told);
-        match told.get(&number) {
+    /// Notifies the listener of one watch; all listeners when the kernel has dropped events because its queue was full.
+    fn notify(&self, number: i32) {
+        let listeners = lock(&self.listeners);
+        match listeners.get(&number) {
             Some(notify) => notify.notify_one(),
-            None if number < 0 => told.values().for_each(|notify| notify.notify_one()),
+            None if number < 0 => listeners.values().for_each(|notify| notify.notify_one()),
             None => {}
         }
     }
@@ -122,12 +123,12 @@ mod tests {
 
     use super::*;
 
-    async fn told(watched: &Watched) -> bool {
+    async fn changed(watched: &Watched) -> bool {
         tokio::time::timeout(Duration::from_secs(5), watched.next()).await.is_ok()
     }
 
     #[tokio::test]
-    async fn each_file_tells_whoever_watches_it() {
+    async fn each_change_reaches_the_listener_of_its_file() {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = (dir.path().join("a"), dir.path().join("b"));
         fs::write(&a, "").unwrap();
@@ -136,17 +137,17 @@ mod tests {
         let tasks = Handle::current();
         let (of_a, of_b) = (changes.of(&tasks, &a).unwrap(), changes.of(&tasks, &b).unwrap());
         fs::write(&a, "1").unwrap();
-        assert!(told(&of_a).await);
+        assert!(changed(&of_a).await);
         fs::write(&b, "1").unwrap();
-        assert!(told(&of_b).await);
-        // Watched again before the first one has let go of it.
+        assert!(changed(&of_b).await);
+        // Watched again before the first watch is dropped.
         let again = changes.of(&tasks, &a).unwrap();
         drop(of_a);
         fs::write(&a, "2").unwrap();
-        assert!(told(&again).await);
+        assert!(changed(&again).await);
         drop((again, of_b));
         let shared = lock(&changes.0).clone().unwrap();
-        assert!(lock(&shared.told).is_empty());
+        assert!(lock(&shared.listeners).is_empty());
         assert!(changes.of(&tasks, &dir.path().join("none")).is_err());
     }
 }

@@ -1,9 +1,9 @@
-//! Processes that the kernel has killed for want of memory, told while their container runs. (That of its first process is in the
-//! exit record as well, for which the shim reads the same counter.)
+//! OOM kills: processes of a container that the kernel has killed for want of memory, reported while the container
+//! runs. (The kill of its first process is in the exit record as well, for which the shim reads the same counter.)
 //!
-//! One watch per running container: of version 1 an event descriptor, of version 2 a part of one inotify for all. The first
-//! kill ends it, since a run that has met one stays so. A cgroup without a memory controller, or with nothing left to be
-//! watched by, is given up quietly.
+//! One watch per running container: an event descriptor in version 1 of cgroups, a watch of the one inotify in version
+//! 2. It ends with the first kill, since a run is marked only once. A cgroup without a memory controller, or for which
+//! no watch can be made, is given up with a debug line.
 
 mod changes;
 
@@ -24,17 +24,17 @@ use crate::spec::GroupPath;
 use crate::spec::cgroup::Version;
 use crate::sys;
 
-/// The kernel tells of the want first and kills then.
+/// The kernel signals the want of memory before it kills.
 const KILL_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Reports the first kill; returns when there is nothing more to be told. To be dropped with the run.
+/// Reports the first kill; returns when no further report can follow. To be dropped with the run.
 pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
     let Some(entity) = engine.containers.get(&id) else { return };
     if entity.state.phase.run().is_none_or(|run| run.start != start || run.oom) {
         return;
     }
     let Some(group) = engine.group(&entity.state) else { return };
-    // Of the past by the time there is something to be told.
+    // The state would be stale by the time of a report.
     drop(entity);
     match killed(engine, &group).await {
         Ok(true) => engine.containers.report(&id, &engine.reporting(), Command::ReportOom { start }).await,
@@ -43,7 +43,7 @@ pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
     }
 }
 
-/// Whether the container's cgroup, as long as there is one, has seen a kill.
+/// Whether the container's cgroup has counted a kill; false when there is no cgroup any more.
 pub fn has_killed(engine: &Engine, container: &Container) -> bool {
     let kills = engine.group(container).and_then(|group| engine.host.cgroups.oom_kills(&group).ok().flatten());
     kills.is_some_and(|kills| kills > 0)
@@ -57,7 +57,7 @@ async fn killed(engine: &Arc<Engine>, group: &GroupPath) -> io::Result<bool> {
         Version::V2 => {
             let changes = engine.oom.of(&engine.tasks, &file)?;
             loop {
-                // Looked at after the watch was made: a kill in between is not missed.
+                // The count is read after the watch was made: a kill in between is not missed.
                 match cgroups.oom_kills(group)? {
                     Some(0) => changes.next().await,
                     kills => return Ok(kills.is_some()),
@@ -68,19 +68,19 @@ async fn killed(engine: &Arc<Engine>, group: &GroupPath) -> io::Result<bool> {
             let Some(control) = cgroups.event_control(group) else { return Ok(false) };
             let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
             {
-                // Only needed for the asking.
+                // The kernel needs this descriptor only for the registration.
                 let file = fs::File::open(&file)?;
                 fs::write(&control, format!("{} {}", event.as_raw_fd(), file.as_raw_fd()))?;
             }
             let event = sys::watch(event)?;
-            // A want that was told a moment before the asking may have its kill still to come.
-            let mut news = true;
+            // A want that was signalled just before the registration may have its kill still to come.
+            let mut signalled = true;
             loop {
-                match settled(|| cgroups.oom_kills(group), news).await? {
+                match settled(|| cgroups.oom_kills(group), signalled).await? {
                     Some(0) => {}
                     kills => return Ok(kills.is_some()),
                 }
-                news = loop {
+                signalled = loop {
                     let mut ready = event.readable().await?;
                     if read_event(event.as_fd()) {
                         break true;
@@ -92,13 +92,13 @@ async fn killed(engine: &Arc<Engine>, group: &GroupPath) -> io::Result<bool> {
     }
 }
 
-/// The count, looked at for a while if there is news that it does not show yet.
-async fn settled(count: impl Fn() -> io::Result<Option<u64>>, news: bool) -> io::Result<Option<u64>> {
+/// The count, read again for a while when a want was signalled that it does not show yet.
+async fn settled(count: impl Fn() -> io::Result<Option<u64>>, signalled: bool) -> io::Result<Option<u64>> {
     let deadline = tokio::time::Instant::now() + KILL_PATIENCE;
     let mut pause = Duration::from_millis(5);
     loop {
         let counted = count()?;
-        if counted != Some(0) || !news || tokio::time::Instant::now() > deadline {
+        if counted != Some(0) || !signalled || tokio::time::Instant::now() > deadline {
             return Ok(counted);
         }
         tokio::time::sleep(pause).await;
@@ -106,7 +106,7 @@ async fn settled(count: impl Fn() -> io::Result<Option<u64>>, news: bool) -> io:
     }
 }
 
-/// Takes what the descriptor tells; `false` when that is nothing.
+/// Takes the event from the descriptor; `false` when there is none.
 fn read_event(event: BorrowedFd<'_>) -> bool {
     matches!(rustix::io::read(event, &mut [0; 8]), Ok(8))
 }
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_kill_that_is_told_of_is_waited_for() {
+    async fn a_signalled_kill_is_waited_for() {
         let looks = Cell::new(0);
         let count = || {
             looks.set(looks.get() + 1);
