@@ -1,6 +1,6 @@
-//! A state directory that outlives a restart of the host: its pid files name processes of the boot before. Number and
-//! start time together are unique within one boot only, so a new process may match; those that do not say themselves that
-//! they are of this boot are removed.
+//! Stale pid files in a state directory that outlives a restart of the host: they name processes of an earlier boot.
+//! Pid and start time together are unique within one boot only, so a new process may match; files that do not contain
+//! the id of this boot are removed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,13 @@ use crate::layout::Layout;
 use crate::rootfs::{self, Mounts, write_atomically};
 use crate::runtime::instance;
 
-/// Says which boot the state directory is of.
+/// The file with the id of the boot to which the state directory belongs.
 const NAME: &str = "boot-id";
 
-/// To be called before any pid file is read.
-pub(super) async fn forget_pids_of_another(engine: &Arc<Engine>) {
+/// Removes pid files of earlier boots. To be called before any pid file is read.
+pub(super) async fn remove_stale_pids(engine: &Arc<Engine>) {
     let (state, boot) = (engine.layout.state.clone(), hex::encode(engine.boot.0));
-    let forgetting = tokio::task::spawn_blocking(move || forget(&state, &boot));
+    let forgetting = tokio::task::spawn_blocking(move || remove_stale(&state, &boot));
     match forgetting.await {
         Ok(Ok(())) => {}
         Ok(Err(problem)) => engine.warn(problem),
@@ -30,31 +30,31 @@ pub(super) async fn forget_pids_of_another(engine: &Arc<Engine>) {
     }
 }
 
-fn forget(state: &Path, boot: &str) -> Result<(), String> {
+fn remove_stale(state: &Path, boot: &str) -> Result<(), String> {
     let path = state.join(NAME);
     let failed = |what: &str, error: &dyn std::fmt::Display| format!("cannot {what} `{}`: {error}", path.display());
     match std::fs::read(&path) {
         Ok(bytes) if bytes.trim_ascii() == boot.as_bytes() => return Ok(()),
-        // Missing, cut or zeroed, it says nothing of how old the rest is.
+        // Missing, cut or zeroed, the file does not show the age of the others.
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed("read", &error)),
     }
-    forget_instances(state)?;
-    // What cannot be listed may hold pid files of another boot: the note that they are gone is not written then.
+    remove_stale_instances(state)?;
+    // A directory that cannot be listed may hold pid files of another boot: then the boot's id is not written.
     for found in candidates(state).whole()? {
         let dir = StateDir::new(found.path);
         let execs = dir.file(exec::DIRECTORY);
         let execs = entries(&execs).map_err(|error| unlisted(&execs, &error))?;
         for dir in execs.into_iter().map(StateDir::new).chain([dir.clone()]) {
-            forget_in(&dir)?;
+            remove_stale_in(&dir)?;
         }
     }
     write_atomically(&path, boot.as_bytes(), 0o600, false).map_err(|error| failed("write", &error))
 }
 
-/// What runtimes have recorded names processes too, and of none of it anything is left.
-fn forget_instances(state: &Path) -> Result<(), String> {
+/// Removes runtimes' records of earlier boots: they name processes too, none of which is left.
+fn remove_stale_instances(state: &Path) -> Result<(), String> {
     let layout = Layout { graph: PathBuf::new(), state: state.to_owned() };
     let runtimes = entries(state).map_err(|error| unlisted(state, &error))?.into_iter();
     for runtime in runtimes.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())) {
@@ -73,19 +73,19 @@ fn forget_instances(state: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Where one pid file is of this boot, all that is there is.
+/// A directory with one pid file of this boot is of this boot as a whole.
 fn is_of_this_boot(dir: &StateDir) -> bool {
     [state_dir::SHIM_PID, state_dir::PID, GONE].iter().any(|name| pid_file::is_of_this_boot(&dir.file(name)))
 }
 
-fn forget_in(dir: &StateDir) -> Result<(), String> {
+fn remove_stale_in(dir: &StateDir) -> Result<(), String> {
     if is_of_this_boot(dir) {
         return Ok(());
     }
     for name in [state_dir::PID, state_dir::SHIM_PID, state_dir::RUNTIME_PID] {
         dir.remove(name).map_err(|error| format!("cannot remove `{}`: {error}", dir.file(name).display()))?;
     }
-    // That it is there says something without what is in it.
+    // The existence of this file has a meaning without its content.
     let gone = dir.file(GONE);
     match std::fs::OpenOptions::new().write(true).truncate(true).open(&gone) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -112,13 +112,13 @@ mod tests {
         let pids = pids.map(|name| container.join(name));
         let look = |boot: &str| {
             pids.iter().chain([&gone]).for_each(|pid| std::fs::write(pid, "1 1\n").unwrap());
-            forget(root.path(), boot).unwrap();
+            remove_stale(root.path(), boot).unwrap();
             let left = pids.iter().filter(|pid| pid.exists()).count();
             assert_eq!(std::fs::metadata(&gone).unwrap().len() > 0, left > 0);
             assert!(left == 0 || left == pids.len());
             left > 0
         };
-        assert!(!look("one"), "nothing tells that it is of this boot");
+        assert!(!look("one"), "no file has the id of this boot");
         assert!(look("one"));
         assert!(!look("two"));
         assert!(look("two"));
@@ -129,29 +129,29 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_listed_is_not_noted_as_forgotten() {
+    fn the_boot_id_is_not_written_after_a_failed_listing() {
         let root = tempfile::tempdir().unwrap();
         let container = root.path().join("runc").join("a".repeat(64));
         std::fs::create_dir_all(&container).unwrap();
         for hidden in [root.path().join("crun"), container.join("exec")] {
             std::os::unix::fs::symlink(hidden.file_name().unwrap(), &hidden).unwrap();
-            let problem = forget(root.path(), "one").unwrap_err();
+            let problem = remove_stale(root.path(), "one").unwrap_err();
             assert!(problem.contains(&format!("`{}", hidden.display())), "{problem}");
             assert!(!root.path().join(NAME).exists());
             std::fs::remove_file(hidden).unwrap();
         }
-        forget(root.path(), "one").unwrap();
+        remove_stale(root.path(), "one").unwrap();
         assert!(root.path().join(NAME).exists());
     }
 
     #[test]
-    fn those_that_say_themselves_that_they_are_of_this_boot_stay() {
+    fn pid_files_with_the_id_of_this_boot_stay() {
         let root = tempfile::tempdir().unwrap();
         let container = root.path().join("runc").join("a".repeat(64));
         std::fs::create_dir_all(&container).unwrap();
         pid_file::write(&container.join("shim-pid"), ProcessRef { pid: 1, start_time: 1 }).unwrap();
         std::fs::write(container.join("runtime.pid"), "1").unwrap();
-        forget(root.path(), "one").unwrap();
+        remove_stale(root.path(), "one").unwrap();
         assert!(container.join("shim-pid").exists() && container.join("runtime.pid").exists());
     }
 }

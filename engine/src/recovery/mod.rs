@@ -1,5 +1,6 @@
-//! After a start of the daemon: every container is compared with the world, and what was interrupted is finished or
-//! undone. Reads are served meanwhile; every step has a deadline of its own, and no container holds up another.
+//! Recovery after a start of the daemon: every container is compared with the world, and interrupted operations are
+//! finished or undone. Reads are served meanwhile; every step has a deadline of its own, and containers are recovered
+//! independently of one another.
 
 mod boot;
 mod candidates;
@@ -31,16 +32,16 @@ use crate::journal::recent::Recent;
 use crate::journal::record::{Actor, Context};
 use crate::panics::contained;
 
-pub use candidates::strays;
+pub use candidates::unknown_containers;
 
-/// At once: enough to hide waiting, few enough to leave the machine to the containers.
+/// Containers recovered at once: enough to hide waiting, few enough to leave the machine to the containers.
 const PARALLEL: usize = 32;
 
-/// Compares every container that was loaded, then sweeps what nobody owns.
+/// Compares every container that was loaded, then sweeps orphaned mounts, directories and records.
 pub async fn run(engine: &Arc<Engine>) {
     let begun = Instant::now();
     if engine.trust() != Trust::ReadOnly {
-        boot::forget_pids_of_another(engine).await;
+        boot::remove_stale_pids(engine).await;
     }
     match engine.trust() {
         Trust::Whole => {}
@@ -53,11 +54,12 @@ pub async fn run(engine: &Arc<Engine>) {
             return engine.recover_images().await;
         }
     }
-    // Of a store that has lost its end, an intent may be of a volume that was made anew since: later starts must know that too.
+    // The end of a damaged store may be lost, and an intent may concern a volume that was made anew since: later starts
+    // must know that too.
     if engine.trust() == Trust::Partial {
         crate::volume::doubt_removals(engine).await;
     }
-    // Takes as long as the data is large, and no container waits for it.
+    // Takes long for large data, and no container waits for it.
     if engine.trust() == Trust::Whole {
         engine.tasks.spawn({
             let engine = engine.clone();
@@ -65,7 +67,7 @@ pub async fn run(engine: &Arc<Engine>) {
         });
     }
     networks::remember(engine).await;
-    // Beside the containers: what images have on disk is read, and nothing of it concerns them.
+    // Beside the containers, which do not depend on the images' files.
     let images = engine.tasks.spawn({
         let engine = engine.clone();
         async move { contained(engine.recover_images()).await }
@@ -99,8 +101,8 @@ pub async fn run(engine: &Arc<Engine>) {
     }
 }
 
-/// Whether a directory is there, persistent or of a run, of a container that the engine does not know and whose id begins so.
-/// What cannot be listed may hold one. Blocks.
+/// Whether an unknown container with an id that begins so has a persistent or a volatile directory. A directory that
+/// cannot be listed may hold one. Blocks.
 pub fn has_unknown(engine: &Engine, beginning: &str) -> bool {
     let is_unknown = |path: &Path| {
         let name = path.file_name().and_then(OsStr::to_str).filter(|name| name.starts_with(beginning));
@@ -111,7 +113,7 @@ pub fn has_unknown(engine: &Engine, beginning: &str) -> bool {
     roots.iter().any(|root| any_entry(root, |runtime| any_entry(runtime, is_unknown)))
 }
 
-/// Whether it holds for an entry; for what cannot be listed it may.
+/// Whether `holds` is true of an entry; true for a directory that cannot be listed.
 fn any_entry(dir: &Path, holds: impl Fn(&Path) -> bool) -> bool {
     match std::fs::read_dir(dir) {
         Ok(mut entries) => entries.any(|entry| entry.map_or(true, |entry| holds(&entry.path()))),
@@ -119,7 +121,7 @@ fn any_entry(dir: &Path, holds: impl Fn(&Path) -> bool) -> bool {
     }
 }
 
-/// Says whether directories of containers are there. What cannot be listed may hold some.
+/// Whether there are directories of containers. A directory that cannot be listed may hold some.
 pub fn has_containers(root: &Path) -> bool {
     candidates::candidates(root).whole().map_or(true, |found| !found.is_empty())
 }
@@ -142,12 +144,13 @@ async fn recent(engine: &Arc<Engine>) -> Recent {
 
 async fn recover_one(engine: &Arc<Engine>, id: ContainerId, recent: &Recent) {
     let context = Context::new(Actor::Recovery);
-    // Nobody has attached since: that waits for the container to be verified. First, for the rest may end its history.
+    // No session is newer than these: attaching waits until the container is verified. First, for later steps may
+    // remove the container.
     for (session, lasted_ms) in recent.attached(&id) {
         engine.containers.report_recorded(&id, &context, Command::ReportDetached { session, lasted_ms }).await;
         failpoint::hit(failpoint::ATTACH_END_RECOVERED);
     }
-    // An update that was recorded and not put in its place, or the other way round.
+    // A crash may have come between the record of an update and its definition, or the other way round.
     let settling = tokio::task::spawn_blocking({
         let engine = engine.clone();
         move || engine.settle_definition(&id)
@@ -161,7 +164,8 @@ async fn recover_one(engine: &Arc<Engine>, id: ContainerId, recent: &Recent) {
     if !quiet(&steps) {
         tracing::info!(container_id = %id.short(), phase = container.phase.word(), ?steps, "recovering");
     }
-    // A recorded exit enqueues its own release, before whatever follows it: a second one could come too late.
+    // A recorded exit enqueues its own release, before the effects that follow it: a second release could come too
+    // late.
     let ended = steps.iter().any(|step| matches!(step, Step::Report(Command::ReportExit { .. })));
     for step in steps {
         if !(ended && step == Step::Release) {
@@ -170,17 +174,17 @@ async fn recover_one(engine: &Arc<Engine>, id: ContainerId, recent: &Recent) {
     }
 }
 
-/// Nothing happened to this one while we were away.
+/// Whether the container did not change while the daemon was away.
 fn quiet(steps: &[Step]) -> bool {
     steps.iter().all(|step| matches!(step, Step::Release | Step::Reattach | Step::ResumeRestart { .. }))
 }
 
 async fn take(engine: &Arc<Engine>, id: ContainerId, container: &Container, step: Step, context: &Context) {
     match step {
-        // Recorded before the next step, which goes by it.
+        // Recorded before the next step, which depends on it.
         Step::Report(command) => engine.containers.report_recorded(&id, context, command).await,
         Step::AwaitLaunch { start } => {
-            // May take as long as the runtime does: not waited for here.
+            // Not waited for: it may take as long as the runtime does.
             let (engine, context) = (engine.clone(), context.clone());
             tokio::spawn(async move { effects::await_launch(&engine, id, start, &context).await });
         }
@@ -190,7 +194,7 @@ async fn take(engine: &Arc<Engine>, id: ContainerId, container: &Container, step
             engine.containers.report(&id, context, failed).await;
         }
         Step::Reattach => reattach(engine, id, context).await,
-        // The recorded `ShimLost` has enqueued it, unless it was recorded by the last daemon.
+        // The recorded `ShimLost` has enqueued the adoption, unless the last daemon recorded it.
         Step::Adopt => {
             if let Some(run) = container.phase.run().filter(|run| run.shim.is_none()) {
                 engine.enqueue(id, Effect::Adopt { start: run.start }, context);
@@ -219,7 +223,7 @@ async fn reattach(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
     let Some(run) = container.phase.run() else { return };
     let pidfd = PidFd::open(to_reference(run.process)).ok();
     let fifo = engine.state_dir(container).open_exit_fifo();
-    // Looked at after the fifo was opened: only then is a later end of the shim certain to be told by it.
+    // Checked after the FIFO was opened: only then does the FIFO show a later end of the shim.
     let shim_lives = run.shim.is_some_and(|shim| to_reference(shim).alive());
     match fifo {
         Ok(fifo) if shim_lives => engine.supervise(id, run.start, fifo, pidfd),
@@ -227,7 +231,7 @@ async fn reattach(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
     }
 }
 
-/// The shim ended between the observation and now: with an exit record, or without.
+/// Reports a shim that ended between the observation and now: with an exit record, or without.
 async fn lost_meanwhile(
     engine: &Arc<Engine>,
     id: ContainerId,
@@ -242,7 +246,7 @@ async fn lost_meanwhile(
     engine.shim_lost(id, start, pidfd, context).await;
 }
 
-/// The stop goes on with the time that is left.
+/// Continues a stop with the rest of its time.
 fn resume_stop(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
     let Some(entity) = engine.containers.get(&id) else { return };
     let Some(run) = entity.state.phase.run() else { return };

@@ -1,5 +1,5 @@
-//! Networks after a start of the daemon: who is attached is remembered, detaching that was put off goes on, and namespaces
-//! that belong to nobody are unpinned. All else is a release as any other.
+//! Networks after a start of the daemon: attachments are read into memory, detaching that was put off goes on, and
+//! orphaned namespaces are unpinned. All else is done by the release of containers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,15 +10,17 @@ use crate::cause::chain;
 use crate::engine::{Engine, Trust};
 use crate::network::{addresses, netns};
 
-/// How long the records of all containers may take: what takes longer hangs.
+/// How long reading the records of all containers may take; a read that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// To be called before containers are compared. Starts of others wait for it: they must know which ports are taken. What was
-/// not compared yet is left alone by everybody, so nothing is remembered that was given back meanwhile.
+/// Reads the attachments of all containers. To be called before containers are compared. Starts wait for it, since they
+/// must know the ports in use. Containers that are not verified yet are left alone by all operations, so no attachment
+/// is read that was released meanwhile.
 pub(super) async fn remember(engine: &Arc<Engine>) {
     let of = engine.clone();
     let reading = abandon::blocking(move |owner| {
-        // Also of those whose events tell of no network: the attachment of an interrupted start has its ports all the same.
+        // Also of containers without a recorded network: the attachment of an interrupted start has its ports all the
+        // same.
         for (id, entity) in of.containers.snapshot().iter().filter(|(_, entity)| !entity.verified) {
             let place = of.bundle(&entity.state).network();
             of.networks.reads(&place.record);
@@ -62,7 +64,7 @@ pub(super) async fn remember(engine: &Arc<Engine>) {
     engine.networks.all_are_known();
 }
 
-/// Namespaces with our mark in their names that no record names: neither a container's, nor one of what is put off. Only of a
+/// Removes namespaces of this engine that no record names: neither a container's, nor one that was put off. Only for a
 /// whole store.
 pub(super) async fn sweep(engine: &Arc<Engine>) {
     if engine.trust() != Trust::Whole {
@@ -76,7 +78,7 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
             vec![]
         });
         for (path, owner) in pinned {
-            // In this order: a record that is put off is known there before it leaves its container.
+            // In this order: a record that is put off is known as such before it leaves its container.
             if is_recorded(&of, &path, &owner) || of.networks.pending.needs(&path) {
                 continue;
             }
@@ -91,8 +93,8 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
     }
     let of = engine.clone();
     let sweeping = tokio::task::spawn_blocking(move || {
-        for told in addresses::sweep(&of.networks.addresses, |attachment| is_attached(&of, attachment)) {
-            of.warn(told);
+        for warning in addresses::sweep(&of.networks.addresses, |attachment| is_attached(&of, attachment)) {
+            of.warn(warning);
         }
     });
     if let Err(panic) = sweeping.await {
@@ -100,8 +102,8 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
     }
 }
 
-/// Whether a record tells of the attachment: a container's, or one that is put off or given up. What cannot be read may, and
-/// what an unknown container has on disk.
+/// Whether a record names the attachment: a container's, or one that is put off or given up. A record that cannot be
+/// read may name it, and so may the files of an unknown container.
 pub(super) fn is_attached(engine: &Engine, attachment: &str) -> bool {
     let text = attachment.split('-').next().unwrap_or_default();
     let entity = text.parse().ok().and_then(|id| engine.containers.get(&id));
@@ -114,7 +116,8 @@ pub(super) fn is_attached(engine: &Engine, attachment: &str) -> bool {
     of_container || engine.networks.pending.has_file_of(attachment)
 }
 
-/// By a container whose id begins so. A record that cannot be read may name it, and so may what an unknown one has on disk.
+/// Whether a container with an id that begins with `owner` has recorded this namespace. A record that cannot be read
+/// may name it, and so may the files of an unknown container.
 pub(super) fn is_recorded(engine: &Engine, path: &Path, owner: &str) -> bool {
     let containers = engine.containers.snapshot();
     let mut owners = containers.values().filter(|entity| entity.state.id.to_string().starts_with(owner));

@@ -1,5 +1,5 @@
-//! What the world shows of one container. Changes nothing, except that a start which has not begun is kept from
-//! beginning late.
+//! The observation of one container: its files, its processes and its runtime. Changes nothing, except that a start
+//! which has not begun is kept from beginning late.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Obse
             (files, engine.frozen(&container), state.path().exists())
         }
     });
-    let (files, told_frozen, has_state) = looking.await.unwrap_or_else(|panic| {
+    let (files, frozen, has_state) = looking.await.unwrap_or_else(|panic| {
         let files = Files { problems: vec![panic.to_string()], ..Files::default() };
         (files, None, true)
     });
@@ -46,19 +46,19 @@ pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Obse
         shim: files.shim,
         process: files.process,
         exit: files.exit,
-        // Where nobody can tell, it is as it was recorded.
-        frozen: told_frozen.unwrap_or(paused),
+        // Where it cannot be observed, the recorded state counts.
+        frozen: frozen.unwrap_or(paused),
     };
-    // The runtime is asked only where the files leave something open.
+    // The runtime is asked only where the files leave the state open.
     let in_doubt = starting && seen.shim.is_none() && seen.process.is_none() && has_state;
-    let perhaps_frozen = told_frozen.is_none() && seen.process.is_some() && !starting;
+    let perhaps_frozen = frozen.is_none() && seen.process.is_some() && !starting;
     if in_doubt || (perhaps_frozen && !matches!(container.phase, Phase::Running(_))) {
         ask_runtime(engine, container, &mut seen).await;
     }
     seen
 }
 
-/// Each read by itself: one that is damaged takes nothing from what the others tell.
+/// The container's files, each read by itself: a damaged one does not keep the others from being used.
 #[derive(Debug, Default, PartialEq)]
 struct Files {
     shim: Option<Process>,
@@ -75,7 +75,8 @@ fn read_files(
     record: &Path,
 ) -> Files {
     if starting {
-        // First this, then `shim-pid`: a shim on its way either finds nothing to run, or is seen below.
+        // The description is removed before `shim-pid` is read: a shim that is starting either finds no description, or
+        // is seen below.
         if !state.shim_pid().exists() {
             let _ = state.remove(state_dir::PROCESS);
         }
@@ -93,8 +94,8 @@ fn read_files(
         }
         None => None,
     };
-    // Last: a shim that ends between these looks has written it before it ended. One that met a full disk has put it in
-    // the second place, also where an older or a damaged one is in the first.
+    // The exit record is read last: a shim that ends between these reads has written it before. A shim that met a full
+    // disk has put it in the second place, also where an older or a damaged one is in the first.
     let mut exits = Vec::new();
     for path in [record, &state.exit_fallback()] {
         match ExitRecord::read(path) {
@@ -104,18 +105,19 @@ fn read_files(
     }
     let exit = exits.iter().position(|found| start == Some(found.start)).unwrap_or(0);
     let mut exit = (exit < exits.len()).then(|| exits.swap_remove(exit));
-    // Looked at again: it may have ended since.
+    // Checked again: the process may have ended since.
     if exit.as_ref().is_some_and(|found| start == Some(found.start))
         && process.is_some_and(|process| to_reference(process).alive())
     {
-        problems.push(format!("`{}` tells the end of a process that runs; it is not believed", record.display()));
+        problems.push(format!("`{}` has the end of a process that runs; it is not believed", record.display()));
         exit = None;
     }
     Files { shim, process, exit, problems }
 }
 
-/// The shim that the file names, once its own arguments prove that it is one of this container; where the directory was
-/// cleared or the file is damaged or foreign, the recorded shim, or, failing that, one that was started for this directory.
+/// The shim that the file names, if its own arguments prove that it is this container's; where the directory was
+/// cleared or the file is damaged or foreign, the recorded shim, or, failing that, one that was started for this
+/// directory.
 fn living_shim(state: &StateDir, recorded: Option<Process>, problems: &mut Vec<String>) -> Option<Process> {
     let named = shims::named(state);
     if let Ok(Some(shim)) = &named {
@@ -175,13 +177,13 @@ mod tests {
             ProcessRef::current().map(to_process).ok()
         }
 
-        /// Of a container that runs as this process, in its fifth start.
+        /// Reads the files of a container that runs as this process, in its fifth start.
         fn read(&self) -> Files {
             let me = Self::recorded();
             read_files(&self.state, false, Some(StartId(5)), (me, me), &self.record())
         }
 
-        /// Of one whose process is gone.
+        /// Reads the files of a container without its process.
         fn read_gone(&self) -> Files {
             let gone = Some(to_process(ProcessRef { pid: 1, start_time: u64::MAX }));
             read_files(&self.state, false, Some(StartId(5)), (gone, gone), &self.record())
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_takes_nothing_from_what_the_others_tell() {
+    fn a_damaged_file_does_not_spoil_the_others() {
         let place = Place::new();
         let shim = Shim::of(&place.state);
         pid_file::write(&place.state.shim_pid(), shim.process()).unwrap();
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_of_this_start_is_taken_wherever_it_is() {
+    fn the_exit_of_this_start_is_found_in_both_places() {
         let place = Place::new();
         ended(5, 7).write(&place.state.exit_fallback()).unwrap();
         let status = |place: &Place| place.read_gone().exit.unwrap().status;
@@ -285,7 +287,7 @@ mod tests {
         ended(5, 7).write(&place.record()).unwrap();
         let read = place.read();
         assert!(read.process.is_some() && read.exit.is_none() && read.problems[0].contains("not believed"));
-        // An earlier start's tells nothing, and nobody is told of it.
+        // The record of an earlier start is ignored without a warning.
         ended(4, 7).write(&place.record()).unwrap();
         assert!(place.read().problems.is_empty());
     }

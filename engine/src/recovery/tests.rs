@@ -1,4 +1,4 @@
-//! What the store does not know and what is on disk all the same.
+//! Tests of containers on disk that the store does not know.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -20,7 +20,7 @@ fn engine(root: &Path) -> Arc<Engine> {
 }
 
 #[tokio::test]
-async fn networks_of_a_container_that_has_a_directory_and_no_record_are_kept() {
+async fn networks_of_an_unknown_container_with_a_directory_are_kept() {
     let root = tempfile::tempdir().unwrap();
     let engine = engine(root.path());
     let id = "a".repeat(64);
@@ -93,8 +93,8 @@ async fn nothing_is_swept_while_directories_of_containers_cannot_be_listed() {
             "`{}` may hold what they belong to",
             hidden.display()
         );
-        let told = format!("what belongs to no container is left alone: cannot list `{}`", hidden.display());
-        assert!(engine.warnings().iter().any(|warning| warning.starts_with(&told)), "{:?}", engine.warnings());
+        let expected = format!("what belongs to no container is left alone: cannot list `{}`", hidden.display());
+        assert!(engine.warnings().iter().any(|warning| warning.starts_with(&expected)), "{:?}", engine.warnings());
         fs::remove_file(hidden).unwrap();
     }
     sweep::sweep(&engine).await;
@@ -102,7 +102,7 @@ async fn nothing_is_swept_while_directories_of_containers_cannot_be_listed() {
 }
 
 #[test]
-fn containers_may_be_where_nothing_can_be_listed() {
+fn an_unlistable_directory_may_hold_containers() {
     let root = tempfile::tempdir().unwrap();
     assert!(!has_containers(&root.path().join("missing")));
     fs::write(root.path().join("boot-id"), "").unwrap();
@@ -112,7 +112,7 @@ fn containers_may_be_where_nothing_can_be_listed() {
 }
 
 #[tokio::test]
-async fn a_rebuild_names_what_it_cannot_list() {
+async fn a_rebuild_warns_of_unlistable_directories() {
     let root = tempfile::tempdir().unwrap();
     let engine = engine(root.path());
     unlistable(&engine.layout.engines().join("runc"));
@@ -122,7 +122,7 @@ async fn a_rebuild_names_what_it_cannot_list() {
 }
 
 #[tokio::test]
-async fn a_rebuilt_container_brings_its_volumes_back() {
+async fn a_rebuilt_container_has_its_volumes() {
     let root = tempfile::tempdir().unwrap();
     let engine = engine(root.path());
     let id = ContainerId::from_bytes([1; 32]);

@@ -43,7 +43,7 @@ impl Uses {
             }
         }
         // Also of a store that is whole: it may have been lost, and begun again without what could not be rebuilt.
-        match crate::recovery::strays(engine) {
+        match crate::recovery::unknown_containers(engine) {
             Ok(strays) => {
                 strays.into_iter().filter(|(id, _)| left_out != Some(*id)).for_each(|stray| uses.add_stray(stray))
             }
