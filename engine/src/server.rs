@@ -1,4 +1,4 @@
-//! The daemon's life: locks, store, doors, recovery, and an end that leaves containers alone.
+//! The daemon from its start to its end: locks, store, sockets, recovery, and a stop that leaves containers running.
 
 mod authority;
 mod connections;
@@ -35,25 +35,25 @@ use authority::WithAuthority;
 pub use locks::Locks;
 pub use notify::Notify;
 
-/// Streams that do not end by themselves are cut after this, so that a stop is a stop.
+/// How long a stop waits for streams that do not end by themselves, before it cuts them.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// Runs the daemon until it is told to stop. `Err` is a reason not to have started, or trouble that ended it.
+/// Runs the daemon until a signal stops it. `Err` is the reason why it did not start, or the error that ended it.
 pub async fn run(mut config: Config, notify: Notify) -> anyhow::Result<()> {
     let host = Host::probe().context("cannot examine the host")?;
     config.settle_roots()?;
     let locks = Locks::take(&config)?;
-    // Given back by the kernel when the last thread of this process is gone, not before: blocking work that outlasts
-    // this function must not meet the next daemon.
+    // Released by the kernel when the last thread of this process is gone, not before: blocking work that outlasts this
+    // function must not meet the next daemon.
     std::mem::forget(locks);
-    // Before the store is opened: a taken socket is found out while nothing has happened yet.
+    // Before the store is opened: a socket in use is detected while nothing has changed yet.
     let sockets = socket::bind_all(&config)?;
     let engine = restore::open(config, host).await?;
     let _pidfile = locks::PidFile::write(&engine.config.pidfile)?;
     let served: Vec<PathBuf> = sockets.iter().map(|socket| socket.path.clone()).collect();
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let mut servers = tokio::task::JoinSet::new();
-    let places = connections::Places::new();
+    let places = connections::ConnectionPlaces::new();
     for socket in sockets {
         let (mut stopping, places) = (stopping.clone(), places.clone());
         let router = services(&engine);
@@ -73,8 +73,8 @@ pub async fn run(mut config: Config, notify: Notify) -> anyhow::Result<()> {
     });
     let settling = tokio::spawn(memory::keep_small());
     let outcome = tokio::select! {
-        outcome = until_told(&engine) => outcome,
-        // Whoever does not listen any more has to make way for one that does.
+        outcome = until_stopped(&engine) => outcome,
+        // A daemon that cannot serve a socket any more makes way for a new one.
         Some(ended) = servers.join_next() => Err(match ended {
             Ok(Ok(())) => anyhow::anyhow!("a socket is not served any more"),
             Ok(Err(error)) => anyhow::Error::new(error).context("a socket is not served any more"),
@@ -89,7 +89,7 @@ pub async fn run(mut config: Config, notify: Notify) -> anyhow::Result<()> {
     }
     recovering.abort();
     settling.abort();
-    // What was begun is finished if that is quick; a crash would leave it to the next start just as well.
+    // Effects under way get a short time to finish; the next start finishes the others, as after a crash.
     let _ = tokio::time::timeout(DRAIN, engine.effects.idle()).await;
     socket::remove_all(&served);
     engine.journal.close().await;
@@ -101,9 +101,9 @@ pub async fn run(mut config: Config, notify: Notify) -> anyhow::Result<()> {
 fn services(engine: &Arc<Engine>) -> tonic::transport::server::Router {
     let native = Native::new(engine.clone());
     Server::builder()
-        // Much more than a stream's own window: input that a container does not read shall not hold up the signals to it, which
-        // come over the same connection, and however small the pieces of it are, they shall not be taken for an attack: HTTP/2
-        // as we have it has a budget for small pieces that are not read yet, half of this.
+        // Much more than a stream's own window, for two reasons: unread input to a container must not hold up signals
+        // to it, which come over the same connection; and small pieces of input must not count as an attack: this
+        // HTTP/2 implementation has a budget for small unread pieces, which is half of the window.
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(32 << 20)
         .max_concurrent_streams(connections::STREAMS)
@@ -117,8 +117,8 @@ fn services(engine: &Arc<Engine>) -> tonic::transport::server::Router {
         .add_service(SystemServer::new(native))
 }
 
-/// A signal to stop, or a journal that cannot be written any more: then nothing may be acknowledged.
-async fn until_told(engine: &Arc<Engine>) -> anyhow::Result<()> {
+/// Waits for a signal to stop, or for a failure of the journal: without a journal nothing may be acknowledged.
+async fn until_stopped(engine: &Arc<Engine>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     // A terminal that goes away is no reason to stop.

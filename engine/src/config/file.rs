@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{Config, RuntimeEntry};
 use crate::image::registry::InvalidSetting;
 
-/// Why the daemon's settings cannot be used.
+/// The errors of the daemon's settings.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read the configuration file `{path}`")]
@@ -87,7 +87,7 @@ struct Ulimit {
     hard: i64,
 }
 
-/// The file's content; an absent file that nobody `named` is an empty one.
+/// The file's content; an absent file that was not `named` by the operator is an empty one.
 pub(super) fn read(path: &Path, named: bool) -> Result<File, ConfigError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -166,7 +166,7 @@ impl File {
 }
 
 impl File {
-    /// What is wrong, with its key, otherwise.
+    /// Applies the settings of networks. The error is the key and the problem.
     fn cni(&self, network: &mut crate::network::Settings) -> Result<(), (&'static str, String)> {
         let absolute = |key, path: &Path| {
             let problem = || (key, format!("`{}` is not an absolute path", path.display()));
@@ -242,7 +242,7 @@ pub(super) fn socket_path(host: &str) -> Result<PathBuf, String> {
     Ok(path.into())
 }
 
-/// A runtime's name becomes a directory's.
+/// Whether a runtime may have this name: it becomes a directory's name.
 pub fn is_runtime_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 64
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line() {
+    fn errors_name_the_line() {
         let unknown = complaint("{\n  \"graph\": \"/g\",\n  \"grph\": \"/x\"\n}");
         assert!(unknown.contains("unknown field `grph`") && unknown.contains("line 3"), "{unknown}");
         let wrong = complaint("{\n  \"graph\": 7\n}");

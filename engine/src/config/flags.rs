@@ -20,10 +20,10 @@ pub struct Flags {
     /// Group of the socket [default: isula]
     #[arg(short = 'G', long)]
     group: Option<String>,
-    /// Root of what is kept [default: /var/lib/isulad]
+    /// Root of persistent files [default: /var/lib/isulad]
     #[arg(short = 'g', long, value_name = "DIR")]
     graph: Option<PathBuf>,
-    /// Root of what a reboot may take [default: /var/run/isulad]
+    /// Root of volatile files, which a reboot may remove [default: /var/run/isulad]
     #[arg(short = 'S', long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// File for the daemon's pid [default: /var/run/isulad.pid]
@@ -87,7 +87,7 @@ impl Flags {
     }
 }
 
-/// What must hold whoever set it.
+/// Checks the settings, whether they come from the file or from flags.
 fn check(config: &mut Config) -> Result<(), ConfigError> {
     let wrong = |flag, problem: String| Err(ConfigError::Flag { flag, problem });
     for (flag, path) in [("--graph", &config.graph), ("--state", &config.state), ("--pidfile", &config.pidfile)] {

@@ -1,4 +1,4 @@
-//! What the operator has set: built-in defaults, then `daemon.json`, then flags.
+//! The daemon's configuration: built-in defaults, then `daemon.json`, then flags.
 
 mod file;
 mod flags;
@@ -31,13 +31,14 @@ pub struct Config {
     pub systemd_cgroup: bool,
     pub container_log: ContainerLog,
     pub shim: PathBuf,
-    /// Whether the journal is told the arguments of what is run in a container, or only the program.
+    /// Whether the journal records the arguments of execs, or only the program.
     pub exec_log_args: bool,
     pub images: Images,
     pub network: crate::network::Settings,
     /// Ulimits of containers that do not set their own: name, soft, hard.
     pub default_ulimits: Vec<(String, i64, i64)>,
-    /// Open files as this process was started with: what containers get that ask for nothing else. It raises its own.
+    /// The limit of open files with which this process was started: the default of containers. The daemon raises its
+    /// own.
     pub open_files: Option<(i64, i64)>,
 }
 
@@ -58,14 +59,14 @@ pub struct ContainerLog {
     pub max_files: u32,
 }
 
-/// Where images come from, and what is taken.
+/// Where images come from, and the limits of their layers.
 #[derive(Debug, Clone)]
 pub struct Images {
     pub mirrors: Vec<Mirror>,
     pub insecure: Vec<InsecureRule>,
-    /// `<host[:port]>/` below it has certificates for that registry.
+    /// The parent of `<host[:port]>/`, which has the certificates for that registry.
     pub certs_dir: PathBuf,
-    /// Where `login` keeps credentials; `None` is in the graph.
+    /// The file in which `login` stores credentials; `None` is in the graph.
     pub auth_file: Option<PathBuf>,
     /// Layers of one pull that are downloaded at once.
     pub pull_concurrency: usize,

@@ -1,5 +1,6 @@
-//! The roots as the kernel spells them. An operator may have put a link in the place of any of them, or of a directory above:
-//! mounts are listed without it, runtimes refuse a root filesystem below one, and two spellings of one root would be two.
+//! The roots without symbolic links. An operator may have put a link in the place of a root, or of a directory above:
+//! the kernel lists mounts without it, runtimes refuse a root filesystem below one, and two spellings of one root would
+//! count as two.
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -8,8 +9,9 @@ use std::path::{Path, PathBuf};
 use super::{Config, ConfigError};
 
 impl Config {
-    /// Makes the two roots, and names them and the place of network namespaces without links. What is only read, such as the
-    /// CNI configurations, keeps its name: there a link may be changed while the daemon runs.
+    /// Makes the two roots, and resolves links in their paths and in that of the network namespaces. Directories that
+    /// are only read, such as that of the CNI configurations, keep their path: there a link may be changed while the
+    /// daemon runs.
     pub fn settle_roots(&mut self) -> Result<(), ConfigError> {
         for root in [&mut self.graph, &mut self.state] {
             let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&*root);
@@ -22,12 +24,12 @@ impl Config {
     }
 }
 
-/// As the kernel spells it; of what is not there yet, the part that is.
+/// The path without links; of a path that does not exist yet, its existing part is resolved.
 pub fn without_links(path: &Path) -> io::Result<PathBuf> {
     for there in path.ancestors() {
         match there.canonicalize() {
             Ok(real) => return Ok(path.strip_prefix(there).map_or_else(|_| real.clone(), |rest| real.join(rest))),
-            // A link that leads to nothing is trouble for whoever makes the directory, and told there.
+            // A dangling link is an error when the directory is made.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -42,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_root_through_a_link_is_named_without_it() {
+    fn links_in_roots_are_resolved() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().canonicalize().unwrap().join(name);
         for name in ["data/graph", "run"] {

@@ -1,9 +1,10 @@
-//! Connections of gRPC stacks that call a unix socket by its path.
+//! Repairs the `:authority` of requests from gRPC clients that connect to a unix socket by its path.
 //!
-//! Those on the C core send the path of the socket, with percent signs, as the `:authority` of their requests. That is no
-//! authority, and HTTP/2 as we have it resets such a stream. On a unix socket the word means nothing; so the characters that
-//! it must not have are replaced by others, of the same length in each encoding: neither a frame's length nor what the
-//! tables of header compression hold changes, and nothing else is touched. What cannot be read here is passed on as it is.
+//! Clients on the gRPC C core send the path of the socket, with percent signs, as the `:authority` of their requests.
+//! That is not a valid authority, and this HTTP/2 implementation resets such a stream. On a unix socket the authority
+//! has no meaning; so its invalid characters are replaced by `-`, which has the same length in each encoding: neither a
+//! frame's length nor the tables of header compression change, and nothing else is touched. Bytes that cannot be parsed
+//! are passed on unchanged.
 
 use std::io;
 use std::ops::Range;
@@ -15,7 +16,7 @@ use tonic::transport::server::Connected;
 
 const PREFACE: usize = 24;
 const FRAME_HEADER: usize = 9;
-/// A block of headers that is longer than this is passed on unseen.
+/// A block of headers that is longer than this is passed on unparsed.
 const LONGEST_BLOCK: usize = 64 << 10;
 const READ: usize = 16 << 10;
 
@@ -25,14 +26,14 @@ const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
-/// A connection whose requests have authorities that HTTP takes.
+/// A connection on which each request has a valid authority.
 #[derive(Debug)]
 pub(super) struct WithAuthority<S> {
     inner: S,
     frames: Frames,
-    /// The beginning of a frame, or of a block of headers, whose rest is still to come.
+    /// The beginning of a frame, or of a block of headers, until the rest has come.
     held: Vec<u8>,
-    /// To be read before anything else, from `at` on.
+    /// Bytes to be read before any others, from `at` on.
     ready: Vec<u8>,
     at: usize,
 }
@@ -114,15 +115,16 @@ impl<S: Connected> Connected for WithAuthority<S> {
     }
 }
 
-/// Where in the stream of frames we are.
+/// The position in the stream of frames.
 #[derive(Debug)]
 struct Frames {
-    /// Bytes that are of no interest, up to the next frame.
+    /// Bytes to pass on unparsed, up to the next frame.
     skip: usize,
 }
 
 impl Frames {
-    /// How many of these bytes may be passed on, mended. The rest is to come again, with what follows it.
+    /// Returns how many of these bytes may be passed on, repaired. The rest is to be passed again, together with the
+    /// bytes that follow it.
     fn pass(&mut self, bytes: &mut [u8]) -> usize {
         let mut at = 0;
         loop {
@@ -168,7 +170,7 @@ struct Block {
 }
 
 impl Block {
-    /// `None` while it is not all there. One that is malformed ends where that shows.
+    /// `None` while the block is incomplete. A malformed block ends where the error is found.
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut frame = Frame::read(bytes)?;
         let (mut at, mut fragments) = (0, Vec::new());
@@ -200,7 +202,7 @@ impl Block {
 
     fn mend(&self, bytes: &mut [u8]) {
         let mut block: Vec<u8> = self.fragments.iter().flat_map(|range| bytes[range.clone()].iter().copied()).collect();
-        // What cannot be read to its end is somebody else's to refuse.
+        // A block that cannot be parsed is left to the HTTP/2 implementation to refuse.
         let _ = mend_headers(&mut block);
         let mut mended = &block[..];
         for range in &self.fragments {
@@ -211,7 +213,8 @@ impl Block {
     }
 }
 
-/// Goes through a block of compressed headers (RFC 7541) and mends the authority in it.
+/// Parses a block of compressed headers (RFC 7541) and repairs the authority in it; `None` when it cannot be parsed to
+/// its end.
 fn mend_headers(block: &mut [u8]) -> Option<()> {
     const AUTHORITY: usize = 1;
     let mut at = 0;
@@ -236,7 +239,7 @@ fn mend_headers(block: &mut [u8]) -> Option<()> {
         let (is_huffman, value) = string(block, &mut at)?;
         match (is_authority, is_huffman) {
             (true, true) => mend_huffman(&mut block[value]),
-            (true, false) => block[value].iter_mut().filter(|byte| !may_stand(**byte)).for_each(|byte| *byte = b'-'),
+            (true, false) => block[value].iter_mut().filter(|byte| !is_valid(**byte)).for_each(|byte| *byte = b'-'),
             (false, _) => {}
         }
     }
@@ -261,7 +264,7 @@ fn integer(block: &[u8], at: &mut usize, bits: u32) -> Option<usize> {
     None
 }
 
-/// Whether it is compressed, and where it is.
+/// A string of the block: whether it is compressed, and its range.
 fn string(block: &[u8], at: &mut usize) -> Option<(bool, Range<usize>)> {
     let is_huffman = block.get(*at)? & 0x80 != 0;
     let length = integer(block, at, 7)?;
@@ -270,14 +273,14 @@ fn string(block: &[u8], at: &mut usize) -> Option<(bool, Range<usize>)> {
     Some((is_huffman, range))
 }
 
-/// In an authority, as far as single characters tell.
-fn may_stand(byte: u8) -> bool {
+/// Whether an authority may contain this character.
+fn is_valid(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~:@[]!$&'()*+,;=".contains(&byte)
 }
 
-/// `%` and `/` have codes of six bits, and `-` has, too.
+/// Replaces `%` and `/` in a compressed string: their codes have six bits, as the code of `-` has.
 fn mend_huffman(value: &mut [u8]) {
-    /// How many symbols have codes of each length (RFC 7541, appendix B). Codes of a length follow on one another.
+    /// The number of symbols with codes of each length (RFC 7541, appendix B). Codes of a length follow on one another.
     const COUNTS: [u32; 31] =
         [0, 0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19, 29, 0, 4];
     const SIX_BITS: usize = 6;

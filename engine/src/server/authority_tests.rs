@@ -35,7 +35,7 @@ async fn through(bytes: &[u8], step: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn only_the_authority_changes_however_the_bytes_come() {
+async fn only_the_authority_changes_however_the_bytes_are_split() {
     let mended = PATH.iter().map(|byte| if *byte == b'%' { b'-' } else { *byte }).collect::<Vec<_>>();
     let data = frame(0, 0, &[0x41; 100]);
     let padded = |authority: &[u8]| {
@@ -64,7 +64,7 @@ async fn only_the_authority_changes_however_the_bytes_come() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_passed_on() {
+async fn unparsable_bytes_are_passed_on() {
     let cut = frame(HEADERS, END_HEADERS, &block(PATH));
     let long = frame(HEADERS, 0, &vec![0x83; LONGEST_BLOCK]);
     for bytes in [

@@ -1,4 +1,4 @@
-//! The connections of a socket: as many as there are places for, and a failure to accept one is not the last word.
+//! The connections of a socket: at most as many as there are places, and accepted again after a failure.
 
 use std::io::{self, Write};
 use std::pin::Pin;
@@ -12,44 +12,44 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::{Connected, UdsConnectInfo};
 
-/// At once, on all sockets together. Each command of `isula` has one, for as long as it lasts.
+/// Connections at once, on all sockets together. Each command of `isula` has one, for as long as it lasts.
 const CONNECTIONS: usize = 1024;
 /// Calls at once on one connection. A client with more waits for one of them to end.
 pub const STREAMS: u32 = 512;
-/// Between attempts to accept while the process has no descriptors left, or the kernel no memory.
+/// Between attempts to accept, while the process has no descriptors left, or the kernel no memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Places for connections, shared by all sockets.
+/// ConnectionPlaces for connections, shared by all sockets.
 #[derive(Debug, Clone)]
-pub struct Places(Arc<Semaphore>);
+pub struct ConnectionPlaces(Arc<Semaphore>);
 
-impl Places {
+impl ConnectionPlaces {
     pub fn new() -> Self {
-        Self::of(CONNECTIONS)
+        Self::with_count(CONNECTIONS)
     }
 
-    fn of(count: usize) -> Self {
+    fn with_count(count: usize) -> Self {
         Self(Arc::new(Semaphore::new(count)))
     }
 }
 
-/// One client's connection, and the place it has.
+/// One client's connection, and its place.
 #[derive(Debug)]
 pub struct Connection {
     stream: UnixStream,
     _place: OwnedSemaphorePermit,
 }
 
-/// What a socket accepts. Never ends, and has no errors: those pass, or concern one client.
-pub fn incoming(listener: UnixListener, places: Places) -> impl Stream<Item = io::Result<Connection>> + Send {
+/// The connections that a socket accepts. Never ends and gives no errors: these pass, or concern one client.
+pub fn incoming(listener: UnixListener, places: ConnectionPlaces) -> impl Stream<Item = io::Result<Connection>> + Send {
     stream::unfold((listener, places), |(listener, places)| async move {
         let connection = accept(&listener, &places).await;
         Some((Ok(connection), (listener, places)))
     })
 }
 
-async fn accept(listener: &UnixListener, places: &Places) -> Connection {
-    // Said once, not for each of thousands.
+async fn accept(listener: &UnixListener, places: &ConnectionPlaces) -> Connection {
+    // Logged once per accepted connection, not for each of thousands of attempts.
     let (mut failed, mut refused) = (false, false);
     loop {
         let stream = match listener.accept().await {
@@ -68,18 +68,18 @@ async fn accept(listener: &UnixListener, places: &Places) -> Connection {
         if !std::mem::replace(&mut refused, true) {
             tracing::warn!(limit = CONNECTIONS, "too many connections: further ones are turned away");
         }
-        // A client that does not read it learns that the connection is closed.
-        let _ = stream.into_std().and_then(|mut stream| stream.write(&turned_away()));
+        // Best effort: a client that does not read it still sees that the connection is closed.
+        let _ = stream.into_std().and_then(|mut stream| stream.write(&refusal()));
     }
 }
 
-/// An empty SETTINGS frame, which an HTTP/2 server begins with, and a GOAWAY that says why: "enhance your calm".
-fn turned_away() -> Vec<u8> {
+/// An empty SETTINGS frame, with which an HTTP/2 server begins, and a GOAWAY with the reason: `ENHANCE_YOUR_CALM`.
+fn refusal() -> Vec<u8> {
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    let why = format!("isulad: there are {CONNECTIONS} connections already; close some of them").into_bytes();
-    let length = u8::try_from(8 + why.len()).unwrap_or(u8::MAX);
+    let reason = format!("isulad: there are {CONNECTIONS} connections already; close some of them").into_bytes();
+    let length = u8::try_from(8 + reason.len()).unwrap_or(u8::MAX);
     let goaway = [0, 0, length, 7, 0, 0, 0, 0, 0, /* no stream */ 0, 0, 0, 0, /* the code */ 0, 0, 0, 11];
-    [SETTINGS.as_slice(), &goaway, &why].concat()
+    [SETTINGS.as_slice(), &goaway, &reason].concat()
 }
 
 impl Connected for Connection {
@@ -130,11 +130,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_finds_no_place_is_turned_away_with_a_word() {
+    async fn a_connection_without_a_place_is_refused_with_a_reason() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
-        let mut incoming = Box::pin(incoming(listener, Places::of(1)));
+        let mut incoming = Box::pin(incoming(listener, ConnectionPlaces::with_count(1)));
         let _first = UnixStream::connect(&path).await.unwrap();
         let held = incoming.next().await.unwrap().unwrap();
         let mut second = UnixStream::connect(&path).await.unwrap();

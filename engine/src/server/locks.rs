@@ -1,4 +1,4 @@
-//! One daemon for one pair of roots, and a file that says which.
+//! One daemon for one pair of roots: the locks that keep a second one out, and the pid file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::config::Config;
 use crate::layout::Layout;
 
-/// Held while the daemon lives; the kernel gives them back if it dies.
+/// The locks of both roots, held while the daemon lives; the kernel releases them if it dies.
 #[derive(Debug)]
 pub struct Locks {
     _held: Vec<Flock<File>>,
@@ -25,8 +25,8 @@ impl Locks {
     }
 }
 
-/// How long a lock that somebody has is tried again. Of a daemon that was killed in the middle of starting a process, that
-/// process has it until it has become another program.
+/// How long a held lock is tried again. After a daemon was killed in the middle of starting a process, that process
+/// holds the lock until it executes another program.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -54,7 +54,7 @@ fn lock(path: &Path) -> anyhow::Result<Flock<File>> {
     }
 }
 
-/// The daemon's pid for scripts; the locks are what counts.
+/// The daemon's pid for scripts. Only the locks keep a second daemon out.
 #[derive(Debug)]
 pub struct PidFile {
     path: PathBuf,
@@ -85,15 +85,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_held_lock_is_somebody_elses() {
+    fn a_lock_that_cannot_be_opened_does_not_blame_another_daemon() {
         let directory = tempfile::tempdir().unwrap();
-        // As on a disk that fails: there is nothing to be locked.
+        // The lock's file cannot be made, as on a disk that fails: no other daemon is to blame.
         let refused = format!("{:#}", lock(&directory.path().join("missing/lock")).unwrap_err());
         assert!(refused.starts_with("cannot open the lock") && !refused.contains("daemon"), "{refused}");
     }
 
     #[test]
-    fn who_leaves_in_a_moment_is_waited_for_and_who_stays_is_named() {
+    fn a_lock_released_in_time_is_taken_and_a_held_one_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
         let held = lock(&path).unwrap();

@@ -1,5 +1,5 @@
-//! From the store to the projection: rows first, then the tail of the journal, and nothing is dropped because it
-//! cannot be read.
+//! From the store to the projection: rows first, then the tail of the journal. A row that cannot be read is set aside,
+//! not deleted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,10 +28,10 @@ pub async fn open(config: Config, host: Host) -> anyhow::Result<Arc<Engine>> {
     let opened = opening.await.context("the store could not be opened")??;
     let Opened { journal, rows, behind, report } = opened;
     let engine = Engine::new(config, host, boot, journal);
-    tell(&engine, &report);
+    warn_of_damage(&engine, &report);
     let mut trust = trust(&report, !behind.is_empty());
-    // The journal is made before the first container is: one without the other is a loss, not a beginning. So it is when
-    // the graph's file system is not mounted: then the state directories tell.
+    // The journal is made before the first container: containers without a journal are a loss, not a first start. The
+    // same is true when the graph's file system is not mounted: then the state directories show it.
     let roots = [engine.layout.engines(), engine.layout.state.clone()];
     if !existed && trust == Trust::Whole && roots.iter().any(|root| crate::recovery::has_containers(root)) {
         engine
@@ -61,13 +61,13 @@ pub async fn open(config: Config, host: Host) -> anyhow::Result<Arc<Engine>> {
     Ok(engine)
 }
 
-/// `behind`: there are states that older events have to bring up to date.
+/// How far the restored states can be trusted. `behind`: there are rows that older events have to bring up to date.
 fn trust(report: &OpenReport, behind: bool) -> Trust {
     let missing = report.lost
         || report.set_aside.is_some()
         || !report.uncertain.is_empty()
         || !report.gaps.is_empty()
-        // Without such states, what is lost there is history alone.
+        // Without such rows, missing archives are a loss of history alone.
         || (behind && !(report.unreadable_archives.is_empty() && report.missing.is_empty()));
     match (&report.read_only, missing) {
         (Some(_), _) => Trust::ReadOnly,
@@ -88,7 +88,7 @@ fn open_store(path: &Path, boot: [u8; 16]) -> anyhow::Result<Opened> {
     Journal::open(path, options).with_context(|| format!("cannot open the store `{}`", path.display()))
 }
 
-fn tell(engine: &Engine, report: &OpenReport) {
+fn warn_of_damage(engine: &Engine, report: &OpenReport) {
     if let Some((from, to)) = report.cut {
         engine.warn(format!("the journal's torn end was cut: no acknowledgement of events {from} to {to} is noted"));
     }
@@ -121,7 +121,7 @@ fn tell(engine: &Engine, report: &OpenReport) {
     }
 }
 
-/// Streams whose row is older than their last event: the events are folded in.
+/// Brings rows up to date with the events that follow them.
 fn replay_behind(engine: &Engine, behind: &[(StreamId, u64)]) {
     for (stream, last) in behind {
         for ledger in engine.ledgers().iter().filter(|ledger| ledger.has(stream)) {
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn images_and_volumes_are_there_again() {
+    async fn images_and_volumes_are_restored() {
         let root = tempfile::tempdir().unwrap();
         let context = Context::new(Actor::Engine);
         let engine = reopened(root.path()).await;
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_behind_its_events_is_brought_forward() {
+    async fn rows_behind_their_events_are_replayed() {
         let root = tempfile::tempdir().unwrap();
         let context = Context::new(Actor::Engine);
         let engine = reopened(root.path()).await;
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_row_that_cannot_be_used_is_set_aside_and_told() {
+    async fn an_unusable_row_is_set_aside_with_a_warning() {
         let root = tempfile::tempdir().unwrap();
         let context = Context::new(Actor::Engine);
         let engine = reopened(root.path()).await;
@@ -236,8 +236,8 @@ mod tests {
         assert_eq!(engine.trust(), Trust::Partial);
         assert_eq!(engine.images.snapshot().len(), 1);
         let warnings = engine.warnings();
-        for whose in ["the record of image", "the record of volume `4/data`"] {
-            assert!(warnings.iter().any(|warning| warning.starts_with(whose)), "{warnings:?}");
+        for prefix in ["the record of image", "the record of volume `4/data`"] {
+            assert!(warnings.iter().any(|warning| warning.starts_with(prefix)), "{warnings:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The sockets: bound with the rights of root and one group, and never taken from a living daemon.
+//! The daemon's sockets: accessible to root and one group, and never taken from a living daemon.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -31,7 +31,7 @@ fn bind(path: &Path, group: Option<nix::unistd::Gid>) -> anyhow::Result<Socket> 
         std::fs::create_dir_all(dir).with_context(named)?;
     }
     clear(path)?;
-    // Nobody else may connect in the moment before the rights are set.
+    // Other users must not connect in the moment before the permissions are set.
     let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
     let listener = UnixListener::bind(path);
     nix::sys::stat::umask(before);
@@ -43,7 +43,7 @@ fn bind(path: &Path, group: Option<nix::unistd::Gid>) -> anyhow::Result<Socket> 
     Ok(Socket { path: path.to_owned(), listener })
 }
 
-/// Removes what a daemon that was killed left; somebody who answers keeps it.
+/// Removes the socket that a killed daemon left; a path that another daemon serves, or that is no socket, is an error.
 fn clear(path: &Path) -> anyhow::Result<()> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

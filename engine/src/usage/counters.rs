@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::spec::GroupPath;
 use crate::spec::cgroup::{Cgroups, Version};
 
-/// Clock ticks in a second, in the files that count in them: what every architecture shows to user space.
+/// Clock ticks per second in cgroup files: the same on every architecture.
 const TICKS: u64 = 100;
 const NANOSECONDS: u64 = 1_000_000_000;
 
-/// What a cgroup tells; what it does not tell is absent.
+/// The counters of a cgroup; those that it does not have are absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Nanoseconds.
@@ -19,7 +19,7 @@ pub struct Counters {
     pub cpu_system: Option<u64>,
     /// The total less the inactive page cache.
     pub memory_usage: Option<u64>,
-    /// Of the cgroup, or of the machine if that is less.
+    /// The limit of the cgroup, or the machine's memory if that is less.
     pub memory_limit: Option<u64>,
     /// With all of the page cache.
     pub memory_total: Option<u64>,
@@ -36,7 +36,7 @@ pub struct Counters {
     pub pids_limit: Option<u64>,
 }
 
-/// How a version of cgroups calls what it tells.
+/// The names of counters in one version of cgroups.
 struct Names {
     times: &'static str,
     user: &'static str,
@@ -52,9 +52,9 @@ struct Names {
     page_faults: &'static str,
     major_page_faults: &'static str,
     kernel_memory: Name,
-    /// The first that is there.
+    /// The files of block I/O, of which the first existing one is read.
     block: &'static [&'static str],
-    /// What is in it: read and written.
+    /// The parser of that file: bytes read and written.
     bytes: fn(&str) -> (u64, u64),
 }
 
@@ -101,7 +101,7 @@ const UNIFIED: Names = Names {
     bytes: by_device,
 };
 
-/// Where the controllers are, looked up once for many cgroups.
+/// The mounts of the controllers, looked up once for many cgroups.
 #[derive(Debug)]
 pub struct Meter {
     unified: bool,
@@ -128,7 +128,7 @@ impl Meter {
         }
     }
 
-    /// The time alone, in nanoseconds: what is needed twice.
+    /// The processor time alone, in nanoseconds, since a round reads it twice.
     pub fn cpu_usage(&self, group: &GroupPath) -> Option<u64> {
         let dir = Dir::of(self.cpuacct.as_deref(), group)?;
         if self.unified {
@@ -137,7 +137,7 @@ impl Meter {
         dir.number("cpuacct.usage")
     }
 
-    /// Everything but the time used in all.
+    /// All counters but the total processor time.
     pub fn others(&self, group: &GroupPath) -> Counters {
         let names = if self.unified { &UNIFIED } else { &SEPARATE };
         let mut counters = Counters::default();
@@ -156,11 +156,11 @@ impl Meter {
             counters.page_faults = stat.get(names.page_faults);
             counters.major_page_faults = stat.get(names.major_page_faults);
             // Each version keeps one of these two in `memory.stat` and the other one in a file.
-            let told = |name: Name| match name {
+            let value = |name: Name| match name {
                 Name::File(file) => dir.number(file),
                 Name::Key(key) => stat.get(key),
             };
-            (counters.swap_usage, counters.kernel_memory) = (told(names.swap), told(names.kernel_memory));
+            (counters.swap_usage, counters.kernel_memory) = (value(names.swap), value(names.kernel_memory));
         }
         if let Some(dir) = Dir::of(self.block.as_deref(), group) {
             let text = names.block.iter().find_map(|file| dir.read(file));
@@ -173,7 +173,7 @@ impl Meter {
         counters
     }
 
-    /// Only of a cgroup that accounts memory at all.
+    /// The memory limit; absent for a cgroup that does not account memory.
     fn limit(&self, own: Option<u64>, accounted: Option<u64>) -> Option<u64> {
         accounted?;
         own.into_iter().chain(self.memory_limit).min()
@@ -218,9 +218,9 @@ fn throttled(text: &str) -> (u64, u64) {
     let (mut read, mut written) = (0_u64, 0_u64);
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [_, what, bytes] = words[..] else { continue };
+        let [_, direction, bytes] = words[..] else { continue };
         let bytes: u64 = bytes.parse().unwrap_or(0);
-        match what {
+        match direction {
             "Read" => read = read.saturating_add(bytes),
             "Write" => written = written.saturating_add(bytes),
             _ => {}

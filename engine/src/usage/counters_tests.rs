@@ -1,4 +1,4 @@
-//! On trees of plain directories: what files say is the same in every version.
+//! Tests on trees of plain directories in the place of cgroups.
 
 use std::fs;
 use std::path::Path;
@@ -115,7 +115,7 @@ fn version_2() {
 }
 
 #[test]
-fn a_cgroup_that_is_gone_tells_nothing() {
+fn a_removed_cgroup_has_no_counters() {
     let dir = tempfile::tempdir().unwrap();
     let cgroups = cgroups(dir.path(), &[("memory", "memory"), ("pids", "pids")]);
     fs::write(dir.path().join("memory/memory.usage_in_bytes"), "5\n").unwrap();

@@ -1,8 +1,8 @@
-//! What containers use, read from the files of their cgroups and from `/proc`: no runtime is executed for it, and nothing
-//! of it is a change of state.
+//! Usage of containers, read from the files of their cgroups and from `/proc`: no runtime is run for it, and it changes
+//! no state.
 //!
-//! The files are read on blocking threads, few at a time and each with a deadline: a kernel that hangs on one of them costs
-//! an answer, not the daemon.
+//! The files are read on blocking threads, few at a time and each with a deadline: a kernel that hangs on one of them
+//! costs an answer, not the daemon.
 
 mod counters;
 mod network;
@@ -22,13 +22,13 @@ pub use ps::PsError;
 pub use rounds::{Measured, Samples};
 pub use top::{Table, TopError};
 
-/// Reading what the kernel has in memory takes milliseconds; what takes this long hangs.
+/// Reading the kernel's counters takes milliseconds; a read that takes this long hangs.
 pub const READ_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Threads that may read at a time; those that hang count.
 const READERS: usize = 4;
 
-/// What the engine keeps for it.
+/// The engine's readers of usage, and the samples that they compare.
 #[derive(Debug)]
 pub struct Usage {
     readers: Arc<Semaphore>,
@@ -42,7 +42,7 @@ impl Default for Usage {
 }
 
 impl Usage {
-    /// Runs `work` where it may block; `None` when it was not done in time.
+    /// Runs `work` on a thread that may block; `None` when it was not done in time.
     async fn read<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let readers = self.readers.clone();
         let reading = async {

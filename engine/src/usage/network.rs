@@ -1,4 +1,4 @@
-//! What has gone over a container's network interfaces.
+//! Traffic over a container's network interfaces.
 
 use isulad_shim::ProcessRef;
 
@@ -9,12 +9,12 @@ pub struct Traffic {
     pub sent: u64,
 }
 
-/// Of the network namespace that this process is in; `None` when it has ended, or shares the daemon's.
+/// The traffic of the process's network namespace; `None` when the process has ended, or shares the daemon's namespace.
 pub fn traffic(process: ProcessRef) -> Option<Traffic> {
     let own = std::fs::read_link("/proc/self/ns/net").ok()?;
     let namespace = std::fs::read_link(format!("/proc/{}/ns/net", process.pid)).ok()?;
     let text = std::fs::read_to_string(format!("/proc/{}/net/dev", process.pid)).ok()?;
-    // Looked at last: it was the same process all the while.
+    // Checked last: all three files were of this process.
     (namespace != own && process.alive()).then(|| sum(&text))
 }
 

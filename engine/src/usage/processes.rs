@@ -1,4 +1,4 @@
-//! What `ps -ef` shows, read from `/proc`: for hosts without a ps.
+//! The columns of `ps -ef`, read from `/proc`: for hosts without a ps.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -12,7 +12,7 @@ const TITLES: [&str; 8] = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "C
 /// Clock ticks in a second, as `/proc` shows them.
 const TICKS: u64 = 100;
 
-/// The processes that are there, in the order of their numbers.
+/// The processes that still exist, in the order of their numbers.
 pub fn list(pids: &BTreeSet<i32>) -> Table {
     let names = user_names(&fs::read_to_string("/etc/passwd").unwrap_or_default());
     let now = Local::now();
@@ -28,7 +28,7 @@ pub fn list(pids: &BTreeSet<i32>) -> Table {
     Table { titles: TITLES.map(str::to_owned).to_vec(), rows: pids.iter().filter_map(row).collect() }
 }
 
-/// What a row needs of `/proc/<pid>/stat`.
+/// The fields of `/proc/<pid>/stat` that a row needs.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     name: String,

@@ -1,4 +1,4 @@
-//! ps(1) of the host: run with a caller's options, and its rows picked by their pids.
+//! Runs ps(1) of the host with a caller's options, and picks rows by their pids.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -13,7 +13,7 @@ use crate::helper::{self, HelperError, Limits};
 use crate::runtime::locate;
 
 const DEADLINE: Duration = Duration::from_secs(10);
-/// More than that is no list of processes.
+/// Longer output is not taken for a list of processes.
 const LONGEST: u64 = 16 << 20;
 const MOST_OPTIONS: usize = 64;
 const LONGEST_OPTION: usize = 1024;
@@ -28,8 +28,8 @@ pub enum PsError {
     Run { source: io::Error },
     #[error("ps did not end within {} s", DEADLINE.as_secs())]
     Slow,
-    #[error("ps has failed: {said}")]
-    Failed { said: String },
+    #[error("ps has failed: {message}")]
+    Failed { message: String },
     #[error("ps prints more than {LONGEST} bytes")]
     TooMuch,
     #[error("these options for ps give no column `PID`, by which the container's processes are known")]
@@ -38,13 +38,13 @@ pub enum PsError {
     Unclear,
 }
 
-/// What can be said of options before ps is run.
+/// Checks the options before ps is run.
 pub fn check(options: &[String]) -> Result<(), PsError> {
     let absurd = options.len() > MOST_OPTIONS || options.iter().any(|option| option.len() > LONGEST_OPTION);
     if absurd || options.iter().any(|option| option.contains('\0')) { Err(PsError::Options) } else { Ok(()) }
 }
 
-/// What ps has printed.
+/// The output of ps.
 #[derive(Debug)]
 pub struct Printed(String);
 
@@ -53,7 +53,7 @@ pub async fn run(options: &[String]) -> Result<Printed, PsError> {
     let default = ["-ef".to_owned()];
     let options = if options.is_empty() { &default[..] } else { options };
     let mut command = Command::new(program);
-    // Its environment changes what it prints.
+    // The environment changes the output of ps.
     command.args(options).env_clear().env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let limits = Limits { deadline: DEADLINE, output: LONGEST, errors: 4096 };
@@ -63,18 +63,18 @@ pub async fn run(options: &[String]) -> Result<Printed, PsError> {
         HelperError::Io(source) => PsError::Run { source },
     })?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let first = said.lines().find(|line| !line.trim().is_empty());
-        return Err(PsError::Failed { said: first.map_or_else(|| output.status.to_string(), str::to_owned) });
+        let message = String::from_utf8_lossy(&output.stderr);
+        let first = message.lines().find(|line| !line.trim().is_empty());
+        return Err(PsError::Failed { message: first.map_or_else(|| output.status.to_string(), str::to_owned) });
     }
     Ok(Printed(String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 impl Printed {
-    /// The rows of these processes. The last column takes what is left of a line.
+    /// The rows of these processes. The last column takes the rest of a line.
     ///
-    /// Which processes a row is of must not be up to the processes: a pid is looked for by the number of words before it,
-    /// and has to end where its title does, as ps sets numbers.
+    /// A process must not be able to choose its row: the pid is located by the number of words before it, and has to
+    /// end in the column where its title ends, as ps aligns numbers.
     pub fn of(&self, pids: &BTreeSet<i32>) -> Result<Table, PsError> {
         let mut lines = self.0.lines();
         let header = lines.next().unwrap_or_default();
@@ -138,13 +138,13 @@ mod tests {
     }
 
     #[test]
-    fn without_pids_there_is_no_answer() {
+    fn output_without_pids_is_refused() {
         assert!(rows("COMMAND\nsh\n", &[1]).unwrap_err().contains("no column `PID`"));
         assert!(rows("", &[1]).unwrap_err().contains("no column `PID`"));
     }
 
     #[test]
-    fn a_process_cannot_choose_whose_row_is_its() {
+    fn a_process_cannot_choose_its_row() {
         let text = "COMMAND                         PID\nsleep 9                          42\nsh                               43\n";
         assert!(rows(text, &[9]).unwrap_err().contains("cannot be told apart"));
     }

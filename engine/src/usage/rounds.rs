@@ -1,8 +1,8 @@
-//! One round: what each of many containers uses, read one after the other by one thread.
+//! One round of measurements: the usage of many containers, read one after the other by one thread.
 //!
-//! A share of a processor is the difference of two samples. The first of them is the last one that anybody has asked for, if
-//! that is neither too fresh nor too old; else all containers without one are sampled at the beginning and, a moment later,
-//! at the end of the round.
+//! A share of a processor is the difference of two samples. The first is that of the last round, if it is neither too
+//! fresh nor too old; otherwise all containers without one are sampled at the beginning of the round and, a moment
+//! later, at its end.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,15 +21,15 @@ use crate::spec::GroupPath;
 
 /// Between two samples of one round.
 const GAP: Duration = Duration::from_millis(20);
-/// A sample that is younger tells nothing yet, one that is older nothing of now.
+/// A younger sample is too close for a difference, an older one is not of the present.
 const YOUNGEST: Duration = Duration::from_millis(100);
 const OLDEST: Duration = Duration::from_secs(60);
 
-/// What a running container uses.
+/// The usage of a running container.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measured {
     pub at: Timestamp,
-    /// Of one processor; absent when there was nothing to compare with.
+    /// Percent of one processor; absent when there was no earlier sample.
     pub cpu_percent: Option<f64>,
     pub counters: Counters,
     /// Absent without a network of its own.
@@ -48,7 +48,7 @@ struct Sample {
 }
 
 impl Sample {
-    /// What was used between two samples of the same start.
+    /// The share of a processor between two samples of the same start.
     fn percent_until(&self, later: &Self) -> Option<f64> {
         let wall = later.at.checked_duration_since(self.at)?.as_nanos();
         let used = later.used.checked_sub(self.used)?;
@@ -63,7 +63,7 @@ impl Samples {
         (YOUNGEST..=OLDEST).contains(&age).then_some(last)
     }
 
-    /// Keeps the newest of each, and none that will never be compared.
+    /// Keeps the newest sample of each container, and none that is too old to be compared.
     fn keep(&self, newest: impl Iterator<Item = (ContainerId, Sample)>) {
         let mut kept = self.lock();
         kept.retain(|_, sample| sample.at.elapsed() <= OLDEST);
@@ -84,7 +84,7 @@ struct Subject {
 }
 
 impl Engine {
-    /// What those of the containers use that run now. `None` when the kernel did not answer in time.
+    /// The usage of those containers that run now. `None` when the kernel did not answer in time.
     pub async fn measure(self: &Arc<Self>, containers: Vec<Arc<Entity>>) -> Option<HashMap<ContainerId, Measured>> {
         let engine = self.clone();
         self.usage.read(move || engine.measure_now(&containers)).await
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_what_was_used_between_two_samples_of_one_start() {
+    fn a_share_is_the_difference_of_two_samples_of_one_start() {
         let begun = Instant::now();
         let later = begun + Duration::from_secs(2);
         let first = sample(1, begun, 1_000_000_000);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_is_compared_with_while_it_is_neither_fresh_nor_old() {
+    fn only_samples_of_suitable_age_are_compared() {
         let samples = Samples::default();
         let id = ContainerId::from_bytes([1; 32]);
         let now = Instant::now();

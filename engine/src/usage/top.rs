@@ -1,4 +1,4 @@
-//! The processes of a running container: which they are is told by its cgroup, what they are by ps(1) of the host.
+//! The processes of a running container: the cgroup lists them, ps(1) of the host describes them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::domain::container::Rejection;
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
 
-/// Titles, and as many cells in each row.
+/// The titles, and as many cells in each row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
     pub titles: Vec<String>,
@@ -29,7 +29,8 @@ pub enum TopError {
 }
 
 impl Engine {
-    /// What `ps` with these options says of the container's processes; none are `-ef`, which needs no ps on the host.
+    /// The output of `ps` with these options for the container's processes; none are `-ef`, which needs no ps on the
+    /// host.
     pub async fn top(self: &Arc<Self>, id: ContainerId, options: &[String]) -> Result<Table, TopError> {
         ps::check(options)?;
         let before = self.pids(id).await?;
@@ -40,7 +41,7 @@ impl Engine {
             }
             other => other?,
         };
-        // A number that was the container's before and after it was listed was the container's then.
+        // A pid that was the container's both before and after the listing was the container's during it.
         let after = self.pids(id).await?;
         let both: BTreeSet<i32> = before.intersection(&after).copied().collect();
         Ok(table.of(&both)?)
