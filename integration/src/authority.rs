@@ -8,7 +8,7 @@ use crate::command::tool;
 /// A name of the server beside those of loopback.
 pub const NAME: &str = "registry.test";
 
-/// A directory with `ca.crt` and what it has signed.
+/// A directory with `ca.crt` and the certificates that it has signed.
 #[derive(Debug, Clone)]
 pub struct Authority {
     dir: PathBuf,

@@ -16,7 +16,7 @@ pub fn hierarchies() -> Vec<PathBuf> {
     found
 }
 
-/// Says whether version 2's hierarchy is mounted beside those of version 1, which crun takes for a pure version 2.
+/// Whether version 2's hierarchy is mounted beside those of version 1, which crun takes for a pure version 2.
 pub fn hybrid() -> bool {
     Path::new("/sys/fs/cgroup/unified/cgroup.procs").exists()
 }
@@ -39,7 +39,7 @@ pub fn below(parent: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Kills what lives below `parent` and removes it all, with the parent.
+/// Kills all processes below `parent` and removes the cgroups, with the parent.
 pub fn clear(parent: &str) {
     let mut groups = Vec::new();
     for hierarchy in hierarchies() {

@@ -1,4 +1,4 @@
-//! Running a program to its end, with a deadline, and what came out of it.
+//! Running a program to its end, with a deadline, and collecting its output.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::deadline;
 use crate::process::Process;
 
-/// What a program said and how it ended.
+/// A program's output and exit status.
 #[derive(Debug, Clone)]
 pub struct Output {
     pub status: ExitStatus,
@@ -57,12 +57,19 @@ impl Output {
 pub fn run(command: &mut Command, patience: Duration) -> Output {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
-    finish(child, patience).unwrap_or_else(|said| {
-        panic!("{command:?} did not end within {} s; it said\n{}\n{}", patience.as_secs(), said.text(), said.stderr)
+    finish(child, patience).unwrap_or_else(|output| {
+        panic!(
+            "{command:?} did not end within {} s; its output was
+{}\n{}",
+            patience.as_secs(),
+            output.text(),
+            output.stderr
+        )
     })
 }
 
-/// Waits for the end of a child whose output is piped. `Err` is what it said before it was killed for taking too long.
+/// Waits for the end of a child whose output is piped. `Err` is the output of a child that was killed for taking too
+/// long.
 pub fn finish(mut child: Child, patience: Duration) -> Result<Output, Output> {
     let stdout = child.stdout.take().map(|pipe| thread::spawn(move || drain(pipe)));
     let stderr = child.stderr.take().map(|pipe| thread::spawn(move || drain(pipe)));
@@ -72,9 +79,10 @@ pub fn finish(mut child: Child, patience: Duration) -> Result<Output, Output> {
         let _ = child.kill();
     }
     let status = child.wait().expect("a child can be waited for");
-    let said = |reader: Option<thread::JoinHandle<Vec<u8>>>| reader.map_or(vec![], |it| it.join().unwrap_or_default());
-    let stderr = String::from_utf8_lossy(&said(stderr)).into_owned();
-    let output = Output { status, stdout: said(stdout), stderr };
+    let collected =
+        |reader: Option<thread::JoinHandle<Vec<u8>>>| reader.map_or(vec![], |it| it.join().unwrap_or_default());
+    let stderr = String::from_utf8_lossy(&collected(stderr)).into_owned();
+    let output = Output { status, stdout: collected(stdout), stderr };
     if ended { Ok(output) } else { Err(output) }
 }
 

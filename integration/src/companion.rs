@@ -1,5 +1,5 @@
-//! A program that works for the tests, such as a registry: it ends with its owner, whatever ends that, and its directory
-//! goes with it.
+//! A program that works for the tests, such as a registry: it ends with its owner, also when the owner is killed, and
+//! its directory goes with it.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -53,21 +53,21 @@ impl Companion {
         let (sender, found) = mpsc::channel();
         // To the end: one that cannot write its log any more would stop.
         thread::spawn(move || {
-            let mut said = String::new();
+            let mut printed = String::new();
             let mut sender = Some(sender);
             for line in log.lines().map_while(Result::ok) {
                 let Some(waiting) = &sender else { continue };
-                said = said + &line + "\n";
+                printed = printed + &line + "\n";
                 if let Some(value) = wanted(&line) {
                     let _ = waiting.send(Ok(value));
                     sender = None;
                 }
             }
-            let _ = sender.map(|waiting| waiting.send(Err(said)));
+            let _ = sender.map(|waiting| waiting.send(Err(printed)));
         });
         match found.recv_timeout(PATIENCE) {
             Ok(Ok(value)) => (companion, value),
-            Ok(Err(said)) => panic!("a companion has ended: {said}"),
+            Ok(Err(printed)) => panic!("a companion has ended: {printed}"),
             Err(_) => panic!("a companion does not get ready"),
         }
     }

@@ -12,7 +12,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::deadline::{self, PATIENCE};
 use crate::process::{Process, Signal};
 
-/// A daemon that has ended, and what it wrote to its log since it was started.
+/// A daemon that has ended, and its log since it was started.
 #[derive(Debug)]
 pub struct Ended {
     pub status: ExitStatus,
@@ -26,7 +26,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it and waits until it says that it serves. `Err` when it ended before.
+    /// Starts the daemon and waits until it is ready. `Err` when it ended before that.
     pub fn start(mut command: Command, dir: &Path, log: &Path) -> Result<Self, Ended> {
         let socket = dir.join("notify");
         let _ = std::fs::remove_file(&socket);
@@ -51,7 +51,7 @@ impl Daemon {
         }
     }
 
-    /// Waits for its word; `Some(false)` when it ends without it, `None` when it says nothing.
+    /// Waits for `READY=1`; `Some(false)` when the daemon ends before, `None` when the patience is over.
     fn serves(&self, notify: &UnixDatagram) -> Option<bool> {
         let pidfd = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).expect("our child has a pidfd");
         let end = Instant::now() + PATIENCE;

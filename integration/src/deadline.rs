@@ -21,7 +21,7 @@ pub fn ready(fds: &mut [PollFd<'_>], patience: Duration) -> bool {
     }
 }
 
-/// For facts that nobody announces (a cgroup that goes, a thread that ends): looked at again until it is so.
+/// Polls facts that have no notification (a cgroup that goes, a thread that ends) until `holds`.
 ///
 /// # Panics
 /// When it is not so within [`PATIENCE`].

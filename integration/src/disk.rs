@@ -1,8 +1,9 @@
-//! A disk that can lose its power, with everything that runs on it: for what a power cut leaves, which `kill -9` does not show.
+//! A disk that can lose its power, with everything that runs on it: a power cut loses unsynced data, which `kill -9`
+//! does not.
 //!
-//! An ext4 on a file holds graph and state. Every process ends at once, and then the file, without a sync or an unmount, is all
-//! that there is: what the kernel still had in memory is not in it. A loop device with direct I/O and no timed commits of the
-//! journal make what was not synced as absent as a disk would have it.
+//! An ext4 on a file holds graph and state. Every process ends at once, and then the file, without a sync or an
+//! unmount, is all that is left: data that the kernel still had in memory is not in it. A loop device with direct I/O
+//! and no timed commits of the journal make unsynced data as absent as on a disk.
 //!
 //! Since every process ends, this works only in a pid namespace of its own: see [`in_own_machine`].
 
@@ -33,7 +34,7 @@ pub fn in_own_machine(name: &str, test: impl FnOnce()) {
     if is_own_machine() {
         return test();
     }
-    // Process 1 reaps whoever has lost its parent, which the shell does while it waits.
+    // Process 1 reaps orphaned processes, which the shell does while it waits.
     let script = "ip link set lo up; umount /sys/fs/cgroup/unified 2>/dev/null; \"$@\"; exit $?";
     let program = std::env::current_exe().expect("this program has a path");
     let mut machine = Command::new(binaries::required("unshare"));
@@ -43,12 +44,12 @@ pub fn in_own_machine(name: &str, test: impl FnOnce()) {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     machine.env(OUTSIDE, pid_namespace()).env(MACHINE, format!("{}m{number}", std::process::id()));
     let output = machine.stdin(Stdio::null()).output().expect("unshare runs");
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(output.status.success(), "{name} has failed in its own machine ({}):\n{said}", output.status);
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = String::from_utf8_lossy(&printed);
+    assert!(output.status.success(), "{name} has failed in its own machine ({}):\n{printed}", output.status);
 }
 
-/// Tells this program's nodes from those of others on the same kernel, also where pids begin anew.
+/// An id of this program among others on the same kernel, unique also in new pid namespaces: for names of its nodes.
 pub(crate) fn machine() -> String {
     std::env::var(MACHINE).unwrap_or_else(|_| std::process::id().to_string())
 }
@@ -67,7 +68,7 @@ fn is_own_machine() -> bool {
 /// The disk of one node.
 #[derive(Debug)]
 pub struct Disk {
-    /// How often it was exchanged for what a cut has left.
+    /// The number of times it was exchanged for the state that a cut has left.
     cuts: u32,
 }
 
@@ -85,23 +86,23 @@ impl Disk {
         disk
     }
 
-    /// Ends all that runs, but for process 1, this one and `spared`; the node has what had reached the disk then. State goes
-    /// with the memory that it lies in, unless it is to be `kept`.
-    pub fn cut(&mut self, node: &mut Node, spared: Process, kept: bool) {
+    /// Ends all processes but process 1, this one and `spared`; the node then has the data that had reached the disk.
+    /// State goes with the memory that it lies in, unless `keep_state` is set.
+    pub fn cut(&mut self, node: &mut Node, spared: Process, keep_state: bool) {
         end_all_but(spared);
         node.kill9();
         let old = self.file(node);
         self.cuts += 1;
         command::tool(&["cp", "--sparse=always", text(&old), text(&self.file(node))]);
-        // What belongs to a boot goes with it.
+        // Cgroups belong to a boot and go with it.
         cgroup::clear(node.cgroup_parent());
         for mount in below(node.dir()).iter().rev() {
-            umount2(mount, MntFlags::MNT_DETACH).expect("what is mounted can be unmounted");
+            umount2(mount, MntFlags::MNT_DETACH).expect("a mount can be unmounted");
         }
         fs::remove_file(old).expect("the node's directory is ours");
         let _ = fs::remove_dir_all(node.netns_dir());
         self.mount(node);
-        if !kept {
+        if !keep_state {
             for entry in fs::read_dir(node.state()).expect("it is there").flatten() {
                 let path = entry.path();
                 let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
@@ -120,7 +121,7 @@ impl Disk {
         let device = command::tool(&["losetup", "--direct-io=on", "--find", "--show", text(&self.file(node))]);
         let options = "commit=300,noauto_da_alloc";
         command::tool(&["mount", "-t", "ext4", "-o", options, &device, text(&disk)]);
-        // It goes with its last mount, whatever becomes of us.
+        // The device goes with its last mount, also when this process is killed.
         command::tool(&["losetup", "--detach", &device]);
         let mut own = vec![disk.clone()];
         for (name, place) in [("g", node.graph()), ("s", node.state())] {

@@ -1,4 +1,4 @@
-//! Waiting for what happens, by the journal.
+//! Waiting for events of the journal.
 
 use std::time::Duration;
 

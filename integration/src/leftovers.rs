@@ -1,4 +1,5 @@
-//! What an engine has left in the world: nothing, when its containers, images and volumes are removed.
+//! The files, mounts, processes and cgroups that an engine has left: none, when its containers, images and volumes are
+//! removed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ pub struct Leftovers {
     pub directories: Vec<PathBuf>,
     /// Blobs, layers, half-made layers, views and volumes.
     pub storage: Vec<PathBuf>,
-    /// Network namespaces, addresses in use, and what is still to be given back.
+    /// Network namespaces, addresses in use, and networks still to be given back.
     pub networks: Vec<PathBuf>,
 }
 
@@ -31,14 +32,14 @@ impl Leftovers {
 }
 
 impl Node {
-    /// What is there now.
+    /// All leftovers at this moment.
     pub fn leftovers(&self) -> Leftovers {
         let graph = self.graph();
         let mut directories = children(&graph.join("mnt/rootfs"));
         for runtimes in [graph.join("engines"), self.state()] {
             directories.extend(children(&runtimes).iter().flat_map(|runtime| children(runtime)));
         }
-        // A runtime's own root stays, with what is no container's.
+        // A runtime's own root stays, with its files that belong to no container.
         let (roots, mut directories): (Vec<_>, Vec<_>) =
             directories.into_iter().partition(|path| path.ends_with("root"));
         let known = roots.iter().flat_map(|root| children(root));
@@ -53,7 +54,7 @@ impl Node {
         }
     }
 
-    /// What containers in networks have on the disk.
+    /// The files of containers in networks.
     pub fn networks(&self) -> Vec<PathBuf> {
         let network = self.graph().join("network");
         let addresses = entries(&network.join("addresses")).into_iter().flat_map(|of| entries(&of));
@@ -66,19 +67,19 @@ impl Node {
         found
     }
 
-    /// What images and volumes have on the disk.
+    /// The files of images and volumes.
     pub fn storage(&self) -> Vec<PathBuf> {
         let places = ["images/blobs", "images/layers", "images/ingest", "images/views", "volumes"];
         places.iter().flat_map(|place| entries(&self.graph().join(place))).collect()
     }
 
-    /// What is being made of layers, or was left of it.
+    /// The files of layers that are being made, and their remains.
     pub fn ingest(&self) -> Vec<PathBuf> {
         entries(&self.graph().join("images/ingest"))
     }
 
     /// # Panics
-    /// When something is left, with what it is.
+    /// When something is left, with a list of it.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
         let left = self.leftovers();

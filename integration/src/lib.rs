@@ -1,8 +1,8 @@
 //! The harness of the integration tests and the benchmarks: one [`Node`] is one engine of real binaries on directories,
-//! a socket and a cgroup of its own, and leaves nothing behind, whatever happened to it.
+//! a socket and a cgroup of its own, and leaves nothing behind, also after a crash or a failed test.
 //!
 //! Needs root, `runc` or `crun`, and a static `busybox`; for images `docker-registry`, `skopeo`, `umoci`, `openssl` and
-//! `htpasswd`. What is missing is a panic that names it: nothing is skipped.
+//! `htpasswd`. A missing program is a panic that names it: no test is skipped.
 
 pub mod authority;
 pub mod binaries;

@@ -1,4 +1,4 @@
-//! Processes of the machine, told from later ones with the same number by their start time.
+//! Processes of the machine, identified by pid and start time, since pids are used again.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -31,7 +31,7 @@ impl Process {
         Self::of(self.pid) == Some(self) && stat_field(self.pid, 3).is_some_and(|state| state != "Z" && state != "X")
     }
 
-    /// The process whose child it is.
+    /// The parent process.
     pub fn parent(self) -> Option<Self> {
         let parent = stat_field(self.pid, 4)?.parse().ok()?;
         (Self::of(self.pid) == Some(self)).then(|| Self::of(parent))?
@@ -93,7 +93,7 @@ impl Process {
     }
 }
 
-/// Every process whose command line has this argument and whose program is called `name`.
+/// Every process with this argument on its command line and a program called `name`.
 pub fn with_argument(name: &str, matches: impl Fn(&str) -> bool) -> Vec<Process> {
     all()
         .filter(|process| {

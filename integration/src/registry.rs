@@ -12,7 +12,8 @@ use crate::command::tool;
 use crate::companion::Companion;
 use crate::images::Image;
 
-/// One that all tests share: without accounts or TLS, never shut down. Whoever pushes takes a repository of his own.
+/// The registry that all tests share: without accounts or TLS, never shut down. A test that pushes takes a repository
+/// of its own.
 pub static SHARED: LazyLock<Registry> = LazyLock::new(Registry::start);
 
 /// A registry to be.
@@ -24,7 +25,7 @@ pub struct RegistryBuilder {
 }
 
 impl RegistryBuilder {
-    /// Nobody else may read or write.
+    /// Only this account may read or write.
     #[must_use]
     pub fn account(mut self, user: &str, password: &str) -> Self {
         self.account = Some((user.to_owned(), password.to_owned()));
@@ -38,7 +39,7 @@ impl RegistryBuilder {
         self
     }
 
-    /// HTTPS, for those only who show a certificate of its authority.
+    /// HTTPS, only for clients that show a certificate of its authority.
     #[must_use]
     pub fn client_certificates(mut self) -> Self {
         self.tls = true;
@@ -105,7 +106,7 @@ impl Registry {
         RegistryBuilder::default()
     }
 
-    /// Plain HTTP, open to everybody.
+    /// Plain HTTP, without accounts.
     pub fn start() -> Self {
         Self::builder().start()
     }
@@ -125,7 +126,7 @@ impl Registry {
         format!("{}:{}", authority::NAME, self.port)
     }
 
-    /// Who has signed its certificate.
+    /// The signer of its certificate.
     ///
     /// # Panics
     /// When it has none.
@@ -170,7 +171,7 @@ impl Registry {
         }
     }
 
-    /// What skopeo finds under a name: the raw manifest or index.
+    /// The raw manifest or index under a name, as skopeo finds it.
     pub fn raw(&self, name: &str) -> Value {
         let source = format!("docker://{}", self.name(name));
         let text = tool(&["skopeo", "inspect", "--tls-verify=false", "--raw", &source]);

@@ -1,11 +1,11 @@
-//! What children inherit: signals that are ignored stay ignored, through every exec.
+//! Ignored signals, which children inherit through every exec.
 
 use std::sync::Once;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Whoever runs the tests may ignore signals, as a shell does for what it starts in the background, and so would the daemon, `isula`
-/// and all that they start. A handler is not inherited: here are some, which do nothing, for those that are ignored.
+/// The caller of the tests may ignore signals, as a shell does for programs in the background, and so would the daemon,
+/// `isula` and all that they start. A handler is not inherited: ignored signals get handlers here, which do nothing.
 pub(crate) fn heed(runtime: &tokio::runtime::Runtime) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,4 +1,4 @@
-//! A terminal that somebody sits at: the master of a pseudo terminal, whose other side a program has as its own.
+//! A user's terminal: the master of a pseudo terminal, whose other side is a program's own terminal.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -18,7 +18,7 @@ use crate::deadline::{self, PATIENCE};
 pub struct Terminal {
     ours: OwnedFd,
     theirs: File,
-    /// What was shown, and was not waited for yet.
+    /// Output that was read and not yet waited for.
     shown: RefCell<Vec<u8>>,
 }
 
@@ -64,7 +64,7 @@ impl Terminal {
         }
     }
 
-    /// Waits until this is shown; gives what was shown since the last wait, up to and with it.
+    /// Waits until this text is shown; returns the output since the last wait, up to and with it.
     ///
     /// # Panics
     /// When it is not.
@@ -80,7 +80,7 @@ impl Terminal {
         }
     }
 
-    /// What is shown up to now, after a moment in which nothing more came.
+    /// The output up to now, after a moment without more.
     pub fn rest(&self) -> String {
         while self.look(Duration::from_millis(50)) {}
         String::from_utf8_lossy(&self.shown.take()).into_owned()
@@ -93,7 +93,7 @@ impl Terminal {
         Some(String::from_utf8_lossy(&std::mem::replace(&mut *shown, rest)).into_owned())
     }
 
-    /// Reads what is there; false when nothing comes.
+    /// Reads the pending output; false when nothing comes.
     fn look(&self, patience: Duration) -> bool {
         if !deadline::ready(&mut [PollFd::new(&self.ours, PollFlags::IN)], patience) {
             return false;
@@ -104,7 +104,7 @@ impl Terminal {
         true
     }
 
-    /// Whoever has it in the foreground gets SIGWINCH.
+    /// The program in its foreground gets SIGWINCH.
     pub fn resize(&self, columns: u16, rows: u16) {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&self.ours, size).expect("our terminal has a size");

@@ -15,8 +15,8 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Reads up to the empty line, not a byte further. `None` at the end of the stream, and when it is no head: whoever
-    /// tries TLS first shall not wait.
+    /// Reads up to the empty line, not a byte further. `None` at the end of the stream, and when it is no head: a
+    /// client that tries TLS first shall not wait.
     pub async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Self>> {
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"\r\n\r\n") {

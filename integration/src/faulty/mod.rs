@@ -1,5 +1,5 @@
 //! A registry that misbehaves: a proxy before a real one, or one that serves a layout's directory as it is. It counts
-//! what is asked for and spoils the answers on demand.
+//! the requests and spoils the answers on demand.
 //!
 //! Each connection serves one request. Faults are rules: the first rule that fits a request and is not used up is taken.
 
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::deadline;
 use crate::registry::Registry;
 
-/// What is done to an answer.
+/// A fault of one answer.
 #[derive(Debug, Clone)]
 pub enum Fault {
     /// The connection ends after this many bytes of the body.
@@ -36,9 +36,9 @@ pub enum Fault {
     Instead(Vec<u8>),
 }
 
-/// A request that has come, and what has become of it.
+/// A request and the state of its answer.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct Request {
     pub method: String,
     /// With the query.
     pub path: String,
@@ -52,7 +52,7 @@ pub struct Seen {
     pub open: bool,
 }
 
-impl Seen {
+impl Request {
     /// A download of the blob with this digest, whole or in part.
     pub fn gets_blob(&self, digest: &str) -> bool {
         self.method == "GET" && self.path.contains("/blobs/") && self.path.contains(digest)
@@ -64,7 +64,7 @@ impl Seen {
 }
 
 struct Rule {
-    fits: Box<dyn Fn(&Seen) -> bool + Send>,
+    fits: Box<dyn Fn(&Request) -> bool + Send>,
     skip: usize,
     left: usize,
     fault: Fault,
@@ -80,8 +80,8 @@ struct Account {
 
 #[derive(Default)]
 struct Inner {
-    seen: Vec<Seen>,
-    /// Those before are not told any more.
+    seen: Vec<Request>,
+    /// Requests before this index are not reported any more.
     forgotten: usize,
     rules: Vec<Rule>,
     account: Option<Account>,
@@ -89,7 +89,7 @@ struct Inner {
 }
 
 impl Inner {
-    fn told(&self) -> &[Seen] {
+    fn visible(&self) -> &[Request] {
         &self.seen[self.forgotten..]
     }
 }
@@ -109,7 +109,7 @@ struct Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("nobody panics with it")
+        self.inner.lock().expect("no holder of the lock panics")
     }
 }
 
@@ -127,7 +127,7 @@ impl Faulty {
         Self::start(Source::Registry(registry.host().parse().expect("a registry's host is an address")))
     }
 
-    /// Serves a layout under whatever repository it is asked for: tags are the names in its index. Nothing is checked.
+    /// Serves a layout under every repository name: tags are the names in its index. Nothing is checked.
     ///
     /// # Panics
     /// When no port can be had.
@@ -156,35 +156,35 @@ impl Faulty {
     }
 
     /// Spoils the next request that fits.
-    pub fn once(&self, fits: impl Fn(&Seen) -> bool + Send + 'static, fault: Fault) {
+    pub fn once(&self, fits: impl Fn(&Request) -> bool + Send + 'static, fault: Fault) {
         self.rule(0, 1, fits, fault);
     }
 
     /// Spoils every request that fits.
-    pub fn always(&self, fits: impl Fn(&Seen) -> bool + Send + 'static, fault: Fault) {
+    pub fn always(&self, fits: impl Fn(&Request) -> bool + Send + 'static, fault: Fault) {
         self.rule(0, usize::MAX, fits, fault);
     }
 
     /// Lets `skip` requests that fit pass, then spoils `times` of them.
-    pub fn rule(&self, skip: usize, times: usize, fits: impl Fn(&Seen) -> bool + Send + 'static, fault: Fault) {
+    pub fn rule(&self, skip: usize, times: usize, fits: impl Fn(&Request) -> bool + Send + 'static, fault: Fault) {
         self.shared.lock().rules.push(Rule { fits: Box::new(fits), skip, left: times, fault });
     }
 
-    /// From now on everything is as the registry has it, also what is stalled.
+    /// From now on every answer is the registry's, and stalled ones go on.
     pub fn release(&self) {
         self.shared.lock().rules.clear();
         self.shared.released.send_replace(true);
     }
 
-    /// From now on only those are served who show a token, which is given to this account.
+    /// From now on only requests with a token are served; this account gets the token.
     pub fn require_token(&self, user: &str, password: &str) {
         let token = "token-of-the-tests".to_owned();
         self.shared.lock().account = Some(Account { user: user.into(), password: password.into(), token });
     }
 
     /// All requests so far.
-    pub fn seen(&self) -> Vec<Seen> {
-        self.shared.lock().told().to_vec()
+    pub fn seen(&self) -> Vec<Request> {
+        self.shared.lock().visible().to_vec()
     }
 
     /// Forgets the requests so far.
@@ -195,13 +195,13 @@ impl Faulty {
     }
 
     /// How many requests fit.
-    pub fn count(&self, fits: impl Fn(&Seen) -> bool) -> usize {
-        self.shared.lock().told().iter().filter(|seen| fits(seen)).count()
+    pub fn count(&self, fits: impl Fn(&Request) -> bool) -> usize {
+        self.shared.lock().visible().iter().filter(|seen| fits(seen)).count()
     }
 
     /// Bytes sent of a blob, over all requests.
     pub fn sent_of(&self, digest: &str) -> u64 {
-        self.shared.lock().told().iter().filter(|seen| seen.gets_blob(digest)).map(|seen| seen.sent).sum()
+        self.shared.lock().visible().iter().filter(|seen| seen.gets_blob(digest)).map(|seen| seen.sent).sum()
     }
 
     /// The most blobs that were under way at once.
@@ -214,7 +214,7 @@ impl Faulty {
     /// # Panics
     /// When none gets so.
     #[track_caller]
-    pub fn until(&self, what: &str, wanted: impl Fn(&Seen) -> bool) {
+    pub fn until(&self, what: &str, wanted: impl Fn(&Request) -> bool) {
         deadline::until(what, || self.count(&wanted) > 0);
     }
 }

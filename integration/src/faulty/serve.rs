@@ -11,7 +11,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::http::Head;
-use super::{Account, Fault, Seen, Shared, Source, shelf};
+use super::{Account, Fault, Request, Shared, Source, shelf};
 
 const PIECE: usize = 16 << 10;
 
@@ -19,7 +19,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
         let shared = shared.clone();
         tokio::spawn(async move {
-            // A client that goes away is what some tests want.
+            // Some tests let their client go away, so that an error here is expected.
             let _ = serve(client, &shared).await;
         });
     }
@@ -32,7 +32,7 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    fn change(&self, change: impl FnOnce(&mut Seen)) {
+    fn change(&self, change: impl FnOnce(&mut Request)) {
         change(&mut self.shared.lock().seen[self.index]);
     }
 }
@@ -78,7 +78,7 @@ async fn forward(
 ) -> io::Result<Option<(Head, Box<dyn AsyncRead + Send + Unpin>)>> {
     let mut upstream = TcpStream::connect(address).await?;
     request.write(&mut upstream).await?;
-    // Bodies of requests are small or none; what follows is the client's end, which ends this connection too.
+    // Bodies of requests are small or none; the next byte is the client's end, which ends this connection too.
     let body = request.length().unwrap_or(0);
     tokio::io::copy(&mut client.take(body), &mut upstream).await?;
     Ok(Head::read(&mut upstream).await?.map(|answer| (answer, Box::new(upstream) as _)))
@@ -91,11 +91,11 @@ async fn closed(client: &mut OwnedReadHalf) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the request down and picks what will be done to its answer.
+/// Records the request and picks the fault of its answer.
 fn enter<'a>(shared: &'a Shared, request: &Head) -> (Entry<'a>, Option<Fault>) {
     let mut words = request.first.split(' ').map(str::to_owned);
     let header = |name: &str| request.get(name).map(str::to_owned);
-    let seen = Seen {
+    let seen = Request {
         method: words.next().unwrap_or_default(),
         path: words.next().unwrap_or_default(),
         range: header("Range"),

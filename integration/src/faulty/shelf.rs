@@ -1,4 +1,4 @@
-//! The answers of a registry whose contents are a layout's files, whatever is in them.
+//! The answers of a registry whose contents are a layout's files, unchecked.
 
 use std::fs;
 use std::io::Cursor;

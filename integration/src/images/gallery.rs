@@ -20,7 +20,7 @@ static ROOM: LazyLock<Companion> = LazyLock::new(|| {
     Companion::start(&dir, &words, |line| (line == "ready").then_some(())).0
 });
 
-/// A new path, for what may stay until the program ends. Nothing is there.
+/// A new path for files that may stay until the program ends. Nothing is there.
 pub fn scratch(name: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     ROOM.dir().join(format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed)))
@@ -33,7 +33,7 @@ pub static BASIC: LazyLock<Image> = LazyLock::new(|| {
     Image::empty(&scratch("basic")).layer(&archive).config(&["--config.cmd=sh", "--config.env=PATH=/bin"])
 });
 
-/// Three layers with everything that a filesystem can hold, and most of what a layer can do to those below.
+/// Three layers with all kinds of files, and with most changes that a layer can make to those below.
 pub static ODD: LazyLock<Image> = LazyLock::new(|| {
     let (first, second, third) = (scratch("odd-1"), scratch("odd-2"), scratch("odd-3"));
     odd_first(&first);
@@ -68,7 +68,7 @@ pub static DEEP: LazyLock<Image> = LazyLock::new(|| {
     layers.extend((1..127).map(|number| {
         let tape = Tape::new().directory("layers/").file(&format!("layers/{number}"), b"here\n");
         let tape = tape.file("layers/last", format!("{number}\n").as_bytes());
-        // Takes away what the one before has brought.
+        // Removes the file that the layer before has brought.
         tape.file(&format!("layers/.wh.{}", number - 1), b"").finish()
     }));
     let manifest = image.image(&serde_json::json!({"config": {"Env": ["PATH=/bin"], "Cmd": ["sh"]}}), &layers);
@@ -185,7 +185,7 @@ fn odd_second(root: &Path) {
     times(root, 1_200_000_000);
 }
 
-/// Brings back what was taken away, and takes away what is not there.
+/// Brings removed files back, and removes a file that does not exist.
 fn odd_third(root: &Path) {
     directory(root, 0o755);
     directory(&root.join("gone-dir"), 0o705);

@@ -1,4 +1,4 @@
-//! OCI layouts written by hand, for what no tool would write.
+//! OCI layouts written by hand, with contents that no tool would write.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
 
-/// Says what a blob is.
+/// A blob's descriptor.
 pub fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
     json!({"mediaType": media_type, "digest": digest(bytes), "size": bytes.len()})
 }
@@ -58,7 +58,8 @@ impl Layout {
         self.dir.join("blobs/sha256").join(digest.trim_start_matches("sha256:"))
     }
 
-    /// A manifest for uncompressed layers with this configuration, to which it adds what has to be there. Describes it.
+    /// A manifest for uncompressed layers with this configuration, to which it adds the required keys. Returns its
+    /// descriptor.
     pub fn image(&self, config: &Value, layers: &[Vec<u8>]) -> Value {
         let mut config = config.clone();
         let set = |config: &mut Value, key: &str, value: Value| {

@@ -11,7 +11,7 @@ pub struct Tape {
     bytes: Vec<u8>,
 }
 
-/// One header. What it says of the size need not be true.
+/// One header. Its size field need not be true.
 #[derive(Debug, Clone)]
 pub struct Entry<'a> {
     pub name: &'a [u8],
@@ -78,7 +78,7 @@ impl Tape {
         self.entry(&Entry { size: text.len() as u64, ..Entry::new(b'x', b"extended") }, &text)
     }
 
-    /// A header, and contents of whatever length.
+    /// A header, and contents of any length.
     #[must_use]
     pub fn entry(mut self, entry: &Entry<'_>, contents: &[u8]) -> Self {
         self.bytes.extend(header(entry));

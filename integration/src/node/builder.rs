@@ -9,7 +9,7 @@ use super::namespace::Namespace;
 use super::{Node, Runtime, text};
 use crate::{binaries, cgroup, command, disk, signals};
 
-/// An engine to be: what differs from the defaults.
+/// An engine to be made: its differences from the defaults.
 #[derive(Debug)]
 pub struct NodeBuilder {
     runtime: Runtime,
@@ -35,7 +35,7 @@ impl NodeBuilder {
         self
     }
 
-    /// The daemon knows this name for the machine's loopback: a registry that is nobody's own machine.
+    /// The daemon knows this name for the machine's loopback: a registry that is not trusted as the machine's own.
     #[must_use]
     pub fn host(mut self, name: &str) -> Self {
         self.host = Some(name.to_owned());
@@ -128,7 +128,7 @@ impl Node {
         }
     }
 
-    /// A node with the defaults, whose daemon serves.
+    /// A node with the defaults and a ready daemon.
     pub fn start(runtime: Runtime) -> Self {
         Self::builder(runtime).start()
     }

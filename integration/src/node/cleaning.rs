@@ -1,4 +1,4 @@
-//! Removing what a test has made, through the daemon and, at the node's end, without it.
+//! Removing a test's containers, images and mounts, through the daemon and, at the node's end, without it.
 
 use std::collections::BTreeSet;
 

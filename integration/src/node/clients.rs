@@ -41,7 +41,7 @@ impl Node {
         FilesClient::new(self.channel()).max_decoding_message_size(usize::MAX)
     }
 
-    /// The calls about what containers use, over a connection of their own.
+    /// The calls about containers' use of resources, over a connection of their own.
     pub fn usage(&self) -> UsageClient<Channel> {
         UsageClient::new(self.channel()).max_decoding_message_size(usize::MAX)
     }

@@ -23,7 +23,7 @@ impl Node {
         command::run(&mut self.command(words), PATIENCE)
     }
 
-    /// Runs `isula`, which must succeed, and gives what it printed.
+    /// Runs `isula`, which must succeed, and returns its output.
     #[track_caller]
     pub fn ok<S: AsRef<OsStr>>(&self, words: &[S]) -> String {
         self.isula(words).ok()

@@ -1,4 +1,4 @@
-//! Streams without a terminal: all of it, in both directions, for every client, whatever another one does.
+//! Streams without a terminal: complete, in both directions, for every client, independently of other clients.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -18,11 +18,11 @@ on_each_runtime!(
     ten_mebibytes_come_back_as_they_went,
     the_end_of_the_input_is_the_containers,
     attach_goes_on_after_a_restart_and_after_a_lost_shim,
-    the_end_of_a_session_that_died_with_the_daemon_is_told_once,
-    a_stopped_client_holds_up_nobody,
+    the_end_of_a_session_lost_with_the_daemon_is_recorded_once,
+    a_stopped_client_delays_no_other,
     a_slow_client_does_not_slow_the_log,
     a_client_that_reads_nothing_has_an_end_before_the_removal,
-    a_session_of_input_alone_is_told_the_end_and_no_output,
+    a_session_of_input_alone_gets_the_end_and_no_output,
 );
 
 /// The daemon's failpoints that are tried here and nowhere else.
@@ -30,7 +30,7 @@ pub const POINTS: [&str; 1] = ["attach-end-recovered"];
 
 /// Every session that the journal has the beginning of has one end there.
 #[track_caller]
-pub fn assert_told(node: &Node, when: &str) {
+pub fn assert_sessions_ended(node: &Node, when: &str) {
     let events = node.events();
     let of = |name: &str| {
         let named = events.iter().filter(|event| event.name == name);
@@ -77,8 +77,9 @@ fn process(child: &Child) -> Process {
 }
 
 fn finish(child: Child) -> integration::Output {
-    command::finish(child, deadline::PATIENCE)
-        .unwrap_or_else(|said| panic!("isula does not end; it said {} bytes and {}", said.stdout.len(), said.stderr))
+    command::finish(child, deadline::PATIENCE).unwrap_or_else(|output| {
+        panic!("isula does not end; it wrote {} bytes and {}", output.stdout.len(), output.stderr)
+    })
 }
 
 /// Reads lines until one is `wanted`.
@@ -154,7 +155,7 @@ fn attach_goes_on_after_a_restart_and_after_a_lost_shim(runtime: Runtime) {
     node.event_named(seq, &id, "ShimAdopted");
     let ended = finish(left);
     assert_eq!(ended.code(), LOST);
-    // What it has typed may not have come to the container.
+    // The typed input may not have reached the container.
     let word = "input that was on its way; container x may be running still\n";
     assert!(ended.stderr.ends_with(word), "{}", ended.stderr);
     let (mut last, ..) = say(&node, "three");
@@ -164,7 +165,7 @@ fn attach_goes_on_after_a_restart_and_after_a_lost_shim(runtime: Runtime) {
     node.assert_nothing_left();
 }
 
-fn the_end_of_a_session_that_died_with_the_daemon_is_told_once(runtime: Runtime) {
+fn the_end_of_a_session_lost_with_the_daemon_is_recorded_once(runtime: Runtime) {
     let mut node = Node::start(runtime);
     let id = node.run_detached(&["-i", "--name", "x"], &LINES);
     node.run_detached(&["-i", "--name", "y"], &LINES);
@@ -175,18 +176,18 @@ fn the_end_of_a_session_that_died_with_the_daemon_is_told_once(runtime: Runtime)
     node.kill9();
     clients.into_iter().for_each(|client| assert_eq!(finish(client).code(), LOST));
 
-    // The next daemon dies having told one of the ends, the one after it tells the others.
+    // The next daemon dies after it has recorded one of the ends, the one after it records the others.
     node.launch_with(&[("ISULAD_FAILPOINT", POINTS[0])]);
     node.died();
     node.launch();
     node.verified();
-    assert_told(&node, "after the crash");
-    let told = node.events().split_off(before.len());
-    assert_eq!(told.len(), 4, "nothing else happened: {told:?}");
-    assert!(told.iter().all(|event| event.name == "Detached" && event.actor == "recovery"), "{told:?}");
-    assert_eq!(told.iter().filter(|event| event.id == id).count(), 3);
+    assert_sessions_ended(&node, "after the crash");
+    let ends = node.events().split_off(before.len());
+    assert_eq!(ends.len(), 4, "nothing else happened: {ends:?}");
+    assert!(ends.iter().all(|event| event.name == "Detached" && event.actor == "recovery"), "{ends:?}");
+    assert_eq!(ends.iter().filter(|event| event.id == id).count(), 3);
     let last = before.last().expect("there are events").time;
-    for event in told {
+    for event in ends {
         let is_its = |other: &&Event| other.attributes.get("sessionID") == event.attributes.get("sessionID");
         let began = before.iter().find(is_its).expect("it began").time;
         assert_eq!(event.attributes["lastedMs"], ((last - began) / 1_000_000).to_string(), "as long as is known");
@@ -195,15 +196,15 @@ fn the_end_of_a_session_that_died_with_the_daemon_is_told_once(runtime: Runtime)
     let seq = node.seq();
     node.restart();
     node.verified();
-    assert_eq!(node.seq(), seq, "it is told once");
+    assert_eq!(node.seq(), seq, "it is recorded once");
     node.remove_all();
     node.assert_nothing_left();
 }
 
-/// 20 MiB, more than every buffer on the way together, once it is told to begin.
+/// 20 MiB, more than every buffer on the way together, after a line of input.
 const FLOOD: [&str; 3] = ["sh", "-c", "read go; yes $(printf %01023d 7) | head -n 20480; echo done >&2; exit 4"];
 
-fn a_stopped_client_holds_up_nobody(runtime: Runtime) {
+fn a_stopped_client_delays_no_other(runtime: Runtime) {
     let node = Node::start(runtime);
     node.run_detached(&["-i", "--name", "x", "--log-opt", "max-size=64MB"], &FLOOD);
     let stuck = attached(&node, &["attach", "--no-stdin", "x"]);
@@ -216,7 +217,7 @@ fn a_stopped_client_holds_up_nobody(runtime: Runtime) {
     let whole = format!("{:01023}\n", 7).repeat(20 << 10);
     assert!(output.stdout == whole.as_bytes(), "{} of {} bytes", output.stdout.len(), whole.len());
     assert_eq!(node.wait("x"), Some(4));
-    // They were cut off; what they have missed is in the log.
+    // They were cut off; the output that they have missed is in the log.
     process(&stuck).signal(Signal::CONT);
     for child in [stuck, unread_now(&mut unread)] {
         let output = finish(child);
@@ -253,19 +254,19 @@ fn a_slow_client_does_not_slow_the_log(runtime: Runtime) {
     node.assert_nothing_left();
 }
 
-/// Its presence ends with the container, which is removed while what was written is still on its way.
+/// Its session ends with the container, which is removed while output is still on its way.
 fn a_client_that_reads_nothing_has_an_end_before_the_removal(runtime: Runtime) {
     let node = Node::start(runtime);
     let seq = node.seq();
     let script = ["sh", "-c", "yes $(printf %01023d 7) | head -n 20480"];
     let mut unread = piped(&node, &node.words("run", &["--rm"], &script));
     node.event_after(seq, |event| event.name == "Removed");
-    assert_told(&node, "after the removal");
+    assert_sessions_ended(&node, "after the removal");
     assert!(node.events().iter().any(|event| event.name == "Detached"));
     assert!(process(&unread).alive(), "it waits to be read");
     finish(unread_now(&mut unread));
     unread.wait().expect("a child can be waited for");
-    assert_told(&node, "after the client's end");
+    assert_sessions_ended(&node, "after the client's end");
     node.assert_nothing_left();
 }
 
@@ -297,7 +298,7 @@ fn a_slow_reader_of_run_gets_everything() {
 
 /// Neither is a signal held up by input that the container does not read, nor does the daemon keep that input.
 #[test]
-fn a_signal_overtakes_input_that_nobody_reads() {
+fn a_signal_overtakes_unread_input() {
     let node = Node::start(Runtime::Runc);
     let before = node.daemon().status_kib("VmRSS").expect("the daemon runs");
     let mut child = attached(
@@ -324,7 +325,7 @@ fn a_signal_overtakes_input_that_nobody_reads() {
     node.remove_all();
 }
 
-/// A daemon that does not answer keeps nobody: signals are passed on to the container, and then they mean isula.
+/// A daemon that does not answer holds no client: signals are passed on to the container, and then they mean isula.
 #[test]
 fn a_third_signal_ends_isula_although_the_daemon_is_stopped() {
     let node = Node::start(Runtime::Runc);
@@ -343,8 +344,8 @@ fn a_third_signal_ends_isula_although_the_daemon_is_stopped() {
     assert_eq!(client.wait().expect("a child can be waited for").code(), Some(143));
     daemon.signal(Signal::CONT);
     assert_eq!(node.state_of("x")["Status"], "running");
-    deadline::until("the session's end is told", || node.events().iter().any(|event| event.name == "Detached"));
-    assert_told(&node, "after a stop");
+    deadline::until("the session's end is recorded", || node.events().iter().any(|event| event.name == "Detached"));
+    assert_sessions_ended(&node, "after a stop");
     node.remove_all();
     node.assert_nothing_left();
 }
@@ -380,7 +381,7 @@ fn input_for_once_ends_with_the_client_that_was_there_for_it() {
         child.wait().expect("a child can be waited for");
         assert_eq!(node.wait(name), Some(2));
     }
-    // Without a client there is nobody whose leaving could end it.
+    // Without an attached client no client's leaving could end it.
     node.run_detached(&["-i", "--name", "z"], &LINES);
     for word in ["one", "two"] {
         let mut child = attached(&node, &["attach", "z"]);
@@ -399,7 +400,7 @@ fn killed_clients_leave_nothing_behind() {
     let (daemon, shim) = (node.daemon(), node.shim_of("x"));
     let tasks = || (daemon.threads(), shim.threads());
     let descriptors = || (daemon.descriptors(), shim.descriptors());
-    // The first makes what is made once.
+    // The first one makes whatever is made once per container.
     let once = attached(&node, &["attach", "x"]);
     process(&once).kill();
     finish(once);
@@ -437,7 +438,7 @@ fn killed_clients_leave_nothing_behind() {
 }
 
 #[test]
-fn what_cannot_be_attached_to() {
+fn impossible_attachments_are_refused() {
     let node = Node::start(Runtime::Runc);
     node.create(&["--name", "made"], &["true"]);
     node.sleeper("frozen");
@@ -447,9 +448,9 @@ fn what_cannot_be_attached_to() {
         (["attach", "frozen"], 1, "You cannot attach to container x, which is paused. Unpause it first"),
         (["attach", "nobody"], 1, "No such container:nobody"),
     ] {
-        let said = node.isula(&words).refused(code);
+        let refusal = node.isula(&words).refused(code);
         let id = node.list().into_iter().find(|it| it.name == words[1]).map_or(words[1].to_owned(), |it| it.id);
-        assert_eq!(said, format!("Error response from daemon: {}", complaint.replace(" x", &format!(" {id}"))));
+        assert_eq!(refusal, format!("Error response from daemon: {}", complaint.replace(" x", &format!(" {id}"))));
     }
     node.ok(&["unpause", "frozen"]);
     let attach = |open: AttachOpen| {
@@ -478,28 +479,28 @@ fn what_cannot_be_attached_to() {
     node.remove_all();
 }
 
-fn a_session_of_input_alone_is_told_the_end_and_no_output(runtime: Runtime) {
+fn a_session_of_input_alone_gets_the_end_and_no_output(runtime: Runtime) {
     let node = Node::start(runtime);
     let script = ["sh", "-c", "cat > /tmp/taken; cat /tmp/taken; echo err >&2; exit 4"];
     node.run_detached(&["-i", "--name", "x"], &script);
     let open = AttachOpen { container: "x".into(), stdin: true, ..AttachOpen::default() };
     let input = [Input::Open(open), Input::Stdin(b"taken\n".to_vec()), Input::StdinClosed(Empty {})];
     let input = input.map(|input| AttachInput { input: Some(input) });
-    let told = node.block_on(async {
+    let outputs = node.block_on(async {
         // The session is there for as long as its inputs may come.
         let inputs = tokio_stream::iter(input).chain(tokio_stream::pending());
         let mut stream = node.containers().attach(inputs).await.expect("it is served").into_inner();
-        let mut told = Vec::new();
+        let mut outputs = Vec::new();
         while let Some(message) = stream.message().await.expect("it is served") {
-            told.push(message.output.expect("it is one of them"));
+            outputs.push(message.output.expect("it is one of them"));
         }
-        told
+        outputs
     });
-    let [Output::Started(_), Output::Exited(exit)] = told.as_slice() else { panic!("{told:?}") };
+    let [Output::Started(_), Output::Exited(exit)] = outputs.as_slice() else { panic!("{outputs:?}") };
     assert_eq!(exit.code, Some(4));
     let logged = node.isula(&["logs", "x"]);
     assert_eq!((logged.text().as_str(), logged.stderr.as_str()), ("taken", "err\n"));
-    assert_told(&node, "after the end");
+    assert_sessions_ended(&node, "after the end");
     node.assert_clean_end();
 }
 

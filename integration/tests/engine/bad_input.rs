@@ -1,4 +1,4 @@
-//! What is wrong is refused in words that name it, with a proper exit code, and leaves nothing behind.
+//! Wrong input is refused in words that name the fault, with a proper exit code, and leaves nothing behind.
 
 use std::fs;
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! The daemon killed under running containers: they live on, and what they did meanwhile is known.
+//! The daemon killed under running containers: they live on, and their exits and output of that time are known.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,7 +28,7 @@ fn twenty_live_on(runtime: Runtime) {
         assert_eq!((processes(&node), shims(&node)), (before.0.clone(), before.1.clone()));
     }
     assert!(before.0.iter().all(|process| process.alive()));
-    assert_eq!(node.events(), before.2, "nothing happened to them, so nothing is told");
+    assert_eq!(node.events(), before.2, "nothing happened to them, so there is no event");
     for name in &names {
         assert_eq!(node.ok(&["stop", name]), *name);
         assert_eq!(node.state_of(name)["ExitCode"], 0);

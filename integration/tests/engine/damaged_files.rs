@@ -1,6 +1,6 @@
-//! Files that decide about killing, unmounting or deleting are empty, zeroed, noise, the root's or another container's. Containers
-//! that run go on, and whatever is not the engine's own is left alone. In a machine of its own: what this is about could end
-//! every process.
+//! Files that decide about killing, unmounting or deleting are empty, zeroed, noise, the root's or another container's.
+//! Running containers go on, and foreign processes, mounts and files are left alone. In a machine of its own: the
+//! faults tested here could end every process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use integration::process::Signal;
 use integration::{Node, Process, Runtime, command, deadline};
 
 on_each_runtime!(
-    a_container_goes_on_whatever_becomes_of_its_files,
-    an_empty_note_of_the_cgroup_kills_nobody_else,
+    damaged_files_do_not_end_a_container,
+    an_empty_cgroup_file_kills_no_other_process,
     mounts_below_a_containers_directories_go_with_it,
     an_exit_fifo_that_is_gone_holds_nothing_up,
 );
@@ -41,7 +41,7 @@ impl Drop for Bystander {
     }
 }
 
-/// What of a container that runs may be damaged.
+/// The files of a running container that may be damaged.
 fn files(node: &Node, id: &str) -> Vec<PathBuf> {
     let (bundle, state) = (node.bundle(id), node.state_dir(id));
     let mut files: Vec<PathBuf> = ["cgroup", "exit"].iter().map(|name| bundle.join(name)).collect();
@@ -50,8 +50,8 @@ fn files(node: &Node, id: &str) -> Vec<PathBuf> {
     files
 }
 
-fn a_container_goes_on_whatever_becomes_of_its_files(runtime: Runtime) {
-    in_own_machine(&name("a_container_goes_on_whatever_becomes_of_its_files", runtime), || {
+fn damaged_files_do_not_end_a_container(runtime: Runtime) {
+    in_own_machine(&name("damaged_files_do_not_end_a_container", runtime), || {
         let bystander = Bystander::new();
         let mut node = Node::start(runtime);
         let (x, other) = (node.sleeper("x"), node.sleeper("other"));
@@ -100,8 +100,8 @@ fn a_container_goes_on_whatever_becomes_of_its_files(runtime: Runtime) {
     });
 }
 
-fn an_empty_note_of_the_cgroup_kills_nobody_else(runtime: Runtime) {
-    in_own_machine(&name("an_empty_note_of_the_cgroup_kills_nobody_else", runtime), || {
+fn an_empty_cgroup_file_kills_no_other_process(runtime: Runtime) {
+    in_own_machine(&name("an_empty_cgroup_file_kills_no_other_process", runtime), || {
         let bystander = Bystander::new();
         let mut node = Node::start(runtime);
         for content in ["", "/", "/..", "\0\0\0\0"] {
@@ -118,8 +118,8 @@ fn an_empty_note_of_the_cgroup_kills_nobody_else(runtime: Runtime) {
             node.verified();
             assert_eq!(node.status_of("x"), "paused");
             let warnings = node.info().warnings;
-            let told = |warning: &String| warning.contains(note.to_str().expect("UTF-8")) && warning.contains(&whole);
-            assert!(warnings.iter().any(told), "{content:?}: {warnings:?}");
+            let named = |warning: &String| warning.contains(note.to_str().expect("UTF-8")) && warning.contains(&whole);
+            assert!(warnings.iter().any(named), "{content:?}: {warnings:?}");
             fs::write(&note, content).expect("the node's directory is ours");
             node.ok(&["rm", "-f", "x"]);
             assert!(bystander.alive(), "{content:?}");
@@ -128,7 +128,8 @@ fn an_empty_note_of_the_cgroup_kills_nobody_else(runtime: Runtime) {
     });
 }
 
-/// As runc leaves one of its own binary when it dies in the wrong moment; and one of a directory with somebody's data.
+/// As runc leaves a mount of its own binary when it dies in the wrong moment; and a mount of a directory with foreign
+/// data.
 fn mounts_below_a_containers_directories_go_with_it(runtime: Runtime) {
     in_own_machine(&name("mounts_below_a_containers_directories_go_with_it", runtime), || {
         let mut node = Node::start(runtime);
@@ -156,7 +157,7 @@ fn mounts_below_a_containers_directories_go_with_it(runtime: Runtime) {
             assert_eq!(fs::read_to_string(data.join("file")).expect("it is theirs"), "theirs");
             node.assert_nothing_left();
         }
-        // Of a container that nobody knows any more.
+        // Of an unknown container.
         node.kill9();
         let lost = node.state_dir(&"e".repeat(64));
         fs::create_dir_all(&lost).expect("the node's directory is ours");
@@ -169,7 +170,7 @@ fn mounts_below_a_containers_directories_go_with_it(runtime: Runtime) {
     });
 }
 
-/// What the runtime keeps of the container's start.
+/// The runtime's own directory of the container.
 fn own_root(node: &Node, id: &str) -> PathBuf {
     let root = node.state().join(node.runtime().name()).join("root");
     let mut entries = fs::read_dir(root).expect("the runtime has a root").flatten().map(|entry| entry.path());
@@ -197,7 +198,7 @@ fn an_exit_fifo_that_is_gone_holds_nothing_up(runtime: Runtime) {
         assert_eq!(node.state_of("x")["ExitCode"], 7);
         node.ok(&["start", "x"]);
         node.ok(&["rm", "-f", "x"]);
-        // What is told by whoever had to wait for its whole patience.
+        // Warnings of waits that took their whole patience.
         let warnings = node.info().warnings;
         let late = |warning: &&String| warning.contains("does not report the end") || warning.contains("did not leave");
         assert_eq!(warnings.iter().find(late), None);

@@ -3,7 +3,7 @@
 use integration::{Node, Runtime, command, deadline};
 use serde_json::Value;
 
-fn told(text: &str) -> Vec<Value> {
+fn parsed(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("a line is an object")).collect()
 }
 
@@ -16,7 +16,7 @@ fn after_removal_and_restart() {
     node.kill9();
     node.launch();
     node.create(&["--name", "later"], &["true"]);
-    let all = told(&node.ok(&["events", "--format", "json"]));
+    let all = parsed(&node.ok(&["events", "--format", "json"]));
     let of = |it: &Value, key: &str| it[key].as_str().unwrap_or_default().to_owned();
     let verbs: Vec<String> = all.iter().filter(|it| of(it, "id") == id).map(|it| of(it, "verb")).collect();
     assert_eq!(verbs, ["create", "starting", "start", "die", "removing", "remove"]);
@@ -31,12 +31,12 @@ fn after_removal_and_restart() {
     assert!(text.contains(&format!(" container die {id} (")) && text.contains("exitCode=7"), "{text}");
     let time = die["timeNano"].as_i64().expect("a number");
     let from = format!("{}.{:09}", time / 1_000_000_000, time % 1_000_000_000);
-    let since = told(&node.ok(&["events", "--since", &from, "--format", "json"]));
+    let since = parsed(&node.ok(&["events", "--since", &from, "--format", "json"]));
     assert_eq!(since.first().map(|it| of(it, "verb")), Some("die".to_owned()));
-    let until = told(&node.ok(&["events", "--until", &from, "--format", "json"]));
+    let until = parsed(&node.ok(&["events", "--until", &from, "--format", "json"]));
     assert_eq!(until.last().map(|it| of(it, "verb")), Some("die".to_owned()));
     for (filter, count) in [("container=gone", 6), ("event=die", 1), ("event=create", 2), ("container=nobody", 0)] {
-        let found = told(&node.ok(&["events", "--filter", filter, "--format", "json"]));
+        let found = parsed(&node.ok(&["events", "--filter", filter, "--format", "json"]));
         assert_eq!(found.len(), count, "{filter}");
     }
     node.assert_clean_end();

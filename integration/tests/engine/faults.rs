@@ -1,5 +1,5 @@
-//! The daemon dies at each of its failpoints, that is between any two steps of every operation. The next daemon finishes
-//! what was begun or undoes it, keeps what was acknowledged, and leaves nothing behind.
+//! The daemon dies at each of its failpoints, that is between any two steps of every operation. The next daemon
+//! finishes or undoes interrupted operations, keeps acknowledged ones, and leaves nothing behind.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -25,7 +25,7 @@ on_each_runtime!(
     dies_when_a_shim_is_lost,
 );
 
-/// What is there before the daemon that will die is started.
+/// The container before the start of the daemon that will die.
 #[derive(Clone, Copy)]
 enum Given {
     Nothing,
@@ -36,7 +36,7 @@ enum Given {
     Exited,
 }
 
-/// What is done to the daemon that dies of it.
+/// The operation at which the daemon dies.
 #[derive(Clone, Copy)]
 enum When {
     /// `isula` with these words.
@@ -244,7 +244,7 @@ fn dies_when_a_shim_is_lost(runtime: Runtime) {
     try_all(runtime, LOSING);
 }
 
-/// All cases on one engine, one after the other: what one leaves behind, the next would find.
+/// All cases on one engine, one after the other: a later one would find an earlier one's leftovers.
 fn try_all(runtime: Runtime, cases: &[Case]) {
     let mut node = Node::start(runtime);
     node.sleeper("bystander");
@@ -275,7 +275,7 @@ fn try_one(node: &mut Node, case: &Case) {
     let end = settled(node, case.then);
     assert!(case.then.contains(&end), "{}: the container is {end:?}, not {:?}", case.point, case.then);
     if let Some(answer) = answer.filter(|answer| answer.code() == 0) {
-        // Whoever was told so was told the truth.
+        // A success that was acknowledged is true.
         assert_eq!(end, case.then[0], "{}: acknowledged with `{}`", case.point, answer.text());
     }
     assert_eq!(node.process_of("bystander"), bystander, "{}: another container was touched", case.point);
@@ -283,7 +283,7 @@ fn try_one(node: &mut Node, case: &Case) {
     let after = node.events();
     assert_eq!(after[..before.len()], before, "{}: the journal before the crash is not what it was", case.point);
     assert!(after.iter().zip(1..).all(|(event, seq)| event.seq == seq), "{}: a gap", case.point);
-    attach::assert_told(node, case.point);
+    attach::assert_sessions_ended(node, case.point);
 
     do_it_again(node, end);
     if end != End::Absent {
@@ -312,7 +312,7 @@ fn prepare(node: &Node, given: Given) {
     }
 }
 
-/// Does what kills the daemon. It may die before this returns.
+/// Starts the operation that kills the daemon, which may die before this returns.
 fn act(node: &Node, when: When) -> Option<std::process::Child> {
     let create = |verb, flags: &[&str]| node.spawn(&node.words(verb, &[flags, &["--name", "x"]].concat(), &SCRIPT));
     match when {

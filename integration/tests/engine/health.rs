@@ -1,4 +1,4 @@
-//! Health checks: what probes say is told, kept over the daemon's end, and acted upon; and nothing is left of them.
+//! Health checks: results of probes are shown, kept over the daemon's end, and acted upon; and nothing is left of them.
 
 use std::fs;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use integration::{Node, Runtime, deadline};
 use serde_json::Value;
 
 on_each_runtime!(
-    health_changes_are_told_everywhere,
+    health_changes_are_reported_everywhere,
     failures_on_the_way_up_do_not_count,
     a_probe_that_takes_too_long_has_failed_and_is_gone,
     an_unhealthy_container_is_killed_and_its_policy_follows,
     probes_go_on_with_the_next_daemon,
     a_frozen_container_is_not_probed,
-    what_makes_no_check_is_refused,
+    invalid_checks_are_refused,
     probes_leave_nothing_behind,
 );
 
@@ -28,7 +28,7 @@ fn becomes(node: &Node, name: &str, status: &str) {
     deadline::until(status, || health(node, name)["Status"] == status);
 }
 
-/// A file within the container, by which the tests say how it is.
+/// Makes a file within the container, by which a test decides its health.
 fn put(node: &Node, name: &str, file: &str) {
     fs::write(format!("/proc/{}/root/{file}", node.process_of(name).pid), "").expect("its root can be written to");
 }
@@ -42,15 +42,15 @@ fn checked<'a>(name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&flags[..], more].concat()
 }
 
-fn health_changes_are_told_everywhere(runtime: Runtime) {
+fn health_changes_are_reported_everywhere(runtime: Runtime) {
     let mut node = Node::start(runtime);
     let id = node.run_detached(&checked("x", &["--health-retries=2"]), &SLEEP);
     node.run_detached(&["--name", "plain"], &SLEEP);
     assert!(node.state_of("plain")["Health"].is_null());
     let seq = node.seq();
     becomes(&node, "x", "unhealthy");
-    let told = node.event_after(0, |event| event.id == id && event.name == "HealthChanged");
-    assert_eq!((told.verb.as_str(), told.attributes["health"].as_str()), ("health_status", "unhealthy"));
+    let changed = node.event_after(0, |event| event.id == id && event.name == "HealthChanged");
+    assert_eq!((changed.verb.as_str(), changed.attributes["health"].as_str()), ("health_status", "unhealthy"));
     let known = health(&node, "x");
     assert!(known["FailingStreak"].as_i64() >= Some(2), "{known}");
     let last = &known["Log"][0];
@@ -66,7 +66,7 @@ fn health_changes_are_told_everywhere(runtime: Runtime) {
     // A change is an event, a probe is none.
     let events = node.events().into_iter().filter(|event| event.seq > seq && event.id == id).count();
     assert!(events <= 2, "{:?}", node.story(&id));
-    // What was known last is known after the end, and to another daemon; a new start begins anew.
+    // The last results are known after the container's end, and to another daemon; a new start begins anew.
     take(&node, "x", "well");
     becomes(&node, "x", "unhealthy");
     node.ok(&["stop", "-t", "0", "x"]);
@@ -165,7 +165,7 @@ fn a_frozen_container_is_not_probed(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-fn what_makes_no_check_is_refused(runtime: Runtime) {
+fn invalid_checks_are_refused(runtime: Runtime) {
     let node = Node::start(runtime);
     for (flags, says) in [
         (&["--health-interval=1s"][..], "--health-cmd is required"),

@@ -4,7 +4,7 @@ use integration::{Node, Runtime, deadline};
 
 on_each_runtime!(
     it_ends_as_the_command_ends,
-    what_cannot_be_executed_is_said,
+    a_program_that_cannot_be_executed_is_reported,
     signals_are_passed_on,
     zombies_are_reaped,
     it_works_with_other_options,
@@ -26,7 +26,7 @@ fn it_ends_as_the_command_ends(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-fn what_cannot_be_executed_is_said(runtime: Runtime) {
+fn a_program_that_cannot_be_executed_is_reported(runtime: Runtime) {
     let node = Node::start(runtime);
     let output = node.run(&["--init"], &["no-such-command"]);
     assert_eq!((output.code(), output.stderr.trim_end()), (127, "isulad-init: exec `no-such-command`: not found"));
@@ -76,7 +76,7 @@ fn it_works_with_other_options(runtime: Runtime) {
     let stat = node.run(&["--init", "-t"], &["cat", "/proc/self/stat"]).ok();
     let fields: Vec<&str> = stat.split_whitespace().collect();
     assert_eq!((fields[0], fields[4]), (fields[4], fields[7]), "{stat}");
-    // Nobody can change the program.
+    // The program cannot be changed.
     let output = node.run(&["--init"], &["sh", "-c", "echo x > /dev/isulad-init"]);
     assert_ne!(output.code(), 0);
     // The daemon finds it in its place, and puts it there again.

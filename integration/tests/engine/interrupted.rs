@@ -39,13 +39,14 @@ fn a_run_that_is_interrupted_leaves_nothing_half_made(runtime: Runtime) {
         if rm && signal == Signal::INT {
             deadline::until("it is gone", || node.list().is_empty());
         }
-        // The name is free for whoever removes what was asked for.
+        // The name is free after a removal of the leftover container.
         node.remove_all();
     }
     node.assert_clean_end();
 }
 
-/// The daemon dies at each step of it: an auto-remove container that never ran is gone, another one says that it failed.
+/// The daemon dies at each step of it: an auto-remove container that never ran is gone, another one has failed to
+/// start.
 fn an_interrupted_run_is_not_resumed(runtime: Runtime) {
     let mut node = Node::start(runtime);
     for point in ["create-before-files", "create-before-intent", "start-after-intent", "start-mounted"] {

@@ -1,4 +1,4 @@
-//! A call of a runtime that was given up reaches nothing that comes after it: it ends with whoever has made it.
+//! A call of a runtime that was given up cannot reach a later start: it ends with the process that has made it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::bad_input::script;
 
 on_each_runtime!(
-    a_delete_whose_shim_is_killed_ends_with_it,
+    a_delete_ends_with_its_killed_shim,
     a_start_that_hangs_ends_with_its_shim,
     a_call_of_the_daemon_ends_with_it,
 );
@@ -45,7 +45,7 @@ impl Hanging {
         fs::write(self.file("hang"), "").expect("the node's directory is ours");
     }
 
-    /// What hangs goes on, if it still can.
+    /// Lets hanging calls go on, if they still can.
     fn go_on(&self) {
         fs::remove_file(self.file("hang")).expect("it was there");
     }
@@ -80,12 +80,12 @@ impl Hanging {
     }
 }
 
-fn a_delete_whose_shim_is_killed_ends_with_it(runtime: Runtime) {
+fn a_delete_ends_with_its_killed_shim(runtime: Runtime) {
     let hanging = Hanging::new(runtime, "delete");
     hanging.hang();
     hanging.run_twice();
     let late = hanging.one_hangs();
-    // Killed by somebody else, the memory killer for one.
+    // Killed from outside, such as by the memory killer.
     hanging.node.shims().into_iter().for_each(Process::kill);
     deadline::until("the runtime has ended with its shim", || !late.alive());
     hanging.go_on();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Who may depend on whom within the workspace.
+/// The allowed dependencies within the workspace.
 const ARROWS: [(&str, &[&str]); 7] = [
     ("engine", &["cri-api", "isulad-shim", "migrations", "store"]),
     ("isulad-shim", &[]),
@@ -84,7 +84,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
-            // What the fuzzer has built is not ours.
+            // The fuzzer's build directory has foreign sources.
             if !path.ends_with("fuzz/target") {
                 sources(&path, found);
             }
@@ -130,7 +130,7 @@ fn the_domain_knows_only_itself() {
                 let first = path.split("::").next().unwrap_or_default().trim_end_matches(';');
                 let allowed = matches!(first, "std" | "super" | "self")
                     || path.starts_with("crate::domain::")
-                    // A file names what its own modules export.
+                    // The modules of the file itself are allowed.
                     || file.with_extension("").join(format!("{first}.rs")).exists()
                     || file.with_file_name(format!("{first}.rs")).exists()
                     || file.with_file_name(first).is_dir();

@@ -1,4 +1,4 @@
-//! A container's life, by hand: what each command does, says and refuses.
+//! A container's life, by hand: the effect, the output and the refusals of each command.
 
 use std::fs;
 use std::io::Write;
@@ -54,7 +54,7 @@ fn created_started_stopped_removed(runtime: Runtime) {
     assert_eq!(node.ok(&["rm", "-f", "c"]), "c");
     assert_eq!(node.isula(&["rm", "c"]).refused(1), "Error response from daemon: No such container:c");
     node.assert_nothing_left();
-    let told = [
+    let expected = [
         "Created",
         "StartRequested",
         "Started",
@@ -66,7 +66,7 @@ fn created_started_stopped_removed(runtime: Runtime) {
         "Exited",
         "Removed",
     ];
-    assert_eq!(node.story(&id), told);
+    assert_eq!(node.story(&id), expected);
     node.assert_clean_end();
 }
 
@@ -199,7 +199,7 @@ fn waited_for(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-/// What the first process writes right before it exits is in the foreground and in the log, every time.
+/// The first process's output right before its exit is in the foreground and in the log, every time.
 fn every_line_arrives(runtime: Runtime) {
     const LINES: usize = 20_000;
     let node = Node::builder(runtime).config("container-log", serde_json::json!({"opts": {"max-size": "64m"}})).start();

@@ -1,4 +1,4 @@
-//! `ps` and `inspect`: what is shown of containers.
+//! `ps` and `inspect`: the states and details of containers.
 
 use integration::{Node, Runtime};
 

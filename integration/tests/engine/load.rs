@@ -85,7 +85,7 @@ fn fifty_at_once(runtime: Runtime) {
     assert_eq!(node.list().len(), 0);
     node.assert_nothing_left();
 
-    // One name, many who want it.
+    // One name, requested by many.
     let outcomes = all(&node, (0..MANY).map(|_| create(&node, "same")));
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
     let codes = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).map(Status::code);
@@ -125,7 +125,7 @@ fn everybody_at_one_container(runtime: Runtime) {
         }
         assert!(node.list().iter().all(|it| it.name != name), "round {round}: a removal by force was among them");
         let waited: Result<_, _> = command::finish(deaf, deadline::PATIENCE);
-        assert!(waited.is_ok(), "round {round}: whoever waits is told of the end");
+        assert!(waited.is_ok(), "round {round}: each waiting client gets the end");
     }
     node.assert_clean_end();
 }
@@ -155,7 +155,7 @@ fn nothing_leaks(runtime: Runtime) {
     for _ in 0..4 {
         cycle();
     }
-    // Threads for blocking work come and go; what leaks grows with every cycle of ten.
+    // Threads for blocking work come and go; a leak would grow with every cycle of ten.
     deadline::until("descriptors are given back", || daemon.descriptors() <= descriptors + 4);
     deadline::until("threads are given back", || daemon.threads() <= threads + 8);
     assert_eq!(node.shims(), []);

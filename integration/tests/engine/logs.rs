@@ -1,4 +1,4 @@
-//! `logs`: what containers wrote, also across rotation, and while it grows.
+//! `logs`: containers' output, also across rotation, and while it grows.
 
 use std::fs;
 
@@ -57,7 +57,7 @@ fn a_tail_is_of_whole_lines_within_the_times() {
     assert_eq!(node.ok(&["logs", "-n", "1", "--until", times[3], "l"]), "end");
     assert_eq!(node.ok(&["logs", "-n", "1", "--since", times[3], "l"]), "end");
     assert_eq!(node.ok(&["logs", "-n", "5", "--until", "1000", "l"]), "");
-    // Following, too, ends when its time is over, whatever the container does.
+    // Following, too, ends when its time is over, also while the container runs.
     node.run_detached(&["--name", "f"], &["sh", "-c", "seq 1 9; sleep 1000"]);
     node.written("f", "9");
     assert_eq!(node.ok(&["logs", "-f", "-n", "2", "--until", "0s", "f"]), "8\n9");

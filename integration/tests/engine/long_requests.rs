@@ -1,4 +1,5 @@
-//! Requests of any length hold nobody up: they are refused by a limit, or answered in a time that grows as they do.
+//! Requests of any length do not delay other requests: they are refused by a limit, or answered in a time that grows as
+//! they do.
 
 use cri_api::isula::v1::{CreateRequest, ListRequest, ListVolumesRequest, Mount, mount};
 use integration::{Node, Runtime, deadline, rootfs};
@@ -22,7 +23,7 @@ fn huge(name: &str) -> CreateRequest {
 }
 
 #[test]
-fn huge_creations_hold_up_nobody() {
+fn huge_creations_delay_no_request() {
     let node = Node::start(Runtime::Runc);
     let creating = |name: &'static str| {
         let mut client = node.containers();
@@ -54,7 +55,7 @@ fn huge_creations_hold_up_nobody() {
 
 /// While its volumes are being made the client goes: then they are removed again, and there is no container.
 #[test]
-fn a_creation_whose_client_has_gone_is_undone() {
+fn a_creation_without_its_client_is_undone() {
     let node = Node::start(Runtime::Runc);
     let mount = |n| Mount { kind: mount::Kind::Volume.into(), target: format!("/v/{n}"), ..Mount::default() };
     let request = CreateRequest { mounts: (0..10_000).map(mount).collect(), ..request("gone") };
@@ -79,7 +80,7 @@ fn a_creation_whose_client_has_gone_is_undone() {
 }
 
 #[test]
-fn what_is_beyond_the_limits_is_refused() {
+fn requests_beyond_the_limits_are_refused() {
     let node = Node::start(Runtime::Runc);
     let refused = |request: CreateRequest| {
         let status = node.block_on(async { node.containers().create(request).await }).expect_err("it is too much");

@@ -1,5 +1,5 @@
-//! Sessions whose shim is killed: they go on from where they were, byte for byte, or say that they cannot and end with a code of
-//! their own.
+//! Sessions with a killed shim: they go on from where they were, byte for byte, or report that they cannot and end with
+//! a code of their own.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,16 +12,16 @@ use integration::{Node, Process, Runtime, command, deadline};
 
 on_each_runtime!(
     a_run_goes_on_with_the_next_shim,
-    what_is_not_in_the_log_is_said_to_be_lost,
+    unlogged_output_is_reported_as_lost,
     an_exec_ends_with_a_code_of_its_own,
-    what_a_container_wrote_last_is_logged_without_a_shim,
+    the_last_output_is_logged_without_a_shim,
 );
 
 /// The code of a session that was lost.
 const LOST: i32 = 122;
 
-/// When it is let: more than a client's buffers hold, and then the beginning of a line, whose end waits to be let go too. Both
-/// outputs.
+/// After `/begin` exists: more than a client's buffers hold, and then the beginning of a line, whose end waits for
+/// `/go`. Both outputs.
 const STORY: [&str; 3] = [
     "sh",
     "-c",
@@ -91,15 +91,15 @@ fn a_run_goes_on_with_the_next_shim(runtime: Runtime) {
     kill_shim(&node, &id);
     run.process().signal(Signal::CONT);
     let shown = |client: &Client| {
-        let said = std::fs::read_to_string(&client.stderr).unwrap();
-        assert!(!said.contains("The session was lost"), "{}", &said[said.len().saturating_sub(500)..]);
+        let errors = std::fs::read_to_string(&client.stderr).unwrap();
+        assert!(!errors.contains("The session was lost"), "{}", &errors[errors.len().saturating_sub(500)..]);
         std::fs::read_to_string(&client.stdout).unwrap()
     };
     let begun = format!("{}unfin", numbers(300_000));
     deadline::until("the beginning of the last line is there", || shown(&run).ends_with("300000\nunfin"));
     watcher.process().signal(Signal::CONT);
     deadline::until("for the other one, too", || shown(&watcher).ends_with("300000\nunfin"));
-    // What was shown of the line is not shown again.
+    // The part of the line that was shown is not shown again.
     kill_shim(&node, &id);
     kill_shim(&node, &id);
     node.ok(&["exec", "x", "touch", "/go"]);
@@ -115,7 +115,7 @@ fn a_run_goes_on_with_the_next_shim(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-/// A shim that is killed may have logged what its successor finds in the pipe, which then comes twice.
+/// A shim that is killed may have logged bytes that its successor finds in the pipe; these then come twice.
 #[track_caller]
 fn assert_repeated(text: &str, wanted: &str) {
     let wanted_lines = wanted.lines().collect::<Vec<_>>();
@@ -133,7 +133,7 @@ fn assert_repeated(text: &str, wanted: &str) {
     assert!(steps_back <= 3, "{steps_back} steps back after three lost shims");
 }
 
-fn what_is_not_in_the_log_is_said_to_be_lost(runtime: Runtime) {
+fn unlogged_output_is_reported_as_lost(runtime: Runtime) {
     let node = Node::start(runtime);
     let flags = ["--name", "x", "--log-driver", "none"];
     let run = attached(&node, &node.words("run", &flags, &STORY));
@@ -145,7 +145,7 @@ fn what_is_not_in_the_log_is_said_to_be_lost(runtime: Runtime) {
     assert!(stderr.contains("The session was lost: ") && stderr.trim_end().ends_with(word), "{stderr}");
     node.ok(&["rm", "-f", "x"]);
 
-    // What is no text is not in the log as it was.
+    // Bytes that are no text are not in the log as they were.
     let bytes = ["sh", "-c", "until [ -e /go ]; do sleep 0.05; done; printf 'a\\377b\\n'; sleep 1000"];
     let run = attached(&node, &node.words("run", &["--name", "x"], &bytes));
     let id = node.inspect("x")["Id"].as_str().unwrap().to_owned();
@@ -163,7 +163,7 @@ fn what_is_not_in_the_log_is_said_to_be_lost(runtime: Runtime) {
     assert!(code == LOST && stdout.is_empty() || stdout.starts_with('a'), "{code} {stdout:?} {stderr}");
     node.remove_all();
 
-    // A terminal is gone with its shim, and mostly what ran in it.
+    // A terminal is gone with its shim, and mostly the processes in it.
     let terminal = Terminal::open();
     let seq = node.seq();
     let script = ["sh", "-c", "trap 'exit 5' HUP; echo ready; while :; do sleep 0.05; done"];
@@ -197,7 +197,7 @@ fn an_exec_ends_with_a_code_of_its_own(runtime: Runtime) {
 }
 
 /// Its shim does not read when it writes, and is killed after it.
-fn what_a_container_wrote_last_is_logged_without_a_shim(runtime: Runtime) {
+fn the_last_output_is_logged_without_a_shim(runtime: Runtime) {
     let node = Node::start(runtime);
     let script =
         ["sh", "-c", "until [ -e /go ]; do sleep 0.05; done; echo last words; printf end; touch /done; sleep 1000"];

@@ -1,4 +1,4 @@
-//! The real binaries: what they promise, tried on real runtimes.
+//! The real binaries: their documented behaviour, tested on real runtimes.
 
 #![allow(clippy::unwrap_used, reason = "every function here is part of a test")]
 

@@ -1,10 +1,10 @@
-//! Commands about several containers do them at once, and tell of them in order.
+//! Commands about several containers run in parallel and print in the order of the names.
 
 use integration::{Node, Runtime};
 
-on_each_runtime!(several_are_done_at_once_and_told_in_order);
+on_each_runtime!(several_are_done_at_once_and_printed_in_order);
 
-fn several_are_done_at_once_and_told_in_order(runtime: Runtime) {
+fn several_are_done_at_once_and_printed_in_order(runtime: Runtime) {
     let node = Node::start(runtime);
     let names: Vec<String> = (0..20).map(|n| format!("c{n}")).collect();
     for name in &names {
@@ -14,13 +14,13 @@ fn several_are_done_at_once_and_told_in_order(runtime: Runtime) {
         let words: Vec<&str> = verb.iter().copied().chain(names.iter().map(String::as_str)).collect();
         node.ok(&words)
     };
-    let told = names.join("\n");
+    let expected = names.join("\n");
     assert_eq!(all(&["start"]), "");
     assert_eq!(node.ok(&["ps", "-q"]).lines().count(), 20);
     for verb in [&["pause"][..], &["unpause"], &["restart", "-t", "0"], &["kill", "-s", "CONT"], &["stop", "-t", "0"]] {
-        assert_eq!(all(verb), told, "{verb:?}");
+        assert_eq!(all(verb), expected, "{verb:?}");
     }
-    // Names that are unknown are told one by one, and the others are done.
+    // Unknown names are reported one by one, and the others are done.
     let output = node.isula(&["rm", "c0", "nope", "c1", "neither"]);
     assert_eq!((output.code(), String::from_utf8_lossy(&output.stdout).trim()), (1, "c0\nc1"));
     let complaints: Vec<&str> = output.stderr.lines().collect();
@@ -32,7 +32,7 @@ fn several_are_done_at_once_and_told_in_order(runtime: Runtime) {
 
 /// `start` goes in turn: one that joins another's namespace is started after it.
 #[test]
-fn what_joins_another_is_started_in_turn() {
+fn containers_that_join_another_are_started_in_turn() {
     let node = Node::start(Runtime::Runc);
     node.create(&["--name", "first"], &["sleep", "100000"]);
     for name in ["a", "b", "c"] {

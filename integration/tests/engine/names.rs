@@ -1,4 +1,4 @@
-//! How containers are named: names, ids, prefixes, and what is refused.
+//! Containers' names: names, ids, prefixes, and refused ones.
 
 use integration::{Node, Runtime};
 

@@ -1,4 +1,4 @@
-//! Kills for want of memory are told apart from all others, of the first process and of its children.
+//! Kills for want of memory are distinguished from all others, of the first process and of its children.
 
 use std::fs;
 use std::time::Duration;
@@ -76,7 +76,7 @@ fn it_is_seen_without_a_daemon_and_by_the_next_one(runtime: Runtime) {
     node.kill9();
     fs::write(&root, "").expect("the container's root can be written to");
     node.launch();
-    deadline::until("the one of meanwhile is told", || killed(&node, "meanwhile"));
+    deadline::until("the kill of meanwhile is recorded", || killed(&node, "meanwhile"));
     let seq = node.seq();
     go(&node, "later");
     node.event_named(seq, &later, "OomKilled");

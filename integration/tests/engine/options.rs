@@ -172,7 +172,7 @@ fn mounts(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-/// What a start does differently from what was asked is told to whoever has asked for it.
+/// The client of a start gets the differences between its request and the started container.
 #[test]
 fn warnings_of_a_start_reach_its_caller() {
     let node = Node::start(Runtime::Runc);

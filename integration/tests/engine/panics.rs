@@ -1,4 +1,5 @@
-//! A panic of the daemon costs what it happened in, or ends the daemon at once. Never is there one that answers nobody.
+//! A panic of the daemon costs the one task in which it happened, or ends the daemon at once. A daemon that runs on
+//! always answers.
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -21,7 +22,7 @@ fn one_that_nothing_recovers_from_ends_the_daemon() {
     node.launch();
     node.verified();
     assert_eq!(node.process_of("x"), process);
-    // And what the creation had made by then is gone.
+    // And the parts that the creation had made by then are gone.
     integration::deadline::until("the sweep", || node.info().warnings.iter().any(|it| it.contains("volume data")));
     assert!(!node.graph().join("volumes/data").exists());
     node.assert_clean_end();

@@ -1,6 +1,7 @@
-//! The host loses its power at each failpoint of creating, starting, stopping, executing, removing, attaching to networks and
-//! making volumes, and at once after an answer. What was acknowledged is there, what was begun is done or undone, and nothing
-//! that is not the engine's own is touched: a bystander older than the daemon lives on through all of it.
+//! The host loses its power at each failpoint of creating, starting, stopping, executing, removing, attaching to
+//! networks and making volumes, and at once after an answer. Acknowledged operations are kept, interrupted ones are
+//! done or undone, and foreign processes and files are left alone: a bystander older than the daemon lives on through
+//! all of it.
 //!
 //! Each case is tried on both runtimes; on the one the state directory goes with the boot, on the other it is kept.
 
@@ -15,7 +16,7 @@ use serde_json::json;
 
 on_each_runtime!(starting, stopping_and_removing, executing, in_networks, with_volumes, after_an_answer);
 
-/// What is there, and acknowledged, before the daemon that will die is started.
+/// The acknowledged state before the start of the daemon that will die.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Given {
     Nothing,
@@ -28,7 +29,7 @@ enum Given {
     RunningInNetwork,
     /// Nothing gives its network back: the plugins are gone.
     WithoutPlugins,
-    /// Of an image, with an empty volume over what the image has.
+    /// Of an image, with an empty volume over a directory that has files in the image.
     WithVolume,
     /// With a volume of its own.
     OwnVolume,
@@ -44,7 +45,7 @@ enum End {
     Absent,
     Inited,
     Exited(i64),
-    /// Nobody knows how: the host went down.
+    /// The host went down, so that the exit code is unknown.
     Unknown,
 }
 
@@ -55,7 +56,7 @@ struct Case {
     point: Option<&'static str>,
     given: Given,
     words: &'static [&'static str],
-    /// The first is what an answer of success has promised.
+    /// The first is the one that an answer of success has promised.
     then: &'static [End],
 }
 
@@ -97,7 +98,7 @@ const ENDING: &[Case] = &[
     case("stop-after-intent", Given::Running, STOP, &[Exited(7), Unknown]),
     case("stop-signalled", Given::Running, STOP, &[Exited(7), Unknown]),
     case("stop-killed", Given::Running, KILL, &[Exited(137), Unknown]),
-    // The record reaches the disk before anybody hears of the end.
+    // The record reaches the disk before any client gets the end.
     case("exit-seen", Given::Running, STOP, &[Exited(7)]),
     case("exit-recorded", Given::Running, STOP, &[Exited(7)]),
     case("release-unmounted", Given::Running, STOP, &[Exited(7)]),
@@ -303,7 +304,7 @@ impl World {
                 let status = self.node.died();
                 assert_eq!(status.signal(), Some(9), "{what}: {status}");
                 self.cut(kept);
-                // Whoever still waited for its answer has ended with everything else.
+                // A client that still waited for its answer has ended with everything else.
                 command::finish(caller, deadline::PATIENCE).expect("it was killed").code() == 0
             }
             None => {
@@ -336,9 +337,9 @@ impl World {
         self.again(end, case, &what);
     }
 
-    fn cut(&mut self, kept: bool) {
+    fn cut(&mut self, keep_state: bool) {
         let bystander = Process::of(self.bystander.id().cast_signed()).expect("it runs");
-        self.disk.cut(&mut self.node, bystander, kept);
+        self.disk.cut(&mut self.node, bystander, keep_state);
         self.boots += 1;
         // Interfaces and rules are the boot's.
         let script = "for link in $(ls /sys/class/net | grep -v '^lo$'); do ip link del $link; done; \

@@ -1,4 +1,5 @@
-//! Restart policies: what they start again and what not, with a daemon that dies or leaves in between.
+//! Restart policies: the containers that they start again and those that they do not, with a daemon that dies or leaves
+//! in between.
 
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ on_each_runtime!(
     a_failing_container_is_started_again_until_it_is_stopped,
     on_failure_has_an_end,
     on_reboot_waits_for_its_status,
-    a_container_stopped_by_hand_stays_so_until_the_policy_says_otherwise,
+    a_manual_stop_holds_until_the_policy_restarts,
     a_waiting_container_is_removed_by_force_alone,
     an_attached_client_ends_with_the_first_exit,
     the_wait_goes_on_without_a_daemon,
-    what_ran_before_the_host_was_restarted_runs_again,
+    containers_run_again_after_a_host_restart,
     a_container_that_goes_with_its_end_does_so_without_a_daemon,
     dies_restarting,
 );
@@ -65,7 +66,7 @@ fn on_failure_has_an_end(runtime: Runtime) {
     node.run_detached(&["--name", "fine", "--restart=on-failure"], &["true"]);
     deadline::until("a success ends it", || node.status_of("fine") == "exited");
     assert_eq!(restarts(&node, "fine"), 0);
-    // What cannot be started at all is told to whoever asked, once.
+    // A container that cannot be started at all is reported to the client, once.
     let words = node.words("run", &["-d", "--name", "never", "--restart=always"], &["no-such-command"]);
     assert_eq!(node.isula(&words).code(), 127);
     assert_eq!(node.status_of("never"), "exited");
@@ -82,12 +83,12 @@ fn on_reboot_waits_for_its_status(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-fn a_container_stopped_by_hand_stays_so_until_the_policy_says_otherwise(runtime: Runtime) {
+fn a_manual_stop_holds_until_the_policy_restarts(runtime: Runtime) {
     let mut node = Node::start(runtime);
     let script = ["sh", "-c", "trap 'exit 0' TERM; sleep 100000 & wait"];
     for (name, policy) in [("always", "--restart=always"), ("unless", "--restart=unless-stopped")] {
         let id = node.run_detached(&["--name", name, policy], &script);
-        // Ended by somebody else: that is not what a user has asked for.
+        // Killed from outside: that is not a stop by a user.
         let seq = node.seq();
         node.process_of(name).signal(Signal::KILL);
         node.event_named(seq, &id, "Started");
@@ -168,7 +169,7 @@ fn power_cut(node: &mut Node, names: &[&str]) {
     }
 }
 
-fn what_ran_before_the_host_was_restarted_runs_again(runtime: Runtime) {
+fn containers_run_again_after_a_host_restart(runtime: Runtime) {
     let mut node = Node::start(runtime);
     let policies = ["no", "always", "unless-stopped", "on-failure"];
     for policy in policies {

@@ -1,4 +1,4 @@
-//! Where things are is the operator's choice: roots through links, and what the container's own files say of its users.
+//! The operator chooses the places of the roots, also through links; and the container's own files define its users.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,7 +13,7 @@ on_each_runtime!(
     refused_before_a_runtime_runs
 );
 
-/// Moves a directory and puts a link in its place, as on a machine whose disk is full.
+/// Moves a directory and puts a link in its place, as an operator of a full disk would.
 fn move_behind_a_link(from: &Path, to: &Path) {
     fs::create_dir_all(to.parent().expect("not the root")).expect("the node's directory is ours");
     fs::rename(from, to).expect("nothing is mounted in it");
@@ -84,7 +84,7 @@ fn run_and_exec_agree_on_users(runtime: Runtime) {
     assert!(node.isula(&["exec", "-u", "guest", "who", "true"]).code() != 0, "it is hidden by what is mounted");
     let refused = node.run(&["-u", "guest", "-v", &passwd], &["true"]).refused(125);
     assert!(refused.contains("no user `guest`"), "{refused}");
-    // The primary group is one of the groups, also where nobody is named.
+    // The primary group is one of the groups, also without users in the group file.
     assert_eq!(node.run(&["-u", "100:200"], &["id", "-G"]).ok(), "200");
     assert_eq!(node.ok(&["exec", "-u", "100:200", "who", "id", "-G"]), "200 95");
     node.assert_clean_end();

@@ -44,7 +44,7 @@ fn armed(runtime: Runtime, point: &str) -> Node {
     node
 }
 
-/// A daemon whose shims do not die.
+/// Starts a daemon without failpoints for its shims.
 fn disarm(node: &mut Node) {
     node.restart();
     node.verified();
@@ -117,7 +117,7 @@ fn an_end_in_the_daemons_absence(runtime: Runtime) {
         if recorded {
             assert_eq!(state["ExitCode"], 7, "{point}");
         } else {
-            // Nobody is left who saw it: no number that looks real.
+            // No witness of the exit is left: no number that looks real.
             assert!(state["ExitCode"].is_null(), "{point}: {state}");
             assert_eq!(state["ExitCause"], "the shim and the process were lost while the daemon was away", "{point}");
             assert_eq!(node.ok(&["wait", "x"]), "unknown");

@@ -13,8 +13,8 @@ on_each_runtime!(
     killed_again_and_again,
 );
 
-/// Counts, and says so if a write fails: EPIPE would be a signal or an error. As fast as it can at first, so that pipes are full;
-/// then slowly: what it has written does not depend on how long a test takes.
+/// Counts, and exits with its own code if a write fails: EPIPE would be a signal or an error. As fast as it can at
+/// first, so that pipes are full; then slowly, so that the size of its output does not depend on a test's time.
 const WRITER: [&str; 3] = [
     "sh",
     "-c",
@@ -31,7 +31,7 @@ fn start(runtime: Runtime) -> (Node, String) {
 /// At most this many shims are killed under one writer.
 const KILLS: u64 = 5;
 
-/// Ends the writer and checks that what it wrote is there, every line of both streams, and its true end.
+/// Ends the writer and checks that its output is there, every line of both streams, and its true end.
 #[track_caller]
 fn assert_nothing_lost(node: &Node, process: Process) {
     assert_eq!(node.process_of("w"), process, "it lives on");
@@ -50,8 +50,8 @@ fn assert_nothing_lost(node: &Node, process: Process) {
     assert!(last - assert_complete(&errors, "error") <= 1);
 }
 
-/// Every line is there. A shim that is killed may have logged what its successor finds in the pipe: that much, a pipe's
-/// content, may come twice.
+/// Every line is there. A shim that is killed may have logged bytes that its successor finds in the pipe: that much, a
+/// pipe's content, may come twice.
 #[track_caller]
 fn assert_complete(lines: &[&str], word: &str) -> u64 {
     let number = |line: &&str| line.strip_prefix(word).and_then(|rest| rest.trim_start().parse::<u64>().ok());

@@ -1,4 +1,4 @@
-//! Clients that do not take what they have asked for: they lose nothing, and hold up nobody.
+//! Clients that do not read their answers: they lose nothing, and delay no others.
 
 use std::io::Read;
 use std::process::Stdio;
@@ -39,7 +39,7 @@ fn run_gives_everything_to_a_client_that_does_not_read_for_seconds(runtime: Runt
 
 /// As many as a connection has calls at once, each on a connection of its own.
 #[test]
-fn hundreds_that_follow_a_log_and_do_not_read_cost_little_and_hold_up_nobody() {
+fn hundreds_of_stalled_log_followers_cost_little() {
     const CLIENTS: usize = 512;
     let node = Node::start(Runtime::Runc);
     // More than a connection's window, for each.

@@ -15,7 +15,7 @@ fn overwrite(path: &Path, from: u64, bytes: &[u8]) {
     file.seek(SeekFrom::Start(from)).and_then(|_| file.write_all(bytes)).expect("it can be written");
 }
 
-/// Damages the store of an engine with containers in every state, and looks at what the next daemon makes of it.
+/// Damages the store of an engine with containers in every state, and checks the next daemon's behaviour.
 fn survives(damage: impl Fn(&Node)) {
     let mut node = Node::start(Runtime::Runc);
     node.create(&["--name", "created"], &["true"]);
@@ -34,14 +34,14 @@ fn survives(damage: impl Fn(&Node)) {
     let bundles = fs::read_dir(node.graph().join("engines/runc")).expect("it is there").count();
     assert_eq!(bundles, 3, "nothing was deleted");
     let warnings = node.info().warnings;
-    assert!(!warnings.is_empty(), "the operator is told");
+    assert!(!warnings.is_empty(), "the operator is warned");
     assert_eq!(node.process_of(&running), process);
     assert_eq!(
         (&node.state_of("ended")["Status"], &node.state_of("ended")["ExitCode"]),
         (&"exited".into(), &7.into()),
         "its exit record is there"
     );
-    // It ends, also if a repair has skipped the last numbers; and it says what is missing.
+    // It ends, also if a repair has skipped the last numbers; and it reports the missing numbers.
     let events = node.isula(&["events", "--since", "seq:1"]);
     let lost = events.text().lines().any(|line| line.contains(" journal gap "));
     assert_eq!((events.code(), events.stderr.contains("are lost")), if lost { (1, true) } else { (0, false) });
@@ -170,9 +170,9 @@ fn a_full_disk() {
     let refusal = node.run(&["--name", "no-room"], &["true"]).refused(125);
     assert!(refusal.to_lowercase().contains("space"), "{refusal}");
     assert_eq!(node.ok(&["ps", "-aq"]).lines().count(), 3);
-    // What frees something works, and what looks for it.
+    // Commands that free space work, and so do those that look for files to remove.
     assert_eq!(node.ok(&["exec", "running", "echo", "looking"]), "looking");
-    assert_ne!(node.isula(&["exec", "-d", "running", "true"]).code(), 0, "nobody looks at that");
+    assert_ne!(node.isula(&["exec", "-d", "running", "true"]).code(), 0, "a detached exec is refused");
     assert_eq!(node.ok(&["pause", "second"]), "second");
     assert_eq!(node.ok(&["unpause", "second"]), "second");
     assert_eq!(node.ok(&["stop", "running"]), "running");

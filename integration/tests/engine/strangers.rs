@@ -29,7 +29,7 @@ fn control_characters_reach_no_terminal() {
         assert!(is_tame(&text), "{words:?}: {text:?}");
         assert!(words[0] == "inspect" || !text.contains("\nforged"), "{words:?}: {text:?}");
     }
-    // As JSON they are what they were.
+    // As JSON they are unchanged.
     assert_eq!(node.inspect("x")["Config"]["Labels"]["key"], format!("{NASTY}\nforged a line").as_str());
     for words in [
         &["inspect", NASTY][..],
@@ -55,7 +55,7 @@ fn control_characters_reach_no_terminal() {
     node.assert_clean_end();
 }
 
-/// What the C core's stacks send: the socket's path, with percent signs, as the authority.
+/// gRPC stacks on the C core send the socket's path, with percent signs, as the authority.
 #[test]
 fn a_socket_may_be_called_by_its_path() {
     let node = Node::start(Runtime::Runc);

@@ -11,11 +11,11 @@ on_each_runtime!(
     sizes_are_passed_on_and_nonsense_is_not,
     ctrl_c_is_the_containers,
     leaving_and_coming_back,
-    what_is_typed_and_not_read_holds_up_neither_sizes_nor_leaving,
+    unread_input_delays_neither_sizes_nor_detaching,
     a_terminal_that_is_let_go_and_taken_again,
     a_further_process_at_a_terminal,
     the_terminal_is_as_before_when_the_daemon_is_killed,
-    a_terminal_that_was_lost_with_its_shim_is_told,
+    a_terminal_lost_with_its_shim_is_reported,
 );
 
 /// The exit code of a session that was lost before its process's end.
@@ -114,14 +114,14 @@ fn leaving_and_coming_back(runtime: Runtime) {
     let terminal = Terminal::open();
     let child = shell(&node, &terminal, &["--name", "x"]);
     let process = node.process_of("x");
-    // What is typed in one go with the keys is the container's all the same.
+    // Input typed in one go with the keys goes to the container all the same.
     terminal.types("word=kept; echo so far\r\x10\x11");
     assert_eq!(ended(child).code(), Some(0));
     assert!(terminal.is_cooked());
     terminal.rest();
 
     let child = attach(&node, &terminal, &["attach", "x"]);
-    // A program is made to draw itself again; the first half of a sequence is nobody's until the next key.
+    // A program is made to draw itself again; the first half of a sequence is held until the next key.
     terminal.until("# ");
     terminal.types("cho $word!\x01");
     terminal.types("e\r");
@@ -145,18 +145,18 @@ fn leaving_and_coming_back(runtime: Runtime) {
     terminal.types("exit 4\r");
     assert_eq!(ended(child).code(), Some(4));
     assert_eq!(sessions(&node), (5, 5), "each is recorded with its end");
-    let told = node.ok(&["events", "--since", "0", "--until", "0s"]);
-    assert_eq!((told.matches(" attach ").count(), told.matches(" detach ").count()), (5, 5), "{told}");
+    let events = node.ok(&["events", "--since", "0", "--until", "0s"]);
+    assert_eq!((events.matches(" attach ").count(), events.matches(" detach ").count()), (5, 5), "{events}");
     node.remove_all();
     node.assert_nothing_left();
 }
 
-/// Never reads; says when it has a new size. It ends by this file.
+/// A script that never reads, prints each new size, and ends when this file exists.
 fn deaf(file: &str) -> String {
     format!("stty raw -echo; trap 'stty size' WINCH; echo ready; while [ ! -e {file} ]; do sleep 0.01; done; exit 6")
 }
 
-fn what_is_typed_and_not_read_holds_up_neither_sizes_nor_leaving(runtime: Runtime) {
+fn unread_input_delays_neither_sizes_nor_detaching(runtime: Runtime) {
     let node = Node::start(runtime);
     let terminal = Terminal::open();
     let run = node.words("run", &["-it", "--name", "x"], &["sh", "-c", &deaf("/tmp/first")]);
@@ -176,14 +176,14 @@ fn what_is_typed_and_not_read_holds_up_neither_sizes_nor_leaving(runtime: Runtim
     let seq = node.seq();
     node.ok(&["exec", "x", "touch", "/tmp/second"]);
     node.event_after(seq, |event| event.name == "ExecExited" && event.attributes["exitCode"] == "6");
-    // Its end may be faster than that of what has led to it.
+    // Its end may be faster than that of the exec that causes it.
     node.isula(&["exec", "x", "touch", "/tmp/first"]);
     assert_eq!(node.wait("x"), Some(6));
     node.remove_all();
     node.assert_nothing_left();
 }
 
-/// Nobody has it open for a while, and that is not its end.
+/// The terminal is closed by all processes for a while, which is not its end.
 fn a_terminal_that_is_let_go_and_taken_again(runtime: Runtime) {
     let node = Node::start(runtime);
     let terminal = Terminal::open();
@@ -233,8 +233,8 @@ fn a_further_process_at_a_terminal(runtime: Runtime) {
         terminal.types("stty size\r");
         terminal.rest().contains("\n32 98\r\n")
     });
-    // Ctrl-C ends what the shell runs, and nothing else.
-    // Another one for each test, by which it is found.
+    // Ctrl-C ends the shell's child, and nothing else.
+    // The number differs between the tests, so that each finds its own child.
     let seconds = match runtime {
         Runtime::Runc => "98765",
         Runtime::Crun => "98766",
@@ -305,7 +305,7 @@ fn the_terminal_is_as_before_when_the_daemon_is_killed(runtime: Runtime) {
 }
 
 /// The other side of the terminal ended with the shim that held it: only a program that ignores that lives on.
-fn a_terminal_that_was_lost_with_its_shim_is_told(runtime: Runtime) {
+fn a_terminal_lost_with_its_shim_is_reported(runtime: Runtime) {
     let node = Node::start(runtime);
     let script = "trap '' HUP; echo ready; while :; do sleep 0.1; done";
     let id = node.run_detached(&["-it", "--name", "x"], &["sh", "-c", script]);

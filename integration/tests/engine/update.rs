@@ -1,4 +1,4 @@
-//! `isula update`: what `inspect` says is what the cgroups hold, live, after a restart, and after any end of the daemon.
+//! `isula update`: `inspect` agrees with the cgroups, live, after a restart, and after any end of the daemon.
 
 use std::fs;
 
@@ -7,11 +7,11 @@ use integration::{Node, Runtime, cgroup, command, deadline};
 
 on_each_runtime!(
     limits_of_a_running_container_change_at_once,
-    what_does_not_run_is_changed_for_its_next_start,
+    a_stopped_container_is_changed_for_its_next_start,
     a_paused_container_is_changed,
-    several_are_updated_and_one_that_fails_stops_nobody,
-    what_cannot_be_is_refused_and_leaves_all_as_it_was,
-    what_the_kernel_refuses_is_taken_back,
+    one_failed_update_does_not_stop_the_others,
+    impossible_limits_are_refused_without_effect,
+    limits_that_the_kernel_refuses_are_undone,
     updates_in_the_same_moment_all_count,
     a_container_that_ends_meanwhile_is_updated_all_the_same,
     a_policy_is_changed_while_it_runs_and_while_it_waits,
@@ -79,14 +79,14 @@ fn limits_of_a_running_container_change_at_once(runtime: Runtime) {
     let config = node.inspect("x")["HostConfig"].take();
     assert_eq!(config["MemorySwap"].as_i64(), Some(-1));
     assert_eq!((config["NanoCpus"].as_i64(), config["CpuShares"].as_i64()), (Some(500_000_000), Some(2048)));
-    // Asked for what is so already: no event.
+    // A request for limits that are set already: no event.
     let seq = node.seq();
     node.ok(&["update", "-m", "16m", "x"]);
     assert_eq!(node.seq(), seq);
     node.assert_clean_end();
 }
 
-fn what_does_not_run_is_changed_for_its_next_start(runtime: Runtime) {
+fn a_stopped_container_is_changed_for_its_next_start(runtime: Runtime) {
     let mut node = Node::start(runtime);
     let id = node.create(&["--name", "x"], &["sleep", "100000"]);
     node.ok(&["update", "-m", "24m", "--pids-limit=10", "x"]);
@@ -112,7 +112,7 @@ fn a_paused_container_is_changed(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-fn several_are_updated_and_one_that_fails_stops_nobody(runtime: Runtime) {
+fn one_failed_update_does_not_stop_the_others(runtime: Runtime) {
     let node = Node::start(runtime);
     let ids: Vec<String> =
         ["a", "b"].iter().map(|name| node.run_detached(&["--name", name], &["sleep", "100000"])).collect();
@@ -123,7 +123,7 @@ fn several_are_updated_and_one_that_fails_stops_nobody(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-fn what_cannot_be_is_refused_and_leaves_all_as_it_was(runtime: Runtime) {
+fn impossible_limits_are_refused_without_effect(runtime: Runtime) {
     let node = Node::start(runtime);
     let id = node.run_detached(&["--name", "x", "-m", "32m", "--cpus", "1"], &["sleep", "100000"]);
     let before = node.inspect("x")["HostConfig"].take();
@@ -154,7 +154,7 @@ fn what_cannot_be_is_refused_and_leaves_all_as_it_was(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-fn what_the_kernel_refuses_is_taken_back(runtime: Runtime) {
+fn limits_that_the_kernel_refuses_are_undone(runtime: Runtime) {
     let mut node = Node::start(runtime);
     let id = node.run_detached(&["--name", "x", "-m", "32m", "--pids-limit=20"], &["sleep", "100000"]);
     // Processors that this machine does not have.
@@ -256,12 +256,12 @@ fn dies_updating(runtime: Runtime) {
             let answer = command::finish(caller, deadline::PATIENCE).expect("the caller does not hang");
             node.launch();
             node.verified();
-            // What was begun is finished; what was not recorded has never been.
+            // A recorded intent is finished; an update without one has never happened.
             let updated = point != "update-before-intent";
             assert!(updated || answer.code() != 0);
             let (memory, pids) = if updated { (48 * MB, 30) } else { (32 * MB, 20) };
-            let told = || node.inspect("x")["HostConfig"]["Memory"].as_i64() == Some(memory);
-            deadline::until("the update is finished or undone", told);
+            let has_limit = || node.inspect("x")["HostConfig"]["Memory"].as_i64() == Some(memory);
+            deadline::until("the update is finished or undone", has_limit);
             deadline::until("it is settled", || {
                 node.story(&id).iter().all(|name| name != "UpdateRequested") || {
                     node.story(&id).last().is_some_and(|name| name == "Updated")

@@ -1,4 +1,5 @@
-//! What containers use: `top` and `stats`, against the kernel's own files and against processes that the tests started.
+//! Containers' use of resources: `top` and `stats`, against the kernel's own files and against processes that the tests
+//! started.
 
 use std::io::{BufRead, BufReader};
 
@@ -44,7 +45,7 @@ fn processes_are_the_containers_and_no_others(runtime: Runtime) {
 }
 
 #[test]
-fn what_does_not_run_has_no_processes() {
+fn a_stopped_container_has_no_processes() {
     let node = Node::start(Runtime::Runc);
     node.create(&["--name", "created"], &["true"]);
     node.run(&["--name", "ended"], &["true"]);
@@ -91,8 +92,8 @@ fn counters_are_those_of_the_cgroup(runtime: Runtime) {
     let of = |all: &[ContainerStats], name: &str| all.iter().find(|one| one.name == name).unwrap().clone();
     let share = |one: &ContainerStats| one.cpu_percent.unwrap();
     let mut all = vec![];
-    // The machine may be busy with other things: what counts is the difference, in a while in which the busy one has its turn.
-    deadline::until("the busy one is told from the idle one", || {
+    // The machine may be busy with other things: the difference counts, in a while in which the busy one has its turn.
+    deadline::until("the busy one differs from the idle one", || {
         all = stats(&node, &[], false);
         let (busy, idle) = (of(&all, "busy"), of(&all, "idle"));
         share(&busy) > 5.0 && share(&busy) > 3.0 * share(&idle) && busy.cpu_usage > idle.cpu_usage
@@ -132,7 +133,7 @@ fn a_stream_goes_on_when_its_containers_come_and_go() {
     assert!(gone, "one that is removed disappears, and the rounds go on");
     watching.kill().unwrap();
     watching.wait().unwrap();
-    // One that is named and ends is told so.
+    // A named container that ends is reported.
     let mut watching = node.spawn(&["stats", "first"]);
     let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.by_ref().nth(1).unwrap().starts_with(&first));

@@ -1,4 +1,4 @@
-//! The world is not what the journal says: pids used again, a host that was restarted, a state directory that is gone.
+//! The world differs from the journal: pids used again, a host that was restarted, a state directory that is gone.
 
 use std::fs;
 use std::process::{Child, Command};
@@ -166,7 +166,7 @@ fn the_state_directory_was_removed_meanwhile(runtime: Runtime) {
     assert_clean_end(&node);
 }
 
-/// A shim whose state directory is gone is known to nobody, and leaves by itself after its container.
+/// A shim without its state directory is unknown to the daemon, and leaves by itself after its container.
 fn assert_clean_end(node: &Node) {
     node.remove_all();
     deadline::until("the shims have left", || node.shims().is_empty());

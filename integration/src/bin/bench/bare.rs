@@ -74,7 +74,7 @@ impl<'a> Bare<'a> {
         timed(&mut [command])
     }
 
-    /// `exec` of /bin/true in what was started.
+    /// `exec` of /bin/true in a started bundle.
     pub fn exec(&self, bundle: &Bundle) -> anyhow::Result<Duration> {
         let mut command = self.call("exec");
         command.arg(&bundle.id).arg("/bin/true");
@@ -104,7 +104,7 @@ impl<'a> Bare<'a> {
         self.forget(bundle)
     }
 
-    /// Removes the files of what the runtime does not know any more.
+    /// Removes the files of a bundle that the runtime has deleted.
     pub fn forget(&self, bundle: &Bundle) -> anyhow::Result<()> {
         nix::mount::umount2(&bundle.dir.join("merged"), MntFlags::MNT_DETACH).context("cannot unmount an overlay")?;
         Ok(fs::remove_dir_all(&bundle.dir)?)

@@ -1,4 +1,4 @@
-//! A program's time and its largest memory. The kernel tells the largest of all children only, so that each measured
+//! A program's time and its largest memory. The kernel reports only the largest of all children, so that each measured
 //! one is the child of a process of its own: this program, called with [`WORD`].
 
 use std::process::{Command, ExitCode, Stdio};
@@ -10,21 +10,21 @@ use nix::sys::resource::{UsageWho, getrusage};
 /// First argument of a call that measures.
 pub const WORD: &str = "measure-one-child";
 
-/// What a program has taken.
+/// A program's use of time and memory.
 #[derive(Debug, Clone, Copy)]
-pub struct Taken {
+pub struct Usage {
     pub time: Duration,
     /// Resident at its largest, of the largest of its processes.
     pub peak_mib: f64,
 }
 
 /// Runs a program, which must succeed, to its end.
-pub fn measure<S: AsRef<str>>(words: &[S]) -> anyhow::Result<Taken> {
+pub fn measure<S: AsRef<str>>(words: &[S]) -> anyhow::Result<Usage> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(WORD).args(words.iter().map(AsRef::as_ref));
     let text = crate::place::run(&mut command)?;
     let (nanoseconds, kib) = text.split_once(' ').context("a measurement is two numbers")?;
-    Ok(Taken { time: Duration::from_nanos(nanoseconds.parse()?), peak_mib: kib.parse::<f64>()? / 1024.0 })
+    Ok(Usage { time: Duration::from_nanos(nanoseconds.parse()?), peak_mib: kib.parse::<f64>()? / 1024.0 })
 }
 
 /// The other side: runs the words and prints the two numbers.

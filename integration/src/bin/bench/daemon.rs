@@ -18,7 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::place::Place;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What the daemon's log says when recovery is done.
+/// The daemon's log line at the end of recovery.
 const VERIFIED: &str = "all containers are verified";
 /// At once, where the order does not matter.
 const PARALLEL: usize = 16;
@@ -30,7 +30,7 @@ pub struct Daemon<'a> {
     name: String,
     child: Child,
     channel: Channel,
-    /// When the log said so.
+    /// The time of that log line.
     verified: oneshot::Receiver<Instant>,
     /// Executed at.
     pub started: Instant,
@@ -107,17 +107,17 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// SIGKILL: nothing is told to anybody.
+    /// SIGKILL: the daemon cannot notify its clients.
     pub fn kill(mut self) -> anyhow::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// Waits until all that was loaded has been compared with the world, and tells when that was.
+    /// Waits until all loaded containers have been compared with the world, and returns the moment of it.
     pub async fn verified(&mut self) -> anyhow::Result<Instant> {
-        let told = tokio::time::timeout(PATIENCE, &mut self.verified).await;
-        let at = told.context("containers are not verified in time")?.context("the daemon has left")?;
+        let waited = tokio::time::timeout(PATIENCE, &mut self.verified).await;
+        let at = waited.context("containers are not verified in time")?.context("the daemon has left")?;
         let unverified = self.system().info(Empty {}).await?.into_inner().unverified;
         ensure!(unverified == 0, "{unverified} containers are not verified, though the log says so");
         Ok(at)

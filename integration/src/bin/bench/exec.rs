@@ -1,4 +1,4 @@
-//! What the engine adds to an exec, and what many of them leave in it.
+//! The engine's share in the time of an exec, and the memory and descriptors that many of them leave in it.
 
 use std::fs;
 use std::process::Stdio;
@@ -13,13 +13,13 @@ use crate::figures::{Sample, ms, row, section};
 use crate::place::{Place, run};
 
 const OVERHEAD_MS: f64 = 3.0;
-/// Rounds whose times are not kept.
+/// Rounds before the measured ones, whose times are dropped.
 const WARM_UP: usize = 5;
-/// What an exec has left to do in the background is done before the next one is timed, and the kernel's lock of cgroups is
-/// as it is for one that follows none: for some 50 ms after one, the next is faster, and who that is would depend on the
-/// order.
+/// An exec's work in the background is done before the next one is timed, and the kernel's lock of cgroups is as it is
+/// for one that follows none: for some 50 ms after one, the next is faster, and the one that profits would depend on
+/// the order.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Before what the daemon holds is looked at first.
+/// Execs before the daemon's use is first looked at.
 const FEW: usize = 200;
 
 /// `/bin/true` in a running container, one at a time.
@@ -86,7 +86,7 @@ async fn exec_call(daemon: &Daemon<'_>, container: &str) -> anyhow::Result<Durat
     Ok(taken)
 }
 
-/// Many, one after the other: what the daemon holds before and after.
+/// Many, one after the other: the daemon's use of memory and descriptors before and after.
 pub async fn many(place: &Place, runtime: &str, count: usize) -> anyhow::Result<()> {
     let daemon = Daemon::start(place, &format!("execs-{runtime}")).await?;
     let container = run(&mut daemon.isula_run(runtime))?;

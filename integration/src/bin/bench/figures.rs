@@ -1,4 +1,4 @@
-//! Measured values and how they are shown: one row each, with what it was measured by on the line below.
+//! Measured values and how they are shown: one row each, with its method of measurement on the line below.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Images: pulled, loaded and saved, in turn with the tools that everybody has; and what a start of one adds to a start of
-//! a directory.
+//! Images: pulled, loaded and saved, in turn with the usual tools; and the additional time of a start of one over a
+//! start of a directory.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use integration::images::{Tape, pack};
 use integration::{Image, Registry};
 use serde_json::json;
 
-use crate::child::{Taken, measure};
+use crate::child::{Usage, measure};
 use crate::daemon::Daemon;
 use crate::figures::{Sample, ms, row, section};
 use crate::place::{Place, run};
@@ -24,7 +24,7 @@ const LAYERS: u64 = 10;
 const FILES: u64 = 300;
 const FILE: usize = 100 << 10;
 const RUN_ROUNDS: usize = 40;
-/// Rounds whose times are not kept.
+/// Rounds before the measured ones, whose times are dropped.
 const WARM_UP: usize = 2;
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -87,7 +87,7 @@ struct Way {
 }
 
 impl Way {
-    fn push(&mut self, taken: Taken) {
+    fn push(&mut self, taken: Usage) {
         self.time.push(taken.time.as_secs_f64());
         self.peak.push(taken.peak_mib);
     }
@@ -114,7 +114,7 @@ impl Bench<'_> {
     }
 
     /// `isula` with these words: its time, and the daemon's memory at its largest meanwhile.
-    fn isula(&self, words: &[&str]) -> anyhow::Result<Taken> {
+    fn isula(&self, words: &[&str]) -> anyhow::Result<Usage> {
         let status = format!("/proc/{}", self.daemon.pid());
         fs::write(format!("{status}/clear_refs"), "5").context("cannot reset the peak of the daemon's memory")?;
         let begun = Instant::now();
@@ -123,7 +123,7 @@ impl Bench<'_> {
         let text = fs::read_to_string(format!("{status}/status"))?;
         let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("there is no VmHWM")?;
         let kib: f64 = line.split_whitespace().next().context("there is no number")?.parse()?;
-        Ok(Taken { time, peak_mib: kib / 1024.0 })
+        Ok(Usage { time, peak_mib: kib / 1024.0 })
     }
 
     fn pulls(&self, rounds: usize) -> anyhow::Result<()> {
@@ -170,24 +170,24 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn pull(&self) -> anyhow::Result<Taken> {
+    fn pull(&self) -> anyhow::Result<Usage> {
         let taken = self.isula(&["pull", "-q", &self.name()])?;
         run(&mut self.daemon.isula(&["rmi", &self.name()]))?;
         Ok(taken)
     }
 
     /// From one of skopeo's sources to a directory.
-    fn copy_and_unpack(&self, source: &str) -> anyhow::Result<Taken> {
+    fn copy_and_unpack(&self, source: &str) -> anyhow::Result<Usage> {
         let (layout, rootfs) = (self.scratch("oci"), self.scratch("rootfs"));
         let target = format!("oci:{}:it", layout.display());
         let copy = ["skopeo", "copy", "--quiet", "--insecure-policy", "--src-tls-verify=false", source, &target];
         let copied = measure(&copy)?;
         let image = format!("{}:it", layout.display());
         let unpacked = measure(&["umoci", "raw", "unpack", "--image", &image, &rootfs.display().to_string()])?;
-        Ok(Taken { time: copied.time + unpacked.time, peak_mib: copied.peak_mib.max(unpacked.peak_mib) })
+        Ok(Usage { time: copied.time + unpacked.time, peak_mib: copied.peak_mib.max(unpacked.peak_mib) })
     }
 
-    fn podman(&self) -> anyhow::Result<Taken> {
+    fn podman(&self) -> anyhow::Result<Usage> {
         let (root, runroot) = (self.scratch("podman"), self.place.run().join("podman"));
         let (root, runroot) = (root.display().to_string(), runroot.display().to_string());
         let place = ["podman", "--root", &root, "--runroot", &runroot, "--storage-driver=overlay"];
@@ -259,17 +259,18 @@ impl Bench<'_> {
             }
         }
         self.daemon.remove_all().await?;
-        let kept = times.map(|times| times[WARM_UP..].to_vec());
-        let over = |way: usize| kept[way].iter().zip(&kept[0]).map(|(image, directory)| image - directory).collect();
+        let measured = times.map(|times| times[WARM_UP..].to_vec());
+        let over =
+            |way: usize| measured[way].iter().zip(&measured[0]).map(|(image, directory)| image - directory).collect();
         let (one, ten): (Sample, Sample) = (over(1), over(2));
         section(
             &format!("9. start of an image, {runtime}"),
             "`isula run -d` of the same files as a directory and as images of one and of ten layers, 100 ms apart and in\n  \
              an order that rotates; the difference is taken within a round",
         );
-        row("isula run -d --external-rootfs", "ms", &kept[0].iter().copied().collect(), None);
-        row("isula run -d, one layer", "ms", &kept[1].iter().copied().collect(), None);
-        row("isula run -d, ten layers", "ms", &kept[2].iter().copied().collect(), None);
+        row("isula run -d --external-rootfs", "ms", &measured[0].iter().copied().collect(), None);
+        row("isula run -d, one layer", "ms", &measured[1].iter().copied().collect(), None);
+        row("isula run -d, ten layers", "ms", &measured[2].iter().copied().collect(), None);
         row("one layer less the directory", "ms", &one, Some(RUN_MS));
         row("ten layers less the directory", "ms", &ten, Some(RUN_MS));
         let listed = self.daemon.list().await?.len();

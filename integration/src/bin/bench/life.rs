@@ -1,4 +1,4 @@
-//! A whole life, from the command to its return: `run --rm true`, and the end of what runs, `rm -f`.
+//! A whole life, from the command to its return: `run --rm true`, and the end of a running container, `rm -f`.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::place::{Place, run};
 
 /// Over the bare runtime's `run` in the foreground, which deletes too.
 const OVERHEAD_MS: f64 = 12.0;
-/// Rounds whose times are not kept.
+/// Rounds before the measured ones, whose times are dropped.
 const WARM_UP: usize = 2;
 /// Before each command, as in the measurement of starts.
 const PAUSE: Duration = Duration::from_millis(100);

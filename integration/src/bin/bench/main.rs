@@ -32,7 +32,7 @@ const USAGE: &str = "usage: bench --bin-dir DIR [--only sequential,parallel,life
                      [--runtimes runc,crun] [--rounds N] [--execs N] [--compare DIR] [--work-dir DIR] \
                      [--disk image|plain] [--busybox FILE]";
 
-/// What was asked for.
+/// The options of the command line.
 struct Options {
     bins: PathBuf,
     only: Vec<String>,

@@ -1,4 +1,4 @@
-//! What many take: many small files, many names of one command, many mounts and variables of one container.
+//! The time of many at once: many small files, many names of one command, many mounts and variables of one container.
 
 use std::fs;
 use std::path::Path;

@@ -56,8 +56,8 @@ pub async fn fill(daemon: &Daemon<'_>, runtime: &str) -> anyhow::Result<()> {
     row("daemon PSS, idle", "MiB", &one(idle.pss / 1024.0), Some(IDLE_MIB));
     let streams = CONNECTIONS * STREAMS;
     row(&format!("daemon RSS, {streams} streams at once"), "MiB", &one(at_load.rss / 1024.0), None);
-    let kept = (after_load.rss - idle.rss) / 1024.0;
-    row("daemon RSS over idle, those streams ended", "MiB", &one(kept), Some(AFTER_LOAD_MIB));
+    let retained = (after_load.rss - idle.rss) / 1024.0;
+    row("daemon RSS over idle, those streams ended", "MiB", &one(retained), Some(AFTER_LOAD_MIB));
     for (count, then) in [(FEW, few), (MANY, many)] {
         row(&format!("daemon RSS, {count} running"), "MiB", &one(then.rss / 1024.0), None);
         row(&format!("daemon PSS, {count} running"), "MiB", &one(then.pss / 1024.0), None);

@@ -1,5 +1,5 @@
-//! Where a measurement happens: directories, a root filesystem and a cgroup of its own, in a mount namespace of its own,
-//! so that nothing it leaves can reach the machine. Dropping it takes everything away, and ends what still runs in it.
+//! The place of a measurement: directories, a root filesystem and a cgroup of its own, in a mount namespace of its own,
+//! so that nothing it leaves can reach the machine. Dropping it removes everything, and ends the processes still in it.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ use nix::mount::{MntFlags, MsFlags};
 use nix::sched::CloneFlags;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
-/// Bytes of the image; only what is written takes room.
+/// Bytes of the image; only written ones take room.
 const IMAGE: u64 = 4 << 30;
 /// How long killed processes may take to leave their cgroups.
 const GONE: Duration = Duration::from_secs(10);
@@ -21,17 +21,17 @@ const GONE: Duration = Duration::from_secs(10);
 /// The measured binaries and the directories they work in.
 pub struct Place {
     root: tempfile::TempDir,
-    /// What is kept, and synced, is here.
+    /// The persistent, synced files are here.
     pub disk: Disk,
     pub bins: PathBuf,
     /// Parent of every container's cgroup, below the root of each hierarchy.
     pub cgroup: String,
 }
 
-/// The file system of what is kept.
+/// The file system of the persistent files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disk {
-    /// ext4 with a journal, in a file: what most servers have, whatever else happens on this machine's disk.
+    /// ext4 with a journal, in a file: the usual file system of servers, independent of this machine's disk.
     Image,
     /// The work directory itself.
     Plain,
@@ -46,7 +46,7 @@ pub fn enter_own_mounts() -> anyhow::Result<()> {
         .context("cannot make the mounts private")?;
     let second = "/sys/fs/cgroup/unified";
     match nix::mount::umount2(second, MntFlags::MNT_DETACH) {
-        // What is under it is the machine's: a runtime that writes there all the same shall write nowhere.
+        // The directory beneath belongs to the machine: a runtime that writes there all the same shall write nowhere.
         Ok(()) => nix::mount::mount(Some("nothing"), second, Some("tmpfs"), MsFlags::empty(), None::<&str>)
             .context("cannot cover the second cgroup mount"),
         Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => Ok(()),
@@ -55,7 +55,7 @@ pub fn enter_own_mounts() -> anyhow::Result<()> {
 }
 
 impl Place {
-    /// Below `parent`, which should be on a real disk: what is synced there is part of the measurement.
+    /// Below `parent`, which should be on a real disk: its time to sync is part of the measurement.
     pub fn new(parent: &Path, bins: &Path, busybox: &Path, disk: Disk) -> anyhow::Result<Self> {
         let bins = find(bins)?;
         let root = tempfile::Builder::new().prefix("isulad-bench-").tempdir_in(parent)?;
@@ -167,7 +167,8 @@ pub fn find(bins: &Path) -> anyhow::Result<PathBuf> {
     Ok(bins)
 }
 
-/// Kills whatever is in the cgroups below `parent` and removes them, in every hierarchy. Shims have a cgroup there too.
+/// Kills all processes in the cgroups below `parent` and removes them, in every hierarchy. Shims have a cgroup there
+/// too.
 fn end_cgroups(parent: &str) -> anyhow::Result<()> {
     let parent = parent.trim_start_matches('/');
     let mut hierarchies = subdirectories(Path::new(CGROUPS));
@@ -179,7 +180,7 @@ fn end_cgroups(parent: &str) -> anyhow::Result<()> {
         for pid in groups.iter().flat_map(|group| processes_below(group)) {
             let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
         }
-        // Possible when all have ended, also where nobody has reaped them yet.
+        // Possible when all have ended, even if they are not reaped yet.
         match groups.iter().try_for_each(|group| remove_below(group)) {
             Ok(()) => return Ok(()),
             Err(error) if Instant::now() > deadline => return Err(error).context("cannot remove a cgroup"),
@@ -208,10 +209,10 @@ fn subdirectories(dir: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
-/// Runs a command to its end; what it said is in the error.
+/// Runs a command to its end; its output is in the error.
 pub fn run(command: &mut Command) -> anyhow::Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?} failed: {}", said.trim());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} failed: {}", errors.trim());
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

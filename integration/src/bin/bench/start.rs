@@ -1,4 +1,4 @@
-//! What the engine adds to a start, one at a time and fifty at once.
+//! The engine's share in the time of a start, one at a time and fifty at once.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -14,13 +14,13 @@ use crate::stages::{Span, Stages, now};
 
 const OVERHEAD_MS: f64 = 3.0;
 const PARALLEL_RATIO: f64 = 1.3;
-/// Rounds between two clean-ups: removals stay out of what is timed, and so does what the kernel does after them.
+/// Rounds between two clean-ups: removals stay out of the timed part, and so does the kernel's work after them.
 const BLOCK: usize = 10;
-/// Rounds whose times are not kept.
+/// Rounds before the measured ones, whose times are dropped.
 const WARM_UP: usize = 2;
 const AT_ONCE: usize = 50;
-/// Before each start: what the one before it has left to do in the background is done, such as a shim's move to its
-/// cgroup, which makes the next process that enters a cgroup wait less.
+/// Before each start: the work of the one before it in the background is done, such as a shim's move to its cgroup,
+/// which makes the next process that enters a cgroup wait less.
 const PAUSE: Duration = Duration::from_millis(100);
 /// For the kernel to take namespaces apart.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -171,7 +171,7 @@ impl Times {
     }
 }
 
-/// All but the model whose spec is used.
+/// Removes all but the model that gives the spec.
 async fn clean_up(daemon: &Daemon<'_>, bare: &Bare<'_>, bundles: &[Bundle], model: &str) -> anyhow::Result<()> {
     for bundle in bundles {
         bare.remove(bundle)?;

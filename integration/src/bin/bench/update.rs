@@ -1,4 +1,5 @@
-//! What the engine adds to a change of limits: two durable events and a definition written, around the runtime's own `update`.
+//! The engine's share in a change of limits: two durable events and a written definition, around the runtime's own
+//! `update`.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use crate::daemon::Daemon;
 use crate::figures::{Sample, row, section};
 use crate::place::{Place, run};
 
-/// Rounds whose times are not kept.
+/// Rounds before the measured ones, whose times are dropped.
 const WARM_UP: usize = 2;
 
 pub async fn update(place: &Place, runtime: &str, rounds: usize) -> anyhow::Result<()> {
@@ -21,7 +22,7 @@ pub async fn update(place: &Place, runtime: &str, rounds: usize) -> anyhow::Resu
     let (mut bare, mut call, mut isula, mut over) =
         (Sample::default(), Sample::default(), Sample::default(), Sample::default());
     for round in 0..rounds + WARM_UP {
-        // Another number each time: asked for what is so already, the engine does nothing.
+        // Another number each time: the engine does nothing for limits that are set already.
         let limit = |step: usize| i64::try_from(100 + 3 * round + step).unwrap_or(100);
         let mut direct = Command::new(runtime);
         direct.arg("--root").arg(&root).args(["update", "--pids-limit", &limit(0).to_string(), &known]);

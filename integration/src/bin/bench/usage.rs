@@ -1,4 +1,4 @@
-//! What looking at containers and copying their files takes.
+//! The time of looking at containers and of copying their files.
 
 use std::fs;
 use std::path::Path;
@@ -40,14 +40,17 @@ async fn stats(daemon: &Daemon<'_>, rounds: usize) -> anyhow::Result<()> {
         let text = run(&mut daemon.isula(&["stats", "--no-stream"]))?;
         let sample = if round == 0 { &mut first } else { &mut whole };
         sample.push_ms(begun.elapsed());
-        ensure!(text.lines().count() == CONTAINERS + 1, "stats does not tell of all containers");
+        ensure!(text.lines().count() == CONTAINERS + 1, "stats does not list all containers");
         tokio::time::sleep(BETWEEN).await;
         let begun = Instant::now();
         let request = StatsRequest { once: true, ..StatsRequest::default() };
         let answer = daemon.usage().stats(request).await?.into_inner().message().await?;
         call.push_ms(begun.elapsed());
-        let told = answer.context("there is no round")?.containers;
-        ensure!(told.iter().all(|one| one.cpu_percent.is_some() && one.memory_usage.is_some()), "something is missing");
+        let shown = answer.context("there is no round")?.containers;
+        ensure!(
+            shown.iter().all(|one| one.cpu_percent.is_some() && one.memory_usage.is_some()),
+            "something is missing"
+        );
         tokio::time::sleep(BETWEEN).await;
     }
     row("isula stats --no-stream, the first", "ms", &first, Some(STATS_MS));

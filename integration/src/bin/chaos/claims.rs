@@ -1,10 +1,10 @@
-//! What replies have claimed beside the journal: limits that were set, files in volumes, counters.
+//! Claims of replies beside the journal: limits that were set, files in volumes, counters.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long the process of a write whose client is gone may still come to write.
+/// Deadline for the process of a write whose client is gone: until then it may still write.
 const LATE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ impl Claims {
         values.push(bytes);
     }
 
-    /// What the limit may be.
+    /// The possible limits.
     pub fn memory(&self, id: &str) -> Vec<i64> {
         self.inner().memory.get(id).cloned().unwrap_or_else(|| vec![super::recipe::MEMORY])
     }
@@ -57,7 +57,7 @@ impl Claims {
         }
     }
 
-    /// What the file cannot be.
+    /// The reason why the file cannot have this content.
     pub fn file_is_wrong(&self, file: &str, content: &str) -> Option<String> {
         let inner = self.inner();
         let empty = File::default();
@@ -76,7 +76,7 @@ impl Claims {
         gone_back
     }
 
-    /// A container was found to stay in what should pass, after this many states.
+    /// A container was found to stay in a transient state, after this many states.
     pub fn stuck(&self, id: &str, states: usize) {
         self.inner().stuck.insert(id.to_owned(), states);
     }

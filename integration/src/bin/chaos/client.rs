@@ -44,8 +44,8 @@ pub fn run(world: &World, client: u64) {
 /// A container may have been renamed meanwhile; whether there is one.
 fn current_name(world: &World, slot: &str) -> (String, bool) {
     let renamed = super::operation::other_name(slot);
-    let told = world.journal.read();
-    match (told.model.holder(slot), told.model.holder(&renamed)) {
+    let history = world.journal.read();
+    match (history.model.holder(slot), history.model.holder(&renamed)) {
         (Some(_), _) => (slot.to_owned(), true),
         (None, Some(_)) => (renamed, true),
         (None, None) => (slot.to_owned(), false),
@@ -83,12 +83,12 @@ fn call(world: &World, op: Op, name: &str, words: Vec<String>, patience: Duratio
     let to = match world.wire.info_at_last(ANSWER) {
         Some(info) => {
             if info.journal_seq < from {
-                let text = format!("event {from} was told, the last is {}", info.journal_seq);
+                let text = format!("event {from} had come, the last is {}", info.journal_seq);
                 world.report.violation(world, "no event is lost", None, &text);
             }
             if !world.journal.reaches(info.journal_seq) {
-                let text = format!("event {} is not told", info.journal_seq);
-                world.report.violation(world, "what is acknowledged is told", None, &text);
+                let text = format!("event {} does not come", info.journal_seq);
+                world.report.violation(world, "acknowledged operations have events", None, &text);
             }
             info.journal_seq
         }

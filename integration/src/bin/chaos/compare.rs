@@ -1,4 +1,4 @@
-//! The model beside what the engine says and what the machine has, in a quiet moment.
+//! The model compared with the engine's answers and the machine, in a quiet moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,10 +10,10 @@ use super::model::{Life, State};
 use super::recipe::{Policy, Recipe};
 use super::world::World;
 
-/// For what follows by itself on what was done. Only a hang takes as long.
+/// Deadline for consequences that follow by themselves. Only a hang takes as long.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Lists say what the model says.
+/// Lists agree with the model.
 pub fn lists(world: &World) {
     // Restarts by policy and verdicts on health go on meanwhile: it is looked at until nothing has come in between.
     let mut broken = String::new();
@@ -24,39 +24,42 @@ pub fn lists(world: &World) {
         if !world.journal.reaches(after.journal_seq) {
             continue;
         }
-        let told = world.journal.read();
-        let wanted: BTreeMap<&str, (&str, &str)> =
-            told.model.present().map(|(id, life)| (id.as_str(), (life.name.as_str(), life.state().word()))).collect();
+        let history = world.journal.read();
+        let wanted: BTreeMap<&str, (&str, &str)> = history
+            .model
+            .present()
+            .map(|(id, life)| (id.as_str(), (life.name.as_str(), life.state().word())))
+            .collect();
         let found: BTreeMap<&str, (&str, &str)> =
             rows.iter().map(|row| (row.id.as_str(), (row.name.as_str(), row.state.as_str()))).collect();
         let made: BTreeSet<&str> =
-            told.model.volumes.iter().filter(|(_, there)| **there).map(|(name, _)| name.as_str()).collect();
+            history.model.volumes.iter().filter(|(_, there)| **there).map(|(name, _)| name.as_str()).collect();
         let there: BTreeSet<&str> = volumes.iter().map(String::as_str).collect();
         if wanted == found && made == there {
             return;
         }
         let missing: Vec<_> = wanted.iter().filter(|(id, row)| found.get(*id) != Some(*row)).collect();
         let strange: Vec<_> = found.iter().filter(|(id, row)| wanted.get(*id) != Some(*row)).collect();
-        broken = format!("told {missing:?}, listed {strange:?}; volumes told {made:?}, listed {there:?}");
-        drop(told);
+        broken = format!("expected {missing:?}, listed {strange:?}; volumes expected {made:?}, listed {there:?}");
+        drop(history);
         if before.journal_seq == after.journal_seq {
             break;
         }
     }
-    world.report.violation(world, "lists say what the journal says", None, &broken);
+    world.report.violation(world, "lists agree with the journal", None, &broken);
 }
 
 /// States that are on their way to another.
 pub fn transients(world: &World) {
     let end = Instant::now() + PATIENCE;
     loop {
-        let told = world.journal.read();
-        let stuck = told
+        let history = world.journal.read();
+        let stuck = history
             .model
             .present()
             .filter(|(id, life)| !world.claims.is_stuck(id, life.states.len()))
             .find_map(|(id, life)| is_transient(world, life).map(|why| (id.clone(), life.states.len(), why)));
-        drop(told);
+        drop(history);
         let Some((id, states, why)) = stuck else { return };
         if Instant::now() > end {
             world.report.violation(world, "nothing stays half done", Some(&id), why);
@@ -74,21 +77,21 @@ fn is_transient(world: &World, life: &Life) -> Option<&'static str> {
         State::Pausing | State::Resuming => Some("it is being frozen or thawed"),
         State::Removing => Some("it is being removed"),
         State::Exited if recipe.auto_remove => Some("it was to be removed when it ended"),
-        // Whoever has asked for it is gone.
+        // The client that asked for it is gone.
         State::Created if recipe.auto_remove && life.name.starts_with('r') => Some("`run --rm` has left it"),
         State::Exited if recipe.policy == Policy::Always && life.run.signals.is_empty() && life.run.pid.is_some() => {
             Some("it was to be started again")
         }
-        State::Running if life.execs.len() > 8 => Some("execs that have ended are not told"),
+        State::Running if life.execs.len() > 8 => Some("ended execs have no event"),
         State::Created | State::Running | State::Paused | State::Exited | State::Restarting | State::Gone => None,
     }
 }
 
 /// Each container that is there: its process, its limits, its log, its address.
 pub fn containers(world: &World) {
-    let told = world.journal.read();
-    let present: Vec<(String, Life)> = told.model.present().map(|(id, life)| (id.clone(), life.clone())).collect();
-    drop(told);
+    let history = world.journal.read();
+    let present: Vec<(String, Life)> = history.model.present().map(|(id, life)| (id.clone(), life.clone())).collect();
+    drop(history);
     let mut addresses: BTreeMap<String, String> = BTreeMap::new();
     for (id, life) in &present {
         let value = match world.wire.inspect(id) {
@@ -97,7 +100,7 @@ pub fn containers(world: &World) {
                 // It may end by itself, and be removed then.
                 let there = world.journal.read().model.lives.get(id).is_some_and(|life| life.state() != State::Gone);
                 if there && !Recipe::of(world.options.seed, &life.name).auto_remove {
-                    world.report.violation(world, "what is there can be inspected", Some(id), &status.to_string());
+                    world.report.violation(world, "every container can be inspected", Some(id), &status.to_string());
                 }
                 continue;
             }
@@ -117,7 +120,7 @@ pub fn containers(world: &World) {
             std::thread::sleep(Duration::from_millis(500));
             let later = world.journal.read().model.lives.get(id).map(Life::state);
             if later == Some(now.state()) {
-                broken("what runs is there, and only that", &text);
+                broken("running containers have processes, and only they", &text);
             }
         }
         let address = value["NetworkSettings"]["IPAddress"].as_str().unwrap_or_default();
@@ -131,7 +134,7 @@ pub fn containers(world: &World) {
     }
 }
 
-/// The process that was told is there, in the container's cgroup, frozen or not.
+/// The process of the last `Started` exists, in the container's cgroup, frozen or not.
 fn process_is_wrong(world: &World, id: &str, life: &Life) -> Option<String> {
     let pid = life.run.pid?;
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
@@ -153,7 +156,7 @@ fn process_is_wrong(world: &World, id: &str, life: &Life) -> Option<String> {
     }
 }
 
-/// What it has written is whole.
+/// The container's log is whole.
 fn log(world: &World, id: &str) {
     let output = world.node().isula(&["logs", id]);
     if !output.status.success() {

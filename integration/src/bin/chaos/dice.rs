@@ -5,7 +5,7 @@
 pub struct Dice(u64);
 
 impl Dice {
-    /// For the decision at this place, such as client 2's step 17. What was drawn for others has no influence.
+    /// For the decision at this place, such as client 2's step 17. Numbers drawn at other places have no influence.
     pub fn of(seed: u64, place: &[u64]) -> Self {
         let mut dice = Self(seed);
         for word in place {
@@ -15,7 +15,7 @@ impl Dice {
         dice
     }
 
-    /// For what has a name.
+    /// For a thing that has a name.
     pub fn named(seed: u64, name: &str) -> Self {
         let place: Vec<u64> = name.bytes().map(u64::from).collect();
         Self::of(seed, &place)
@@ -44,7 +44,7 @@ impl Dice {
         of.get(number).copied()
     }
 
-    /// One of several, each as often as its weight says.
+    /// One of several, each as often as its weight demands.
     pub fn weighed<T: Copy>(&mut self, of: &[(u64, T)]) -> Option<T> {
         let mut left = self.below(of.iter().map(|(weight, _)| weight).sum());
         for (weight, value) in of {

@@ -10,7 +10,7 @@ use super::model::State;
 use super::quiet;
 use super::world::World;
 
-/// What is put off is tried again after 1, 2, 4 … seconds.
+/// The daemon retries releases that were put off after 1, 2, 4 … seconds.
 const PATIENCE: Duration = Duration::from_secs(150);
 /// Descriptors that a daemon without containers may have more than one that never had any.
 const DESCRIPTORS: usize = 12;
@@ -68,7 +68,7 @@ fn remove_all(world: &World) -> bool {
     for (list, remove) in [(["network", "ls", "-q"], ["network", "rm"]), (["volume", "ls", "-q"], ["volume", "rm"])] {
         let listed = node.isula(&list);
         for name in listed.text().lines() {
-            // What is put off is still in use.
+            // A thing whose removal was put off is still in use.
             let refused = loop {
                 let output = node.isula(&[remove[0], remove[1], name]);
                 if output.status.success() {
@@ -124,8 +124,8 @@ fn left(world: &World, before: &Baseline) -> Vec<String> {
     if let Ok(entries) = fs::read_dir("/run/netns") {
         left.extend(entries.flatten().map(|entry| format!("pin {}", entry.path().display())));
     }
-    let told = world.journal.read();
-    let present = told.model.lives.values().filter(|life| life.state() != State::Gone);
+    let history = world.journal.read();
+    let present = history.model.lives.values().filter(|life| life.state() != State::Gone);
     left.extend(present.map(|life| format!("container `{}` by its events", life.name)));
     left
 }

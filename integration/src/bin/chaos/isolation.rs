@@ -1,4 +1,4 @@
-//! Namespaces of their own: whatever is killed, mounted or routed inside is out of reach of the machine, and ends with process 1.
+//! Namespaces of their own: kills, mounts and routes inside cannot reach the machine, and end with process 1.
 //!
 //! Three processes of this program: the one outside, which makes the scratch directory and clears it; process 1 inside, which
 //! reaps the orphans (every shim is one); and the one that does the work.

@@ -8,23 +8,23 @@ use cri_api::isula::v1::Event;
 use super::model::Model;
 use super::world::World;
 
-/// How long the stream of events may lag behind what was acknowledged. Only a hang takes as long.
+/// The longest lag of the stream of events behind acknowledged requests. Only a hang takes as long.
 const LAG: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Default)]
 pub struct Journal {
-    told: Mutex<Told>,
+    history: Mutex<History>,
     grown: Condvar,
 }
 
-/// All events since the first, and what they say.
+/// All events since the first, and the model that follows from them.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct History {
     pub events: Vec<Event>,
     pub model: Model,
 }
 
-impl Told {
+impl History {
     pub fn last(&self) -> u64 {
         self.events.last().map_or(0, |event| event.seq)
     }
@@ -37,52 +37,52 @@ impl Told {
 }
 
 impl Journal {
-    /// One that was told these.
+    /// A journal with these events.
     #[cfg(test)]
     pub fn of(events: Vec<Event>) -> Self {
-        let mut told = Told::default();
+        let mut history = History::default();
         for event in events {
-            told.model.take(&event).expect("it may happen");
-            told.events.push(event);
+            history.model.take(&event).expect("it may happen");
+            history.events.push(event);
         }
-        Self { told: Mutex::new(told), grown: Condvar::default() }
+        Self { history: Mutex::new(history), grown: Condvar::default() }
     }
 
-    pub fn read(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn read(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the event of this number was told; `false` when it does not come.
+    /// Waits until the event of this number has come; `false` when it does not come.
     pub fn reaches(&self, seq: u64) -> bool {
-        self.first(LAG, |told| (told.last() >= seq).then_some(())).is_some()
+        self.first(LAG, |history| (history.last() >= seq).then_some(())).is_some()
     }
 
-    /// Waits until `pick` makes something of what was told; `None` when patience ends first.
-    pub fn first<T>(&self, patience: Duration, pick: impl Fn(&Told) -> Option<T>) -> Option<T> {
+    /// Waits until `pick` finds its result in the history; `None` when the patience is over.
+    pub fn first<T>(&self, patience: Duration, pick: impl Fn(&History) -> Option<T>) -> Option<T> {
         let end = Instant::now() + patience;
-        let mut told = self.read();
+        let mut history = self.read();
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            match pick(&told) {
+            match pick(&history) {
                 None if !left.is_zero() => {}
                 picked => return picked,
             }
-            told = self.grown.wait_timeout(told, left).unwrap_or_else(PoisonError::into_inner).0;
+            history = self.grown.wait_timeout(history, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     fn push(&self, world: &World, event: Event) {
-        let mut told = self.read();
-        let last = told.last();
+        let mut history = self.read();
+        let last = history.last();
         if event.seq != last + 1 {
-            let broken = format!("event {} was told after event {last}", event.seq);
-            drop(told);
+            let broken = format!("event {} came after event {last}", event.seq);
+            drop(history);
             world.report.violation(world, "events are contiguous", Some(&event.id), &broken);
             return;
         }
-        let taken = told.model.take(&event);
-        told.events.push(event.clone());
-        drop(told);
+        let taken = history.model.take(&event);
+        history.events.push(event.clone());
+        drop(history);
         self.grown.notify_all();
         if let Err(broken) = taken {
             world.report.violation(world, "a container's events follow on one another", Some(&event.id), &broken);
@@ -100,7 +100,7 @@ pub fn follow(world: &World) {
     }
 }
 
-/// Reads again what was told since event `from`: it is still there, and the same.
+/// Reads the events since `from` again: they are still there, and the same.
 pub fn compare(world: &World, from: u64) {
     let to = world.journal.read().last();
     let again = match world.wire.events(from + 1, to) {
@@ -110,23 +110,23 @@ pub fn compare(world: &World, from: u64) {
             return;
         }
     };
-    let told = world.journal.read();
-    // Labels are told while there are some, and not later.
+    let history = world.journal.read();
+    // Labels are sent while a container has some, and not later.
     let same = |a: &Event, b: &Event| {
         (a.seq, a.time, &a.id, &a.name, &a.operation, &a.actor)
             == (b.seq, b.time, &b.id, &b.name, &b.operation, &b.actor)
     };
-    let before = told.between(from, to);
+    let before = history.between(from, to);
     let differs = before.iter().zip(&again).find(|(before, now)| !same(before, now));
     let broken = match differs {
         Some((before, now)) => Some(format!("event {} was {before:?}, it is {now:?}", before.seq)),
         None if before.len() != again.len() => {
-            Some(format!("{} events were told from {} to {to}, {} are there", before.len(), from + 1, again.len()))
+            Some(format!("{} events came from {} to {to}, {} are there", before.len(), from + 1, again.len()))
         }
         None => None,
     };
-    drop(told);
+    drop(history);
     if let Some(broken) = broken {
-        world.report.violation(world, "what was told stays", None, &broken);
+        world.report.violation(world, "events stay as they are", None, &broken);
     }
 }

@@ -1,7 +1,8 @@
 //! Whether a reply can be true.
 //!
-//! A command was sent when event `from` was the last that was told, and everything it did is told by event `to`. A success needs
-//! a moment in between at which it was so; a refusal needs one at which it had to be refused, or a kill that it met.
+//! A command was sent when event `from` was the last that had come, and all events that it caused have come by event
+//! `to`. A success needs a moment in between at which it was true; a refusal needs one at which it had to be refused,
+//! or a kill that it met.
 
 use std::time::{Duration, Instant};
 
@@ -60,7 +61,7 @@ impl Reply {
     }
 }
 
-/// What was so between two events, of all that had a name meanwhile.
+/// All states and events between two events, of all containers that had a name meanwhile.
 pub struct Seen {
     pub ids: Vec<String>,
     pub absent: bool,
@@ -74,18 +75,18 @@ pub struct Seen {
 
 impl Seen {
     fn of(world: &Evidence<'_>, name: &str, reply: &Reply) -> Self {
-        let told = world.journal.read();
-        let holders = told.model.holders(name, reply.from, reply.to);
+        let history = world.journal.read();
+        let holders = history.model.holders(name, reply.from, reply.to);
         let ids: Vec<String> = holders.iter().flatten().cloned().collect();
-        let lives = || ids.iter().filter_map(|id| told.model.lives.get(id));
+        let lives = || ids.iter().filter_map(|id| history.model.lives.get(id));
         let mut states: Vec<State> = lives().flat_map(|life| life.states_in(reply.from, reply.to)).collect();
         states.dedup();
         let events: Vec<Event> =
-            told.between(reply.from, reply.to).iter().filter(|event| ids.contains(&event.id)).cloned().collect();
+            history.between(reply.from, reply.to).iter().filter(|event| ids.contains(&event.id)).cloned().collect();
         let mut ends: Vec<String> = lives().filter_map(|life| life.ended.clone()).collect();
         let codes = events.iter().filter(|event| event.name == "Exited" || event.name == "StartFailed");
         ends.extend(codes.filter_map(|event| event.attributes.get("exitCode").cloned()));
-        drop(told);
+        drop(history);
         let disturbed = world.kills.met(&ids, reply.begun, reply.ended);
         Self { absent: holders.contains(&None), ids, states, events, ends, disturbed }
     }
@@ -142,10 +143,10 @@ fn complete(world: &Evidence<'_>, op: Op, name: &str, reply: &Reply) -> Reply {
 }
 
 fn end_after(world: &Evidence<'_>, name: &str, reply: &Reply) -> Option<u64> {
-    world.journal.first(RECORDING, |told| {
-        let ids = told.model.holders(name, reply.from, reply.to);
+    world.journal.first(RECORDING, |history| {
+        let ids = history.model.holders(name, reply.from, reply.to);
         let ends = |event: &&Event| event.name == "Exited" && ids.iter().flatten().any(|id| *id == event.id);
-        told.between(reply.from, told.last()).iter().find(ends).map(|event| event.seq.max(reply.to))
+        history.between(reply.from, history.last()).iter().find(ends).map(|event| event.seq.max(reply.to))
     })
 }
 
@@ -162,12 +163,12 @@ fn broken_rule(
     if !reply.timely && !ended_by_us {
         return Some(("no command hangs", "it did not end".to_owned()));
     }
-    // Whatever a killed one was at may have been done or not; what was read of an attached stream is true all the same.
+    // A killed command may have been carried out or not; the output of an attached stream is true all the same.
     if reply.was_killed() && !(ended_by_us && matches!(op, Op::Attach(_))) {
         return None;
     }
-    if let Some(text) = rules::lie(world, op, name, token, reply, seen) {
-        return Some(("what was answered is true", text));
+    if let Some(text) = rules::fault(world, op, name, token, reply, seen) {
+        return Some(("answers are true", text));
     }
     if ended_by_us {
         return None;
@@ -180,21 +181,21 @@ fn broken_rule(
     let right = rules::is_right(world, op, name, token, reply, seen);
     let due = right || seen.disturbed || rules::excused(world, op, name, reply, seen);
     let never = "nothing was killed, and there was no moment at which it had to be refused";
-    (!due).then(|| ("what can be done is done", never.to_owned()))
+    (!due).then(|| ("possible requests succeed", never.to_owned()))
 }
 
-/// What was copied in comes out again, unless the container was another, or gone, or perhaps disturbed.
+/// A file that was copied in comes out again, unless the container was another, or gone, or perhaps disturbed.
 pub fn copied(world: &World, name: &str, token: &str, first: &Reply, second: &Reply, found: Vec<u8>) {
     reply(world, Op::Copy, name, token, second);
     let ids = |reply| Seen::of(&world.evidence(), name, reply).ids;
     let same = ids(first) == ids(second);
     if second.succeeded() && same && found != token.as_bytes() {
         let text = format!("`{token}` came back as `{}`", String::from_utf8_lossy(&found));
-        world.report.violation(world, "what was copied is there", Some(name), &text);
+        world.report.violation(world, "copied files are there", Some(name), &text);
     }
 }
 
-/// Judges the beginning or the end of a run, as it was told.
+/// Judges the event of a run's beginning or end.
 pub fn exit(world: &World, event: &Event) {
     if let Some(text) = broken_exit(&world.evidence(), event) {
         world.report.violation(world, "an exit is never guessed, and a policy is kept", Some(&event.id), &text);
@@ -203,17 +204,17 @@ pub fn exit(world: &World, event: &Event) {
 
 /// Why it cannot be.
 fn broken_exit(world: &Evidence<'_>, event: &Event) -> Option<String> {
-    let told = world.journal.read();
-    let life = told.model.lives.get(&event.id)?;
+    let history = world.journal.read();
+    let life = history.model.lives.get(&event.id)?;
     let (name, run, restarts) = (life.name.clone(), life.run.clone(), life.restarts);
-    drop(told);
+    drop(history);
     let recipe = Recipe::of(world.seed, &name);
     let touched = |victims: &[Victim]| world.kills.touched(&event.id, victims, run.since);
     let asked = |signal: &str| run.signals.iter().any(|asked| asked.trim_start_matches("SIG") == signal);
     let code = event.attributes.get("exitCode").map(String::as_str).unwrap_or_default();
     let fits = match event.name.as_str() {
         "Exited" => match code {
-            // Only where those are gone who could have told.
+            // Only where the shim, which alone knows the exit code, was killed.
             "unknown" => touched(&[Victim::Shim]),
             "137" => {
                 // A stop ends with it when its grace is over; a removal begins with it.
@@ -246,7 +247,7 @@ fn broken_exit(world: &Evidence<'_>, event: &Event) -> Option<String> {
     })
 }
 
-/// What a rename leads to.
+/// A renamed container's new name.
 fn renamed_to(name: &str) -> String {
     other_name(name)
 }

@@ -67,27 +67,32 @@ fn launch(world: &World) -> bool {
     }
 }
 
-/// What must be so at once, whatever the clients are at.
+/// Rules that hold at once after a restart, independently of the clients.
 fn after_restart(world: &World) {
     let last = world.journal.read().last();
     // It may have been killed again.
     let Ok(info) = world.wire.info() else { return };
     world.trace(&format!("daemon serves, {} containers, event {}", info.containers, info.journal_seq));
     if info.journal_seq < last {
-        let text = format!("event {last} was told, the journal ends with {}", info.journal_seq);
+        let text = format!("event {last} had come, the journal ends with {}", info.journal_seq);
         world.report.violation(world, "no event is lost", None, &text);
     }
     for warning in &info.warnings {
         world.trace(&format!("daemon warns: {warning}"));
     }
     if let Ok(again) = world.wire.events(last.saturating_sub(READ_AGAIN) + 1, last) {
-        let told = world.journal.read();
-        let before = told.between(last.saturating_sub(READ_AGAIN), last);
+        let history = world.journal.read();
+        let before = history.between(last.saturating_sub(READ_AGAIN), last);
         let same = before.len() == again.len()
             && before.iter().zip(&again).all(|(a, b)| (a.seq, &a.id, &a.name) == (b.seq, &b.id, &b.name));
-        drop(told);
+        drop(history);
         if !same {
-            world.report.violation(world, "what was told stays", None, &format!("events before {last} have changed"));
+            world.report.violation(
+                world,
+                "events stay as they are",
+                None,
+                &format!("events before {last} have changed"),
+            );
         }
     }
 }

@@ -1,9 +1,10 @@
-//! What was killed, and when: an operation that met a kill may fail, and a container whose helper was killed may end otherwise.
+//! The kills and their times: an operation that met a kill may fail, and a container whose helper was killed may end
+//! otherwise.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long after the kill of a helper what it worked on may still feel it: until it was adopted, or given back.
+/// The time after a helper's kill in which its container may still be affected: until it was adopted, or given back.
 const AFTERMATH: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,9 +23,9 @@ pub struct Kill {
     pub victim: Victim,
     pub pid: i32,
     pub at: Instant,
-    /// The last event that was told then.
+    /// The last event that had come then.
     pub seq: u64,
-    /// What the victim's command line or environment names: containers' ids.
+    /// The containers' ids on the victim's command line or in its environment.
     pub subjects: Vec<String>,
 }
 
@@ -45,7 +46,7 @@ struct Inner {
 }
 
 impl Kills {
-    /// Before it is done, so that whoever sees the consequence finds the cause.
+    /// Called before the kill, so that an observer of the consequence finds the cause.
     pub fn note(&self, kill: Kill) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kill.victim == Victim::Daemon && inner.downtimes.last().is_none_or(|last| last.to.is_some()) {
@@ -65,7 +66,7 @@ impl Kills {
     /// Whether something was killed that the operation on these containers may have met.
     pub fn met(&self, ids: &[String], from: Instant, to: Instant) -> bool {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // What was interrupted is being finished or undone for a while.
+        // Interrupted operations are being finished or undone for a while.
         let down =
             inner.downtimes.iter().any(|time| time.from <= to && time.to.is_none_or(|end| end + AFTERMATH >= from));
         let helper = |kill: &&Kill| match kill.victim {

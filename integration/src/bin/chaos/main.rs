@@ -1,5 +1,5 @@
-//! `chaos`: several clients use one engine at once while its daemon, shims, runtimes, plugins and clients are killed, and a
-//! small model says whether every acknowledged reply still holds.
+//! `chaos`: several clients use one engine at once while its daemon, shims, runtimes, plugins and clients are killed,
+//! and a small model checks whether every acknowledged reply still holds.
 //!
 //! ```text
 //!   clients ──isula──▶ isulad ◀── kills ── killer
@@ -9,7 +9,7 @@
 //!    judge ◀── model (a container's life by its events) ──▶ comparison with lists and with the world
 //! ```
 //!
-//! What is decided (operations, their arguments, kills) follows from the seed alone; what it meets depends on the machine.
+//! The decisions (operations, their arguments, kills) follow from the seed alone; their effects depend on the machine.
 //! All of it happens in pid, mount and network namespaces of their own, so nothing outside can be killed, mounted or routed.
 
 mod claims;

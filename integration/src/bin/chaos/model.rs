@@ -1,4 +1,5 @@
-//! The model: a container's life as its events tell it, written anew from the documented contract and not from the engine's code.
+//! The model: a container's life by its events, written anew from the documented contract and not from the engine's
+//! code.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +25,7 @@ impl State {
         matches!(self, Self::Running | Self::Pausing | Self::Paused | Self::Resuming)
     }
 
-    /// As lists say it.
+    /// The state's word in lists.
     pub fn word(self) -> &'static str {
         match self {
             Self::Created => "inited",
@@ -39,7 +40,7 @@ impl State {
     }
 }
 
-/// What is known of the run that was begun last.
+/// The known facts of the run that began last.
 #[derive(Debug, Clone, Default)]
 pub struct Run {
     /// The number of its `StartRequested`.
@@ -92,7 +93,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Takes in an event; what it breaks, if it breaks something.
+    /// Takes in an event; `Err` is the rule that the event breaks.
     pub fn take(&mut self, event: &Event) -> Result<(), String> {
         match event.kind.as_str() {
             "container" => self.take_of_container(event),
@@ -148,7 +149,7 @@ impl Model {
         }
     }
 
-    /// Who had the name from one event on until another; `None` is nobody.
+    /// The containers that had the name between two events; `None` stands for a time without one.
     pub fn holders(&self, name: &str, from: u64, to: u64) -> Vec<Option<String>> {
         let history = self.names.get(name).map(Vec::as_slice).unwrap_or_default();
         let first = history.iter().rposition(|(seq, _)| *seq <= from);
@@ -163,7 +164,7 @@ impl Model {
         holders
     }
 
-    /// Who has the name now.
+    /// The container that has the name now.
     pub fn holder(&self, name: &str) -> Option<&str> {
         self.names.get(name)?.last()?.1.as_deref()
     }
@@ -204,7 +205,7 @@ fn next(before: Option<State>, event: &str) -> Option<State> {
         "Started" => among(&[Starting], Running),
         "StartFailed" => among(&[Starting], Exited),
         "PauseRequested" => among(&[Running], Pausing),
-        // After a restart of the daemon what is so is told, whatever was under way.
+        // After a restart of the daemon the state found is recorded, also in the midst of an operation.
         "Paused" => among(&[Pausing, Running], Paused),
         "PauseFailed" => among(&[Pausing], Running),
         "ResumeRequested" => among(&[Paused], Resuming),
@@ -251,14 +252,14 @@ mod tests {
 
     #[test]
     fn names_and_states_are_known_for_every_moment() {
-        let told = [
+        let events = [
             event(1, "a", "x", "Created"),
             event(2, "a", "y", "Renamed"),
             event(3, "b", "x", "Created"),
             event(4, "b", "x", "RemoveRequested"),
             event(5, "b", "x", "Removed"),
         ];
-        let model = model(&told).expect("all of it may happen");
+        let model = model(&events).expect("all of it may happen");
         assert_eq!(model.holders("x", 0, 1), [None, Some("a".to_owned())]);
         assert_eq!(model.holders("x", 2, 3), [None, Some("b".to_owned())]);
         assert_eq!(model.holder("y"), Some("a"));
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_happen_is_told() {
+    fn impossible_events_are_rejected() {
         let twice = [event(1, "a", "x", "Created"), event(2, "b", "x", "Created")];
         assert!(model(&twice).is_err_and(|broken| broken.contains("name `x` of a")));
         let dead = [event(1, "a", "x", "Created"), event(2, "a", "x", "Exited")];

@@ -1,4 +1,4 @@
-//! What a client does next, decided by the seed, the client and the step alone.
+//! A client's next operation, decided by the seed, the client and the step alone.
 
 use super::dice::Dice;
 use super::recipe::{RENAMED, Recipe};
@@ -42,7 +42,7 @@ pub struct Decision {
     pub op: Op,
     /// The container's name when it was not renamed.
     pub slot: String,
-    /// Of this step alone: what is written, to be found again.
+    /// Of this step alone: it is written somewhere, to be found again.
     pub token: String,
     /// Also when it can only be refused.
     bold: bool,
@@ -91,7 +91,7 @@ impl Decision {
         Self { op, slot, token, bold: dice.percent(12), runs: dice.percent(70) }
     }
 
-    /// What is done when there is such a container, or none: mostly what can succeed.
+    /// The operation for a name with or without a container: mostly one that can succeed.
     pub fn fitting(&self, present: bool) -> Op {
         match self.op {
             Op::Foreground | Op::List => self.op,

@@ -1,4 +1,4 @@
-//! What was asked for.
+//! The options of the command line.
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub struct Options {
     pub clients: u64,
     pub runc: Option<PathBuf>,
     pub crun: Option<PathBuf>,
-    /// The scratch directory stays, whatever comes of it.
+    /// The scratch directory stays, also after a success.
     pub keep: bool,
     /// Made by the process outside of the namespaces.
     pub scratch: PathBuf,

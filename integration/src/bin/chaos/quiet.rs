@@ -1,4 +1,4 @@
-//! A quiet moment: nobody does anything, the daemon serves, and everything is compared.
+//! A quiet moment: no client and no kill is active, the daemon serves, and everything is compared.
 
 use std::time::{Duration, Instant};
 
@@ -33,9 +33,9 @@ pub fn look(world: &World) {
     compare::lists(world);
     compare::transients(world);
     compare::containers(world);
-    let told = world.journal.read();
-    let (events, there) = (told.last(), told.model.present().count());
-    drop(told);
+    let history = world.journal.read();
+    let (events, there) = (history.last(), history.model.present().count());
+    drop(history);
     let verdict = if world.report.none() { "all holds" } else { "broken" };
     println!("chaos: {}: {events} events, {there} containers there, {verdict}", world.clock());
     world.trace("quiet no more");

@@ -1,9 +1,9 @@
-//! What a container is made of: it follows from the seed and the container's name, so that everybody who sees the name knows
-//! what may become of it.
+//! A container's definition. It follows from the seed and the container's name, so that each part of the program that
+//! sees the name knows the possible results.
 
 use super::dice::Dice;
 
-/// What the container's first process does.
+/// The work of the container's first process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Writes a line now and then until it is ended; ends with the code at SIGTERM.
@@ -36,7 +36,7 @@ pub struct Recipe {
 }
 
 pub const NETWORKS: [&str; 2] = ["n0", "n1"];
-/// What a renamed container's name ends with.
+/// The end of a renamed container's name.
 pub const RENAMED: char = 'x';
 /// Bytes, of a container that was not updated.
 pub const MEMORY: i64 = 96 << 20;

@@ -1,4 +1,4 @@
-//! Violations: told at once, with all that is known of the container.
+//! Violations: printed at once, with all known facts of the container.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -6,11 +6,11 @@ use std::sync::{Mutex, PoisonError};
 
 use super::world::World;
 
-/// Of one rule; more of the same tell nothing new.
+/// Reports of one rule; more of the same show nothing new.
 const OF_ONE_RULE: usize = 4;
 /// Then the run ends.
 const ALL: usize = 40;
-/// Events of a container that are told with a violation.
+/// Events of a container that are printed with a violation.
 const HISTORY: usize = 60;
 
 #[derive(Debug, Default)]
@@ -22,12 +22,12 @@ impl Report {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(rule.to_owned()).or_default();
         *count += 1;
-        let told = *count <= OF_ONE_RULE;
+        let shown = *count <= OF_ONE_RULE;
         let all: usize = counts.values().sum();
         drop(counts);
         let _ = std::fs::write(world.options.scratch.join(super::isolation::BROKEN), "");
         world.trace(&format!("VIOLATION {rule}: {text}"));
-        if told {
+        if shown {
             let mut page = format!("\nVIOLATION at {}, seed {}: {rule}\n  {text}\n", world.clock(), world.options.seed);
             if let Some(container) = container {
                 history(world, container, &mut page);
@@ -54,20 +54,20 @@ impl Report {
 
 /// Its journal, and the kills that concerned it, in order.
 fn history(world: &World, container: &str, page: &mut String) {
-    let told = world.journal.read();
-    let id = match told.model.holder(container) {
+    let history = world.journal.read();
+    let id = match history.model.holder(container) {
         Some(id) => id.to_owned(),
         None => container.to_owned(),
     };
     let mut lines: Vec<(u64, String)> = Vec::new();
-    for event in told.events.iter().filter(|event| event.id == id) {
+    for event in history.events.iter().filter(|event| event.id == id) {
         let mut facts: Vec<String> = event.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
         facts.retain(|fact| !fact.starts_with("image="));
         facts.sort();
         lines.push((event.seq, format!("{} {} [{}]", event.name, facts.join(" "), event.actor)));
     }
-    drop(told);
-    // Kills before its first event and after its last one tell nothing.
+    drop(history);
+    // Kills before its first event and after its last one explain nothing.
     let (first, last) = (lines.first().map_or(0, |(seq, _)| *seq), lines.last().map_or(0, |(seq, _)| *seq));
     for kill in world.kills.about(&id).iter().filter(|kill| (first..=last).contains(&(kill.seq + 1))) {
         lines.push((kill.seq, format!("(kill) {:?} {} at {}", kill.victim, kill.pid, world.time(kill.at))));

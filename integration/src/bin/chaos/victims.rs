@@ -1,5 +1,5 @@
-//! The killer: at moments that the seed decides it kills what the seed decides. All processes that it can see are in the run's own
-//! pid namespace, and each is held by its start time.
+//! The killer: the seed decides the moments and the victims. All processes that it can see are in the run's own pid
+//! namespace, and each is held by its start time.
 
 use std::fs;
 use std::thread;
@@ -39,7 +39,7 @@ pub fn run(world: &World) {
         }
         let Some(victim) = victim else { continue };
         strike(world, victim, &mut dice);
-        // Both at once: nobody is left who could tell.
+        // Both at once: no process is left that knows the exit.
         if victim == Victim::Shim && dice.percent(20) {
             strike(world, Victim::Daemon, &mut dice);
         }
@@ -86,7 +86,7 @@ fn all(victim: Victim) -> Vec<Process> {
         match victim {
             Victim::Daemon => program == "isulad",
             Victim::Shim => program == "isulad-shim",
-            // What it becomes on its way into the container is called otherwise.
+            // On its way into the container the runtime becomes a process with another name, `init`.
             Victim::Runtime => {
                 (program == "runc" || program == "crun") && words.get(1).is_some_and(|word| word != "init")
             }

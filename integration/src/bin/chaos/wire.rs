@@ -1,4 +1,4 @@
-//! What is looked at over the API itself, beside `isula`.
+//! Calls of the API itself, beside `isula`.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What all threads of a run share, and the run itself.
+//! The state that all threads of a run share, and the run itself.
 
 use std::fs::File;
 use std::io::Write;
@@ -67,12 +67,12 @@ impl World {
         self.node.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Held by whoever does something; none is given while all is to be quiet.
+    /// Held during each operation and kill; a quiet moment gives none.
     pub fn enter(&self) -> RwLockReadGuard<'_, ()> {
         self.gate.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until nobody does anything.
+    /// Waits until no operation or kill is active.
     pub fn hush(&self) -> RwLockWriteGuard<'_, ()> {
         self.gate.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -85,7 +85,7 @@ impl World {
         self.time(Instant::now())
     }
 
-    /// A line for whoever looks for the cause of a violation.
+    /// A line for the search for a violation's cause.
     pub fn trace(&self, line: &str) {
         let mut file = self.trace.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = writeln!(file, "{:>10.3} {line}", self.begun.elapsed().as_secs_f64());
@@ -139,22 +139,22 @@ pub fn run(options: Options) -> anyhow::Result<bool> {
         ending::run(&world, &before);
         world.over.store(true, Ordering::Relaxed);
     });
-    let told = world.journal.read();
+    let history = world.journal.read();
     println!(
         "chaos: {} events, {} containers, {} operations",
-        told.last(),
-        told.model.lives.len(),
+        history.last(),
+        history.model.lives.len(),
         world.claims.counts()
     );
     println!("chaos: killed {}", world.kills.counts());
-    drop(told);
+    drop(history);
     if world.report.none() {
         println!("chaos: every reply held (seed {})", world.options.seed);
         return Ok(true);
     }
     println!("chaos: broken (seed {}), with the last lines of all in `{}`:", world.options.seed, trace.display());
     println!("{}", world.report.summary());
-    // Nothing is cleared: it is what there is to look at. The namespaces end with this process.
+    // Nothing is cleared: it is evidence. The namespaces end with this process.
     std::process::exit(1);
 }
 

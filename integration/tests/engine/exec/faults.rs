@@ -1,5 +1,5 @@
-//! The daemon, or the exec's shim, dies at each step of an exec: no process, directory or shim is left, and what the
-//! journal was told began has an end there.
+//! The daemon, or the exec's shim, dies at each step of an exec: no process, directory or shim is left, and every
+//! beginning in the journal has an end there.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -49,7 +49,7 @@ pub fn shim_points() -> impl Iterator<Item = &'static str> {
 
 /// Every beginning has an end, and one only.
 #[track_caller]
-fn assert_told(node: &Node, point: &str) {
+fn assert_execs_ended(node: &Node, point: &str) {
     let events = node.events();
     let of = |name: &str| -> Vec<String> {
         let named = events.iter().filter(|event| event.name == name);
@@ -87,7 +87,7 @@ fn daemon_dies(runtime: Runtime) {
             node.launch();
             node.verified();
             assert_gone(&node, &id);
-            assert_told(&node, point);
+            assert_execs_ended(&node, point);
             assert_eq!((with_word(&node, "75201"), with_word(&node, "75202")), (vec![], vec![]), "{point}");
             assert_eq!(node.process_of("x"), first);
         }
@@ -112,17 +112,17 @@ fn daemon_dies_with_a_detached_one(runtime: Runtime) {
         node.launch();
         node.verified();
         if ["exec-told", "exec-ready"].contains(&point) {
-            // It was told to run, and runs.
+            // Its shim has the request, and runs it.
             assert_eq!(directories(&node, &id).len(), 1);
             node.ok(&["exec", "x", "touch", "/tmp/stop"]);
         }
         assert_gone(&node, &id);
-        deadline::until("it is told", || {
+        deadline::until("its end is recorded", || {
             let events = node.events();
             let count = |name: &str| events.iter().filter(|event| event.name == name).count();
             count("ExecStarted") <= count("ExecExited")
         });
-        assert_told(&node, point);
+        assert_execs_ended(&node, point);
         node.ok(&["exec", "x", "rm", "-f", "/tmp/stop"]);
         // Or the next daemon dies of it.
         assert_gone(&node, &id);
@@ -154,7 +154,7 @@ fn daemon_dies_with_a_probe(runtime: Runtime) {
         assert_gone(&node, &id);
         assert!(with_word(&node, "75301").is_empty());
     }
-    assert_eq!(node.seq(), seq, "the journal is told nothing");
+    assert_eq!(node.seq(), seq, "the journal has nothing new");
     node.assert_clean_end();
 }
 
@@ -168,32 +168,32 @@ fn shim_dies(runtime: Runtime) {
         let finish = |client| command::finish(client, deadline::PATIENCE).expect("the client does not hang");
         deadline::until("it runs", || with_word(&node, "75402").len() == 1);
         if detached {
-            // The shim has said so by then.
+            // The shim has reported the start by then.
             assert_eq!(client.take().map(finish).map(|output| output.code()), Some(0));
         }
         for shim in node.shims().into_iter().filter(|shim| *shim != keeper) {
             shim.signal(Signal::KILL);
         }
         if detached {
-            // It goes on, and ends as whoever ends it says.
+            // It goes on, and ends with the signal that it gets.
             assert_eq!(with_word(&node, "75402").len(), 1);
             with_word(&node, "75401").into_iter().chain(with_word(&node, "75402")).for_each(integration::Process::kill);
         } else {
-            let told = client.take().map(finish).expect("it is attached").stderr;
-            // Before or after its shim has said that it runs.
+            let errors = client.take().map(finish).expect("it is attached").stderr;
+            // Before or after its shim has reported the start.
             let words = ["the shim of the process was lost", "the shim of the process has died"];
-            assert!(words.iter().any(|words| told.contains(words)), "{told}");
+            assert!(words.iter().any(|words| errors.contains(words)), "{errors}");
             deadline::until("it is gone", || {
                 with_word(&node, "75401").is_empty() && with_word(&node, "75402").is_empty()
             });
         }
         assert_gone(&node, &id);
-        deadline::until("the end is told", || {
+        deadline::until("the end is recorded", || {
             let events = node.events();
             let count = |name: &str| events.iter().filter(|event| event.name == name).count();
             count("ExecStarted") == count("ExecExited")
         });
-        assert_told(&node, "shim");
+        assert_execs_ended(&node, "shim");
     }
     node.assert_clean_end();
 }
@@ -214,17 +214,17 @@ fn shim_dies_at_each_step(runtime: Runtime) {
             let expected = (output.code() == 0) == ran || unheard || point == "exec-ready";
             assert!(expected, "{point} {flag}: {}", output.stderr);
             assert_gone(&node, &id);
-            let told = node.events().into_iter().filter(|event| event.seq > before && event.name == "ExecExited");
-            let codes: Vec<_> = told.map(|event| event.attributes["exitCode"].clone()).collect();
+            let ended = node.events().into_iter().filter(|event| event.seq > before && event.name == "ExecExited");
+            let codes: Vec<_> = ended.map(|event| event.attributes["exitCode"].clone()).collect();
             // Without the record the kernel may know.
             assert!(if recorded { codes == ["3"] } else { codes.len() == 1 }, "{point} {flag}: {codes:?}");
         }
-        assert_told(&node, point);
+        assert_execs_ended(&node, point);
         node.assert_clean_end();
     }
 }
 
-/// Nothing comes of it after its end was told; but a detached one begins, and its end is waited for.
+/// A process does not begin after its end was recorded; but a detached one begins, and its end is waited for.
 fn shim_dies_while_the_runtime_works(runtime: Runtime) {
     let mut node = Node::builder(runtime).build();
     let [begun, go] = ["begun", "go"].map(|name| node.dir().join(name));
@@ -244,13 +244,13 @@ fn shim_dies_while_the_runtime_works(runtime: Runtime) {
         let client = node.spawn(&["exec", if detached { "-d" } else { "-i" }, "x", "sleep", "75601"]);
         deadline::until("the runtime is at work", || begun.exists());
         let exec = node.state().join("slow").join(&id).join("exec");
-        let told = || {
+        let worker = || {
             let exec = std::fs::read_dir(&exec).expect("it is there").flatten().next()?;
             let text = std::fs::read_to_string(exec.path().join("gone")).ok()?;
             Process::of(text.split(' ').next()?.parse().ok()?)
         };
-        deadline::until("it was told what to run", || told().is_some());
-        let working = told().expect("it is at work");
+        deadline::until("the shim has its request", || worker().is_some());
+        let working = worker().expect("it is at work");
         // A detached one was started by two forks, and the first half may be there still: the runtime is the shim's child.
         let shim = working.parent().expect("the runtime has a parent");
         assert!(shim != keeper && node.shims().contains(&shim), "{shim:?} is no shim of an exec");
@@ -266,12 +266,12 @@ fn shim_dies_while_the_runtime_works(runtime: Runtime) {
             assert_eq!(ended(), before, "it has not ended");
             with_word(&node, "75601").into_iter().for_each(Process::kill);
         }
-        deadline::until("its end is told", || ended() == before + 1);
+        deadline::until("its end is recorded", || ended() == before + 1);
         assert!(!working.alive(), "and nothing can come of it");
         assert_eq!(with_word(&node, "75601"), []);
         std::fs::remove_file(&begun).expect("it was there");
     }
-    assert_told(&node, "shim");
+    assert_execs_ended(&node, "shim");
     node.assert_clean_end();
 }
 
@@ -304,16 +304,16 @@ fn an_exec_races_a_restart(runtime: Runtime) {
     });
     let failed = node.events().into_iter().filter(|event| event.name == "StartFailed").count();
     assert_eq!((failed, node.status_of("x").as_str()), (0, "running"));
-    deadline::until("every end is told", || {
+    deadline::until("every end is recorded", || {
         let events = node.events();
         let count = |name: &str| events.iter().filter(|event| event.name == name).count();
         count("ExecStarted") == count("ExecExited")
     });
-    assert_told(&node, "restart");
+    assert_execs_ended(&node, "restart");
     node.assert_clean_end();
 }
 
-/// Whatever its directory would have told went with the boot: its end is told, and that nobody knows more.
+/// Its directory went with the boot: its end is recorded, with an unknown exit code.
 fn the_host_is_restarted(runtime: Runtime) {
     let mut node = Node::start(runtime);
     let id = node.sleeper("x");
@@ -332,9 +332,9 @@ fn the_host_is_restarted(runtime: Runtime) {
     std::fs::remove_dir_all(node.state()).expect("the state directory can be removed");
     node.launch_with(&[OTHER_BOOT]);
     node.verified();
-    assert_told(&node, "restarted");
-    let told = node.events().into_iter().find(|event| event.name == "ExecExited").expect("it is told");
-    assert_eq!(told.attributes["exitCode"], "unknown");
-    assert_eq!(told.attributes["cause"], "the host was restarted while the container ran");
+    assert_execs_ended(&node, "restarted");
+    let exited = node.events().into_iter().find(|event| event.name == "ExecExited").expect("its end is recorded");
+    assert_eq!(exited.attributes["exitCode"], "unknown");
+    assert_eq!(exited.attributes["cause"], "the host was restarted while the container ran");
     node.assert_clean_end();
 }

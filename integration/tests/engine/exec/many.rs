@@ -22,7 +22,7 @@ fn a_hundred_at_once(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-/// What the daemon has: descriptors, threads, bytes of memory.
+/// The daemon's use: descriptors, threads, bytes of memory.
 fn holds(node: &Node) -> (usize, usize, u64) {
     let proc = format!("/proc/{}", node.daemon().pid);
     let count = |name: &str| std::fs::read_dir(format!("{proc}/{name}")).unwrap().count();

@@ -20,17 +20,17 @@ pub use faults::{points, shim_points};
 on_each_runtime!(
     codes_are_passed_on_and_output_is_apart,
     ten_mebibytes_come_back_as_they_went,
-    who_it_is_and_what_it_sees,
-    a_background_process_holds_nobody_up,
+    user_environment_and_namespaces,
+    a_background_process_delays_no_client,
     a_client_that_is_killed_takes_the_whole_tree_along,
     a_detached_one_runs_on,
     a_detached_one_runs_on_while_daemons_come_and_go,
     one_that_its_client_leaves_runs_on,
-    input_alone_is_taken_and_the_end_told,
+    a_session_of_input_alone_gets_the_end,
     the_end_of_the_container_ends_it,
     where_nothing_can_be_run_it_is_refused,
     a_terminal_has_a_size,
-    the_journal_tells_who_and_how_long,
+    the_journal_has_the_user_and_the_duration,
 );
 
 /// Directories of execs.
@@ -105,7 +105,7 @@ fn ten_mebibytes_come_back_as_they_went(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-fn who_it_is_and_what_it_sees(runtime: Runtime) {
+fn user_environment_and_namespaces(runtime: Runtime) {
     let node = Node::start(runtime);
     let id = node.run_detached(
         &["--name", "x", "-e", "A=1", "-e", "B=2", "-w", "/tmp", "--ulimit", "nofile=200:300"],
@@ -139,7 +139,7 @@ fn who_it_is_and_what_it_sees(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-fn a_background_process_holds_nobody_up(runtime: Runtime) {
+fn a_background_process_delays_no_client(runtime: Runtime) {
     let node = Node::start(runtime);
     let id = node.sleeper("x");
     // One that waited would wait for the day.
@@ -238,12 +238,12 @@ fn one_that_its_client_leaves_runs_on(runtime: Runtime) {
         ..ExecProcess::default()
     };
     let open = ExecOpen { process: Some(process), stdin: true, stdout: true, ..ExecOpen::default() };
-    let said = [Input::Open(open), Input::Detach(Empty {})].map(|input| ExecInput { input: Some(input) });
+    let inputs = [Input::Open(open), Input::Detach(Empty {})].map(|input| ExecInput { input: Some(input) });
     node.block_on(async {
-        let mut told = node.execs().exec(tokio_stream::iter(said)).await.unwrap().into_inner();
-        let first = told.message().await.unwrap().unwrap();
+        let mut stream = node.execs().exec(tokio_stream::iter(inputs)).await.unwrap().into_inner();
+        let first = stream.message().await.unwrap().unwrap();
         assert!(matches!(first.output, Some(exec_output::Output::Started(_))), "{first:?}");
-        while let Some(message) = told.message().await.unwrap() {
+        while let Some(message) = stream.message().await.unwrap() {
             assert!(!matches!(message.output, Some(exec_output::Output::Exited(_))), "{message:?}");
         }
     });
@@ -333,13 +333,13 @@ fn a_terminal_has_a_size(runtime: Runtime) {
     let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = child.stdout.take().unwrap();
-    let mut heard = String::new();
+    let mut output_so_far = String::new();
     let mut hear = |text: &str| {
-        while !heard.contains(text) {
+        while !output_so_far.contains(text) {
             let mut buffer = [0; 256];
             let count = stdout.read(&mut buffer).unwrap();
-            assert_ne!(count, 0, "{heard:?}");
-            heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            assert_ne!(count, 0, "{output_so_far:?}");
+            output_so_far.push_str(&String::from_utf8_lossy(&buffer[..count]));
         }
     };
     hear("33 77");
@@ -350,25 +350,25 @@ fn a_terminal_has_a_size(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-fn input_alone_is_taken_and_the_end_told(runtime: Runtime) {
+fn a_session_of_input_alone_gets_the_end(runtime: Runtime) {
     let node = Node::start(runtime);
     let id = node.sleeper("x");
     let command = ["sh", "-c", "cat > /tmp/taken; echo out; echo err >&2; exit 4"].map(str::to_owned).to_vec();
     let process = ExecProcess { container: "x".into(), command, ..ExecProcess::default() };
     let open = ExecOpen { process: Some(process), stdin: true, ..ExecOpen::default() };
-    let said = [Input::Open(open), Input::Stdin(b"taken".to_vec()), Input::StdinClosed(Empty {})];
-    let said = said.map(|input| ExecInput { input: Some(input) });
-    let told = node.block_on(async {
-        let inputs = tokio_stream::iter(said).chain(tokio_stream::pending());
+    let messages = [Input::Open(open), Input::Stdin(b"taken".to_vec()), Input::StdinClosed(Empty {})];
+    let messages = messages.map(|input| ExecInput { input: Some(input) });
+    let outputs = node.block_on(async {
+        let inputs = tokio_stream::iter(messages).chain(tokio_stream::pending());
         let mut stream = node.execs().exec(inputs).await.unwrap().into_inner();
-        let mut told = Vec::new();
+        let mut outputs = Vec::new();
         while let Some(message) = stream.message().await.unwrap() {
-            told.push(message.output.unwrap());
+            outputs.push(message.output.unwrap());
         }
-        told
+        outputs
     });
-    let [exec_output::Output::Started(_), exec_output::Output::Exited(exit)] = told.as_slice() else {
-        panic!("{told:?}")
+    let [exec_output::Output::Started(_), exec_output::Output::Exited(exit)] = outputs.as_slice() else {
+        panic!("{outputs:?}")
     };
     assert_eq!(exit.code, Some(4));
     assert_eq!(node.ok(&["exec", "x", "cat", "/tmp/taken"]), "taken");
@@ -376,7 +376,7 @@ fn input_alone_is_taken_and_the_end_told(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-fn the_journal_tells_who_and_how_long(runtime: Runtime) {
+fn the_journal_has_the_user_and_the_duration(runtime: Runtime) {
     let mut node = Node::start(runtime);
     let id = node.sleeper("x");
     let seq = node.seq();

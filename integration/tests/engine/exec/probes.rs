@@ -11,7 +11,7 @@ use super::{assert_gone, with_word};
 
 on_each_runtime!(
     output_and_status_are_answered,
-    what_is_beyond_the_limit_is_dropped,
+    output_beyond_the_limit_is_dropped,
     a_timeout_kills_the_tree,
     a_caller_that_gives_up_kills_the_tree,
 );
@@ -43,13 +43,13 @@ fn output_and_status_are_answered(runtime: Runtime) {
     let answer = node.block_on(async { node.execs().exec_sync(request).await }).unwrap().into_inner();
     assert_eq!(answer.failure.unwrap().exit_code, 127);
     assert_gone(&node, &id);
-    assert_eq!(node.seq(), seq, "the journal is told nothing");
+    assert_eq!(node.seq(), seq, "the journal has nothing new");
     node.ok(&["pause", "x"]);
     assert_eq!(probe(&node, "true", 0).unwrap_err().code(), Code::FailedPrecondition);
     node.assert_clean_end();
 }
 
-fn what_is_beyond_the_limit_is_dropped(runtime: Runtime) {
+fn output_beyond_the_limit_is_dropped(runtime: Runtime) {
     let node = Node::start(runtime);
     let id = node.sleeper("x");
     let answer = probe(&node, "head -c 20000000 /dev/zero; head -c 10 /dev/zero >&2; exit 5", 60_000).unwrap();

@@ -1,4 +1,4 @@
-//! What is refused, and what must not happen.
+//! Refused copies, and effects that must not happen.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, symlink};
@@ -7,7 +7,7 @@ use std::path::Path;
 use integration::command::tool;
 use integration::{Node, Runtime};
 
-use super::{copied, cp, place, said, text};
+use super::{content_of, copied, cp, place, text};
 
 #[test]
 fn paths_that_cannot_be_copied() {
@@ -77,7 +77,7 @@ fn nothing_climbs_out_of_a_container() {
             assert!(refusal.contains("no such file or directory"), "{refusal}");
         }
         for path in ["/../../../../etc/passwd", "../../etc/passwd", "/root/../../etc/passwd"] {
-            assert!(said(&node, &format!("{name}:{path}")).contains("guest"), "the container's own");
+            assert!(content_of(&node, &format!("{name}:{path}")).contains("guest"), "the container's own");
         }
         // An archive with a link and something beneath it.
         let script = format!(
@@ -155,7 +155,7 @@ fn odd_files() {
 }
 
 #[test]
-fn a_full_disk_is_told() {
+fn a_full_disk_is_reported() {
     let node = Node::builder(Runtime::Runc).graph_size(64 << 20).start();
     node.create(&["--name", "c"], &["true"]);
     let file = place(&node, "own").join("large");

@@ -5,7 +5,7 @@ use std::fs;
 use integration::deadline::until;
 use integration::{Node, Process, Runtime};
 
-use super::{copied, half_a_file, place, said, text};
+use super::{content_of, copied, half_a_file, place, text};
 
 const POINTS: [&str; 3] = ["copy-mounted", "copy-unmounted", "copy-file-written"];
 
@@ -33,7 +33,7 @@ fn dies_copying(runtime: Runtime) {
         let listed = node.ok(&["cp", "c:/root", "-"]);
         assert!(!listed.contains("file") && !listed.contains(".isula-cp"), "{point}: a part of it is there");
         copied(&node, text(&file), "c:/root/file");
-        assert_eq!(said(&node, "c:/root/file"), "own");
+        assert_eq!(content_of(&node, "c:/root/file"), "own");
         node.ok(&["start", "c"]);
         node.wait("c");
         node.assert_clean_end();

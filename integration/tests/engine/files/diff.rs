@@ -1,4 +1,4 @@
-//! What a container has changed.
+//! A container's changes.
 
 use integration::{Node, Runtime};
 
@@ -24,7 +24,7 @@ fn changes_are_listed_and_the_engines_own_are_not(runtime: Runtime) {
 }
 
 #[test]
-fn what_is_copied_in_is_a_change_and_a_direct_root_has_none_to_tell() {
+fn copied_files_are_changes_and_a_direct_root_has_none() {
     let node = Node::start(Runtime::Runc);
     node.create(&["--name", "c"], &["true"]);
     let own = place(&node, "own");

@@ -40,7 +40,7 @@ fn an_export_makes_an_image(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-/// Somebody has unmounted it by hand: that is what is told, not that the container has ended.
+/// The root was unmounted by hand: the message names that, and not an ended container.
 #[test]
 fn a_root_that_is_not_mounted_any_more_is_named() {
     let node = Node::start(Runtime::Runc);
@@ -57,7 +57,7 @@ fn a_root_that_is_not_mounted_any_more_is_named() {
 }
 
 #[test]
-fn an_exported_tree_is_what_the_container_had() {
+fn an_exported_tree_equals_the_containers_root() {
     let node = Node::start(Runtime::Runc);
     node.create(&["--name", "c"], &["true"]);
     let own = place(&node, "own");

@@ -42,10 +42,10 @@ fn copied(node: &Node, from: &str, to: &str) {
     cp(node, from, to).ok();
 }
 
-/// What a path of a container says, whatever state it is in.
+/// The content of a file of a container, in any state.
 #[track_caller]
-fn said(node: &Node, at: &str) -> String {
-    let to = place(node, "said").join("file");
+fn content_of(node: &Node, at: &str) -> String {
+    let to = place(node, "content").join("file");
     let _ = fs::remove_file(&to);
     copied(node, at, text(&to));
     fs::read_to_string(to).unwrap()
@@ -97,12 +97,12 @@ fn copies_go_both_ways_running_and_stopped(runtime: Runtime) {
         node.ok(&["cp", "-a", &format!("{}/program", text(&tree)), &format!("{name}:/etc/owned")]);
         node.ok(&["cp", "-a", &format!("{name}:/etc/owned"), text(&out)]);
         assert_eq!(fs::metadata(out.join("owned")).unwrap().uid(), 1000);
-        // With -L what the link leads to.
+        // With -L the link's target.
         node.ok(&["cp", "-L", &format!("{name}:/root/tree/link"), &format!("{}/followed", text(&out))]);
         assert!(out.join("followed/file").is_file());
         node.ok(&["cp", "-L", &format!("{}/link", text(&tree)), &format!("{name}:/root/followed")]);
-        assert_eq!(said(&node, &format!("{name}:/root/followed/file")), "deep");
-        // Through a link within the container, and over what is there.
+        assert_eq!(content_of(&node, &format!("{name}:/root/followed/file")), "deep");
+        // Through a link within the container, and over an existing file.
         copied(&node, &format!("{}/deep/er/file", text(&tree)), &format!("{name}:/root/tree/link/file"));
         copied(&node, &format!("{}/program", text(&tree)), &format!("{name}:/etc/renamed"));
     }
@@ -116,7 +116,7 @@ fn copies_go_both_ways_running_and_stopped(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-/// A stopped container's files are where the next start finds them, and what it wrote is where it was.
+/// A stopped container's files are where the next start finds them, and its own writes are where they were.
 fn mounts_and_volumes_are_copied_from_and_to(runtime: Runtime) {
     let node = Node::start(runtime);
     let (host, ro) = (place(&node, "host"), place(&node, "ro"));
@@ -134,13 +134,13 @@ fn mounts_and_volumes_are_copied_from_and_to(runtime: Runtime) {
         copied(&node, text(&file), "c:/volume/file");
         assert_eq!(fs::read(host.join("file")).unwrap(), b"own", "round {round}");
         assert_eq!(fs::read(node.graph().join("volumes/vol/_data/file")).unwrap(), b"own");
-        assert_eq!(said(&node, "c:/deep/er/ro/file"), "read-only");
-        assert!(!said(&node, "c:/bind/../etc/passwd").is_empty());
+        assert_eq!(content_of(&node, "c:/deep/er/ro/file"), "read-only");
+        assert!(!content_of(&node, "c:/bind/../etc/passwd").is_empty());
         // A link in a mount leads to somewhere in the container.
         assert!(node.ok(&["cp", "-L", "c:/bind/out", "-"]).contains("guest"));
         let refusal = cp(&node, text(&file), "c:/deep/er/ro/new").refused(1);
         assert!(refusal.contains("read-only"), "{refusal}");
-        assert!(said(&node, "c:/etc/hosts").contains("localhost"));
+        assert!(content_of(&node, "c:/etc/hosts").contains("localhost"));
         if round == 0 {
             let refusal = cp(&node, text(&file), "c:/memory/file").refused(1);
             assert!(refusal.contains("only while the container runs"), "{refusal}");
@@ -149,13 +149,13 @@ fn mounts_and_volumes_are_copied_from_and_to(runtime: Runtime) {
         }
     }
     copied(&node, text(&file), "c:/memory/file");
-    assert_eq!(said(&node, "c:/memory/file"), "own", "a tmpfs of a running container");
-    assert!(said(&node, "c:/proc/1/cmdline").contains("trap"));
+    assert_eq!(content_of(&node, "c:/memory/file"), "own", "a tmpfs of a running container");
+    assert!(content_of(&node, "c:/proc/1/cmdline").contains("trap"));
     // A file that is mounted is written to.
     copied(&node, text(&file), "c:/etc/hosts");
-    assert_eq!(said(&node, "c:/etc/hosts"), "own");
+    assert_eq!(content_of(&node, "c:/etc/hosts"), "own");
     node.ok(&["stop", "c"]);
-    assert_eq!(said(&node, "c:/volume/log"), "written\n");
+    assert_eq!(content_of(&node, "c:/volume/log"), "written\n");
     node.assert_clean_end();
 }
 
@@ -169,7 +169,7 @@ fn a_read_only_container_refuses_in_every_state() {
     for _ in 0..2 {
         let refusal = cp(&node, text(&file), "c:/etc/file").refused(1);
         assert!(refusal.contains("read-only"), "{refusal}");
-        assert!(!said(&node, "c:/etc/passwd").is_empty());
+        assert!(!content_of(&node, "c:/etc/passwd").is_empty());
         node.ok(&["start", "c"]);
     }
     node.assert_clean_end();
@@ -272,7 +272,7 @@ fn a_client_that_goes_away_leaves_nothing() {
     node.assert_clean_end();
 }
 
-/// A start does not wait for a client that has stopped reading, and the copy says why it ended.
+/// A start does not wait for a client that has stopped reading, and the copy reports the reason of its end.
 #[test]
 fn a_start_and_a_removal_end_copies() {
     let node = Node::start(Runtime::Runc);
@@ -289,14 +289,14 @@ fn a_start_and_a_removal_end_copies() {
         let copying = stuck(name);
         node.ok(&[verb, name]);
         let output = command::finish(copying, PATIENCE).unwrap();
-        // It was read to its end before, or it says why not.
+        // It was read to its end before, or it has the reason.
         assert!(output.code() == 0 || output.stderr.contains(why), "{}", output.stderr);
     }
     assert_eq!(node.status_of("c"), "running");
     node.assert_clean_end();
 }
 
-/// A link that leads to nothing stays, and what it leads to is made; files of the kernel have what there is to read.
+/// A dangling link stays, and its target is made; files of the kernel are copied to their end.
 fn links_to_nothing_and_files_of_no_size(runtime: Runtime) {
     let node = Node::start(runtime);
     let id = node.sleeper("x");
@@ -313,7 +313,7 @@ fn links_to_nothing_and_files_of_no_size(runtime: Runtime) {
     for running in [true, false] {
         for (name, made) in [("absolute", "deep/target"), ("chain", "relative"), ("climbs", "climbs")] {
             copied(&node, file, &format!("x:/tmp/{name}"));
-            assert_eq!(said(&node, &format!("x:/srv/{made}")), "new", "{name}");
+            assert_eq!(content_of(&node, &format!("x:/srv/{made}")), "new", "{name}");
             let to = place(&node, "links").join(name);
             let _ = fs::remove_file(&to);
             copied(&node, &format!("x:/tmp/{name}"), text(&to));
@@ -333,10 +333,10 @@ fn links_to_nothing_and_files_of_no_size(runtime: Runtime) {
     assert_eq!(fs::read_to_string(ours.join("made")).unwrap(), "new");
     for path in ["/sys/kernel/mm/transparent_hugepage/enabled", "/proc/1/status", "/proc/version"] {
         if Path::new(path).exists() {
-            let content = said(&node, &format!("x:{path}"));
+            let content = content_of(&node, &format!("x:{path}"));
             assert!(!content.is_empty() && !content.contains('\0'), "{path}: {content:?}");
             copied(&node, path, "x:/srv/kernels");
-            let back = said(&node, "x:/srv/kernels");
+            let back = content_of(&node, "x:/srv/kernels");
             assert!(!back.is_empty() && !back.contains('\0'), "{path}: {back:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! Who may pull: TLS, certificates, accounts and tokens; and where the secrets are not.
+//! Access to registries: TLS, certificates, accounts and tokens; and the places without secrets.
 
 use std::fs;
 use std::io::Write;
@@ -16,7 +16,7 @@ use super::{builder, files, id, listed, pushed};
 const USER: &str = "someone";
 const PASSWORD: &str = "correct-horse-battery";
 
-/// A node that trusts nobody but for what is in its `certs.d`. Loopback is trusted anyhow, a name for it is not.
+/// A node that trusts only the certificates in its `certs.d`. Loopback is trusted anyhow, a name for it is not.
 fn strict() -> Node {
     let mut node = builder().config("insecure-registries", json!([])).host(authority::NAME).build();
     let certificates = certificates(&node, "");
@@ -41,7 +41,7 @@ fn over_tls() {
     registry.write_certificates(&certificates(&node, &registry.named_host()), false);
     node.ok(&["pull", &name]);
     assert_eq!(id(&node, &name), BASIC.id());
-    // A certificate that cannot be read is told, not passed over.
+    // A certificate that cannot be read is an error, not passed over.
     let file = certificates(&node, &registry.named_host()).join("ca.crt");
     fs::write(&file, "not a certificate").expect("it is ours");
     let refusal = node.isula(&["pull", &name]).refused(1);
@@ -116,7 +116,7 @@ fn with_an_account() {
 
     let wrong = login(&node, USER, "wrong-guess", &host).refused(1);
     assert!(wrong.contains(&host) && !wrong.contains("wrong-guess"), "{wrong}");
-    assert!(!auth_file(&node).exists(), "what was refused is not kept");
+    assert!(!auth_file(&node).exists(), "a refused account is not kept");
     assert_eq!(login(&node, USER, PASSWORD, &host).ok(), "Login Succeeded");
     let mode = fs::metadata(auth_file(&node)).expect("it is kept").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -127,7 +127,7 @@ fn with_an_account() {
     node.ok(&["pull", &name]);
     let stranger = Faulty::before(&registry);
     node.isula(&["pull", &stranger.name("private:1")]).refused(1);
-    assert_eq!(stranger.count(|seen| seen.authorization.is_some()), 0, "nobody else hears of it");
+    assert_eq!(stranger.count(|seen| seen.authorization.is_some()), 0, "no other registry gets it");
 
     for _ in 0..2 {
         assert_eq!(node.ok(&["logout", &host]), "Logout Succeeded");
@@ -144,12 +144,12 @@ fn with_an_account() {
     node.assert_clean_end();
 }
 
-/// Neither password nor what it looks like on the wire is anywhere but in the one file for it.
+/// Neither the password nor its form on the wire is anywhere but in the one file for it.
 fn no_secrets(node: &Node) {
     let encoded = BASE64_STANDARD.encode(format!("{USER}:{PASSWORD}"));
     let secrets = [PASSWORD, &encoded, "token-of-the-tests"];
     let log = node.log();
-    assert!(log.contains("TRACE") || log.contains("DEBUG"), "the log tells much");
+    assert!(log.contains("TRACE") || log.contains("DEBUG"), "the log is detailed");
     for secret in secrets {
         assert!(!log.contains(secret), "`{secret}` is in the log");
         let events = node.ok(&["events", "--since", "seq:1", "--format", "json"]);
@@ -173,7 +173,7 @@ fn with_a_token() {
     login(&node, USER, "wrong-guess", &faulty.host()).refused(1);
     assert_eq!(login(&node, USER, PASSWORD, &faulty.host()).ok(), "Login Succeeded");
     faulty.forget();
-    // A blob that is kept elsewhere: the other place is not told the token.
+    // A blob that is kept elsewhere: the other place does not get the token.
     let elsewhere = Faulty::before(&registry::SHARED);
     let layer = BASIC.layers()[0].0.clone();
     let location = format!("http://{}/v2/by-token/blobs/{layer}", elsewhere.host());
@@ -186,7 +186,7 @@ fn with_a_token() {
     assert!(seen.iter().all(|seen| seen.authorization.is_none()), "{seen:?}");
     let tokens = faulty.seen();
     let password =
-        |seen: &&integration::faulty::Seen| seen.authorization.as_deref().is_some_and(|it| it.starts_with("Basic"));
+        |seen: &&integration::faulty::Request| seen.authorization.as_deref().is_some_and(|it| it.starts_with("Basic"));
     assert!(tokens.iter().filter(password).all(|seen| seen.path.starts_with("/token")), "{tokens:?}");
     no_secrets(&node);
     node.assert_clean_end();
@@ -201,7 +201,7 @@ fn logins_that_make_no_sense() {
     assert_ne!(login(&node, USER, "", nobody).code(), 0);
     assert_ne!(node.isula(&["login", "-u", USER, "-p", "x", "--password-stdin", nobody]).code(), 0);
     assert_ne!(node.isula(&["login", "-u", USER, "-p", "x", "not a server/"]).code(), 0);
-    // An account where none is needed is kept all the same; nobody to log out is told.
+    // An account that is not needed is kept all the same; a logout without an account is reported.
     assert_eq!(login(&node, USER, PASSWORD, &registry::SHARED.host()).ok(), "Login Succeeded");
     let name = pushed(&BASIC, "needless:1");
     node.ok(&["pull", &name]);

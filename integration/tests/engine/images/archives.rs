@@ -134,13 +134,13 @@ fn made_by_skopeo() {
         node.remove_images();
         assert_nothing_of_images(&node);
     }
-    // `-q` says only what was loaded.
-    let said = node.ok(&["load", "-q", "-i", &docker]);
-    assert!(said.contains("second:2"), "{said}");
+    // `-q` prints only the loaded names.
+    let printed = node.ok(&["load", "-q", "-i", &docker]);
+    assert!(printed.contains("second:2"), "{printed}");
     node.assert_clean_end();
 }
 
-/// The formats that are not read are named, with the way out; a name says nothing.
+/// Unsupported formats are named, with the way out; the format follows from the content, not the name.
 #[test]
 fn compressed_otherwise() {
     let node = node();
@@ -184,7 +184,7 @@ fn of_an_age_before_types() {
         tool(&["tar", "-C", layout.dir().to_str().expect("UTF-8"), "-cf", &archive, "."]);
         node.ok(&["load", "-i", &archive]);
         assert_eq!(id(&node, &name), config["digest"], "{media_type}");
-        // What we save of it, we load.
+        // Archives saved here can be loaded here.
         node.ok(&["save", "--format", "oci", "-o", &archive, &name]);
         node.ok(&["rmi", &name]);
         node.ok(&["load", "-i", &archive]);
@@ -201,7 +201,7 @@ fn of_an_age_before_types() {
     node.assert_clean_end();
 }
 
-/// What `docker save` writes: layers that are links to others, a `repositories` file, names that are null.
+/// The form that `docker save` writes: layers that are links to others, a `repositories` file, names that are null.
 #[test]
 fn made_by_hand() {
     let node = node();
@@ -242,9 +242,9 @@ fn a_root_filesystem_taken_in() {
     pack(&BUSYBOX, Path::new(&archive));
     tool(&["gzip", "--keep", &archive]);
     let gz = format!("{archive}.gz");
-    let said = node.ok(&["import", &archive, "plain:1"]);
-    assert!(said.starts_with("sha256:") && said.len() == 71, "{said}");
-    assert_eq!(id(&node, "plain:1"), said);
+    let printed = node.ok(&["import", &archive, "plain:1"]);
+    assert!(printed.starts_with("sha256:") && printed.len() == 71, "{printed}");
+    assert_eq!(id(&node, "plain:1"), printed);
     assert_eq!(node.ok(&["run", "--rm", "plain:1", "/bin/echo", "hello"]), "hello");
 
     let changes = [
@@ -331,8 +331,8 @@ fn a_load_that_is_broken_off() {
     std::io::Write::write_all(&mut input, &archive[..1 << 20]).expect("it reads");
     child.kill().expect("it runs");
     drop(input);
-    let mut said = String::new();
-    let _ = child.stderr.take().expect("it is piped").read_to_string(&mut said);
+    let mut printed = String::new();
+    let _ = child.stderr.take().expect("it is piped").read_to_string(&mut printed);
     let _ = child.wait();
     assert_nothing_of_images(&node);
     node.assert_clean_end();

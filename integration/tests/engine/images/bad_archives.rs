@@ -1,4 +1,4 @@
-//! Archives that are not what they should be.
+//! Malformed archives.
 
 use integration::command::tool;
 use integration::images::{self, BASIC, Layout, OCI_CONFIG, OCI_LAYER, Tape, pack};
@@ -204,7 +204,7 @@ fn oci_layouts() {
     node.assert_clean_end();
 }
 
-/// What grows and grows is stopped; a bad image beside a good one brings nothing.
+/// An archive that grows without end is stopped; a bad image beside a good one brings nothing.
 #[test]
 fn too_much_and_half_good() {
     let node = builder().config("layer-limit", json!(8 << 20)).start();

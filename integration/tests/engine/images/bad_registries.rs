@@ -1,4 +1,4 @@
-//! Registries that send what they should not: a clear refusal, and nothing of it is to be seen.
+//! Registries with malformed answers: a clear refusal, and nothing of it is to be seen.
 
 use integration::images::{self, Layout, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Tape, architecture, descriptor};
 use integration::{Fault, Faulty, registry};
@@ -45,7 +45,7 @@ fn bytes_that_are_not_those_promised() {
     node.assert_clean_end();
 }
 
-/// What is in a layout, and a word that the refusal has.
+/// A layout's content, and the words of its refusal.
 type Case = (&'static str, fn(&Layout) -> Value, &'static [&'static str]);
 
 fn layer() -> Vec<u8> {
@@ -224,7 +224,7 @@ fn documents_that_make_no_sense() {
     node.assert_clean_end();
 }
 
-/// An image that says nothing of platforms until its configuration is read.
+/// An image without a platform until its configuration is read.
 #[test]
 fn of_another_platform_than_asked_for() {
     let node = node();
@@ -237,7 +237,7 @@ fn of_another_platform_than_asked_for() {
     node.assert_clean_end();
 }
 
-/// Far more than it says.
+/// Far more than its stated size.
 #[test]
 fn a_layer_that_grows_and_grows() {
     let node = builder().config("layer-limit", json!(8 << 20)).start();

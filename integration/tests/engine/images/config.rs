@@ -1,4 +1,4 @@
-//! Containers of images: what the image says of them, and what the command line says instead.
+//! Containers of images: the image's settings, and those of the command line instead.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{builder, id, inspect, listed, node, noisy, place, pushed, written};
 
-on_each_runtime!(as_the_image_says, layers_stay_as_they_are);
+on_each_runtime!(defaults_come_from_the_image, layers_stay_as_they_are);
 
 /// Busybox with every setting there is.
 static SETTINGS: LazyLock<Image> = LazyLock::new(|| {
@@ -38,7 +38,7 @@ static SETTINGS: LazyLock<Image> = LazyLock::new(|| {
     ])
 });
 
-fn as_the_image_says(runtime: Runtime) {
+fn defaults_come_from_the_image(runtime: Runtime) {
     let node = Node::builder(runtime).config("insecure-registries", json!(["127.0.0.0/8"])).start();
     let name = pushed(&SETTINGS, &format!("settings-{}:1", runtime.name()));
     node.ok(&["pull", &name]);
@@ -79,7 +79,7 @@ fn as_the_image_says(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-/// What a container writes, removes and changes is its own.
+/// A container's own files, removals and changes stay its own.
 fn layers_stay_as_they_are(runtime: Runtime) {
     let mut node = Node::builder(runtime).config("insecure-registries", json!(["127.0.0.0/8"])).start();
     let name = pushed(&BASIC, &format!("stays-{}:1", runtime.name()));

@@ -1,5 +1,5 @@
-//! The daemon dies at each failpoint of images and volumes. The next one has whole images or none, does what is asked
-//! again without fetching what it has, and leaves nothing behind.
+//! The daemon dies at each failpoint of images and volumes. The next one has whole images or none, repeats the
+//! operation without fetching blobs that it has, and leaves nothing behind.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{as_skopeo_reads, builder, docker_archive, id, inspect, noise, noisy, place, pushed, written};
 
-/// What is done to the daemon that dies of it.
+/// The operation at which the daemon dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
     /// `x` is pulled.
@@ -33,7 +33,7 @@ enum When {
     /// The volume `x`.
     CreateVolume,
     RemoveVolume,
-    /// A container is started whose volume `x` is empty.
+    /// A container is started with an empty volume `x`.
     Fill,
     /// The container is removed with its anonymous volume.
     RemoveWithVolumes,
@@ -80,11 +80,11 @@ pub fn points() -> BTreeSet<&'static str> {
     CASES.iter().map(|(point, _)| point.split(':').next().unwrap_or_default()).collect()
 }
 
-/// What the cases work with.
+/// The engine, registry and files of the cases.
 struct World {
     node: Node,
     faulty: Faulty,
-    /// What `x` is to be.
+    /// The image for `x`.
     image: Image,
     archive: String,
     rootfs: String,
@@ -115,7 +115,7 @@ impl World {
         world
     }
 
-    /// The name of what is pulled.
+    /// The name to pull.
     fn remote(&self) -> String {
         self.faulty.name("crash:x")
     }
@@ -135,7 +135,7 @@ impl World {
         id(&self.node, name)
     }
 
-    /// What there is before.
+    /// Makes the state before the operation.
     fn prepare(&self, when: When) {
         match when {
             Pull | Load | Import | CreateVolume => {}
@@ -176,7 +176,7 @@ impl World {
         words.iter().map(|word| (*word).to_owned()).collect()
     }
 
-    /// Whether what was asked for has been done.
+    /// Whether the operation has been done.
     fn done(&self, when: When) -> bool {
         let has = |name: &str, id: &str| {
             let found = self.node.isula(&["image", "inspect", "-f", "{{.Id}}", name]);
@@ -195,7 +195,7 @@ impl World {
         }
     }
 
-    /// Every image can be looked at, read and passed on, and is what it says.
+    /// Every image can be looked at, read and passed on, and agrees with its id.
     fn verify(&self, point: &str) {
         let ids = self.node.ok(&["images", "-q", "--no-trunc"]);
         let ids: BTreeSet<&str> = ids.lines().collect();
@@ -251,7 +251,7 @@ fn try_one(world: &mut World, (point, when): (&str, When)) {
     world.node.launch();
     world.node.verified();
     assert!(world.node.ingest().is_empty(), "{point}: {:?}", world.node.ingest());
-    // What was intended is finished without anybody asking again.
+    // A recorded intent is finished without a further request.
     if matches!(when, RemoveVolume | RemoveWithVolumes) {
         deadline::until("the removal is finished", || world.done(when));
     }
@@ -327,9 +327,9 @@ fn dies_with_volumes() {
     try_all(|when| matches!(when, CreateVolume | RemoveVolume | Fill | RemoveWithVolumes));
 }
 
-/// What a pull has left that nobody asks for again goes with the next prune.
+/// The remains of a pull without a second request go with the next prune.
 #[test]
-fn nobody_comes_back() {
+fn remains_of_an_abandoned_pull_are_pruned() {
     let mut world = World::new();
     world.node.kill9();
     world.node.launch_with(&[("ISULAD_FAILPOINT", "image-before-record")]);

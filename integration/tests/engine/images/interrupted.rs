@@ -1,4 +1,4 @@
-//! Pulls whose connection breaks, whose registry is busy, or whose caller goes away.
+//! Pulls with a broken connection, a busy registry, or a caller that goes away.
 
 use integration::process::{Process, Signal};
 use integration::{Fault, Faulty, Node, command, deadline, registry};
@@ -141,7 +141,7 @@ fn the_daemon_stops_in_the_middle() {
     let output = command::finish(pull, deadline::PATIENCE).expect("it ends");
     assert_ne!(output.code(), 0);
     node.launch();
-    // What was whole is kept for a while, for another attempt.
+    // Whole blobs are kept for a while, for another attempt.
     assert_eq!(listed(&node), Vec::<String>::new());
     integration::deadline::until("nothing is left half made", || node.ingest().is_empty());
     faulty.release();

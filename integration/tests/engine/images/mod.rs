@@ -94,7 +94,7 @@ fn assert_nothing_visible(node: &Node) {
     assert_nothing_of_images(node);
 }
 
-/// A layer of one file named `name`, whose contents are not compressible and told by `seed`.
+/// A layer of one file named `name`, with incompressible contents that follow from `seed`.
 fn noise(name: &str, size: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(size + 8);
@@ -161,7 +161,7 @@ fn written(node: &Node, name: &str, bytes: &[u8]) -> String {
     place(node, name)
 }
 
-/// Every file below `dir`, of whatever depth.
+/// Every file below `dir`, at any depth.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {

@@ -1,4 +1,4 @@
-//! Names of images: given, moved, taken away; what may be removed, and what lists show.
+//! Names of images: given, moved, taken away; removals, refused ones and lists.
 
 use integration::images::{self, BASIC, Image};
 use serde_json::json;
@@ -53,10 +53,10 @@ fn given_moved_and_taken() {
     assert!(refusal.contains("-f") || refusal.contains("force"), "several names: {refusal}");
     node.ok(&["rmi", "b"]);
     node.ok(&["rmi", "host.example:5000/deep/c:x"]);
-    let said = node.ok(&["rmi", "a:1"]);
-    assert_eq!(said, format!("Untagged: a:1\nDeleted: {first}\nImage \"a:1\" removed"));
-    let said = node.ok(&["rmi", &second[7..20]]);
-    assert!(said.contains(&format!("Deleted: {second}")), "{said}");
+    let printed = node.ok(&["rmi", "a:1"]);
+    assert_eq!(printed, format!("Untagged: a:1\nDeleted: {first}\nImage \"a:1\" removed"));
+    let printed = node.ok(&["rmi", &second[7..20]]);
+    assert!(printed.contains(&format!("Deleted: {second}")), "{printed}");
     let refusal = node.isula(&["rmi", "a:1"]).refused(1);
     assert!(refusal.contains("a:1"), "{refusal}");
     assert_nothing_of_images(&node);
@@ -116,11 +116,11 @@ fn pruned() {
     // Without an answer there is no prune.
     let output = node.isula(&["image", "prune"]);
     assert_eq!(listed(&node).len(), 4, "{output:?}");
-    let said = node.ok(&["image", "prune", "-f"]);
-    assert!(said.contains("sha256:"), "{said}");
+    let printed = node.ok(&["image", "prune", "-f"]);
+    assert!(printed.contains("sha256:"), "{printed}");
     assert_eq!(listed(&node).len(), 3, "the one without a name is gone");
-    let said = node.ok(&["image", "prune", "-a", "-f", "--filter", "label=seed=2"]);
-    assert!(said.contains("b:1"), "{said}");
+    let printed = node.ok(&["image", "prune", "-a", "-f", "--filter", "label=seed=2"]);
+    assert!(printed.contains("b:1"), "{printed}");
     assert_eq!(listed(&node).len(), 2);
     node.restart();
     node.ok(&["image", "prune", "-a", "-f"]);
@@ -200,7 +200,7 @@ fn listed_filtered_and_formatted() {
     let rows = node.ok(&["images", "--format", "json", "-f", "reference=b"]);
     let row: serde_json::Value = serde_json::from_str(rows.lines().next().expect("there is one")).expect("it is JSON");
     assert_eq!((&row["Repository"], &row["Tag"]), (&json!("b"), &json!("1")));
-    // An image is told by an unambiguous beginning of its id; a name comes first.
+    // An unambiguous beginning of its id identifies an image; a name comes first.
     assert_eq!(id(&node, &a[7..15]), a);
     node.ok(&["tag", "b:1", &format!("{}:latest", &a[7..15])]);
     assert_eq!(id(&node, &a[7..15]), b);
@@ -222,9 +222,9 @@ fn history_as_it_was_built() {
     let entries = image.configuration()["history"].as_array().expect("it has a history").len();
     assert_eq!(text.lines().count(), entries + 1, "{text}");
     assert_eq!(node.ok(&["history", "-q", "--no-trunc", &name]).lines().next(), Some(image.id().as_str()));
-    // An image that tells nothing of it.
-    loaded(&node, &["untold:1"], 4);
-    node.ok(&["history", "untold:1"]);
+    // An image without a history.
+    loaded(&node, &["plain:1"], 4);
+    node.ok(&["history", "plain:1"]);
     node.isula(&["history", "nothing"]).refused(1);
     node.assert_clean_end();
 }

@@ -1,4 +1,4 @@
-//! Pulls that go well: by whatever name, from whatever kind of registry, in every format.
+//! Pulls that go well: by every kind of name, from every kind of registry, in every format.
 
 use std::net::TcpListener;
 
@@ -20,7 +20,7 @@ fn by_tag_and_by_digest() {
     assert_eq!(lines.last(), Some(&format!("Image \"{name}\" pulled").as_str()), "{}", output.stderr);
     assert!(lines.contains(&format!("{}: Pull complete", &layer[7..19]).as_str()), "{}", output.stderr);
     assert_eq!(id(&node, &name), BASIC.id());
-    assert_eq!(node.ok(&["pull", "-q", &name]), BASIC.id(), "again, and only its id is told");
+    assert_eq!(node.ok(&["pull", "-q", &name]), BASIC.id(), "again, and only its id is printed");
 
     let repository = registry::SHARED.name("by-tag");
     let digest = BASIC.digest();
@@ -150,7 +150,7 @@ fn of_several_platforms() {
 
 #[test]
 fn through_mirrors() {
-    // Nobody listens there any more.
+    // A port without a listener.
     let dead = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port is free");
     let empty = Faulty::serving(&images::scratch("nothing"));
     let mirror = Faulty::before(&registry::SHARED);
@@ -184,7 +184,7 @@ fn through_mirrors() {
 }
 
 #[test]
-fn what_is_not_there() {
+fn missing_images_are_refused_by_name() {
     let node = node();
     let dead = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port is free");
     for name in [format!("{dead}/x:1"), registry::SHARED.name("no-such-repository:1")] {
@@ -223,7 +223,7 @@ fn many_at_once_download_once() {
     }
     for (digest, size) in &layers {
         assert_eq!(faulty.count(|seen| seen.gets_blob(digest)), 1, "{digest} is downloaded once");
-        // Counted after it was sent: the one who got it may be ahead.
+        // Counted after it was sent: the receiver may be ahead.
         deadline::until("all of it is counted", || faulty.sent_of(digest) == *size);
     }
     assert_eq!(listed(&node).len(), 2);
@@ -278,7 +278,7 @@ fn unusual_images() {
         node.ok(&["rmi", &name]);
     }
     assert_nothing_of_images(&node);
-    // Sizes of layers that the registry does not tell as they are: its word is checked.
+    // Sizes of layers that the registry states wrongly: they are checked.
     let layout = Layout::new(&images::scratch("sizes"));
     let mut wrong = layout.blob(OCI_LAYER, &layer);
     wrong["size"] = Value::from(layer.len() + 1);

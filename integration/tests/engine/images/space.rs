@@ -30,7 +30,7 @@ fn contents(dir: &Path) -> u64 {
     seen.values().sum()
 }
 
-/// What `info` says of the images' room, and what is there.
+/// `info`'s figure for the images' room agrees with the disk.
 #[test]
 fn counted_as_it_is() {
     let mut node = node();
@@ -41,16 +41,16 @@ fn counted_as_it_is() {
         let documents = contents(&node.graph().join("images/blobs"));
         each.map(|layer| contents(&layer.path().join("fs"))).sum::<u64>() + documents
     };
-    let told = |node: &integration::Node| node.info().image_bytes;
-    assert_eq!(told(&node), 0);
+    let reported = |node: &integration::Node| node.info().image_bytes;
+    assert_eq!(reported(&node), 0);
     for name in &names {
         node.ok(&["pull", name]);
-        assert_eq!(told(&node), layers(&node), "{name}");
+        assert_eq!(reported(&node), layers(&node), "{name}");
     }
     assert_eq!(node.info().images, 3);
     node.restart();
     node.verified();
-    assert_eq!(told(&node), layers(&node), "known again after a restart");
+    assert_eq!(reported(&node), layers(&node), "known again after a restart");
     // Each image's own: as it is unpacked.
     let size = inspect(&node, &names[2])["Size"].as_u64().expect("it has a size");
     assert_eq!(size, 100_000);
@@ -58,7 +58,7 @@ fn counted_as_it_is() {
     assert!(output.contains("Images: 3"), "{output}");
     for name in &names {
         node.ok(&["rmi", name]);
-        assert_eq!(told(&node), layers(&node), "{name} is gone");
+        assert_eq!(reported(&node), layers(&node), "{name} is gone");
     }
     assert_nothing_of_images(&node);
     node.assert_clean_end();
@@ -85,7 +85,7 @@ fn used_up_in_the_middle() {
     let large = pushed(&image, "large:1");
     let archive =
         written(&node, "large.tar", &docker_archive(&[(&["large:2"], json!({}), &[noise("x", 25_000_000, 7)])]));
-    // The journal holds the last 16 MiB back for what is urgent.
+    // The journal holds the last 16 MiB back for urgent records.
     fill(&node.graph(), 20 << 20);
     for words in [&["pull", &large][..], &["load", "-i", &archive], &["import", &archive, "large:3"]] {
         let refusal = node.isula(words).refused(1);
@@ -95,7 +95,7 @@ fn used_up_in_the_middle() {
         // Layers that were whole wait for another attempt.
         node.ok(&["image", "prune", "-f"]);
     }
-    // Everything else works: what is there is there, and what frees something too.
+    // Everything else works: existing images can be used, and removals free space.
     assert_eq!(id(&node, &small), noisy_id(&small));
     node.create(&["--name", "more"], &["true"]);
     // With less than that something new is refused, with the reason.

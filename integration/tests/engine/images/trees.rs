@@ -1,4 +1,4 @@
-//! What an image unpacks to, compared with what umoci makes of it, file by file.
+//! Unpacked images compared with umoci's result, file by file.
 
 use std::path::Path;
 
@@ -42,7 +42,7 @@ fn busybox_and_ten_thousand_files() {
     node.assert_clean_end();
 }
 
-/// A layer may name a file and not the directories it is in: those below keep what they are.
+/// A layer may name a file without the directories it is in: those below keep their attributes.
 #[test]
 fn directories_that_a_layer_does_not_name() {
     let node = node();
@@ -51,7 +51,7 @@ fn directories_that_a_layer_does_not_name() {
     let above = Tape::new().file("a/b/new", b"new").file("c/d/e", b"e");
     let image = Image::empty(&images::scratch("implicit")).tape(&below.finish()).tape(&above.finish());
     let (mut found, mut wanted) = both(&node, &image, "implicit:1");
-    // Nobody says when they were changed.
+    // Their times are not defined.
     for tree in [&mut found, &mut wanted] {
         tree.values_mut().filter(|leaf| leaf.contents.is_empty()).for_each(|leaf| leaf.mtime = (0, 0));
     }

@@ -87,7 +87,7 @@ fn filled_from_the_image(runtime: Runtime) {
     first(&mut found);
     tree::assert_same(&found, &wanted);
     node.ok(&["image", "unmount", &name]);
-    // A second container finds what the first has left, and so does the same after a crash.
+    // A second container finds the first one's file, and so does the same after a crash.
     assert_eq!(run(&node, &["-v", "named:/data"], &name, "cat /data/first"), "from the image\nmore");
     node.restart();
     node.verified();
@@ -150,8 +150,8 @@ fn anonymous_ones() {
     // Without -v they stay, with it they go.
     node.ok(&["rm", "-f", "c"]);
     assert_eq!(volumes(&node), all);
-    let said = node.ok(&["volume", "prune", "-f"]);
-    assert!(all.iter().all(|volume| said.contains(volume)), "{said}");
+    let printed = node.ok(&["volume", "prune", "-f"]);
+    assert!(all.iter().all(|volume| printed.contains(volume)), "{printed}");
     node.ok(&["run", "-d", "--name", "c", &name, "sleep", "100000"]);
     assert_eq!(volumes(&node).len(), 2);
     node.ok(&["rm", "-f", "-v", "c"]);
@@ -200,7 +200,7 @@ fn made_listed_and_removed() {
     node.assert_clean_end();
 }
 
-/// What no record knows is not the engine's to delete; who asks for it by name gets it with what is in it.
+/// A volume without a record is not the engine's to delete; a request by its name gets it with its content.
 #[test]
 fn taken_over() {
     let mut node = node();

@@ -1,4 +1,4 @@
-//! Containers that are attached: reached, told about, stopped, started, and given back.
+//! Containers that are attached: reached, shown, stopped, started, and given back.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,11 +13,11 @@ use super::{
 
 on_each_runtime!(
     containers_reach_each_other_and_the_host_reaches_them,
-    whatever_ends_a_container_gives_all_back,
+    every_end_gives_the_network_back,
     the_daemon_may_die_and_the_network_stays,
     an_exit_while_the_daemon_is_away_gives_all_back,
     a_store_that_is_gone_takes_no_network_along,
-    nobody_is_attached_before_it_is_known_who_was,
+    new_attachments_wait_for_recovered_ones,
     many_at_once_have_addresses_of_their_own,
     several_networks_and_an_address_that_is_asked_for,
 );
@@ -39,32 +39,32 @@ fn containers_reach_each_other_and_the_host_reaches_them(runtime: Runtime) {
     assert_eq!(output.matches("extra:x:2000").count(), 2, "{output}");
     assert!(output.contains("1 packets received") && output.contains("\tother"), "{output}");
 
-    // What is told is what is so.
+    // The shown settings are the real ones.
     let pid = node.process_of("a").pid.to_string();
     let inside = command::tool(&["nsenter", "-t", &pid, "-n", "ip", "-o", "addr", "show", "eth0"]);
-    let told = settings(&node, "a");
-    assert!(inside.contains(&format!("inet {ip}/{}", told["IPPrefixLen"])), "{inside} {told}");
+    let shown = settings(&node, "a");
+    assert!(inside.contains(&format!("inet {ip}/{}", shown["IPPrefixLen"])), "{inside} {shown}");
     let link = command::tool(&["nsenter", "-t", &pid, "-n", "ip", "-o", "link", "show", "eth0"]);
-    assert!(link.contains(told["MacAddress"].as_str().expect("text")), "{link} {told}");
-    assert_eq!(told["Networks"]["net"]["IPAddress"], told["IPAddress"]);
-    assert!(on_host(&node, &["ls", told["SandboxKey"].as_str().expect("text")]).code() == 0);
+    assert!(link.contains(shown["MacAddress"].as_str().expect("text")), "{link} {shown}");
+    assert_eq!(shown["Networks"]["net"]["IPAddress"], shown["IPAddress"]);
+    assert!(on_host(&node, &["ls", shown["SandboxKey"].as_str().expect("text")]).code() == 0);
     assert_eq!(node.ok(&["port", "a", "80"]), "0.0.0.0:8080");
     let udp = node.ok(&["port", "a", "80/udp"]);
     assert!(udp.starts_with("127.0.0.1:") && udp != "127.0.0.1:0", "{udp}");
     let listed = node.list().into_iter().find(|it| it.id == id).expect("it is listed");
     assert_eq!(listed.ports, format!("0.0.0.0:8080->80/tcp, {udp}->80/udp"));
     let attached = node.events().into_iter().find(|event| event.id == id && event.name == "NetworkAttached");
-    let attached = attached.expect("it is told");
+    let attached = attached.expect("there is an event");
     assert_eq!(attached.attributes["network"], "net");
-    assert_eq!(attached.attributes["addresses"], format!("{ip}/{}", told["IPPrefixLen"]));
+    assert_eq!(attached.attributes["addresses"], format!("{ip}/{}", shown["IPPrefixLen"]));
 
     node.ok(&["stop", "-t", "0", "a"]);
     // That is answered when all is given back.
     assert!(nothing_of(world(&node)), "left behind: {:?}", world(&node));
     node.event_after(0, |event| event.id == id && event.name == "NetworkDetached");
     assert!(!fetched(&node, "127.0.0.1:8080"));
-    let told = settings(&node, "a");
-    assert_eq!((told["IPAddress"].as_str(), told["SandboxKey"].as_str()), (Some(""), Some("")));
+    let shown = settings(&node, "a");
+    assert_eq!((shown["IPAddress"].as_str(), shown["SandboxKey"].as_str()), (Some(""), Some("")));
     assert_eq!(verbs(&node.events(), &id), ["NetworkAttached", "NetworkDetached"]);
     node.ok(&["rm", "a"]);
     let mut after = world(&node);
@@ -73,7 +73,7 @@ fn containers_reach_each_other_and_the_host_reaches_them(runtime: Runtime) {
     clean_end(&node);
 }
 
-fn whatever_ends_a_container_gives_all_back(runtime: Runtime) {
+fn every_end_gives_the_network_back(runtime: Runtime) {
     let node = node(runtime);
     server(&node, "first", &["-p", "8080:80"]);
     node.ok(&["rm", "-f", "first"]);
@@ -113,7 +113,7 @@ fn the_daemon_may_die_and_the_network_stays(runtime: Runtime) {
     serves(&node, "127.0.0.1:8080");
     let before = (settings(&node, "a"), world(&node));
     node.kill9();
-    assert!(fetched(&node, "127.0.0.1:8080"), "nobody needs the daemon");
+    assert!(fetched(&node, "127.0.0.1:8080"), "published ports work without the daemon");
     node.launch();
     node.verified();
     assert_eq!((settings(&node, "a"), world(&node)), before);
@@ -141,8 +141,8 @@ fn an_exit_while_the_daemon_is_away_gives_all_back(runtime: Runtime) {
     node.verified();
     assert_eq!(node.wait("a"), Some(137));
     all_given_back(&node);
-    let told = || verbs(&node.events(), &id) == ["NetworkAttached", "NetworkDetached"];
-    integration::deadline::until("the journal tells so", told);
+    let both = || verbs(&node.events(), &id) == ["NetworkAttached", "NetworkDetached"];
+    integration::deadline::until("the journal has both events", both);
     clean_end(&node);
 }
 
@@ -155,8 +155,8 @@ fn a_store_that_is_gone_takes_no_network_along(runtime: Runtime) {
         let attached = events.filter(|event| event.id == id && event.name == "NetworkAttached");
         attached.map(|event| event.attributes).collect::<Vec<_>>()
     };
-    let told = attached(&node);
-    assert_eq!(told.len(), 1);
+    let recorded = attached(&node);
+    assert_eq!(recorded.len(), 1);
     node.kill9();
     std::fs::remove_dir_all(node.graph().join("journal")).expect("it is there");
     node.launch();
@@ -164,23 +164,25 @@ fn a_store_that_is_gone_takes_no_network_along(runtime: Runtime) {
     node.verified();
     assert_eq!((settings(&node, "a"), world(&node)), before);
     assert_eq!(node.ok(&["port", "a"]), "80/tcp -> 0.0.0.0:8080");
-    assert_eq!(attached(&node), told);
+    assert_eq!(attached(&node), recorded);
     let words = node.words("run", &["-d", "--name", "b", "--net", "net", "-p", "8080:80"], &SERVE);
     let refused = node.isula(&words).refused(125);
     assert!(refused.contains("is already published by container"), "{refused}");
     node.ok(&["stop", "-t", "0", "a"]);
     all_given_back(&node);
-    deadline::until("the journal tells so", || verbs(&node.events(), &id) == ["NetworkAttached", "NetworkDetached"]);
+    deadline::until("the journal has both events", || {
+        verbs(&node.events(), &id) == ["NetworkAttached", "NetworkDetached"]
+    });
     node.ok(&["start", "b"]);
     clean_end(&node);
 }
 
-fn nobody_is_attached_before_it_is_known_who_was(runtime: Runtime) {
+fn new_attachments_wait_for_recovered_ones(runtime: Runtime) {
     let mut node = node(runtime);
     let id = server(&node, "a", &["-p", "8080:80"]);
     let record = node.bundle(&id).join("network.json");
     node.kill9();
-    // A disk that takes its time: whoever reads the record waits until somebody writes it.
+    // A slow disk: each reader of the record waits until it is written.
     let bytes = std::fs::read(&record).expect("it is attached");
     let aside = node.dir().join("record");
     std::fs::rename(&record, &aside).expect("the node's directory is ours");
@@ -203,7 +205,7 @@ fn nobody_is_attached_before_it_is_known_who_was(runtime: Runtime) {
     clean_end(&node);
 }
 
-/// A FIFO, to be written to, once somebody reads it.
+/// A FIFO opened for writing, once it has a reader.
 fn reader_of(fifo: &Path) -> File {
     let mut opened = None;
     let mut open = || match File::options().write(true).custom_flags(libc::O_NONBLOCK).open(fifo) {
@@ -251,9 +253,9 @@ fn several_networks_and_an_address_that_is_asked_for(runtime: Runtime) {
     let output = node.run(&["--rm", "--net", "net", "--net", "inner"], &["sh", "-c", &script]).ok();
     assert!(output.contains("eth0") && output.contains("eth1") && output.contains("extra:x:2000"), "{output}");
     serves(&node, "127.0.0.1:8080");
-    let told = settings(&node, "b");
-    assert_eq!(told["Networks"]["inner"]["Interface"], "eth1");
-    assert_ne!(told["Networks"]["inner"]["IPAddress"], told["IPAddress"]);
+    let shown = settings(&node, "b");
+    assert_eq!(shown["Networks"]["inner"]["Interface"], "eth1");
+    assert_ne!(shown["Networks"]["inner"]["IPAddress"], shown["IPAddress"]);
     let words = node.words("run", &["-d", "--net", "inner", "--ip", "10.200.7.77"], &SERVE);
     let refused = node.isula(&words).refused(125);
     assert!(refused.contains("network inner: plugin `bridge`: ADD failed"), "{refused}");

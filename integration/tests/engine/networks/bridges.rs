@@ -4,14 +4,14 @@ use integration::{Node, Runtime};
 
 use super::{SERVE, address, all_given_back, clean_end, node, on_host, server, serves, settings};
 
-on_each_runtime!(a_bridge_keeps_its_address_whatever_has_failed_on_it);
+on_each_runtime!(a_bridge_keeps_its_address_after_failures);
 
 fn hardware_address(node: &Node, bridge: &str) -> String {
-    let told = on_host(node, &["ip", "-o", "link", "show", bridge]).ok();
-    told.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).expect("it has one").to_owned()
+    let link = on_host(node, &["ip", "-o", "link", "show", bridge]).ok();
+    link.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).expect("it has one").to_owned()
 }
 
-fn a_bridge_keeps_its_address_whatever_has_failed_on_it(runtime: Runtime) {
+fn a_bridge_keeps_its_address_after_failures(runtime: Runtime) {
     let node = node(runtime);
     // The first ADD of all makes the bridge, and then there is no such address.
     let words = node.words("run", &["-d", "--rm", "--net", "net", "--ip", "10.9.9.9"], &SERVE);
@@ -30,7 +30,7 @@ fn a_bridge_keeps_its_address_whatever_has_failed_on_it(runtime: Runtime) {
         assert_eq!(hardware_address(&node, "isula-br0"), set, "round {round}");
         ping(&gateway);
     }
-    // A bridge that somebody else has made follows its ports until it is seen here.
+    // A bridge of a foreign maker follows its ports until it is seen here.
     let made = "ip link add other type bridge && ip link set other up && ip link add port type veth && ip link set port master other";
     on_host(&node, &["sh", "-c", made]).ok();
     let list = std::fs::read_to_string(node.dir().join("cni/isulacni-net.conflist")).expect("it was made");

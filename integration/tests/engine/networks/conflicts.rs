@@ -1,4 +1,4 @@
-//! What cannot be: refused at once where it can be known, and in words.
+//! Impossible networks and ports: refused at once where that can be known, and in words.
 
 use std::fs;
 
@@ -31,7 +31,7 @@ fn creations_that_are_refused(runtime: Runtime) {
     create(&["--net", "in", "-p", "80:80"], "has no plugin that publishes ports");
     create(&["--net", "net,host"], "conflicting options");
     create(&["--net", "net", "-p", "80:80", "-p", "80:81"], "is published twice");
-    // Nothing would lead there, and the plugin would not say so.
+    // Nothing would lead there, and the plugin would not report it.
     for address in ["[::1]", "[::]", "[fd00::1]"] {
         let port = format!("{address}:8080:80");
         let wanted = format!("host port {address}:8080/tcp cannot be published: network net gives no IPv6 address");
@@ -147,7 +147,7 @@ fn routes_that_lead_everywhere_leave_room() {
 /// Keeps changes of networks waiting, as another daemon with the same directory may.
 fn hold(node: &Node) -> fs::File {
     let dir = fs::File::open(node.dir().join("cni")).expect("the node's directory is ours");
-    dir.lock().expect("nobody has it for long");
+    dir.lock().expect("no holder of the lock panics");
     dir
 }
 

@@ -7,7 +7,13 @@ use integration::{Node, Runtime, deadline};
 
 use super::{SERVE, address, all_given_back, clean_end, node, serves, world};
 
-on_each_runtime!(dies_attaching, dies_detaching, dies_putting_off, the_host_is_restarted, what_nobody_owns_is_swept);
+on_each_runtime!(
+    dies_attaching,
+    dies_detaching,
+    dies_putting_off,
+    the_host_is_restarted,
+    orphaned_namespaces_are_removed
+);
 
 const ATTACHING: [&str; 6] = [
     "net-recorded",
@@ -54,7 +60,7 @@ fn dies_attaching(runtime: Runtime) {
         node.create(&FLAGS, &SERVE);
         dies(&mut node, point, &text(&["start", "x"]));
         deadline::until("it has ended", || node.status_of("x") == "exited");
-        deadline::until("what was begun is given back", || world(&node) == before);
+        deadline::until("interrupted attachments are given back", || world(&node) == before);
         // It can be done again, with the same port.
         node.ok(&["start", "x"]);
         serves(&node, "127.0.0.1:8080");
@@ -63,7 +69,7 @@ fn dies_attaching(runtime: Runtime) {
         let run = node.words("run", &[&["-d", "--rm"], FLAGS.as_slice()].concat(), &SERVE);
         dies(&mut node, point, &run);
         deadline::until("it is gone", || node.list().len() == 1);
-        deadline::until("what was begun is given back", || world(&node) == before);
+        deadline::until("interrupted attachments are given back", || world(&node) == before);
     }
     serves(&node, "127.0.0.1:9090");
     clean_end(&node);
@@ -157,8 +163,8 @@ fn the_host_is_restarted(runtime: Runtime) {
     assert_eq!(super::world(&node).rules, Vec::<String>::new());
 }
 
-/// A namespace with our mark that belongs to nobody goes; one with another's mark does not, nor one in use.
-fn what_nobody_owns_is_swept(runtime: Runtime) {
+/// An orphaned namespace with our mark is removed; one with another engine's mark is not, nor one in use.
+fn orphaned_namespaces_are_removed(runtime: Runtime) {
     let mut node = node(runtime);
     let id = super::server(&node, "a", &[]);
     let used = super::settings(&node, "a")["SandboxKey"].as_str().expect("text").to_owned();
@@ -171,8 +177,8 @@ fn what_nobody_owns_is_swept(runtime: Runtime) {
         super::on_host(&node, &["unshare", "--net", "sh", "-c", &script]).ok();
         path
     };
-    let nobody = "f".repeat(16);
-    let (ours, foreign) = (pin(&mark, &nobody), pin("00000000", &nobody));
+    let unowned = "f".repeat(16);
+    let (ours, foreign) = (pin(&mark, &unowned), pin("00000000", &unowned));
     // Of a start of the same container that is over.
     let stale = pin(&mark, &id[..16]);
     node.launch();

@@ -1,4 +1,4 @@
-//! When an end is answered, and what is left then: nothing.
+//! The moment at which an end is answered: nothing of the network is left by then.
 
 use integration::process::Signal;
 use integration::{Runtime, deadline};
@@ -67,7 +67,7 @@ fn an_end_is_answered_when_the_address_is_free(runtime: Runtime) {
         free("wait");
         node.ok(&["start", "killed"]);
         node.process_of("killed").signal(Signal::KILL);
-        // What has ended by itself is stopped already, but perhaps not released.
+        // A container that has ended by itself is stopped already, but perhaps not released.
         node.wait("killed");
         node.ok(&["stop", "killed"]);
         free("an end");

@@ -65,7 +65,7 @@ fn address(node: &Node, container: &str) -> String {
     settings(node, container)["IPAddress"].as_str().expect("an address is text").to_owned()
 }
 
-/// What networks have in the world beside their files: interfaces and rules of the firewall.
+/// The networks' traces in the world beside their files: interfaces and rules of the firewall.
 #[derive(Debug, PartialEq, Eq)]
 struct World {
     links: Vec<String>,

@@ -1,5 +1,5 @@
-//! Plugins that fail, hang and talk nonsense, at ADD and at DEL: the start fails in words and is undone, a removal goes on,
-//! and what was not given back is tried again.
+//! Plugins that fail, hang and talk nonsense, at ADD and at DEL: the start fails in words and is undone, a removal goes
+//! on, and a failed release is retried.
 
 use std::fs;
 
@@ -12,21 +12,21 @@ use super::{SERVE, all_given_back, builder, clean_end, world};
 on_each_runtime!(
     a_start_fails_in_words_and_is_undone,
     a_removal_does_not_wait_for_a_plugin,
-    what_is_recorded_is_what_is_given_back,
-    a_mended_configuration_gives_back_what_a_failed_start_has_left,
+    the_recorded_attachment_is_given_back,
+    a_repaired_configuration_releases_a_failed_start,
     other_networks_of_the_container_can_be_removed,
     a_plugin_outlives_the_daemon,
     a_plugin_that_outlives_the_daemon_and_hangs_is_ended,
 );
 
-/// What the plugin `odd` does at ADD and at DEL; the rest of the chain are Debian's.
+/// Sets the behaviour of the plugin `odd` at ADD and at DEL; the rest of the chain are Debian's.
 fn mode(node: &Node, add: &str, del: &str) {
     let log = node.dir().join("odd.log").display().to_string();
     let script = format!(
         "#!/bin/sh\ninput=$(cat)\necho $CNI_COMMAND begins >>{log}\ncase $CNI_COMMAND in\nADD) {add};;\nDEL) {del};;\nesac\necho $CNI_COMMAND ends >>{log}\n"
     );
-    // By a process of its own, since what another test starts at this moment would have our descriptor, and a file that
-    // somebody may write to is not run. Replaced, since it may be running.
+    // Written by a process of its own: a child that another test starts at this moment would inherit our descriptor,
+    // and a file that is open for writing cannot be run. Replaced, since it may be running.
     let write = r#"printf %s "$2" >"$1.new" && chmod 755 "$1.new" && mv "$1.new" "$1""#;
     let place = node.dir().join("bin/odd");
     command::tool(&["sh", "-c", write, "sh", place.to_str().expect("UTF-8"), &script]);
@@ -35,10 +35,10 @@ fn mode(node: &Node, add: &str, del: &str) {
 /// Seconds that a plugin may take.
 const TIMEOUT: u32 = 20;
 
-/// Passes on what the plugins before it have answered.
+/// Passes on the answer of the plugins before it.
 const GOOD: &str = r#"echo "$input" | sed 's/.*"prevResult"://; s/}$//' | sed 's/,"type":"odd"//'"#;
 
-/// Seconds that tell a test's own sleeper from others.
+/// Seconds by which a test finds its own sleeper.
 fn number(runtime: Runtime) -> &'static str {
     match runtime {
         Runtime::Runc => "1001",
@@ -107,21 +107,21 @@ fn a_removal_does_not_wait_for_a_plugin(runtime: Runtime) {
         let name = format!("x{number}");
         let id = run(&node, &name).ok();
         mode(&node, GOOD, del);
-        // Started anew though what it had was not given back.
+        // Started anew although the attachment of the last run was not given back.
         node.ok(&["restart", "-t", "0", &name]);
         super::serves(&node, &super::address(&node, &name));
         node.ok(&["rm", "-f", &name]);
         assert!(node.list().is_empty());
         let warnings = node.info().warnings;
-        let told = |warning: &String| warning.contains(&id[..12]) && warning.contains("plugin `odd`: DEL");
-        assert!(warnings.iter().any(told), "{warnings:?}");
+        let named = |warning: &String| warning.contains(&id[..12]) && warning.contains("plugin `odd`: DEL");
+        assert!(warnings.iter().any(named), "{warnings:?}");
         assert!(!world(&node).files.is_empty(), "it is still to be given back");
         node.restart();
         node.verified();
         assert!(!world(&node).files.is_empty(), "another daemon knows it too");
         mode(&node, GOOD, "true");
         all_given_back(&node);
-        deadline::until("nobody is warned any more", || node.info().warnings.iter().all(|it| !it.contains("DEL")));
+        deadline::until("the warning is gone", || node.info().warnings.iter().all(|it| !it.contains("DEL")));
     }
     // Nonsense is no failure: nothing is expected of DEL.
     mode(&node, GOOD, "echo nonsense");
@@ -131,7 +131,7 @@ fn a_removal_does_not_wait_for_a_plugin(runtime: Runtime) {
     clean_end(&node);
 }
 
-fn what_is_recorded_is_what_is_given_back(runtime: Runtime) {
+fn the_recorded_attachment_is_given_back(runtime: Runtime) {
     let node = odd_node(runtime);
     mode(&node, GOOD, "true");
     run(&node, "x").ok();
@@ -149,7 +149,7 @@ fn what_is_recorded_is_what_is_given_back(runtime: Runtime) {
     clean_end(&node);
 }
 
-fn a_mended_configuration_gives_back_what_a_failed_start_has_left(runtime: Runtime) {
+fn a_repaired_configuration_releases_a_failed_start(runtime: Runtime) {
     let node = odd_node(runtime);
     mode(&node, GOOD, "true");
     let path = node.dir().join("cni/isulacni-net.conflist");
@@ -215,11 +215,11 @@ fn a_plugin_outlives_the_daemon(runtime: Runtime) {
     let words = node.words("run", &["-d", "--name", "x", "--net", "net", "-p", "8080:80"], &SERVE);
     let mut caller = node.spawn(&words);
     let log = node.dir().join("odd.log");
-    let said = |words: &str| fs::read_to_string(&log).unwrap_or_default().contains(words);
-    deadline::until("the plugin runs", || said("ADD begins"));
+    let logged = |words: &str| fs::read_to_string(&log).unwrap_or_default().contains(words);
+    deadline::until("the plugin runs", || logged("ADD begins"));
     node.kill9();
     let _ = caller.wait();
-    assert!(!said("ADD ends"));
+    assert!(!logged("ADD ends"));
     node.launch();
     node.verified();
     all_given_back(&node);

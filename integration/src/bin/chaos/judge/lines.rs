@@ -1,6 +1,6 @@
-//! The lines of the containers' scripts: numbered, so that what is missing shows.
+//! The lines of the containers' scripts: numbered, so that missing ones show.
 
-/// What is wrong with them. `again`: some may be there twice. `whole`: the last one is whole.
+/// The fault in the lines, if there is one. `again`: some may be there twice. `whole`: the last one is whole.
 pub fn broken(text: &str, again: bool, whole: bool) -> Option<String> {
     let mut lines: Vec<&str> = text.split('\n').collect();
     let rest = lines.pop().unwrap_or_default();
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_cut_shows() {
+    fn missing_and_cut_lines_show() {
         assert!(broken("begin\nline 0\nline 2\n", true, true).is_some());
         assert!(broken("begin\nline 0\nlin", false, true).is_some());
         assert!(broken("begin\nline 0\nline 1\nline 0\n", false, true).is_some());

@@ -1,4 +1,4 @@
-//! For each operation: what makes a success true, and what excuses a refusal.
+//! For each operation: the facts that make a success true, and those that excuse a refusal.
 
 use super::{Evidence, Reply, Seen, broken_lines, renamed_to};
 use crate::kills::Victim;
@@ -39,7 +39,7 @@ pub fn word(op: Op) -> &'static str {
     }
 }
 
-/// Whether it came to what was asked for.
+/// Whether the operation had the requested result.
 pub fn is_right(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Seen) -> bool {
     match op {
         Op::Exec(code) => reply.output.code() == i32::from(code) && reply.output.text() == token,
@@ -53,8 +53,8 @@ pub fn is_right(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &R
     }
 }
 
-/// What is wrong with an answer, whatever was killed.
-pub fn lie(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Seen) -> Option<String> {
+/// The fault in an answer that no kill excuses.
+pub fn fault(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Seen) -> Option<String> {
     let output = &reply.output;
     let silent = output.stderr.trim().is_empty();
     match op {
@@ -105,7 +105,7 @@ pub fn lie(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply,
         }
         Op::ExecDetached => (!seen.has("ExecStarted")).then(|| "no exec was recorded".to_owned()),
         Op::Update(mib) => {
-            // What it has already is no change.
+            // A limit that the container has already is no change.
             let has = |id: &String| world.claims.memory(id).contains(&(i64::from(mib) << 20));
             (!seen.has("Updated") && !seen.ids.iter().any(has)).then(|| "no update was recorded".to_owned())
         }
@@ -133,13 +133,13 @@ pub fn excused(world: &Evidence<'_>, op: Op, name: &str, reply: &Reply, seen: &S
     let going = seen.absent || seen.was(&GOING);
     match op {
         Op::Create | Op::Run | Op::Foreground => {
-            // The name was another's: not that of the one that was made and, if it could not start, is told too. One that is
-            // being created has its name before it is in the journal.
+            // Another container had the name. The one that this operation made does not count: its id is printed also
+            // when it could not start. A container that is being created has its name before it is in the journal.
             let made = reply.output.text();
             seen.ids.iter().any(|id| *id != made) || reply.output.stderr.contains("is already in use by container")
         }
         Op::Start => going || seen.was(&[State::Pausing, State::Paused, State::Resuming]),
-        // What is frozen is not signalled: it is thawed first.
+        // A frozen container gets no signal: it is thawed first.
         Op::Stop(_) => going || seen.was(&[State::Created, State::Pausing, State::Paused, State::Resuming]),
         Op::Kill(_) => seen.was_not_only(&[State::Running]),
         Op::Restart => going || seen.was(&[State::Created, State::Pausing, State::Paused, State::Resuming]),
@@ -150,9 +150,9 @@ pub fn excused(world: &Evidence<'_>, op: Op, name: &str, reply: &Reply, seen: &S
         Op::Remove => seen.was_not_only(&[State::Created, State::Exited]),
         Op::RemoveForce | Op::Logs | Op::Update(_) | Op::Inspect | Op::Stats | Op::Wait(_) => going,
         Op::Rename => {
-            let told = world.journal.read();
+            let history = world.journal.read();
             let new = renamed_to(name);
-            going || told.model.holder(&new).is_some() || seen.events.iter().any(|event| event.name == "Renamed")
+            going || history.model.holder(&new).is_some() || seen.events.iter().any(|event| event.name == "Renamed")
         }
         // A start takes the files away from a copy, an end the mounts.
         Op::Copy => going || seen.states.len() > 1,
@@ -161,7 +161,7 @@ pub fn excused(world: &Evidence<'_>, op: Op, name: &str, reply: &Reply, seen: &S
     }
 }
 
-/// What an operation may have done, or has surely.
+/// Records the changes that an operation may have made, or has surely made.
 pub fn claim(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Seen) {
     match op {
         Op::Update(mib) => {
@@ -186,14 +186,14 @@ fn volume_file(world: &Evidence<'_>, name: &str, token: &str) -> Option<String> 
 /// The id that was printed is of a container that was made, and started.
 fn made(world: &Evidence<'_>, op: Op, name: &str, reply: &Reply) -> Option<String> {
     let id = reply.output.text();
-    let told = world.journal.read();
-    let Some(life) = told.model.lives.get(&id) else { return Some(format!("there is no container {id}")) };
+    let history = world.journal.read();
+    let Some(life) = history.model.lives.get(&id) else { return Some(format!("there is no container {id}")) };
     let states: Vec<State> = life.states_in(reply.from, reply.to).collect();
     if life.first_seq() <= reply.from {
         return Some("the container was there before".to_owned());
     }
     let wanted = if op == Op::Run { State::Running } else { State::Created };
-    let first = told.between(reply.from, reply.to).iter().find(|event| event.id == id);
+    let first = history.between(reply.from, reply.to).iter().find(|event| event.id == id);
     let first_name = first.and_then(|event| event.attributes.get("name")).map_or("", String::as_str);
     (!states.contains(&wanted) || first_name != name).then(|| format!("`{first_name}` was {states:?}"))
 }
@@ -226,9 +226,9 @@ fn counted(world: &Evidence<'_>, reply: &Reply, seen: &Seen) -> Option<String> {
 fn listed(world: &Evidence<'_>, reply: &Reply) -> Option<String> {
     let text = reply.output.text();
     let rows: Vec<&str> = text.lines().collect();
-    let told = world.journal.read();
+    let history = world.journal.read();
     let there = |state: State| state != State::Gone;
-    for (id, life) in &told.model.lives {
+    for (id, life) in &history.model.lives {
         let mut states = life.states_in(reply.from, reply.to).peekable();
         let listed = rows.contains(&id.as_str());
         if life.first_seq() <= reply.from && states.peek().is_some() && !listed && states.all(there) {
@@ -238,18 +238,18 @@ fn listed(world: &Evidence<'_>, reply: &Reply) -> Option<String> {
             return Some(format!("container {id} (`{}`) is gone", life.name));
         }
     }
-    let stranger = rows.iter().find(|row| !told.model.lives.contains_key(**row));
+    let stranger = rows.iter().find(|row| !history.model.lives.contains_key(**row));
     stranger.map(|row| format!("container {row} was never made"))
 }
 
 /// Without a word on anything else, the code is that of a run which has ended.
 fn foreign_code(reply: &Reply, seen: &Seen) -> Option<String> {
     let code = reply.output.code().to_string();
-    let told = reply.timely && reply.output.stderr.trim().is_empty();
-    (told && !seen.ends.contains(&code)).then(|| format!("no run has ended with {code}, but {:?}", seen.ends))
+    let complete = reply.timely && reply.output.stderr.trim().is_empty();
+    (complete && !seen.ends.contains(&code)).then(|| format!("no run has ended with {code}, but {:?}", seen.ends))
 }
 
-/// `whole`: all of it came, to its end. What is cut off is cut anywhere.
+/// `whole`: all of it came, to its end. Output that is cut off may be cut anywhere.
 fn lines_are_wrong(world: &Evidence<'_>, reply: &Reply, whole: bool, seen: &Seen) -> Option<String> {
     // A shim that was killed may have left some lines to be written again.
     let again = seen.ids.iter().any(|id| world.kills.touched(id, &[Victim::Shim], 0));

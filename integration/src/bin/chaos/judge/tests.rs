@@ -12,7 +12,7 @@ const NAME: &str = "c1-0";
 const TOKEN: &str = "token-1-7";
 const LINES: &str = "line 4\nline 5\n";
 
-/// Events in order, `<id> <name> <event> [<key>=<value> …]`; what follows on `|` happened while the command was under way.
+/// Events in order, `<id> <name> <event> [<key>=<value> …]`; those after `|` happened while the command was under way.
 const CREATED: &str = "| a c1-0 Created;";
 const STARTED: &str = "| a c1-0 Created; a c1-0 StartRequested; a c1-0 Started;";
 const RUNS: &str = "a c1-0 Created; a c1-0 StartRequested; a c1-0 Started; |";
@@ -59,7 +59,7 @@ struct Answer<'a> {
     timely: bool,
 }
 
-fn says(code: i32, stdout: &str) -> Answer<'_> {
+fn answer(code: i32, stdout: &str) -> Answer<'_> {
     Answer { code, stdout, stderr: "", timely: true }
 }
 
@@ -68,8 +68,8 @@ const REFUSED: Answer<'static> = Answer { code: 1, stdout: "", stderr: "no", tim
 const HANGS: Answer<'static> = Answer { code: 0, stdout: "", stderr: "", timely: false };
 
 /// The rule that is broken.
-fn judge(name: &str, op: Op, told: &str, answer: Answer<'_>) -> Option<&'static str> {
-    judge_with(&Kills::default(), &Claims::default(), name, op, told, answer)
+fn judge(name: &str, op: Op, events: &str, answer: Answer<'_>) -> Option<&'static str> {
+    judge_with(&Kills::default(), &Claims::default(), name, op, events, answer)
 }
 
 fn judge_with(
@@ -77,10 +77,10 @@ fn judge_with(
     claims: &Claims,
     name: &str,
     op: Op,
-    told: &str,
+    events: &str,
     answer: Answer<'_>,
 ) -> Option<&'static str> {
-    let (journal, from, to) = history(told);
+    let (journal, from, to) = history(events);
     let status = if answer.timely { answer.code << 8 } else { 9 };
     let output = Output {
         status: ExitStatus::from_raw(status),
@@ -95,11 +95,11 @@ fn judge_with(
     broken_rule(&evidence, op, name, TOKEN, &reply, &seen).map(|(rule, _)| rule)
 }
 
-const TRUE: &str = "what was answered is true";
-const DONE: &str = "what can be done is done";
+const TRUE: &str = "answers are true";
+const DONE: &str = "possible requests succeed";
 
 /// A history, and the answer to a command in it.
-type Told<'a> = (&'a str, Answer<'a>);
+type Example<'a> = (&'a str, Answer<'a>);
 
 /// Successes: a history and an answer that can be true, then those that cannot.
 #[test]
@@ -114,11 +114,11 @@ fn a_success_needs_its_moment() {
     let (executed, updated) = ([RUNS, " a c1-0 ExecStarted execID=e;"].concat(), [RUNS, " a c1-0 Updated;"].concat());
     let signalled = [RUNS, " a c1-0 Killed signal=15;"].concat();
     let other = "| b other Created; b other StartRequested; b other Started;";
-    let cases: [(Op, Told<'_>, Told<'_>); 27] = [
-        (Op::Create, (CREATED, says(0, "a")), (CREATED, says(0, "b"))),
-        (Op::Create, (CREATED, says(0, "a")), (stays, says(0, "a"))),
-        (Op::Create, (CREATED, says(0, "a")), (other, says(0, "b"))),
-        (Op::Run, (STARTED, says(0, "a")), (CREATED, says(0, "a"))),
+    let cases: [(Op, Example<'_>, Example<'_>); 27] = [
+        (Op::Create, (CREATED, answer(0, "a")), (CREATED, answer(0, "b"))),
+        (Op::Create, (CREATED, answer(0, "a")), (stays, answer(0, "a"))),
+        (Op::Create, (CREATED, answer(0, "a")), (other, answer(0, "b"))),
+        (Op::Run, (STARTED, answer(0, "a")), (CREATED, answer(0, "a"))),
         (Op::Start, (STARTED, OK), (stays, OK)),
         (Op::Stop("1"), (ENDS, OK), (RUNS, OK)),
         (Op::Kill("KILL"), (ENDS, OK), (RUNS, OK)),
@@ -129,19 +129,19 @@ fn a_success_needs_its_moment() {
         (Op::Remove, (&removed, OK), (stays, OK)),
         (Op::RemoveForce, (&removed, OK), (RUNS, OK)),
         (Op::Rename, (&renamed, OK), (stays, OK)),
-        (Op::Exec(30), (RUNS, says(30, TOKEN)), (RUNS, says(30, ""))),
-        (Op::Exec(30), (RUNS, says(30, TOKEN)), (stays, says(30, TOKEN))),
+        (Op::Exec(30), (RUNS, answer(30, TOKEN)), (RUNS, answer(30, ""))),
+        (Op::Exec(30), (RUNS, answer(30, TOKEN)), (stays, answer(30, TOKEN))),
         (Op::ExecDetached, (&executed, OK), (RUNS, OK)),
         (Op::Update(64), (&updated, OK), (RUNS, OK)),
-        (Op::Wait(1), (ENDS, says(0, "5")), (ENDS, says(0, "6"))),
-        (Op::Inspect, (RUNS, says(0, "a running")), (RUNS, says(0, "a exited"))),
-        (Op::Inspect, (RUNS, says(0, "a running")), (RUNS, says(0, "a"))),
-        (Op::List, (RUNS, says(0, "a")), (RUNS, says(0, ""))),
-        (Op::List, (CREATED, says(0, "")), (CREATED, says(0, "b"))),
-        (Op::VolumeWrite, (RUNS, says(0, TOKEN)), (RUNS, OK)),
+        (Op::Wait(1), (ENDS, answer(0, "5")), (ENDS, answer(0, "6"))),
+        (Op::Inspect, (RUNS, answer(0, "a running")), (RUNS, answer(0, "a exited"))),
+        (Op::Inspect, (RUNS, answer(0, "a running")), (RUNS, answer(0, "a"))),
+        (Op::List, (RUNS, answer(0, "a")), (RUNS, answer(0, ""))),
+        (Op::List, (CREATED, answer(0, "")), (CREATED, answer(0, "b"))),
+        (Op::VolumeWrite, (RUNS, answer(0, TOKEN)), (RUNS, OK)),
         (Op::Copy, (RUNS, OK), (NOTHING, OK)),
-        (Op::Top, (RUNS, says(0, "PID\n1")), (stays, says(0, "PID\n1"))),
-        (Op::Logs, (RUNS, says(0, LINES)), (RUNS, says(0, "line 4\nli"))),
+        (Op::Top, (RUNS, answer(0, "PID\n1")), (stays, answer(0, "PID\n1"))),
+        (Op::Logs, (RUNS, answer(0, LINES)), (RUNS, answer(0, "line 4\nli"))),
     ];
     for (place, (op, right, wrong)) in cases.into_iter().enumerate() {
         assert_eq!(judge(NAME, op, right.0, right.1), None, "{place}: {op:?}");
@@ -208,15 +208,16 @@ fn no_command_hangs_but_those_that_are_to() {
     assert_eq!(judge(NAME, Op::Attach(1), RUNS, HANGS), None);
 }
 
-/// The code is the container's, the lines follow on one another, and what ended by itself is whole.
+/// The code is the container's, the lines follow on one another, and the output of a process that ended by itself is
+/// whole.
 #[test]
 fn attach_is_judged() {
-    let attach = |told, answer| judge(NAME, Op::Attach(1), told, answer);
-    assert_eq!(attach(ENDS, says(5, LINES)), None);
-    assert_eq!(attach(ENDS, says(6, LINES)), Some(TRUE), "another code");
-    assert_eq!(attach(RUNS, says(5, LINES)), Some(TRUE), "it has not ended");
-    assert_eq!(attach(ENDS, says(5, "line 4\nli")), Some(TRUE), "cut off, and no word of it");
-    assert_eq!(attach(ENDS, says(5, "line 4\nline 6\n")), Some(TRUE), "one is missing");
+    let attach = |events, answer| judge(NAME, Op::Attach(1), events, answer);
+    assert_eq!(attach(ENDS, answer(5, LINES)), None);
+    assert_eq!(attach(ENDS, answer(6, LINES)), Some(TRUE), "another code");
+    assert_eq!(attach(RUNS, answer(5, LINES)), Some(TRUE), "it has not ended");
+    assert_eq!(attach(ENDS, answer(5, "line 4\nli")), Some(TRUE), "cut off, and no word of it");
+    assert_eq!(attach(ENDS, answer(5, "line 4\nline 6\n")), Some(TRUE), "one is missing");
     let ended_by_us = |stdout| Answer { stdout, ..HANGS };
     assert_eq!(attach(RUNS, ended_by_us("line 4\nli")), None, "cut off anywhere");
     assert_eq!(attach(RUNS, ended_by_us("line 4\nline 6\n")), Some(TRUE), "one is missing");
@@ -232,31 +233,31 @@ fn the_foreground_has_the_code_and_all_of_the_output() {
     let name = "r1-1";
     let recipe = Recipe::of(seed(), name);
     let (code, output) = (i32::try_from(recipe.code).expect("a small number"), recipe.output());
-    let told = |code: i32| {
+    let history = |code: i32| {
         format!("| a {name} Created; a {name} StartRequested; a {name} Started; a {name} Exited exitCode={code};")
     };
-    let run = |told: &str, answer| judge(name, Op::Foreground, told, answer);
-    assert_eq!(run(&told(code), says(code, &output)), None);
-    assert_eq!(run(&told(code), says(code, "begin")), Some(TRUE), "output is missing");
-    assert_eq!(run(&told(code), says(code + 1, &output)), Some(TRUE), "no run has ended so");
+    let run = |events: &str, answer| judge(name, Op::Foreground, events, answer);
+    assert_eq!(run(&history(code), answer(code, &output)), None);
+    assert_eq!(run(&history(code), answer(code, "begin")), Some(TRUE), "output is missing");
+    assert_eq!(run(&history(code), answer(code + 1, &output)), Some(TRUE), "no run has ended so");
     assert_eq!(run(NOTHING, REFUSED), Some(DONE));
 }
 
 #[test]
-fn what_was_claimed_before_binds() {
+fn earlier_claims_bind() {
     let claims = Claims::default();
-    let told = |op, answer| judge_with(&Kills::default(), &claims, NAME, op, RUNS, answer);
-    assert_eq!(told(Op::Stats, says(0, "CONTAINER CPU\na\t500")), None);
-    assert_eq!(told(Op::Stats, says(0, "CONTAINER CPU\na\t400")), Some(TRUE), "it has gone back");
+    let judged = |op, answer| judge_with(&Kills::default(), &claims, NAME, op, RUNS, answer);
+    assert_eq!(judged(Op::Stats, answer(0, "CONTAINER CPU\na\t500")), None);
+    assert_eq!(judged(Op::Stats, answer(0, "CONTAINER CPU\na\t400")), Some(TRUE), "it has gone back");
     let volume = Recipe::of(seed(), NAME).volume.expect("the seed was chosen for it");
     claims.file_written(&format!("{volume}/of-1"), TOKEN, true);
-    assert_eq!(told(Op::VolumeRead, says(0, TOKEN)), None);
-    assert_eq!(told(Op::VolumeRead, says(0, "token-1-3")), Some(TRUE));
-    assert_eq!(told(Op::VolumeRead, OK), Some(TRUE), "it is lost");
+    assert_eq!(judged(Op::VolumeRead, answer(0, TOKEN)), None);
+    assert_eq!(judged(Op::VolumeRead, answer(0, "token-1-3")), Some(TRUE));
+    assert_eq!(judged(Op::VolumeRead, OK), Some(TRUE), "it is lost");
 }
 
 #[test]
-fn an_update_to_what_is_so_needs_no_event() {
+fn an_update_without_a_change_needs_no_event() {
     let claims = Claims::default();
     let update = |op| judge_with(&Kills::default(), &claims, NAME, op, RUNS, OK);
     claims.memory_set("a", 64 << 20, true);
@@ -295,7 +296,7 @@ fn an_end_needs_its_cause() {
     }
     let kills = Kills::default();
     kills.note(kill(Victim::Shim));
-    assert!(exits(&kills, "a c1-0 Exited exitCode=unknown;"), "whoever could have told is gone");
+    assert!(exits(&kills, "a c1-0 Exited exitCode=unknown;"), "no process is left that knows the code");
 }
 
 fn exits(kills: &Kills, then: &str) -> bool {
