@@ -1,14 +1,16 @@
 //! The attach socket: frames of one kind byte, a little-endian u32 length and the payload.
 //!
-//! A client sends [`Request`]s, the shim [`Frame`]s. A client that connected gets nothing until it says `Hello`; the
-//! first client (descriptor 4) is taken to have asked for everything. Order: all output, then `Exit`, then the end of
-//! the stream. `Resize`, `CloseStdin`, `ReopenLog` and `Release` are answered by `Ack` or `Error`, `CloseStdin` when all input is
-//! where the container finds it also without a shim; `Hello` only by `Error`, where there are no streams to give. `Status` is answered by `Ready` or `Failed`, as soon as that is known: waiting for a
-//! start in flight needs no polling. Kinds a side does not know are an error, not skipped: both sides come from one
-//! release.
+//! A client sends [`Request`]s, the shim [`Frame`]s. A new client gets nothing until it sends `Hello`; the first
+//! client (descriptor 4) is treated as if it had asked for all streams. Order: all output, then `Exit`, then the end
+//! of the stream. `Resize`, `CloseStdin`, `ReopenLog` and `Release` are answered by `Ack` or `Error`; `CloseStdin` is
+//! acknowledged once all input is where the container finds it also without a shim. `Hello` is answered only by
+//! `Error`, where there are no streams to give. `Status` is answered by `Ready` or `Failed` as soon as the outcome is
+//! known, so that waiting for a start in flight needs no polling. A kind that one side does not know is an error and
+//! is not skipped: both sides come from one release.
 //!
-//! A client that says `Follow` instead of `Hello` also gets [`Position`]s: where in the log the output that it has been given
-//! so far ends. If its shim dies it reads from there what it has not got, and follows the next shim.
+//! A client that sends `Follow` instead of `Hello` also gets [`Position`]s: the place in the log at which the output
+//! sent to it so far ends. When the shim dies, the client reads the rest from that place of the log and follows the
+//! next shim.
 
 use std::io::{self, Read, Write};
 
@@ -19,7 +21,7 @@ pub const MAX_PAYLOAD: usize = 64 * 1024;
 /// Bytes before the payload.
 pub const HEADER: usize = 5;
 
-/// What a client wants, the payload of `Hello`.
+/// The streams a client wants: the payload of `Hello`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Streams {
     pub stdin: bool,
@@ -27,36 +29,38 @@ pub struct Streams {
     pub stderr: bool,
 }
 
-/// Since when a client that follows has been there.
+/// Whether a client that follows is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Joined {
-    /// From now on.
-    Now,
-    /// It had a connection before. It is given the beginnings of lines that are not in the log, at a position before them.
-    Before {
+pub enum Follower {
+    /// A new client: it gets output from now on.
+    New,
+    /// It had a connection before. It is sent the beginnings of lines that are not in the log, at a position before
+    /// them.
+    Returning {
         /// It has started the container, which may wait for it.
         first: bool,
     },
 }
 
-/// How far a client has been given one output.
+/// How much of one output has been sent to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// [`kind::STDOUT`] or [`kind::STDERR`].
     pub stream: u8,
-    /// All that was given up to here is in the log before this place, save the last `beyond` bytes. `None`: it is not.
+    /// All output sent so far is in the log before this place, except the last `unlogged` bytes. `None`: it is not in
+    /// the log.
     pub place: Option<LogPlace>,
-    pub beyond: u32,
+    pub unlogged: u32,
 }
 
 /// A place in a log that may be rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogPlace {
-    /// Of the file.
+    /// Inode number of the file.
     pub ino: u64,
-    /// When it was made, in nanoseconds since 1970, by which it is told from a later one of the same number; 0 where the file
-    /// system does not tell.
-    pub born: u64,
+    /// When the file was created, in nanoseconds since 1970; distinguishes it from a later file with the same inode
+    /// number. 0 where the file system does not record it.
+    pub created: u64,
     pub offset: u64,
 }
 
@@ -65,21 +69,21 @@ pub struct LogPlace {
 pub enum Request {
     /// Chooses the streams; may be repeated.
     Hello(Streams),
-    /// The same, with positions. A shim that knows of none takes it for `Hello`.
-    Follow(Streams, Joined),
+    /// The same, with positions. A shim without support for positions reads it as `Hello`.
+    Follow(Streams, Follower),
     /// Bytes for the container's input.
     Stdin(Vec<u8>),
     /// No more input: the container reads an end of file.
     CloseStdin,
     /// New size of the terminal.
     Resize { width: u16, height: u16 },
-    /// Asks how the start went.
+    /// Asks for the outcome of the start.
     Status,
-    /// The log was moved away: go on in a new file of the old name.
+    /// The log was moved away: the shim continues in a new file of the old name.
     ReopenLog,
-    /// To the shim of an exec: run it. Answered like `Status`.
+    /// To the shim of an exec: starts the process. Answered like `Status`.
     Go,
-    /// To the same: the process outlives this client.
+    /// To the shim of an exec: the process outlives this client.
     Release,
 }
 
@@ -90,18 +94,18 @@ pub enum Frame {
     Stderr(Vec<u8>),
     Ready(Ready),
     Failed(Failed),
-    /// The process has ended; nothing follows. The shim of an exec says when, in nanoseconds since 1970: a container's has
-    /// clients of a release that cannot read that.
+    /// The process has ended; nothing follows. The shim of an exec adds the time, in nanoseconds since 1970; a
+    /// container's shim does not, since clients of an older release cannot read it.
     Exit(ExitStatus, Option<u64>),
     /// Only to a client that follows.
     Position(Position),
-    /// Done; the kind of the request.
+    /// The request succeeded; holds its kind.
     Ack(u8),
-    /// Not done; the kind of the request and why.
+    /// The request failed; holds its kind and the reason.
     Error(u8, String),
 }
 
-/// Bytes that are not what the other side may send.
+/// Bytes that violate the protocol of the attach socket.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     #[error("cannot exchange frames on the attach socket")]
@@ -159,40 +163,44 @@ impl Streams {
     }
 }
 
-impl Joined {
+impl Follower {
     const FOLLOWS: u8 = 8;
-    const BEFORE: u8 = 16;
+    const RETURNING: u8 = 16;
     const FIRST: u8 = 32;
 
     fn bits(self) -> u8 {
         match self {
-            Self::Now => Self::FOLLOWS,
-            Self::Before { first: false } => Self::FOLLOWS | Self::BEFORE,
-            Self::Before { first: true } => Self::FOLLOWS | Self::BEFORE | Self::FIRST,
+            Self::New => Self::FOLLOWS,
+            Self::Returning { first: false } => Self::FOLLOWS | Self::RETURNING,
+            Self::Returning { first: true } => Self::FOLLOWS | Self::RETURNING | Self::FIRST,
         }
     }
 
     fn from_bits(bits: u8) -> Option<Self> {
-        match (bits & Self::FOLLOWS != 0, bits & Self::BEFORE != 0) {
+        match (bits & Self::FOLLOWS != 0, bits & Self::RETURNING != 0) {
             (false, _) => None,
-            (true, false) => Some(Self::Now),
-            (true, true) => Some(Self::Before { first: bits & Self::FIRST != 0 }),
+            (true, false) => Some(Self::New),
+            (true, true) => Some(Self::Returning { first: bits & Self::FIRST != 0 }),
         }
     }
 }
 
 impl LogPlace {
-    /// Of an open file.
+    /// The end of an open file.
     pub fn file(file: &std::fs::File) -> io::Result<Self> {
         use std::os::unix::fs::MetadataExt;
         let metadata = file.metadata()?;
-        let born = metadata.created().ok().and_then(|born| born.duration_since(std::time::UNIX_EPOCH).ok());
-        Ok(Self { ino: metadata.ino(), born: born.map_or(0, |born| born.as_nanos() as u64), offset: metadata.len() })
+        let created = metadata.created().ok().and_then(|created| created.duration_since(std::time::UNIX_EPOCH).ok());
+        Ok(Self {
+            ino: metadata.ino(),
+            created: created.map_or(0, |created| created.as_nanos() as u64),
+            offset: metadata.len(),
+        })
     }
 
-    /// Whether both are in one file.
+    /// Whether both places are in the same file.
     pub fn same_file(&self, other: &Self) -> bool {
-        (self.ino, self.born) == (other.ino, other.born)
+        (self.ino, self.created) == (other.ino, other.created)
     }
 }
 
@@ -202,13 +210,13 @@ impl Position {
     fn to_wire(self) -> [u8; Self::LENGTH] {
         let mut bytes = [0; Self::LENGTH];
         bytes[0] = self.stream;
-        if let Some(LogPlace { ino, born, offset }) = self.place {
+        if let Some(LogPlace { ino, created, offset }) = self.place {
             bytes[1] = 1;
             bytes[2..10].copy_from_slice(&ino.to_le_bytes());
-            bytes[10..18].copy_from_slice(&born.to_le_bytes());
+            bytes[10..18].copy_from_slice(&created.to_le_bytes());
             bytes[18..26].copy_from_slice(&offset.to_le_bytes());
         }
-        bytes[26..].copy_from_slice(&self.beyond.to_le_bytes());
+        bytes[26..].copy_from_slice(&self.unlogged.to_le_bytes());
         bytes
     }
 
@@ -216,8 +224,9 @@ impl Position {
         let number = |at: usize, length: usize| {
             bytes[at..at + length].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
         };
-        let place = (bytes[1] == 1).then(|| LogPlace { ino: number(2, 8), born: number(10, 8), offset: number(18, 8) });
-        Self { stream: bytes[0], place, beyond: number(26, 4) as u32 }
+        let place =
+            (bytes[1] == 1).then(|| LogPlace { ino: number(2, 8), created: number(10, 8), offset: number(18, 8) });
+        Self { stream: bytes[0], place, unlogged: number(26, 4) as u32 }
     }
 }
 
@@ -226,7 +235,7 @@ impl Request {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Hello(streams) => put(out, kind::HELLO, &[streams.bits()]),
-            Self::Follow(streams, joined) => put(out, kind::HELLO, &[streams.bits() | joined.bits()]),
+            Self::Follow(streams, follower) => put(out, kind::HELLO, &[streams.bits() | follower.bits()]),
             Self::Stdin(bytes) => put_chunks(out, kind::STDIN, bytes),
             Self::CloseStdin => put(out, kind::CLOSE_STDIN, &[]),
             Self::Resize { width, height } => {
@@ -245,9 +254,9 @@ impl Request {
     pub fn decode(kind: u8, payload: Vec<u8>) -> Result<Self, FrameError> {
         let length = FrameError::Length { kind, length: payload.len() };
         match (kind, &payload[..]) {
-            (kind::HELLO, &[bits]) => Ok(match Joined::from_bits(bits) {
+            (kind::HELLO, &[bits]) => Ok(match Follower::from_bits(bits) {
                 None => Self::Hello(Streams::from_bits(bits)),
-                Some(joined) => Self::Follow(Streams::from_bits(bits), joined),
+                Some(follower) => Self::Follow(Streams::from_bits(bits), follower),
             }),
             (kind::STDIN, _) => Ok(Self::Stdin(payload)),
             (kind::CLOSE_STDIN, []) => Ok(Self::CloseStdin),
@@ -368,7 +377,7 @@ fn put(out: &mut Vec<u8>, kind: u8, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// Streams are cut into frames anywhere.
+/// A stream may be cut into frames at any byte.
 fn put_chunks(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
     for chunk in bytes.chunks(MAX_PAYLOAD) {
         put(out, kind, chunk);
@@ -379,10 +388,10 @@ fn put_json(out: &mut Vec<u8>, kind: u8, value: &impl serde::Serialize) {
     put(out, kind, &serde_json::to_vec(value).expect("strings and numbers always serialize"));
 }
 
-/// The whole text goes over the readiness pipe; a frame has room for its first part.
+/// Cuts the message to the size of a frame; the readiness pipe carries the whole text.
 fn put_failed(out: &mut Vec<u8>, failed: &Failed) {
     let mut failed = failed.clone();
-    // Six bytes is what the longest escape of one byte takes in JSON.
+    // The longest escape of one byte in JSON takes six bytes.
     let mut end = failed.message.len().min((MAX_PAYLOAD - 256) / 6);
     while !failed.message.is_char_boundary(end) {
         end -= 1;
@@ -406,9 +415,9 @@ mod tests {
     fn requests_survive_the_wire() {
         for request in [
             Request::Hello(Streams { stdin: true, stdout: false, stderr: true }),
-            Request::Follow(Streams { stdin: false, stdout: true, stderr: false }, Joined::Now),
-            Request::Follow(Streams::ALL, Joined::Before { first: false }),
-            Request::Follow(Streams::ALL, Joined::Before { first: true }),
+            Request::Follow(Streams { stdin: false, stdout: true, stderr: false }, Follower::New),
+            Request::Follow(Streams::ALL, Follower::Returning { first: false }),
+            Request::Follow(Streams::ALL, Follower::Returning { first: true }),
             Request::Stdin(b"a\0b".to_vec()),
             Request::CloseStdin,
             Request::Resize { width: 300, height: 7 },
@@ -433,11 +442,11 @@ mod tests {
             Frame::Failed(Failed { step: Step::Exec, message: "no".into(), runtime_status: None }),
             Frame::Exit(ExitStatus::Signal(9), None),
             Frame::Exit(ExitStatus::Code(7), Some(1_700_000_000_000_000_001)),
-            Frame::Position(Position { stream: kind::STDERR, place: None, beyond: 70_000 }),
+            Frame::Position(Position { stream: kind::STDERR, place: None, unlogged: 70_000 }),
             Frame::Position(Position {
                 stream: kind::STDOUT,
-                place: Some(LogPlace { ino: 1 << 40, born: 1_700_000_000_000_000_001, offset: 1 << 33 }),
-                beyond: 3,
+                place: Some(LogPlace { ino: 1 << 40, created: 1_700_000_000_000_000_001, offset: 1 << 33 }),
+                unlogged: 3,
             }),
             Frame::Ack(kind::RESIZE),
             Frame::Error(kind::REOPEN_LOG, "no log".into()),

@@ -1,19 +1,20 @@
-//! A further process in a container, held by a shim of its own: what the daemon tells that shim, and what it leaves.
+//! A further process in a container, held by a shim of its own: the files the daemon gives that shim, and those the
+//! shim leaves.
 //!
 //! The directory of one exec is a [`StateDir`] with fewer files. Its life:
 //!
 //! 1. The daemon makes the directory, writes [`ExecProcess`] to `process.json` and the OCI process beside it, and starts
 //!    the shim with [`crate::sys::spawn::start_exec`]. The shim writes `shim-pid`, starts the runtime, which waits for the
 //!    process, and waits itself.
-//! 2. [`crate::Request::Go`] on the shim's socket, and only that, makes it tell the runtime the process. A socket that
-//!    hangs up before makes it kill the runtime and leave: nothing was run.
+//! 2. [`crate::Request::Go`] on the shim's socket, and only that, makes it pass the process to the runtime. When the
+//!    socket hangs up before, the shim kills the runtime and exits: nothing was run.
 //! 3. The shim writes `pid` and answers [`crate::Frame::Ready`]; or it writes `exit` and answers
 //!    [`crate::Frame::Failed`].
 //! 4. When the process has ended the shim writes [`ExecRecord`] to `exit`, then sends the output that is left and
 //!    [`crate::Frame::Exit`], and leaves. It removes nothing: the directory is the daemon's.
 //!
-//! An attached shim whose socket hangs up kills everything that its process has started, writes `exit` and leaves, unless
-//! it was told [`crate::Request::Release`] before. The process of a shim that was itself killed lives on; `pid` names it, or,
+//! An attached shim whose socket hangs up kills every process of its exec, writes `exit` and exits, unless it received
+//! [`crate::Request::Release`] before. The process of a shim that was itself killed lives on; `pid` names it, or,
 //! while it is being started, `gone` names the runtime.
 
 use std::fs;
@@ -27,20 +28,20 @@ use serde::{Deserialize, Serialize};
 use crate::process::{ConsoleSize, ProcessError, Runtime, Versioned};
 use crate::{ExitStatus, Failed, StateDir};
 
-/// The layout of an exec's `process.json` this build writes and reads.
+/// The layout of an exec's `process.json` that this build writes and reads.
 pub const EXEC_VERSION: u32 = 1;
-/// The word on the shim's command line.
+/// The mode on the shim's command line.
 pub const EXEC: &str = "exec";
-/// Made by the shim when it was told to go, before the runtime hears what to run. A pid file of the runtime; empty where
-/// that could not be started.
-pub const GONE: &str = "gone";
+/// The go marker: written by the shim after `Go`, before the runtime gets the process to run. A pid file of the
+/// runtime; empty where the runtime could not be started.
+pub const GO_MARKER: &str = "gone";
 /// The OCI process in an exec's directory.
 pub const SPEC: &str = "spec.json";
 
-/// There when an attached exec was told to outlive its client ([`crate::Request::Release`]).
+/// Marker of an attached exec that outlives its client ([`crate::Request::Release`]).
 pub const RELEASED: &str = "released";
 
-/// What to run, and how.
+/// The process of an exec, without its OCI part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecProcess {
     /// Always [`EXEC_VERSION`].
@@ -57,27 +58,27 @@ pub struct ExecProcess {
     pub terminal: bool,
     #[serde(default)]
     pub console_size: Option<ConsoleSize>,
-    /// Without it the process reads an end of file at once; of a terminal, nothing that was typed.
+    /// Without it the process reads an end of file at once; from a terminal, it reads no input.
     #[serde(default)]
     pub open_stdin: bool,
     /// The process outlives its client and the daemon; its output goes nowhere.
     #[serde(default)]
     pub detached: bool,
-    /// `cgroup.procs` files a shim that lasts moves itself into, best effort.
+    /// `cgroup.procs` files that the shim of a longer process moves itself into, best effort.
     #[serde(default)]
     pub cgroup_procs: Vec<PathBuf>,
 }
 
-/// How an exec has ended.
+/// The exit record of an exec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecRecord {
-    /// Meaningless where it has failed.
+    /// Meaningless when `failed` is set.
     pub status: ExitStatus,
     /// Nanoseconds since 1970.
     pub at: u64,
     /// From when the process started.
     pub lasted_ms: u64,
-    /// It was never started.
+    /// Set when the process was never started.
     #[serde(default)]
     pub failed: Option<Failed>,
 }
@@ -95,7 +96,7 @@ impl ExecProcess {
         serde_json::from_slice(&bytes).map_err(parsed)
     }
 
-    /// Writes it (0600). Before the shim is started, so nobody sees half of it.
+    /// Writes the file with mode 0600. Call it before the shim is started: a reader could see half of it.
     pub fn write(&self, directory: &StateDir) -> Result<(), ProcessError> {
         let path = directory.process();
         let bytes = serde_json::to_vec(self).expect("strings and numbers always serialize");
@@ -108,7 +109,7 @@ impl ExecProcess {
 }
 
 impl ExecRecord {
-    /// Writes `exit` by rename. Not synced: an exec does not outlive the host's uptime.
+    /// Writes `exit` by rename. Not synced: an exec ends with the host's uptime.
     pub fn write(&self, directory: &StateDir) -> io::Result<()> {
         let path = directory.exit_fallback();
         let temporary = path.with_extension("new");
@@ -117,7 +118,7 @@ impl ExecRecord {
         fs::rename(&temporary, &path)
     }
 
-    /// `None` when there is none.
+    /// `None` when there is no record. Fails when the file cannot be read or parsed.
     pub fn read(directory: &StateDir) -> io::Result<Option<Self>> {
         match fs::read(directory.exit_fallback()) {
             Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
@@ -139,7 +140,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_description_is_read_as_written_and_only_root_reads_it() {
+    fn a_written_description_is_read_back_and_private_to_root() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(dir.path());
         let process = ExecProcess {
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_read_as_written() {
+    fn a_written_record_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(dir.path());
         assert_eq!(ExecRecord::read(&state).unwrap(), None);

@@ -1,4 +1,4 @@
-//! How a container's first process ended: the durable record, and the four bytes on `exit_fifo`.
+//! The end of a container's first process: the durable exit record, and the four bytes on `exit_fifo`.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,35 +11,35 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExitStatus {
-    /// It left by itself.
+    /// It exited by itself.
     Code(u8),
     /// A signal ended it.
     Signal(u8),
-    /// Nobody can tell.
+    /// The status was lost.
     Unknown,
 }
 
-/// How the status was learnt.
+/// How the status was obtained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// Reaped by the shim that started it.
     Exited,
-    /// Told by the kernel to a shim that had adopted it.
+    /// Reported by the kernel to a shim that had adopted the container.
     Adopted,
-    /// The shim that started it is gone and the kernel cannot tell: the status is unknown.
+    /// The shim that started it is gone and the kernel does not have the status: it is unknown.
     ShimLost,
 }
 
-/// The exit record: written once per start, before anybody is told.
+/// The exit record: written once per start, before the exit is reported to the daemon or a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExitRecord {
-    /// The start this is the end of, see [`crate::Process::start`].
+    /// The start that this exit ends, see [`crate::Process::start`].
     pub start: u64,
     pub status: ExitStatus,
     /// Nanoseconds since 1970, when the end was seen.
     pub at: u64,
-    /// Whether the kernel killed a process of this container for want of memory during this start.
+    /// Whether the OOM killer ended a process of this container during this start.
     pub oom: bool,
     pub pid: i32,
     pub cause: Cause,
@@ -57,7 +57,7 @@ pub enum RecordError {
 }
 
 impl ExitStatus {
-    /// From the form `wait` and the kernel's pidfd information use.
+    /// From the wait status that `wait` and the kernel's pidfd information use.
     pub fn from_wait(raw: i32) -> Self {
         let signal = (raw & 0x7f) as u8;
         if signal == 0 { Self::Code(((raw >> 8) & 0xff) as u8) } else { Self::Signal(signal) }
@@ -111,7 +111,7 @@ impl ExitRecord {
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
     }
 
-    /// Reads the record; `None` when there is none. Compare its `start` before believing it.
+    /// Reads the record; `None` when there is none. The record may be of an earlier start: callers compare `start`.
     pub fn read(path: &Path) -> Result<Option<Self>, RecordError> {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_record_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("exit");
         assert_eq!(ExitRecord::read(&path).unwrap(), None);

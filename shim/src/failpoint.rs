@@ -1,7 +1,7 @@
-//! Named places where a debug build of the shim kills itself, so that tests can see what a crash there leaves behind.
-//! Release builds contain none of it.
+//! Named places where a debug build of the shim kills itself, so that tests can examine the state after a crash there.
+//! Release builds contain none of them.
 
-/// Names the environment variable that picks one of [`ALL`].
+/// The environment variable that picks one failpoint.
 pub const VARIABLE: &str = "ISULAD_SHIM_FAILPOINT";
 
 pub const BEFORE_SHIM_PID: &str = "before-shim-pid";
@@ -18,17 +18,17 @@ pub const AFTER_DELETE: &str = "after-delete";
 
 pub const EXEC_SHIM_PID: &str = "exec-shim-pid";
 pub const EXEC_BEFORE_RUNTIME: &str = "exec-before-runtime";
-pub const EXEC_TOLD_RUNTIME: &str = "exec-told-runtime";
+pub const EXEC_SPEC_WRITTEN: &str = "exec-spec-written";
 pub const EXEC_LAUNCHED: &str = "exec-launched";
 pub const EXEC_READY: &str = "exec-ready";
 pub const EXEC_BEFORE_RECORD: &str = "exec-before-record";
 pub const EXEC_RECORDED: &str = "exec-recorded";
 
-/// Those of an exec's shim, in its order.
-pub const OF_EXEC: [&str; 7] = [
+/// Every failpoint of an exec's shim, in the order an exec reaches them.
+pub const ALL_EXEC: [&str; 7] = [
     EXEC_SHIM_PID,
     EXEC_BEFORE_RUNTIME,
-    EXEC_TOLD_RUNTIME,
+    EXEC_SPEC_WRITTEN,
     EXEC_LAUNCHED,
     EXEC_READY,
     EXEC_BEFORE_RECORD,
@@ -50,7 +50,7 @@ pub const ALL: [&str; 11] = [
     AFTER_DELETE,
 ];
 
-/// Dies here, as by `kill -9`, if this failpoint was picked.
+/// Ends this process with SIGKILL if this failpoint was picked.
 #[inline]
 pub fn hit(_name: &str) {
     #[cfg(debug_assertions)]

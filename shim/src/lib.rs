@@ -1,16 +1,17 @@
-//! What the daemon and the shims agree on: file names, the process description, the readiness answer, the exit
+//! The protocol between the daemon and the shims: file names, the process description, the readiness answer, the exit
 //! record, the frames of the attach socket. It is plain blocking code, so that either side can use it anywhere.
 //!
-//! The life of one start, and what proves each step:
+//! The life of one start, and the proof of each step:
 //!
 //! 1. The daemon writes [`Process`] to `process.json`, makes and opens `exit_fifo`, and starts the shim with
 //!    [`sys::spawn::start`]. When the started process has left, `shim-pid` names the shim that stays.
 //! 2. The shim runs the runtime, writes `pid`, and answers one [`Outcome`] line on the readiness pipe.
-//! 3. When the container's first process is gone the shim writes the [`ExitRecord`] durably (or, where it cannot, to
-//!    [`StateDir::exit_fallback`]), then its [`ExitStatus::to_wire`] form to `exit_fifo`.
-//! 4. The runtime's `delete` follows, then what clients have not taken yet, a few seconds at most, then the removal of
-//!    the shim's files. `exit_fifo` hangs up last, with the shim's end: it touches nothing any more. A hang-up without
-//!    the four bytes before it, and without an exit record, is a lost shim: start another one in adopt mode.
+//! 3. When the container's first process has ended, the shim writes the [`ExitRecord`] durably (or, where it cannot,
+//!    to [`StateDir::exit_fallback`]), then its [`ExitStatus::to_wire`] form to `exit_fifo`.
+//! 4. The runtime's `delete` follows, then delivery of output that clients have not read yet, for a few seconds at
+//!    most, then the removal of the shim's files. `exit_fifo` hangs up last, when the shim exits: from then on the
+//!    shim touches nothing. A hang-up without the four bytes before it, and without an exit record, is a lost shim:
+//!    the daemon starts another one in adopt mode.
 
 pub mod control;
 pub mod exec;

@@ -1,7 +1,7 @@
-//! `isulad-shim`: holds one container for its whole life, so that the container's life does not hang on the daemon's.
+//! `isulad-shim`: holds one container for its whole life, so that the container does not depend on the daemon.
 //!
 //! `run` starts the container and stays until it has ended; `adopt` takes over a container whose shim was lost; `exec`
-//! holds one further process in a container. What is agreed with the daemon is in the library beside this program.
+//! holds one further process in a container. The protocol with the daemon is in the library beside this program.
 
 mod shim;
 

@@ -1,6 +1,7 @@
-//! `pid` and `shim-pid`: one line, `<pid> <start time> <boot>`. The start time (field 22 of `/proc/<pid>/stat`, clock ticks
-//! since boot) tells a process from a later one that was given the same number, the boot id from one of a later boot. A file
-//! that was cut, zeroed or damaged is malformed, one of another boot names no process: neither leads to a signal.
+//! `pid` and `shim-pid`: one line, `<pid> <start time> <boot>`. The start time (field 22 of `/proc/<pid>/stat`, clock
+//! ticks since boot) distinguishes a process from a later one with the same pid, the boot id from one of a later boot.
+//! A file that was cut, zeroed or damaged is malformed; a file of another boot names no process. Neither leads to a
+//! signal.
 
 use std::fs;
 use std::io;
@@ -10,7 +11,7 @@ use std::sync::OnceLock;
 use crate::ProcessRef;
 
 const BOOT_DIGITS: usize = 32;
-/// Bytes of a damaged file that its message shows.
+/// Bytes of a damaged file that its error message shows.
 const MOST_SHOWN: usize = 80;
 
 /// Why a pid file could not be written or read.
@@ -36,17 +37,17 @@ pub fn write(path: &Path, process: ProcessRef) -> Result<(), PidFileError> {
         .map_err(|source| PidFileError::Write { path: path.to_path_buf(), source })
 }
 
-/// Reads the line; `None` when there is no such file, or it is of another boot: then the process is gone.
+/// Reads the line; `None` when there is no such file, or it is of another boot, whose processes are gone.
 pub fn read(path: &Path) -> Result<Option<ProcessRef>, PidFileError> {
     Ok(read_any(path)?.filter(|(_, of)| of.as_deref().is_none_or(|of| of == boot())).map(|(process, _)| process))
 }
 
-/// Whether the file says itself that it is of this boot.
+/// Whether the file names this boot. False for a file without a boot id, and for one that is missing or malformed.
 pub fn is_of_this_boot(path: &Path) -> bool {
     read_any(path).is_ok_and(|read| read.is_some_and(|(_, of)| of.as_deref() == Some(boot())))
 }
 
-/// With the boot that it names.
+/// Reads the line with its boot id.
 fn read_any(path: &Path) -> Result<Option<(ProcessRef, Option<String>)>, PidFileError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
@@ -67,7 +68,7 @@ fn parse(text: &str) -> Option<(ProcessRef, Option<String>)> {
     let mut words = text.strip_suffix('\n')?.split(' ');
     let pid = words.next().and_then(number).and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0)?;
     let start_time = words.next().and_then(number)?;
-    // Written by hand, or before the boot was noted.
+    // A file written by hand or by an older release has no boot id.
     let boot = match words.next() {
         None => None,
         Some(boot) if boot.len() == BOOT_DIGITS && boot.bytes().all(|byte| byte.is_ascii_hexdigit()) => Some(boot),
@@ -76,18 +77,18 @@ fn parse(text: &str) -> Option<(ProcessRef, Option<String>)> {
     words.next().is_none().then(|| (ProcessRef { pid, start_time }, boot.map(str::to_owned)))
 }
 
-/// Digits alone: a sign is damage.
+/// Accepts digits alone: a sign means damage.
 fn number(word: &str) -> Option<u64> {
     word.bytes().all(|byte| byte.is_ascii_digit()).then(|| word.parse().ok()).flatten()
 }
 
-/// This boot of the host: 32 digits. A debug build takes `ISULAD_BOOT_ID` in its place, as the daemon does.
+/// The id of this boot of the host: 32 digits. A debug build takes `ISULAD_BOOT_ID` in its place, as the daemon does.
 fn boot() -> &'static str {
     static BOOT: OnceLock<String> = OnceLock::new();
     BOOT.get_or_init(|| {
         let overridden = cfg!(debug_assertions).then(|| std::env::var("ISULAD_BOOT_ID").ok()).flatten();
         let text = overridden.map_or_else(|| fs::read_to_string("/proc/sys/kernel/random/boot_id"), Ok);
-        // Without one, which no kernel is, files are as those that do not name it.
+        // Every kernel has a boot id; without one, files are written without it.
         text.unwrap_or_default().trim().chars().filter(|digit| *digit != '-').collect()
     })
 }
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_pid_file_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("shim-pid");
         assert_eq!(read(&path).unwrap(), None);
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_another_boot_names_no_process() {
+    fn a_file_of_another_boot_names_no_process() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pid");
         let me = ProcessRef::current().unwrap();
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_malformed_not_a_pid() {
+    fn other_text_is_malformed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pid");
         for text in

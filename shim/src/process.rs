@@ -1,4 +1,4 @@
-//! `process.json`: everything a shim needs to know about its container. Written by the daemon before the shim is
+//! `process.json`: the complete description of a container for its shim. The daemon writes it before the shim is
 //! started; the shim never changes it, and a shim that adopts reads the same file again.
 
 use std::fs;
@@ -9,29 +9,30 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The layout of `process.json` this build writes and reads.
+/// The layout of `process.json` that this build writes and reads.
 pub const PROCESS_VERSION: u32 = 1;
 
 /// Where the shim finds its container and how to run it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
-    /// Always [`PROCESS_VERSION`]; another number is refused rather than guessed at.
+    /// Always [`PROCESS_VERSION`]; a file with another number is refused.
     pub version: u32,
-    /// The id that this start of the container has at the runtime. No other start has it, so that a call of the runtime that
-    /// comes late reaches nothing of a later one.
+    /// The runtime's id of this start. It is unique to the start, so that a late call of the runtime cannot reach a
+    /// later start.
     pub id: String,
     /// Absolute path of the OCI bundle (`config.json`).
     pub bundle: PathBuf,
     pub runtime: Runtime,
-    /// The runtime's `--root`: one for all its containers, since some runtimes keep there what is expensive to make anew.
+    /// The runtime's `--root`: one for all its containers, since some runtimes keep data there that is expensive to
+    /// make anew.
     pub runtime_root: PathBuf,
     /// Journal sequence number of the `StartRequested` event this start belongs to.
     pub start: u64,
     /// The container has a terminal; its output is then one stream.
     #[serde(default)]
     pub terminal: bool,
-    /// First size of the terminal, in characters. Put it into the spec's `consoleSize` as well: a process that asks
-    /// in its first moments is faster than the shim.
+    /// First size of the terminal, in characters. It has to be in the spec's `consoleSize` as well: a process that
+    /// asks in its first moments is faster than the shim.
     #[serde(default)]
     pub console_size: Option<ConsoleSize>,
     /// Keep the container's input open for clients; otherwise it reads /dev/null.
@@ -49,7 +50,7 @@ pub struct Process {
     /// `cgroup.procs` files the shim moves itself into, best effort.
     #[serde(default)]
     pub cgroup_procs: Vec<PathBuf>,
-    /// Where to read whether the kernel killed a process of the container for want of memory.
+    /// Counter of OOM kills in the container's cgroup.
     #[serde(default)]
     pub oom: Option<OomCounter>,
     /// How long one execution of the runtime may take, in milliseconds.
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_description_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("process.json");
         process().write(&path).unwrap();

@@ -1,5 +1,5 @@
-//! The shim's answer to "start this": one line of JSON on the readiness pipe, and the same JSON in the frames `Ready`
-//! and `Failed` of the attach socket.
+//! The shim's answer to a start: one line of JSON on the readiness pipe, and the same JSON in the frames `Ready` and
+//! `Failed` of the attach socket.
 
 use std::io::{self, Read};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ProcessRef;
 
-/// How a start (or an adoption) went.
+/// The outcome of a start (or an adoption).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -22,21 +22,21 @@ pub struct Ready {
     pub pid_start: u64,
     pub shim_pid: i32,
     pub shim_start: u64,
-    /// Nanoseconds since 1970, when the runtime had done its part.
+    /// Nanoseconds since 1970, when the runtime had exited.
     pub at: u64,
 }
 
-/// Nothing runs; what the runtime made is deleted again.
+/// Nothing runs; traces of the runtime are deleted again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
     pub step: Step,
-    /// The runtime's own words, whole, or the shim's.
+    /// The runtime's own message, whole, or the shim's.
     pub message: String,
-    /// The runtime's exit code, where it left by itself; 128 and the signal where it was killed.
+    /// The runtime's exit code, where it exited by itself; 128 and the signal where it was killed.
     pub runtime_status: Option<i32>,
 }
 
-/// What was being done.
+/// The step that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
@@ -80,7 +80,7 @@ impl Outcome {
         line
     }
 
-    /// Parses what was read from the readiness pipe up to its end. `UnexpectedEof`: the shim died before it could
+    /// Parses the content of the readiness pipe, read up to its end. `UnexpectedEof`: the shim died before it could
     /// answer.
     pub fn from_line(line: &[u8]) -> io::Result<Self> {
         match line.strip_suffix(b"\n") {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shim_that_died_gave_no_answer() {
+    fn an_incomplete_line_is_an_unexpected_eof() {
         for torn in [&b""[..], b"{\"ready\":{"] {
             assert_eq!(Outcome::from_line(torn).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         }

@@ -1,5 +1,5 @@
-//! Which processes are the shims of a directory. A `shim-pid` may be damaged, stale, or another container's: before a process
-//! that it names is signalled or waited for as the shim, the process's own arguments have to prove it.
+//! Finds the shims of a directory. A `shim-pid` may be damaged, stale or foreign: before the process it names is
+//! signalled or waited for as the shim, the process's own arguments have to prove it.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -11,27 +11,29 @@ use crate::pid_file::{self, PidFileError};
 use crate::state_dir::{ATTACH_SOCKET, EXIT_FIFO, PID, PROCESS};
 use crate::{ProcessRef, StateDir};
 
-/// As [`crate::sys::spawn`] names it, whatever its binary is called.
+/// The program name under which [`crate::sys::spawn`] starts every shim, independent of the binary's name.
 pub const PROGRAM: &str = "isulad-shim";
-/// A process that exits has no arguments for a moment before it is gone.
-const LOOKS: u32 = 50;
+/// A process that exits has no arguments for a moment before it is gone, so they are read repeatedly.
+const ATTEMPTS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// The shims that live, and why `shim-pid` was not believed, if it was not.
+/// The living shims, and the reason why `shim-pid` was rejected, if it was.
 #[derive(Debug, Default)]
 pub struct Shims {
     pub living: Vec<ProcessRef>,
     pub problem: Option<PidFileError>,
 }
 
-/// The living shim that `shim-pid` names. A living process that is not the shim of this directory is an error. Blocks.
+/// The living shim that `shim-pid` names; `None` when there is none. A living process that is not the shim of this
+/// directory is an error. Blocks.
 pub fn named(state: &StateDir) -> Result<Option<ProcessRef>, PidFileError> {
     let path = state.shim_pid();
     let Some(process) = pid_file::read(&path)? else { return Ok(None) };
-    for _ in 0..LOOKS {
+    for _ in 0..ATTEMPTS {
         let arguments =
             arguments_of(process.pid).map_err(|source| PidFileError::Read { path: path.clone(), source })?;
-        // After its arguments are read: those of a later process with this number prove nothing.
+        // Order: `alive` comes after the arguments are read, since those of a later process with this pid prove
+        // nothing.
         if !process.alive() {
             return Ok(None);
         }
@@ -46,8 +48,9 @@ pub fn named(state: &StateDir) -> Result<Option<ProcessRef>, PidFileError> {
     Err(PidFileError::Foreign { path, pid: process.pid })
 }
 
-/// The one that `shim-pid` names; where that file is missing, damaged, foreign or stale while the directory shows a shim, all
-/// that were started for this directory: one that runs it and one that adopts it may both be there. Blocks.
+/// The shim that `shim-pid` names. Where that file is missing, damaged, foreign or stale while the directory shows
+/// traces of a shim: all shims started for this directory, since a running and an adopting one may both be there.
+/// Blocks.
 pub fn living(state: &StateDir) -> io::Result<Shims> {
     let has = |name: &str| state.file(name).symlink_metadata().is_ok();
     let problem = match named(state) {
@@ -61,18 +64,20 @@ pub fn living(state: &StateDir) -> io::Result<Shims> {
     Ok(Shims { living: started_for(state)?, problem })
 }
 
-/// Whether the process was started with this path among its arguments, as a runtime is with its pid file. Blocks.
+/// Whether the process was started with this path among its arguments. A runtime has the path of its pid file there.
+/// Blocks.
 pub fn has_argument(process: ProcessRef, path: &Path) -> bool {
     let arguments = arguments_of(process.pid).unwrap_or_default();
     process.alive() && arguments.iter().any(|word| word == path.as_os_str().as_bytes())
 }
 
-/// All processes whose arguments are those of a shim of this directory.
+/// All processes with the arguments of a shim of this directory.
 fn started_for(state: &StateDir) -> io::Result<Vec<ProcessRef>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        // Before its arguments are read: a later process with this number is not signalled by it.
+        // Order: the reference is taken before the arguments are read, so that a later process with this pid is not
+        // signalled.
         let process = match ProcessRef::of(pid) {
             Ok(process) => process,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -88,20 +93,20 @@ fn started_for(state: &StateDir) -> io::Result<Vec<ProcessRef>> {
 /// `isulad-shim <mode> <directory>`.
 fn is_shim_of(state: &StateDir, arguments: &[Vec<u8>]) -> bool {
     let [program, _, directory, ..] = arguments else { return false };
-    // Its path, where a wrapper has started it.
+    // A wrapper may have started it by its path.
     let program = Path::new(std::ffi::OsStr::from_bytes(program)).file_name();
     program.is_some_and(|name| name == PROGRAM)
         && is_same(Path::new(std::ffi::OsStr::from_bytes(directory)), state.path())
 }
 
-/// By its name, or, where the daemon was started with another name for it, by what it is.
+/// Compares by name, or by device and inode where the daemon was started with another path of the directory.
 fn is_same(one: &Path, other: &Path) -> bool {
     let identity = |path: &Path| path.metadata().ok().map(|facts| (facts.dev(), facts.ino()));
     let same = || one.is_absolute() && one.file_name() == other.file_name() && identity(one) == identity(other);
     one == other || (same() && identity(one).is_some())
 }
 
-/// None of a process that is gone.
+/// Empty for a process that is gone.
 fn arguments_of(pid: i32) -> io::Result<Vec<Vec<u8>>> {
     match std::fs::read(format!("/proc/{pid}/cmdline")) {
         Ok(line) if line.is_empty() => Ok(Vec::new()),
@@ -119,7 +124,7 @@ mod tests {
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command, Stdio};
 
-    /// With the arguments of a shim; gone with the test.
+    /// A process with the arguments of a shim; ended with the test.
     struct Shim(Child);
 
     impl Shim {
@@ -144,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_shim_is_not_believed_and_the_own_ones_are_found() {
+    fn a_foreign_shim_is_rejected_and_all_own_shims_are_found() {
         let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (state, others) = (StateDir::new(dir.path()), StateDir::new(other.path()));
         let [run, adopt] = ["run", "adopt"].map(|mode| Shim::of(mode, dir.path()));
@@ -155,7 +160,7 @@ mod tests {
             assert!(found.living.len() == 2 && wanted.iter().all(|shim| found.living.contains(shim)), "{found:?}");
             found.problem.map(|problem| problem.to_string()).unwrap_or_default()
         };
-        // Another container's, well-formed, and of a process that has nothing to do with any.
+        // The shim of another container, and a process that is no shim.
         for process in [foreign.process(), ProcessRef::current().unwrap()] {
             pid_file::write(&state.shim_pid(), process).unwrap();
             assert!(matches!(named(&state), Err(PidFileError::Foreign { pid, .. }) if pid == process.pid));
@@ -163,7 +168,7 @@ mod tests {
         }
         std::fs::write(state.shim_pid(), "").unwrap();
         assert!(both().contains("/shim-pid`"));
-        // Missing: as damaged where there are traces of a shim, otherwise there was none.
+        // A missing file counts as damaged where there are traces of a shim; otherwise there was no shim.
         std::fs::remove_file(state.shim_pid()).unwrap();
         assert!(living(&state).unwrap().living.is_empty());
         std::fs::write(state.process(), "{}").unwrap();
@@ -176,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_may_have_another_name() {
+    fn a_directory_may_have_another_path() {
         let dir = tempfile::tempdir().unwrap();
         let (real, alias) = (dir.path().join("real"), dir.path().join("alias"));
         std::fs::create_dir_all(real.join("x")).unwrap();

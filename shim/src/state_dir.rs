@@ -21,7 +21,7 @@ pub const CONSOLE_SOCKET: &str = "console.sock";
 pub const STDIN: &str = "stdin";
 pub const STDOUT: &str = "stdout";
 pub const STDERR: &str = "stderr";
-/// There when records of this run could not be written: who reads the log for what a client has missed would miss it, too.
+/// Marker: records of this run could not be written. A reader of the log would miss output that a client has missed.
 pub const LOG_INCOMPLETE: &str = "log-incomplete";
 /// See [`StateDir::exit_fallback`].
 pub const EXIT_FALLBACK: &str = "exit";
@@ -65,9 +65,9 @@ impl StateDir {
     }
 
     /// `exit`: the exit record ([`crate::ExitRecord`]) of a start whose record could not be written to
-    /// [`crate::Process::exit_record`], because the disk was full, say. It is there before the word on `exit_fifo` and
-    /// outlives the shim and the daemon, not the host. No shim removes it: compare its `start` before believing it, and
-    /// remove it when it is journalled.
+    /// [`crate::Process::exit_record`], for example because the disk was full. It is written before the status on
+    /// `exit_fifo` and outlives the shim and the daemon, not the host. No shim removes it: the reader compares its
+    /// `start`, and removes it once it is journalled.
     pub fn exit_fallback(&self) -> PathBuf {
         self.file(EXIT_FALLBACK)
     }
@@ -80,8 +80,8 @@ impl StateDir {
     /// Makes `exit_fifo` unless it is there, and opens it for reading without blocking.
     ///
     /// Read it when it becomes readable: four bytes ([`crate::ExitStatus::from_wire`]) when the container has ended,
-    /// then a hang-up when its shim has left, having served its clients to their end. A reader opened while a shim is already gone
-    /// sees no hang-up, so after opening look at `shim-pid` and the exit record as well.
+    /// then a hang-up when its shim has exited after serving its clients to their end. A reader opened after the shim
+    /// has exited sees no hang-up, so callers check `shim-pid` and the exit record as well after opening.
     pub fn open_exit_fifo(&self) -> io::Result<OwnedFd> {
         let path = self.exit_fifo();
         match nix::unistd::mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR) {

@@ -1,11 +1,11 @@
-//! Killing a process with everything that it has started.
+//! Kills a process together with every process it has started.
 //!
-//! What belongs to a tree: the process itself, the children of what belongs to it, and the members of their sessions and of
-//! the process groups that they lead, which is how an orphan is still found: a runtime begins a session for what it
-//! executes, the daemon a group for each program. Not those of sessions that were there before: the caller's, and the one
-//! that a root was started in. Everything is stopped before anything is killed, so that nobody
-//! leaves a child behind that was not seen. A process that has left its session and lost its parent before the first look
-//! is a daemon of its own, and belongs to the container alone.
+//! Members of a tree are the root, the children of members, and the members of their sessions and of the process
+//! groups that they lead; sessions and groups are how an orphaned process is still found: a runtime begins a session
+//! for the program it executes, the daemon a group for each program. Older sessions are excluded: the caller's, and
+//! the one in which a root was started. All members are stopped before any is killed, so that none leaves behind a
+//! child that was not seen. A process that left its session and lost its parent before the first scan is a daemon of
+//! its own and belongs to the container alone.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -14,16 +14,18 @@ use crate::ProcessRef;
 use crate::sys::pidfd::PidFd;
 use crate::sys::process_ref::Stat;
 
-/// Between two looks at what does not go at once.
+/// Between two scans for processes that do not end at once.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Kills the trees of `roots` and waits until nothing of them runs; what has ended and is not reaped does not. Blocks. False when something is still there after `limit`: frozen, or not let go by
-/// the kernel; it is sent its death all the same.
+/// Kills the trees of `roots` and waits until none of their processes runs; zombies count as ended. Blocks. Returns
+/// false when a process is still there after `limit`, because it is frozen or the kernel does not let it go; SIGKILL
+/// is pending for it all the same.
 pub fn kill(roots: &[ProcessRef], limit: Duration) -> bool {
     Tree::of(None, roots).kill(limit)
 }
 
-/// The same for everything below this process, which goes on itself.
+/// Kills every process below this one, which itself goes on. Returns false like [`kill`], and when this process cannot
+/// be read from `/proc`.
 pub fn kill_below_me(limit: Duration) -> bool {
     let Ok(me) = ProcessRef::current() else { return false };
     Tree::of(Some(me), &[me]).kill(limit)
@@ -31,12 +33,12 @@ pub fn kill_below_me(limit: Duration) -> bool {
 
 struct Tree {
     spared: Option<ProcessRef>,
-    /// Pid and start time of whatever was found so far.
+    /// Pid and start time of every member found so far.
     members: HashMap<i32, u64>,
     sessions: HashSet<i32>,
-    /// Those whose leader was seen as a member.
+    /// Groups that have a member as their leader.
     groups: HashSet<i32>,
-    /// Older than the tree.
+    /// Sessions older than the tree.
     foreign: HashSet<i32>,
 }
 
@@ -76,7 +78,7 @@ impl Tree {
         }
     }
 
-    /// Looks for new members until none is found; those that run.
+    /// Adds new members until none is found; returns the members that run.
     fn living(&mut self) -> Vec<ProcessRef> {
         let processes = processes();
         loop {
@@ -107,7 +109,7 @@ impl Tree {
             .collect()
     }
 
-    /// A number that was given to another process since names nobody of ours.
+    /// Whether `pid` is a member. A pid that another process has now is not one.
     fn member(&self, pid: i32, processes: &[(ProcessRef, Stat)]) -> bool {
         self.members.get(&pid).is_some_and(|start| {
             let now = processes.iter().find(|(process, _)| process.pid == pid);
@@ -140,7 +142,7 @@ mod tests {
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command, Stdio};
 
-    /// A shell in a session of its own, and the processes that the script has named, each by a line of its own.
+    /// Starts a shell in a session of its own; the script prints the pid of each process, one a line.
     fn start<const N: usize>(script: &str) -> (Child, [ProcessRef; N]) {
         let mut child = Command::new("setsid")
             .args(["sh", "-c", &format!("{script}\nwait")])
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn children_orphans_of_the_session_and_sessions_within_all_go() {
+    fn children_orphans_and_inner_sessions_are_killed() {
         let (mut child, members) = start::<4>(
             "sleep 1000 & echo $!; (sleep 1001 & echo $!); \
              setsid sh -c '(sleep 1002 & echo $!); echo $$; exec sleep 1003' &",
@@ -168,14 +170,14 @@ mod tests {
         assert!(left.is_empty(), "{left:?} of {members:?}");
     }
 
-    /// As a runtime that was started in the session of the daemon's starter.
+    /// A runtime is started in the session of the daemon's starter.
     #[test]
-    fn the_session_that_a_root_was_started_in_stays() {
+    fn the_starting_session_of_a_root_survives() {
         let dir = tempfile::tempdir().unwrap();
         let ready = dir.path().join("ready");
         nix::unistd::mkfifo(&ready, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let ready = ready.display();
-        // The fifo keeps the lines in order: the root names its child before it is named itself.
+        // The FIFO keeps the lines in order: the child's pid is printed before the root's.
         let (mut child, [of_root, root, other]) = start::<3>(&format!(
             "sh -c 'setsid sh -c \"echo \\$\\$; echo >{ready}; exec sleep 1000\" & wait' & read line <{ready}; echo $!; \
              sleep 1001 & echo $!"
@@ -188,9 +190,9 @@ mod tests {
         assert!(!other.alive());
     }
 
-    /// As what a program of the daemon has left behind in its group.
+    /// A program of the daemon leaves a process behind in its group.
     #[test]
-    fn an_orphan_in_the_group_of_a_root_goes_with_it() {
+    fn an_orphan_in_the_group_of_a_root_is_killed() {
         let script = "(sleep 1000 & echo $!); echo done; exec sleep 1001";
         let mut child =
             Command::new("sh").args(["-c", script]).process_group(0).stdout(Stdio::piped()).spawn().unwrap();
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_touched() {
+    fn processes_outside_the_tree_survive() {
         let (mut one, []) = start("sleep 1000 &");
         let (mut other, [member]) = start("sleep 1000 & echo $!");
         assert!(kill(&[of(&one)], Duration::from_secs(10)));
@@ -213,6 +215,6 @@ mod tests {
         assert!(kill(&[of(&other)], Duration::from_secs(10)));
         other.wait().unwrap();
         let gone = ProcessRef { pid: one.id() as i32, start_time: 1 };
-        assert!(kill(&[gone], Duration::from_secs(1)), "what is gone is no trouble");
+        assert!(kill(&[gone], Duration::from_secs(1)), "a process that is gone counts as killed");
     }
 }

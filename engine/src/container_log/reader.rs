@@ -271,7 +271,7 @@ impl Reader {
 }
 
 /// The start of an output that has begun already.
-const BEGUN: LogPlace = LogPlace { ino: 0, born: 0, offset: 0 };
+const BEGUN: LogPlace = LogPlace { ino: 0, created: 0, offset: 0 };
 
 impl Starts {
     /// Whether a record at this place is wanted. What begins behind has begun: the places are forgotten then.

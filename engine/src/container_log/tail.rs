@@ -62,7 +62,7 @@ pub(super) fn find(path: &Path, wanted: u64, window: Window) -> io::Result<Tail>
         if end.is_none() {
             // What is torn now may be written whole later.
             let last = Backward::new(&file, length)?.end();
-            end = Some(LogPlace { ino, born: 0, offset: last });
+            end = Some(LogPlace { ino, created: 0, offset: last });
             first = Some((file.try_clone()?, last));
         }
         if let Some(offset) = count.go_through(&file, ino, length, window)? {
@@ -91,7 +91,7 @@ impl Count {
             let Some((offset, range)) = lines.previous()? else { break };
             self.looked_back += range.len() as u64;
             let Some(record) = Record::parse(lines.text(range)).filter(|record| window.has(record)) else { continue };
-            if self.add(&record, LogPlace { ino, born: 0, offset }) {
+            if self.add(&record, LogPlace { ino, created: 0, offset }) {
                 earliest = Some(offset);
             }
         }

@@ -225,7 +225,7 @@ fn from_a_place_to_another_each_output_has_its_own() {
     let mut reader = Reader::between(&path, stderr, Some(end)).unwrap().unwrap();
     assert_eq!(drain(&mut reader, Window::ALL), "[d\n]");
     // Rotated away, and a file of the same number that is another's.
-    let foreign = LogPlace { born: first.born + 1, ..first };
+    let foreign = LogPlace { created: first.created + 1, ..first };
     assert!(Reader::between(&path, Starts { stdout: Some(foreign), stderr: None }, None).unwrap().is_none());
     fs::remove_file(numbered(&path, 1)).unwrap();
     assert!(Reader::between(&path, starts, Some(end)).unwrap().is_none());

@@ -4,7 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::Duration;
 
-use isulad_shim::exec::{GONE, RELEASED};
+use isulad_shim::exec::{GO_MARKER, RELEASED};
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{
     ExecRecord, ExitStatus as ShimStatus, PidFileError, ProcessRef, StateDir, pid_file, shims, state_dir, tree,
@@ -206,7 +206,7 @@ async fn end_of(engine: &Arc<Engine>, target: &ExecRef) -> End {
 /// Ends a runtime after its shim was killed: it must not start anything after the end is recorded. For a detached exec
 /// it is waited for; otherwise it is killed with all that it has started so far.
 async fn end_runtime(engine: &Engine, target: &ExecRef) {
-    let file = target.directory.file(GONE);
+    let file = target.directory.file(GO_MARKER);
     let Some(runtime) = pid_file::read(&file).ok().flatten().filter(ProcessRef::alive) else { return };
     // The exec's runtime has this file among its arguments, to write the process's pid to.
     if !shims::has_argument(runtime, &target.directory.file(state_dir::RUNTIME_PID)) {

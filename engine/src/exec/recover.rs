@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isulad_shim::exec::{GONE, RELEASED};
+use isulad_shim::exec::{GO_MARKER, RELEASED};
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{ExecProcess, ProcessRef, StateDir, state_dir};
 use tokio::sync::oneshot;
@@ -136,5 +136,5 @@ async fn await_shim_end(engine: &Arc<Engine>, target: &ExecRef, shim: ProcessRef
 
 /// Whether the shim got its `Go`: from then on the exec is recorded.
 fn was_run(directory: &StateDir) -> bool {
-    [GONE, state_dir::EXIT_FALLBACK, state_dir::PID].iter().any(|name| directory.file(name).exists())
+    [GO_MARKER, state_dir::EXIT_FALLBACK, state_dir::PID].iter().any(|name| directory.file(name).exists())
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isulad_shim::exec::GONE;
+use isulad_shim::exec::GO_MARKER;
 use isulad_shim::{StateDir, pid_file, state_dir};
 
 use super::candidates::{candidates, entries, unlisted};
@@ -75,7 +75,7 @@ fn remove_stale_instances(state: &Path) -> Result<(), String> {
 
 /// A directory with one pid file of this boot is of this boot as a whole.
 fn is_of_this_boot(dir: &StateDir) -> bool {
-    [state_dir::SHIM_PID, state_dir::PID, GONE].iter().any(|name| pid_file::is_of_this_boot(&dir.file(name)))
+    [state_dir::SHIM_PID, state_dir::PID, GO_MARKER].iter().any(|name| pid_file::is_of_this_boot(&dir.file(name)))
 }
 
 fn remove_stale_in(dir: &StateDir) -> Result<(), String> {
@@ -86,7 +86,7 @@ fn remove_stale_in(dir: &StateDir) -> Result<(), String> {
         dir.remove(name).map_err(|error| format!("cannot remove `{}`: {error}", dir.file(name).display()))?;
     }
     // The existence of this file has a meaning without its content.
-    let gone = dir.file(GONE);
+    let gone = dir.file(GO_MARKER);
     match std::fs::OpenOptions::new().write(true).truncate(true).open(&gone) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(format!("cannot empty `{}`: {error}", gone.display()))

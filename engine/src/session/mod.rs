@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 
 use isulad_shim::Request;
-use isulad_shim::control::{Joined, Streams};
+use isulad_shim::control::{Follower, Streams};
 use tokio::net::UnixStream;
 
 pub use input::Input;
@@ -46,8 +46,8 @@ impl Session {
 
     /// Requests the streams that the client wants, before anything else. From then on the delivered position of each
     /// output is known, see [`Output::places`].
-    pub async fn follow(&self, wanted: Streams, joined: Joined) -> io::Result<()> {
-        Input::new(self.stream.clone()).request(&Request::Follow(wanted, joined)).await
+    pub async fn follow(&self, wanted: Streams, follower: Follower) -> io::Result<()> {
+        Input::new(self.stream.clone()).request(&Request::Follow(wanted, follower)).await
     }
 
     /// Splits the session into its two halves, for two tasks. Dropping the input closes nothing: output may still come.

@@ -193,7 +193,7 @@ impl Output {
 
 impl Places {
     fn take_in(&mut self, position: Position) {
-        let reached = position.place.map(|place| Reached { place, beyond: position.beyond.into() });
+        let reached = position.place.map(|place| Reached { place, beyond: position.unlogged.into() });
         match position.stream {
             kind::STDOUT => self.stdout = reached,
             kind::STDERR => self.stderr = reached,

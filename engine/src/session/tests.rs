@@ -109,15 +109,15 @@ async fn input_waits_for_the_reader_and_a_cancelled_write_leaves_no_half_frame()
 async fn follow_requests_the_wanted_streams() {
     let (ours, mut shim) = UnixStream::pair().unwrap();
     let wanted = Streams { stdin: false, stdout: true, stderr: false };
-    Session::over(ours).follow(wanted, Joined::Now).await.unwrap();
-    assert_eq!(requests(&mut shim, 1).await, [Request::Follow(wanted, Joined::Now)]);
+    Session::over(ours).follow(wanted, Follower::New).await.unwrap();
+    assert_eq!(requests(&mut shim, 1).await, [Request::Follow(wanted, Follower::New)]);
 }
 
 #[tokio::test]
 async fn places_are_those_of_delivered_output() {
     let (_input, mut output, mut shim) = session();
-    let place = |offset| LogPlace { ino: 7, born: 8, offset };
-    let at = |stream, offset, beyond| Frame::Position(Position { stream, place: Some(place(offset)), beyond });
+    let place = |offset| LogPlace { ino: 7, created: 8, offset };
+    let at = |stream, offset, unlogged| Frame::Position(Position { stream, place: Some(place(offset)), unlogged });
     let frames = [
         at(kind::STDOUT, 100, 0),
         at(kind::STDERR, 100, 4),
@@ -126,7 +126,7 @@ async fn places_are_those_of_delivered_output() {
         at(kind::STDOUT, 150, 1),
         Frame::Stdout(b"defg".to_vec()),
         Frame::Ack(kind::CLOSE_STDIN),
-        Frame::Position(Position { stream: kind::STDERR, place: None, beyond: 0 }),
+        Frame::Position(Position { stream: kind::STDERR, place: None, unlogged: 0 }),
         Frame::Stderr(b"!".to_vec()),
     ];
     shim.write_all(&encoded(&frames)).await.unwrap();

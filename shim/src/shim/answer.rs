@@ -1,4 +1,4 @@
-//! The readiness pipe: one answer, then its end.
+//! The readiness pipe: it carries one answer and is then closed.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,8 +15,8 @@ impl Answer {
         Self { pipe: Some(pipe.into()) }
     }
 
-    /// Answers, once; later calls do nothing. Nobody may be listening any more, which is no trouble: who comes back
-    /// asks on the attach socket.
+    /// Answers once; later calls do nothing. A failed write is ignored: a daemon that has restarted asks on the attach
+    /// socket.
     pub fn send(&mut self, outcome: &Outcome) {
         if let Some(mut pipe) = self.pipe.take() {
             let _ = pipe.write_all(&outcome.to_line());

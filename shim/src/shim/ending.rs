@@ -1,5 +1,5 @@
-//! What is left to do when the container's first process is gone, in the order that keeps the promise: no output lost,
-//! the status durable before anybody hears of it, nothing left behind.
+//! The end of a container's shim, after the container's first process has ended. The order keeps three promises: no
+//! output is lost, the status is durable before it is reported, nothing is left behind.
 
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::rc::Rc;
@@ -15,19 +15,19 @@ use super::Shim;
 use super::output::hub::Hub;
 use super::output::time;
 use super::reaper::Reaper;
-use super::runtime::{self, Left};
+use super::runtime::{self, InitState};
 
-/// How long silent writers are waited for. Only a shared pid namespace, or a descriptor that was passed out of the
-/// container, leaves any.
+/// How long silent writers are waited for. Writers remain only in a shared pid namespace, or where a descriptor was
+/// passed out of the container.
 const SILENCE: Duration = Duration::from_millis(500);
-/// How long writers that go on writing are listened to.
+/// How long the output of writers that go on writing is read.
 const DRAIN_SHARED: Duration = Duration::from_secs(3);
 const DRAIN_OWN: Duration = Duration::from_secs(10);
-/// How long clients may take for what is outstanding. The exit is known and the runtime's traces are gone by then; what
-/// waits is the next start in this state directory.
+/// How long clients may take to read outstanding frames. The exit is reported and the container deleted from the
+/// runtime by then; only the next start in this state directory waits for this.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// The tasks that carry output, and how to tell them that nothing more is waited for.
+/// The tasks that carry output, and the order to stop waiting for more.
 pub(crate) struct Pumps {
     pub tasks: Vec<JoinHandle<()>>,
     pub stop: watch::Sender<bool>,
@@ -62,34 +62,34 @@ pub(crate) async fn finish(
         cause: ended.cause,
     };
     failpoint::hit(failpoint::BEFORE_EXIT_RECORD);
-    keep(shim, &record);
+    write_record(shim, &record);
     failpoint::hit(failpoint::AFTER_EXIT_RECORD);
     if let Some(fifo) = &exit_fifo {
-        // Nobody may be reading: the record is there for whoever comes.
+        // The fifo may have no reader: a daemon that starts later finds the record.
         let _ = rustix::io::write(fifo, &ended.status.to_wire());
     }
     failpoint::hit(failpoint::AFTER_EXIT_FIFO);
     hub.set_exit(ended.status, None);
-    runtime::delete(shim, Left::Ended, reaper).await;
+    runtime::delete(shim, InitState::Ended, reaper).await;
     failpoint::hit(failpoint::AFTER_DELETE);
     hub.farewell(FAREWELL).await;
     remove_files(shim);
     hub.log.borrow().report();
-    // Its hang-up says that we touch nothing any more, so it is the end of this process that closes it.
+    // The fifo stays open until this process ends: its hang-up means that the shim touches nothing any more.
     exit_fifo.map(IntoRawFd::into_raw_fd);
 }
 
-/// Writes the record where it survives the host, or else at least where it survives the daemon and us.
-fn keep(shim: &Shim, record: &ExitRecord) {
+/// Writes the record to durable storage, or else to the state directory, where it outlives the daemon and the shim.
+fn write_record(shim: &Shim, record: &ExitRecord) {
     let Err(error) = record.write(&shim.process.exit_record) else { return };
     eprintln!("isulad-shim: {:#}", anyhow::Error::from(error));
     if let Err(error) = record.write(&shim.state.exit_fallback()) {
-        // The daemon, if it listens, still hears the status.
+        // A daemon that reads `exit_fifo` still gets the status.
         eprintln!("isulad-shim: {:#}", anyhow::Error::from(error));
     }
 }
 
-/// Removes what this shim made, except its and the container's pid, its log and an exit record.
+/// Removes the files of this shim, except its own and the container's pid, its log and an exit record.
 pub(crate) fn remove_files(shim: &Shim) {
     use state_dir::*;
     for name in [STDIN, STDOUT, STDERR, ATTACH_SOCKET, CONSOLE_SOCKET, RUNTIME_PID, RUNTIME_LOG] {
@@ -99,7 +99,7 @@ pub(crate) fn remove_files(shim: &Shim) {
     }
 }
 
-/// Carries what is left: until every writer is gone, or was silent for `silence`, or for `limit`.
+/// Carries the output that is left until every writer is gone or was silent for `silence`, at most for `limit`.
 pub(crate) async fn drain(pumps: Pumps, hub: &Rc<Hub>, silence: Duration, limit: Duration) {
     hub.begin_ending();
     let end = Instant::now() + limit;
@@ -116,7 +116,7 @@ pub(crate) async fn drain(pumps: Pumps, hub: &Rc<Hub>, silence: Duration, limit:
         stop.send_replace(true);
         for mut task in tasks {
             if tokio::time::timeout(silence, &mut task).await.is_err() {
-                // Who writes without end would keep us busy until the last client has left.
+                // A writer without end would keep the shim busy until the last client has left.
                 task.abort();
             }
         }

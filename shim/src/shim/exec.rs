@@ -3,12 +3,12 @@
 //! ```text
 //! attached: stay ──┐
 //!                  ├─▶ set up ─▶ runtime ─▶ `Go` ─▶ launch ─▶ ready ─▶ wait ─▶ drain ─▶ exit record ─▶ farewell ─▶ leave
-//! detached: detach ┘    (waits for what to run)        └─▶ failed, exit record ──────────────────────────┘
+//! detached: detach ┘    (waits for its process)        └─▶ failed, exit record ──────────────────────────┘
 //! ```
-//! The runtime is started at once and reads what it shall run from a pipe, to which that is written after `Go`: a runtime
-//! takes longer to come to that point than the daemon to make its record durable. A client that hangs up before `Go` wants
-//! nothing run; neither a runtime that is killed then nor one whose pipe ends has touched the container. Afterwards, where
-//! the client is attached, it takes the process with it.
+//! The runtime is started at once and reads the process to run from a pipe, to which it is written after `Go`: a
+//! runtime takes longer to reach that point than the daemon to make its record durable. A client that hangs up before
+//! `Go` has cancelled the exec; a runtime that is killed then, or that reads the end of its pipe, has not touched the
+//! container. After `Go`, an attached client that hangs up ends the process.
 
 use std::convert::Infallible;
 use std::io::{Read, Write};
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use isulad_shim::control::{self, Streams};
-use isulad_shim::exec::{GONE, SPEC, write_private};
+use isulad_shim::exec::{GO_MARKER, SPEC, write_private};
 use isulad_shim::process::Log as NoLog;
 use isulad_shim::sys::spawn::Mode;
 use isulad_shim::{
@@ -41,20 +41,20 @@ use super::output::{Stream, client, input, pump, screen, time};
 use super::own_process;
 use super::reaper::{Reaper, Signals};
 use super::runtime::{self, Call};
-use super::stdio::{self, Ours, Theirs};
+use super::stdio::{self, RuntimeEnds, ShimEnds};
 
-/// How long a background process may be silent with the output open before it is left alone.
+/// How long a background process may be silent with the output open before the shim stops waiting for it.
 const SILENCE: Duration = Duration::from_millis(200);
-/// How long one that goes on writing is listened to.
+/// How long the output of a background process that goes on writing is read.
 const DRAIN: Duration = Duration::from_secs(2);
 /// How long killed processes may take to go.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
-/// A process that runs longer is worth the time it takes to protect its shim.
+/// Protecting the shim takes time; it is done only for a process that runs longer than this.
 const SHORT: Duration = Duration::from_secs(1);
-/// How long a daemon that does not read is waited for, when nothing was started or nobody is attached.
+/// How long a client that does not read is waited for when nothing was started or the exec is detached.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// An attached client is waited for as long as it is there.
-const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(365 * 24 * 3600);
+/// An attached client is waited for until it hangs up.
+const UNTIL_HANG_UP: Duration = Duration::from_secs(365 * 24 * 3600);
 
 struct Exec {
     directory: StateDir,
@@ -62,39 +62,39 @@ struct Exec {
     me: ProcessRef,
 }
 
-/// A runtime that waits for what to run.
+/// A runtime that waits for the process to run.
 struct Waiting<'a> {
     call: Call<'a>,
     runtime: i32,
     spec: pipe::Sender,
 }
 
-/// What is there before the event loop.
+/// State prepared before the event loop starts.
 struct Prepared {
     exec: Exec,
     signals: Signals,
-    theirs: Theirs,
-    ours: Ours,
+    runtime_ends: RuntimeEnds,
+    shim_ends: ShimEnds,
 }
 
 pub(crate) fn exec(directory: StateDir) -> ExitCode {
-    let told = directory.clone();
-    let lived = own_process::take_client().and_then(|client| match prepare(directory) {
+    let record_directory = directory.clone();
+    let result = own_process::take_client().and_then(|client| match prepare(directory) {
         Ok(prepared) => in_runtime(live(prepared, client)),
         Err(error) => {
-            refuse(&UnixStream::from(client), &told, &error);
+            report_setup_failure(&UnixStream::from(client), &record_directory, &error);
             Err(error)
         }
     });
-    lived.unwrap_or_else(|error| {
+    result.unwrap_or_else(|error| {
         eprintln!("isulad-shim: {error:#}");
         ExitCode::FAILURE
     })
 }
 
-/// Nothing can be run. That is somebody's only once it is wanted, as every end.
-fn refuse(mut client: &UnixStream, directory: &StateDir, error: &anyhow::Error) {
-    if until_go(client).is_err() {
+/// Reports that the exec cannot be set up. Like every outcome, it is recorded only after `Go`.
+fn report_setup_failure(mut client: &UnixStream, directory: &StateDir, error: &anyhow::Error) {
+    if wait_for_go(client).is_err() {
         return;
     }
     let failed = runtime::failed(Step::Setup, format!("{error:#}"));
@@ -105,8 +105,8 @@ fn refuse(mut client: &UnixStream, directory: &StateDir, error: &anyhow::Error) 
     let _ = client.write_all(&bytes);
 }
 
-/// Waits for the word to run it, or for the end of who would say it. Blocks.
-fn until_go(mut client: &UnixStream) -> anyhow::Result<()> {
+/// Waits for `Go`; an error when the client hangs up before. Blocks.
+fn wait_for_go(mut client: &UnixStream) -> anyhow::Result<()> {
     loop {
         let mut header = [0; control::HEADER];
         client.read_exact(&mut header)?;
@@ -126,41 +126,41 @@ fn prepare(directory: StateDir) -> anyhow::Result<Prepared> {
     failpoint::hit(failpoint::EXEC_SHIM_PID);
     own_process::settle(&directory)?;
     let signals = Signals::block().context("cannot collect signals")?;
-    let (theirs, ours) = stdio::make_for_exec(&process)?;
-    Ok(Prepared { exec: Exec { directory, process, me }, signals, theirs, ours })
+    let (runtime_ends, shim_ends) = stdio::make_for_exec(&process)?;
+    Ok(Prepared { exec: Exec { directory, process, me }, signals, runtime_ends, shim_ends })
 }
 
 async fn live(prepared: Prepared, client: OwnedFd) -> anyhow::Result<ExitCode> {
-    let Prepared { exec, signals, theirs, ours } = prepared;
-    let reaper = Reaper::obeying(signals).context("cannot collect signals")?;
+    let Prepared { exec, signals, runtime_ends, shim_ends } = prepared;
+    let reaper = Reaper::with_sigterm(signals).context("cannot collect signals")?;
     let hub = Hub::new(Log::new(&NoLog::None), None);
     join(client, &exec, &hub)?;
-    // Told only after `Go`: what fails before is nobody's yet.
-    let waiting = exec.start_runtime(&theirs, &ours);
-    drop(theirs);
+    // A failure is reported only after `Go`: until then the exec may still be cancelled.
+    let waiting = exec.start_runtime(&runtime_ends, &shim_ends);
+    drop(runtime_ends);
     tokio::select! {
         biased;
         () = hub.go() => {}
-        () = hub.deserted() => return Ok(exec.give_up()),
-        () = reaper.asked_to_leave() => return Ok(exec.give_up()),
+        () = hub.no_clients() => return Ok(exec.abort_runtime()),
+        () = reaper.sigterm() => return Ok(exec.abort_runtime()),
         error = reaper.listen() => {
-            exec.give_up();
+            exec.abort_runtime();
             return Err(error).context("cannot collect signals");
         }
     }
     let launched = tokio::select! {
-        launched = exec.launch(waiting, ours, &reaper) => launched,
-        () = exec.unwanted(&hub, &reaper) => {
+        launched = exec.launch(waiting, shim_ends, &reaper) => launched,
+        () = exec.cancelled(&hub, &reaper) => {
             exec.kill();
-            // Whether it ran at all, and how it ended, nobody has seen.
+            // Whether the process ran, and how it ended, is unknown.
             exec.leave_record(ExitStatus::Unknown, time::now(), Duration::ZERO, None);
             return Ok(ExitCode::FAILURE);
         }
     };
     match launched.and_then(|launched| exec.announce(launched, &hub)) {
-        Ok(launched) => exec.see_out(launched, &hub, &reaper).await,
+        Ok(launched) => exec.supervise(launched, &hub, &reaper).await,
         Err(failed) => {
-            // A process that was started all the same, and that nobody would know of.
+            // A process that was started despite the failure has no owner any more.
             if !Reaper::childless() {
                 exec.kill();
             }
@@ -172,9 +172,9 @@ async fn live(prepared: Prepared, client: OwnedFd) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// A client that hung up, and did not say before that the process shall go on.
-async fn deserted(hub: &Hub) {
-    hub.deserted().await;
+/// Waits until the client has hung up without a `Release` before.
+async fn client_left(hub: &Hub) {
+    hub.no_clients().await;
     if hub.is_released() {
         std::future::pending::<()>().await;
     }
@@ -190,22 +190,22 @@ fn join(client: OwnedFd, exec: &Exec, hub: &Rc<Hub>) -> anyhow::Result<()> {
 }
 
 impl Exec {
-    /// Starts the runtime, which waits for what to run.
-    fn start_runtime(&self, theirs: &Theirs, ours: &Ours) -> Result<Waiting<'_>, Failed> {
-        let console = matches!(ours, Ours::Terminal { .. }).then(|| stdio::console_path(&self.directory));
+    /// Starts the runtime, which waits for the process to run.
+    fn start_runtime(&self, runtime_ends: &RuntimeEnds, shim_ends: &ShimEnds) -> Result<Waiting<'_>, Failed> {
+        let console = matches!(shim_ends, ShimEnds::Terminal { .. }).then(|| stdio::console_path(&self.directory));
         let call = Call::exec(&self.directory, &self.process, console);
         let io = |error| runtime::failed(Step::Setup, format!("cannot make a pipe to the runtime: {error}"));
-        let (spec, ours) = std::io::pipe().map_err(io)?;
-        let ours = OwnedFd::from(ours);
-        rustix::io::ioctl_fionbio(&ours, true).map_err(|errno| io(errno.into()))?;
-        let ours = pipe::Sender::from_owned_fd(ours).map_err(io)?;
+        let (spec, writer) = std::io::pipe().map_err(io)?;
+        let writer = OwnedFd::from(writer);
+        rustix::io::ioctl_fionbio(&writer, true).map_err(|errno| io(errno.into()))?;
+        let writer = pipe::Sender::from_owned_fd(writer).map_err(io)?;
         failpoint::hit(failpoint::EXEC_BEFORE_RUNTIME);
-        let runtime = call.spawn_reading(theirs.as_stdio(), spec.as_fd())?;
-        Ok(Waiting { call, runtime, spec: ours })
+        let runtime = call.spawn_reading(runtime_ends.as_stdio(), spec.as_fd())?;
+        Ok(Waiting { call, runtime, spec: writer })
     }
 
-    /// Nobody wants anything run: the runtime goes before it has done anything.
-    fn give_up(&self) -> ExitCode {
+    /// The exec was cancelled: the runtime is killed before it has done anything.
+    fn abort_runtime(&self) -> ExitCode {
         if !Reaper::childless() {
             self.kill();
         }
@@ -215,28 +215,28 @@ impl Exec {
     async fn launch(
         &self,
         waiting: Result<Waiting<'_>, Failed>,
-        ours: Ours,
+        shim_ends: ShimEnds,
         reaper: &Reaper,
     ) -> Result<Launched, Failed> {
-        // From here on a daemon that comes back has something to look after.
+        // From here on a daemon that recovers has a process to look after.
         let setup = |what, error| runtime::failed(Step::Setup, format!("cannot {what}: {error}"));
-        self.say_gone(waiting.as_ref().ok()).map_err(|error| setup("write `gone`", error))?;
+        self.write_go_marker(waiting.as_ref().ok()).map_err(|error| setup("write `gone`", error))?;
         let Waiting { call, runtime, mut spec } = waiting?;
         let wanted = std::fs::read(self.directory.file(SPEC)).map_err(|error| setup("read `spec.json`", error))?;
-        let telling = async {
-            // A runtime that has left tells why itself.
+        let write_spec = async {
+            // A runtime that has exited reports the reason itself.
             let _ = spec.write_all(&wanted).await;
             drop(spec);
-            failpoint::hit(failpoint::EXEC_TOLD_RUNTIME);
+            failpoint::hit(failpoint::EXEC_SPEC_WRITTEN);
             std::future::pending::<Infallible>().await
         };
         tokio::select! {
-            ended = call.wait(runtime, reaper, || ours.leftover()) => ended?,
-            never = telling => match never {},
+            ended = call.wait(runtime, reaper, || shim_ends.stderr_text()) => ended?,
+            never = write_spec => match never {},
         }
         failpoint::hit(failpoint::EXEC_LAUNCHED);
         let refused = |error: String| runtime::failed(Step::Exec, error);
-        let found = launch::find(&self.directory, ours, self.process.console_size);
+        let found = launch::find(&self.directory, shim_ends, self.process.console_size);
         let launched = found.map_err(|error| refused(format!("{error:#}")))?;
         let parent = launch::handed_over(&launched.init, launched.parent, self.me.pid).await;
         if parent != self.me.pid {
@@ -246,19 +246,19 @@ impl Exec {
         Ok(launched)
     }
 
-    fn say_gone(&self, waiting: Option<&Waiting<'_>>) -> std::io::Result<()> {
-        let path = self.directory.file(GONE);
+    fn write_go_marker(&self, waiting: Option<&Waiting<'_>>) -> std::io::Result<()> {
+        let path = self.directory.file(GO_MARKER);
         match waiting.and_then(|waiting| ProcessRef::of(waiting.runtime).ok()) {
             Some(runtime) => pid_file::write(&path, runtime).map_err(std::io::Error::other),
             None => write_private(&path, &[]),
         }
     }
 
-    /// Waits until nobody wants the process any more.
-    async fn unwanted(&self, hub: &Hub, reaper: &Reaper) {
+    /// Waits until the exec is cancelled: its client hung up, or SIGTERM came.
+    async fn cancelled(&self, hub: &Hub, reaper: &Reaper) {
         tokio::select! {
-            () = deserted(hub), if !self.process.detached => {}
-            () = reaper.asked_to_leave() => {}
+            () = client_left(hub), if !self.process.detached => {}
+            () = reaper.sigterm() => {}
         }
     }
 
@@ -276,18 +276,18 @@ impl Exec {
         Ok(launched)
     }
 
-    /// From the running process to the end of everything.
-    async fn see_out(&self, launched: Launched, hub: &Rc<Hub>, reaper: &Reaper) -> anyhow::Result<ExitCode> {
+    /// From the running process to the end of the shim.
+    async fn supervise(&self, launched: Launched, hub: &Rc<Hub>, reaper: &Reaper) -> anyhow::Result<ExitCode> {
         let pumps = self.connect(launched.io, hub)?;
         let status = self.end_of(launched.init, hub, reaper).await?;
-        // Not from now on: a short one has ended before its runtime says that it began.
+        // Not measured from here: a short process has ended before its runtime reports that it began.
         let (at, lasted) = (time::now(), launched.init.age());
         ending::drain(pumps, hub, SILENCE, DRAIN).await;
         failpoint::hit(failpoint::EXEC_BEFORE_RECORD);
         self.leave_record(status, at, lasted, None);
         failpoint::hit(failpoint::EXEC_RECORDED);
         hub.set_exit(status, Some(at));
-        hub.farewell(if self.process.detached { FAREWELL } else { AS_LONG_AS_IT_TAKES }).await;
+        hub.farewell(if self.process.detached { FAREWELL } else { UNTIL_HANG_UP }).await;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -299,20 +299,20 @@ impl Exec {
             if self.process.detached {
                 own_process::protect(&self.process.cgroup_procs);
             } else {
-                // The leader of its group, which is all it can be: it ends with the daemon anyway.
+                // The shim leads its process group, so it cannot start a session; it ends with the daemon anyway.
                 own_process::shelter(&self.process.cgroup_procs);
             }
             reaper.until(init.pid).await
         };
         let status = tokio::select! {
             status = waiting => Some(status),
-            () = self.unwanted(hub, reaper) => None,
+            () = self.cancelled(hub, reaper) => None,
         };
         let status = match status {
             Some(status) => status,
             None => {
                 self.kill();
-                // Frozen, or held by the kernel: it goes when it can, and process 1 reaps it.
+                // Frozen, or held by the kernel: it ends when it can, and process 1 reaps it.
                 tokio::time::timeout(SHORT, reaper.until(init.pid)).await.unwrap_or(Ok(ExitStatus::Unknown))
             }
         };
@@ -344,7 +344,7 @@ impl Exec {
         Ok(Pumps { tasks, stop })
     }
 
-    /// Ends all that is found of the process's tree.
+    /// Kills every process found in the exec's process tree.
     fn kill(&self) {
         if !tree::kill_below_me(KILL_LIMIT) {
             eprintln!("isulad-shim: not everything that the process has started could be killed");
@@ -356,7 +356,7 @@ impl Exec {
     }
 }
 
-/// Best effort: a directory that is gone has nobody who would read it.
+/// Best effort: a directory that was removed has no reader either.
 fn leave_record(directory: &StateDir, status: ExitStatus, at: u64, lasted: Duration, failed: Option<Failed>) {
     let lasted_ms = lasted.as_millis() as u64;
     let record = ExecRecord { status, at, lasted_ms, failed };

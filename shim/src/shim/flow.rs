@@ -1,4 +1,4 @@
-//! The two lives of a shim: one that starts its container, one that takes over.
+//! The two modes of a container's shim: `run` starts the container, `adopt` takes over a running one.
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
@@ -23,34 +23,34 @@ use super::ending::{self, Ended, Pumps};
 use super::launch::{self, Connected, Launched, Launching};
 use super::output::hub::{Hub, STALL_LIMIT};
 use super::output::log::Log;
-use super::output::pump::Glass;
+use super::output::pump::PeekPipe;
 use super::output::{Stream, client, input, pump, screen, time};
 use super::own_process;
 use super::reaper::{Reaper, Signals};
-use super::runtime::{self, Left};
-use super::stdio::{self, Ours};
+use super::runtime::{self, InitState};
+use super::stdio::{self, ShimEnds};
 
-/// How long process 1 may take to reap a process that was left to it, before its status is given up.
+/// How long process 1 may take to reap an orphaned process before its status is given up.
 const REAP_LIMIT: Duration = Duration::from_secs(10);
-/// How long writers that are left may go on while the output of what has ended is saved.
+/// How long remaining writers may go on while the output of a container that has ended is saved.
 const SAVING: Duration = Duration::from_secs(1);
-/// How long those who asked may take for the news that nothing was started.
+/// How long clients may take to receive the news that the start failed.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(shim: &Shim, answer: &mut Answer, first: Option<OwnedFd>) -> anyhow::Result<ExitCode> {
     let prepared = || -> anyhow::Result<_> {
         let signals = Signals::block().context("cannot collect signals")?;
         let listener = stdio::listen_for_clients()?;
-        let (theirs, ours) = stdio::make(&shim.process)?;
-        // Of an earlier start.
+        let (runtime_ends, shim_ends) = stdio::make(&shim.process)?;
+        // The mark of an earlier start.
         shim.state.remove(LOG_INCOMPLETE).context("cannot forget what an earlier log lacks")?;
-        Ok((signals, listener, theirs, ours))
+        Ok((signals, listener, runtime_ends, shim_ends))
     };
-    let (signals, listener, theirs, ours) = prepared().inspect_err(|_| ending::remove_files(shim))?;
+    let (signals, listener, runtime_ends, shim_ends) = prepared().inspect_err(|_| ending::remove_files(shim))?;
     in_runtime(async {
         let (hub, reaper) = start_serving(shim, signals, listener).inspect_err(|_| ending::remove_files(shim))?;
-        let launching = Launching::begin(shim, theirs, ours);
-        // From here to the wait below the runtime is already at work.
+        let launching = Launching::begin(shim, runtime_ends, shim_ends);
+        // The runtime works concurrently until the wait below.
         let exit_fifo = stdio::open_exit_fifo();
         hub.log.borrow_mut().open();
         if let Some(first) = first {
@@ -91,7 +91,7 @@ pub(crate) fn run(shim: &Shim, answer: &mut Answer, first: Option<OwnedFd>) -> a
 
 pub(crate) fn adopt(shim: &Shim, answer: &mut Answer) -> anyhow::Result<ExitCode> {
     let init = pid_file::read(&shim.state.pid())?.context("there is no pid file: the container was never started")?;
-    // At once: a FIFO whose last writer leaves while nobody has it open loses what is in it.
+    // Opened first: a FIFO whose last writer leaves while no descriptor is open loses its content.
     let io = stdio::reopen(&shim.process)?;
     let pidfd = match PidFd::open(init) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return save_output(shim, io, init),
@@ -104,18 +104,18 @@ pub(crate) fn adopt(shim: &Shim, answer: &mut Answer) -> anyhow::Result<ExitCode
         let (hub, reaper) = start_serving(shim, signals, listener)?;
         hub.log.borrow_mut().open();
         let pumps = match io {
-            Some(Ours::Fifos { stdin, stdout, stderr }) => {
+            Some(ShimEnds::Fifos { stdin, stdout, stderr }) => {
                 let stdin = stdin.filter(|_| !first_client_left(shim));
                 connect(shim, Connected::Fifos { stdin, stdout, stderr }, &hub)?
             }
-            // Its master died with the shim that held it.
-            Some(Ours::Terminal { .. } | Ours::Nothing) | None => {
+            // The terminal's master was closed when its shim died.
+            Some(ShimEnds::Terminal { .. } | ShimEnds::Nothing) | None => {
                 hub.refuse("the container's terminal was lost with the shim that held it");
                 hub.input.absent();
                 Pumps { tasks: Vec::new(), stop: watch::Sender::new(false) }
             }
         };
-        tell_ready(shim, init, answer, &hub);
+        report_ready(shim, init, answer, &hub);
         own_process::protect(&shim.process.cgroup_procs);
         let ended = watch_process(init, pidfd, &reaper).await?;
         ending::finish(shim, ended, pumps, &hub, &reaper, exit_fifo).await;
@@ -123,9 +123,10 @@ pub(crate) fn adopt(shim: &Shim, answer: &mut Answer) -> anyhow::Result<ExitCode
     })
 }
 
-/// Of a container that has ended with nobody there: what it wrote last is logged, and its end is for others to tell.
-fn save_output(shim: &Shim, io: Option<Ours>, init: ProcessRef) -> anyhow::Result<ExitCode> {
-    let Some(Ours::Fifos { stdout, stderr, .. }) = io else { anyhow::bail!("the process {} is gone", init.pid) };
+/// For a container that ended while its shim was lost: logs the output left in the FIFOs. The exit itself is recorded
+/// by the daemon; this always returns an error, since there is no process to adopt.
+fn save_output(shim: &Shim, io: Option<ShimEnds>, init: ProcessRef) -> anyhow::Result<ExitCode> {
+    let Some(ShimEnds::Fifos { stdout, stderr, .. }) = io else { anyhow::bail!("the process {} is gone", init.pid) };
     in_runtime(async {
         let hub = Hub::new(Log::new(&shim.process.log), Some(STALL_LIMIT));
         hub.log.borrow_mut().open();
@@ -136,7 +137,7 @@ fn save_output(shim: &Shim, io: Option<Ours>, init: ProcessRef) -> anyhow::Resul
     })
 }
 
-/// Whether the input was to end with a client that was there from the beginning: it has lost the shim, as we have.
+/// Whether the input had to end with the first client, whose connection was lost together with the shim.
 fn first_client_left(shim: &Shim) -> bool {
     shim.process.stdin_once && shim.process.first_client
 }
@@ -155,17 +156,17 @@ fn start_serving(shim: &Shim, signals: Signals, listener: UnixListener) -> anyho
     Ok((hub, reaper))
 }
 
-/// Leaves the traces by which the container can be found again, then says that it runs.
+/// Writes the pid file, by which the container can be found again, then reports readiness.
 fn announce(shim: &Shim, launched: Launched, answer: &mut Answer, hub: &Hub) -> Result<Launched, Failed> {
     pid_file::write(&shim.state.pid(), launched.init)
         .map_err(|error| runtime::failed(isulad_shim::Step::Setup, format!("{:#}", anyhow::Error::from(error))))?;
     failpoint::hit(failpoint::AFTER_PID_FILE);
-    tell_ready(shim, launched.init, answer, hub);
+    report_ready(shim, launched.init, answer, hub);
     failpoint::hit(failpoint::AFTER_READY);
     Ok(launched)
 }
 
-fn tell_ready(shim: &Shim, init: ProcessRef, answer: &mut Answer, hub: &Hub) {
+fn report_ready(shim: &Shim, init: ProcessRef, answer: &mut Answer, hub: &Hub) {
     let outcome = Outcome::Ready(Ready {
         pid: init.pid,
         pid_start: init.start_time,
@@ -177,10 +178,10 @@ fn tell_ready(shim: &Shim, init: ProcessRef, answer: &mut Answer, hub: &Hub) {
     hub.set_outcome(outcome);
 }
 
-/// Leaves nothing of a start that failed, then says so.
+/// Removes everything a failed start has left, then reports the failure.
 async fn undo(shim: &Shim, failed: Failed, answer: &mut Answer, hub: &Rc<Hub>, reaper: &Reaper) {
     eprintln!("isulad-shim: {} failed: {}", failed.step.as_str(), failed.message);
-    runtime::delete(shim, Left::Unknown, reaper).await;
+    runtime::delete(shim, InitState::Unknown, reaper).await;
     Reaper::kill_descendants(FAREWELL);
     ending::remove_files(shim);
     let outcome = Outcome::Failed(failed);
@@ -193,8 +194,9 @@ fn connect(shim: &Shim, io: Connected, hub: &Rc<Hub>) -> anyhow::Result<Pumps> {
     let stop = watch::Sender::new(false);
     let (tasks, input) = match io {
         Connected::Fifos { stdin, stdout, stderr } => {
-            let glass = Glass::new().context("cannot make a pipe")?;
-            let carry = |fd, stream| spawn_local(pump::fifo(fd, stream, hub.clone(), glass.clone(), stop.subscribe()));
+            let peek_pipe = PeekPipe::new().context("cannot make a pipe")?;
+            let carry =
+                |fd, stream| spawn_local(pump::fifo(fd, stream, hub.clone(), peek_pipe.clone(), stop.subscribe()));
             (vec![carry(stdout, Stream::Stdout), carry(stderr, Stream::Stderr)], stdin)
         }
         Connected::Terminal { master } => {
@@ -217,8 +219,8 @@ fn connect(shim: &Shim, io: Connected, hub: &Rc<Hub>) -> anyhow::Result<Pumps> {
     Ok(Pumps { tasks, stop })
 }
 
-/// Waits for a process that is not our child, and asks the kernel how it ended. Its parent has to reap it first; the
-/// descriptor hangs up when that is done.
+/// Waits for a process that is not a child of this shim, and asks the kernel for its exit status. Its parent has to
+/// reap it first; the pidfd hangs up after that.
 async fn watch_process(init: ProcessRef, pidfd: PidFd, reaper: &Reaper) -> anyhow::Result<Ended> {
     let pidfd = readable::watch(pidfd).context("cannot watch the container")?;
     let status = tokio::select! {

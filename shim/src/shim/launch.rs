@@ -1,4 +1,4 @@
-//! From a prepared shim to a running container, or to nothing at all.
+//! Runs the runtime's `run` to its end and finds the container's first process.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use isulad_shim::{Failed, ProcessRef, StateDir, Step, failpoint, state_dir};
 use super::Shim;
 use super::reaper::Reaper;
 use super::runtime::{Call, failed};
-use super::stdio::{self, Ours, Theirs};
+use super::stdio::{self, RuntimeEnds, ShimEnds};
 
-/// The runtime at work on `run`.
+/// A `run` of the runtime that is in progress.
 pub(crate) struct Launching<'a> {
     shim: &'a Shim,
     call: Call<'a>,
     runtime: i32,
-    ours: Ours,
+    shim_ends: ShimEnds,
 }
 
 /// A container that runs or has run.
@@ -37,39 +37,43 @@ pub(crate) enum Connected {
 }
 
 impl<'a> Launching<'a> {
-    /// Starts the runtime. The container's ends are ours no longer afterwards.
-    pub fn begin(shim: &'a Shim, theirs: Theirs, ours: Ours) -> Result<Self, Failed> {
-        let console = matches!(ours, Ours::Terminal { .. }).then(|| stdio::console_path(&shim.state));
+    /// Starts the runtime and closes the container's ends of the streams in this process.
+    pub fn begin(shim: &'a Shim, runtime_ends: RuntimeEnds, shim_ends: ShimEnds) -> Result<Self, Failed> {
+        let console = matches!(shim_ends, ShimEnds::Terminal { .. }).then(|| stdio::console_path(&shim.state));
         let call = Call::run(shim, console);
         failpoint::hit(failpoint::BEFORE_RUNTIME);
-        let runtime = call.spawn(theirs.as_stdio())?;
-        Ok(Self { shim, call, runtime, ours })
+        let runtime = call.spawn(runtime_ends.as_stdio())?;
+        Ok(Self { shim, call, runtime, shim_ends })
     }
 
     /// Waits for the runtime and finds the container's first process.
     pub async fn finish(self, reaper: &Reaper) -> Result<Launched, Failed> {
-        let Self { shim, call, runtime, ours } = self;
-        call.wait(runtime, reaper, || ours.leftover()).await?;
+        let Self { shim, call, runtime, shim_ends } = self;
+        call.wait(runtime, reaper, || shim_ends.stderr_text()).await?;
         failpoint::hit(failpoint::AFTER_LAUNCH);
-        find(&shim.state, ours, shim.process.console_size).map_err(|error| failed(Step::Run, format!("{error:#}")))
+        find(&shim.state, shim_ends, shim.process.console_size).map_err(|error| failed(Step::Run, format!("{error:#}")))
     }
 }
 
-/// The process that the runtime, which has left, has started.
-pub(crate) fn find(state: &StateDir, ours: Ours, console_size: Option<ConsoleSize>) -> anyhow::Result<Launched> {
+/// Finds the process that the runtime has started. The runtime has exited.
+pub(crate) fn find(
+    state: &StateDir,
+    shim_ends: ShimEnds,
+    console_size: Option<ConsoleSize>,
+) -> anyhow::Result<Launched> {
     let path = state.file(state_dir::RUNTIME_PID);
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read the runtime's pid file `{}`", path.display()))?;
     let pid = text.trim().parse().with_context(|| format!("the runtime's pid file holds `{text}`"))?;
-    // It may have ended already: nobody has reaped it, so /proc still tells.
+    // The process may have ended already, but it is not reaped, so /proc still has it.
     let stat = Stat::read(pid).with_context(|| format!("cannot read the facts of process {pid}"))?;
-    let io = match ours {
-        Ours::Fifos { stdin, stdout, stderr } => Connected::Fifos { stdin, stdout, stderr },
-        Ours::Terminal { console, complaints: _ } => {
+    let io = match shim_ends {
+        ShimEnds::Fifos { stdin, stdout, stderr } => Connected::Fifos { stdin, stdout, stderr },
+        ShimEnds::Terminal { console, runtime_stderr: _ } => {
             let master = stdio::receive_console(&console, console_size)?;
             Connected::Terminal { master }
         }
-        Ours::Nothing => Connected::Nothing,
+        ShimEnds::Nothing => Connected::Nothing,
     };
     Ok(Launched { init: ProcessRef { pid, start_time: stat.start_time }, parent: stat.parent, io })
 }

@@ -4,8 +4,8 @@
 //! detach ─▶ set up ─▶ launch ─▶ ready ─▶ supervise ─▶ drain ─▶ exit record ─▶ exit_fifo ─▶ delete ─▶ farewell ─▶ leave
 //!              └────────┴─▶ undo, failed            adopt ──▲
 //! ```
-//! A crash up to `launch` leaves at most what the runtime's `delete --force` removes; from there on the container lives
-//! without us and another shim adopts it; after the exit record only `delete` is left to do.
+//! A crash up to `launch` leaves at most state that the runtime's `delete --force` removes; from there on the
+//! container lives without a shim and another shim adopts it; after the exit record only `delete` is left to do.
 
 mod answer;
 mod ending;
@@ -27,7 +27,7 @@ use isulad_shim::{Failed, Outcome, Process, ProcessRef, StateDir, Step};
 use answer::Answer;
 pub(crate) use exec::exec;
 
-/// What stays the same for a shim's whole life.
+/// The constants of a shim's life.
 pub(crate) struct Shim {
     pub state: StateDir,
     pub process: Process,
@@ -61,7 +61,8 @@ fn start(
     client: Option<std::os::fd::OwnedFd>,
 ) -> anyhow::Result<ExitCode> {
     let me = own_process::detach(mode, &state)?;
-    // Recovery unlinks `process.json` first and reads `shim-pid` then: either it sees this shim, or this read fails.
+    // Order: recovery unlinks `process.json` first and reads `shim-pid` then. Either it sees this shim, or this read
+    // fails.
     let process = Process::read(&state.process())?;
     let client = client.filter(|_| process.first_client && mode == Mode::Run);
     own_process::settle(&state)?;

@@ -1,4 +1,4 @@
-//! Makes this process one that stands alone: own session, child of process 1, no inherited descriptors, known by
+//! Detaches this process from its starter: own process group, child of process 1, no inherited descriptors, known by
 //! `shim-pid`.
 
 use std::fs;
@@ -15,10 +15,10 @@ use rustix::fs::OFlags;
 
 use super::answer::Answer;
 
-/// The score that makes the kernel's OOM killer look elsewhere: losing the shim costs more than it frees.
+/// The score that makes the kernel's OOM killer prefer other processes: losing the shim costs more than it frees.
 const OOM_SCORE: &str = "-998";
 
-/// Owns what the daemon passed, closes everything else.
+/// Takes over the descriptors the daemon passed, and closes all others.
 pub(crate) fn take_descriptors() -> anyhow::Result<(Answer, Option<OwnedFd>)> {
     inherited::close_from(CLIENT_FD + 1).context("cannot close inherited descriptors")?;
     let client = inherited::take(CLIENT_FD);
@@ -29,12 +29,13 @@ pub(crate) fn take_descriptors() -> anyhow::Result<(Answer, Option<OwnedFd>)> {
 /// The same for the shim of an exec.
 pub(crate) fn take_client() -> anyhow::Result<OwnedFd> {
     inherited::close_from(CLIENT_FD + 1).context("cannot close inherited descriptors")?;
-    // Where a container's shim has its readiness pipe.
+    // This number is the readiness pipe of a container's shim; an exec has none.
     drop(inherited::take(READY_FD));
     inherited::take(CLIENT_FD).context("descriptor 4, the client's socket, is not open")
 }
 
-/// Stays the process that was started, out of reach of the daemon's terminal, with `shim-pid` written.
+/// Keeps the process that was started, in a group of its own out of reach of the daemon's terminal, and writes
+/// `shim-pid`.
 pub(crate) fn stay(state: &StateDir) -> anyhow::Result<ProcessRef> {
     let itself = nix::unistd::Pid::from_raw(0);
     nix::unistd::setpgid(itself, itself).context("cannot start a process group")?;
@@ -43,40 +44,40 @@ pub(crate) fn stay(state: &StateDir) -> anyhow::Result<ProcessRef> {
     Ok(me)
 }
 
-/// Goes on in a process of its own, after `shim-pid` names it; the one that was started leaves with 0.
+/// Continues in a forked process, once `shim-pid` names it; the process that was started exits with 0.
 pub(crate) fn detach(mode: Mode, state: &StateDir) -> anyhow::Result<ProcessRef> {
     if mode == Mode::Adopt
-        // One that is damaged or another's keeps nobody from taking its place: the daemon has seen that the shim is gone.
+        // A damaged or foreign `shim-pid` does not prevent an adoption: the daemon has seen that the shim is gone.
         && let Ok(Some(other)) = shims::named(state)
     {
         bail!("the shim with pid {} is still alive", other.pid);
     }
-    // A group of its own, out of reach of the daemon's terminal. A session would come with a scheduling group of its own
-    // (autogroup), in which the runtime takes longer: that follows after the launch.
+    // A process group of its own, out of reach of the daemon's terminal. A session would come with a scheduling group
+    // of its own (autogroup), in which the runtime takes longer: it is started after the launch.
     let itself = nix::unistd::Pid::from_raw(0);
     nix::unistd::setpgid(itself, itself).context("cannot start a process group")?;
-    let (mut told, mut tell) = std::io::pipe().context("cannot make a pipe")?;
+    let (mut release_read, mut release_write) = std::io::pipe().context("cannot make a pipe")?;
     if inherited::fork().context("cannot fork")?.is_some() {
-        drop(tell);
-        // The other half answers for itself; without its word it is dead.
-        let written = told.read_exact(&mut [0]).is_ok();
+        drop(release_write);
+        // The forked half reports the outcome itself; without the byte it is dead.
+        let written = release_read.read_exact(&mut [0]).is_ok();
         std::process::exit(if written { 0 } else { 1 });
     }
-    drop(told);
+    drop(release_read);
     let me = ProcessRef::current().context("cannot read the shim's start time")?;
     failpoint::hit(failpoint::BEFORE_SHIM_PID);
     pid_file::write(&state.shim_pid(), me)?;
     failpoint::hit(failpoint::AFTER_SHIM_PID);
-    // Waiting for the first half to go would cost a change of processes and prove nothing.
-    tell.write_all(&[1]).context("cannot release the process that was started")?;
+    // Waiting for the first half to exit would cost a context switch and prove nothing.
+    release_write.write_all(&[1]).context("cannot release the process that was started")?;
     Ok(me)
 }
 
-/// What must hold before the runtime is run: its orphans come to us, our words go to `shim.log`, names in the state
-/// directory need no long path.
+/// Prepares the process for running the runtime: orphaned processes are reparented to the shim, its messages go to
+/// `shim.log`, names in the state directory need no long path.
 pub(crate) fn settle(state: &StateDir) -> anyhow::Result<()> {
     nix::sys::prctl::set_child_subreaper(true).context("cannot become a subreaper")?;
-    // The runtime makes mount points with what it inherits.
+    // The runtime makes mount points with the inherited umask.
     nix::sys::stat::umask(FileMode::S_IWGRP | FileMode::S_IWOTH);
     std::env::set_current_dir(state.path())
         .with_context(|| format!("cannot enter the state directory `{}`", state.path().display()))?;
@@ -88,7 +89,8 @@ pub(crate) fn settle(state: &StateDir) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts a session, and does what [`shelter`] does. Only after the launch: a runtime would inherit it.
+/// Starts a session, then does the same as [`shelter`]. Call it after the launch only: a runtime would inherit the
+/// session.
 pub(crate) fn protect(cgroup_procs: &[PathBuf]) {
     if let Err(errno) = nix::unistd::setsid() {
         eprintln!("isulad-shim: cannot start a session: {errno}");
@@ -96,17 +98,18 @@ pub(crate) fn protect(cgroup_procs: &[PathBuf]) {
     shelter(cgroup_procs);
 }
 
-/// Moves this process where it outlives a service manager's stop, protects it from the OOM killer, and makes it small. Only
-/// after the launch: a runtime would inherit the first two, and moving waits for the kernel. Each is best effort.
+/// Moves this process to cgroups where it outlives a service manager's stop, protects it from the OOM killer, and
+/// frees its memory. Call it after the launch only: a runtime would inherit the first two, and moving waits for the
+/// kernel. Each step is best effort.
 pub(crate) fn shelter(cgroup_procs: &[PathBuf]) {
     for path in cgroup_procs {
         if let Err(error) = fs::write(path, "0") {
             eprintln!("isulad-shim: cannot join the cgroup of `{}`: {error}", path.display());
         }
     }
-    // Refused without CAP_SYS_RESOURCE, which is a choice of whoever runs the daemon.
+    // Refused without CAP_SYS_RESOURCE; the operator may run the daemon without it.
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
-    // What follows is mostly waiting.
+    // From here on the shim mostly waits.
     isulad_shim::sys::resident::leave_code();
 }
 

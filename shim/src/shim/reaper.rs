@@ -1,4 +1,5 @@
-//! Children: ours, and those the container's processes leave to us as their subreaper. One descriptor tells of all.
+//! Reaps children: the shim's own, and orphaned processes of the container, whose subreaper it is. One signal
+//! descriptor reports all of them.
 
 use std::io;
 use std::time::Duration;
@@ -11,8 +12,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tokio::io::unix::AsyncFd;
 
-/// Signals that arrive as bytes. Those that ask a process to leave are taken and not followed: the container would lose
-/// its keeper.
+/// Signals that arrive through a descriptor. Termination signals are taken and ignored: the container would lose its
+/// shim.
 pub(crate) struct Signals {
     fd: SignalFd,
 }
@@ -31,34 +32,34 @@ impl Signals {
 
 pub(crate) struct Reaper {
     signals: AsyncFd<SignalFd>,
-    refused: std::cell::Cell<bool>,
-    /// Somebody listens for SIGTERM.
-    obeys: bool,
-    asked_to_leave: tokio::sync::Notify,
+    ignored: std::cell::Cell<bool>,
+    /// SIGTERM is reported instead of ignored.
+    reports_sigterm: bool,
+    sigterm: tokio::sync::Notify,
 }
 
 impl Reaper {
-    /// Inside the runtime only.
+    /// Call within the event loop only.
     pub fn new(signals: Signals) -> io::Result<Self> {
         Ok(Self {
             signals: readable::watch(signals.fd)?,
-            refused: std::cell::Cell::new(false),
-            obeys: false,
-            asked_to_leave: tokio::sync::Notify::new(),
+            ignored: std::cell::Cell::new(false),
+            reports_sigterm: false,
+            sigterm: tokio::sync::Notify::new(),
         })
     }
 
-    /// One that takes SIGTERM for what it says.
-    pub fn obeying(signals: Signals) -> io::Result<Self> {
-        Ok(Self { obeys: true, ..Self::new(signals)? })
+    /// A reaper that reports SIGTERM through [`Self::sigterm`].
+    pub fn with_sigterm(signals: Signals) -> io::Result<Self> {
+        Ok(Self { reports_sigterm: true, ..Self::new(signals)? })
     }
 
-    /// Returns when SIGTERM has come, while something else here waits.
-    pub async fn asked_to_leave(&self) {
-        self.asked_to_leave.notified().await;
+    /// Returns when SIGTERM has come. Another method of this reaper must be waiting meanwhile.
+    pub async fn sigterm(&self) {
+        self.sigterm.notified().await;
     }
 
-    /// Waits for one child and reaps nothing else: what the container leaves behind stays readable in /proc.
+    /// Waits for one child and reaps no other: processes the container leaves behind stay readable in /proc.
     pub async fn only(&self, pid: i32) -> io::Result<ExitStatus> {
         loop {
             if let Some((_, status)) = reap(Some(pid))? {
@@ -80,7 +81,7 @@ impl Reaper {
         }
     }
 
-    /// Waits without a child to wait for, reaping whatever comes.
+    /// Reaps every child until an error, without waiting for a certain one.
     pub async fn forever(&self) -> io::Error {
         loop {
             reap_all();
@@ -90,7 +91,7 @@ impl Reaper {
         }
     }
 
-    /// Listens to signals, and reaps nobody: who has ended is asked for later.
+    /// Receives signals without reaping: ended children are reaped later.
     pub async fn listen(&self) -> io::Error {
         loop {
             if let Err(error) = self.next_signal().await {
@@ -99,14 +100,14 @@ impl Reaper {
         }
     }
 
-    /// Reaps who has ended; true when nobody is left.
+    /// Reaps ended children; true when no child is left.
     pub fn childless() -> bool {
         reap_all();
         reap(None).is_err()
     }
 
-    /// Kills everything below this process, however deep and in whatever session, and reaps it. Blocks. Gives up on what
-    /// is still there after `limit`: a process the kernel does not let go.
+    /// Kills every process below this one, at any depth and in any session, and reaps it. Blocks. Gives up after
+    /// `limit` on a process that the kernel does not let go.
     pub fn kill_descendants(limit: Duration) {
         if !tree::kill_below_me(limit) {
             eprintln!("isulad-shim: not every process could be killed");
@@ -121,10 +122,10 @@ impl Reaper {
             loop {
                 match self.signals.get_ref().read_signal() {
                     Ok(Some(info)) if info.ssi_signo == Signal::SIGCHLD as u32 => child = true,
-                    Ok(Some(info)) if self.obeys && info.ssi_signo == Signal::SIGTERM as u32 => {
-                        self.asked_to_leave.notify_one();
+                    Ok(Some(info)) if self.reports_sigterm && info.ssi_signo == Signal::SIGTERM as u32 => {
+                        self.sigterm.notify_one();
                     }
-                    Ok(Some(info)) => self.refuse(info.ssi_signo),
+                    Ok(Some(info)) => self.ignore(info.ssi_signo),
                     Ok(None) => break,
                     Err(Errno::EINTR) => {}
                     Err(errno) => return Err(errno.into()),
@@ -137,14 +138,14 @@ impl Reaper {
         }
     }
 
-    fn refuse(&self, signal: u32) {
-        if !self.refused.replace(true) {
+    fn ignore(&self, signal: u32) {
+        if !self.ignored.replace(true) {
             eprintln!("isulad-shim: signal {signal} ignored: the shim leaves with its container");
         }
     }
 }
 
-/// Reaps whoever has ended. Having no child at all is no trouble here.
+/// Reaps all ended children. Having none is no error here.
 fn reap_all() {
     while matches!(reap(None), Ok(Some(_))) {}
 }

@@ -1,4 +1,4 @@
-//! The runtime's command line, and what it says when it fails.
+//! The runtime's command line, and the message of a runtime that fails.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -14,16 +14,16 @@ use super::Shim;
 use super::reaper::Reaper;
 use super::runtime_log;
 
-/// How long killed processes may take to go before they are left to process 1.
+/// How long killed processes may take to end before they are left to process 1.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
-/// Where a runtime finds the process that it shall start in a container.
+/// Descriptor from which a runtime reads the process to start in a container.
 const SPEC_FD: RawFd = 3;
 
 /// The descriptors a runtime gets as its standard input, output and error.
 pub(crate) type Stdio<'a> = [BorrowedFd<'a>; 3];
 
-/// What every call of it has in common.
+/// Settings that every call of the runtime has in common.
 struct Tool<'a> {
     runtime: &'a isulad_shim::process::Runtime,
     root: PathBuf,
@@ -40,7 +40,7 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// What a start leads to, its failure included, is a part of that step.
+    /// Every call of a container's shim belongs to the step `run`, also the deletion after a failure.
     fn new(shim: &'a Shim, operation: &str) -> Self {
         let tool = Tool {
             runtime: &shim.process.runtime,
@@ -57,7 +57,7 @@ impl<'a> Call<'a> {
         args.extend(tool.runtime.args.iter().map(Into::into));
         args.extend(["--root".into(), (&tool.root).into()]);
         args.extend(["--log".into(), (&tool.log).into()]);
-        // crun would write JSON for a reader of its log to what the container writes, when it cannot execute the program.
+        // With JSON, crun would write its log entries to the container's output when it cannot execute the program.
         args.extend(["--log-format".into(), "text".into()]);
         if tool.systemd_cgroup {
             args.push("--systemd-cgroup".into());
@@ -79,8 +79,8 @@ impl<'a> Call<'a> {
         call
     }
 
-    /// `exec --detach`: starts the process and leaves. What to start it reads from the descriptor [`SPEC_FD`], and waits for
-    /// it. Paths of the exec's directory, which is the working directory.
+    /// `exec --detach`: starts the process and exits. It waits for the process description on the descriptor
+    /// [`SPEC_FD`]. Paths are in the exec's directory, which is the working directory.
     pub fn exec(directory: &StateDir, process: &'a ExecProcess, console_socket: Option<PathBuf>) -> Self {
         let tool = Tool {
             runtime: &process.runtime,
@@ -100,7 +100,7 @@ impl<'a> Call<'a> {
         call
     }
 
-    /// By force, it first kills what runs, for which some runtimes wait even where nothing does.
+    /// `--force` kills running processes first; some runtimes then wait even where none runs.
     fn delete(shim: &'a Shim, force: bool) -> Self {
         let mut call = Self::new(shim, "delete");
         call.args.extend(force.then(|| "--force".into()));
@@ -108,15 +108,15 @@ impl<'a> Call<'a> {
         call
     }
 
-    /// Starts the runtime; returns its pid. With the shim ends what it has begun at the runtime: whoever comes after it
-    /// finds no call at work.
+    /// Starts the runtime; returns its pid. The runtime is killed when the shim dies, so that a later shim never meets
+    /// a call in progress.
     pub fn spawn(&self, stdio: Stdio<'_>) -> Result<i32, Failed> {
         let [input, output, error] = stdio;
         self.spawned(|path, args| spawn::spawn_dependent(path, args, &[(input, 0), (output, 1), (error, 2)]))
     }
 
-    /// The same with a pipe to read the process from. It outlives the shim: the daemon, which knows it, waits for what a
-    /// detached process is to become, and ends any other.
+    /// The same with a pipe to read the process from. The runtime outlives the shim: the daemon, which knows it, waits
+    /// for the result of a detached exec, and kills the runtime of any other.
     pub fn spawn_reading(&self, stdio: Stdio<'_>, spec: BorrowedFd<'_>) -> Result<i32, Failed> {
         let [input, output, error] = stdio;
         self.spawned(|path, args| spawn::spawn(path, args, &[(input, 0), (output, 1), (error, 2), (spec, SPEC_FD)]))
@@ -129,9 +129,9 @@ impl<'a> Call<'a> {
             .map_err(|error| failed(self.step, format!("cannot run the runtime `{}`: {error}", path.display())))
     }
 
-    /// Waits for the runtime within its deadline; what it started is killed with it when it takes longer. `leftover`
-    /// reads what it wrote to its standard error.
-    pub async fn wait(&self, pid: i32, reaper: &Reaper, leftover: impl FnOnce() -> String) -> Result<(), Failed> {
+    /// Waits for the runtime within its deadline; a runtime that takes longer is killed with all it started. `stderr`
+    /// reads the runtime's standard error.
+    pub async fn wait(&self, pid: i32, reaper: &Reaper, stderr: impl FnOnce() -> String) -> Result<(), Failed> {
         let tool = &self.tool;
         let Ok(status) = tokio::time::timeout(tool.deadline, reaper.only(pid)).await else {
             Reaper::kill_descendants(KILL_LIMIT);
@@ -146,7 +146,7 @@ impl<'a> Call<'a> {
         if status == ExitStatus::Code(0) {
             return Ok(());
         }
-        let message = self.complaint().unwrap_or_else(|| match leftover().trim() {
+        let message = self.logged_errors().unwrap_or_else(|| match stderr().trim() {
             "" => match status {
                 ExitStatus::Code(code) => format!("the runtime left with code {code} and said nothing"),
                 ExitStatus::Signal(signal) => format!("the runtime was killed by signal {signal}"),
@@ -158,34 +158,34 @@ impl<'a> Call<'a> {
     }
 
     /// The errors in the runtime's own log, whole.
-    fn complaint(&self) -> Option<String> {
+    fn logged_errors(&self) -> Option<String> {
         let text = fs::read(&self.tool.log).ok()?;
         runtime_log::errors_in(&String::from_utf8_lossy(&text))
     }
 }
 
-/// What is known of a container that is to be deleted.
+/// The state of a container that is to be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Left {
-    /// Its first process has ended.
+pub(crate) enum InitState {
+    /// The container's first process has ended.
     Ended,
-    /// Nothing: its start has failed.
+    /// Its start has failed; whether a process exists is unknown.
     Unknown,
 }
 
-/// Deletes whatever the runtime knows of the container, within the deadline. It is the last resort, so its own failure
-/// is only written down.
-pub(crate) async fn delete(shim: &Shim, left: Left, reaper: &Reaper) {
-    // A runtime that has failed at a start has mostly cleared up itself.
+/// Deletes the container at the runtime, if the runtime has it, within the deadline. It is the last resort, so its own
+/// failure is only logged.
+pub(crate) async fn delete(shim: &Shim, init: InitState, reaper: &Reaper) {
+    // A runtime usually cleans up after its own failed start.
     if !shim.process.runtime_root.join(&shim.process.id).exists() {
         return;
     }
     let deleting = async {
-        if left == Left::Ended && attempt_delete(shim, false, reaper).await.is_ok() {
+        if init == InitState::Ended && attempt_delete(shim, false, reaper).await.is_ok() {
             return;
         }
-        if let Err(trouble) = attempt_delete(shim, true, reaper).await {
-            eprintln!("isulad-shim: the runtime did not delete the container: {trouble}");
+        if let Err(error) = attempt_delete(shim, true, reaper).await {
+            eprintln!("isulad-shim: the runtime did not delete the container: {error}");
         }
     };
     if tokio::time::timeout(shim.process.runtime_deadline(), deleting).await.is_err() {
@@ -197,12 +197,12 @@ pub(crate) async fn delete(shim: &Shim, left: Left, reaper: &Reaper) {
 async fn attempt_delete(shim: &Shim, force: bool, reaper: &Reaper) -> Result<(), String> {
     let (null, call) = (io::stdin(), Call::delete(shim, force));
     let null = null.as_fd();
-    // Not its complaints about the failure that may have come before.
+    // Removes log entries of an earlier failure.
     let _ = shim.state.remove(isulad_shim::state_dir::RUNTIME_LOG);
     let pid = call.spawn([null, null, null]).map_err(|error| error.message)?;
     match reaper.until(pid).await {
         Ok(ExitStatus::Code(0)) => Ok(()),
-        Ok(_) => Err(call.complaint().unwrap_or_else(|| "nothing said".into())),
+        Ok(_) => Err(call.logged_errors().unwrap_or_else(|| "nothing said".into())),
         Err(error) => Err(format!("cannot wait for it: {error}")),
     }
 }

@@ -1,9 +1,9 @@
-//! What a runtime says of its failure, in whichever form it writes its log.
+//! Extracts the errors from a runtime's log, in any of the forms runtimes write.
 //!
 //! Asked for text, runc writes `time="…" level=error msg="…"` and crun the bare message. A configured argument or another
 //! runtime may have it write JSON all the same: one object a line (runc, crun up to 1.2x), or one over several lines.
 
-/// The messages of errors, whole and each once.
+/// The messages of all error entries, whole and each once; `None` when there is none.
 pub(super) fn errors_in(log: &str) -> Option<String> {
     let mut messages: Vec<String> = Vec::new();
     let mut rest = log.trim_start();
@@ -25,13 +25,13 @@ struct Entry {
 
 impl Entry {
     fn is_error(&self) -> bool {
-        // crun names no level in plain text; what it writes there is an error.
+        // crun writes no level in plain text; only errors are logged in that form.
         let level = matches!(self.level.as_str(), "" | "error" | "fatal" | "panic");
         level && !self.message.trim().is_empty()
     }
 }
 
-/// The first entry of a text that begins with one, and what follows it.
+/// The first entry of a text that is not empty, and the rest of the text.
 fn next(text: &str) -> (Entry, &str) {
     if text.starts_with('{') {
         let mut values = serde_json::Deserializer::from_str(text).into_iter::<JsonEntry>();
@@ -79,7 +79,7 @@ fn logfmt(line: &str) -> Option<Entry> {
     Some(Entry { level: level?, message: message? })
 }
 
-/// Where the text goes on after the quoted value that it begins with.
+/// The index after the quoted value at the beginning of the text.
 fn end_of_quoted(text: &str) -> Option<usize> {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -93,7 +93,7 @@ fn end_of_quoted(text: &str) -> Option<usize> {
     None
 }
 
-/// Go's quoting. An escape that is not known stays as it is.
+/// Undoes Go's quoting. An unknown escape stays as it is.
 fn unquote(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -137,9 +137,9 @@ mod tests {
         assert_eq!(errors_in(" \n\n"), None);
     }
 
-    /// As the runtimes have written them.
+    /// Entries as the runtimes have written them.
     #[test]
-    fn each_runtimes_own_form_is_read() {
+    fn the_log_form_of_each_runtime_is_read() {
         for (runtime, log, message) in [
             (
                 "runc 1.1, JSON",

@@ -1,7 +1,7 @@
 //! A process's input and output: FIFOs in the state directory, or a terminal; pipes where no other shim will come.
 //!
-//! The ends the container holds are opened read-write. When the shim dies, a writer then waits for the next one instead
-//! of being killed by SIGPIPE, and what is in the FIFO stays there.
+//! The container's ends are opened read-write. When the shim dies, a writer then waits for the next shim instead of
+//! being killed by SIGPIPE, and the content of the FIFO is kept.
 
 use std::fs;
 use std::io::{self, IoSliceMut};
@@ -21,42 +21,42 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 /// Room in a socket address, without the nul.
 const ADDRESS_LIMIT: usize = 107;
-/// As much of a failing runtime's words as one message carries.
+/// The part of a failing runtime's standard error that one message carries.
 const LEFTOVER_LIMIT: usize = 64 * 1024;
 
-/// What the runtime is given as its standard input, output and error.
-pub(crate) struct Theirs {
+/// The descriptors that the runtime gets as its standard input, output and error.
+pub(crate) struct RuntimeEnds {
     input: OwnedFd,
     output: OwnedFd,
     error: OwnedFd,
 }
 
-/// Our ends.
-pub(crate) enum Ours {
-    /// Or pipes.
+/// The shim's ends.
+pub(crate) enum ShimEnds {
+    /// FIFOs of a container, or pipes of an exec.
     Fifos {
         stdin: Option<OwnedFd>,
         stdout: OwnedFd,
         stderr: OwnedFd,
     },
-    /// The terminal's other end comes over the socket; the pipe has what the runtime says.
+    /// The terminal's master comes over the socket; the pipe carries the runtime's standard error.
     Terminal {
         console: UnixListener,
-        complaints: OwnedFd,
+        runtime_stderr: OwnedFd,
     },
     Nothing,
 }
 
-impl Theirs {
+impl RuntimeEnds {
     pub fn as_stdio(&self) -> [BorrowedFd<'_>; 3] {
         [self.input.as_fd(), self.output.as_fd(), self.error.as_fd()]
     }
 }
 
-impl Ours {
-    /// What a failed runtime wrote to its standard error. Takes it out of the FIFO.
-    pub fn leftover(&self) -> String {
-        let (Self::Fifos { stderr: from, .. } | Self::Terminal { complaints: from, .. }) = self else {
+impl ShimEnds {
+    /// The standard error of a failed runtime, taken out of the FIFO or pipe.
+    pub fn stderr_text(&self) -> String {
+        let (Self::Fifos { stderr: from, .. } | Self::Terminal { runtime_stderr: from, .. }) = self else {
             return String::new();
         };
         let mut bytes = vec![0; LEFTOVER_LIMIT];
@@ -69,7 +69,7 @@ impl Ours {
 }
 
 /// Makes both sides for a new container. The working directory is the state directory.
-pub(crate) fn make(process: &Process) -> anyhow::Result<(Theirs, Ours)> {
+pub(crate) fn make(process: &Process) -> anyhow::Result<(RuntimeEnds, ShimEnds)> {
     if process.terminal {
         return make_for_terminal();
     }
@@ -81,49 +81,52 @@ pub(crate) fn make(process: &Process) -> anyhow::Result<(Theirs, Ours)> {
     } else {
         (open_null()?, None)
     };
-    Ok((Theirs { input, output, error }, Ours::Fifos { stdin, stdout, stderr }))
+    Ok((RuntimeEnds { input, output, error }, ShimEnds::Fifos { stdin, stdout, stderr }))
 }
 
-/// The same for an exec, whose shim is not replaced: pipes without a name. A detached one has a terminal or
-/// nothing: what nobody reads must not stop it when its shim is lost.
-pub(crate) fn make_for_exec(process: &ExecProcess) -> anyhow::Result<(Theirs, Ours)> {
+/// The same for an exec, whose shim is not replaced: pipes without a name. A detached exec has a terminal or no
+/// streams: output without a reader must not stop it when its shim is lost.
+pub(crate) fn make_for_exec(process: &ExecProcess) -> anyhow::Result<(RuntimeEnds, ShimEnds)> {
     if process.terminal {
         return make_for_terminal();
     }
     if process.detached {
-        let theirs = Theirs { input: open_null()?, output: open_null()?, error: open_null()? };
-        return Ok((theirs, Ours::Nothing));
+        let runtime_ends = RuntimeEnds { input: open_null()?, output: open_null()?, error: open_null()? };
+        return Ok((runtime_ends, ShimEnds::Nothing));
     }
     let pipe = || pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe");
-    let ours = |fd: OwnedFd| rustix::io::ioctl_fionbio(&fd, true).context("cannot prepare a pipe").map(|()| fd);
+    let nonblocking = |fd: OwnedFd| rustix::io::ioctl_fionbio(&fd, true).context("cannot prepare a pipe").map(|()| fd);
     let (stdout, stderr) = (pipe()?, pipe()?);
-    let (stdout, stderr, theirs) = (ours(stdout.0)?, ours(stderr.0)?, (stdout.1, stderr.1));
+    let (stdout, stderr, runtime_ends) = (nonblocking(stdout.0)?, nonblocking(stderr.0)?, (stdout.1, stderr.1));
     let (input, stdin) = if process.open_stdin {
         let (input, stdin) = pipe()?;
-        (input, Some(ours(stdin)?))
+        (input, Some(nonblocking(stdin)?))
     } else {
         (open_null()?, None)
     };
-    Ok((Theirs { input, output: theirs.0, error: theirs.1 }, Ours::Fifos { stdin, stdout, stderr }))
+    Ok((
+        RuntimeEnds { input, output: runtime_ends.0, error: runtime_ends.1 },
+        ShimEnds::Fifos { stdin, stdout, stderr },
+    ))
 }
 
-/// Opens our ends again, after another shim made them. Input that was closed has no name any more.
-pub(crate) fn reopen(process: &Process) -> anyhow::Result<Option<Ours>> {
+/// Opens the shim's ends again after another shim made them. An input that was closed has no name any more.
+pub(crate) fn reopen(process: &Process) -> anyhow::Result<Option<ShimEnds>> {
     if process.terminal {
         return Ok(None);
     }
     let stdin = open(STDIN, OFlags::WRONLY | OFlags::NONBLOCK).ok();
     let stdout = open(STDOUT, OFlags::RDONLY | OFlags::NONBLOCK)?;
     let stderr = open(STDERR, OFlags::RDONLY | OFlags::NONBLOCK)?;
-    Ok(Some(Ours::Fifos { stdin, stdout, stderr }))
+    Ok(Some(ShimEnds::Fifos { stdin, stdout, stderr }))
 }
 
-fn make_for_terminal() -> anyhow::Result<(Theirs, Ours)> {
+fn make_for_terminal() -> anyhow::Result<(RuntimeEnds, ShimEnds)> {
     let console = listen(CONSOLE_SOCKET)?;
-    let (complaints, error) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
-    rustix::io::ioctl_fionbio(&complaints, true).context("cannot prepare a pipe")?;
+    let (runtime_stderr, error) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
+    rustix::io::ioctl_fionbio(&runtime_stderr, true).context("cannot prepare a pipe")?;
     let (input, output) = (open_null()?, open_null()?);
-    Ok((Theirs { input, output, error }, Ours::Terminal { console, complaints }))
+    Ok((RuntimeEnds { input, output, error }, ShimEnds::Terminal { console, runtime_stderr }))
 }
 
 /// Listens on the attach socket, for root alone.
@@ -135,7 +138,8 @@ pub(crate) fn listen_for_clients() -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
-/// The path the runtime can connect to, whatever its working directory and however long ours is.
+/// A path to which the runtime can connect, whatever its working directory and the length of the state directory's
+/// path.
 pub(crate) fn console_path(state: &StateDir) -> PathBuf {
     let path = state.file(CONSOLE_SOCKET);
     if path.is_absolute() && path.as_os_str().len() <= ADDRESS_LIMIT {
@@ -144,7 +148,7 @@ pub(crate) fn console_path(state: &StateDir) -> PathBuf {
     format!("/proc/{}/cwd/{CONSOLE_SOCKET}", std::process::id()).into()
 }
 
-/// Takes the terminal's master from the runtime, which has left: it is there or will never be.
+/// Takes the terminal's master from the runtime. The runtime has exited: it has sent the master or never will.
 pub(crate) fn receive_console(listener: &UnixListener, size: Option<ConsoleSize>) -> anyhow::Result<OwnedFd> {
     listener.set_nonblocking(true).context("cannot prepare the console socket")?;
     let (stream, _) = listener.accept().context("the runtime did not send the terminal")?;
@@ -171,36 +175,36 @@ pub(crate) fn resize(master: BorrowedFd<'_>, width: u16, height: u16) -> io::Res
     Ok(rustix::termios::tcsetwinsize(master, size)?)
 }
 
-/// Opens `exit_fifo` for writing, also while nobody reads it: its hang-up is how a reader learns that we are gone.
-/// `None` when the daemon has made none.
+/// Opens `exit_fifo` for writing, also while it has no reader: its hang-up reports the end of the shim. `None` when
+/// the daemon has made none.
 pub(crate) fn open_exit_fifo() -> Option<OwnedFd> {
-    // The first descriptor is a reader too, without which the second open would be refused.
+    // Without this reader the second open would be refused.
     let _reader = open(EXIT_FIFO, OFlags::RDWR | OFlags::NONBLOCK).ok()?;
     open(EXIT_FIFO, OFlags::WRONLY | OFlags::NONBLOCK).ok()
 }
 
 fn make_output(name: &str) -> anyhow::Result<(OwnedFd, OwnedFd)> {
     make_fifo(name)?;
-    let theirs = open(name, OFlags::RDWR)?;
-    let ours = open(name, OFlags::RDONLY | OFlags::NONBLOCK)?;
-    Ok((theirs, ours))
+    let runtime_end = open(name, OFlags::RDWR)?;
+    let shim_end = open(name, OFlags::RDONLY | OFlags::NONBLOCK)?;
+    Ok((runtime_end, shim_end))
 }
 
-/// The container's end of its input is read-only, or closing ours would not be an end of file.
+/// The container's end of its input is read-only; otherwise closing the shim's end would not be an end of file.
 fn make_input() -> anyhow::Result<(OwnedFd, OwnedFd)> {
     make_fifo(STDIN)?;
     let both = open(STDIN, OFlags::RDWR | OFlags::NONBLOCK)?;
-    let theirs = open(STDIN, OFlags::RDONLY)?;
-    let ours = open(STDIN, OFlags::WRONLY | OFlags::NONBLOCK)?;
+    let runtime_end = open(STDIN, OFlags::RDONLY)?;
+    let shim_end = open(STDIN, OFlags::WRONLY | OFlags::NONBLOCK)?;
     drop(both);
-    Ok((theirs, ours))
+    Ok((runtime_end, shim_end))
 }
 
 fn make_fifo(name: &str) -> anyhow::Result<()> {
     let mode = nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR;
     let result = match nix::unistd::mkfifo(name, mode) {
         Err(nix::errno::Errno::EEXIST) => {
-            // Of a start that was cut off; nobody of this start has it open.
+            // A FIFO of a start that was interrupted; no process of this start has it open.
             fs::remove_file(name).with_context(|| format!("cannot replace the fifo `{name}`"))?;
             nix::unistd::mkfifo(name, mode)
         }

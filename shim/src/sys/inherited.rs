@@ -1,4 +1,4 @@
-//! The first moments of a shim, while it still has one thread and whatever its parent left open.
+//! The first moments of a shim, while it has one thread and the descriptors its parent left open.
 
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};

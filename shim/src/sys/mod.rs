@@ -1,9 +1,7 @@
-//! What needs the operating system directly. The only place with `unsafe`: one call to a block, with its reason.
+//! Direct calls of the operating system. The only place with `unsafe`: one call to a block, with its reason.
 
 #[doc(hidden)]
 pub mod inherited;
-#[doc(hidden)]
-pub mod nudge;
 pub mod pidfd;
 pub mod process_ref;
 pub mod readable;
@@ -11,4 +9,6 @@ pub mod readable;
 pub mod reap;
 #[doc(hidden)]
 pub mod resident;
+#[doc(hidden)]
+pub mod sigio;
 pub mod spawn;

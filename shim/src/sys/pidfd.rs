@@ -1,4 +1,4 @@
-//! Pidfds: to wait for a process that is nobody's child here, to signal exactly it, and to ask how it ended.
+//! Pidfds: wait for a process that is not a child, signal exactly it, and read its exit status.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,26 +14,26 @@ pub struct PidFd {
     fd: OwnedFd,
 }
 
-/// How a process ended, as far as the kernel tells.
+/// The exit status of a process, as far as the kernel provides it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitInfo {
     Known(ExitStatus),
     /// It runs, or its parent has not reaped it yet.
     NotYet,
-    /// This kernel does not tell (before Linux 6.15).
+    /// This kernel does not provide it (before Linux 6.15).
     Unsupported,
 }
 
 impl PidFd {
-    /// Opens `process`; `NotFound` when it is gone, also when its pid belongs to another one now. A process that ended
-    /// but is not reaped yet can be opened.
+    /// Opens `process`; `NotFound` when it has been reaped, also when another process has its pid now. A process that
+    /// has ended and is not reaped yet can be opened.
     pub fn open(process: ProcessRef) -> io::Result<Self> {
         let pid = Pid::from_raw(process.pid).ok_or(io::ErrorKind::InvalidInput)?;
         let fd = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(|errno| match errno {
             rustix::io::Errno::SRCH => io::ErrorKind::NotFound.into(),
             errno => io::Error::from(errno),
         })?;
-        // In this order: once the descriptor is open, the pid cannot be given away without the comparison failing.
+        // Order: once the descriptor is open, the pid cannot be reused without the comparison failing.
         if ProcessRef::of(process.pid)? == process { Ok(Self { fd }) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
@@ -44,7 +44,7 @@ impl PidFd {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let (info, flags) = (std::ptr::null::<libc::siginfo_t>(), 0);
-        // SAFETY: the descriptor is open for the call, and without a `siginfo` the kernel reads no memory of ours.
+        // SAFETY: the descriptor is open for the call, and without a `siginfo` the kernel reads no memory of this process.
         let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.fd.as_raw_fd(), signal, info, flags) };
         if result == 0 {
             return Ok(());
@@ -74,7 +74,7 @@ impl PidFd {
     }
 
     /// The status of a process that has ended; `None` while it runs, while its parent has not reaped it, and where the
-    /// kernel does not tell.
+    /// kernel does not provide it.
     pub fn exit_status(&self) -> io::Result<Option<ExitStatus>> {
         Ok(match self.exit_info()? {
             ExitInfo::Known(status) => Some(status),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_tells_the_status_once_it_was_reaped() {
+    fn the_status_is_known_after_the_process_was_reaped() {
         let (mut child, pidfd) = start("read line; exit 7");
         if pidfd.exit_info().unwrap() == ExitInfo::Unsupported {
             panic!("this test needs Linux 6.15");

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::time::Duration;
 
-/// A pid and when the process with it started.
+/// A pid together with the start time of its process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProcessRef {
     pub pid: i32,
@@ -12,15 +12,15 @@ pub struct ProcessRef {
     pub start_time: u64,
 }
 
-/// What `/proc/<pid>/stat` says of a process.
+/// The fields of `/proc/<pid>/stat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     /// `R`, `S`, `D`, `Z`, …
     pub state: u8,
     pub parent: i32,
-    /// The pid of the process that leads its process group, or led it.
+    /// The process group: the pid of its first leader.
     pub group: i32,
-    /// The pid of the process that leads its session, or led it.
+    /// The session: the pid of its first leader.
     pub session: i32,
     pub start_time: u64,
 }
@@ -36,12 +36,12 @@ impl ProcessRef {
         Self::of(rustix::process::getpid().as_raw_nonzero().get())
     }
 
-    /// Whether it still runs. One that has ended and only waits to be reaped does not.
+    /// Whether the process still runs. A zombie does not.
     pub fn alive(&self) -> bool {
         Stat::read(self.pid).is_ok_and(|stat| stat.start_time == self.start_time && !matches!(stat.state, b'Z' | b'X'))
     }
 
-    /// How long ago it started, to a tick of the kernel's clock; zero where the kernel does not tell.
+    /// Time since the process started, to a tick of the kernel's clock; zero where it cannot be read.
     pub fn age(&self) -> Duration {
         let uptime = std::fs::read_to_string("/proc/uptime").ok();
         let seconds = uptime.and_then(|text| text.split_ascii_whitespace().next()?.parse::<f64>().ok());
@@ -61,7 +61,7 @@ impl Stat {
     }
 
     fn parse(text: &[u8]) -> Option<Self> {
-        // The command may hold anything, also spaces and parentheses: the last one ends it.
+        // The command may hold any character, also spaces and parentheses: the last parenthesis ends it.
         let end = text.iter().rposition(|byte| *byte == b')')?;
         let mut fields = std::str::from_utf8(text.get(end + 2..)?).ok()?.split_ascii_whitespace();
         let state = *fields.next()?.as_bytes().first()?;
@@ -73,7 +73,7 @@ impl Stat {
     }
 }
 
-/// A process that is reaped between `open` and `read` gives ESRCH, which is the same news as ENOENT.
+/// A process that is reaped between `open` and `read` gives ESRCH, which means the same as ENOENT.
 fn gone(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(libc::ESRCH) { io::ErrorKind::NotFound.into() } else { error }
 }

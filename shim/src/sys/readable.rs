@@ -1,7 +1,7 @@
-//! Waiting for a descriptor inside a tokio runtime.
+//! Waits for a descriptor inside a tokio runtime.
 //!
-//! A hang-up is remembered for as long as a descriptor is watched, also one that is over, as that of a terminal is when
-//! somebody opens it again: who goes on with such a descriptor watches it anew.
+//! A hang-up is remembered for as long as a descriptor is watched, also one that is over, as that of a terminal is
+//! once a process opens it again: a caller that continues with such a descriptor watches it anew.
 
 use std::io;
 use std::os::fd::AsRawFd;

@@ -1,11 +1,11 @@
-//! Reaping children with the raw wait status. Typed wrappers know no real-time signals: they take the child's status
-//! from the kernel and then fail, and how it ended is lost.
+//! Reaps children with the raw wait status. Typed wrappers do not know real-time signals: they take the child's status
+//! from the kernel and then fail, which loses the status.
 
 use std::io;
 
 use crate::ExitStatus;
 
-/// Reaps a child that has ended, `pid` or, without one, any. `None` when there is none that has. Never blocks.
+/// Reaps a child that has ended: `pid` or, without one, any. `None` when no such child has ended. Never blocks.
 /// ECHILD: there is no such child at all.
 pub fn reap(pid: Option<i32>) -> io::Result<Option<(i32, ExitStatus)>> {
     let mut status = 0;
@@ -33,8 +33,8 @@ mod tests {
 
     #[test]
     #[allow(clippy::zombie_processes, reason = "waiting for them is what is tested")]
-    fn every_signal_and_code_is_told() {
-        // Ordinary, and the first and the last real-time one with what service managers stop on in between.
+    fn every_signal_and_code_is_returned() {
+        // An ordinary signal, the first and the last real-time signal, and one that service managers use to stop.
         for signal in [libc::SIGKILL, 34, 37, 64] {
             let child = Command::new("sleep").arg("1000").spawn().unwrap();
             let pid = child.id() as i32;

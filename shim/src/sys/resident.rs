@@ -1,14 +1,15 @@
-//! Giving back the memory of code that has served: a shim waits for most of its life, and there may be a thousand.
+//! Frees the memory of code that is not needed any more: a shim waits for most of its life, and a host may run a
+//! thousand.
 
-/// Takes this program's code out of its resident memory. What is executed again comes back from the page cache, which is
-/// the one copy all shims share. Does nothing where the program's bounds are not known.
+/// Takes this program's code out of its resident memory. Code that is executed again comes back from the page cache,
+/// whose copy all shims share. Does nothing where the program's bounds are not known.
 pub fn leave_code() {
     let page = rustix::param::page_size();
     let start = (&raw const __executable_start).addr().next_multiple_of(page);
     let end = (&raw const etext).addr() / page * page;
     let Some(length) = end.checked_sub(start).filter(|length| *length > 0) else { return };
     // SAFETY: the range is that of the program's headers, read-only data and code, as its linker laid it out: private
-    // mappings of the executable file that nobody writes to. Dropping such pages changes no byte that is read later.
+    // mappings of the executable file, which has no writer. Dropping such pages changes no byte that is read later.
     let _ = unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(start), length, libc::MADV_DONTNEED) };
 }
 

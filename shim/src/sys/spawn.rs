@@ -1,6 +1,6 @@
-//! Starting a program with an exact set of descriptors and without a copy of the caller's memory, which a daemon with much
-//! memory would feel. As `posix_spawn`, which has no way to have the kernel end the program with its parent. Used by the
-//! daemon to start a shim, and by the shim to run the runtime.
+//! Starts a program with an exact set of descriptors and without copying the caller's memory, which would be slow in a
+//! daemon with much memory. It works like `posix_spawn`, which cannot ask the kernel to end the program with its
+//! parent. The daemon starts shims with it, and the shim runs the runtime.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -21,7 +21,7 @@ pub const READY_FD: RawFd = 3;
 /// Descriptor of the first attach client in a shim, if there is one.
 pub const CLIENT_FD: RawFd = 4;
 
-/// What a shim is started for.
+/// The purpose of a shim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Run,
@@ -29,7 +29,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The word on the shim's command line.
+    /// The mode on the shim's command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Run => "run",
@@ -73,8 +73,8 @@ pub fn spawn(program: &Path, args: &[&OsStr], fds: &[(BorrowedFd<'_>, RawFd)]) -
     start_child(program, args, fds, false)
 }
 
-/// The same for a program that must not outlive the calling thread: the kernel kills it when that ends, however it ends.
-/// What the program has started itself is not reached by that.
+/// The same for a program that must not outlive the calling thread: the kernel kills it when that thread ends, in any
+/// way. Processes that the program has started are not killed.
 pub fn spawn_dependent(program: &Path, args: &[&OsStr], fds: &[(BorrowedFd<'_>, RawFd)]) -> io::Result<i32> {
     start_child(program, args, fds, true)
 }
@@ -105,7 +105,7 @@ fn c_string(text: &OsStr) -> io::Result<CString> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "an argument holds a nul byte"))
 }
 
-/// Numbers of the caller and of the child.
+/// Descriptor numbers in the caller and in the child.
 struct Descriptors {
     pairs: Vec<(RawFd, RawFd)>,
     /// Duplicates above every target number, so that no `dup2` overwrites the source of a later one.
@@ -129,27 +129,27 @@ impl Descriptors {
     }
 }
 
-/// What a child does between its beginning and the program. It shares the caller's memory, and the caller's thread waits
-/// until it has gone on to the program or has left (`CLONE_VM | CLONE_VFORK`, as `posix_spawn` does).
+/// The work of a child between `clone` and the program. The child shares the caller's memory, and the caller's thread
+/// waits until the child has executed the program or exited (`CLONE_VM | CLONE_VFORK`, as `posix_spawn` does).
 struct Plan<'a> {
     program: &'a CStr,
     argv: &'a [*const libc::c_char],
     descriptors: &'a [(RawFd, RawFd)],
-    /// The process whose thread it must not outlive.
+    /// The process that the child must not outlive.
     parent: Option<nix::unistd::Pid>,
-    /// The error of what the child could not do.
+    /// The error number of a step that failed in the child.
     failed: AtomicI32,
 }
 
-/// Room for the child's few calls, also in a build that is not optimized.
+/// Stack for the child's few calls, also in a build that is not optimized.
 const STACK: usize = 64 << 10;
-/// Signals are numbered up to here.
+/// The highest signal number.
 const LAST_SIGNAL: libc::c_int = 64;
 
 impl Plan<'_> {
     fn carry_out(&self) -> io::Result<i32> {
         let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
-        // No handler of the caller may run in the child, on the caller's memory.
+        // No handler of the caller may run in the child, which shares the caller's memory.
         let mut before = SigSet::empty();
         nix::sys::signal::pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
         // SAFETY: `top` is the end of an allocation that outlives the child's use of it, since the caller's thread is
@@ -174,14 +174,14 @@ impl Plan<'_> {
         }
     }
 
-    /// Becomes the program; returns only after an error, which `errno` tells.
+    /// Executes the program; returns only after an error, which is in `errno`.
     ///
     /// # Safety
     /// Only in the child: it changes signals and descriptors of the process.
     unsafe fn become_program(&self) {
-        // SAFETY: system calls on numbers and on memory that the caller keeps alive and does not touch meanwhile; each is
-        // async-signal-safe. A handler is not inherited but an ignored signal would be, so each is reset; two of them
-        // belong to the C library, which refuses that. `environ` is the C library's own array.
+        // SAFETY: system calls on numbers and on memory that the caller keeps alive and does not touch meanwhile; each
+        // is async-signal-safe. A handler is not inherited but an ignored signal would be, so each is reset; for two
+        // signals of the C library that is refused. `environ` is the C library's own array.
         unsafe {
             for number in 1..=LAST_SIGNAL {
                 libc::signal(number, libc::SIG_DFL);
@@ -195,7 +195,7 @@ impl Plan<'_> {
                 if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) < 0 {
                     return;
                 }
-                // It may have ended before the kernel was asked.
+                // The parent may have ended before this request.
                 if libc::getppid() != parent.as_raw() {
                     libc::_exit(127);
                 }
@@ -208,14 +208,14 @@ impl Plan<'_> {
     }
 }
 
-/// The child's whole life, if it does not become the program.
+/// The entry point of the child; it returns only if the program cannot be executed.
 extern "C" fn in_child(plan: *mut libc::c_void) -> libc::c_int {
-    // SAFETY: `carry_out` passes a `Plan` that lives until this process has left.
+    // SAFETY: `carry_out` passes a `Plan` that lives until this process has exited.
     let plan = unsafe { &*plan.cast::<Plan<'_>>() };
     // SAFETY: this is the child.
     unsafe { plan.become_program() };
     plan.failed.store(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL), Ordering::Relaxed);
-    // SAFETY: leaves without anything of the caller's being run.
+    // SAFETY: exits without running any code of the caller.
     unsafe { libc::_exit(127) }
 }
 
@@ -233,7 +233,7 @@ mod tests {
     fn descriptors_arrive_under_their_numbers_even_when_they_cross() {
         let (mut first_read, first_write) = io::pipe().unwrap();
         let (mut second_read, second_write) = io::pipe().unwrap();
-        // Each one's target is the other one's number.
+        // Each target is the number of the other descriptor.
         let fds = [(first_write.as_fd(), second_write.as_raw_fd()), (second_write.as_fd(), first_write.as_raw_fd())];
         let script = format!("echo one >&{}; echo two >&{}", fds[0].1, fds[1].1);
         let pid =
@@ -270,7 +270,7 @@ mod tests {
             let pid = spawn(Path::new("/bin/sh"), &args, &[(write.as_fd(), 1)]).unwrap();
             assert!(
                 SigSet::thread_get_mask().unwrap().contains(nix::sys::signal::Signal::SIGTERM),
-                "ours stay blocked"
+                "the caller's signals stay blocked"
             );
             nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None).unwrap();
         };
@@ -278,7 +278,7 @@ mod tests {
         drop(write);
         let mut text = String::new();
         read.read_to_string(&mut text).unwrap();
-        // 32 and 33 are the C library's, which lets nobody change them.
+        // The C library does not allow changes to its signals 32 and 33.
         let left = text.lines().map(|line| u64::from_str_radix(line, 16).unwrap() & !(3 << 31));
         assert_eq!(left.collect::<Vec<_>>(), [0, 0]);
     }

@@ -1,4 +1,4 @@
-//! The shim dies and the container does not notice.
+//! A shim that dies does not affect its container.
 
 use std::io;
 
@@ -6,18 +6,18 @@ use isulad_shim::control::{Streams, kind};
 use isulad_shim::sys::spawn::Mode;
 use isulad_shim::{Cause, ExitRecord, ExitStatus, Frame, Outcome, ProcessRef, Request, failpoint, pid_file};
 
-use crate::stand::{Engine, Stand, alive, answer, hear, tell, wait_for};
+use crate::stand::{Engine, Stand, alive, read_answer, read_until, send, wait_for};
 
 crate::on_both_runtimes!(
-    a_writing_container_survives_its_shims_and_no_line_is_lost,
+    a_writing_container_survives_lost_shims_without_losing_a_line,
     the_status_after_an_adoption_is_true,
     a_signal_after_an_adoption_is_true,
     input_goes_on_after_an_adoption,
 );
 
-/// Lines of a process that writes without a pause while its shims are killed one after the other. With the exit code it
-/// says whether any write failed.
-fn a_writing_container_survives_its_shims_and_no_line_is_lost(engine: Engine) {
+/// A process writes lines without a pause while its shims are killed one after the other. Its exit code shows whether
+/// any write failed.
+fn a_writing_container_survives_lost_shims_without_losing_a_line(engine: Engine) {
     const KILLS: usize = 12;
     let script = "i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); echo $i || exit 99; echo e$i >&2 || exit 98; done
         echo $i >/tmp/count; exit 7";
@@ -43,7 +43,7 @@ fn a_writing_container_survives_its_shims_and_no_line_is_lost(engine: Engine) {
     for (stream, prefix) in [("stdout", ""), ("stderr", "e")] {
         let (missing, twice) = missing_and_twice(&stand.log(stream), prefix, count);
         assert!(missing.is_empty(), "{stream}: {} lines are missing, from {:?} on", missing.len(), missing.first());
-        // A batch that was logged and not yet taken out of the FIFO when the kill came.
+        // A batch may be logged and still in the FIFO when its shim is killed.
         assert!(twice <= KILLS * 65_536 / 2, "{stream}: {twice} lines are there twice");
         println!("{stream}: {count} lines, {twice} of them twice after {KILLS} kills");
     }
@@ -70,13 +70,13 @@ fn the_status_after_an_adoption_is_true(engine: Engine) {
     assert_ne!(adopted.shim(), ready.shim());
     assert_eq!(pid_file::read(&stand.state.shim_pid()).unwrap(), Some(adopted.shim()));
     let client = stand.attach();
-    tell(&client, &Request::Status);
-    assert_eq!(answer(&client), Frame::Ready(adopted));
+    send(&client, &Request::Status);
+    assert_eq!(read_answer(&client), Frame::Ready(adopted));
     stand.release("tmp/go");
     assert_eq!(stand.exit(), ExitStatus::Code(42));
     assert_eq!((stand.record().status, stand.record().cause), (ExitStatus::Code(42), Cause::Adopted));
     assert_eq!(stand.log("stdout"), "done");
-    stand.heal();
+    stand.clear_failpoint();
     stand.assert_clean();
 }
 
@@ -91,24 +91,24 @@ fn a_signal_after_an_adoption_is_true(engine: Engine) {
 }
 
 fn input_goes_on_after_an_adoption(engine: Engine) {
-    // A read that meets the moment without a writer sees an end of file and tries again.
+    // A read during the moment without a writer sees an end of file and tries again.
     let mut stand = Stand::new(engine, "until read line && [ $line = go ]; do :; done; exit 8");
     stand.process.open_stdin = true;
     let ready = stand.start();
     stand.kill_shim(&ready);
     stand.adopt();
     let client = stand.attach();
-    tell(&client, &Request::Hello(Streams::ALL));
-    tell(&client, &Request::Stdin(b"go\n".to_vec()));
+    send(&client, &Request::Hello(Streams::ALL));
+    send(&client, &Request::Stdin(b"go\n".to_vec()));
     assert_eq!(stand.exit(), ExitStatus::Code(8));
 }
 
 #[test]
-fn the_beginning_of_a_line_is_not_lost_with_the_shim() {
+fn an_incomplete_line_survives_a_lost_shim() {
     let mut stand = Stand::new(Engine::Runc, "printf half; read line </tmp/go; echo ' whole'");
     stand.make_fifo("tmp/go");
     let (ready, client) = stand.start_with_client();
-    hear(&client, "half");
+    read_until(&client, "half");
     stand.kill_shim(&ready);
     stand.adopt();
     stand.release("tmp/go");
@@ -117,12 +117,12 @@ fn the_beginning_of_a_line_is_not_lost_with_the_shim() {
 }
 
 #[test]
-fn a_container_with_a_terminal_ends_with_its_shim_and_the_adopter_tells_how() {
+fn an_adopter_records_the_status_after_a_lost_terminal() {
     let mut stand = Stand::new(Engine::Runc, "trap 'exit 33' HUP; echo set; while :; do sleep 0.01; done");
     stand.terminal();
     let (ready, client) = stand.start_with_client();
-    hear(&client, "set");
-    // Held until the adopter watches it.
+    read_until(&client, "set");
+    // Stopped until the adopter watches it.
     let init = isulad_shim::sys::pidfd::PidFd::open(ready.process()).unwrap();
     init.send_signal(libc::SIGSTOP).unwrap();
     stand.kill_shim(&ready);
@@ -133,7 +133,7 @@ fn a_container_with_a_terminal_ends_with_its_shim_and_the_adopter_tells_how() {
 }
 
 #[test]
-fn whoever_attaches_to_a_terminal_that_was_lost_is_told_so() {
+fn an_attach_to_a_lost_terminal_is_refused() {
     let mut stand = Stand::new(Engine::Runc, "trap '' HUP; while [ ! -e /tmp/stop ]; do sleep 0.01; done; exit 3");
     stand.terminal();
     stand.process.open_stdin = true;
@@ -142,16 +142,16 @@ fn whoever_attaches_to_a_terminal_that_was_lost_is_told_so() {
     stand.kill_shim(&ready);
     stand.adopt();
     let client = stand.attach();
-    tell(&client, &Request::Hello(Streams::ALL));
-    let Frame::Error(kind::HELLO, message) = answer(&client) else { panic!("not refused") };
+    send(&client, &Request::Hello(Streams::ALL));
+    let Frame::Error(kind::HELLO, message) = read_answer(&client) else { panic!("not refused") };
     assert_eq!(message, "the container's terminal was lost with the shim that held it");
     std::fs::write(stand.in_root("tmp/stop"), "").unwrap();
     assert_eq!(stand.exit(), ExitStatus::Code(3));
 }
 
-/// Both have lost the shim that they talked through: what was to end with the one has ended.
+/// Client and container have lost the shim between them: an input that ends with the first client has ended.
 #[test]
-fn input_meant_for_once_is_not_opened_again_after_an_adoption() {
+fn stdin_once_is_not_reopened_after_an_adoption() {
     let mut stand = Stand::new(Engine::Runc, "cat >/dev/null; while [ ! -e /tmp/stop ]; do sleep 0.01; done; cat");
     stand.process.open_stdin = true;
     stand.process.stdin_once = true;
@@ -159,8 +159,8 @@ fn input_meant_for_once_is_not_opened_again_after_an_adoption() {
     stand.kill_shim(&ready);
     stand.adopt();
     let late = stand.attach();
-    tell(&late, &Request::Hello(Streams::ALL));
-    tell(&late, &Request::Stdin(b"unheard\n".to_vec()));
+    send(&late, &Request::Hello(Streams::ALL));
+    send(&late, &Request::Stdin(b"lost\n".to_vec()));
     std::fs::write(stand.in_root("tmp/stop"), "").unwrap();
     assert_eq!(stand.exit(), ExitStatus::Code(0), "nothing keeps the input open");
     assert_eq!(stand.log("stdout"), "");
@@ -175,7 +175,7 @@ fn a_reused_pid_is_not_adopted() {
     pid_file::write(&stand.state.pid(), other).unwrap();
     let Outcome::Failed(failed) = stand.launch(Mode::Adopt, None).unwrap() else { panic!("adopted") };
     assert!(failed.message.contains("is gone"), "{failed:?}");
-    // It has answered and is about to leave; until then it counts as a shim that lives.
+    // The adopter has answered and is about to exit; until then it counts as a living shim.
     let refused = pid_file::read(&stand.state.shim_pid()).unwrap();
     wait_for("the adopter's end", || refused.is_none_or(|shim| !shim.alive()));
     pid_file::write(&stand.state.pid(), ready.process()).unwrap();
@@ -193,7 +193,7 @@ fn a_container_that_has_a_shim_is_not_adopted() {
 
 /// After `ready` there is always either a living container or a durable record.
 #[test]
-fn a_crash_during_the_exit_leaves_the_record_or_no_trace_of_one() {
+fn a_crash_during_the_exit_leaves_a_whole_record_or_none() {
     use failpoint::*;
     let points = [
         (BEFORE_EXIT_RECORD, false),
@@ -209,23 +209,23 @@ fn a_crash_during_the_exit_leaves_the_record_or_no_trace_of_one() {
         stand.wait_hang_up();
         let record = ExitRecord::read(&stand.process.exit_record).unwrap();
         assert_eq!(record.map(|record| record.status), recorded.then_some(ExitStatus::Code(6)), "{point}");
-        stand.heal();
+        stand.clear_failpoint();
         stand.delete_by_hand();
     }
 }
 
 #[test]
-fn a_crash_right_after_the_answer_can_be_adopted() {
+fn a_container_is_adopted_after_a_crash_right_after_ready() {
     let mut stand = Stand::with_args(Engine::Runc, &["/bin/sleep", "1000"]);
     stand.fail_at(failpoint::AFTER_READY);
     let ready = stand.start();
     wait_for("the shim to be gone", || !ready.shim().alive());
-    stand.heal();
+    stand.clear_failpoint();
     assert_eq!(stand.adopt().process(), ready.process());
 }
 
 #[test]
-fn nothing_is_adopted_where_nothing_was_started() {
+fn adopting_a_container_that_was_never_started_fails() {
     let stand = Stand::with_args(Engine::Runc, &["/bin/true"]);
     stand.write();
     let Outcome::Failed(failed) = stand.launch(Mode::Adopt, None).unwrap() else { panic!("adopted") };

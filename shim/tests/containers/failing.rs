@@ -1,4 +1,4 @@
-//! Starts that cannot succeed: the reason is told whole, and nothing is left.
+//! Starts that fail: the reason is reported in full, and nothing is left.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -9,13 +9,13 @@ use isulad_shim::{Outcome, Step, failpoint, pid_file};
 use crate::stand::{Engine, Stand, script, wait_for};
 
 crate::on_both_runtimes!(
-    a_command_that_is_not_there_fails_with_the_runtimes_words,
-    a_spec_that_is_wrong_fails_with_the_runtimes_words,
-    a_terminal_start_that_fails_leaves_nothing,
+    a_missing_command_fails_with_the_runtimes_message,
+    an_invalid_spec_fails_with_the_runtimes_message,
+    a_failed_start_with_a_terminal_leaves_nothing,
     after_a_crash_at_any_point_of_the_start_the_next_start_succeeds,
 );
 
-fn a_command_that_is_not_there_fails_with_the_runtimes_words(engine: Engine) {
+fn a_missing_command_fails_with_the_runtimes_message(engine: Engine) {
     let stand = Stand::with_args(engine, &["no-such-command"]);
     let failed = stand.start_fails();
     assert!(failed.message.contains("no-such-command"), "{failed:?}");
@@ -27,7 +27,7 @@ fn a_command_that_is_not_there_fails_with_the_runtimes_words(engine: Engine) {
     assert_eq!(stand.log("stderr"), "", "the runtime's words are not the container's");
 }
 
-fn a_spec_that_is_wrong_fails_with_the_runtimes_words(engine: Engine) {
+fn an_invalid_spec_fails_with_the_runtimes_message(engine: Engine) {
     let mut stand = Stand::with_args(engine, &["/bin/true"]);
     stand.spec["root"]["path"] = "no-such-root".into();
     let failed = stand.start_fails();
@@ -35,7 +35,7 @@ fn a_spec_that_is_wrong_fails_with_the_runtimes_words(engine: Engine) {
     stand.assert_clean();
 }
 
-fn a_terminal_start_that_fails_leaves_nothing(engine: Engine) {
+fn a_failed_start_with_a_terminal_leaves_nothing(engine: Engine) {
     let mut stand = Stand::with_args(engine, &["no-such-command"]);
     stand.terminal();
     assert!(stand.start_fails().message.contains("no-such-command"));
@@ -43,7 +43,7 @@ fn a_terminal_start_that_fails_leaves_nothing(engine: Engine) {
 }
 
 #[test]
-fn a_runtime_that_is_not_there_is_named() {
+fn the_error_names_a_missing_runtime() {
     let mut stand = Stand::with_args(Engine::Runc, &["/bin/true"]);
     stand.process.runtime.path = "/no/such/runtime".into();
     let failed = stand.start_fails();
@@ -53,7 +53,7 @@ fn a_runtime_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_runtime_that_only_writes_to_its_standard_error_is_heard() {
+fn a_runtimes_standard_error_becomes_the_message() {
     for terminal in [false, true] {
         let mut stand = Stand::with_args(Engine::Runc, &["/bin/true"]);
         stand.process.runtime.path = script(&stand.root().join("runtime"), "echo first >&2; echo second >&2; exit 3");
@@ -67,7 +67,7 @@ fn a_runtime_that_only_writes_to_its_standard_error_is_heard() {
 }
 
 #[test]
-fn a_runtime_that_hangs_is_killed_with_all_it_started() {
+fn a_hanging_runtime_is_killed_with_its_process_tree() {
     let mut stand = Stand::with_args(Engine::Runc, &["/bin/true"]);
     let marks = stand.root().join("marks");
     let text = format!(
@@ -90,7 +90,7 @@ fn a_runtime_that_hangs_is_killed_with_all_it_started() {
 }
 
 #[test]
-fn a_delete_that_hangs_does_not_hold_the_exit() {
+fn a_hanging_delete_does_not_block_the_exit() {
     let mut stand = Stand::new(Engine::Runc, "exit 5");
     let text = "case \"$*\" in *delete*) sleep 1000;; esac\nexec /usr/sbin/runc \"$@\"";
     stand.process.runtime.path = script(&stand.root().join("runtime"), text);
@@ -101,7 +101,7 @@ fn a_delete_that_hangs_does_not_hold_the_exit() {
 }
 
 #[test]
-fn without_a_description_the_shim_leaves() {
+fn a_start_without_a_description_fails() {
     let stand = Stand::with_args(Engine::Runc, &["/bin/true"]);
     let Outcome::Failed(failed) = stand.launch(Mode::Run, None).unwrap() else { panic!("it runs") };
     assert!(failed.message.contains("process.json"), "{failed:?}");
@@ -111,15 +111,15 @@ fn without_a_description_the_shim_leaves() {
 }
 
 #[test]
-fn a_description_that_is_broken_is_told() {
+fn a_start_with_a_malformed_description_fails() {
     let stand = Stand::with_args(Engine::Runc, &["/bin/true"]);
     std::fs::write(stand.state.process(), "{").unwrap();
     let Outcome::Failed(failed) = stand.launch(Mode::Run, None).unwrap() else { panic!("it runs") };
     assert!(failed.message.contains("not valid: EOF"), "{failed:?}");
 }
 
-/// A shim that dies during the start leaves no answer, and nothing that the runtime's `delete --force` and a new start
-/// do not clear away.
+/// A shim that dies during the start sends no answer, and leaves only state that the runtime's `delete --force` and a
+/// new start clean up.
 fn after_a_crash_at_any_point_of_the_start_the_next_start_succeeds(engine: Engine) {
     use failpoint::*;
     let points = match engine {
@@ -132,11 +132,11 @@ fn after_a_crash_at_any_point_of_the_start_the_next_start_succeeds(engine: Engin
         stand.fail_at(point);
         match stand.launch(Mode::Run, None) {
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{point}"),
-            // The half that was to stay noticed that the other one had died.
+            // The forked half noticed that the first one had died.
             Ok(Outcome::Failed(failed)) => assert_eq!(failed.step, Step::Setup, "{point}"),
             Ok(Outcome::Ready(_)) => panic!("started in spite of {point}"),
         }
-        stand.heal();
+        stand.clear_failpoint();
         stand.delete_by_hand();
         stand.start();
         assert_eq!(stand.exit(), isulad_shim::ExitStatus::Code(6), "{point}");

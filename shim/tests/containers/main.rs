@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "every function here is part of a test")]
 
 mod adopting;
+mod clients;
 mod execs;
 mod failing;
-mod living;
+mod lifecycle;
 mod stand;
-mod talking;
 mod terminals;

@@ -1,4 +1,4 @@
-//! One container's surroundings: directories, a busybox root, a spec, and the daemon's side of the protocol.
+//! One container's environment: directories, a busybox root, a spec, and the daemon's side of the protocol.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -19,7 +19,7 @@ use isulad_shim::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
-/// Nothing here takes this long unless it hangs.
+/// A limit that is only reached by a hang.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy)]
@@ -95,7 +95,7 @@ impl Stand {
         fs::canonicalize(self.directory.path()).unwrap()
     }
 
-    /// Uses another state directory, which is there.
+    /// Uses another state directory, which exists.
     pub fn move_state(&mut self, path: &Path) {
         self.state = StateDir::new(path);
         self.exit_fifo = self.state.open_exit_fifo().unwrap();
@@ -117,7 +117,7 @@ impl Stand {
         self.shim_env = vec![(isulad_shim::failpoint::VARIABLE, failpoint.to_owned())];
     }
 
-    pub fn heal(&mut self) {
+    pub fn clear_failpoint(&mut self) {
         self.shim_env.clear();
     }
 
@@ -127,7 +127,7 @@ impl Stand {
         self.process.write(&self.state.process()).unwrap();
     }
 
-    /// What the daemon does for a start; the answer of the shim.
+    /// Starts the shim as the daemon does and returns its answer.
     pub fn launch(&self, mode: Mode, first: Option<&UnixStream>) -> io::Result<Outcome> {
         let (read, write) = io::pipe().unwrap();
         let first = first.map(AsFd::as_fd);
@@ -184,15 +184,15 @@ impl Stand {
         }
     }
 
-    /// Waits for the four bytes and for the hang-up after them, when the shim has left.
+    /// Waits for the four bytes and for the hang-up after them, when the shim has exited.
     pub fn exit(&self) -> ExitStatus {
-        let status = self.hear_exit();
+        let status = self.read_exit();
         self.wait_hang_up();
         status
     }
 
     /// Waits for the four bytes.
-    pub fn hear_exit(&self) -> ExitStatus {
+    pub fn read_exit(&self) -> ExitStatus {
         let mut bytes = [0; 4];
         assert!(wait_readable(&self.exit_fifo), "no exit\n{}", self.shim_log());
         rustix::io::read(&self.exit_fifo, &mut bytes)
@@ -245,8 +245,8 @@ impl Stand {
         fs::read_to_string(cgroups[0].join("cgroup.procs")).unwrap().lines().count()
     }
 
-    /// Nothing is left of the container: no cgroup, no mount, no process; and in the state directory only what is meant
-    /// to stay.
+    /// Asserts that nothing is left of the container: no cgroup, no mount, no process, and in the state directory only
+    /// the files that are meant to stay.
     pub fn assert_clean(&self) {
         assert_eq!(self.cgroups(), Vec::<PathBuf>::new());
         let root = self.root();
@@ -265,7 +265,7 @@ impl Stand {
         }
     }
 
-    /// What the daemon's recovery does with a container it undoes.
+    /// Deletes the container as the daemon's recovery does when it undoes a start.
     pub fn delete_by_hand(&self) {
         let _ = Command::new(&self.process.runtime.path)
             .arg("--root")
@@ -283,7 +283,7 @@ impl Stand {
         nix::unistd::mkfifo(&self.in_root(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
     }
 
-    /// Lets whoever waits on the FIFO go on.
+    /// Lets the reader of the FIFO continue.
     pub fn release(&self, name: &str) {
         fs::write(self.in_root(name), "\n").unwrap();
     }
@@ -340,8 +340,8 @@ pub fn log_text(path: &Path, stream: &str) -> String {
         .collect()
 }
 
-/// Everything a client hears until the end, output of both kinds apart.
-pub fn listen(mut stream: &UnixStream) -> (Vec<u8>, Vec<u8>, Option<ExitStatus>) {
+/// All output of both kinds until the end of the connection, and the exit status.
+pub fn read_all(mut stream: &UnixStream) -> (Vec<u8>, Vec<u8>, Option<ExitStatus>) {
     let (mut out, mut err, mut exit) = (Vec::new(), Vec::new(), None);
     while let Some(frame) = Frame::read_from(&mut stream).unwrap() {
         assert_eq!(exit, None, "something after the exit: {frame:?}");
@@ -355,26 +355,26 @@ pub fn listen(mut stream: &UnixStream) -> (Vec<u8>, Vec<u8>, Option<ExitStatus>)
     (out, err, exit)
 }
 
-/// Reads output until it ends with `text`.
-pub fn hear(mut stream: &UnixStream, text: &str) -> String {
-    let mut heard = String::new();
-    while !heard.contains(text) {
+/// Reads output until it contains `text`.
+pub fn read_until(mut stream: &UnixStream, text: &str) -> String {
+    let mut received = String::new();
+    while !received.contains(text) {
         match Frame::read_from(&mut stream).unwrap() {
-            Some(Frame::Stdout(bytes) | Frame::Stderr(bytes)) => heard.push_str(&String::from_utf8(bytes).unwrap()),
-            Some(Frame::Exit(status, _)) => panic!("ended with {status:?} after {heard:?}"),
+            Some(Frame::Stdout(bytes) | Frame::Stderr(bytes)) => received.push_str(&String::from_utf8(bytes).unwrap()),
+            Some(Frame::Exit(status, _)) => panic!("ended with {status:?} after {received:?}"),
             Some(_) => {}
-            None => panic!("cut off after {heard:?}"),
+            None => panic!("cut off after {received:?}"),
         }
     }
-    heard
+    received
 }
 
-pub fn tell(stream: &UnixStream, request: &Request) {
+pub fn send(stream: &UnixStream, request: &Request) {
     request.write_to(stream).unwrap();
 }
 
 /// Waits for the answer to a request, past any output.
-pub fn answer(mut stream: &UnixStream) -> Frame {
+pub fn read_answer(mut stream: &UnixStream) -> Frame {
     loop {
         match Frame::read_from(&mut stream).unwrap().expect("an answer") {
             Frame::Stdout(_) | Frame::Stderr(_) => {}
@@ -389,7 +389,7 @@ pub fn script(path: &Path, text: &str) -> PathBuf {
     path.to_owned()
 }
 
-/// For what nothing tells: looks again until it is so.
+/// Polls a condition that has no event.
 pub fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !reached() {
@@ -407,7 +407,7 @@ pub fn wait_readable(fd: &impl AsFd) -> bool {
     poll(&mut fds, PollTimeout::try_from(PATIENCE).unwrap()).unwrap() == 1
 }
 
-/// crun 1.8 refuses a machine that has both cgroup versions, unless it does not see the second one.
+/// crun 1.8 rejects a machine with both cgroup versions, unless the second one is hidden from it.
 fn make_crun(root: &Path) -> PathBuf {
     let inner = "umount /sys/fs/cgroup/unified 2>/dev/null; exec /usr/bin/crun \"$@\"";
     script(&root.join("crun"), &format!("exec unshare -m --propagation private sh -c '{inner}' crun \"$@\""))

@@ -35,7 +35,7 @@ pub fn points() -> impl Iterator<Item = &'static str> {
 const OF_SHIM: [(&str, bool); 7] = [
     ("exec-shim-pid", false),
     ("exec-before-runtime", false),
-    ("exec-told-runtime", false),
+    ("exec-spec-written", false),
     ("exec-launched", false),
     ("exec-ready", false),
     ("exec-before-record", false),

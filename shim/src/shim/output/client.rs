@@ -1,10 +1,10 @@
-//! One connection of the attach socket: a task that reads requests, a task that writes what is outstanding.
+//! One connection of the attach socket: a task reads requests, a task writes outstanding frames.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
-use isulad_shim::control::{self, HEADER, Joined, Streams, kind};
+use isulad_shim::control::{self, Follower, HEADER, Streams, kind};
 use isulad_shim::{Frame, FrameError, Request};
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
@@ -22,13 +22,13 @@ pub(crate) struct Client {
     queue: RefCell<Vec<u8>>,
     outstanding: Cell<usize>,
     progress: Cell<Instant>,
-    /// Since when more is outstanding than the container need not wait for; of no meaning when it is not.
+    /// Since when the queue has been above half of its limit; without meaning while it is below.
     full_since: Cell<Instant>,
-    /// It has started the process, and may hold it up.
+    /// This client has started the process, and may hold it up.
     first: Cell<bool>,
-    /// It wants to know where in the log it is.
+    /// It is sent positions in the log.
     follows: Cell<bool>,
-    asked: Cell<bool>,
+    status_requested: Cell<bool>,
     finishing: Cell<bool>,
     gone: Cell<bool>,
     wake: Notify,
@@ -40,7 +40,7 @@ pub(crate) async fn accept(listener: UnixListener, hub: Rc<Hub>) {
         match listener.accept().await {
             Ok((stream, _)) => join(stream, Streams::default(), false, &hub),
             Err(error) => {
-                // Out of descriptors, most likely: they come back.
+                // Most likely out of descriptors: some will be closed again.
                 eprintln!("isulad-shim: cannot accept a client: {error}");
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             }
@@ -48,7 +48,7 @@ pub(crate) async fn accept(listener: UnixListener, hub: Rc<Hub>) {
     }
 }
 
-/// Starts serving a connection; `first` is that of whoever has started the process.
+/// Starts serving a connection; `first` marks the client that has started the process.
 pub(crate) fn join(stream: UnixStream, streams: Streams, first: bool, hub: &Rc<Hub>) {
     let client = Rc::new(Client {
         stream,
@@ -59,7 +59,7 @@ pub(crate) fn join(stream: UnixStream, streams: Streams, first: bool, hub: &Rc<H
         full_since: Cell::new(Instant::now()),
         first: Cell::new(first),
         follows: Cell::default(),
-        asked: Cell::default(),
+        status_requested: Cell::default(),
         finishing: Cell::default(),
         gone: Cell::default(),
         wake: Notify::new(),
@@ -82,7 +82,7 @@ impl Client {
         }
     }
 
-    /// Bytes that the other side has not taken.
+    /// Bytes that the client has not read yet.
     pub fn outstanding(&self) -> usize {
         self.outstanding.get()
     }
@@ -99,21 +99,21 @@ impl Client {
         self.follows.get()
     }
 
-    fn follow(&self, streams: Streams, joined: Joined, hub: &Hub) {
+    fn follow(&self, streams: Streams, follower: Follower, hub: &Hub) {
         self.streams.set(streams);
         self.follows.set(true);
-        if joined == (Joined::Before { first: true }) {
+        if follower == (Follower::Returning { first: true }) {
             self.first.set(true);
         }
-        hub.place(self, joined);
+        hub.place(self, follower);
     }
 
-    /// Whether the container has reason to wait for it.
+    /// Whether the container has to wait for it.
     pub fn is_full(&self) -> bool {
         self.outstanding.get() >= CLIENT_LIMIT
     }
 
-    /// Since when it has not been at most half full.
+    /// Since when the queue has been above half of its limit.
     pub fn full_since(&self) -> Instant {
         self.full_since.get()
     }
@@ -143,7 +143,7 @@ impl Client {
         if self.outstanding.get() == 0 {
             self.progress.set(Instant::now());
         }
-        // One that is kept just below the limit is as slow as one that is above it.
+        // The limit is halved here: a client that is kept just below it is as slow as one above it.
         if self.outstanding.get() < CLIENT_LIMIT / 2 {
             self.full_since.set(Instant::now());
         }
@@ -151,22 +151,22 @@ impl Client {
         self.wake.notify_one();
     }
 
-    /// Notes that the outcome is wanted as soon as it is known.
-    pub fn ask(&self) {
-        self.asked.set(true);
+    /// Asks for the outcome, to be sent as soon as it is known.
+    pub fn request_status(&self) {
+        self.status_requested.set(true);
     }
 
-    pub fn take_question(&self) -> bool {
-        self.asked.take()
+    pub fn take_status_request(&self) -> bool {
+        self.status_requested.take()
     }
 
-    /// Ends the conversation when everything outstanding is taken.
+    /// Closes the connection once all outstanding frames are read.
     pub fn finish(&self) {
         self.finishing.set(true);
         self.wake.notify_one();
     }
 
-    /// Ends it now; both tasks notice.
+    /// Closes the connection now; both tasks notice.
     pub fn cut(&self) {
         if !self.gone.replace(true) {
             let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
@@ -205,13 +205,13 @@ impl Client {
         Request::decode(kind, payload).map(Some)
     }
 
-    /// Returns when the other side writes no more, whatever of what it wrote has not been read.
+    /// Returns when the other side has closed its writing side, even if bytes before that are still unread.
     async fn hung_up(&self) {
-        // Nobody sends urgent data: what is left of this interest is the other side's end.
+        // No client sends urgent data, so the only event left of this interest is the hang-up.
         let _ = self.stream.ready(Interest::PRIORITY).await;
     }
 
-    /// Reads exactly as much; false at an end right at the beginning.
+    /// Reads exactly as much; false at an end before the first byte.
     async fn fill(&self, bytes: &mut [u8]) -> io::Result<bool> {
         let mut filled = 0;
         while filled < bytes.len() {
@@ -243,7 +243,7 @@ async fn write(client: Rc<Client>, hub: Rc<Hub>) {
     hub.leave(&client);
 }
 
-/// A client that shuts down its writing side has left; no more input is said by `CloseStdin`.
+/// A client that shuts down its writing side has left; the end of input alone is sent as `CloseStdin`.
 async fn read(client: Rc<Client>, hub: Rc<Hub>) {
     loop {
         match client.receive().await {
@@ -252,7 +252,7 @@ async fn read(client: Rc<Client>, hub: Rc<Hub>) {
                     break;
                 }
             }
-            Ok(Some(request)) => obey(request, &client, &hub),
+            Ok(Some(request)) => handle(request, &client, &hub),
             Ok(None) | Err(FrameError::Io(_)) => break,
             Err(error) => {
                 eprintln!("isulad-shim: a client is cut off: {error}");
@@ -263,14 +263,14 @@ async fn read(client: Rc<Client>, hub: Rc<Hub>) {
     if client.streams.get().stdin {
         hub.input.client_left();
     }
-    // What is still outstanding goes out if the other side takes it: after the exit it may only have stopped talking.
+    // After the exit a client may close its writing side and still read: outstanding frames are then delivered.
     if !client.finishing.get() {
         hub.leave(&client);
     }
 }
 
-/// Input waits for the container, what comes behind it too; a client that leaves meanwhile is not kept for it. False when
-/// there is no room for what it has left.
+/// Input waits for the container, and later requests wait behind it. A client that hangs up meanwhile is not kept for
+/// it. Returns false when there is no room for the input it has left.
 async fn deliver(bytes: Vec<u8>, client: &Client, hub: &Hub) -> bool {
     tokio::select! {
         biased;
@@ -280,29 +280,29 @@ async fn deliver(bytes: Vec<u8>, client: &Client, hub: &Hub) -> bool {
             }
             true
         }
-        () = client.hung_up() => hub.input.inherit(bytes),
+        () = client.hung_up() => hub.input.push_left(bytes),
     }
 }
 
-fn obey(request: Request, client: &Rc<Client>, hub: &Hub) {
+fn handle(request: Request, client: &Rc<Client>, hub: &Hub) {
     let (kind, result) = match request {
         Request::Hello(streams) => match hub.refusal() {
             None => return client.streams.set(streams),
             Some(refusal) => (kind::HELLO, Err(std::io::Error::other(refusal))),
         },
-        Request::Follow(streams, joined) => match hub.refusal() {
-            None => return client.follow(streams, joined, hub),
+        Request::Follow(streams, follower) => match hub.refusal() {
+            None => return client.follow(streams, follower, hub),
             Some(refusal) => (kind::HELLO, Err(std::io::Error::other(refusal))),
         },
         Request::Stdin(bytes) => return hub.input.push(bytes),
         Request::Status => return hub.answer_status(client),
         Request::Go => {
             hub.answer_status(client);
-            return hub.tell_go();
+            return hub.signal_go();
         }
         Request::CloseStdin => match hub.input.close() {
-            // Answered when the container has it.
-            Ok(()) => return hub.input.tell_end(client.clone()),
+            // Acknowledged when the container has all input.
+            Ok(()) => return hub.input.ack_end(client.clone()),
             refused => (kind::CLOSE_STDIN, refused),
         },
         Request::Resize { width, height } => (kind::RESIZE, hub.input.resize(width, height)),

@@ -1,12 +1,12 @@
-//! Where output meets clients. The container is never held up for long: what a client has not taken yet is bounded,
-//! and while a buffer is full the container waits only as long as that client makes progress.
+//! Distributes output to clients. The container is never held up for long: the output outstanding for a client is
+//! bounded, and while a buffer is full the container waits only as long as that client makes progress.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use isulad_shim::control::{Joined, Position, kind};
+use isulad_shim::control::{Follower, Position, kind};
 use isulad_shim::exec::RELEASED;
 use isulad_shim::{ExitStatus, Frame, Outcome};
 use tokio::sync::Notify;
@@ -19,31 +19,31 @@ use super::log::Log;
 
 /// Bytes a client may have outstanding before the container waits for it.
 pub(super) const CLIENT_LIMIT: usize = 256 * 1024;
-/// Bytes at which a client is cut off even while the container's last words are delivered.
+/// Bytes at which a client is cut off even while the container's last output is delivered.
 const CLIENT_MAXIMUM: usize = 8 * 1024 * 1024;
-/// How long a client that only looks on may have a full buffer, whatever it takes meanwhile.
+/// How long a client that did not start the container may have a full buffer, whatever it reads meanwhile.
 const GUEST_LIMIT: Duration = Duration::from_secs(1);
-/// How long the client that has started a container may take nothing with a full buffer.
+/// How long the client that has started a container may read nothing with a full buffer.
 pub(crate) const STALL_LIMIT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Hub {
     clients: RefCell<Vec<Rc<Client>>>,
     outcome: RefCell<Option<Outcome>>,
     exit: RefCell<Option<Frame>>,
-    /// From the end of the first process on, nobody waits for clients.
+    /// Set when the first process has ended: from then on output does not wait for clients.
     ending: Cell<bool>,
     last_output: Cell<Instant>,
-    /// Of stdout and stderr, the beginning of a line that clients have been given and the log has not.
+    /// For stdout and stderr, the beginning of a line that was sent to clients and is not in the log.
     unfinished: [RefCell<Vec<u8>>; 2],
-    /// `None`: the process is its client's, and waits for it as long as that is there.
+    /// `None` for an exec: the process belongs to its client, and waits as long as that is connected.
     stall_limit: Option<Duration>,
-    /// Told by `Go`.
+    /// Signalled by `Go`.
     go: Notify,
-    /// The process goes on without its client.
+    /// The process outlives its client.
     released: Cell<bool>,
     /// Why there are no streams to give.
     refusal: Cell<Option<&'static str>>,
-    /// A client took something, or left, or the container ended.
+    /// A client has read, or left, or the container ended.
     changed: Notify,
     pub log: RefCell<Log>,
     pub input: Input,
@@ -72,7 +72,7 @@ impl Hub {
         self.clients.borrow_mut().push(client);
     }
 
-    /// From here on clients are told this instead of being given streams.
+    /// From here on clients that ask for streams get this refusal.
     pub fn refuse(&self, why: &'static str) {
         self.refusal.set(Some(why));
     }
@@ -81,14 +81,14 @@ impl Hub {
         self.refusal.get()
     }
 
-    /// A client is gone, by itself or not.
+    /// Removes a client, whether it left by itself or not.
     pub fn leave(&self, client: &Rc<Client>) {
         client.cut();
         self.clients.borrow_mut().retain(|other| !Rc::ptr_eq(other, client));
         self.changed.notify_waiters();
     }
 
-    /// Waits until every client has room for more output, cutting off those that take nothing.
+    /// Waits until every client has room for more output, cutting off those that make no progress.
     pub async fn room(&self) {
         while !self.ending.get() {
             let full: Vec<_> = self.clients.borrow().iter().filter(|client| client.is_full()).cloned().collect();
@@ -120,32 +120,33 @@ impl Hub {
         }
     }
 
-    /// Gives output to whoever wants it.
+    /// Sends output to every client that wants this stream.
     pub fn output(&self, stream: Stream, bytes: &[u8]) {
         self.last_output.set(Instant::now());
-        let mut beyond = Vec::new();
+        let mut overflowing = Vec::new();
         for client in self.clients.borrow().iter().filter(|client| client.wants(stream)) {
             if client.outstanding() <= CLIENT_MAXIMUM {
                 client.send_output(stream, bytes);
             } else if self.stall_limit.is_some() {
-                beyond.push(client.clone());
+                overflowing.push(client.clone());
             }
-            // Otherwise its process has ended, and what is left behind writes without end: the status is worth more.
+            // An exec's process has ended and a background process writes without end: its output is dropped, so that
+            // the client still gets the status.
         }
-        beyond.iter().for_each(|client| self.leave(client));
+        overflowing.iter().for_each(|client| self.leave(client));
     }
 
-    /// Notes what of the output that was given is not in the log, and tells those who follow how far they have come. To be
-    /// called when the output was taken from the container: another shim goes on from there.
+    /// Records the part of the sent output that is not in the log, and sends positions to clients that follow. Call it
+    /// after the output was taken from the container, since another shim continues from there.
     pub fn note(&self, stream: Stream, unfinished: &[u8]) {
         {
-            let mut kept = self.unfinished[stream as usize].borrow_mut();
-            // An empty one has no memory: most lines are finished.
-            if unfinished.is_empty() && kept.capacity() > 0 {
-                *kept = Vec::new();
+            let mut buffer = self.unfinished[stream as usize].borrow_mut();
+            // The buffer is freed when a line is finished, as most are.
+            if unfinished.is_empty() && buffer.capacity() > 0 {
+                *buffer = Vec::new();
             } else {
-                kept.clear();
-                kept.extend_from_slice(unfinished);
+                buffer.clear();
+                buffer.extend_from_slice(unfinished);
             }
         }
         for client in self.clients.borrow().iter().filter(|client| client.follows() && client.wants(stream)) {
@@ -153,36 +154,37 @@ impl Hub {
         }
     }
 
-    /// Says to a client that follows from now on where it has begun.
-    pub fn place(&self, client: &Client, joined: Joined) {
+    /// Sends a client that begins to follow its first positions.
+    pub fn place(&self, client: &Client, follower: Follower) {
         let streams = || [Stream::Stdout, Stream::Stderr].into_iter().filter(|stream| client.wants(*stream));
-        match joined {
-            Joined::Now => {
+        match follower {
+            Follower::New => {
                 for stream in streams() {
                     client.send(&self.position(stream, self.unfinished[stream as usize].borrow().len()));
                 }
             }
-            Joined::Before { .. } => {
+            Follower::Returning { .. } => {
                 streams().for_each(|stream| client.send(&self.position(stream, 0)));
                 streams().for_each(|stream| client.send_output(stream, &self.unfinished[stream as usize].borrow()));
             }
         }
     }
 
-    fn position(&self, stream: Stream, beyond: usize) -> Frame {
+    fn position(&self, stream: Stream, unlogged: usize) -> Frame {
         let number = if stream == Stream::Stdout { kind::STDOUT } else { kind::STDERR };
-        // A line is split long before this is cut.
-        let beyond = u32::try_from(beyond).unwrap_or(u32::MAX);
-        Frame::Position(Position { stream: number, place: self.log.borrow().place(), beyond })
+        // A line is split long before it reaches this size.
+        let unlogged = u32::try_from(unlogged).unwrap_or(u32::MAX);
+        Frame::Position(Position { stream: number, place: self.log.borrow().place(), unlogged })
     }
 
     pub fn progressed(&self) {
         self.changed.notify_waiters();
     }
 
-    /// Tells how the start went to those who asked.
+    /// Sends the outcome of the start to clients that asked for it.
     pub fn set_outcome(&self, outcome: Outcome) {
-        let waiting: Vec<_> = self.clients.borrow().iter().filter(|client| client.take_question()).cloned().collect();
+        let waiting: Vec<_> =
+            self.clients.borrow().iter().filter(|client| client.take_status_request()).cloned().collect();
         for client in waiting {
             client.send(&outcome.clone().into());
         }
@@ -192,11 +194,11 @@ impl Hub {
     pub fn answer_status(&self, client: &Client) {
         match &*self.outcome.borrow() {
             Some(outcome) => client.send(&outcome.clone().into()),
-            None => client.ask(),
+            None => client.request_status(),
         }
     }
 
-    pub fn tell_go(&self) {
+    pub fn signal_go(&self) {
         self.go.notify_one();
     }
 
@@ -205,7 +207,7 @@ impl Hub {
         self.go.notified().await;
     }
 
-    /// Lets the process of an exec outlive its client, also for who comes after a crash of the daemon.
+    /// Lets the process of an exec outlive its client, also for a daemon that recovers after a crash.
     pub fn release(&self) -> io::Result<()> {
         if self.stall_limit.is_some() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "a container does not end with its client"));
@@ -220,20 +222,20 @@ impl Hub {
     }
 
     /// Waits until there is no client.
-    pub async fn deserted(&self) {
+    pub async fn no_clients(&self) {
         while !self.clients.borrow().is_empty() {
             self.changed.notified().await;
         }
     }
 
-    /// The first process is gone: the rest of the output is delivered without waiting.
+    /// The first process has ended: the rest of the output is delivered without waiting.
     pub fn begin_ending(&self) {
         self.ending.set(true);
         self.last_output.set(Instant::now());
         self.changed.notify_waiters();
     }
 
-    /// Waits for that.
+    /// Waits for [`Self::begin_ending`].
     pub async fn ended(&self) {
         while !self.ending.get() {
             self.changed.notified().await;
@@ -244,7 +246,7 @@ impl Hub {
         self.last_output.get()
     }
 
-    /// The last frame for everybody, also for those who come late.
+    /// Sends the last frame to all clients; later ones get it when they connect.
     pub fn set_exit(&self, status: ExitStatus, at: Option<u64>) {
         let exit = Frame::Exit(status, at);
         self.exit.replace(Some(exit.clone()));
@@ -258,7 +260,7 @@ impl Hub {
         self.exit.borrow().clone()
     }
 
-    /// Ends every conversation once it has taken what is there, within `limit`.
+    /// Closes every connection once its outstanding frames are read, within `limit`.
     pub async fn farewell(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
         self.clients.borrow().iter().for_each(|client| client.finish());

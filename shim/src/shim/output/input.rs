@@ -1,4 +1,4 @@
-//! The container's input: what clients send, in the order it came, into a FIFO or a terminal.
+//! The container's input: bytes from clients, in the order of arrival, written to a FIFO or a terminal.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -19,15 +19,15 @@ use super::hub::Hub;
 use super::typed;
 use crate::shim::stdio;
 
-/// Bytes that may wait for the container; the client that sends more waits itself.
+/// Bytes that may wait for the container; a client that sends more waits itself.
 const LIMIT: usize = 64 * 1024;
-/// Bytes that may wait for a container that reads a terminal, before whoever types more waits.
+/// Bytes that may wait for a container that reads a terminal, before the client waits.
 const TYPED_LIMIT: usize = 1024 * 1024;
-/// How long nothing of that may be read until more of it is thrown away, as a terminal does with what nobody reads: behind
-/// it may wait a new size, or that the client leaves.
+/// How long a container may read nothing of that before more input is thrown away, as a terminal does with input that
+/// is not read: a new size, or the client's hang-up, may wait behind it.
 const UNREAD_LIMIT: Duration = Duration::from_secs(1);
-/// Bytes that may wait when clients that are gone have left more.
-const LEGACY_LIMIT: usize = 1024 * 1024;
+/// Bytes that may wait where clients that have left sent more.
+const LEFT_LIMIT: usize = 1024 * 1024;
 
 #[derive(Default)]
 pub(crate) struct Input {
@@ -37,9 +37,9 @@ pub(crate) struct Input {
     /// Close when the first client that could write leaves.
     once: Cell<bool>,
     terminal: RefCell<Option<OwnedFd>>,
-    /// Clients that want to hear when all of it is delivered.
+    /// Clients that wait for an acknowledgement that all input is delivered.
     closing: RefCell<Vec<Rc<Client>>>,
-    /// When the container last took something.
+    /// When the container last read input.
     taken: Cell<Option<Instant>>,
     arrived: Notify,
     room: Notify,
@@ -47,19 +47,19 @@ pub(crate) struct Input {
 
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 enum State {
-    /// Nothing can be written (yet): what comes is kept until it is known whether there is an input.
+    /// Nothing can be written (yet): input is kept until it is known whether the container has one.
     #[default]
     Unknown,
     Open,
-    /// What has come is delivered, then the container reads an end of file.
+    /// Pending input is delivered, then the container reads an end of file.
     Closing,
-    /// There is none, or nobody reads it: what comes is thrown away.
+    /// There is no input, or no reader of it: bytes are thrown away.
     Closed,
 }
 
 impl Input {
-    /// Waits while too many bytes are waiting. False when there is no room, and none in sight: what comes is to be thrown
-    /// away.
+    /// Waits while too many bytes are waiting. False when there is no room and the container reads nothing: further
+    /// input is to be thrown away.
     pub async fn room(&self) -> bool {
         while self.accepts() {
             let has_terminal = self.terminal.borrow().is_some();
@@ -67,7 +67,7 @@ impl Input {
                 return true;
             }
             let room = self.room.notified();
-            // Before there is a process, nobody can have read.
+            // Without a process there is no reader, and so no limit on the wait.
             let Some(taken) = self.taken.get().filter(|_| has_terminal) else {
                 room.await;
                 continue;
@@ -88,16 +88,16 @@ impl Input {
         }
     }
 
-    /// Takes what a client that is gone has sent; false when too much waits already.
-    pub fn inherit(&self, bytes: Vec<u8>) -> bool {
-        let fits = self.waiting.get() + bytes.len() <= LEGACY_LIMIT;
+    /// Takes bytes of a client that has left; false when too many wait already.
+    pub fn push_left(&self, bytes: Vec<u8>) -> bool {
+        let fits = self.waiting.get() + bytes.len() <= LEFT_LIMIT;
         if fits {
             self.push(bytes);
         }
         fits
     }
 
-    /// No more will come. Closing twice is no error; a terminal has no end to close.
+    /// Ends the input. Closing twice is no error; a terminal has no end to close.
     pub fn close(&self) -> io::Result<()> {
         if self.terminal.borrow().is_some() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "the input of a terminal has no end"));
@@ -109,8 +109,8 @@ impl Input {
         Ok(())
     }
 
-    /// Says to the client when what has come before is delivered, and with it the end.
-    pub fn tell_end(&self, client: Rc<Client>) {
+    /// Acknowledges `CloseStdin` when all earlier input is delivered, and with it the end.
+    pub fn ack_end(&self, client: Rc<Client>) {
         if self.state.get() == State::Closed {
             client.send(&Frame::Ack(kind::CLOSE_STDIN));
         } else {
@@ -118,7 +118,7 @@ impl Input {
         }
     }
 
-    /// A client that could write is gone.
+    /// A client that could write has left.
     pub fn client_left(&self) {
         if self.once.get() {
             let _ = self.close();
@@ -132,7 +132,7 @@ impl Input {
         }
     }
 
-    /// There is no input: forget what came.
+    /// There is no input: pending bytes are dropped.
     pub fn absent(&self) {
         self.state.set(State::Closed);
         self.chunks.borrow_mut().clear();
@@ -143,7 +143,7 @@ impl Input {
         }
     }
 
-    /// The terminal that `resize` is about.
+    /// The terminal whose size `resize` changes.
     pub fn set_terminal(&self, terminal: OwnedFd) {
         self.terminal.replace(Some(terminal));
     }
@@ -157,7 +157,7 @@ impl Input {
         }
     }
 
-    /// The container has made room.
+    /// The container has read input.
     pub fn took(&self) {
         self.taken.set(Some(Instant::now()));
     }
@@ -181,7 +181,7 @@ impl Input {
     }
 }
 
-/// Carries input to the container until it is closed or nobody reads it.
+/// Carries input to the container until it is closed or has no reader.
 pub(crate) async fn carry(fd: OwnedFd, hub: Rc<Hub>) {
     if hub.input.terminal.borrow().is_some() {
         if let Err(error) = typed::carry(fd, &hub.input).await {
@@ -196,8 +196,8 @@ pub(crate) async fn carry(fd: OwnedFd, hub: Rc<Hub>) {
             }
         }
     }
-    // Before the descriptor goes, which `writer` above did not own: the name tells a shim that adopts whether there is
-    // an input to open.
+    // Order: the name is removed before the descriptor is closed, which `writer` above did not own. A shim that adopts
+    // opens an input only if the name exists.
     let _ = std::fs::remove_file(STDIN);
     drop(fd);
     hub.input.absent();

@@ -1,7 +1,8 @@
-//! The container's log in the json-file form. Each batch is one write, without a sync: the log survives our death, as
-//! the page cache does; a power cut ends the container too, and the exit record is what must survive that.
+//! The container's log in the json-file form. Each batch is one write, without a sync: the log survives the shim's
+//! death, as the page cache does; a power cut ends the container too, and only the exit record has to survive that.
 //!
-//! A log that cannot be written never stops the container: records are dropped, counted, and `shim.log` says so.
+//! A log that cannot be written never stops the container: records are dropped and counted, with a message in
+//! `shim.log`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -15,9 +16,9 @@ use super::{Stream, time};
 
 /// Longest piece of a line in one record.
 pub(crate) const LINE_LIMIT: usize = 16 * 1024;
-/// Kept between batches; a burst's larger buffer is given back.
+/// Capacity kept between batches; a burst's larger buffer is freed.
 const BUFFER_KEPT: usize = 16 * 1024;
-/// Where a torn last record is looked for. Longer than any record can be.
+/// Bytes searched for a torn last record. Longer than any record can be.
 const TAIL: u64 = 256 * 1024;
 
 pub(crate) struct Log {
@@ -38,7 +39,7 @@ struct Target {
 }
 
 impl Log {
-    /// Touches no file yet: making one takes as long as everything else before the launch.
+    /// Touches no file yet: making one takes as long as all other work before the launch.
     pub fn new(log: &isulad_shim::process::Log) -> Self {
         let target = match log {
             isulad_shim::process::Log::None => None,
@@ -57,7 +58,7 @@ impl Log {
         Self { target }
     }
 
-    /// Opens the log to go on at its end. A failure is tried again with every write.
+    /// Opens the log to append at its end. Every write retries after a failure.
     pub fn open(&mut self) {
         if let Some(target) = &mut self.target
             && let Err(error) = target.open()
@@ -66,8 +67,8 @@ impl Log {
         }
     }
 
-    /// Writes the whole lines in `bytes`, and the pieces of a line that is longer than `limit`. Returns how many bytes
-    /// are done with; the rest is the beginning of a line, to be given again with what follows it.
+    /// Writes the whole lines in `bytes`, and the pieces of a line that is longer than `limit`. Returns the number of
+    /// bytes written; the rest is the beginning of a line, to be passed again with the bytes after it.
     pub fn write(&mut self, stream: Stream, bytes: &[u8], limit: usize) -> usize {
         let Some(target) = &mut self.target else { return bytes.len() };
         let time = time::rfc3339(time::now());
@@ -87,7 +88,7 @@ impl Log {
         done
     }
 
-    /// Writes what never got its end of line.
+    /// Writes the last line, which has no end of line.
     pub fn write_rest(&mut self, stream: Stream, bytes: &[u8]) {
         if let Some(target) = &mut self.target
             && !bytes.is_empty()
@@ -103,7 +104,7 @@ impl Log {
         Some(LogPlace { offset: target.size, ..target.file_place? })
     }
 
-    /// Goes on in a new file of the same name. The old one is kept on failure.
+    /// Continues in a new file of the same name. On failure the old file stays in use.
     pub fn reopen(&mut self) -> io::Result<()> {
         match &mut self.target {
             Some(target) => target.open(),
@@ -111,7 +112,7 @@ impl Log {
         }
     }
 
-    /// Says at the end what is missing.
+    /// Prints the number of missing records at the end.
     pub fn report(&self) {
         if let Some(Target { dropped: dropped @ 1.., path, .. }) = &self.target {
             eprintln!("isulad-shim: {dropped} records are missing in the log `{}`", path.display());
@@ -156,7 +157,7 @@ impl Target {
         if let Err(error) = self.append() {
             if self.dropped == 0 {
                 eprintln!("isulad-shim: records are dropped: cannot write the log `{}`: {error}", self.path.display());
-                // In the working directory, which is the state directory and in memory.
+                // A relative path: the working directory is the state directory, which is in memory.
                 let _ = fs::write(LOG_INCOMPLETE, "");
             }
             self.dropped += self.records;
@@ -180,12 +181,13 @@ impl Target {
         Ok(())
     }
 
-    /// `console.log` becomes `.1`, `.1` becomes `.2`, …; the oldest goes. A crash in between leaves a gap in the
-    /// numbers and no file lost.
+    /// `console.log` becomes `.1`, `.1` becomes `.2`, …; the oldest is removed. A crash in between leaves a gap in the
+    /// numbers and loses no file.
     fn rotate(&mut self) -> io::Result<()> {
         let kept = self.max_files.max(1);
         if kept == 1 {
-            // Not cut: who reads the old one reads it to its end, and finds the new one by its being another.
+            // Removed, not truncated: a reader of the old file reads it to its end, and recognizes the new one as a
+            // different file.
             match fs::remove_file(&self.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -211,7 +213,7 @@ impl Target {
     }
 }
 
-/// Cuts off a record that a killed shim wrote in part, and returns the size. What it was made of is still in the FIFO.
+/// Cuts off a record that a killed shim wrote in part, and returns the size. Its output is still in the FIFO.
 fn mend(file: &mut File) -> io::Result<u64> {
     let size = file.metadata()?.len();
     if size == 0 {
@@ -228,7 +230,7 @@ fn mend(file: &mut File) -> io::Result<u64> {
     file.seek(SeekFrom::Start(from))?;
     file.read_to_end(&mut tail)?;
     let Some(end) = tail.iter().rposition(|byte| *byte == b'\n') else {
-        // A whole file without a line is not ours to cut, unless it is one torn record.
+        // A whole file without a line is not a log of this shim and stays as it is, unless it is one torn record.
         if from == 0 {
             file.set_len(0)?;
         }
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_file_moves_on_and_the_oldest_goes() {
+    fn a_full_file_is_rotated_and_the_oldest_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("console.log");
         let mut log = open(path.clone(), 300, 3);
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn one_file_starts_over() {
+    fn a_single_file_is_replaced_when_full() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("console.log");
         let mut log = open(path.clone(), 150, 1);

@@ -1,16 +1,16 @@
-//! From the container to its log and its clients, and from the clients to the container.
+//! Streams between the container, its log and its clients.
 
 pub(crate) mod client;
 pub(crate) mod hub;
 pub(crate) mod input;
 pub(crate) mod log;
-mod nudges;
 pub(crate) mod pump;
 pub(crate) mod screen;
 pub(crate) mod time;
 mod typed;
+mod write_signals;
 
-/// Which of the container's outputs.
+/// One of the container's two outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
     Stdout,

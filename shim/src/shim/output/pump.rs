@@ -1,15 +1,15 @@
 //! Carries one output of the container to its log and its clients.
 //!
-//! From a FIFO, bytes are looked at first, logged, and taken only then: a shim that is killed in between leaves them for
-//! the next one. At worst a line is logged twice; none is lost. A line that is not complete yet stays in the FIFO, while
-//! clients have seen its beginning.
+//! Bytes of a FIFO are first copied, then logged, and only then taken out: a shim that is killed in between leaves
+//! them for the next one. At worst a line is logged twice; none is lost. An incomplete line stays in the FIFO, while
+//! its beginning was already sent to clients.
 
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use isulad_shim::sys::{nudge, readable};
+use isulad_shim::sys::{readable, sigio};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with, tee};
@@ -19,30 +19,30 @@ use tokio::sync::watch;
 use super::Stream;
 use super::hub::Hub;
 use super::log::LINE_LIMIT;
-use super::nudges::Nudges;
+use super::write_signals::WriteSignals;
 
-/// Bytes looked at in one go: what a pipe holds.
+/// Bytes copied in one go: the size of a pipe.
 const CHUNK: usize = 64 * 1024;
 /// An unfinished line of this length cannot fill even the smallest pipe.
 const SMALL: usize = 1024;
 
-/// A private pipe that gets copies of what is in a FIFO, and memory to read them into. One serves every output, since
-/// nothing waits while it is used.
-pub(crate) struct Glass {
+/// A private pipe that gets copies of a FIFO's content, and memory to read them into. One serves every output, since
+/// no task waits while it is used.
+pub(crate) struct PeekPipe {
     copy_out: OwnedFd,
     copy_in: OwnedFd,
     bytes: RefCell<Vec<u8>>,
-    nudges: Nudges,
+    write_signals: WriteSignals,
 }
 
-impl Glass {
+impl PeekPipe {
     pub fn new() -> io::Result<Rc<Self>> {
         let (copy_out, copy_in) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        Ok(Rc::new(Self { copy_out, copy_in, bytes: RefCell::default(), nudges: Nudges::collect()? }))
+        Ok(Rc::new(Self { copy_out, copy_in, bytes: RefCell::default(), write_signals: WriteSignals::collect()? }))
     }
 
-    /// Copies what is in `fifo` to `bytes` and takes nothing out. None: empty, but somebody may write.
-    fn look(&self, fifo: &OwnedFd, bytes: &mut Vec<u8>) -> io::Result<Option<usize>> {
+    /// Copies the content of `fifo` to `bytes` and takes nothing out. `None`: empty, but a writer may exist.
+    fn peek(&self, fifo: &OwnedFd, bytes: &mut Vec<u8>) -> io::Result<Option<usize>> {
         let count = loop {
             match tee(fifo, &self.copy_in, CHUNK, SpliceFlags::NONBLOCK) {
                 Ok(count) => break count,
@@ -80,15 +80,21 @@ struct Fifo {
     fd: AsyncFd<OwnedFd>,
     stream: Stream,
     hub: Rc<Hub>,
-    glass: Rc<Glass>,
-    /// Bytes at the FIFO's head that clients have and the log has not: the beginning of a line.
+    peek_pipe: Rc<PeekPipe>,
+    /// Bytes at the FIFO's head that were sent to clients and are not logged: the beginning of a line.
     seen: usize,
 }
 
-/// Runs until the last writer is gone, or until `stop` and everything that is there then is done.
-pub(crate) async fn fifo(fd: OwnedFd, stream: Stream, hub: Rc<Hub>, glass: Rc<Glass>, stop: watch::Receiver<bool>) {
+/// Runs until the last writer is gone, or until `stop` and all output present then is carried.
+pub(crate) async fn fifo(
+    fd: OwnedFd,
+    stream: Stream,
+    hub: Rc<Hub>,
+    peek_pipe: Rc<PeekPipe>,
+    stop: watch::Receiver<bool>,
+) {
     let result = match readable::watch(fd) {
-        Ok(fd) => Fifo { fd, stream, hub, glass, seen: 0 }.run(stop).await,
+        Ok(fd) => Fifo { fd, stream, hub, peek_pipe, seen: 0 }.run(stop).await,
         Err(error) => Err(error),
     };
     if let Err(error) = result {
@@ -109,27 +115,28 @@ impl Fifo {
         }
     }
 
-    /// Waits until there is more than was seen, or may be.
+    /// Waits until there may be more than the bytes already seen.
     async fn wait(&self, stop: &mut watch::Receiver<bool>) -> io::Result<()> {
-        let nudged = self.glass.nudges.next();
-        // With the beginning of a line in it the FIFO is not empty, and who writes more than fits waits without telling.
+        let written = self.peek_pipe.write_signals.next();
+        // With the beginning of a line in it the FIFO is not empty, and a writer of more than fits blocks without an
+        // event.
         if self.seen > 0 {
-            nudge::on(self.fd.get_ref().as_fd())?;
+            sigio::on(self.fd.get_ref().as_fd())?;
         }
         if self.seen == 0 || !self.has_more()? {
             tokio::select! {
                 guard = self.fd.readable() => {
-                    // Readiness is forgotten only if there is still nothing: what came since the last look counts.
+                    // Readiness is cleared only if there is still nothing: a write since the last check counts.
                     let mut guard = guard?;
                     if !self.has_more()? {
                         guard.clear_ready();
                     }
                 }
-                () = nudged => {}
+                () = written => {}
                 _ = stop.changed() => {}
             }
         }
-        if self.seen > 0 { nudge::off(self.fd.get_ref().as_fd()) } else { Ok(()) }
+        if self.seen > 0 { sigio::off(self.fd.get_ref().as_fd()) } else { Ok(()) }
     }
 
     fn has_more(&self) -> io::Result<bool> {
@@ -138,11 +145,11 @@ impl Fifo {
     }
 
     fn step(&mut self) -> io::Result<Found> {
-        let glass = self.glass.clone();
-        let mut bytes = glass.bytes.borrow_mut();
-        // In this order: after a hang-up nothing more can come.
+        let peek_pipe = self.peek_pipe.clone();
+        let mut bytes = peek_pipe.bytes.borrow_mut();
+        // Order: the hang-up is checked before the content, since nothing can follow a hang-up.
         let last = hung_up(self.fd.get_ref())?;
-        match glass.look(self.fd.get_ref(), &mut bytes)? {
+        match peek_pipe.peek(self.fd.get_ref(), &mut bytes)? {
             Some(count) if count > self.seen => {
                 let done = self.hub.log.borrow_mut().write(self.stream, &bytes[..count], self.limit(count));
                 self.take(&mut bytes[..done])?;
@@ -158,18 +165,18 @@ impl Fifo {
                 self.hub.note(self.stream, &[]);
                 Ok(Found::End)
             }
-            // Empty and without a writer: also where the last one left before we looked.
+            // Empty and without a writer: also where the last writer left before the first check.
             Some(0) => Ok(Found::End),
             None if last => Ok(Found::End),
             Some(_) | None => Ok(Found::Nothing),
         }
     }
 
-    /// The beginning of a line, when nothing more is waited for.
+    /// Logs the beginning of a line when the shim stops waiting for the rest.
     fn flush(&mut self) -> io::Result<()> {
-        let glass = self.glass.clone();
-        let mut bytes = glass.bytes.borrow_mut();
-        if let Some(count) = glass.look(self.fd.get_ref(), &mut bytes)? {
+        let peek_pipe = self.peek_pipe.clone();
+        let mut bytes = peek_pipe.bytes.borrow_mut();
+        if let Some(count) = peek_pipe.peek(self.fd.get_ref(), &mut bytes)? {
             self.hub.log.borrow_mut().write_rest(self.stream, &bytes[..count]);
             self.take(&mut bytes[..count])?;
             self.hub.note(self.stream, &[]);
@@ -177,7 +184,7 @@ impl Fifo {
         Ok(())
     }
 
-    /// How long an unfinished line may become. The container can shrink its pipe, and would wait for ever if the
+    /// How long an unfinished line may become. The container can shrink its pipe, and would block for ever if the
     /// beginning of a line filled it.
     fn limit(&self, count: usize) -> usize {
         if count < SMALL {
@@ -186,8 +193,8 @@ impl Fifo {
         fcntl_getpipe_size(self.fd.get_ref()).map_or(SMALL, |size| LINE_LIMIT.min(size / 4))
     }
 
-    /// Takes out what is logged, over its copy. In one call, which the kernel finishes once it has begun: a shim that was
-    /// killed between two would leave its successor the end of a line.
+    /// Takes logged bytes out of the FIFO, over their copy. One call, which the kernel finishes once it has begun: a
+    /// shim that was killed between two calls would leave its successor the end of a line.
     fn take(&self, logged: &mut [u8]) -> io::Result<()> {
         let mut taken = 0;
         while taken < logged.len() {
@@ -208,7 +215,7 @@ fn hung_up(fd: &OwnedFd) -> io::Result<bool> {
     Ok(fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)))
 }
 
-/// From a pipe that no other shim will read, and that is not logged: bytes are taken at once.
+/// Carries a pipe that no other shim will read and that is not logged: bytes are taken at once.
 pub(crate) async fn pipe(fd: OwnedFd, stream: Stream, hub: Rc<Hub>, stop: watch::Receiver<bool>) {
     let result = match readable::watch(fd) {
         Ok(fd) => run_pipe(&fd, stream, &hub, stop).await,
@@ -235,7 +242,7 @@ async fn run_pipe(fd: &AsyncFd<OwnedFd>, stream: Stream, hub: &Hub, mut stop: wa
                 guard = fd.readable() => {
                     let mut guard = guard?;
                     let fd = guard.get_inner();
-                    // What came since the last look counts, and so does the end.
+                    // A write since the last check counts, and so does the end.
                     if rustix::io::ioctl_fionread(fd)? == 0 && !hung_up(fd)? {
                         guard.clear_ready();
                     }

@@ -1,7 +1,8 @@
-//! The output of a terminal, to the log and the clients.
+//! Carries the output of a terminal to the log and the clients.
 //!
-//! A read fails with EIO while nobody has the other side open. That is not the end: a process may close its terminal and
-//! open it again later, by its name. While the first process lives, it is looked at now and then; nothing else tells.
+//! A read fails with EIO while no process has the other side open. That is not the end: a process may close its
+//! terminal and open it again later, by its name. While the first process lives, the terminal is read now and then,
+//! since there is no event for this.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,27 +18,27 @@ use super::Stream;
 use super::hub::Hub;
 use super::log::LINE_LIMIT;
 
-/// Between the first two looks while nobody has the terminal open. It doubles, up to the longest.
+/// Pause between the first two reads while no process has the terminal open. It doubles, up to the longest.
 const PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-enum Seen {
+enum Read {
     Some(usize),
-    /// Somebody has it open, and a hang-up that is over would be told for ever.
+    /// A process has it open again, but the watch still reports the earlier hang-up.
     Stale,
-    NobodyThere,
+    Closed,
 }
 
 struct Screen {
     hub: Rc<Hub>,
     stop: watch::Receiver<bool>,
     bytes: Vec<u8>,
-    /// What is not logged yet: the beginning of a line.
+    /// Output that is not logged yet: the beginning of a line.
     line: Vec<u8>,
 }
 
-/// Runs until nobody has the terminal open and the first process has ended, or until `stop`. What a killed shim has read
-/// and not logged is lost, with the terminal itself.
+/// Runs until no process has the terminal open and the first process has ended, or until `stop`. Output that a killed
+/// shim has read and not logged is lost, with the terminal itself.
 pub(crate) async fn carry(master: OwnedFd, hub: Rc<Hub>, stop: watch::Receiver<bool>) {
     let mut screen = Screen { hub, stop, bytes: vec![0; LINE_LIMIT], line: Vec::new() };
     if let Err(error) = screen.run(master).await {
@@ -53,20 +54,20 @@ impl Screen {
         let mut pause = PAUSE;
         loop {
             self.hub.room().await;
-            let seen = tokio::select! {
-                // First what is there, then the order to stop.
+            let read = tokio::select! {
+                // Order: available output comes before the order to stop.
                 biased;
-                seen = look(&master, &mut self.bytes) => seen?,
+                read = read_from(&master, &mut self.bytes) => read?,
                 _ = self.stop.changed() => return Ok(()),
             };
-            match seen {
-                Seen::Some(count) => {
+            match read {
+                Read::Some(count) => {
                     self.show(count);
                     pause = PAUSE;
                     tokio::task::yield_now().await;
                 }
-                Seen::Stale => master = readable::watch(master.into_inner())?,
-                Seen::NobodyThere => {
+                Read::Stale => master = readable::watch(master.into_inner())?,
+                Read::Closed => {
                     tokio::select! {
                         biased;
                         () = self.hub.ended() => return Ok(()),
@@ -88,19 +89,19 @@ impl Screen {
     }
 }
 
-async fn look(master: &AsyncFd<OwnedFd>, bytes: &mut [u8]) -> io::Result<Seen> {
+async fn read_from(master: &AsyncFd<OwnedFd>, bytes: &mut [u8]) -> io::Result<Read> {
     loop {
         let mut guard = master.readable().await?;
         let hung_up = guard.ready().is_read_closed();
         match guard.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut *bytes)?)) {
-            Ok(Ok(count @ 1..)) => return Ok(Seen::Some(count)),
-            Ok(Ok(0)) => return Ok(Seen::NobodyThere),
+            Ok(Ok(count @ 1..)) => return Ok(Read::Some(count)),
+            Ok(Ok(0)) => return Ok(Read::Closed),
             Ok(Err(error)) => match Errno::from_io_error(&error) {
                 Some(Errno::INTR) => {}
-                Some(Errno::IO) => return Ok(Seen::NobodyThere),
+                Some(Errno::IO) => return Ok(Read::Closed),
                 Some(_) | None => return Err(error),
             },
-            Err(_) if hung_up => return Ok(Seen::Stale),
+            Err(_) if hung_up => return Ok(Read::Stale),
             Err(_) => {}
         }
     }

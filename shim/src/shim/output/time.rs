@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Nanoseconds since 1970.
 pub(crate) fn now() -> u64 {
-    // A clock before 1970 is a broken clock; the first nanosecond says so clearly enough.
+    // A clock before 1970 is broken; the first nanosecond shows that clearly enough.
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 

@@ -1,4 +1,4 @@
-//! What is typed, into a terminal. Nobody may have its other side open, for a while: then it waits until somebody has.
+//! Writes input to a terminal. While no process has its other side open, the input waits.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,19 +10,19 @@ use tokio::io::unix::AsyncFd;
 
 use super::input::Input;
 
-/// Between two attempts while nobody has the terminal open.
+/// Between two attempts while no process has the terminal open.
 const PAUSE: Duration = Duration::from_millis(100);
 
 enum Written {
     Some(usize),
-    /// The other side makes no room, which is waited for.
+    /// The other side has no room; the next call waits for it.
     Nothing,
-    /// The same, but a hang-up that is over would be told for ever.
+    /// The same, but the watch still reports an earlier hang-up.
     Stale,
-    NobodyThere,
+    Closed,
 }
 
-/// Until no more comes.
+/// Runs until the input ends.
 pub(super) async fn carry(master: OwnedFd, input: &Input) -> io::Result<()> {
     ioctl_fionbio(master.as_fd(), true)?;
     let mut master = readable::watch_writable(master)?;
@@ -36,7 +36,7 @@ pub(super) async fn carry(master: OwnedFd, input: &Input) -> io::Result<()> {
                 }
                 Written::Nothing => {}
                 Written::Stale => master = readable::watch_writable(master.into_inner())?,
-                Written::NobodyThere => tokio::time::sleep(PAUSE).await,
+                Written::Closed => tokio::time::sleep(PAUSE).await,
             }
         }
     }
@@ -50,7 +50,7 @@ async fn write(master: &AsyncFd<OwnedFd>, bytes: &[u8]) -> io::Result<Written> {
         Ok(Ok(count)) => Ok(Written::Some(count)),
         Ok(Err(error)) => match Errno::from_io_error(&error) {
             Some(Errno::INTR) => Ok(Written::Nothing),
-            Some(Errno::IO) => Ok(Written::NobodyThere),
+            Some(Errno::IO) => Ok(Written::Closed),
             Some(_) | None => Err(error),
         },
         Err(_) if hung_up => Ok(Written::Stale),

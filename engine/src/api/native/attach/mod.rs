@@ -14,7 +14,7 @@ use std::time::Duration;
 use cri_api::isula::v1::attach_input::Input;
 use cri_api::isula::v1::attach_output::Output;
 use cri_api::isula::v1::{AttachInput, AttachOpen, AttachOutput};
-use isulad_shim::control::{Joined, Streams};
+use isulad_shim::control::{Follower, Streams};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
@@ -158,7 +158,10 @@ async fn connect(
 }
 
 async fn choose(session: &Session, open: &AttachOpen) -> Result<(), ApiError> {
-    session.follow(wanted(open), Joined::Now).await.map_err(|error| ApiError::failed(format!("cannot attach: {error}")))
+    session
+        .follow(wanted(open), Follower::New)
+        .await
+        .map_err(|error| ApiError::failed(format!("cannot attach: {error}")))
 }
 
 fn wanted(open: &AttachOpen) -> Streams {

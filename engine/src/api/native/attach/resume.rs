@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cri_api::isula::v1::AttachOutput;
-use isulad_shim::control::{Joined, LogPlace, Streams, kind};
+use isulad_shim::control::{Follower, LogPlace, Streams, kind};
 use isulad_shim::state_dir::LOG_INCOMPLETE;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
@@ -84,7 +84,7 @@ impl Line {
             };
             let session = Session::over(stream);
             // One that has left meanwhile gives no place.
-            let _ = session.follow(self.wanted, Joined::Before { first: self.first }).await;
+            let _ = session.follow(self.wanted, Follower::Returning { first: self.first }).await;
             let (input, mut output) = session.split();
             match tokio::time::timeout(ANSWER_PATIENCE, output.placed(self.wanted)).await {
                 Ok(Ok(())) => return self.go_on(lost.places(), (input, output), sender).await,

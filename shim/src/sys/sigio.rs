@@ -1,10 +1,10 @@
-//! SIGIO for a FIFO that somebody writes to.
+//! SIGIO for writes to a FIFO.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
-/// Sends this process SIGIO for every write to the FIFO, also for one that does not fit and waits: readiness is told
-/// only for a write that was finished, or that found the FIFO empty. The signal must be blocked or handled.
+/// Sends this process SIGIO for every write to the FIFO, also for one that does not fit and waits: readiness is
+/// reported only for a write that was finished, or that found the FIFO empty. The signal must be blocked or handled.
 pub fn on(fifo: BorrowedFd<'_>) -> io::Result<()> {
     let fd = fifo.as_raw_fd();
     // SAFETY: it names the receiver of a descriptor's signals by its pid; no memory is involved.
@@ -12,7 +12,7 @@ pub fn on(fifo: BorrowedFd<'_>) -> io::Result<()> {
     set(fd, flags(fd)? | libc::O_ASYNC)
 }
 
-/// Ends that.
+/// Turns the signal off.
 pub fn off(fifo: BorrowedFd<'_>) -> io::Result<()> {
     let fd = fifo.as_raw_fd();
     set(fd, flags(fd)? & !libc::O_ASYNC)

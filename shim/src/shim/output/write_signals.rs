@@ -1,4 +1,4 @@
-//! The signals that somebody has written to an output, see [`isulad_shim::sys::nudge`].
+//! SIGIO signals for writes to an output, see [`isulad_shim::sys::sigio`].
 
 use std::io;
 use std::rc::Rc;
@@ -11,12 +11,12 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::task::spawn_local;
 
-pub(crate) struct Nudges {
+pub(crate) struct WriteSignals {
     came: Rc<Notify>,
 }
 
-impl Nudges {
-    /// From here on they are collected for all who wait.
+impl WriteSignals {
+    /// Collects the signals from here on, for all waiting tasks.
     pub fn collect() -> io::Result<Self> {
         let mut set = SigSet::empty();
         set.add(Signal::SIGIO);
@@ -27,7 +27,7 @@ impl Nudges {
         Ok(Self { came })
     }
 
-    /// Resolves with the first from now on.
+    /// Resolves with the first signal from now on.
     pub fn next(&self) -> Notified<'_> {
         self.came.notified()
     }

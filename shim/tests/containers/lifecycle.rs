@@ -1,4 +1,4 @@
-//! From start to exit, undisturbed.
+//! From start to exit, without faults.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,21 +9,21 @@ use isulad_shim::{Cause, ExitRecord, ExitStatus, Outcome, ProcessRef, pid_file};
 use nix::unistd::{Pid, getsid};
 use serde_json::json;
 
-use crate::stand::{Engine, Stand, alive, listen, log_text, wait_for};
+use crate::stand::{Engine, Stand, alive, log_text, read_all, wait_for};
 
 crate::on_both_runtimes!(
-    an_exit_code_is_recorded_and_told,
-    a_signal_is_recorded_as_one,
-    a_real_time_signal_is_recorded_as_one,
-    a_process_that_ends_at_once_was_started,
-    the_last_words_are_never_lost,
-    output_of_both_kinds_is_kept_apart,
+    an_exit_code_is_recorded_and_reported,
+    a_signal_is_recorded_as_a_signal,
+    a_real_time_signal_is_recorded_as_a_signal,
+    a_process_that_ends_at_once_counts_as_started,
+    the_last_output_is_never_lost,
+    stdout_and_stderr_are_logged_separately,
     an_unfinished_line_is_logged_at_the_end,
     the_same_directory_serves_the_next_start,
     writers_left_in_a_shared_pid_namespace_do_not_hold_the_exit,
 );
 
-fn an_exit_code_is_recorded_and_told(engine: Engine) {
+fn an_exit_code_is_recorded_and_reported(engine: Engine) {
     let stand = Stand::new(engine, "exit 7");
     let ready = stand.start();
     assert_eq!(stand.exit(), ExitStatus::Code(7));
@@ -36,7 +36,7 @@ fn an_exit_code_is_recorded_and_told(engine: Engine) {
     stand.assert_clean();
 }
 
-fn a_signal_is_recorded_as_one(engine: Engine) {
+fn a_signal_is_recorded_as_a_signal(engine: Engine) {
     let stand = Stand::with_args(engine, &["/bin/sleep", "1000"]);
     let ready = stand.start();
     assert!(alive(&ready));
@@ -46,10 +46,10 @@ fn a_signal_is_recorded_as_one(engine: Engine) {
     stand.assert_clean();
 }
 
-fn a_real_time_signal_is_recorded_as_one(engine: Engine) {
+fn a_real_time_signal_is_recorded_as_a_signal(engine: Engine) {
     let signal = libc::SIGRTMIN() + 3;
     let mut stand = Stand::with_args(engine, &["/bin/sleep", "1000"]);
-    // Process 1 of a namespace ignores what it has no handler for.
+    // Process 1 of a namespace ignores signals without a handler.
     stand.share_pid_namespace();
     let ready = stand.start();
     isulad_shim::sys::pidfd::PidFd::open(ready.process()).unwrap().send_signal(signal).unwrap();
@@ -58,16 +58,16 @@ fn a_real_time_signal_is_recorded_as_one(engine: Engine) {
     stand.assert_clean();
 }
 
-/// In a shared pid namespace what a process leaves behind becomes the shim's.
+/// In a shared pid namespace, orphaned processes are reparented to the shim.
 #[test]
-fn an_orphan_killed_by_a_real_time_signal_does_not_take_the_shim_along() {
-    let script = "(sleep 1000 & echo $! >/tmp/orphan; echo told >/tmp/told) & wait; read line </tmp/go; exit 9";
+fn reaping_an_orphan_killed_by_a_real_time_signal_does_not_end_the_shim() {
+    let script = "(sleep 1000 & echo $! >/tmp/orphan; echo done >/tmp/done) & wait; read line </tmp/go; exit 9";
     let mut stand = Stand::new(Engine::Runc, script);
     stand.share_pid_namespace();
     stand.make_fifo("tmp/go");
-    stand.make_fifo("tmp/told");
+    stand.make_fifo("tmp/done");
     let ready = stand.start();
-    std::fs::read(stand.in_root("tmp/told")).unwrap();
+    std::fs::read(stand.in_root("tmp/done")).unwrap();
     let pid = std::fs::read_to_string(stand.in_root("tmp/orphan")).unwrap().trim().parse().unwrap();
     wait_for("the orphan to be the shim's", || Stat::read(pid).unwrap().parent == ready.shim_pid);
     let orphan = ProcessRef::of(pid).unwrap();
@@ -80,7 +80,7 @@ fn an_orphan_killed_by_a_real_time_signal_does_not_take_the_shim_along() {
     stand.assert_clean();
 }
 
-fn a_process_that_ends_at_once_was_started(engine: Engine) {
+fn a_process_that_ends_at_once_counts_as_started(engine: Engine) {
     for _ in 0..5 {
         let stand = Stand::with_args(engine, &["/bin/true"]);
         stand.start();
@@ -89,13 +89,13 @@ fn a_process_that_ends_at_once_was_started(engine: Engine) {
     }
 }
 
-fn the_last_words_are_never_lost(engine: Engine) {
+fn the_last_output_is_never_lost(engine: Engine) {
     let whole: String = (1..=20_000).map(|number| format!("{number}\n")).collect();
     let mut stand = Stand::with_args(engine, &["/bin/seq", "20000"]);
     for round in 0..20 {
         let _ = std::fs::remove_file(stand.process.bundle.join("console.log"));
         let (_, client) = stand.start_with_client();
-        let (out, err, exit) = listen(&client);
+        let (out, err, exit) = read_all(&client);
         assert_eq!(exit, Some(ExitStatus::Code(0)));
         assert_eq!(stand.exit(), ExitStatus::Code(0));
         assert!(out == whole.as_bytes(), "round {round}: the client has {} of {} bytes", out.len(), whole.len());
@@ -106,10 +106,10 @@ fn the_last_words_are_never_lost(engine: Engine) {
     stand.assert_clean();
 }
 
-fn output_of_both_kinds_is_kept_apart(engine: Engine) {
+fn stdout_and_stderr_are_logged_separately(engine: Engine) {
     let mut stand = Stand::new(engine, "echo out; echo err >&2; echo again >/proc/self/fd/2");
     let (_, client) = stand.start_with_client();
-    assert_eq!(listen(&client), (b"out\n".to_vec(), b"err\nagain\n".to_vec(), Some(ExitStatus::Code(0))));
+    assert_eq!(read_all(&client), (b"out\n".to_vec(), b"err\nagain\n".to_vec(), Some(ExitStatus::Code(0))));
     assert_eq!(stand.exit(), ExitStatus::Code(0));
     assert_eq!((stand.log("stdout").as_str(), stand.log("stderr").as_str()), ("out\n", "err\nagain\n"));
 }
@@ -186,14 +186,14 @@ fn a_log_on_a_full_disk_does_not_stop_the_container() {
     assert!(stand.shim_log().contains("100000 records are missing"), "{}", stand.shim_log());
 }
 
-/// The record goes to the state directory then, and is there when the word comes.
+/// The record is then in the state directory, before the status is on the FIFO.
 #[test]
 fn an_exit_on_a_full_disk_is_still_recorded() {
     let mut stand = Stand::new(Engine::Runc, "exit 7");
     let full = FullDisk::mount(stand.root().join("full"));
     stand.process.exit_record = full.path.join("exit");
     stand.start();
-    assert_eq!(stand.hear_exit(), ExitStatus::Code(7));
+    assert_eq!(stand.read_exit(), ExitStatus::Code(7));
     let record = ExitRecord::read(&stand.state.exit_fallback()).unwrap().expect("there is a fallback");
     assert_eq!((record.status, record.cause, record.start), (ExitStatus::Code(7), Cause::Exited, 5));
     stand.wait_hang_up();
@@ -206,7 +206,7 @@ fn an_exit_on_a_full_disk_is_still_recorded() {
     stand.assert_clean();
 }
 
-/// A file system of one page, which is taken.
+/// A file system of one page, which is full.
 struct FullDisk {
     path: PathBuf,
 }
@@ -229,7 +229,7 @@ impl Drop for FullDisk {
 }
 
 #[test]
-fn a_kill_for_want_of_memory_is_recorded() {
+fn an_oom_kill_is_recorded() {
     let mut stand = Stand::with_args(Engine::Runc, &["/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"]);
     let limit = 16 * 1024 * 1024;
     stand.spec["linux"]["resources"]["memory"] = json!({"limit": limit, "swap": limit});
@@ -241,7 +241,7 @@ fn a_kill_for_want_of_memory_is_recorded() {
 }
 
 #[test]
-fn a_long_state_path_is_no_obstacle() {
+fn a_long_state_path_works() {
     let mut stand = Stand::new(Engine::Runc, "stty size; read line; echo got $line");
     let long = stand.root().join("x".repeat(120)).join("state");
     std::fs::create_dir_all(&long).unwrap();
@@ -252,42 +252,42 @@ fn a_long_state_path_is_no_obstacle() {
     stand.process.console_size = Some(isulad_shim::process::ConsoleSize { width: 90, height: 33 });
     stand.start();
     let client = stand.attach();
-    crate::stand::tell(&client, &isulad_shim::Request::Hello(isulad_shim::control::Streams::ALL));
-    crate::stand::tell(&client, &isulad_shim::Request::Stdin(b"this\n".to_vec()));
-    crate::stand::hear(&client, "got this");
+    crate::stand::send(&client, &isulad_shim::Request::Hello(isulad_shim::control::Streams::ALL));
+    crate::stand::send(&client, &isulad_shim::Request::Stdin(b"this\n".to_vec()));
+    crate::stand::read_until(&client, "got this");
     assert_eq!(stand.exit(), ExitStatus::Code(0));
     assert!(stand.log("stdout").contains("33 90\r\n"));
 }
 
 #[test]
-fn signals_that_ask_it_to_leave_are_not_followed() {
+fn termination_signals_are_ignored() {
     let mut stand = Stand::new(Engine::Runc, "read line; exit 9");
     stand.process.open_stdin = true;
     let (ready, client) = stand.start_with_client();
     let shim = nix::unistd::Pid::from_raw(ready.shim_pid);
-    // It takes one of its own just after it has answered.
+    // The shim starts its session just after its answer.
     let ours = nix::unistd::getsid(None).unwrap();
     crate::stand::wait_for("a session of its own", || nix::unistd::getsid(Some(shim)).unwrap() != ours);
     let pidfd = isulad_shim::sys::pidfd::PidFd::open(ready.shim()).unwrap();
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGPIPE] {
         pidfd.send_signal(signal).unwrap();
     }
-    crate::stand::tell(&client, &isulad_shim::Request::CloseStdin);
+    crate::stand::send(&client, &isulad_shim::Request::CloseStdin);
     assert_eq!(stand.exit(), ExitStatus::Code(9));
     assert_eq!(stand.shim_log().matches("ignored").count(), 1, "{}", stand.shim_log());
 }
 
 #[test]
-fn the_container_has_no_descriptor_and_no_signal_setting_of_ours() {
+fn the_container_inherits_no_descriptor_and_no_signal_setting() {
     let script = "cat /proc/self/status; for fd in /proc/self/fd/*; do echo fd ${fd##*/}; done";
     let mut stand = Stand::new(Engine::Runc, script);
     let (_, client) = stand.start_with_client();
-    let text = String::from_utf8(listen(&client).0).unwrap();
+    let text = String::from_utf8(read_all(&client).0).unwrap();
     let field = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         u64::from_str_radix(line.trim(), 16).unwrap()
     };
-    // The C library ignores its two internal signals between fork and exec; nobody can send them on purpose.
+    // The C library ignores its two internal signals between fork and exec; no program can send them on purpose.
     let internal = 0b11 << 31;
     assert_eq!((field("SigBlk:"), field("SigIgn:") & !internal), (0, 0));
     let fds: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("fd ")).collect();
@@ -296,7 +296,7 @@ fn the_container_has_no_descriptor_and_no_signal_setting_of_ours() {
 }
 
 #[test]
-fn the_version_is_told() {
+fn version_prints_the_version() {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_isulad-shim")).arg("--version").output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("isulad-shim {}\n", isulad_shim::VERSION));
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_isulad-shim")).output().unwrap();
@@ -304,15 +304,15 @@ fn the_version_is_told() {
 }
 
 #[test]
-fn a_status_asked_during_the_start_is_answered_by_it() {
+fn a_status_request_during_the_start_gets_the_outcome() {
     let stand = Stand::new(Engine::Runc, "sleep 1000");
     stand.write();
     let state = stand.state.clone();
     let asking = std::thread::spawn(move || {
         crate::stand::wait_for("the attach socket", || state.connect_attach().is_ok());
         let stream = state.connect_attach().unwrap();
-        crate::stand::tell(&stream, &isulad_shim::Request::Status);
-        crate::stand::answer(&stream)
+        crate::stand::send(&stream, &isulad_shim::Request::Status);
+        crate::stand::read_answer(&stream)
     });
     let Ok(Outcome::Ready(ready)) = stand.launch(isulad_shim::sys::spawn::Mode::Run, None) else { panic!() };
     assert_eq!(asking.join().unwrap(), isulad_shim::Frame::Ready(ready));

@@ -8,12 +8,12 @@ use isulad_shim::control::{Streams, kind};
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{ExitStatus, Frame, Request};
 
-use crate::stand::{Engine, PATIENCE, Stand, answer, hear, listen, tell, wait_for};
+use crate::stand::{Engine, PATIENCE, Stand, read_all, read_answer, read_until, send, wait_for};
 
 crate::on_both_runtimes!(
     input_reaches_the_container_and_ends_when_it_is_closed,
-    a_terminal_has_the_size_that_was_asked_for,
-    clients_hear_the_same_and_only_what_they_chose,
+    a_terminal_gets_the_requested_size,
+    clients_get_the_same_output_of_their_chosen_streams,
 );
 
 fn input_reaches_the_container_and_ends_when_it_is_closed(engine: Engine) {
@@ -24,10 +24,10 @@ fn input_reaches_the_container_and_ends_when_it_is_closed(engine: Engine) {
     let sender = client.try_clone().unwrap();
     let sent = text.clone();
     let sending = std::thread::spawn(move || {
-        tell(&sender, &Request::Stdin(sent));
-        tell(&sender, &Request::CloseStdin);
+        send(&sender, &Request::Stdin(sent));
+        send(&sender, &Request::CloseStdin);
     });
-    let (out, _, exit) = listen(&client);
+    let (out, _, exit) = read_all(&client);
     sending.join().unwrap();
     assert_eq!(exit, Some(ExitStatus::Code(0)));
     assert!(out == text, "{} of {} bytes came back", out.len(), text.len());
@@ -36,73 +36,73 @@ fn input_reaches_the_container_and_ends_when_it_is_closed(engine: Engine) {
     stand.assert_clean();
 }
 
-fn a_terminal_has_the_size_that_was_asked_for(engine: Engine) {
+fn a_terminal_gets_the_requested_size(engine: Engine) {
     let mut stand = Stand::new(engine, "while read line; do stty size; done");
     stand.terminal();
     stand.process.open_stdin = true;
     let (_, client) = stand.start_with_client();
-    tell(&client, &Request::Resize { width: 101, height: 37 });
-    assert_eq!(answer(&client), Frame::Ack(kind::RESIZE));
-    tell(&client, &Request::Stdin(b"\n".to_vec()));
-    hear(&client, "37 101\r\n");
-    tell(&client, &Request::CloseStdin);
-    assert!(matches!(answer(&client), Frame::Error(kind::CLOSE_STDIN, _)));
-    tell(&client, &Request::Stdin(vec![4])); // What a user types to end a terminal's input.
-    assert_eq!(listen(&client).2, Some(ExitStatus::Code(0)));
+    send(&client, &Request::Resize { width: 101, height: 37 });
+    assert_eq!(read_answer(&client), Frame::Ack(kind::RESIZE));
+    send(&client, &Request::Stdin(b"\n".to_vec()));
+    read_until(&client, "37 101\r\n");
+    send(&client, &Request::CloseStdin);
+    assert!(matches!(read_answer(&client), Frame::Error(kind::CLOSE_STDIN, _)));
+    send(&client, &Request::Stdin(vec![4])); // Ctrl-D ends a terminal's input.
+    assert_eq!(read_all(&client).2, Some(ExitStatus::Code(0)));
     assert_eq!(stand.exit(), ExitStatus::Code(0));
     assert!(stand.log("stdout").contains("37 101\r\n"), "{:?}", stand.log("stdout"));
     stand.assert_clean();
 }
 
-fn clients_hear_the_same_and_only_what_they_chose(engine: Engine) {
+fn clients_get_the_same_output_of_their_chosen_streams(engine: Engine) {
     let mut stand = Stand::new(engine, "read line; echo out; echo err >&2; exit 3");
     stand.process.open_stdin = true;
     stand.start();
     let choose = |stdin, stdout, stderr| {
         let client = stand.attach();
-        tell(&client, &Request::Hello(Streams { stdin, stdout, stderr }));
-        // Answered in order, so the choice has been made.
-        tell(&client, &Request::Status);
-        assert!(matches!(answer(&client), Frame::Ready(_)));
+        send(&client, &Request::Hello(Streams { stdin, stdout, stderr }));
+        // Answered in order, so the choice is in effect.
+        send(&client, &Request::Status);
+        assert!(matches!(read_answer(&client), Frame::Ready(_)));
         client
     };
     let (all, out, err, none) =
         (choose(true, true, true), choose(false, true, false), choose(false, false, true), choose(false, false, false));
-    tell(&all, &Request::Stdin(b"go\n".to_vec()));
+    send(&all, &Request::Stdin(b"go\n".to_vec()));
     let exit = Some(ExitStatus::Code(3));
-    assert_eq!(listen(&all), (b"out\n".to_vec(), b"err\n".to_vec(), exit));
-    assert_eq!(listen(&out), (b"out\n".to_vec(), vec![], exit));
-    assert_eq!(listen(&err), (vec![], b"err\n".to_vec(), exit));
-    assert_eq!(listen(&none), (vec![], vec![], exit));
+    assert_eq!(read_all(&all), (b"out\n".to_vec(), b"err\n".to_vec(), exit));
+    assert_eq!(read_all(&out), (b"out\n".to_vec(), vec![], exit));
+    assert_eq!(read_all(&err), (vec![], b"err\n".to_vec(), exit));
+    assert_eq!(read_all(&none), (vec![], vec![], exit));
     stand.exit();
     stand.assert_clean();
 }
 
 #[test]
-fn input_meant_for_once_ends_with_its_client() {
+fn stdin_once_ends_with_its_client() {
     let mut stand = Stand::with_args(Engine::Runc, &["/bin/cat"]);
     stand.process.open_stdin = true;
     stand.process.stdin_once = true;
     let (_, client) = stand.start_with_client();
-    tell(&client, &Request::Stdin(b"last words\n".to_vec()));
-    hear(&client, "last words\n");
+    send(&client, &Request::Stdin(b"last words\n".to_vec()));
+    read_until(&client, "last words\n");
     drop(client);
     assert_eq!(stand.exit(), ExitStatus::Code(0));
 }
 
 #[test]
-fn input_outlives_a_client_otherwise() {
+fn input_without_stdin_once_outlives_a_client() {
     let mut stand = Stand::with_args(Engine::Runc, &["/bin/cat"]);
     stand.process.open_stdin = true;
     let (_, client) = stand.start_with_client();
-    tell(&client, &Request::Stdin(b"one\n".to_vec()));
-    hear(&client, "one\n");
+    send(&client, &Request::Stdin(b"one\n".to_vec()));
+    read_until(&client, "one\n");
     drop(client);
     let client = stand.attach();
-    tell(&client, &Request::Hello(Streams::ALL));
-    tell(&client, &Request::Stdin(b"two\n".to_vec()));
-    hear(&client, "two\n");
-    tell(&client, &Request::CloseStdin);
+    send(&client, &Request::Hello(Streams::ALL));
+    send(&client, &Request::Stdin(b"two\n".to_vec()));
+    read_until(&client, "two\n");
+    send(&client, &Request::CloseStdin);
     assert_eq!(stand.exit(), ExitStatus::Code(0));
     assert_eq!(stand.log("stdout"), "one\ntwo\n");
 }
@@ -110,22 +110,23 @@ fn input_outlives_a_client_otherwise() {
 /// Less than a FIFO, the shim and a socket hold together, more than any two of them.
 const TAKEN: usize = 202_000;
 
-/// The container reads nothing, so that the shim cannot take what the client sends; what it sent before it left arrives.
+/// The container reads nothing, so that the shim cannot take all input; bytes sent before the client left still
+/// arrive.
 #[test]
-fn a_client_that_leaves_while_its_input_waits_is_not_kept() {
+fn a_client_that_leaves_while_its_input_waits_is_released() {
     let mut stand = Stand::new(Engine::Runc, "while [ ! -e /tmp/go ]; do sleep 0.01; done; wc -c");
     stand.process.open_stdin = true;
     let (ready, first) = stand.start_with_client();
     let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", ready.shim_pid)).unwrap().count();
-    tell(&first, &Request::Status);
-    assert!(matches!(answer(&first), Frame::Ready(_)), "what is opened at a start is open");
+    send(&first, &Request::Status);
+    assert!(matches!(read_answer(&first), Frame::Ready(_)), "what is opened at a start is open");
     let before = descriptors();
     let client = stand.attach();
     wait_for("the connection", || descriptors() == before + 1);
     client.set_nonblocking(true).unwrap();
     let mut bytes = Vec::new();
     (0..64).for_each(|_| Request::Stdin(vec![b'x'; 1000]).encode(&mut bytes));
-    // Until nothing more fits anywhere. A shim that only has no processor yet has not taken enough.
+    // Sends until nothing more fits anywhere. A shim that is only waiting for a processor has not taken enough.
     let (mut sent, mut stuck) = (0, 0);
     let end = Instant::now() + PATIENCE;
     while stuck < 20 || sent < TAKEN {
@@ -143,21 +144,21 @@ fn a_client_that_leaves_while_its_input_waits_is_not_kept() {
     drop(client);
     wait_for("its end", || descriptors() == before);
     std::fs::write(stand.in_root("tmp/go"), "").unwrap();
-    tell(&first, &Request::CloseStdin);
-    let counted: usize = hear(&first, "\n").trim().parse().unwrap();
+    send(&first, &Request::CloseStdin);
+    let counted: usize = read_until(&first, "\n").trim().parse().unwrap();
     assert_eq!(counted, whole);
     assert_eq!(stand.exit(), ExitStatus::Code(0));
 }
 
-/// The writer waits for room, in a FIFO that is not empty: nothing tells that but a signal.
+/// The writer waits for room in a FIFO that is not empty: SIGIO is the only event for that.
 #[test]
-fn a_write_that_does_not_fit_behind_the_beginning_of_a_line_goes_on() {
+fn a_blocked_write_behind_an_incomplete_line_continues() {
     let script = "printf 'a prompt: '; read line; dd if=/dev/zero bs=1M count=3 2>/dev/null; exit 4";
     let mut stand = Stand::new(Engine::Runc, script);
     stand.process.open_stdin = true;
     let (ready, client) = stand.start_with_client();
-    hear(&client, "a prompt: ");
-    // The shim has settled down to wait for the rest of the line: it sleeps, and not because it waits for a processor.
+    read_until(&client, "a prompt: ");
+    // The shim waits for the rest of the line: it sleeps, and is not waiting for a processor.
     let switches = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", ready.shim_pid)).unwrap();
         let of = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
@@ -169,19 +170,19 @@ fn a_write_that_does_not_fit_behind_the_beginning_of_a_line_goes_on() {
         let now = switches();
         std::mem::replace(&mut last, now.clone()) == now && now.0
     });
-    tell(&client, &Request::Stdin(b"\n".to_vec()));
-    let (out, _, exit) = listen(&client);
+    send(&client, &Request::Stdin(b"\n".to_vec()));
+    let (out, _, exit) = read_all(&client);
     assert_eq!((out.len(), exit), (3 << 20, Some(ExitStatus::Code(4))));
     stand.exit();
 }
 
 #[test]
-fn a_client_that_reads_nothing_does_not_hold_the_container() {
+fn a_client_that_reads_nothing_does_not_block_the_container() {
     let mut stand = Stand::with_args(Engine::Runc, &["/bin/seq", "300000"]);
     let (_, stuck) = stand.start_with_client();
     let attached = stand.attach();
-    tell(&attached, &Request::Hello(Streams::ALL));
-    let (_, _, exit) = listen(&attached);
+    send(&attached, &Request::Hello(Streams::ALL));
+    let (_, _, exit) = read_all(&attached);
     assert_eq!(exit, Some(ExitStatus::Code(0)), "the other client is served to the end");
     assert_eq!(stand.exit(), ExitStatus::Code(0));
     let whole: String = (1..=300_000).map(|number| format!("{number}\n")).collect();
@@ -196,23 +197,23 @@ fn a_client_that_reads_nothing_does_not_hold_the_container() {
 fn a_slow_client_that_reads_gets_everything() {
     let mut stand = Stand::with_args(Engine::Runc, &["/bin/seq", "300000"]);
     let (_, client) = stand.start_with_client();
-    let (out, _, exit) = listen(&client);
+    let (out, _, exit) = read_all(&client);
     let whole: String = (1..=300_000).map(|number| format!("{number}\n")).collect();
     assert_eq!(exit, Some(ExitStatus::Code(0)));
     assert!(out == whole.as_bytes(), "{} of {} bytes", out.len(), whole.len());
     stand.exit();
 }
 
-/// What takes a hang-up for the shim's end kills what is left of it: no client may lose anything by that.
+/// The daemon takes the hang-up for the end of the shim and kills its remains: no client may lose output by that.
 #[test]
-fn the_shim_is_there_until_a_client_that_reads_late_has_everything() {
-    // More than a socket takes, less than what makes the container wait.
+fn the_shim_stays_until_a_late_reader_has_all_output() {
+    // More than a socket's buffer, less than the amount at which the container waits.
     let mut stand = Stand::with_args(Engine::Runc, &["/bin/seq", "50000"]);
     let (ready, client) = stand.start_with_client();
     let shim = PidFd::open(ready.shim()).unwrap();
-    assert_eq!(stand.hear_exit(), ExitStatus::Code(0));
+    assert_eq!(stand.read_exit(), ExitStatus::Code(0));
     wait_for("the runtime's delete", || !stand.process.runtime_root.join(&stand.process.id).exists());
-    // Long enough for what follows the delete, if it does not wait; short of how long it waits.
+    // Longer than the work after the delete without a wait, and shorter than the limit of that wait.
     assert!(!stand.hangs_up_within(Duration::from_secs(1)), "the shim has left, and what a client wants with it");
     std::thread::scope(|scope| {
         let stand = &stand;
@@ -220,7 +221,7 @@ fn the_shim_is_there_until_a_client_that_reads_late_has_everything() {
             stand.wait_hang_up();
             let _ = shim.send_signal(libc::SIGKILL);
         });
-        let (out, _, exit) = listen(&client);
+        let (out, _, exit) = read_all(&client);
         let whole: String = (1..=50_000).map(|number| format!("{number}\n")).collect();
         assert!(out == whole.as_bytes(), "{} of {} bytes", out.len(), whole.len());
         assert_eq!(exit, Some(ExitStatus::Code(0)));
@@ -228,9 +229,9 @@ fn the_shim_is_there_until_a_client_that_reads_late_has_everything() {
     stand.assert_clean();
 }
 
-/// A client that reads nothing holds the end up for a bounded time.
+/// A client that reads nothing delays the end only for a bounded time.
 #[test]
-fn the_shim_leaves_although_a_client_takes_nothing() {
+fn the_shim_exits_although_a_client_reads_nothing() {
     let mut stand = Stand::with_args(Engine::Runc, &["/bin/seq", "50000"]);
     let (_, client) = stand.start_with_client();
     assert_eq!(stand.exit(), ExitStatus::Code(0));
@@ -241,7 +242,7 @@ fn the_shim_leaves_although_a_client_takes_nothing() {
 }
 
 #[test]
-fn nonsense_ends_the_conversation_and_nothing_else() {
+fn a_malformed_frame_ends_only_its_connection() {
     let mut stand = Stand::new(Engine::Runc, "read line; exit 2");
     stand.process.open_stdin = true;
     stand.start();
@@ -251,10 +252,10 @@ fn nonsense_ends_the_conversation_and_nothing_else() {
         ended(&client);
     }
     let client = stand.attach();
-    tell(&client, &Request::Hello(Streams::ALL));
-    tell(&client, &Request::Resize { width: 1, height: 1 });
-    assert!(matches!(answer(&client), Frame::Error(kind::RESIZE, _)));
-    tell(&client, &Request::Stdin(b"\n".to_vec()));
+    send(&client, &Request::Hello(Streams::ALL));
+    send(&client, &Request::Resize { width: 1, height: 1 });
+    assert!(matches!(read_answer(&client), Frame::Error(kind::RESIZE, _)));
+    send(&client, &Request::Stdin(b"\n".to_vec()));
     assert_eq!(stand.exit(), ExitStatus::Code(2));
 }
 
@@ -265,18 +266,18 @@ fn ended(stream: &UnixStream) {
 }
 
 #[test]
-fn a_log_that_was_moved_away_is_made_anew() {
+fn reopen_log_creates_a_new_file() {
     let mut stand = Stand::new(Engine::Runc, "while read line; do echo $line; done");
     stand.process.open_stdin = true;
     let (_, client) = stand.start_with_client();
-    tell(&client, &Request::Stdin(b"one\n".to_vec()));
-    hear(&client, "one\n");
+    send(&client, &Request::Stdin(b"one\n".to_vec()));
+    read_until(&client, "one\n");
     let log = stand.process.bundle.join("console.log");
     std::fs::rename(&log, stand.process.bundle.join("moved")).unwrap();
-    tell(&client, &Request::ReopenLog);
-    assert_eq!(answer(&client), Frame::Ack(kind::REOPEN_LOG));
-    tell(&client, &Request::Stdin(b"two\n".to_vec()));
-    tell(&client, &Request::CloseStdin);
+    send(&client, &Request::ReopenLog);
+    assert_eq!(read_answer(&client), Frame::Ack(kind::REOPEN_LOG));
+    send(&client, &Request::Stdin(b"two\n".to_vec()));
+    send(&client, &Request::CloseStdin);
     stand.exit();
     assert_eq!(stand.log("stdout"), "two\n");
     assert_eq!(crate::stand::log_text(&stand.process.bundle.join("moved"), "stdout"), "one\n");
