@@ -1,7 +1,7 @@
-//! Measures durable appends: how many per second with 1, 8 and 64 callers, and how long one takes; and how long it
-//! takes to open a journal with 1,000 streams.
+//! Measures durable appends: appends per second with 1, 8 and 64 callers, and the latency of one; and the time to open
+//! a journal with 1,000 streams.
 //!
-//! `cargo run --release -p store --example append [directory]`; the directory's file system is what is measured.
+//! `cargo run --release -p store --example append [directory]` measures the file system of the directory.
 
 use anyhow::Context;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
-//! Reading little-endian fields out of untrusted bytes, without a way to panic.
+//! Reads little-endian fields from untrusted bytes, without a way to panic.
 
-/// What is left of a value being decoded.
+/// The rest of a value that is being decoded.
 pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -33,13 +33,13 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Appends the CRC32C of all that is in `bytes`.
+/// Appends the CRC32C of `bytes` to `bytes`.
 pub(crate) fn seal(bytes: &mut Vec<u8>) {
     let crc = crc32c::crc32c(bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
 }
 
-/// What was sealed, or nothing when the checksum does not match.
+/// The bytes before the checksum; `None` when the checksum does not match.
 pub(crate) fn unseal(bytes: &[u8]) -> Option<&[u8]> {
     let (body, crc) = bytes.split_last_chunk::<4>()?;
     (crc32c::crc32c(body) == u32::from_le_bytes(*crc)).then_some(body)

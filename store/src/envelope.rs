@@ -1,6 +1,6 @@
-//! The bytes around every event: who it belongs to, where it stands, a checksum, and the hash of the event before it.
+//! The envelope of every event: its stream, its position, a checksum, and the hash of the event before it.
 //!
-//! Written by hand so that it never changes by accident: these bytes outlive every library. All numbers little endian.
+//! Encoded by hand so that it never changes by accident: these bytes outlive every library. All numbers little endian.
 //!
 //! ```text
 //!  0 magic "EVNT"   4 format u8   5 flags u8   6 stream kind u8   7 stream id length u8
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 /// Hash of a whole encoded record: the first half of its SHA-256.
 pub(crate) type Hash = [u8; 16];
 
-/// What the first record ever has in place of a hash.
+/// The previous hash of the first record ever.
 pub(crate) const GENESIS: Hash = [0; 16];
 
 pub(crate) const MAGIC: [u8; 4] = *b"EVNT";
@@ -34,12 +34,12 @@ pub(crate) struct Linked {
     pub(crate) hash: Hash,
 }
 
-/// How long the encoding will be.
+/// The length of the encoding.
 pub(crate) fn encoded_length(stream: &StreamId, payload: usize) -> usize {
     HEADER + stream.id().len() + payload + 4
 }
 
-/// Encodes a record that follows the one with the hash `previous`; gives the bytes and their hash.
+/// Encodes a record that follows the one with the hash `previous`; returns the bytes and their hash.
 pub(crate) fn encode(record: &Record, previous: &Hash) -> (Vec<u8>, Hash) {
     let id = record.stream.id();
     let mut out = Vec::with_capacity(encoded_length(&record.stream, record.payload.len()));
@@ -63,7 +63,7 @@ pub(crate) fn encode(record: &Record, previous: &Hash) -> (Vec<u8>, Hash) {
     (out, hash)
 }
 
-/// Decodes exactly one record; nothing for any bytes that `encode` did not make.
+/// Decodes exactly one record; `None` for any bytes that `encode` did not make.
 pub(crate) fn decode(encoded: &[u8]) -> Option<Linked> {
     let mut fields = Fields(bytes::unseal(encoded)?);
     let (mut record, previous, payload) = header(&mut fields)?;
@@ -71,7 +71,7 @@ pub(crate) fn decode(encoded: &[u8]) -> Option<Linked> {
     fields.0.is_empty().then(|| Linked { record, previous, hash: hash(encoded) })
 }
 
-/// Decodes the record at the start of `bytes`, whatever follows it. For salvage from raw pages.
+/// Decodes the record at the start of `bytes`; any bytes may follow it. For salvage from raw pages.
 pub(crate) fn decode_prefix(bytes: &[u8]) -> Option<Linked> {
     let mut fields = Fields(bytes);
     let (record, _, payload) = header(&mut fields)?;
@@ -122,7 +122,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_decoded(record in any_record(), previous in any::<Hash>(), after in any::<Vec<u8>>()) {
+        fn an_encoded_record_is_decoded(record in any_record(), previous in any::<Hash>(), after in any::<Vec<u8>>()) {
             let (mut bytes, hash) = encode(&record, &previous);
             prop_assert_eq!(bytes.len(), encoded_length(&record.stream, record.payload.len()));
             let linked = Linked { record, previous, hash };
@@ -132,7 +132,7 @@ mod tests {
         }
 
         #[test]
-        fn any_changed_byte_is_noticed(record in any_record(), at in any::<prop::sample::Index>(), flip in 1u8..) {
+        fn any_changed_byte_is_detected(record in any_record(), at in any::<prop::sample::Index>(), flip in 1u8..) {
             let (mut bytes, _) = encode(&record, &GENESIS);
             let at = at.index(bytes.len());
             bytes[at] ^= flip;
@@ -140,7 +140,7 @@ mod tests {
         }
 
         #[test]
-        fn any_cut_is_noticed(record in any_record(), at in any::<prop::sample::Index>()) {
+        fn any_cut_is_detected(record in any_record(), at in any::<prop::sample::Index>()) {
             let (bytes, _) = encode(&record, &GENESIS);
             prop_assert_eq!(decode(&bytes[..at.index(bytes.len())]), None);
         }
@@ -151,7 +151,7 @@ mod tests {
             let _ = decode_prefix(&bytes);
         }
 
-        /// Arbitrary fields behind a right magic and under a right checksum: the parser itself is at work.
+        /// Arbitrary fields behind a valid magic and under a valid checksum exercise the parser itself.
         #[test]
         fn arbitrary_fields_never_panic(tail in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut bytes = [MAGIC.as_slice(), &[FORMAT, 0], &tail].concat();

@@ -1,30 +1,30 @@
-//! What can go wrong, by operation.
+//! The errors, by operation.
 
 use crate::{Seq, StreamId};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Why a journal has become unusable. Nothing is retried: after a failed sync the kernel may claim success for data
-/// that it has dropped.
+/// The reason why a journal has become unusable. Nothing is retried: after a failed sync the kernel may claim success
+/// for data that it has dropped.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Fault {
     /// The data did not reach the disk.
     #[error("cannot sync `{path}`")]
     Sync {
-        /// The file that was to be synced.
+        /// The file that could not be synced.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: Arc<io::Error>,
     },
-    /// The database refused.
+    /// The database returned an error.
     #[error("cannot {action} the database at `{path}`")]
     Database {
-        /// What was being done to it.
+        /// The operation that failed.
         action: &'static str,
         /// Its directory.
         path: PathBuf,
-        /// What it said.
+        /// The database's error.
         source: Arc<io::Error>,
     },
     /// Code on the writer's thread panicked: the database's, or a caller's `on_durable`.
@@ -54,28 +54,28 @@ pub enum OpenError {
         /// The format the caller knows.
         known: u16,
     },
-    /// A build before the first release wrote it: its shapes are not known, and nothing was changed.
+    /// The journal was written by a build before the first release: its shapes are unknown, and nothing was changed.
     #[error("the journal at `{path}` is of a build before the first release: move it elsewhere to begin a new one")]
     Unreleased {
         /// The journal's directory.
         path: PathBuf,
     },
-    /// It is damaged beyond what opening repairs. Nothing was deleted.
-    #[error("the journal at `{path}` is damaged: {what}")]
+    /// The damage is beyond repair. Nothing was deleted.
+    #[error("the journal at `{path}` is damaged: {problem}")]
     Damaged {
         /// The journal's directory.
         path: PathBuf,
-        /// What was found.
-        what: String,
+        /// The damage.
+        problem: String,
     },
-    /// The file system refused.
+    /// The file system returned an error.
     #[error("cannot {action} `{path}`")]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         action: &'static str,
-        /// To what.
+        /// The path it failed on.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The database refused.
@@ -83,17 +83,17 @@ pub enum OpenError {
     Fault(#[from] Fault),
 }
 
-/// An append was not done.
+/// An append was rejected or failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
-    /// The stream has moved on since the caller looked.
+    /// The stream has moved on since the caller read its version.
     #[error("stream `{stream}` has moved on: expected version {expected}, found {found}")]
     Conflict {
         /// The stream.
         stream: StreamId,
-        /// The version the caller believed in.
+        /// The version the caller expected.
         expected: u64,
-        /// The version it has.
+        /// The version of the stream.
         found: u64,
     },
     /// An event or row would not fit into a stored value.
@@ -106,13 +106,13 @@ pub enum AppendError {
         /// The first size that is refused.
         limit: usize,
     },
-    /// A stream ends with an event, not by its row alone.
+    /// A stream ends with an event; removing its row alone is not enough.
     #[error("stream `{stream}` cannot end without an event")]
     EndWithoutEvent {
         /// The stream.
         stream: StreamId,
     },
-    /// The disk is nearly full; what is left is held back for urgent appends.
+    /// The disk is nearly full; the rest is reserved for urgent appends.
     #[error("no space left for the journal at `{path}`: {free} bytes are free")]
     DiskFull {
         /// The journal's directory.
@@ -120,7 +120,7 @@ pub enum AppendError {
         /// Free bytes of its file system.
         free: u64,
     },
-    /// The journal is of a newer format than the caller knows and is only read.
+    /// The journal is of a newer format than the caller knows and is opened read-only.
     #[error("the journal has format {found}, this program knows formats up to {known}: it is only read")]
     ReadOnly {
         /// The format on disk.
@@ -131,7 +131,7 @@ pub enum AppendError {
     /// The journal has become unusable. Whether this append is durable is unknown.
     #[error("the journal has failed")]
     Failed {
-        /// Why.
+        /// The fault.
         #[source]
         cause: Fault,
     },
@@ -143,34 +143,34 @@ pub enum AppendError {
 /// Records cannot be read.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReadError {
-    /// A stored record is not what was written.
+    /// A stored record differs from the one that was written.
     #[error("record {seq} of the journal is damaged")]
     Damaged {
         /// Its position.
         seq: Seq,
     },
-    /// An archive file is not what was written.
-    #[error("the archive file `{path}` is damaged: {what}")]
+    /// An archive file differs from the one that was written.
+    #[error("the archive file `{path}` is damaged: {problem}")]
     Archive {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        what: &'static str,
+        /// The damage.
+        problem: &'static str,
     },
-    /// The file system refused.
+    /// The file system returned an error.
     #[error("cannot {action} `{path}`")]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         action: &'static str,
-        /// To what.
+        /// The path it failed on.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: Arc<io::Error>,
     },
     /// The journal has failed.
     #[error("the journal has failed")]
     Failed {
-        /// Why.
+        /// The fault.
         #[source]
         cause: Fault,
     },
@@ -179,7 +179,7 @@ pub enum ReadError {
     Closed,
 }
 
-/// Makes the errors of file operations, with what was done to which path.
+/// Adds the failed operation and its path to errors of file operations.
 pub(crate) trait IoContext<T> {
     fn opening(self, action: &'static str, path: impl Into<PathBuf>) -> Result<T, OpenError>;
     fn reading(self, action: &'static str, path: impl Into<PathBuf>) -> Result<T, ReadError>;
@@ -195,7 +195,7 @@ impl<T> IoContext<T> for io::Result<T> {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("no message").to_owned()

@@ -1,4 +1,4 @@
-//! Numbers without an event, and why there is none.
+//! Numbers without an event, and the reason.
 
 use crate::Seq;
 
@@ -9,18 +9,18 @@ pub struct Gap {
     pub first: Seq,
     /// The last number.
     pub last: Seq,
-    /// Why.
+    /// The reason.
     pub cause: GapCause,
 }
 
-/// Why numbers have no events.
+/// The reason why numbers have no events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GapCause {
-    /// A repair skipped them: there may have been events, which are lost.
+    /// A repair skipped them: their events, if there were any, are lost.
     Skipped,
-    /// The archive file that held them is not there, or is not the one that was written.
+    /// The archive file that held them is missing, or was exchanged.
     Missing,
-    /// The archive file that holds them cannot be read.
+    /// The archive file that holds them is unreadable.
     Unreadable,
 }
 
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_declared_is_not_missing_once_more() {
+    fn declared_gaps_are_not_missing() {
         assert_eq!(undeclared(&[(1, 9)], &[]), [(1, 9)]);
         assert_eq!(undeclared(&[(1, 9)], &[(1, 9)]), []);
         assert_eq!(undeclared(&[(1, 9)], &[(3, 4), (8, 20)]), [(1, 2), (5, 7)]);

@@ -1,4 +1,4 @@
-//! The thread that reads and writes history, so that neither the writer nor an async task waits for old files.
+//! The thread that reads and writes the archive, so that neither the writer nor an async task waits for old files.
 
 use crate::archive::Unreadable;
 use crate::envelope::{self, Linked};
@@ -25,14 +25,14 @@ pub(crate) fn run(shared: &Shared, requests: &Queue<Request>, writer: &Queue<Job
         for job in jobs {
             match job {
                 Request::Read { from, limit, reply } => {
-                    // Whoever asked may have left.
+                    // The subscriber may have left.
                     let _ = reply.send(shared.read(from, limit, Unreadable::PassedOver));
                 }
                 Request::Archive { last, now } => {
                     let archived = archive(shared, last).inspect_err(|error| {
                         warn!(error = error as &dyn std::error::Error, last, "cannot archive old events")
                     });
-                    // A closed queue means that nobody cares any more: the next opening finds the new file.
+                    // A closed queue means that the journal closes: the next opening finds the new file.
                     let _ = writer.push(Job::Archived(archived.is_ok().then_some(last)));
                     prune(shared, now);
                 }
@@ -69,7 +69,7 @@ fn archive(shared: &Shared, last: Seq) -> Result<(), ReadError> {
     }
 }
 
-/// Starts the thread's work as a closure that owns what it needs.
+/// The thread's work, as a closure that owns its data.
 pub(crate) fn task(
     shared: Arc<Shared>,
     requests: Arc<Queue<Request>>,

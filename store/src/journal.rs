@@ -1,4 +1,4 @@
-//! The handle everybody holds.
+//! The handle of an open journal.
 
 use crate::archive::Unreadable;
 use crate::history::{self, Request};
@@ -21,7 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use tokio::sync::oneshot;
 
-/// An open journal. Clones are the same journal; it closes when the last one goes, or with [`Journal::close`].
+/// An open journal. Clones share the same journal; it closes when the last clone is dropped, or with
+/// [`Journal::close`].
 #[derive(Clone)]
 pub struct Journal {
     inner: Arc<Inner>,
@@ -35,15 +36,15 @@ struct Inner {
 }
 
 impl Journal {
-    /// Opens the journal in `dir`, creating it if there is none, and repairs what can be repaired. Blocks.
+    /// Opens the journal in `dir`, creating it if there is none, and repairs damage as far as possible. Blocks.
     ///
-    /// Whatever is removed because it is damaged is copied aside first. A journal of a newer format is opened to be
-    /// read only, see [`crate::OpenReport::read_only`].
+    /// Damaged data is copied aside before it is removed. A journal of a newer format is opened read-only, see
+    /// [`crate::OpenReport::read_only`].
     pub fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
         open::open(dir, options)
     }
 
-    /// A journal that lives in memory and ends with it; same writer, same rules, no archive.
+    /// A journal that exists only in memory; same writer, same rules, no archive.
     pub fn in_memory(options: Options) -> io::Result<Self> {
         let (shared, loaded) = open::in_memory(options);
         Self::start(shared, loaded, None)
@@ -82,7 +83,7 @@ impl Journal {
                     shared.closed.send_replace(true);
                     shared.last.send_modify(|_| ());
                     jobs.close();
-                    // Dropping the replies tells the callers.
+                    // Dropping the replies reports the fault to the callers.
                     let _ = jobs.take_now(usize::MAX);
                 }
             }
@@ -94,16 +95,16 @@ impl Journal {
     /// Appends to one stream. When it returns, the events and the row are durable, `on_durable` has run, and
     /// [`Journal::last`] includes them.
     ///
-    /// A caller that stops waiting does not take the append back.
+    /// A caller that stops waiting does not undo the append.
     pub async fn append(&self, append: Append) -> Result<Vec<Record>, AppendError> {
         let (reply, answer) = oneshot::channel();
         if self.inner.jobs.push(Job::Append(append, reply)).is_err() {
-            return Err(self.gone());
+            return Err(self.closed_error());
         }
-        answer.await.unwrap_or_else(|_| Err(self.gone()))
+        answer.await.unwrap_or_else(|_| Err(self.closed_error()))
     }
 
-    fn gone(&self) -> AppendError {
+    fn closed_error(&self) -> AppendError {
         self.inner.shared.fault().map_or(AppendError::Closed, |cause| AppendError::Failed { cause })
     }
 
@@ -122,43 +123,43 @@ impl Journal {
         self.inner.shared.oldest()
     }
 
-    /// The oldest event that is read from the database; those before it are in the archive.
+    /// The oldest event that is read from the database; earlier ones are in the archive.
     pub fn first_hot(&self) -> Seq {
         self.inner.shared.hot_first.load(Ordering::Acquire)
     }
 
     /// Up to `limit` events at or after `from`, from the archive and the database as one sequence. Fewer only if there
-    /// are no more. Blocks.
+    /// are no more. Fails at a damaged record or an unreadable archive file. Blocks.
     pub fn read(&self, from: Seq, limit: usize) -> Result<Vec<Record>, ReadError> {
         self.inner.shared.read(from, limit, Unreadable::Fails)
     }
 
-    /// Follows the journal: first the history at or after `from`, then what is appended, without a gap in between.
+    /// Follows the journal: first the history at or after `from`, then new events, without a gap in between.
     pub fn subscribe(&self, from: Seq) -> Subscription {
         Subscription::new(self.inner.shared.clone(), self.inner.requests.clone(), from)
     }
 
-    /// Waits until the journal has become unusable and says why. The only way on is a new process: restart.
+    /// Waits until the journal has become unusable and returns the fault. Only a restart of the process opens it
+    /// again.
     pub async fn failed(&self) -> Fault {
         let mut faults = self.inner.shared.fault.subscribe();
         let fault = faults.wait_for(Option::is_some).await;
         fault.ok().and_then(|fault| fault.clone()).expect("this handle keeps the sender alive")
     }
 
-    /// Reads everything, hot and archived, and checks checksums, order, the hash chain, and that the rows agree with
+    /// Reads all events, hot and archived, and checks checksums, order, the hash chain, and that the rows agree with
     /// the events. Blocks, possibly for seconds.
     pub fn verify(&self) -> Result<Verification, ReadError> {
         verify::verify(&self.inner.shared)
     }
 
-    /// Removes archive files that are past retention at `now` (nanoseconds since the epoch) and gives how many events
-    /// went with them. Events that a row still needs stay. Also done whenever events are archived.
+    /// Removes archive files that are past retention at `now` (nanoseconds since the epoch) and returns the number of
+    /// events removed. Events that a row still needs stay. Archiving prunes as well.
     pub fn prune(&self, now: u64) -> Result<u64, ReadError> {
         self.inner.shared.prune(now)
     }
 
-    /// Serves what is queued, makes everything durable, and gives files and locks back. Appends that come later are
-    /// refused.
+    /// Serves queued appends, makes all changes durable, and releases files and locks. Later appends are rejected.
     pub async fn close(&self) {
         self.inner.jobs.close();
         let mut closed = self.inner.shared.closed.subscribe();

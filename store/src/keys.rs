@@ -1,5 +1,5 @@
-//! The keys of the one tree. Batches are atomic within a tree only, so everything lives in this one, told apart by the
-//! first byte.
+//! The keys of the one tree. Batches are atomic only within a tree, so all entries are in this one; the first byte of
+//! a key is its type.
 
 use crate::{Seq, StreamId};
 
@@ -9,7 +9,7 @@ const HEAD: u8 = b'h';
 const META: u8 = b'm';
 const ROW: u8 = b's';
 
-/// Where the journal's own head is kept.
+/// The key of the journal's head.
 pub(crate) const JOURNAL_HEAD: &[u8] = &[META];
 
 /// Bounds of all events.
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_tell_what_they_were_made_of() {
+    fn keys_decode_to_their_parts() {
         let name = StreamId::new(7, b"abc").unwrap();
         assert_eq!(stream(&row(&name)), Some(name.clone()));
         assert_eq!(stream(&head(&name)), Some(name));

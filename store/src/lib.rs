@@ -1,17 +1,16 @@
 //! An append-only journal of events in streams, with one savepoint row for each living stream, on sled.
 //!
-//! Events get a sequence number without gaps and a version within their stream. An append says which version it
-//! expects and is refused if the stream has moved on; the stream's row changes in the same atomic batch. What
-//! [`Journal::append`] acknowledged survives a power cut. The newest events stay in the database, older ones move to
-//! compressed archive files; reading and following sees one sequence.
+//! Events get a sequence number without gaps and a version within their stream. An append names the version it expects
+//! and is rejected if the stream has moved on; the stream's row changes in the same atomic batch. An event
+//! acknowledged by [`Journal::append`] survives a power cut. The newest events stay in the database, older ones move
+//! to compressed archive files; readers and subscribers see one sequence.
 //!
-//! In its directory: the database (`db`, `conf`, `snap.*`, `blobs/`), `archive/<first>-<last>.seg`, `format` (which
-//! generation this is), `mark` (the newest acknowledged event), `pruned` (how far retention has come), `reserve` (space for
-//! a full disk). Beside it, if ever
-//! something was damaged: `<directory>.damaged-<seconds since the epoch>`, which nothing here removes.
+//! Files in its directory: the database (`db`, `conf`, `snap.*`, `blobs/`), `archive/<first>-<last>.seg`, `format`
+//! (the generation of layout and payloads), `mark` (the newest acknowledged event), `pruned` (the extent of
+//! retention), `reserve` (space for a full disk). After damage, `<directory>.damaged-<seconds since the epoch>` beside
+//! the directory holds a copy, which this crate never removes.
 //!
-//! The journal knows bytes, streams and numbers. What an event means, when it happened and how its payload is encoded is
-//! the business of those who append.
+//! The journal knows bytes, streams and numbers. The meaning, time and encoding of an event are the caller's.
 
 mod archive;
 mod backend;

@@ -1,8 +1,8 @@
-//! The number of the newest acknowledged event, kept apart from the database: should that ever come back without its
-//! newest events, it will not go unnoticed.
+//! The number of the newest acknowledged event, kept apart from the database, to detect a database that comes back
+//! without its newest events.
 //!
-//! Written after every sync and never synced itself: it is never ahead of what was durable, and falls behind only by
-//! a power cut.
+//! The mark is written after every sync and never synced itself: it is never ahead of the durable events, and falls
+//! behind only by a power cut.
 
 use crate::Seq;
 use crate::bytes::{self, Fields};
@@ -31,7 +31,7 @@ impl Mark {
     }
 }
 
-/// What the mark says; nothing if there is none, or none that can be read.
+/// The number in the mark; `None` if there is no readable mark.
 pub(crate) fn read(dir: &Path) -> Option<Seq> {
     let bytes = fs::read(dir.join(NAME)).ok()?;
     Fields(bytes::unseal(&bytes)?).u64()
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_says_what_was_set_last() {
+    fn a_mark_holds_the_last_number_set() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(read(dir.path()), None);
         let mark = Mark::open(dir.path()).unwrap();

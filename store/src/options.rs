@@ -1,4 +1,4 @@
-//! What a caller can choose, and what it is told about an opening.
+//! The options of a journal, and the report of an opening.
 
 use crate::{Journal, SavedRow, Seq, StreamId};
 use std::fmt;
@@ -7,27 +7,27 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Called in the place right before every sync; its error counts as the sync's. For tests.
+/// Called right before every sync; its error counts as the sync's. For tests.
 pub type SyncProbe = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
 
-/// How a journal is kept.
+/// The options of a journal.
 #[derive(Clone)]
 pub struct Options {
     /// The boot of the machine; stamped on every record.
     pub boot: [u8; 16],
-    /// The generation of payloads the caller knows. A journal with a newer one is only read.
+    /// The generation of payloads the caller knows. A journal with a newer one is opened read-only.
     pub format: u16,
     /// How many of the newest events stay in the database.
     pub hot_window: u64,
-    /// How many events move to one archive file. Up to this many more than the window may be in the database.
+    /// How many events move to one archive file. The database may hold up to this many more than the window.
     pub archive_chunk: u64,
     /// How many events the archive keeps at least as long as they are younger than `archive_keep`.
     pub archive_keep_events: u64,
     /// How long the archive keeps events.
     pub archive_keep: Duration,
-    /// Free space below which only urgent appends are taken.
+    /// Free space below which only urgent appends are accepted.
     pub floor_bytes: u64,
-    /// Space held by a file of its own, released for urgent appends when the disk is full.
+    /// Size of the reserve: a file that is removed to make room for urgent appends when the disk is full.
     pub reserve_bytes: u64,
     /// For tests: see [`SyncProbe`].
     pub before_sync: Option<SyncProbe>,
@@ -63,16 +63,16 @@ impl fmt::Debug for Options {
     }
 }
 
-/// An open journal, and what was in it.
+/// An open journal, and the content it was opened with.
 #[derive(Debug)]
 pub struct Opened {
     /// The journal.
     pub journal: Journal,
     /// All savepoint rows.
     pub rows: Vec<SavedRow>,
-    /// Streams with events later than their row, or without a row, and their versions: replay these.
+    /// Streams with events later than their row, or without a row, and their versions: the caller has to replay these.
     pub behind: Vec<(StreamId, u64)>,
-    /// What opening found and did.
+    /// The findings and repairs of the opening.
     pub report: OpenReport,
 }
 
@@ -85,34 +85,35 @@ pub struct NewerFormat {
     pub known: u16,
 }
 
-/// What opening a journal found and did. All quiet is `OpenReport::default()` but for `took`.
+/// The findings and repairs of an opening. Without any, it is `OpenReport::default()` except for `took`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenReport {
-    /// Events cut from the end because they were torn, and of which no acknowledgement is noted: `(first, last)`. Their
-    /// numbers will be given again.
+    /// Events cut from the end because they were torn, without a noted acknowledgement: `(first, last)`. Their numbers
+    /// will be used again.
     pub cut: Option<(Seq, Seq)>,
     /// Events missing or unreadable with readable or acknowledged ones at or after them, each `(first, last)`. Their
     /// numbers stay unused.
     pub gaps: Vec<(Seq, Seq)>,
-    /// Older events that neither the database nor the archive has, each `(first, last)`. Found at every opening.
+    /// Older events that are neither in the database nor in the archive, each `(first, last)`. Reported at every
+    /// opening.
     pub missing: Vec<(Seq, Seq)>,
-    /// Streams whose row was dropped because it was torn or newer than the last good event, with the version their
-    /// remaining events tell (0: none is known). Their state must be observed anew.
+    /// Streams whose row was dropped because it was torn or newer than the last good event, with the version of their
+    /// remaining events (0: unknown). Their state must be observed anew.
     pub uncertain: Vec<(StreamId, u64)>,
-    /// Where a copy of the damaged files was set aside.
+    /// The path of the copy of damaged files.
     pub set_aside: Option<PathBuf>,
     /// Half-written files of the database that were removed.
     pub removed: Vec<PathBuf>,
     /// The database's own snapshot was dropped and its whole log replayed instead.
     pub snapshot_dropped: bool,
-    /// The database could not be opened: the journal was put together from archive files and whatever could be
-    /// found in its raw pages. Later events, and the newest rows, may be missing.
+    /// The database could not be opened: the journal was rebuilt from archive files and the records in the database's
+    /// raw pages. Later events, and the newest rows, may be missing.
     pub lost: bool,
-    /// The file that tells the format was damaged and is written anew, from what the database says.
+    /// The format file was damaged and rewritten from the database.
     pub format_rebuilt: bool,
-    /// Archive files that cannot be read, or hold other events than those that were archived. They stay where they are.
+    /// Archive files that are unreadable, or hold other events than those that were archived. They are not removed.
     pub unreadable_archives: Vec<PathBuf>,
-    /// The journal is of a newer format and only read.
+    /// Set when the journal is of a newer format and opened read-only.
     pub read_only: Option<NewerFormat>,
     /// How long opening took.
     pub took: Duration,

@@ -1,11 +1,11 @@
-//! Hands work to one thread, which takes all that is waiting at once.
+//! Hands jobs to one thread, which takes all waiting jobs at once.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long to wait for company when the batch before had some. Callers that were woken together come back together,
-/// and are back long before this.
+/// How long the taker waits for more jobs when the batch before had several. Callers woken together return together,
+/// and long before this limit.
 const LINGER: Duration = Duration::from_micros(150);
 
 pub(crate) struct Queue<T> {
@@ -16,17 +16,17 @@ pub(crate) struct Queue<T> {
 struct State<T> {
     jobs: VecDeque<T>,
     closed: bool,
-    /// How many jobs the taker waits for: nobody wakes it for fewer.
+    /// How many jobs the taker waits for: fewer do not wake it.
     wanted: usize,
 }
 
-/// What there is to do.
+/// The result of taking jobs.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken<T> {
     Jobs(Vec<T>),
-    /// Nothing right now.
+    /// No job at present.
     Nothing,
-    /// Nothing ever again.
+    /// The queue is closed and empty.
     Closed,
 }
 
@@ -40,7 +40,7 @@ impl<T> Queue<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a job, or gives it back when the queue is closed.
+    /// Adds a job, or returns it when the queue is closed.
     pub(crate) fn push(&self, job: T) -> Result<(), T> {
         let mut state = self.lock();
         if state.closed {
@@ -55,7 +55,7 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Refuses what comes from now on. What is queued is still served.
+    /// Rejects later jobs. Queued jobs are still served.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.ready.notify_one();
@@ -102,7 +102,7 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn what_was_queued_before_closing_is_served() {
+    fn jobs_queued_before_closing_are_served() {
         let queue = Queue::new();
         queue.push(1).unwrap();
         queue.push(2).unwrap();
@@ -125,7 +125,7 @@ mod tests {
         while !queue.lock().jobs.is_empty() {
             thread::yield_now();
         }
-        // Expecting five it takes what is there, after a while.
+        // Expecting five jobs, it takes the available ones after the limit.
         queue.push(2).unwrap();
         assert_eq!(taker.join().unwrap(), (Taken::Jobs(vec![1]), Taken::Jobs(vec![2])));
     }

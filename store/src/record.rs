@@ -1,4 +1,4 @@
-//! What goes into the journal and what comes out of it.
+//! The input and output types of the journal.
 
 use crate::StreamId;
 use std::fmt;
@@ -10,10 +10,10 @@ pub type Seq = u64;
 /// Every stored value stays below this many bytes: larger pages would leave the one file that a sync covers.
 pub const VALUE_LIMIT: usize = 4096;
 
-/// An event to be appended. The journal does not look into the payload.
+/// An event to be appended. The journal does not interpret the payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
-    /// What kind of event this is; a number that never changes its meaning.
+    /// The kind of event; a number that never changes its meaning.
     pub kind: u16,
     /// The shape of the payload.
     pub schema: u16,
@@ -21,39 +21,39 @@ pub struct NewEvent {
     pub payload: Vec<u8>,
 }
 
-/// What happens to the stream's savepoint row in the batch that appends its events.
+/// The change of the stream's savepoint row in the batch that appends its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
-    /// The row stays as it is and falls behind: whoever loads it replays the stream's later events.
+    /// The row stays as it is and falls behind: its reader replays the stream's later events.
     Keep,
-    /// The row becomes this.
+    /// The row is replaced.
     Put {
         /// The shape of `bytes`.
         schema: u16,
         /// The saved state.
         bytes: Vec<u8>,
     },
-    /// The stream ends with the last of the events, of which there must be one. Its next event is the first of a new
-    /// life, at version 1.
+    /// The stream ends with the last of the events, of which there must be one. A later event begins a new stream of
+    /// the same name, at version 1.
     Delete,
 }
 
-/// What an append may use of a disk that is nearly full.
+/// The part of the reserved disk space that an append may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// Nothing of what is held back.
+    /// No reserved space.
     Ordinary,
-    /// The first part of it: for what helps to free space, and may be asked for again and again.
+    /// The first part: for appends that help to free space and may be requested repeatedly.
     Cleanup,
-    /// All of it: for what has to be recorded.
+    /// All of it: for events that have to be recorded.
     Urgent,
 }
 
-/// Called by the writer with the appended records, once they are durable and before the journal's readers get them: for states
-/// that readers of the events look at. It gives the writer what is to be done next.
+/// Called by the writer with the appended records, once they are durable and before readers of the journal get them:
+/// it updates states that readers of the events look at. Its result is called later.
 pub type OnDurable = Box<dyn FnOnce(&[Record]) -> Option<OnReadable> + Send>;
 
-/// Called by the writer when the appended records can be read, too: for everything that makes others look.
+/// Called by the writer when the appended records can be read, too: it notifies their readers.
 pub type OnReadable = Box<dyn FnOnce() + Send>;
 
 /// One atomic addition to one stream.
@@ -64,11 +64,11 @@ pub struct Append {
     pub expected: u64,
     /// Wall-clock time of the events, in nanoseconds since the Unix epoch.
     pub at: u64,
-    /// What of the disk space that is held back it may use.
+    /// The reserved disk space it may use.
     pub urgency: Urgency,
-    /// The events, in order. None at all is fine: then only the row changes.
+    /// The events, in order. May be empty: then only the row changes.
     pub events: Vec<NewEvent>,
-    /// What becomes of the savepoint row.
+    /// The change of the savepoint row.
     pub row: Row,
     /// Runs on the writer's thread after the events are durable. Those of a batch run in journal order, then its records can be read,
     /// then the callbacks that they gave run in the same order. Both must be short and must not wait for the journal. A panic in them is fatal to the journal.
@@ -101,7 +101,7 @@ pub struct Record {
     pub at: u64,
     /// The boot of the machine during which it was appended.
     pub boot: [u8; 16],
-    /// What kind of event this is.
+    /// The kind of event.
     pub kind: u16,
     /// The shape of the payload.
     pub schema: u16,
@@ -114,11 +114,11 @@ pub struct Record {
 /// A savepoint row as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedRow {
-    /// The stream whose state this is.
+    /// The stream of the saved state.
     pub stream: StreamId,
-    /// The stream's version the state includes.
+    /// The stream version that the state includes.
     pub version: u64,
-    /// The journal's last event at the time: replay the stream's events after it.
+    /// The journal's last event at the time: later events of the stream have to be replayed.
     pub seq: Seq,
     /// The shape of `bytes`.
     pub schema: u16,

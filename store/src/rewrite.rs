@@ -1,12 +1,11 @@
-//! Writing a journal anew with other payloads, for those who migrate them: the same events at the same numbers, another
-//! generation.
+//! Rewrites a journal with other payloads, for migrations: the same events at the same numbers, in another format.
 
 use crate::archive::Archive;
 use crate::backend::disk::Disk;
 use crate::backend::{self, Backend, Changes};
 use crate::envelope::{self, Hash, Linked};
 use crate::error::IoContext;
-use crate::open::{Formats, LAYOUT, Reading, format_of_all, hash_of, lock, repaired, sync_dir, write_format};
+use crate::open::{Formats, LAYOUT, ReadCopy, hash_of, known_formats, lock, repaired, sync_dir, write_format};
 use crate::saved::{self, Meta};
 use crate::{OpenError, OpenReport, ReadError, Record, SavedRow, Seq, VALUE_LIMIT, keys};
 use std::error::Error;
@@ -14,10 +13,10 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// Events or rows committed at once.
+/// Events or rows committed in one batch.
 const STEP: usize = 256;
 
-/// One thing a journal holds.
+/// An event or a row of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stored {
     /// An event; its kind, schema and payload may be changed.
@@ -26,56 +25,56 @@ pub enum Stored {
     Row(SavedRow),
 }
 
-/// What was rewritten.
+/// The result of a rewrite.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rewritten {
-    /// How many events.
+    /// The number of events.
     pub records: u64,
-    /// How many rows.
+    /// The number of rows.
     pub rows: u64,
     /// The last event's number.
     pub last: Seq,
-    /// What had to be repaired on the way, in the copy: the original is as it was.
+    /// The repairs made on the way, in the copy: the original is unchanged.
     pub report: OpenReport,
 }
 
-/// A journal was not rewritten; what there is of the new one is useless.
+/// A journal was not rewritten; the incomplete new journal is useless.
 #[derive(Debug, thiserror::Error)]
 pub enum RewriteError {
     /// There is no journal to rewrite.
     #[error("there is no journal at `{path}`")]
     Missing {
-        /// Where it was looked for.
+        /// The path without a journal.
         path: PathBuf,
     },
-    /// The old journal cannot be opened, or the new one not be made.
+    /// The old journal cannot be opened, or the new one cannot be made.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The old journal cannot be read, or the new one's archive not be written.
+    /// The old journal cannot be read, or the new archive cannot be written.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The caller's function failed.
-    #[error("cannot convert {what}")]
+    #[error("cannot convert {item}")]
     Convert {
-        /// Which event or row.
-        what: String,
-        /// What the function said.
+        /// The event or row.
+        item: String,
+        /// The error of the caller's function.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The caller's function gave something else back: only kind, schema and bytes may change.
-    #[error("converting {what} has changed more than its content")]
+    /// The caller's function returned something else: only kind, schema and bytes may change.
+    #[error("converting {item} has changed more than its content")]
     Identity {
-        /// Which event or row.
-        what: String,
+        /// The event or row.
+        item: String,
     },
     /// The converted event or row does not fit into a stored value.
-    #[error("{what} has {size} bytes after converting, the limit is {limit}")]
+    #[error("{item} has {size} bytes after converting, the limit is {limit}")]
     TooLarge {
-        /// Which event or row.
-        what: String,
+        /// The event or row.
+        item: String,
         /// Size of the value as it would be stored.
         size: usize,
-        /// The first size that is refused.
+        /// The first size that is rejected.
         limit: usize,
     },
 }
@@ -88,7 +87,8 @@ impl From<crate::Fault> for RewriteError {
 
 /// Writes the journal at `from` to a new one at `to`, which must not exist, with every event and row passed through
 /// `convert`, in order. Numbers, versions, times and boots stay; the hash chain is computed anew. `from` is locked
-/// meanwhile and not changed. When it returns, `to` is durable and has the format `format`. Blocks.
+/// meanwhile and not changed. When it returns, `to` is durable and has the format `format`. On failure `to` may exist
+/// and is incomplete. Blocks.
 pub fn rewrite(
     from: &Path,
     to: &Path,
@@ -99,23 +99,23 @@ pub fn rewrite(
         return Err(RewriteError::Missing { path: from.into() });
     }
     let _lock = lock(from)?;
-    let Some(found) = format_of_all(from)?.formats else { return Err(RewriteError::Missing { path: from.into() }) };
-    let damaged = |what: String| OpenError::Damaged { path: from.into(), what };
+    let Some(found) = known_formats(from)?.formats else { return Err(RewriteError::Missing { path: from.into() }) };
+    let damaged = |problem: String| OpenError::Damaged { path: from.into(), problem };
     if found.layout != LAYOUT {
         return Err(damaged(format!("its layout is {}, not {LAYOUT}", found.layout)).into());
     }
     let (archive, mut unreadable) = Archive::open(from.join("archive"))?;
-    let reading = Reading::open(from)?;
+    let reading = ReadCopy::open(from)?;
     unreadable.extend(archive.drop_foreign(|seq| hash_of(&reading, seq)));
     if let Some(path) = unreadable.first() {
-        let what = "is not readable, or not the one that was written: move it elsewhere to go on without its events";
-        return Err(damaged(format!("its archive file `{}` {what}", path.display())).into());
+        let problem = "is not readable, or not the one that was written: move it elsewhere to go on without its events";
+        return Err(damaged(format!("its archive file `{}` {problem}", path.display())).into());
     }
     let mut report = OpenReport::default();
     let (last, source_hash) = repaired(&reading, &archive, found.records, from, &mut report)?;
     DirBuilder::new().mode(0o700).create(to).opening("create", to)?;
     let (new_archive, _) = Archive::open(to.join("archive"))?;
-    new_archive.note_as(&archive)?;
+    new_archive.copy_note(&archive)?;
     let mut rewriter = Rewriter { convert, hash: None, done: Rewritten { last, report, ..Rewritten::default() } };
     for header in archive.headers() {
         let records = archive.load(&header)?;
@@ -145,7 +145,7 @@ pub fn rewrite(
 
 struct Rewriter<F> {
     convert: F,
-    /// Of the event before, once there was one.
+    /// The hash of the event before, once there was one.
     hash: Option<Hash>,
     done: Rewritten,
 }
@@ -153,21 +153,21 @@ struct Rewriter<F> {
 impl<F: FnMut(Stored) -> Result<Stored, Box<dyn Error + Send + Sync>>> Rewriter<F> {
     fn record(&mut self, linked: Linked) -> Result<Linked, RewriteError> {
         let Linked { record: old, previous, .. } = linked;
-        let what = || format!("event {}", old.seq);
+        let item = || format!("event {}", old.seq);
         let converted = (self.convert)(Stored::Record(old.clone()));
-        let record = match converted.map_err(|source| RewriteError::Convert { what: what(), source })? {
+        let record = match converted.map_err(|source| RewriteError::Convert { item: item(), source })? {
             Stored::Record(new) => new,
-            Stored::Row(_) => return Err(RewriteError::Identity { what: what() }),
+            Stored::Row(_) => return Err(RewriteError::Identity { item: item() }),
         };
         let content = Record { kind: old.kind, schema: old.schema, payload: old.payload.clone(), ..record.clone() };
         if content != old {
-            return Err(RewriteError::Identity { what: what() });
+            return Err(RewriteError::Identity { item: item() });
         }
         let size = envelope::encoded_length(&record.stream, record.payload.len());
         if size >= VALUE_LIMIT {
-            return Err(RewriteError::TooLarge { what: what(), size, limit: VALUE_LIMIT });
+            return Err(RewriteError::TooLarge { item: item(), size, limit: VALUE_LIMIT });
         }
-        // What came before the oldest event is pruned: its hash stays the chain's anchor.
+        // Earlier events are pruned: the hash in the oldest event stays the chain's anchor.
         let previous = self.hash.unwrap_or(previous);
         let (_, hash) = envelope::encode(&record, &previous);
         self.hash = Some(hash);
@@ -201,7 +201,7 @@ impl<F: FnMut(Stored) -> Result<Stored, Box<dyn Error + Send + Sync>>> Rewriter<
             after.clone_from(last);
             let mut changes = Changes::default();
             for (key, value) in page {
-                // Repairing has dropped what cannot be decoded.
+                // The repair has dropped rows that cannot be decoded.
                 let Some(row) = saved::decode_row(&value) else { continue };
                 changes.put(key, saved::encode_row(&self.row(row)?));
             }
@@ -210,15 +210,15 @@ impl<F: FnMut(Stored) -> Result<Stored, Box<dyn Error + Send + Sync>>> Rewriter<
     }
 
     fn row(&mut self, old: SavedRow) -> Result<SavedRow, RewriteError> {
-        let what = || format!("the row of `{}`", old.stream);
+        let item = || format!("the row of `{}`", old.stream);
         let converted = (self.convert)(Stored::Row(old.clone()));
-        let row = match converted.map_err(|source| RewriteError::Convert { what: what(), source })? {
+        let row = match converted.map_err(|source| RewriteError::Convert { item: item(), source })? {
             Stored::Row(new) if (&new.stream, new.version, new.seq) == (&old.stream, old.version, old.seq) => new,
-            _ => return Err(RewriteError::Identity { what: what() }),
+            _ => return Err(RewriteError::Identity { item: item() }),
         };
         let size = saved::row_length(&row.stream, row.bytes.len());
         if size >= VALUE_LIMIT {
-            return Err(RewriteError::TooLarge { what: what(), size, limit: VALUE_LIMIT });
+            return Err(RewriteError::TooLarge { item: item(), size, limit: VALUE_LIMIT });
         }
         self.done.rows += 1;
         Ok(row)
@@ -227,7 +227,7 @@ impl<F: FnMut(Stored) -> Result<Stored, Box<dyn Error + Send + Sync>>> Rewriter<
 
 type Page = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// The next entries behind the key `after`.
+/// The next entries after the key `after`.
 fn page_after(from: &dyn Backend, after: &[u8], end: &[u8], page: &mut Page) -> Result<(), RewriteError> {
     from.scan(after, end, &mut |key, value| {
         if key != after {

@@ -1,4 +1,4 @@
-//! The bytes of what is saved beside the events: savepoint rows, stream heads, and the journal's own head.
+//! The encoding of state saved beside the events: savepoint rows, stream heads, and the journal's own head.
 
 use crate::bytes::{self, Fields};
 use crate::envelope::Hash;
@@ -10,12 +10,12 @@ const META_MAGIC: [u8; 4] = *b"LAST";
 const FORMAT: u8 = 1;
 const ROW_HEADER: usize = 4 + 1 + 1 + 1 + 8 + 8 + 2 + 4;
 
-/// How long the encoding of a row will be.
+/// The length of a row's encoding.
 pub(crate) fn row_length(stream: &StreamId, bytes: usize) -> usize {
     ROW_HEADER + stream.id().len() + bytes + 4
 }
 
-/// Encodes a savepoint row. It names its stream, so that it can be salvaged without its key.
+/// Encodes a savepoint row. The encoding includes the stream, so that the row can be salvaged without its key.
 pub(crate) fn encode_row(row: &SavedRow) -> Vec<u8> {
     let id = row.stream.id();
     let mut out = Vec::with_capacity(row_length(&row.stream, row.bytes.len()));
@@ -32,7 +32,7 @@ pub(crate) fn encode_row(row: &SavedRow) -> Vec<u8> {
     out
 }
 
-/// Decodes exactly one row; nothing for any bytes that `encode_row` did not make.
+/// Decodes exactly one row; `None` for any bytes that `encode_row` did not make.
 pub(crate) fn decode_row(encoded: &[u8]) -> Option<SavedRow> {
     let mut fields = Fields(bytes::unseal(encoded)?);
     let (mut row, length) = row_header(&mut fields)?;
@@ -40,7 +40,7 @@ pub(crate) fn decode_row(encoded: &[u8]) -> Option<SavedRow> {
     fields.0.is_empty().then_some(row)
 }
 
-/// Decodes the row at the start of `bytes`, whatever follows it. For salvage from raw pages.
+/// Decodes the row at the start of `bytes`; any bytes may follow it. For salvage from raw pages.
 pub(crate) fn decode_row_prefix(bytes: &[u8]) -> Option<SavedRow> {
     let (row, length) = row_header(&mut Fields(bytes))?;
     decode_row(bytes.get(..row_length(&row.stream, length))?)
@@ -56,7 +56,7 @@ fn row_header(fields: &mut Fields<'_>) -> Option<(SavedRow, usize)> {
     Some((SavedRow { stream, version, seq, schema, bytes: Vec::new() }, usize::try_from(length).ok()?))
 }
 
-/// Where a stream stands whose row has fallen behind.
+/// The position of a stream with a row behind its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) version: u64,
@@ -80,7 +80,7 @@ pub(crate) fn decode_head(encoded: &[u8]) -> Option<Head> {
     fields.0.is_empty().then_some(head)
 }
 
-/// Where the journal stands, and which generation of payloads it holds.
+/// The journal's last event, and the generation of its payloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Meta {
     pub(crate) format: u16,

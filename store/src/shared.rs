@@ -1,4 +1,4 @@
-//! What the writer publishes and everybody reads.
+//! State that the writer publishes for all readers.
 
 use crate::archive::{Archive, Header, Unreadable};
 use crate::backend::Backend;
@@ -11,13 +11,13 @@ use tokio::sync::watch;
 
 pub(crate) struct Shared {
     pub(crate) options: Options,
-    /// Gone when the journal is closed.
+    /// `None` once the journal is closed.
     pub(crate) backend: RwLock<Option<Arc<dyn Backend>>>,
     /// The lock on the directory, held as long as the backend.
     pub(crate) lock: Mutex<Option<File>>,
-    /// None for a journal in memory: that keeps everything hot.
+    /// `None` for a journal in memory, which keeps all events hot.
     pub(crate) archive: Option<Archive>,
-    /// The first event to be looked for in the backend; older ones are in the archive.
+    /// The first event that is read from the backend; older ones are in the archive.
     pub(crate) hot_first: AtomicU64,
     /// The numbers that repairs skipped, in order.
     pub(crate) skipped: Vec<(Seq, Seq)>,
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     pub(crate) read_only: Option<NewerFormat>,
 }
 
-/// The newest records, so that those who follow the journal never touch the disk.
+/// The newest records, so that up-to-date subscribers never read from the disk.
 #[derive(Default)]
 pub(crate) struct Recent {
     records: VecDeque<Record>,
@@ -50,7 +50,7 @@ impl Recent {
         }
     }
 
-    /// Up to `limit` records at or after `from`, if `from` is not before the oldest one here.
+    /// Up to `limit` records at or after `from`; `None` if `from` is before the oldest record in memory.
     fn since(&self, from: Seq, limit: usize) -> Option<Vec<Record>> {
         if self.records.front()?.seq > from {
             return None;
@@ -75,7 +75,7 @@ impl Shared {
         self.archive.as_ref().map_or(1, |archive| archive.pruned() + 1)
     }
 
-    /// What it means that there is no event from `first` to `last`; nothing if retention has removed all of them.
+    /// The gap from `first` to `last`; `None` if retention has removed all of these numbers.
     pub(crate) fn gap(&self, first: Seq, last: Seq) -> Option<Gap> {
         let first = first.max(self.oldest());
         if first > last {
@@ -100,12 +100,12 @@ impl Shared {
         self.fault.borrow().clone()
     }
 
-    /// Published records at or after `from`, if they are all in memory.
+    /// Published records at or after `from`; `None` unless all of them are in memory.
     pub(crate) fn recent(&self, from: Seq, limit: usize) -> Option<Vec<Record>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).since(from, limit)
     }
 
-    /// Up to `limit` published records at or after `from`, from wherever they are. Blocks.
+    /// Up to `limit` published records at or after `from`, from memory, database or archive. Blocks.
     pub(crate) fn read(&self, from: Seq, limit: usize, unreadable: Unreadable) -> Result<Vec<Record>, ReadError> {
         let mut records = Vec::new();
         let mut from = from.max(1);
@@ -122,7 +122,7 @@ impl Shared {
         Ok(records)
     }
 
-    /// Some records at or after `from`, from archive or backend; none only if there are none.
+    /// Some records at or after `from`, from archive or database; none only if there are none.
     fn stored(&self, from: Seq, limit: usize, unreadable: Unreadable) -> Result<Vec<Record>, ReadError> {
         loop {
             let last = self.last();
@@ -139,7 +139,7 @@ impl Shared {
                 }
             }
             let records = self.hot(from.max(hot_first), last, limit)?;
-            // What moved to the archive while we looked may have been taken away under our eyes.
+            // Events may have moved to the archive during the scan and been deleted before they were read.
             if self.hot_first.load(Ordering::Acquire) == hot_first {
                 return Ok(records);
             }
@@ -158,13 +158,14 @@ impl Shared {
         });
         scanned.map_err(|cause| ReadError::Failed { cause })?;
         match damaged {
-            // What comes before the damage is still worth having; the next read meets it again.
+            // Records before the damage are still returned; the next read meets the damage first.
             Some(seq) if records.is_empty() => Err(ReadError::Damaged { seq }),
             _ => Ok(records),
         }
     }
 
-    /// Removes archive files whose time is over at `now` (nanoseconds since the epoch); gives how many events went.
+    /// Removes archive files past retention at `now` (nanoseconds since the epoch); returns the number of events
+    /// removed.
     pub(crate) fn prune(&self, now: u64) -> Result<u64, ReadError> {
         let Some(archive) = &self.archive else { return Ok(0) };
         if self.read_only.is_some() {

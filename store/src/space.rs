@@ -1,5 +1,5 @@
-//! Room on the disk. The database must never meet a full disk, and stopping and removing must work on one: below a
-//! floor only urgent appends are taken, and for those a file is held in reserve.
+//! Space on the disk. The database must never meet a full disk, and containers must be stopped and removed even on
+//! one: below a floor only urgent appends are accepted, and a reserve file is held for them.
 
 use crate::{Options, Urgency};
 use nix::fcntl::posix_fallocate;
@@ -10,12 +10,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use tracing::{info, warn};
 
-/// Below this much free space not even an urgent append is taken: the database grows by half of it at a time.
+/// Free space below which even an urgent append is rejected: the database grows by half of it at a time.
 const LAST_RESORT: u64 = 1 << 20;
-/// Below this much no append is taken that is merely of help: it is left for what has to be recorded.
+/// Free space below which cleanup appends are rejected: it is left for events that have to be recorded.
 const FOR_CLEANUP: u64 = 2 << 20;
 
-/// Who may append right now.
+/// The appends that are accepted at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
     Plenty,
@@ -28,7 +28,7 @@ pub(crate) struct Space {
     reserve_bytes: u64,
     floor: u64,
     held: bool,
-    /// A failed attempt to take the reserve is not repeated before space has become short again.
+    /// Set by a failed attempt to take the reserve: the next attempt follows only after space has been short again.
     gave_up: bool,
 }
 
@@ -44,14 +44,14 @@ impl Space {
         &self.dir
     }
 
-    /// Before the database is opened, which writes: it may use the reserve.
+    /// Releases the reserve on a short disk before the database is opened, since opening writes.
     pub(crate) fn before_open(&mut self) {
         if self.free().is_some_and(|free| free < self.floor) {
             self.release();
         }
     }
 
-    /// Who may append. Takes the reserve (back) when there is plenty.
+    /// The appends that are accepted at present. Takes the reserve (back) when there is plenty of space.
     pub(crate) fn check(&mut self) -> Room {
         match self.free() {
             Some(free) if free < self.floor => {
@@ -68,11 +68,11 @@ impl Space {
         }
     }
 
-    /// Makes room for an append that is not ordinary, out of the reserve if it must be. The error is how much is free at
+    /// Makes room for an append that is not ordinary, from the reserve if necessary. The error is the free space, at
     /// most.
     pub(crate) fn make_room(&mut self, urgency: Urgency) -> Result<(), u64> {
         let needed = match urgency {
-            // Uses nothing of what is held back.
+            // An ordinary append may not use reserved space.
             Urgency::Ordinary => return Err(self.free().unwrap_or(0)),
             Urgency::Cleanup => FOR_CLEANUP,
             Urgency::Urgent => LAST_RESORT,
@@ -88,7 +88,7 @@ impl Space {
 
     fn free(&self) -> Option<u64> {
         let stat =
-            statvfs(&self.dir).inspect_err(|error| warn!(%error, "cannot tell the journal's free space")).ok()?;
+            statvfs(&self.dir).inspect_err(|error| warn!(%error, "cannot determine the journal's free space")).ok()?;
         #[allow(clippy::useless_conversion, reason = "these types differ between targets")]
         Some(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
     }

@@ -1,5 +1,5 @@
-//! The name of a stream: a kind byte and an identifier. The journal orders streams and tells them apart; what a kind
-//! means is the caller's business.
+//! The name of a stream: a kind byte and an identifier. The journal only orders and compares streams; the meaning of a
+//! kind is the caller's.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ pub struct StreamId {
     id: Arc<[u8]>,
 }
 
-/// A stream cannot be named so.
+/// The identifier is too short or too long.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a stream identifier has 1 to {MAX_ID} bytes, not {length}")]
 pub struct BadStreamId {
-    /// How many bytes were given.
+    /// The number of bytes passed.
     pub length: usize,
 }
 
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn unprintable_bytes_are_escaped_for_people() {
+    fn unprintable_bytes_are_escaped() {
         assert_eq!(StreamId::new(3, b"a\n\xff").unwrap().to_string(), r"3/a\n\xff");
     }
 }

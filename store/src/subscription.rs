@@ -1,4 +1,4 @@
-//! Following the journal from any point in its history into the present.
+//! Subscriptions: they follow the journal from any point in its history into the present.
 
 use crate::history::Request;
 use crate::queue::Queue;
@@ -8,10 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 
-/// Most records given at once.
+/// The largest number of records returned at once.
 const PORTION: usize = 256;
 
-/// What comes next in the journal.
+/// The next part of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Followed {
     /// Events with consecutive numbers, at least one.
@@ -20,7 +20,7 @@ pub enum Followed {
     Gap(Gap),
 }
 
-/// A cursor into the journal. It holds nothing up: who is slow reads from the disk what others read from memory.
+/// A cursor into the journal. It delays nothing: a slow subscriber reads from the disk, a fast one from memory.
 pub struct Subscription {
     shared: Arc<Shared>,
     requests: Arc<Queue<Request>>,
@@ -34,13 +34,13 @@ impl Subscription {
         Self { shared, requests, last, next: from.max(1) }
     }
 
-    /// The next event this subscription will give, unless it was pruned.
+    /// The next event this subscription will return, unless it was pruned.
     pub fn position(&self) -> Seq {
         self.next
     }
 
-    /// The next events or the gap before them, waiting for either; `None` once the journal is closed. After an error the same events
-    /// are tried again. Dropping the future loses nothing.
+    /// The next events or the gap before them, waiting for either; `None` once the journal is closed. After an error
+    /// the same events are tried again. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Result<Followed, ReadError>> {
         loop {
             let last = *self.last.borrow_and_update();
@@ -63,18 +63,18 @@ impl Subscription {
             } else if let Some(cause) = self.shared.fault() {
                 return Some(Err(ReadError::Failed { cause }));
             } else {
-                // The sender is in `shared`; it cannot be gone.
+                // The sender is in `shared`, so it cannot be dropped.
                 self.last.changed().await.ok()?;
             }
         }
     }
 
-    /// Goes past the events up to the first one that is not there, or past those that are not.
+    /// Advances past the events up to the first missing one, or past the missing ones.
     fn advance(&mut self, mut records: Vec<Record>, last: Seq) -> Option<Followed> {
         let first = records.first().map_or(last + 1, |record| record.seq);
         if first > self.next {
             let gap = self.shared.gap(self.next, first - 1);
-            // The events behind it are read again.
+            // The events behind the gap are read again.
             self.next = first;
             return gap.map(Followed::Gap);
         }

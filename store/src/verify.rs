@@ -1,4 +1,4 @@
-//! Reads all there is and checks that it hangs together.
+//! Reads the whole journal and checks its consistency.
 
 use crate::envelope::{self, Hash, Linked};
 use crate::saved::{self, Meta};
@@ -8,20 +8,20 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::atomic;
 
-/// What a verification found. Sound if `problems` is empty.
+/// The result of a verification. Sound if `problems` is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verification {
     /// The oldest event.
     pub first: Seq,
     /// The newest event.
     pub last: Seq,
-    /// How many events were read.
+    /// The number of events read.
     pub events: u64,
-    /// How many rows were read.
+    /// The number of rows read.
     pub rows: u64,
-    /// Numbers without an event, each `(first, last)`: what earlier damage has cost.
+    /// Numbers without an event, each `(first, last)`: losses from earlier damage.
     pub gaps: Vec<(Seq, Seq)>,
-    /// Everything that is not as it should be, in words.
+    /// Descriptions of all inconsistencies.
     pub problems: Vec<String>,
 }
 
@@ -53,7 +53,7 @@ impl Walk {
             Some((version, _, false)) => record.version == version + 1,
             None => true,
         };
-        // Behind a gap anything may have happened to the stream.
+        // Events in a gap may have changed the version.
         if !in_order && self.found.gaps.is_empty() {
             problems.push(format!("record {} is version {} of `{}`", record.seq, record.version, record.stream));
         }
@@ -64,7 +64,7 @@ pub(crate) fn verify(shared: &Shared) -> Result<Verification, ReadError> {
     loop {
         let hot_first = shared.hot_first.load(atomic::Ordering::Acquire);
         let found = pass(shared)?;
-        // What moved to the archive during the pass may have been missed in both places.
+        // Events that moved to the archive during the pass may have been missed in both places.
         if shared.hot_first.load(atomic::Ordering::Acquire) == hot_first {
             return Ok(found);
         }
@@ -82,10 +82,11 @@ fn pass(shared: &Shared) -> Result<Verification, ReadError> {
             }
         }
     }
-    // Rows first: what is appended meanwhile is newer than them, never older. And only what is durable.
+    // Order: rows come first, so that events appended meanwhile are newer than them, never older. Only durable events
+    // are read.
     let last = shared.last();
     let (rows, meta) = saved_state(&*backend, &mut walk.found.problems)?;
-    // A row being written right now is ahead of `last`; then it is looked at next time.
+    // A row that is being written is ahead of `last`; the next verification checks it.
     let archived = walk.end.map_or(0, |(last, _)| last);
     let from = shared.hot_first.load(atomic::Ordering::Acquire).min(archived + 1);
     let scanned = backend.scan(&keys::event(from), &keys::event(last.saturating_add(1)), &mut |key, value| {
@@ -93,7 +94,7 @@ fn pass(shared: &Shared) -> Result<Verification, ReadError> {
             Some(linked) if Some(linked.record.seq) != keys::seq(key) => {
                 walk.found.problems.push(format!("record {} lies in the place of another", linked.record.seq));
             }
-            // Archived, and not yet deleted here.
+            // Archived, and not deleted here yet.
             Some(linked) if walk.end.is_some_and(|(last, _)| linked.record.seq <= last) => {}
             Some(linked) => walk.step(&linked),
             None => walk.found.problems.push(format!("record {} is not readable", keys::seq(key).unwrap_or(0))),

@@ -1,4 +1,4 @@
-//! The cold part of the journal: moving there, reading both as one, retention.
+//! The archive: moving events there, reading archive and database as one, retention.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;
@@ -20,7 +20,7 @@ fn seqs(records: &[Record]) -> Vec<u64> {
     records.iter().map(|record| record.seq).collect()
 }
 
-/// Appends until the archive has as many files: moving goes on beside appending.
+/// Appends until the archive has this many files: archiving runs beside appending.
 async fn fill_until(journal: &Journal, dir: &Path, files: usize) -> u64 {
     while segments(dir).iter().filter(|name| name.ends_with(".seg")).count() < files {
         fill(journal, "a", journal.last(), 1).await.unwrap();
@@ -36,12 +36,12 @@ async fn settled(journal: &Journal) {
 }
 
 #[tokio::test]
-async fn old_events_move_to_the_archive_and_are_read_as_before() {
+async fn archived_events_are_read_as_before() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(dir.path(), small_window()).unwrap().journal;
     fill_until(&journal, dir.path(), 8).await;
     settled(&journal).await;
-    // Between appends, what is archived is deleted.
+    // Archived events are deleted between appends.
     fill(&journal, "a", journal.last(), 10).await.unwrap();
     settled(&journal).await;
     let last = journal.last();
@@ -55,7 +55,7 @@ async fn old_events_move_to_the_archive_and_are_read_as_before() {
     journal.close().await;
     assert_eq!(segments(dir.path())[0], "00000000000000000001-00000000000000000010.seg");
 
-    // What is hot is no more than the window and what was not yet due.
+    // At most the window and an incomplete chunk are hot.
     let db = sled::open(dir.path()).unwrap();
     let hot = db.range(b"e".as_slice()..b"f".as_slice()).count();
     drop(db);
@@ -77,7 +77,7 @@ async fn a_crash_between_archiving_and_deleting_is_harmless() {
     fill(&journal, "a", 0, 35).await.unwrap();
     let before = everything(&journal);
     journal.close().await;
-    // The same journal with an archive, whose file is then put beside events that are still hot.
+    // A copy of the journal with archived events; its archive file is then put beside the still hot events.
     let other = tempfile::tempdir().unwrap();
     let twin = other.path().join("twin");
     store::rewrite(dir.path(), &twin, 1, Ok).unwrap();
@@ -102,7 +102,7 @@ async fn a_crash_between_archiving_and_deleting_is_harmless() {
 }
 
 #[tokio::test]
-async fn an_unreadable_archive_file_stays_and_is_named() {
+async fn an_unreadable_archive_file_is_kept_and_reported() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(dir.path(), small_window()).unwrap().journal;
     let last = fill_until(&journal, dir.path(), 3).await;
@@ -129,10 +129,10 @@ async fn retention_goes_by_time_and_by_number() {
         journal.append(next).await.unwrap();
     }
     settled(&journal).await;
-    // Closing waits for what goes on in the background.
+    // Closing waits for background work.
     journal.close().await;
     let journal = Journal::open(dir.path(), options).unwrap().journal;
-    // What the background has come to before it was closed depends on the machine: nothing is old yet, but they may be too many.
+    // The amount of archiving before the close depends on the machine: no event is old yet, but there may be too many.
     journal.prune(at(0)).unwrap();
     let (first, archived) = (journal.first(), 10 * segments(dir.path()).len() as u64);
     assert!((25..=34).contains(&archived), "as few files as hold 25 events: {archived}");
@@ -155,7 +155,7 @@ async fn retention_goes_by_time_and_by_number() {
 }
 
 #[tokio::test]
-async fn a_crash_of_retention_on_a_full_disk_loses_no_word_of_what_it_has_removed() {
+async fn a_crash_of_retention_on_a_full_disk_keeps_the_record_of_removed_events() {
     for emptied in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let last = three_files(dir.path()).await;
@@ -178,7 +178,7 @@ async fn a_crash_of_retention_on_a_full_disk_loses_no_word_of_what_it_has_remove
             assert_eq!((read, gaps), ((11..=last).collect(), vec![]));
             journal.close().await;
         }
-        // A file that is lost later is told from those that retention has removed.
+        // A file that is lost later is distinguished from files that retention has removed.
         fs::remove_file(dir.path().join("archive").join(&segments(dir.path())[0])).unwrap();
         let opened = Journal::open(dir.path(), small_window()).unwrap();
         assert_eq!(opened.report.missing, [(11, 20)]);
@@ -186,25 +186,25 @@ async fn a_crash_of_retention_on_a_full_disk_loses_no_word_of_what_it_has_remove
 }
 
 #[tokio::test]
-async fn retention_removes_nothing_that_it_cannot_note() {
+async fn retention_removes_nothing_without_a_note() {
     let dir = tempfile::tempdir().unwrap();
     three_files(dir.path()).await;
     let options = Options { archive_keep: Duration::ZERO, ..small_window() };
     let journal = Journal::open(dir.path(), options).unwrap().journal;
     let (_, before) = (fs::remove_file(dir.path().join("pruned")), segments(dir.path()));
-    // Not for want of space: what else may be wrong is not known.
+    // With a cause other than a full disk, other faults cannot be excluded.
     fs::create_dir(dir.path().join("pruned.tmp")).unwrap();
     let refused = journal.prune(u64::MAX).unwrap_err();
     assert!(matches!(&refused, store::ReadError::Io { action: "write", .. }), "{refused:?}");
     assert_eq!((segments(dir.path()), journal.oldest()), (before, 1));
 }
 
-/// An archive of three files and what is hot, closed.
+/// Makes a closed journal with an archive of three files and some hot events.
 async fn three_files(dir: &Path) -> u64 {
     let journal = Journal::open(dir, small_window()).unwrap().journal;
     let last = fill_until(&journal, dir, 3).await;
     journal.close().await;
-    // Also those that closing left to the next opening to delete.
+    // Also deletes events that closing has left to the next opening.
     let db = sled::open(dir).unwrap();
     (1..=30_u64).for_each(|seq| drop(db.remove([b"e".as_slice(), &seq.to_be_bytes()].concat()).unwrap()));
     last
@@ -219,7 +219,7 @@ async fn a_missing_archive_file_is_reported_and_is_a_gap_for_followers() {
         for name in &names[files.clone()] {
             fs::remove_file(dir.path().join("archive").join(name)).unwrap();
         }
-        // Said at every opening, not only at the first.
+        // Reported at every opening, not only at the first.
         for _ in 0..2 {
             let Opened { journal, report, rows, .. } = Journal::open(dir.path(), small_window()).unwrap();
             assert_eq!((&*report.missing, &report.set_aside), ([gap].as_slice(), &None), "{files:?}: {report:?}");
@@ -249,7 +249,7 @@ async fn a_beginning_that_is_missing_without_a_note_is_reported_once() {
             assert_eq!((read, gaps), ((11..=last).collect(), vec![]));
             journal.close().await;
         }
-        // What is lost from then on is no beginning.
+        // Events lost from then on are not a missing beginning.
         remove_first();
         for _ in 0..2 {
             let Opened { journal, report, .. } = Journal::open(dir.path(), small_window()).unwrap();
@@ -281,7 +281,7 @@ async fn a_missing_beginning_that_a_state_needs_is_not_noted() {
 }
 
 #[tokio::test]
-async fn an_archive_that_is_gone_as_a_whole_is_missing() {
+async fn a_lost_archive_is_reported_as_missing() {
     let dir = tempfile::tempdir().unwrap();
     three_files(dir.path()).await;
     fs::remove_dir_all(dir.path().join("archive")).unwrap();
@@ -290,7 +290,7 @@ async fn an_archive_that_is_gone_as_a_whole_is_missing() {
 }
 
 #[tokio::test]
-async fn archive_files_that_changed_places_are_noticed() {
+async fn exchanged_archive_files_are_detected() {
     let dir = tempfile::tempdir().unwrap();
     let last = three_files(dir.path()).await;
     let place = |index: usize| dir.path().join("archive").join(&segments(dir.path())[index]);
@@ -304,7 +304,7 @@ async fn archive_files_that_changed_places_are_noticed() {
 }
 
 #[tokio::test]
-async fn an_archive_file_of_another_journal_is_noticed() {
+async fn an_archive_file_of_another_journal_is_detected() {
     // Same numbers, same length, other events.
     let foreign = tempfile::tempdir().unwrap();
     let journal = Journal::open(foreign.path(), Options { boot: [8; 16], ..small_window() }).unwrap().journal;
@@ -331,7 +331,7 @@ async fn an_archive_file_of_another_journal_is_noticed() {
 }
 
 #[tokio::test]
-async fn an_archive_file_that_goes_bad_is_read_over() {
+async fn an_unreadable_archive_file_is_skipped_as_a_gap() {
     let dir = tempfile::tempdir().unwrap();
     let last = three_files(dir.path()).await;
     let path = dir.path().join("archive").join(&segments(dir.path())[1]);
@@ -342,14 +342,14 @@ async fn an_archive_file_that_goes_bad_is_read_over() {
     let (read, gaps) = follow(&journal, 1).await;
     assert_eq!(read, (1..=10).chain(21..=last).collect::<Vec<_>>());
     assert_eq!(gaps, [Gap { first: 11, last: 20, cause: GapCause::Unreadable }]);
-    // Whoever begins in the midst of it hears of the rest of it.
+    // A subscriber that begins inside the gap gets the rest of it.
     let mut subscription = journal.subscribe(15);
     let first = subscription.next().await.unwrap().unwrap();
     assert_eq!(first, Followed::Gap(Gap { first: 15, last: 20, cause: GapCause::Unreadable }));
 }
 
 #[tokio::test]
-async fn what_a_row_still_needs_is_not_pruned() {
+async fn events_that_a_row_needs_are_not_pruned() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { archive_keep: Duration::ZERO, ..small_window() };
     let journal = Journal::open(dir.path(), options).unwrap().journal;
@@ -406,7 +406,7 @@ async fn a_subscription_has_no_gap_while_events_are_appended_and_archived() {
 }
 
 #[tokio::test]
-async fn a_subscription_waits_for_what_is_not_there_yet() {
+async fn a_subscription_waits_for_future_events() {
     let journal = Journal::in_memory(options()).unwrap();
     let mut subscription = journal.subscribe(3);
     fill(&journal, "a", 0, 2).await.unwrap();

@@ -1,7 +1,6 @@
-//! Killed at any moment, over and over on the same journal: what was acknowledged is there, and nothing has a gap.
+//! Kills a process that uses a journal at any moment, repeatedly: acknowledged events survive, and there is no gap.
 //!
-//! The test runs itself again as the victim, which appends as fast as it can and says on its output what was
-//! acknowledged.
+//! The test runs itself again as the victim, which appends as fast as it can and prints each acknowledged event.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;
@@ -25,7 +24,7 @@ fn window() -> Options {
     Options { hot_window: 200, archive_chunk: 50, ..options() }
 }
 
-/// Not a test: the process that is killed.
+/// Not a test of its own: the process that is killed.
 #[test]
 fn victim() {
     let Some(dir) = env::var_os(VICTIM) else { return };
@@ -43,7 +42,7 @@ fn victim() {
                 tokio::spawn(work(opened.journal.clone(), name, version))
             })
             .collect();
-        say("open");
+        print_line("open");
         for task in tasks {
             task.await.unwrap();
         }
@@ -57,14 +56,14 @@ async fn work(journal: Journal, name: String, mut version: u64) {
         let row = if ends { Row::Delete } else { saving(&format!("{}", version + 2)) };
         let records = journal.append(append(&name, version, &["first", "second"], row)).await.unwrap();
         version = if ends { 0 } else { version + 2 };
-        say(&format!("{} {name} {version}", records[1].seq));
+        print_line(&format!("{} {name} {version}", records[1].seq));
     }
 }
 
-fn say(line: &str) {
+fn print_line(line: &str) {
     static OUT: Mutex<()> = Mutex::new(());
     let _whole = OUT.lock().unwrap();
-    // One write for one line: what the parent reads is true even if this process is killed right after.
+    // One write for each line: a line that the parent reads is complete even if this process is killed right after it.
     std::io::stdout().write_all(format!("\n@{line}\n").as_bytes()).unwrap();
     std::io::stdout().flush().unwrap();
 }
@@ -85,24 +84,24 @@ fn nothing_acknowledged_is_lost_to_a_kill() {
             .spawn()
             .unwrap();
         let output = BufReader::new(victim.stdout.take().unwrap());
-        let (tell, told) = channel();
+        let (sender, receiver) = channel();
         let reader = std::thread::spawn(move || {
             let lines = output.lines().map_while(Result::ok);
-            lines.filter_map(|line| Some(line.strip_prefix('@')?.to_owned())).for_each(|line| drop(tell.send(line)));
+            lines.filter_map(|line| Some(line.strip_prefix('@')?.to_owned())).for_each(|line| drop(sender.send(line)));
         });
-        // The moment of the kill is random: in every fourth round from the start on, else after it has come some way, however
-        // long that takes here.
+        // The moment of the kill is random: in every fourth round at the start, else after some progress, however long
+        // that takes here.
         let way = if round % 4 == 0 { 0 } else { 1 + (state >> 50) % 40 };
-        let mut said: Vec<String> = (0..way).map_while(|_| told.recv().ok()).collect();
+        let mut printed: Vec<String> = (0..way).map_while(|_| receiver.recv().ok()).collect();
         std::thread::sleep(Duration::from_micros((state >> 33) % 40_000));
         victim.kill().unwrap();
         let status = victim.wait().unwrap();
         reader.join().unwrap();
-        said.extend(told.try_iter());
+        printed.extend(receiver.try_iter());
         assert!(!status.success() && status.code().is_none(), "round {round}: the victim ended by itself: {status}");
-        killed_opening += u32::from(said.is_empty());
+        killed_opening += u32::from(printed.is_empty());
         let mut versions: HashMap<String, (u64, u64)> = HashMap::new();
-        for line in said.iter().filter(|line| *line != "open") {
+        for line in printed.iter().filter(|line| *line != "open") {
             let mut words = line.split(' ');
             let mut word = || words.next().unwrap().to_owned();
             let (seq, name, version) = (word().parse().unwrap(), word(), word().parse().unwrap());
@@ -117,7 +116,7 @@ fn nothing_acknowledged_is_lost_to_a_kill() {
     assert!(killed_opening <= ROUNDS / 4 && total > u64::from(ROUNDS), "{killed_opening} of {ROUNDS}, {total} appends");
 }
 
-/// Checks all that came after event `checked`, and every now and then everything; gives the last event.
+/// Checks all events after `checked`, and sometimes the whole journal; returns the last event.
 fn check(dir: &Path, round: u32, acknowledged: u64, checked: u64, versions: &HashMap<String, (u64, u64)>) -> u64 {
     let opened = Journal::open(dir, window()).unwrap();
     let report = &opened.report;
@@ -135,7 +134,7 @@ fn check(dir: &Path, round: u32, acknowledged: u64, checked: u64, versions: &Has
     for (name, (seq, version)) in versions {
         let index = usize::try_from(*seq - checked).unwrap();
         assert_eq!(records[index - 1].stream, stream(name));
-        // A later append of the stream may be durable without having been acknowledged.
+        // A later append of the stream may be durable without an acknowledgement.
         let later = records[index..].iter().any(|record| record.stream == stream(name));
         let row = opened.rows.iter().find(|row| row.stream == stream(name));
         assert!(later || row.map_or(0, |row| row.version) == *version, "round {round}: {name}");

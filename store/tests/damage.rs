@@ -1,4 +1,4 @@
-//! What opening makes of a journal that is not as it was left.
+//! Opening a damaged journal.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;
@@ -12,13 +12,13 @@ use support::{
 };
 use tempfile::TempDir;
 
-/// A directory of its own around the journal's, so that what is set aside goes too.
-struct Place {
+/// A directory around the journal's own, so that copies set aside are removed too.
+struct Fixture {
     _outer: TempDir,
     dir: PathBuf,
 }
 
-impl Place {
+impl Fixture {
     fn new() -> Self {
         let outer = tempfile::tempdir().unwrap();
         let dir = outer.path().join("journal");
@@ -31,7 +31,7 @@ impl Place {
         place
     }
 
-    /// Everything beside the journal.
+    /// Every path beside the journal.
     fn beside(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.dir.parent().unwrap()).unwrap();
         entries.map(|entry| entry.unwrap().path()).filter(|path| *path != self.dir).collect()
@@ -50,7 +50,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The database itself, behind the journal's back.
+/// Changes the database directly.
 fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
     let db = sled::open(dir).unwrap();
     change(&db);
@@ -61,7 +61,7 @@ fn event_key(seq: u64) -> Vec<u8> {
     [b"e".as_slice(), &seq.to_be_bytes()].concat()
 }
 
-async fn filled(place: &Place, count: u64) {
+async fn filled(place: &Fixture, count: u64) {
     let journal = open(&place.dir).journal;
     fill(&journal, "a", 0, count).await.unwrap();
     journal.close().await;
@@ -73,7 +73,7 @@ fn quiet(report: &OpenReport) -> OpenReport {
 
 #[tokio::test]
 async fn a_last_record_torn_at_any_byte_is_cut_with_its_row() {
-    let original = Place::new();
+    let original = Fixture::new();
     let journal = open(&original.dir).journal;
     fill(&journal, "a", 0, 3).await.unwrap();
     let last = journal.append(append("b", 0, &["torn"], saving("row of b"))).await.unwrap();
@@ -82,7 +82,7 @@ async fn a_last_record_torn_at_any_byte_is_cut_with_its_row() {
     assert!(value.ends_with(&[]) && value.len() == 72 + 1 + 4 + 4, "{}", value.len());
     for at in 0..value.len() {
         for flip in [false, true] {
-            let place = Place::copy_of(&original.dir);
+            let place = Fixture::copy_of(&original.dir);
             tamper(&place.dir, |db| {
                 let mut torn = value.to_vec();
                 if flip {
@@ -111,7 +111,7 @@ async fn a_last_record_torn_at_any_byte_is_cut_with_its_row() {
 
 #[tokio::test]
 async fn a_missing_last_record_is_cut_and_older_streams_keep_their_version() {
-    let place = Place::new();
+    let place = Fixture::new();
     let journal = open(&place.dir).journal;
     fill(&journal, "a", 0, 3).await.unwrap();
     fill(&journal, "b", 0, 2).await.unwrap();
@@ -128,11 +128,11 @@ async fn a_missing_last_record_is_cut_and_older_streams_keep_their_version() {
     assert_sound(&journal);
 }
 
-/// It was given to a caller, and perhaps to followers: that is damage, and its number is not given to another event.
+/// The event was returned to a caller, and perhaps to subscribers: a loss, and its number is not reused.
 #[tokio::test]
 async fn an_acknowledged_last_record_that_is_torn_is_a_loss() {
     for (torn, marked) in [(true, true), (false, true), (true, false)] {
-        let place = Place::new();
+        let place = Fixture::new();
         let journal = open(&place.dir).journal;
         fill(&journal, "a", 0, 3).await.unwrap();
         journal.append(append("b", 0, &["lost"], saving("row of b"))).await.unwrap();
@@ -161,9 +161,9 @@ async fn an_acknowledged_last_record_that_is_torn_is_a_loss() {
 }
 
 #[tokio::test]
-async fn a_bad_record_in_the_middle_costs_itself_and_nothing_else() {
+async fn a_bad_record_in_the_middle_loses_only_itself() {
     for tampered in ["flipped", "missing", "exchanged"] {
-        let place = Place::new();
+        let place = Fixture::new();
         filled(&place, 9).await;
         tamper(&place.dir, |db| {
             let mut value = db.get(event_key(4)).unwrap().unwrap().to_vec();
@@ -189,7 +189,7 @@ async fn a_bad_record_in_the_middle_costs_itself_and_nothing_else() {
         let verification = journal.verify().unwrap();
         assert_eq!((verification.problems, verification.gaps), (vec![], vec![(4, 4)]));
         journal.close().await;
-        // Said once, not at every start.
+        // Reported once, not at every opening.
         let reopened = open(&place.dir);
         assert_eq!(reopened.report, quiet(&reopened.report));
         assert_eq!(reopened.journal.last(), 10);
@@ -197,8 +197,8 @@ async fn a_bad_record_in_the_middle_costs_itself_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn verifying_a_running_journal_finds_what_has_gone_bad() {
-    let place = Place::new();
+async fn verifying_a_running_journal_finds_damage() {
+    let place = Fixture::new();
     let journal = Journal::open(&place.dir, small_window()).unwrap().journal;
     fill(&journal, "a", 0, 45).await.unwrap();
     journal.close().await;
@@ -220,8 +220,8 @@ async fn verifying_a_running_journal_finds_what_has_gone_bad() {
 }
 
 #[tokio::test]
-async fn an_unreadable_row_is_set_aside_and_its_stream_named() {
-    let place = Place::new();
+async fn an_unreadable_row_is_set_aside_and_its_stream_reported() {
+    let place = Fixture::new();
     filled(&place, 3).await;
     tamper(&place.dir, |db| {
         let key = [b"s\x01".as_slice(), b"a"].concat();
@@ -239,9 +239,9 @@ async fn an_unreadable_row_is_set_aside_and_its_stream_named() {
 
 #[tokio::test]
 async fn a_torn_generating_snapshot_is_removed() {
-    let place = Place::new();
+    let place = Fixture::new();
     filled(&place, 30).await;
-    // Opening makes a snapshot of what was found.
+    // Opening makes a snapshot of the log.
     open(&place.dir).journal.close().await;
     let snapshot = snapshots(&place.dir).pop().unwrap();
     let torn = place.dir.join("snap.00000000FFFFFFFF.generating");
@@ -260,14 +260,14 @@ fn snapshots(dir: &Path) -> Vec<PathBuf> {
 
 #[tokio::test]
 async fn a_damaged_snapshot_is_dropped_and_the_log_replayed() {
-    let original = Place::new();
+    let original = Fixture::new();
     filled(&original, 30).await;
-    // Opening makes a snapshot of what was found.
+    // Opening makes a snapshot of the log.
     open(&original.dir).journal.close().await;
     let snapshot = snapshots(&original.dir).pop().unwrap();
     let bytes = fs::read(&snapshot).unwrap();
     for damage in ["empty", "cut", "flipped"] {
-        let place = Place::copy_of(&original.dir);
+        let place = Fixture::copy_of(&original.dir);
         let bytes = match damage {
             "empty" => vec![],
             "cut" => bytes[..bytes.len() - 3].to_vec(),
@@ -287,7 +287,7 @@ async fn a_damaged_snapshot_is_dropped_and_the_log_replayed() {
 
 #[tokio::test]
 async fn a_database_that_does_not_open_is_salvaged() {
-    let place = Place::new();
+    let place = Fixture::new();
     let journal = Journal::open(&place.dir, small_window()).unwrap().journal;
     fill(&journal, "a", 0, 40).await.unwrap();
     fill(&journal, "b", 0, 3).await.unwrap();
@@ -315,7 +315,7 @@ async fn a_database_that_does_not_open_is_salvaged() {
     assert_eq!(reopened.journal.last(), next);
 }
 
-/// Makes every segment of the database unrecognisable to it, and leaves all else in place.
+/// Makes every segment of the database unrecognisable to it, and leaves all other bytes unchanged.
 fn break_segments(dir: &Path) {
     let mut bytes = fs::read(dir.join("db")).unwrap();
     for header in bytes.chunks_mut(512 << 10) {
@@ -329,10 +329,10 @@ fn break_segments(dir: &Path) {
 }
 
 #[tokio::test]
-async fn salvaging_that_was_interrupted_begins_again() {
-    let place = Place::new();
+async fn an_interrupted_salvage_starts_over() {
+    let place = Fixture::new();
     filled(&place, 9).await;
-    // As if killed between clearing the old database and finishing the new one.
+    // The state after a kill between clearing the old database and finishing the new one.
     let aside = place.dir.with_extension("damaged-1");
     copy(&place.dir, &aside);
     fs::write(place.dir.join("salvaging"), aside.to_str().unwrap()).unwrap();
@@ -347,14 +347,14 @@ async fn salvaging_that_was_interrupted_begins_again() {
 }
 
 #[tokio::test]
-async fn a_database_that_comes_back_without_its_newest_events_is_noticed() {
-    let place = Place::new();
+async fn a_database_without_its_newest_events_is_detected() {
+    let place = Fixture::new();
     filled(&place, 200).await;
-    let older = Place::copy_of(&place.dir);
+    let older = Fixture::copy_of(&place.dir);
     let journal = open(&place.dir).journal;
     fill(&journal, "a", 200, 50).await.unwrap();
     journal.close().await;
-    // The files of an earlier time, all of them well, but for the mark.
+    // Intact files of an earlier time, except the mark.
     fs::copy(place.dir.join("mark"), older.dir.join("mark")).unwrap();
     let Opened { journal, rows, report, .. } = open(&older.dir);
     assert!(report.lost && report.set_aside.is_some(), "{report:?}");
@@ -363,8 +363,8 @@ async fn a_database_that_comes_back_without_its_newest_events_is_noticed() {
 }
 
 #[tokio::test]
-async fn damaged_settings_of_the_database_are_made_anew() {
-    let place = Place::new();
+async fn damaged_database_settings_are_recreated() {
+    let place = Fixture::new();
     filled(&place, 9).await;
     fs::write(place.dir.join("conf"), [0xff; 64]).unwrap();
     let opened = open(&place.dir);
@@ -374,9 +374,9 @@ async fn damaged_settings_of_the_database_are_made_anew() {
 }
 
 #[tokio::test]
-async fn a_lost_database_goes_on_behind_its_archive() {
+async fn a_lost_database_continues_after_its_archive() {
     for lost in ["emptied", "deleted", "overwritten"] {
-        let place = Place::new();
+        let place = Fixture::new();
         let journal = Journal::open(&place.dir, small_window()).unwrap().journal;
         fill(&journal, "a", 0, 40).await.unwrap();
         journal.close().await;
@@ -404,7 +404,7 @@ async fn a_lost_database_goes_on_behind_its_archive() {
 
 #[tokio::test]
 async fn a_lost_format_file_is_written_again() {
-    let place = Place::new();
+    let place = Fixture::new();
     filled(&place, 3).await;
     fs::remove_file(place.dir.join("format")).unwrap();
     let opened = open(&place.dir);
@@ -415,7 +415,7 @@ async fn a_lost_format_file_is_written_again() {
 #[tokio::test]
 async fn a_damaged_format_file_is_written_anew_from_the_database() {
     for damage in [b"".as_slice(), b"journal 1\nrecords 2\ncrc32c 00000000\n", &[0; 32], b"journal 1\nreco"] {
-        let place = Place::new();
+        let place = Fixture::new();
         filled(&place, 3).await;
         fs::write(place.dir.join("format"), damage).unwrap();
         assert_eq!(store::format_of(&place.dir).unwrap(), Some(1));
@@ -431,7 +431,7 @@ async fn a_damaged_format_file_is_written_anew_from_the_database() {
 
 #[tokio::test]
 async fn a_damaged_format_file_of_a_newer_journal_does_not_hide_that() {
-    let place = Place::new();
+    let place = Fixture::new();
     let newer = store::Options { format: 2, ..options() };
     Journal::open(&place.dir, newer).unwrap().journal.close().await;
     fs::write(place.dir.join("format"), b"").unwrap();
@@ -442,7 +442,7 @@ async fn a_damaged_format_file_of_a_newer_journal_does_not_hide_that() {
 
 #[tokio::test]
 async fn a_format_file_and_a_database_damaged_together_are_salvaged() {
-    let place = Place::new();
+    let place = Fixture::new();
     filled(&place, 9).await;
     fs::write(place.dir.join("format"), b"").unwrap();
     break_segments(&place.dir);
@@ -452,8 +452,8 @@ async fn a_format_file_and_a_database_damaged_together_are_salvaged() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_machine_is_no_damage() {
-    let place = Place::new();
+async fn an_error_of_the_machine_is_not_damage() {
+    let place = Fixture::new();
     filled(&place, 3).await;
     let log = place.dir.join("db");
     fs::rename(&log, place.dir.join("elsewhere")).unwrap();
@@ -466,10 +466,11 @@ async fn an_error_of_the_machine_is_no_damage() {
     assert_eq!(open(&place.dir).journal.last(), 3);
 }
 
-/// Whatever happens to the bytes of the database: it opens, what it gives is true, and no number is given twice.
+/// For any damage to the bytes of the database: it opens, the events it returns are true, and no number is given
+/// twice.
 #[tokio::test]
 async fn the_database_damaged_anywhere_is_repaired_or_replaced() {
-    let original = Place::new();
+    let original = Fixture::new();
     let journal = Journal::open(&original.dir, small_window()).unwrap().journal;
     for round in 0..15 {
         fill(&journal, "a", round * 4, 4).await.unwrap();
@@ -482,7 +483,7 @@ async fn the_database_damaged_anywhere_is_repaired_or_replaced() {
     let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
     let (mut lost, mut whole) = (0, 0);
     for round in 0..48_usize {
-        let place = Place::copy_of(&original.dir);
+        let place = Fixture::copy_of(&original.dir);
         let at = end * (round / 2) / 24 + round % 7;
         let mut damaged = bytes.clone();
         if round % 2 == 0 {
@@ -512,7 +513,7 @@ async fn the_database_damaged_anywhere_is_repaired_or_replaced() {
         assert_eq!(reopened.report, quiet(&reopened.report), "{round} at {at}: after {report:?}");
         assert_eq!(reopened.journal.last(), next);
     }
-    // The damage must have been real, and yet cost nothing at all somewhere, or this test shows less than it says.
+    // Some damage must cause a loss and some must not; otherwise this test proves too little.
     assert!(lost > 0 && whole > 0, "{lost} lost, {whole} whole");
     println!("{lost} times put together anew, {whole} times without any loss");
 }

@@ -1,4 +1,4 @@
-//! A sync that fails, and callers that panic.
+//! A failed sync, and panics of callers.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;
@@ -50,19 +50,19 @@ async fn a_failed_sync_is_final() {
     assert!(!told.load(Ordering::SeqCst));
     assert!(matches!(journal.failed().await, Fault::Sync { .. }));
 
-    // The disk is well again; this handle is not, and does not even try.
+    // The disk works again; this handle does not, and does not even try.
     broken.store(false, Ordering::SeqCst);
     let before = syncs.load(Ordering::SeqCst);
     let refused = journal.append(append("b", 0, &["x"], Row::Keep)).await;
     assert!(matches!(refused, Err(AppendError::Failed { .. })), "{refused:?}");
     assert_eq!(syncs.load(Ordering::SeqCst), before);
     assert!(matches!(follower.next().await, Some(Err(ReadError::Failed { .. }))));
-    // What was durable before can be read, what was not is not shown.
+    // Events that were durable before can be read, the others are not shown.
     assert_eq!((journal.last(), payloads(&everything(&journal))), (2, vec!["a-1".to_owned(), "a-2".to_owned()]));
     journal.close().await;
     drop(follower);
 
-    // The event may be there or not, it was never acknowledged; everything before is.
+    // The event may be there or not, since it was never acknowledged; all earlier ones are there.
     let opened = open(dir.path());
     assert!((2..=3).contains(&opened.journal.last()));
     assert_eq!(opened.rows[0].version, opened.journal.last());

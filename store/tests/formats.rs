@@ -1,4 +1,4 @@
-//! Journals of another generation: reading a newer one without touching it, rewriting an older one.
+//! Journals of another format: reading a newer one without touching it, rewriting an older one.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;
@@ -15,7 +15,7 @@ fn format(format: u16) -> Options {
     Options { format, ..small_window() }
 }
 
-/// Every file below, with its bytes.
+/// Every file below `dir`, with its bytes.
 fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut contents = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -29,7 +29,7 @@ fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     contents
 }
 
-/// A journal with an archive, a stream that is behind and one that ended.
+/// Makes a journal with an archive, a stream behind its row, and an ended stream.
 async fn filled(dir: &Path, options: Options) {
     let journal = Journal::open(dir, options).unwrap().journal;
     fill(&journal, "a", 0, 40).await.unwrap();
@@ -49,7 +49,7 @@ async fn a_newer_journal_is_read_and_not_touched() {
     let outer = tempfile::tempdir().unwrap();
     let dir = outer.path().join("journal");
     filled(&dir, format(5)).await;
-    // As a crash would leave it; removing it would be a change.
+    // Left by a crash; removing it would be a change.
     fs::write(dir.join("snap.00000000FFFFFFFF.generating"), b"torn").unwrap();
     let before = contents(&dir);
     let opened = Journal::open(&dir, format(4)).unwrap();
@@ -72,7 +72,7 @@ async fn a_newer_journal_is_read_and_not_touched() {
 }
 
 #[tokio::test]
-async fn a_newer_layout_is_not_even_looked_into() {
+async fn the_content_of_a_newer_layout_is_not_read() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("format"), "journal 2\nrecords 9\ncrc32c c1df2778\n").unwrap();
     fs::write(dir.path().join("db"), "who knows").unwrap();
@@ -85,7 +85,7 @@ async fn a_newer_layout_is_not_even_looked_into() {
     assert_eq!(contents(dir.path()), before);
 }
 
-/// Its numbers mean other shapes than they do today: it is not even opened.
+/// The numbers of such a journal mean other shapes, so it is not even opened.
 #[tokio::test]
 async fn a_journal_of_a_build_before_the_release_is_refused_and_not_touched() {
     let outer = tempfile::tempdir().unwrap();
@@ -151,7 +151,7 @@ async fn rewriting_changes_payloads_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn rewriting_refuses_what_would_break_the_journal() {
+async fn rewriting_rejects_changes_that_would_break_the_journal() {
     let outer = tempfile::tempdir().unwrap();
     let old = outer.path().join("old");
     let new = |name: &str| outer.path().join(name);

@@ -1,4 +1,4 @@
-//! What the journal promises while nothing goes wrong, on disk and in memory.
+//! The journal's guarantees without faults, on disk and in memory.
 
 mod support;
 
@@ -7,7 +7,7 @@ use store::{AppendError, Journal, NewEvent, OpenError, OpenReport, Options, Row,
 use support::{append, assert_sound, event, everything, fill, open, options, payloads, saving, small_window, stream};
 
 #[tokio::test]
-async fn what_was_appended_is_there_after_reopening() {
+async fn appended_events_survive_reopening() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open(dir.path());
     let report = OpenReport { took: opened.report.took, ..OpenReport::default() };
@@ -28,7 +28,7 @@ async fn what_was_appended_is_there_after_reopening() {
     assert_eq!(opened.behind, [(stream("b"), 1)]);
     assert_eq!(everything(&opened.journal), [first, second].concat());
     assert_sound(&opened.journal);
-    // Both streams go on where they were, with a row and without.
+    // Both streams continue at their version, with a row and without.
     opened.journal.append(append("a", 2, &["four"], Row::Keep)).await.unwrap();
     opened.journal.append(append("b", 1, &["five"], saving("late"))).await.unwrap();
     assert_eq!(opened.journal.last(), 5);
@@ -103,26 +103,29 @@ async fn a_value_of_4_kb_is_refused() {
 }
 
 #[tokio::test]
-async fn callers_come_in_the_order_of_the_journal_and_after_its_readers() {
+async fn callbacks_run_in_journal_order_around_publication() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path()).journal;
-    let told = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::new(Mutex::new(Vec::new()));
     let tasks: Vec<_> = (0..32)
         .map(|caller| {
-            let (journal, told) = (journal.clone(), told.clone());
+            let (journal, seen) = (journal.clone(), seen.clone());
             tokio::spawn(async move {
                 for version in 0..20 {
-                    let told = told.clone();
+                    let seen = seen.clone();
                     let mut append = append(&format!("s{caller}"), version, &["x", "y"].map(|x| x), Row::Keep);
                     append.expected = version * 2;
                     let reader = journal.clone();
                     append.on_durable = Some(Box::new(move |records| {
                         let own: Vec<_> = records.iter().map(|record| record.seq).collect();
-                        assert!(reader.last() < own[0], "readers do not come first");
+                        assert!(reader.last() < own[0], "callbacks run before readers");
                         Some(Box::new(move || {
                             let read = reader.read(own[0], own.len()).unwrap();
-                            assert!(read.iter().map(|record| record.seq).eq(own.iter().copied()), "they are behind");
-                            told.lock().unwrap().extend(own);
+                            assert!(
+                                read.iter().map(|record| record.seq).eq(own.iter().copied()),
+                                "the events can be read"
+                            );
+                            seen.lock().unwrap().extend(own);
                         }))
                     }));
                     let records = journal.append(append).await.unwrap();
@@ -134,13 +137,13 @@ async fn callers_come_in_the_order_of_the_journal_and_after_its_readers() {
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!(*told.lock().unwrap(), (1..=32 * 20 * 2).collect::<Vec<_>>());
+    assert_eq!(*seen.lock().unwrap(), (1..=32 * 20 * 2).collect::<Vec<_>>());
     assert_sound(&journal);
 }
 
 #[tokio::test]
-async fn a_conflict_in_a_batch_hurts_only_itself() {
-    // The first sync holds the writer until everything else is queued, so that the rest is one batch.
+async fn a_conflict_in_a_batch_rejects_only_itself() {
+    // The first sync blocks the writer until the other appends are queued, so that they form one batch.
     let (release, held) = std::sync::mpsc::channel::<()>();
     let held = Mutex::new(held);
     let before_sync: store::SyncProbe = Arc::new(move || {
@@ -188,11 +191,11 @@ async fn a_second_opener_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn a_closed_journal_says_so() {
+async fn an_append_to_a_closed_journal_is_rejected() {
     let journal = Journal::in_memory(options()).unwrap();
     let queued = journal.append(append("a", 0, &["x"], Row::Keep));
     let mut queued = Box::pin(queued);
-    // On a busy machine the writer may be done with it by then.
+    // On a busy machine the writer may have served it by then.
     let polled = futures_poll(&mut queued);
     journal.close().await;
     let served = if let Some(served) = polled { served } else { queued.await };
@@ -203,7 +206,7 @@ async fn a_closed_journal_says_so() {
 }
 
 #[tokio::test]
-async fn reading_begins_and_ends_where_asked() {
+async fn a_read_begins_and_ends_at_the_requested_positions() {
     let journal = Journal::in_memory(options()).unwrap();
     fill(&journal, "a", 0, 10).await.unwrap();
     assert_eq!(payloads(&journal.read(3, 2).unwrap()), ["a-3", "a-4"]);
@@ -213,7 +216,7 @@ async fn reading_begins_and_ends_where_asked() {
 }
 
 #[tokio::test]
-async fn the_format_is_written_down() {
+async fn the_format_is_stored() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(format_of(dir.path()).unwrap(), None);
     drop(Journal::open(dir.path(), Options { format: 3, ..small_window() }).unwrap());

@@ -1,4 +1,4 @@
-//! Random appends, restarts and all, against a model that is a few maps.
+//! Random appends and restarts, compared with a model made of a few maps.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;
@@ -38,7 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The journal as one would write it on a napkin.
+/// A simple model of the journal.
 #[derive(Default)]
 struct Model {
     events: Vec<(u8, u64, Vec<u8>, bool)>,
@@ -167,7 +167,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_journal_does_what_the_model_does(steps in prop::collection::vec(step(), 1..60)) {
+    fn the_journal_behaves_like_the_model(steps in prop::collection::vec(step(), 1..60)) {
         let dir = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(run(dir.path(), steps));

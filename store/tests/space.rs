@@ -1,4 +1,4 @@
-//! A disk that is full, as a small file system of its own. Needs root, for the mount.
+//! A full disk, on a small file system of its own. Needs root, for the mount.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use store::{Append, AppendError, Journal, Options, Row, Urgency};
 use support::{append, assert_sound, options, saving};
 
-/// A tmpfs that goes with the test, also when it fails.
+/// A tmpfs that is unmounted with the test, also when it fails.
 struct SmallDisk {
     mounted: PathBuf,
     _dir: tempfile::TempDir,
@@ -25,7 +25,7 @@ impl SmallDisk {
         Self { mounted, _dir: dir }
     }
 
-    /// Takes all space but so much.
+    /// Fills the disk up to `leave` free bytes.
     fn fill(&self, leave: u64) -> PathBuf {
         let path = self.mounted.join("ballast");
         let mut file = File::create(&path).unwrap();
@@ -41,7 +41,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a journal may still be open when a test fails.
+        // A lazy unmount: a journal may still be open when a test fails.
         let _ = umount2(&self.mounted, MntFlags::MNT_DETACH);
     }
 }
@@ -64,7 +64,7 @@ fn urgent(name: &str, expected: u64) -> Append {
 }
 
 #[tokio::test]
-async fn on_a_full_disk_only_the_urgent_goes_on_and_everything_when_there_is_space_again() {
+async fn a_full_disk_accepts_only_urgent_appends_until_there_is_space() {
     let disk = SmallDisk::new(32);
     let dir = disk.mounted.join("journal");
     let journal = Journal::open(&dir, limits()).unwrap().journal;
@@ -72,7 +72,7 @@ async fn on_a_full_disk_only_the_urgent_goes_on_and_everything_when_there_is_spa
     assert_eq!(fs::metadata(&reserve).unwrap().len(), 4 << 20);
     support::fill(&journal, "a", 0, 20).await.unwrap();
 
-    // Under the floor, yet not full: the reserve is not needed.
+    // Under the floor, but not full: the reserve is not needed.
     let ballast = disk.fill(4 << 20);
     match journal.append(append("a", 20, &["x"], Row::Keep)).await {
         Err(AppendError::DiskFull { path, free }) => assert!(path == dir && free <= 4 << 20, "{free}"),
@@ -81,7 +81,7 @@ async fn on_a_full_disk_only_the_urgent_goes_on_and_everything_when_there_is_spa
     journal.append(urgent("b", 0)).await.unwrap();
     assert!(reserve.exists());
 
-    // Full to the last byte: the urgent lives on the reserve.
+    // Full to the last byte: urgent appends use the reserve.
     disk.fill(0);
     assert!(free(&disk.mounted) < 1 << 20);
     for version in 1..200 {
@@ -91,7 +91,7 @@ async fn on_a_full_disk_only_the_urgent_goes_on_and_everything_when_there_is_spa
     let refused = journal.append(append("a", 20, &["x"], Row::Keep)).await;
     assert!(matches!(refused, Err(AppendError::DiskFull { .. })), "{refused:?}");
 
-    // Even that ends, with an answer and not with a broken journal.
+    // When the reserve is used up, appends are rejected and the journal stays usable.
     disk.fill(0);
     let refused = journal.append(urgent("b", 200)).await;
     assert!(matches!(refused, Err(AppendError::DiskFull { .. })), "{refused:?}");
@@ -121,20 +121,20 @@ async fn a_journal_opens_on_a_full_disk() {
     let refused = journal.append(append("a", 51, &["x"], Row::Keep)).await;
     assert!(matches!(refused, Err(AppendError::DiskFull { .. })), "{refused:?}");
     fs::remove_file(ballast).unwrap();
-    // No restart needed.
+    // No restart is needed.
     journal.append(append("a", 51, &["x"], Row::Keep)).await.unwrap();
     assert!(dir.join("reserve").exists());
     assert_sound(&journal);
 }
 
 #[tokio::test]
-async fn what_helps_to_clean_up_leaves_room_for_what_has_to_be_recorded() {
+async fn cleanup_appends_leave_room_for_urgent_ones() {
     let disk = SmallDisk::new(32);
     let dir = disk.mounted.join("journal");
     let journal = Journal::open(&dir, limits()).unwrap().journal;
     support::fill(&journal, "a", 0, 20).await.unwrap();
     disk.fill(0);
-    // Out of the reserve, which is there for it too.
+    // Cleanup appends may use the reserve, too.
     journal.append(with(Urgency::Cleanup, "b", 0)).await.unwrap();
     assert!(!dir.join("reserve").exists());
     let mut more = File::create(disk.mounted.join("more")).unwrap();
@@ -151,7 +151,8 @@ fn segments(dir: &Path) -> usize {
     fs::read_dir(dir.join("archive")).map_or(0, |entries| entries.count())
 }
 
-/// With an archive of at least three files, closed. By the options all of it is past retention, and nothing else is archived.
+/// Makes a closed journal with an archive of at least three files. With the returned options all of it is past
+/// retention, and nothing else is archived.
 async fn archived(dir: &Path) -> Options {
     let journal = Journal::open(dir, support::small_window()).unwrap().journal;
     while segments(dir) < 3 {
@@ -167,7 +168,7 @@ async fn retention_frees_a_disk_that_is_full() {
     let dir = disk.mounted.join("journal");
     let options = archived(&dir).await;
     let journal = Journal::open(&dir, options.clone()).unwrap().journal;
-    // The note of what retention removes is not there yet, and there is no space for it.
+    // Without a note of retention, and without space for one.
     let _ = fs::remove_file(dir.join("pruned"));
     disk.fill(0);
     assert_eq!(free(&disk.mounted), 0);
@@ -182,7 +183,7 @@ async fn retention_frees_a_disk_that_is_full() {
 }
 
 #[tokio::test]
-async fn retention_is_not_held_up_by_a_disk_on_which_nothing_can_be_archived() {
+async fn retention_does_not_wait_for_space_to_archive() {
     let disk = SmallDisk::new(32);
     let dir = disk.mounted.join("journal");
     let options = archived(&dir).await;
@@ -190,7 +191,7 @@ async fn retention_is_not_held_up_by_a_disk_on_which_nothing_can_be_archived() {
     disk.fill(1 << 20);
     let refused = journal.append(append("b", 0, &["x"], Row::Keep)).await;
     assert!(matches!(refused, Err(AppendError::DiskFull { .. })), "{refused:?}");
-    // Closing waits for what goes on in the background.
+    // Closing waits for background work.
     journal.close().await;
     assert_eq!(segments(&dir), 0);
 }

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 const MAGIC: [u8; 8] = *b"EVNTSEG1";
 const HEADER: usize = 96;
 
-/// What a file says of itself.
+/// The fields of an archive file's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) first: Seq,
@@ -74,17 +74,18 @@ impl Header {
     }
 }
 
-/// Where the file with these records lies.
+/// The path of the file with these records.
 pub(crate) fn path(dir: &Path, first: Seq, last: Seq) -> PathBuf {
     dir.join(format!("{first:020}-{last:020}.seg"))
 }
 
-/// The last event of a file that has this name, whatever its extension.
+/// The last event in the name of a file, with any extension.
 pub(crate) fn last_in_name(path: &Path) -> Option<Seq> {
     path.file_stem()?.to_str()?.split_once('-')?.1.parse().ok()
 }
 
-/// Writes the records (at least one, in order) to a new file in `dir`; durable when it returns.
+/// Writes the records (at least one, in order) to a new file in `dir`; the file is durable when this returns. A failed
+/// attempt leaves no file, unless removing it fails too.
 pub(crate) fn write(dir: &Path, records: &[Linked]) -> Result<Header, ReadError> {
     let (first, last) = records.first().zip(records.last()).expect("an archive file has records");
     let mut plain_length = 0;
@@ -127,7 +128,7 @@ pub(crate) fn write(dir: &Path, records: &[Linked]) -> Result<Header, ReadError>
         })
         .and_then(|()| fs::rename(&temporary, &target));
     if written.is_err() {
-        // Space that a failed attempt holds is space that is missing now. What cannot be removed goes at the next open.
+        // A failed attempt must not hold space. A file that cannot be removed here is removed by the next opening.
         let _ = fs::remove_file(&temporary);
     }
     written.reading("write", &target)?;
@@ -135,9 +136,9 @@ pub(crate) fn write(dir: &Path, records: &[Linked]) -> Result<Header, ReadError>
     Ok(header)
 }
 
-/// Reads the header of a file that lies where its header says.
+/// Reads the header of a file. Fails if the header is damaged or does not match the file's name.
 pub(crate) fn read_header(path: &Path) -> Result<Header, ReadError> {
-    let damaged = |what| ReadError::Archive { path: path.into(), what };
+    let damaged = |problem| ReadError::Archive { path: path.into(), problem };
     let mut bytes = [0; HEADER];
     File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).reading("read", path)?;
     let header = Header::decode(&bytes).ok_or(damaged("its header is not readable"))?;
@@ -147,9 +148,9 @@ pub(crate) fn read_header(path: &Path) -> Result<Header, ReadError> {
     Ok(header)
 }
 
-/// Reads all records of the file that was listed with this header and verifies checksum, order and chain.
+/// Reads all records of the file with this listed header and verifies checksum, order and chain.
 pub(crate) fn read(path: &Path, listed: &Header) -> Result<Vec<Linked>, ReadError> {
-    let damaged = |what| ReadError::Archive { path: path.into(), what };
+    let damaged = |problem| ReadError::Archive { path: path.into(), problem };
     let bytes = fs::read(path).reading("read", path)?;
     let (header, body) = bytes.split_at_checked(HEADER).ok_or(damaged("it is cut short"))?;
     let header = Header::decode(header).ok_or(damaged("its header is not readable"))?;

@@ -1,8 +1,8 @@
 //! The cold part of the journal: files of consecutive records, compressed, checksummed, written once.
 //!
-//! A file becomes visible only when whole (temporary name, sync, rename, sync of the directory) and goes only whole.
-//! Its name and its header continue the numbers and the hash chain, so that a missing or exchanged file is noticed; what
-//! retention has removed is noted apart from it ([`pruned`]).
+//! A file becomes visible only as a whole (temporary name, sync, rename, sync of the directory) and is removed only as
+//! a whole. Its name and its header continue the numbers and the hash chain, so that a missing or exchanged file is
+//! detected; the extent of retention is noted apart from the files ([`pruned`]).
 
 mod file;
 mod pruned;
@@ -23,32 +23,33 @@ use tracing::warn;
 pub(crate) struct Archive {
     dir: PathBuf,
     files: RwLock<Vec<Header>>,
-    /// The file read last: whoever reads history reads it in small portions.
+    /// The file read last: readers of history read it in small portions.
     recent: Mutex<Option<(Seq, Arc<Vec<Linked>>)>>,
-    /// The first events of files whose content proved unreadable: passed over, not read again.
+    /// The first events of files with unreadable content: they are skipped and not read again.
     unreadable: Mutex<BTreeSet<Seq>>,
     /// Events up to here were removed by retention.
     pruned: AtomicU64,
-    /// What the note says, if there is a readable one.
+    /// The content of the note, if there is a readable one.
     noted: Mutex<Option<Seq>>,
-    /// Files that retention has renamed for want of space: they stay until the note covers them. Held while files are removed.
+    /// Files that retention has renamed because the disk was full: they stay until the note covers them. Locked while
+    /// files are removed.
     retired: Mutex<Vec<PathBuf>>,
 }
 
 /// The extension of a file that retention has renamed.
-const GONE: &str = "gone";
+const RETIRED: &str = "gone";
 
-/// What becomes of a reading that meets a file which cannot be read.
+/// How a read treats an unreadable file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unreadable {
-    /// It fails.
+    /// The read fails.
     Fails,
-    /// It goes on behind the file, whose events are a gap.
+    /// The read continues after the file; the events of the file are a gap.
     PassedOver,
 }
 
 impl Archive {
-    /// Reads the headers of all files in `dir`; also gives the files that cannot be read. Changes nothing.
+    /// Reads the headers of all files in `dir`; also returns the unreadable files. Changes nothing.
     pub(crate) fn open(dir: PathBuf) -> Result<(Self, Vec<PathBuf>), OpenError> {
         let (mut files, mut unreadable, mut retired) = (Vec::new(), Vec::new(), Vec::new());
         if dir.exists() {
@@ -59,13 +60,13 @@ impl Archive {
                         Ok(header) => files.push(header),
                         Err(_) => unreadable.push(path),
                     }
-                } else if path.extension().is_some_and(|extension| extension == GONE) {
+                } else if path.extension().is_some_and(|extension| extension == RETIRED) {
                     retired.push(path);
                 }
             }
         }
         files.sort_by_key(|header| header.first);
-        // Overlaps cannot come from here; a file that repeats another's records is not used.
+        // This code writes no overlapping files; a file that repeats the records of another one is not used.
         let mut end = 0;
         files.retain(|header| {
             let fresh = header.first > end;
@@ -91,19 +92,19 @@ impl Archive {
         Ok((archive, unreadable))
     }
 
-    /// Takes files off the list that do not lead to what follows them, and gives their paths. `hash_of` is the database's
-    /// word for the hash of an event, where it has one: the chain is followed backwards from there.
+    /// Removes files from the list that do not lead to their successor, and returns their paths. `hash_of` returns the
+    /// hash of an event from the database, where it has one: the chain is followed backwards from there.
     pub(crate) fn drop_foreign(&self, hash_of: impl Fn(Seq) -> Option<Hash>) -> Vec<PathBuf> {
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
         let mut foreign = Vec::new();
-        // First event and previous hash of the file that follows.
+        // First event and previous hash of the next file.
         let mut next: Option<(Seq, Hash)> = None;
         let mut kept: Vec<Header> = Vec::with_capacity(files.len());
         for header in files.drain(..).rev() {
             let continued = next.filter(|(first, _)| *first == header.last + 1).map(|(_, previous)| previous);
             if continued.or_else(|| hash_of(header.last)).is_some_and(|hash| hash != header.hash) {
                 foreign.push(file::path(&self.dir, header.first, header.last));
-                // Nothing vouches for what is before a file that is not of this chain.
+                // Nothing confirms the files before one that is not of this chain.
                 next = None;
             } else {
                 next = Some((header.first, header.previous));
@@ -115,7 +116,7 @@ impl Archive {
         foreign
     }
 
-    /// The ranges of numbers before `hot_first` that neither a file holds nor retention has removed.
+    /// The ranges of numbers before `hot_first` that are neither in a file nor removed by retention.
     pub(crate) fn missing(&self, hot_first: Seq) -> Vec<(Seq, Seq)> {
         let mut next = self.pruned() + 1;
         let mut missing = Vec::new();
@@ -133,7 +134,7 @@ impl Archive {
         self.pruned.load(Ordering::Acquire)
     }
 
-    /// Notes durably that events up to `last`, and all that retention has removed before, are to be missing.
+    /// Notes durably that events up to `last`, and all that retention has removed before, are missing on purpose.
     pub(crate) fn note_pruned(&self, last: Seq) -> Result<(), ReadError> {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let last = last.max(self.pruned());
@@ -145,23 +146,23 @@ impl Archive {
         Ok(())
     }
 
-    /// Whether it is known what retention has removed.
+    /// Whether the extent of retention is known.
     pub(crate) fn is_noted(&self) -> bool {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner).is_some() || self.pruned() > 0
     }
 
-    /// The same note as the other's, if that has one.
-    pub(crate) fn note_as(&self, other: &Self) -> Result<(), ReadError> {
+    /// Copies the note of another archive, if it has one.
+    pub(crate) fn copy_note(&self, other: &Self) -> Result<(), ReadError> {
         if other.is_noted() { self.note_pruned(other.pruned()) } else { Ok(()) }
     }
 
-    /// Whether a file that cannot be read holds, or held, one of these events.
+    /// Whether an unreadable file holds, or held, one of these events.
     pub(crate) fn is_unreadable(&self, first: Seq, last: Seq) -> bool {
         let unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
         self.headers().iter().any(|it| it.first <= last && it.last >= first && unreadable.contains(&it.first))
     }
 
-    /// Removes what a crash left half written.
+    /// Removes temporary files that a crash left behind.
     pub(crate) fn sweep(&self) -> Result<(), OpenError> {
         if !self.dir.exists() {
             return Ok(());
@@ -173,9 +174,9 @@ impl Archive {
             }
         }
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        // Without the note they have to stay, empty as they are.
+        // Without the note, empty retired files have to stay.
         if !retired.is_empty() && self.note_pruned(0).is_ok() {
-            forget(&mut retired);
+            remove_retired(&mut retired);
         }
         Ok(())
     }
@@ -200,7 +201,7 @@ impl Archive {
         Ok(())
     }
 
-    /// Up to `limit` records from the first file that has any at or after `from`.
+    /// Up to `limit` records from the first file that has any at or after `from`; none if no file has.
     pub(crate) fn read(&self, from: Seq, limit: usize, unreadable: Unreadable) -> Result<Vec<Record>, ReadError> {
         loop {
             let passed =
@@ -210,11 +211,11 @@ impl Archive {
                 return Ok(Vec::new());
             };
             let records = match self.load(&header) {
-                // Pruned since the list was read, perhaps emptied while it was.
+                // The file was pruned since the list was read, perhaps emptied during the read.
                 Err(_) if !self.headers().iter().any(|kept| kept.first == header.first) => continue,
-                // Its events are a gap; those behind it are still worth having.
+                // Its events are a gap; later events can still be read.
                 Err(error @ ReadError::Archive { .. }) if unreadable == Unreadable::PassedOver => {
-                    warn!(error = &error as &dyn std::error::Error, "an archive file is passed over");
+                    warn!(error = &error as &dyn std::error::Error, "an unreadable archive file is skipped");
                     self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).insert(header.first);
                     continue;
                 }
@@ -237,7 +238,7 @@ impl Archive {
         Ok(records)
     }
 
-    /// Removes the oldest files as long as `expendable` says so of each; gives how many events went.
+    /// Removes the oldest files as long as `expendable` accepts them; returns the number of events removed.
     pub(crate) fn prune(&self, expendable: impl Fn(&Header, u64) -> bool) -> Result<u64, ReadError> {
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         let headers = self.headers();
@@ -249,7 +250,7 @@ impl Archive {
         let over: Vec<&Header> = over.collect();
         let Some(newest) = over.last() else { return Ok(0) };
         let (mut left, mut pruned) = (over.iter(), 0);
-        // First: a file that is gone without this is one that was lost.
+        // Order: the note comes first. A file that is missing without the note counts as lost.
         while let Err(error) = self.note_pruned(newest.last) {
             let Some(header) = left.next().filter(|_| is_full(&error)) else {
                 return if pruned > 0 && is_full(&error) { Ok(pruned) } else { Err(error) };
@@ -263,25 +264,26 @@ impl Archive {
             fs::remove_file(&path).reading("remove", path)?;
             pruned += header.count();
         }
-        forget(&mut retired);
+        remove_retired(&mut retired);
         file::sync_dir(&self.dir)?;
         Ok(pruned)
     }
 
-    /// Takes the file's space and leaves its name, which says that retention has removed it.
+    /// Frees the file's space and keeps its name, which records that retention has removed it.
     fn retire(&self, header: &Header, retired: &mut Vec<PathBuf>) -> Result<(), ReadError> {
         let path = file::path(&self.dir, header.first, header.last);
-        let gone = path.with_extension(GONE);
-        fs::rename(&path, &gone).reading("rename", path)?;
+        let renamed = path.with_extension(RETIRED);
+        fs::rename(&path, &renamed).reading("rename", path)?;
         self.pruned.fetch_max(header.last, Ordering::AcqRel);
         self.unlist(header);
-        retired.push(gone.clone());
-        // Before its content goes: under its old name, an empty file would be a damaged one.
+        retired.push(renamed.clone());
+        // Order: the rename is synced before the content is removed. Under its old name, an empty file would be
+        // damaged.
         file::sync_dir(&self.dir)?;
-        OpenOptions::new().write(true).truncate(true).open(&gone).map(drop).reading("empty", gone)
+        OpenOptions::new().write(true).truncate(true).open(&renamed).map(drop).reading("empty", renamed)
     }
 
-    /// Before the file goes, so that a reader that misses it finds that it is not listed any more.
+    /// Order: called before the file is removed, so that a reader that misses the file finds it unlisted.
     fn unlist(&self, header: &Header) {
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
         files.retain(|kept| kept.first != header.first);
@@ -290,8 +292,8 @@ impl Archive {
     }
 }
 
-/// Removes files that the note covers; those that cannot be removed are tried again.
-fn forget(retired: &mut Vec<PathBuf>) {
+/// Removes files that the note covers; a file that cannot be removed stays in the list for the next attempt.
+fn remove_retired(retired: &mut Vec<PathBuf>) {
     retired.retain(|path| fs::remove_file(path).is_err_and(|error| error.kind() != io::ErrorKind::NotFound));
 }
 

@@ -1,8 +1,9 @@
-//! How far retention has come: a small file beside the archive, so that a removed file is told from a lost one.
+//! The extent of retention: a small file beside the archive, which distinguishes a removed file from a lost one.
 //!
-//! It is written before the first file goes. A crash in between leaves files that are still listed and go the next time. A disk
-//! too full for the note is why retention is needed most: then files are renamed to `*.gone`, which says the same of each and
-//! takes no space, and emptied, until there is room for the note.
+//! The note is written before the first file is removed. A crash in between leaves files that are still listed and are
+//! removed the next time. A disk without space for the note is the case in which retention is needed most: files are
+//! then renamed to `*.gone`, which records the removal of each without taking space, and emptied, until there is room
+//! for the note.
 
 use super::file::sync_dir;
 use crate::ReadError;
@@ -19,14 +20,14 @@ fn place(archive: &Path) -> PathBuf {
     archive.with_file_name(NAME)
 }
 
-/// The newest event that retention has removed, 0 if it has removed none; nothing if there is no readable note: then what
-/// is missing is reported, not assumed to be in order.
+/// The newest event that retention has removed, 0 if it has removed none; `None` if there is no readable note: missing
+/// events are then reported, not taken for removed ones.
 pub(super) fn read(archive: &Path) -> Option<Seq> {
     let bytes = fs::read(place(archive)).ok()?;
     Fields(bytes::unseal(&bytes)?).u64()
 }
 
-/// Durable when it returns.
+/// The note is durable when this returns.
 pub(super) fn write(archive: &Path, last: Seq) -> Result<(), ReadError> {
     let path = place(archive);
     let temporary = path.with_extension("tmp");
@@ -38,7 +39,7 @@ pub(super) fn write(archive: &Path, last: Seq) -> Result<(), ReadError> {
         fs::rename(&temporary, &path)
     });
     if written.is_err() {
-        // An empty draft is no use to anybody. What cannot be removed is overwritten by the next.
+        // An incomplete note must not hold space. A file that cannot be removed here is overwritten by the next note.
         let _ = fs::remove_file(&temporary);
     }
     written.reading("write", &path)?;

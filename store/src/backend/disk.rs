@@ -1,7 +1,7 @@
-//! The backend on sled: one tree, and a real sync.
+//! The backend on sled: one tree, and a complete sync.
 //!
 //! sled's `flush` writes its log and waits for `sync_file_range`, which neither empties the drive's cache nor records
-//! a grown file. So every sync here is `flush` and then `fdatasync` on a descriptor of our own for the same file.
+//! a grown file. So every sync here is `flush` and then `fdatasync` on a descriptor of its own for the same file.
 
 use super::{Backend, Changes, Visit};
 use crate::error::panic_message;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a descriptor that is still being closed by this very process may keep the database locked.
+/// How long a descriptor that this process is still closing may keep the database locked.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Bytes of pages that the database keeps in memory.
@@ -30,13 +30,13 @@ pub(crate) struct Disk {
 impl Disk {
     /// Opens or creates the database in `dir`. A panic of the database comes back as an error.
     ///
-    /// The caller holds the lock of the directory, so a lock on the file is a leftover on its way out.
+    /// The caller holds the lock of the directory, so a lock on the file is a leftover that is about to be released.
     pub(crate) fn open(dir: &Path, before_sync: Option<SyncProbe>) -> Result<Self, Fault> {
         let fault = |action, source: io::Error| Fault::Database { action, path: dir.into(), source: Arc::new(source) };
         let deadline = Instant::now() + RELEASE_PATIENCE;
         let db = loop {
             let path = dir.to_path_buf();
-            // A thread of its own: where the database panics it must not take locks or state of ours along.
+            // A separate thread: a panic of the database must not poison locks or state of the caller.
             let opening = thread::Builder::new()
                 .name("journal-open".into())
                 .spawn(move || catch_unwind(AssertUnwindSafe(|| open(&path))))
@@ -64,8 +64,8 @@ impl Disk {
 }
 
 fn open(dir: &Path) -> sled::Result<sled::Db> {
-    // The flusher thread is the safety net for what was applied without a sync (deletions), and collects garbage. Little is
-    // read but at the opening: the newest events are kept by us.
+    // The flusher thread syncs changes that were applied without a sync (deletions), and collects garbage. Few reads
+    // come after the opening, since the journal keeps the newest events in memory.
     sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(Some(1000)).open()
 }
 
@@ -73,7 +73,7 @@ fn is_locked(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
 }
 
-/// The kernel's error in the database's words: an error of the machine, which says nothing about the data.
+/// Recovers the kernel's error from the database's message: an error of the machine, not of the data.
 fn lock_error(text: &str) -> io::Error {
     let code = text.split_once("code: ").map_or("", |(_, rest)| rest);
     let digits = code.find(|c: char| !c.is_ascii_digit()).map_or(code, |end| &code[..end]);
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_that_fails_is_an_error_of_the_machine() {
+    fn a_failed_lock_is_an_error_of_the_machine() {
         let text =
             r#"could not acquire lock on "db": Os { code: 5, kind: Uncategorized, message: "Input/output error" }"#;
         assert_eq!(lock_error(text).raw_os_error(), Some(nix::libc::EIO));

@@ -1,4 +1,4 @@
-//! The backend without a disk, for the tests of those who build on the journal.
+//! The backend without a disk, for tests of code that builds on the journal.
 
 use super::{Backend, Changes, Visit};
 use crate::{Fault, SyncProbe};

@@ -1,4 +1,4 @@
-//! The narrow waist between the journal and what keeps its bytes: an ordered map with atomic batches.
+//! The interface between the journal and its storage: an ordered map with atomic batches.
 
 pub(crate) mod disk;
 pub(crate) mod memory;
@@ -25,14 +25,14 @@ impl Changes {
     }
 }
 
-/// Sees one entry of a scan; `false` ends the scan.
+/// Receives one entry of a scan; `false` ends the scan.
 pub(crate) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
 
-/// An ordered map of bytes. After an error nothing more may be asked of it.
+/// An ordered map of bytes. After an error it must not be used any more.
 pub(crate) trait Backend: Send + Sync {
     /// Makes the changes visible. They are durable after the next [`Backend::sync`].
     fn apply(&self, changes: Changes) -> Result<(), Fault>;
-    /// Makes everything applied so far survive a power cut.
+    /// Makes all applied changes survive a power cut.
     fn sync(&self) -> Result<(), Fault>;
     /// Visits the entries with `from <= key < to` in the order of their keys.
     fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), Fault>;

@@ -1,4 +1,4 @@
-//! Setting a damaged database aside: a copy beside the directory, made before anything in it is changed.
+//! Sets a damaged database aside: a copy beside the directory, made before the database is changed.
 
 use super::{private_dir, sync_dir};
 use crate::OpenError;
@@ -10,35 +10,35 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A copy of the database as it was before anything opened it: the database itself truncates and zeroes what it takes
-/// for a torn end. Goes away unless it is kept.
-pub(super) struct Before {
+/// A copy of the database as it was before the opening, since the database truncates and zeroes a presumed torn end by
+/// itself. The copy is removed on drop unless it was kept.
+pub(super) struct OpeningCopy {
     dir: PathBuf,
     copy: PathBuf,
-    /// Nothing was copied, for want of space.
-    none: bool,
+    /// Nothing was copied because the disk is nearly full.
+    skipped: bool,
     kept: Option<PathBuf>,
 }
 
-impl Before {
-    /// Copies the database and what else is small; not the archive, which nobody changes.
+impl OpeningCopy {
+    /// Copies the database and the other small files, without the archive, which is never changed.
     pub(super) fn copy(dir: &Path, room: Room) -> Result<Self, OpenError> {
         let copy = beside(dir, ".opening").opening("find", dir)?;
         // Left by a process that was killed while opening.
         let _ = fs::remove_dir_all(&copy);
-        let none = room != Room::Plenty;
-        if !none {
+        let skipped = room != Room::Plenty;
+        if !skipped {
             private_dir(&copy).and_then(|()| copy_database(dir, &copy)).opening("copy to", &copy)?;
         }
-        Ok(Self { dir: dir.into(), copy, none, kept: None })
+        Ok(Self { dir: dir.into(), copy, skipped, kept: None })
     }
 
-    /// Takes up again what an opening that was killed had kept.
-    pub(super) fn kept(dir: &Path, kept: PathBuf) -> Self {
-        Self { dir: dir.into(), copy: PathBuf::new(), none: true, kept: Some(kept) }
+    /// Continues with a copy that an earlier, killed opening has kept.
+    pub(super) fn from_kept(dir: &Path, kept: PathBuf) -> Self {
+        Self { dir: dir.into(), copy: PathBuf::new(), skipped: true, kept: Some(kept) }
     }
 
-    /// Keeps the copy, durably, and says where. Again and again the same one.
+    /// Keeps the copy durably and returns its path. Later calls return the same path.
     pub(super) fn keep(&mut self) -> Result<PathBuf, OpenError> {
         if let Some(kept) = &self.kept {
             return Ok(kept.clone());
@@ -46,7 +46,7 @@ impl Before {
         let dir = &self.dir;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let aside = claim(dir, now).opening("set aside", dir)?;
-        let copied = if self.none { copy_database(dir, &aside) } else { fs::rename(&self.copy, &aside) };
+        let copied = if self.skipped { copy_database(dir, &aside) } else { fs::rename(&self.copy, &aside) };
         let parent = aside.parent().unwrap_or(&aside);
         copied.and_then(|()| sync_all(&aside)).and_then(|()| sync_dir(parent)).opening("copy to", &aside)?;
         self.kept = Some(aside.clone());
@@ -54,16 +54,16 @@ impl Before {
     }
 }
 
-impl Drop for Before {
+impl Drop for OpeningCopy {
     fn drop(&mut self) {
-        if !self.none && self.kept.is_none() {
-            // If this fails, the next opening does it.
+        if !self.skipped && self.kept.is_none() {
+            // If this fails, the next opening removes it.
             let _ = fs::remove_dir_all(&self.copy);
         }
     }
 }
 
-/// A name beside the directory, which begins with the directory's.
+/// A path beside the directory: the directory's name with a suffix.
 pub(super) fn beside(dir: &Path, suffix: &str) -> io::Result<PathBuf> {
     let mut name = fs::canonicalize(dir)?.into_os_string();
     name.push(suffix);
@@ -111,8 +111,8 @@ fn sync_all(dir: &Path) -> io::Result<()> {
     sync_dir(dir)
 }
 
-/// Removes the database's snapshots and settings, which `aside` has too, so that it replays its whole log with the
-/// settings it always had. Gives whether there were any.
+/// Removes the database's snapshots and settings, of which `aside` has copies, so that the database replays its whole
+/// log with its default settings. Returns whether there were any.
 pub(super) fn drop_snapshots(dir: &Path, aside: &Path) -> Result<bool, OpenError> {
     let mut dropped = false;
     for entry in fs::read_dir(dir).opening("list", dir)? {
@@ -135,7 +135,7 @@ pub(super) fn drop_snapshots(dir: &Path, aside: &Path) -> Result<bool, OpenError
     Ok(dropped)
 }
 
-/// Removes the database, of which a copy was set aside.
+/// Removes the database. A copy was set aside before.
 pub(super) fn clear(dir: &Path) -> Result<(), OpenError> {
     for entry in fs::read_dir(dir).opening("list", dir)? {
         let entry = entry.opening("list", dir)?;

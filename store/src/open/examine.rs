@@ -1,4 +1,4 @@
-//! Looks at everything in the database and judges it; changes nothing.
+//! Examines the whole database; changes nothing.
 
 use crate::backend::Backend;
 use crate::envelope::{self, GENESIS, Hash};
@@ -7,7 +7,7 @@ use crate::shared::Recent;
 use crate::{Fault, SavedRow, Seq, StreamId, keys};
 use std::collections::{HashMap, HashSet};
 
-/// The database opens, but what it holds cannot be this journal's present.
+/// The database opens, but its content cannot be the current state of this journal.
 pub(super) enum Unusable {
     Damaged(String),
     Fault(Fault),
@@ -19,9 +19,9 @@ impl From<Fault> for Unusable {
     }
 }
 
-/// The last event of a stream among those in the database.
+/// The last event of a stream in the database.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
+pub(super) struct LastEvent {
     pub(super) version: u64,
     pub(super) seq: Seq,
     pub(super) ended: bool,
@@ -32,33 +32,34 @@ pub(super) struct Findings {
     pub(super) meta: Option<Meta>,
     pub(super) rows: Vec<SavedRow>,
     pub(super) heads: HashMap<StreamId, Head>,
-    /// Keys of rows and heads that are not readable.
+    /// Keys of unreadable rows and heads.
     pub(super) bad_saved: Vec<Vec<u8>>,
-    pub(super) seen: HashMap<StreamId, Seen>,
+    pub(super) last_events: HashMap<StreamId, LastEvent>,
     pub(super) hot_first: Seq,
-    /// The newest event that is to stay, and its hash.
+    /// The newest event to keep, and its hash.
     pub(super) last: Seq,
     pub(super) hash: Hash,
     /// Events at the end that are torn or missing.
     pub(super) cut: Option<(Seq, Seq)>,
-    /// Their keys, as far as there are any.
+    /// The keys of events in `cut` that are in the database.
     pub(super) cut_keys: Vec<Vec<u8>>,
     /// Bad events with good ones after them.
     pub(super) bad: Vec<Seq>,
     /// Missing events with good ones after them.
     pub(super) missing: Vec<(Seq, Seq)>,
     pub(super) recent: Recent,
-    /// There is no readable head although there is a journal.
+    /// The journal exists, but its head is missing or unreadable.
     pub(super) headless: bool,
 }
 
 impl Findings {
-    /// Whether something other than a torn end is wrong, so that repairing would remove evidence.
+    /// Whether there is damage other than a torn end, so that a repair would remove evidence.
     pub(super) fn is_damaged(&self) -> bool {
         self.headless || !(self.bad.is_empty() && self.missing.is_empty() && self.bad_saved.is_empty())
     }
 
-    /// Of what is cut from the end, events up to `acknowledged` were given: that is a loss, and their numbers stay unused.
+    /// Events of the cut end up to `acknowledged` were returned to callers: they are a loss, and their numbers stay
+    /// unused.
     pub(super) fn keep_numbers(&mut self, acknowledged: Option<Seq>) {
         if let Some((first, last)) = self.cut.filter(|(first, _)| acknowledged.is_some_and(|seq| seq >= *first)) {
             self.cut = None;
@@ -68,7 +69,7 @@ impl Findings {
     }
 }
 
-/// `archived`: position and hash of the archive's end. `existed`: an empty database is a lost one, not a new one.
+/// `archived`: position and hash of the archive's end. `existed`: an empty database means a loss, not a new journal.
 pub(super) fn examine(
     backend: &dyn Backend,
     archived: Option<(Seq, Hash)>,
@@ -82,7 +83,7 @@ pub(super) fn examine(
     let (archive_last, archive_hash) = archived.unwrap_or((0, GENESIS));
     let no_events = found.last == 0;
     if no_events {
-        // Everything is in the archive, or there never was anything.
+        // All events are in the archive, or there never were any.
         (found.last, found.hash) = (archive_last, archive_hash);
         found.hot_first = archive_last + 1;
         found.cut = found.cut.map(|(_, last)| (archive_last + 1, last));
@@ -93,8 +94,8 @@ pub(super) fn examine(
         Some(meta) => end(&mut found, meta, declared_gaps(backend)?),
     }
     if found.last < archive_last {
-        let what = format!("the database ends at event {}, the archive at {archive_last}", found.last);
-        return Err(Unusable::Damaged(what));
+        let problem = format!("the database ends at event {}, the archive at {archive_last}", found.last);
+        return Err(Unusable::Damaged(problem));
     }
     Ok(found)
 }
@@ -102,7 +103,7 @@ pub(super) fn examine(
 /// Compares the end of the events with the head that was written with them.
 fn end(found: &mut Findings, meta: Meta, gaps: Vec<(Seq, Seq)>) {
     if gaps.contains(&(found.last + 1, meta.last)) {
-        // What a lost database left unused.
+        // Numbers that an earlier loss of the database left unused.
         found.last = meta.last;
     }
     if meta.last > found.last {
@@ -140,13 +141,13 @@ fn events(backend: &dyn Backend, found: &mut Findings) -> Result<(), Unusable> {
             hash = None;
             return true;
         };
-        // Something good comes after it: so this is no torn end.
+        // A good event follows, so the bad ones before it are not a torn end.
         found.bad.append(&mut bad);
         found.missing.append(&mut holes);
         hash = Some(linked.hash);
         (found.last, found.hash) = (seq, linked.hash);
-        let seen = Seen { version: linked.record.version, seq, ended: linked.record.ends_stream };
-        found.seen.insert(linked.record.stream.clone(), seen);
+        let last = LastEvent { version: linked.record.version, seq, ended: linked.record.ends_stream };
+        found.last_events.insert(linked.record.stream.clone(), last);
         found.recent.push(linked.record);
         true
     })?;
@@ -177,7 +178,7 @@ fn saved_state(backend: &dyn Backend, found: &mut Findings) -> Result<(), Fault>
     Ok(())
 }
 
-/// The hash of an event, if the database has it or what follows it.
+/// The hash of an event, if the database has the event, its successor, or a head that ends there.
 pub(crate) fn hash_of(backend: &dyn Backend, seq: Seq) -> Option<Hash> {
     let event = |seq: Seq| {
         let value = backend.get(&keys::event(seq)).ok()??;
@@ -193,7 +194,7 @@ pub(crate) fn hash_of(backend: &dyn Backend, seq: Seq) -> Option<Hash> {
     saved::decode_meta(&head).filter(|meta| meta.last == seq).map(|meta| meta.hash)
 }
 
-/// The numbers that earlier damage has cost, as `(first, last)`.
+/// The numbers lost to earlier damage, as `(first, last)`.
 pub(super) fn declared_gaps(backend: &dyn Backend) -> Result<Vec<(Seq, Seq)>, Fault> {
     let mut gaps = Vec::new();
     backend.scan(keys::GAPS.0, keys::GAPS.1, &mut |key, value| {

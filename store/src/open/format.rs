@@ -1,10 +1,10 @@
-//! The file that tells, before anything else is touched, which formats a journal has.
+//! The `format` file, which is read before any other file is touched.
 //!
-//! It ends with a checksum. One that is damaged or empty stops nothing: the database says the same, and the file is
-//! written anew. One of a build before the first release is recognised by its first word: the numbers there meant other
-//! shapes, so such a journal is refused whole.
+//! The file ends with a checksum. A damaged or empty file does not prevent an opening: the formats are read from the
+//! database, and the file is rewritten. A file of a build before the first release is recognised by its first word:
+//! its numbers meant other shapes, so such a journal is rejected as a whole.
 
-use super::reading::Reading;
+use super::reading::ReadCopy;
 use super::{lock, sync_dir};
 use crate::OpenError;
 use crate::backend::Backend;
@@ -15,36 +15,37 @@ use std::io::{self, Write};
 use std::path::Path;
 use tracing::warn;
 
-/// The generation of what this crate writes: keys, envelopes, archive files.
+/// The generation of this crate's own layout: keys, envelopes, archive files.
 pub(crate) const LAYOUT: u16 = 1;
 
 const NAME: &str = "format";
-/// The first word before the first release, where `journal` stands now.
+/// The first word before the first release, in the place of `journal`.
 const UNRELEASED: &[u8] = b"layout ";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Formats {
-    /// Of what this crate writes.
+    /// The generation of this crate's layout.
     pub(crate) layout: u16,
-    /// Of the payloads, which are the caller's.
+    /// The generation of the payloads, which are the caller's.
     pub(crate) records: u16,
 }
 
-/// What is known of a journal's formats.
+/// The known formats of a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
-    /// Nothing if there is no journal, or none that was ever opened to the end; or if neither file nor database tell.
+pub(crate) struct KnownFormats {
+    /// `None` if there is no journal, if it was never opened completely, or if neither file nor database can be read.
     pub(crate) formats: Option<Formats>,
-    /// There is a file, and it is not what was written.
+    /// The file exists and is damaged.
     pub(crate) damaged: bool,
 }
 
-/// The format of the payloads in the journal at `dir`; nothing if there is no journal, or none that was ever opened
-/// to the end, or none that tells. Changes nothing; takes the lock only if the file is damaged.
+/// The format of the payloads in the journal at `dir`; `None` if there is no journal, if it was never opened
+/// completely, or if its formats are unreadable. Changes nothing; takes the lock only if the file is damaged. Fails
+/// when the journal is from before the first release, and when the file cannot be read or the lock is taken.
 pub fn format_of(dir: &Path) -> Result<Option<u16>, OpenError> {
     let formats = match read(dir)? {
         OnDisk::Absent => None,
-        OnDisk::Says(formats) => Some(formats),
+        OnDisk::Readable(formats) => Some(formats),
         OnDisk::Damaged => {
             let _lock = lock(dir)?;
             from_database(dir)?
@@ -53,18 +54,19 @@ pub fn format_of(dir: &Path) -> Result<Option<u16>, OpenError> {
     Ok(formats.map(|formats| formats.records))
 }
 
-/// The formats of the journal at `dir`, from its file or, if that is damaged, from its database. The caller holds the lock.
-pub(crate) fn told(dir: &Path) -> Result<Told, OpenError> {
+/// The formats of the journal at `dir`, from its file or, if that is damaged, from its database. The caller holds the
+/// lock.
+pub(crate) fn known_formats(dir: &Path) -> Result<KnownFormats, OpenError> {
     match read(dir)? {
-        OnDisk::Absent => Ok(Told { formats: None, damaged: false }),
-        OnDisk::Says(formats) => Ok(Told { formats: Some(formats), damaged: false }),
-        OnDisk::Damaged => Ok(Told { formats: from_database(dir)?, damaged: true }),
+        OnDisk::Absent => Ok(KnownFormats { formats: None, damaged: false }),
+        OnDisk::Readable(formats) => Ok(KnownFormats { formats: Some(formats), damaged: false }),
+        OnDisk::Damaged => Ok(KnownFormats { formats: from_database(dir)?, damaged: true }),
     }
 }
 
 enum OnDisk {
     Absent,
-    Says(Formats),
+    Readable(Formats),
     Damaged,
 }
 
@@ -74,18 +76,21 @@ fn read(dir: &Path) -> Result<OnDisk, OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(OnDisk::Absent),
         Err(source) => Err(OpenError::Io { action: "read", path, source }),
         Ok(bytes) if bytes.starts_with(UNRELEASED) => Err(OpenError::Unreleased { path: dir.into() }),
-        Ok(bytes) => Ok(parse(&bytes).map_or(OnDisk::Damaged, OnDisk::Says)),
+        Ok(bytes) => Ok(parse(&bytes).map_or(OnDisk::Damaged, OnDisk::Readable)),
     }
 }
 
-/// The database writes whenever it is opened, so it is asked in a copy. One that does not open has nothing to say here:
-/// opening the journal is where that is mended.
+/// The database writes whenever it is opened, so a copy is opened. A database that does not open gives no formats
+/// here: it is repaired when the journal is opened.
 fn from_database(dir: &Path) -> Result<Option<Formats>, OpenError> {
-    warn!(path = %dir.join(NAME).display(), "the journal's format file is damaged; the database is asked");
-    let reading = match Reading::open(dir) {
+    warn!(path = %dir.join(NAME).display(), "the journal's format file is damaged; its formats are read from the database");
+    let reading = match ReadCopy::open(dir) {
         Ok(reading) => reading,
         Err(OpenError::Fault(fault)) => {
-            warn!(error = &fault as &dyn std::error::Error, "nor does the database tell the journal's format");
+            warn!(
+                error = &fault as &dyn std::error::Error,
+                "the journal's formats cannot be read from its database either"
+            );
             return Ok(None);
         }
         Err(error) => return Err(error),
@@ -100,7 +105,7 @@ fn parse(bytes: &[u8]) -> Option<Formats> {
     let mut lines = text.split_inclusive('\n');
     let mut number = |name: &str| lines.next()?.strip_suffix('\n')?.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
     let formats = Formats { layout: number("journal")?, records: number("records")? };
-    // Other lines may stand around it: they are for those who know them.
+    // Unknown lines are ignored: a later version may add some.
     let sum = lines.find_map(|line| line.strip_prefix("crc32c "))?;
     (sum == checksum(formats)).then_some(formats)
 }
@@ -113,7 +118,7 @@ fn checksum(formats: Formats) -> String {
     format!("{:08x}\n", crc32c::crc32c(body(formats).as_bytes()))
 }
 
-/// Writes the file unless it says so already.
+/// Writes the file unless it is up to date.
 pub(crate) fn write(dir: &Path, formats: Formats) -> Result<(), OpenError> {
     let (path, temporary) = (dir.join(NAME), dir.join("format.tmp"));
     let text = format!("{}crc32c {}", body(formats), checksum(formats));
@@ -136,7 +141,7 @@ mod tests {
     const SEVEN: Formats = Formats { layout: 1, records: 7 };
 
     #[test]
-    fn the_file_tells_both_formats_and_a_checksum() {
+    fn the_file_has_both_formats_and_a_checksum() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(format_of(dir.path()).unwrap(), None);
         write(dir.path(), SEVEN).unwrap();
@@ -147,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn any_byte_that_changes_makes_it_damaged_or_leaves_it_true() {
+    fn a_changed_byte_never_gives_other_formats() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), Formats { layout: 1, records: 12 }).unwrap();
         let text = fs::read(dir.path().join("format")).unwrap();

@@ -1,11 +1,13 @@
-//! One opener at a time. The lock is on the directory itself: no file to leave behind, and nothing is written.
+//! The lock that admits one opener at a time. It is on the directory itself: no file is left behind, and nothing is
+//! written.
 
 use crate::OpenError;
 use crate::error::IoContext;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-/// Takes the lock, at once or not at all. It ends with the returned file, or the process.
+/// Takes the lock without waiting; fails with [`OpenError::Locked`] if it is taken. It ends with the returned file, or
+/// the process.
 pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
     let file = File::open(dir).opening("open", dir)?;
     match file.try_lock() {

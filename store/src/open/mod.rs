@@ -1,9 +1,8 @@
-//! Opening a journal, whatever state it was left in.
+//! Opens a journal, in any state it was left in.
 //!
-//! In this order, each step only if the one before was not enough: open and examine; drop torn rows and records from
-//! the end; set damaged files aside and go on without the database's snapshot; put a new database together from what
-//! can be found in the old one's raw pages. Nothing is removed that was not copied before, but half-written files of
-//! the database itself.
+//! Steps, each taken only if the one before was not enough: open and examine; drop torn rows and records from the end;
+//! set damaged files aside and continue without the database's snapshot; build a new database from the records in the
+//! old one's raw pages. Data is copied before it is removed, except half-written files of the database itself.
 
 mod aside;
 mod attempts;
@@ -22,15 +21,15 @@ use crate::error::IoContext;
 use crate::mark::Mark;
 use crate::shared::{Recent, Shared};
 use crate::space::Space;
-use crate::writer::Living;
+use crate::writer::StreamState;
 use crate::{Journal, NewerFormat, OpenError, OpenReport, Opened, Options, SavedRow, Seq, StreamId, gap};
 use attempts::Store;
 pub(crate) use examine::hash_of;
-use format::Told;
+use format::KnownFormats;
 pub use format::format_of;
-pub(crate) use format::{Formats, LAYOUT, told as format_of_all, write as write_format};
+pub(crate) use format::{Formats, LAYOUT, known_formats, write as write_format};
 pub(crate) use lock::lock;
-pub(crate) use reading::{Reading, repaired};
+pub(crate) use reading::{ReadCopy, repaired};
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -43,11 +42,11 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-/// What the writer starts from.
+/// The writer's initial state.
 #[derive(Default)]
 pub(crate) struct Loaded {
     pub(crate) rows: Vec<SavedRow>,
-    pub(crate) streams: HashMap<StreamId, Living>,
+    pub(crate) streams: HashMap<StreamId, StreamState>,
     pub(crate) last: Seq,
     pub(crate) hash: Hash,
     pub(crate) hot_first: Seq,
@@ -59,8 +58,8 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     pub(crate) fn behind(&self) -> Vec<(StreamId, u64)> {
-        let behind = self.streams.iter().filter(|(_, living)| living.behind);
-        let mut behind: Vec<_> = behind.map(|(stream, living)| (stream.clone(), living.version)).collect();
+        let behind = self.streams.iter().filter(|(_, state)| state.behind);
+        let mut behind: Vec<_> = behind.map(|(stream, state)| (stream.clone(), state.version)).collect();
         behind.sort();
         behind
     }
@@ -70,7 +69,7 @@ pub(crate) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
     let started = Instant::now();
     private_dir(dir).opening("create", dir)?;
     let lock = lock(dir)?;
-    let Told { formats, damaged: format_damaged } = format::told(dir)?;
+    let KnownFormats { formats, damaged: format_damaged } = format::known_formats(dir)?;
     if let Some(found) = formats.filter(|found| found.layout > LAYOUT || found.records > options.format) {
         return reading::open_newer(dir, found, options, lock, started);
     }
@@ -95,24 +94,25 @@ pub(crate) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
     format::write(dir, Formats { layout: LAYOUT, records: options.format })?;
     space.check();
     report.took = started.elapsed();
-    tell(dir, &report);
+    log_opening(dir, &report);
     let shared = shared(options, Arc::new(backend), Some(archive), Some(lock), &loaded, None);
     let mark =
         Mark::open(dir).and_then(|mark| mark.set(loaded.last).map(|()| mark)).opening("write", dir.join("mark"))?;
     started_with(dir, shared, loaded, report, Some((space, mark)))
 }
 
-/// A journal without a readable note, as older versions left it: what it lacks before its first event may have been removed by
-/// retention. It is reported this once and noted as such; in a journal that begins with its first event, a file that is lost
-/// later is told from that. Not to be called while a state needs the missing events, or a file that holds them may be restored.
+/// A journal without a readable note, from an older version: events missing before its first event may have been
+/// removed by retention. They are reported once and noted as removed, so that a file lost later from a journal with a
+/// first event is recognised as a loss. Must not be called while a state needs the missing events, or while a file
+/// that holds them may be restored.
 fn note_beginning(archive: &Archive, missing: &[(Seq, Seq)]) {
     if archive.is_noted() {
         return;
     }
     let lacking = missing.first().filter(|(first, _)| *first == 1).map_or(0, |(_, last)| *last);
     if let Err(error) = archive.note_pruned(lacking) {
-        // The next opening says it once more.
-        warn!(error = &error as &dyn std::error::Error, "cannot note where the journal begins");
+        // The next opening reports it again.
+        warn!(error = &error as &dyn std::error::Error, "cannot note the beginning of the journal");
     }
 }
 
@@ -123,7 +123,7 @@ fn started_with(
     report: OpenReport,
     disk: Option<(Space, Mark)>,
 ) -> Result<Opened, OpenError> {
-    *shared.recent.lock().expect("nobody else has it yet") = std::mem::take(&mut loaded.recent);
+    *shared.recent.lock().expect("the journal is not shared yet") = std::mem::take(&mut loaded.recent);
     let (rows, behind) = (std::mem::take(&mut loaded.rows), loaded.behind());
     let journal = Journal::start(shared, loaded, disk).opening("start the threads of", dir)?;
     Ok(Opened { journal, rows, behind, report })
@@ -143,7 +143,7 @@ fn shared(
     loaded: &Loaded,
     read_only: Option<NewerFormat>,
 ) -> Shared {
-    let needed = loaded.streams.values().filter(|living| living.behind).filter_map(|living| living.row).min();
+    let needed = loaded.streams.values().filter(|state| state.behind).filter_map(|state| state.row).min();
     Shared {
         options,
         backend: RwLock::new(Some(backend)),
@@ -160,7 +160,7 @@ fn shared(
     }
 }
 
-/// A torn one of these makes the database refuse to open.
+/// Removes half-written snapshots, since the database refuses to open with a torn one.
 fn remove_generating(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let mut removed = Vec::new();
     for entry in fs::read_dir(dir).opening("list", dir)? {
@@ -175,7 +175,7 @@ fn remove_generating(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     Ok(removed)
 }
 
-fn tell(dir: &Path, report: &OpenReport) {
+fn log_opening(dir: &Path, report: &OpenReport) {
     let quiet = OpenReport { took: report.took, ..OpenReport::default() };
     if *report == quiet {
         info!(path = %dir.display(), took = ?report.took, "journal open");
@@ -184,7 +184,7 @@ fn tell(dir: &Path, report: &OpenReport) {
     }
 }
 
-/// Creates a directory for our eyes only, and what is missing above it.
+/// Creates a directory, and its missing parents, accessible to the owner alone.
 pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }

@@ -1,4 +1,4 @@
-//! Reading a journal without changing it: the database writes whenever it is opened, so it is opened in a copy.
+//! Reads a journal without changing it: the database writes whenever it is opened, so a copy is opened.
 
 use super::aside::{beside, copy_database};
 use super::examine::{self, Findings, Unusable, examine};
@@ -10,21 +10,21 @@ use crate::backend::memory::Memory;
 use crate::backend::{Backend, Changes, Visit};
 use crate::envelope::Hash;
 use crate::error::IoContext;
-use crate::writer::Living;
+use crate::writer::StreamState;
 use crate::{Fault, NewerFormat, OpenError, OpenReport, Opened, Options, Seq, gap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The database of a journal, opened in a copy that goes with it.
-pub(crate) struct Reading {
+/// The database of a journal, opened as a copy that is removed on drop.
+pub(crate) struct ReadCopy {
     disk: Option<Disk>,
     copy: PathBuf,
 }
 
-impl Reading {
-    /// Copies and opens. The caller holds the lock of `dir`, so there is one copy at a time.
+impl ReadCopy {
+    /// Copies the database and opens the copy. The caller holds the lock of `dir`, so there is one copy at a time.
     pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
         let copy = copy_of(dir).opening("find", dir)?;
         sweep(dir);
@@ -41,15 +41,15 @@ impl Reading {
     }
 }
 
-impl Drop for Reading {
+impl Drop for ReadCopy {
     fn drop(&mut self) {
         drop(self.disk.take());
-        // If this fails, the next opening does it.
+        // If this fails, the next opening removes it.
         let _ = fs::remove_dir_all(&self.copy);
     }
 }
 
-impl Backend for Reading {
+impl Backend for ReadCopy {
     fn apply(&self, changes: Changes) -> Result<(), Fault> {
         self.disk().apply(changes)
     }
@@ -71,10 +71,10 @@ fn copy_of(dir: &Path) -> std::io::Result<PathBuf> {
     beside(dir, ".reading")
 }
 
-/// Removes the copy that a killed reader left.
+/// Removes the copy of a reader that was killed.
 pub(super) fn sweep(dir: &Path) {
     if let Ok(copy) = copy_of(dir) {
-        // It is not there, or it stays in nobody's way until it can be removed.
+        // Ignored: the copy may not exist, and one that cannot be removed does no harm.
         let _ = fs::remove_dir_all(copy);
     }
 }
@@ -90,10 +90,10 @@ pub(super) fn open_newer(
     let (archive, mut unreadable_archives) = Archive::open(dir.join("archive"))?;
     let mut missing = Vec::new();
     let (backend, archive, loaded): (Arc<dyn Backend>, _, _) = if found.layout > LAYOUT {
-        // Not even the keys can be trusted to mean what we think.
+        // With a newer layout even the keys may have another meaning.
         (Arc::new(Memory::new(None)), None, Loaded { hot_first: 1, ..Loaded::default() })
     } else {
-        let reading = Reading::open(dir)?;
+        let reading = ReadCopy::open(dir)?;
         unreadable_archives.extend(archive.drop_foreign(|seq| examine::hash_of(&reading, seq)));
         let loaded = load(&reading, &archive, dir)?;
         missing = gap::undeclared(&archive.missing(loaded.hot_first), &loaded.skipped);
@@ -101,14 +101,14 @@ pub(super) fn open_newer(
     };
     let took = started.elapsed();
     let report = OpenReport { read_only: Some(newer), missing, unreadable_archives, took, ..OpenReport::default() };
-    super::tell(dir, &report);
+    super::log_opening(dir, &report);
     let shared = shared(options, backend, archive, Some(lock), &loaded, Some(newer));
     started_with(dir, shared, loaded, report, None)
 }
 
-/// Repairs the copy as opening would repair the original; gives position and hash of the end.
+/// Repairs the copy as opening would repair the original; returns position and hash of the end.
 pub(crate) fn repaired(
-    reading: &Reading,
+    reading: &ReadCopy,
     archive: &Archive,
     format: u16,
     dir: &Path,
@@ -120,12 +120,12 @@ pub(crate) fn repaired(
 
 fn examined(backend: &dyn Backend, archive: &Archive, dir: &Path) -> Result<Findings, OpenError> {
     examine(backend, archive.end(), true).map_err(|unusable| match unusable {
-        Unusable::Damaged(what) => OpenError::Damaged { path: dir.into(), what },
+        Unusable::Damaged(problem) => OpenError::Damaged { path: dir.into(), problem },
         Unusable::Fault(fault) => fault.into(),
     })
 }
 
-/// What can be read, as it is: repairing is for those who know the format.
+/// The readable content, unrepaired: a repair requires knowledge of the format.
 fn load(backend: &dyn Backend, archive: &Archive, dir: &Path) -> Result<Loaded, OpenError> {
     let found = examined(backend, archive, dir)?;
     let archived = archive.end().map_or(0, |(last, _)| last);
@@ -134,13 +134,13 @@ fn load(backend: &dyn Backend, archive: &Archive, dir: &Path) -> Result<Loaded, 
     let hot_first = hot_first.max(archived + 1);
     let mut loaded = Loaded { hot_first, last, hash, recent, skipped, ..Loaded::default() };
     for row in rows.iter().filter(|row| row.seq <= last) {
-        let living = Living { version: row.version, row: Some(row.seq), behind: false };
-        loaded.streams.insert(row.stream.clone(), living);
+        let state = StreamState { version: row.version, row: Some(row.seq), behind: false };
+        loaded.streams.insert(row.stream.clone(), state);
     }
     for (stream, head) in heads {
-        let living = loaded.streams.entry(stream).or_default();
-        living.version = living.version.max(head.version);
-        living.behind = true;
+        let state = loaded.streams.entry(stream).or_default();
+        state.version = state.version.max(head.version);
+        state.behind = true;
     }
     loaded.rows = rows;
     loaded.rows.retain(|row| row.seq <= last);

@@ -1,11 +1,11 @@
-//! Makes the database agree with what was found in it, in one batch, and says what the writer starts from.
+//! Repairs the database according to the findings, in one batch, and returns the writer's initial state.
 
 use super::Loaded;
 use super::examine::{Findings, declared_gaps};
 use crate::archive::Archive;
 use crate::backend::{self, Backend, Changes};
 use crate::saved::{self, Head, Meta};
-use crate::writer::Living;
+use crate::writer::StreamState;
 use crate::{Fault, OpenReport, Seq, StreamId, keys};
 use std::collections::{BTreeMap, HashMap};
 
@@ -69,7 +69,7 @@ fn declare_gaps(found: &Findings, changes: &mut Changes, report: &mut OpenReport
     report.gaps = joined;
 }
 
-/// Drops rows and heads that are not readable or speak of events that are cut; gives their streams.
+/// Drops rows and heads that are unreadable or refer to events that are cut; returns their streams.
 fn drop_saved(found: &mut Findings, changes: &mut Changes) -> Vec<StreamId> {
     let mut dropped = Vec::new();
     for key in found.bad_saved.drain(..) {
@@ -96,7 +96,7 @@ fn drop_saved(found: &mut Findings, changes: &mut Changes) -> Vec<StreamId> {
     dropped
 }
 
-/// Makes rows and heads agree with the events, and gives the streams whose state nobody can vouch for.
+/// Makes rows and heads agree with the events; returns the streams with an uncertain state, and their versions.
 fn settle(
     found: &mut Findings,
     dropped: Vec<StreamId>,
@@ -106,7 +106,7 @@ fn settle(
     let rows: HashMap<StreamId, (u64, Seq)> =
         found.rows.iter().map(|row| (row.stream.clone(), (row.version, row.seq))).collect();
     let mut uncertain = BTreeMap::new();
-    for (stream, seen) in &found.seen {
+    for (stream, seen) in &found.last_events {
         let row = rows.get(stream);
         if seen.ended {
             if row.is_some_and(|(_, seq)| *seq < seen.seq) {
@@ -128,7 +128,7 @@ fn settle(
         }
     }
     for stream in dropped {
-        if uncertain.contains_key(&stream) || found.seen.get(&stream).is_some_and(|seen| seen.ended) {
+        if uncertain.contains_key(&stream) || found.last_events.get(&stream).is_some_and(|seen| seen.ended) {
             continue;
         }
         let known = rows.get(&stream).map(|(version, _)| *version);
@@ -145,7 +145,8 @@ fn settle(
     uncertain
 }
 
-/// The stream's last version in the archive, unless it ended there. Reads all of it, which only damage asks for.
+/// The stream's last version in the archive; `None` if the stream ended there. Reads the whole archive, which is
+/// acceptable only after damage.
 fn archived_version(archive: &Archive, stream: &StreamId) -> Option<(u64, Seq)> {
     for header in archive.headers().iter().rev() {
         let Ok(records) = archive.load(header) else { continue };
@@ -157,16 +158,16 @@ fn archived_version(archive: &Archive, stream: &StreamId) -> Option<(u64, Seq)> 
     None
 }
 
-fn streams(found: &Findings) -> HashMap<StreamId, Living> {
-    let mut streams: HashMap<StreamId, Living> = HashMap::new();
+fn streams(found: &Findings) -> HashMap<StreamId, StreamState> {
+    let mut streams: HashMap<StreamId, StreamState> = HashMap::new();
     for row in &found.rows {
-        let living = Living { version: row.version, row: Some(row.seq), behind: false };
-        streams.insert(row.stream.clone(), living);
+        let state = StreamState { version: row.version, row: Some(row.seq), behind: false };
+        streams.insert(row.stream.clone(), state);
     }
     for (stream, head) in &found.heads {
-        let living = streams.entry(stream.clone()).or_default();
-        living.version = living.version.max(head.version);
-        living.behind = true;
+        let state = streams.entry(stream.clone()).or_default();
+        state.version = state.version.max(head.version);
+        state.behind = true;
     }
     streams
 }

@@ -1,8 +1,8 @@
 //! The last resort: records and rows found by their magic numbers and checksums in the raw pages of a database that
 //! does not open any more.
 //!
-//! What is found is genuine, but perhaps not the newest; so the journal goes on at a number well above anything that
-//! could have been given, and says that it was lost.
+//! Records found this way are genuine, but perhaps not the newest; so the journal continues at a number well above any
+//! number in use, and reports itself as lost.
 
 use super::sync_dir;
 use crate::archive::Archive;
@@ -19,20 +19,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use tracing::warn;
 
-/// The file that says where the data is while it is being salvaged.
+/// The file with the location of the data during a salvage.
 const NOTE: &str = "salvaging";
-/// Entries written at once.
+/// Entries written in one batch.
 const STEP: usize = 256;
 
 #[derive(Default)]
 pub(super) struct Salvaged {
     records: BTreeMap<Seq, Linked>,
     rows: HashMap<StreamId, SavedRow>,
-    /// The highest number in anything that was found.
+    /// The highest number in any record or row found.
     highest: Seq,
 }
 
-/// Notes that the database is being put together from what is in `aside`: until the end, that is where the data is.
+/// Notes that the database is being rebuilt from `aside`: until the end, the data is there.
 pub(super) fn begin(dir: &Path, aside: &Path) -> Result<(), OpenError> {
     let path = dir.join(NOTE);
     let written = File::create(&path).and_then(|mut file| {
@@ -43,14 +43,14 @@ pub(super) fn begin(dir: &Path, aside: &Path) -> Result<(), OpenError> {
     written.opening("write", path)
 }
 
-/// Where the data is, if salvaging was interrupted.
+/// The location of the data, if a salvage was interrupted.
 pub(super) fn interrupted(dir: &Path) -> Result<Option<PathBuf>, OpenError> {
     let path = dir.join(NOTE);
     match fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Ok(aside) => {
             let aside = PathBuf::from(OsStr::from_bytes(&aside));
-            // A note that was not even written to its end: nothing had been cleared by then.
+            // A note that was not written completely: nothing had been cleared by then.
             Ok(Some(aside).filter(|aside| aside.is_dir()))
         }
         Err(source) => Err(OpenError::Io { action: "read", path, source }),
@@ -63,7 +63,7 @@ pub(super) fn end(dir: &Path) -> Result<(), OpenError> {
     fs::remove_file(&path).and_then(|()| sync_dir(dir)).opening("remove", path)
 }
 
-/// Searches all files of the database in `aside`. Events up to `acknowledged` have been given.
+/// Searches all files of the database in `aside`. Events up to `acknowledged` have been returned to callers.
 pub(super) fn collect(aside: &Path, archive: &Archive, acknowledged: Seq) -> Result<Salvaged, OpenError> {
     let archived = archive.end().map_or(0, |(last, _)| last);
     let mut found = Salvaged { highest: archived.max(acknowledged), ..Salvaged::default() };
@@ -96,7 +96,7 @@ fn files(aside: &Path) -> Result<Vec<PathBuf>, OpenError> {
 fn search(bytes: &[u8], found: &mut Salvaged) {
     let mut at = 0;
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-        // What was recognised is skipped whole: a payload may hold anything, also what looks like a record.
+        // A recognised entry is skipped as a whole: a payload may hold any bytes, also those of a record.
         at += if rest.starts_with(&envelope::MAGIC)
             && let Some(linked) = envelope::decode_prefix(rest)
         {
@@ -120,7 +120,7 @@ fn search(bytes: &[u8], found: &mut Salvaged) {
     }
 }
 
-/// Fills a new database with what was found.
+/// Fills a new database with the findings.
 pub(super) fn rebuild(
     backend: &dyn Backend,
     mut found: Salvaged,
@@ -130,7 +130,7 @@ pub(super) fn rebuild(
     let heads = settle(&mut found, archive);
     let mut writing = Writing { backend, changes: Changes::default(), count: 0 };
     let (mut last, mut hash): (Seq, Hash) = archive.end().unwrap_or((0, GENESIS));
-    // Without an archive, all that retention has left should be here.
+    // Without an archive, all events that retention has left should be here.
     let mut next = last.max(archive.pruned()) + 1;
     for (seq, linked) in &found.records {
         if *seq > next {
@@ -146,7 +146,7 @@ pub(super) fn rebuild(
     for (stream, head) in heads {
         writing.put(keys::head(&stream), saved::encode_head(head))?;
     }
-    // Unseen events are at most those that were hot at the time, whatever the window was then.
+    // At most all hot events of the time are missing; the margin covers windows of other settings.
     let margin = 10_000_u64.max(options.hot_window.saturating_add(options.archive_chunk).saturating_mul(2));
     let end = found.highest.max(last) + margin;
     writing.put(keys::gap(last + 1), end.to_be_bytes().to_vec())?;
@@ -154,7 +154,7 @@ pub(super) fn rebuild(
     writing.commit()
 }
 
-/// Drops rows of streams that ended later, and gives the heads of those whose rows have fallen behind their events.
+/// Drops rows of streams that ended later, and returns the heads of streams with rows behind their events.
 fn settle(found: &mut Salvaged, archive: &Archive) -> HashMap<StreamId, Head> {
     let mut heads: HashMap<StreamId, Head> = HashMap::new();
     let Salvaged { records, rows, .. } = found;
@@ -172,7 +172,7 @@ fn settle(found: &mut Salvaged, archive: &Archive) -> HashMap<StreamId, Head> {
     for header in archive.headers() {
         match archive.load(&header) {
             Ok(archived) => archived.iter().for_each(&mut see),
-            // It stays, and verifying names it.
+            // The file stays, and a verification reports it.
             Err(error) => warn!(error = &error as &dyn std::error::Error, "cannot salvage from the archive"),
         }
     }

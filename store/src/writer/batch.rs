@@ -1,6 +1,6 @@
-//! Turns accepted appends into one set of changes: numbers, links in the chain, rows.
+//! Turns accepted appends into one set of changes: numbers, links of the hash chain, rows.
 
-use super::Living;
+use super::StreamState;
 use crate::backend::Changes;
 use crate::envelope::{self, Hash};
 use crate::record::OnDurable;
@@ -26,26 +26,26 @@ impl Batch {
         Self { changes: Changes::default(), last, hash, boot }
     }
 
-    /// Adds an append, or refuses it and leaves everything as it was. `streams` is ahead of the disk until the batch
-    /// is committed; a batch that fails is the last one, so nothing is ever taken back.
+    /// Adds an append, or rejects it and leaves the batch as it was. `streams` is ahead of the disk until the batch is
+    /// committed; the writer stops after a batch that fails, so nothing is ever undone.
     pub(crate) fn stage(
         &mut self,
         append: Append,
-        streams: &mut HashMap<StreamId, Living>,
+        streams: &mut HashMap<StreamId, StreamState>,
     ) -> Result<Staged, AppendError> {
         let known = streams.get(&append.stream).copied();
-        let living = known.unwrap_or_default();
-        if append.expected != living.version {
+        let state = known.unwrap_or_default();
+        if append.expected != state.version {
             let Append { stream, expected, .. } = append;
-            return Err(AppendError::Conflict { stream, expected, found: living.version });
+            return Err(AppendError::Conflict { stream, expected, found: state.version });
         }
         fits(&append)?;
         if append.row == Row::Delete && append.events.is_empty() {
             return Err(AppendError::EndWithoutEvent { stream: append.stream });
         }
-        let records = self.events(&append, living.version);
-        let version = living.version + records.len() as u64;
-        let now = self.row(&append, living, version, known.is_some());
+        let records = self.events(&append, state.version);
+        let version = state.version + records.len() as u64;
+        let now = self.row(&append, state, version, known.is_some());
         match now {
             Some(now) => streams.insert(append.stream, now),
             None => streams.remove(&append.stream),
@@ -77,26 +77,26 @@ impl Batch {
         records
     }
 
-    fn row(&mut self, append: &Append, living: Living, version: u64, known: bool) -> Option<Living> {
+    fn row(&mut self, append: &Append, state: StreamState, version: u64, known: bool) -> Option<StreamState> {
         let stream = &append.stream;
         match &append.row {
             Row::Put { schema, bytes } => {
                 let row =
                     SavedRow { stream: stream.clone(), version, seq: self.last, schema: *schema, bytes: bytes.clone() };
                 self.changes.put(keys::row(stream), saved::encode_row(&row));
-                if living.behind {
+                if state.behind {
                     self.changes.delete(keys::head(stream));
                 }
-                Some(Living { version, row: Some(self.last), behind: false })
+                Some(StreamState { version, row: Some(self.last), behind: false })
             }
-            Row::Keep if version == living.version => known.then_some(living),
+            Row::Keep if version == state.version => known.then_some(state),
             Row::Keep => {
                 self.changes.put(keys::head(stream), saved::encode_head(Head { version, seq: self.last }));
-                Some(Living { version, row: living.row, behind: true })
+                Some(StreamState { version, row: state.row, behind: true })
             }
             Row::Delete => {
                 self.changes.delete(keys::row(stream));
-                if living.behind {
+                if state.behind {
                     self.changes.delete(keys::head(stream));
                 }
                 None

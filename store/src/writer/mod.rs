@@ -1,7 +1,8 @@
-//! The one thread that owns the sequence: take what is queued, check versions, one batch, one sync, publish, wake.
+//! The one thread that assigns sequence numbers: take queued appends, check versions, one batch, one sync, publish,
+//! wake.
 //!
 //! Nothing is published before it is durable, and nothing is retried: after a failed write or sync every further
-//! append is refused.
+//! append is rejected.
 
 mod batch;
 
@@ -25,26 +26,26 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-/// Most appends in one batch.
+/// The largest number of appends in one batch.
 const MAX_BATCH: usize = 256;
-/// Most archived events deleted between two batches: some milliseconds.
+/// The largest number of archived events deleted between two batches: some milliseconds.
 const TRIM_STEP: u64 = 64;
 
 pub(crate) type Reply = oneshot::Sender<Result<Vec<Record>, AppendError>>;
 
 pub(crate) enum Job {
     Append(Append, Reply),
-    /// Events up to here are in the archive; or nothing could be archived.
+    /// Events up to here are in the archive; `None`: archiving failed.
     Archived(Option<Seq>),
 }
 
-/// What the writer knows of a living stream.
+/// The writer's state of a living stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Living {
+pub(crate) struct StreamState {
     pub(crate) version: u64,
     /// The row includes events up to here.
     pub(crate) row: Option<Seq>,
-    /// The row is behind, and the stream's version is stored apart from it.
+    /// The row is behind its events, and the stream's version is stored in its head.
     pub(crate) behind: bool,
 }
 
@@ -55,21 +56,22 @@ pub(crate) struct Writer {
     pub(crate) history: Option<JoinHandle<()>>,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) disk: Option<(Space, Mark)>,
-    pub(crate) streams: HashMap<StreamId, Living>,
+    pub(crate) streams: HashMap<StreamId, StreamState>,
     pub(crate) last: Seq,
     pub(crate) hash: Hash,
     /// Archived events that are still in the backend.
     pub(crate) trim: std::ops::Range<Seq>,
     pub(crate) archiving: bool,
-    /// No attempt to archive before this event, after one that failed.
+    /// After a failure, archiving is not retried before this event.
     pub(crate) archive_after: Seq,
-    /// The last event when retention was last asked for space: it goes by that event's time.
+    /// The last event at the latest request to prune for space; the next request waits for a later event, whose time
+    /// it needs.
     pub(crate) pruned_at: Option<Seq>,
     pub(crate) fault: Option<Fault>,
 }
 
 impl Writer {
-    /// Serves until the queue is closed and empty, then lets go of files and locks.
+    /// Serves until the queue is closed and empty, then releases files and locks.
     pub(crate) fn run(mut self) {
         let mut expected = 1;
         loop {
@@ -135,7 +137,7 @@ impl Writer {
         if let Some((_, mark)) = &self.disk
             && let Err(error) = mark.set(last)
         {
-            // It is a precaution: a lower number only makes it a weaker one.
+            // The mark is a precaution: a lower number only makes it weaker.
             warn!(%error, "cannot write the journal's mark");
         }
         self.publish(accepted);
@@ -152,8 +154,8 @@ impl Writer {
         space.make_room(append.urgency).map_err(|free| AppendError::DiskFull { path: space.dir().into(), free })
     }
 
-    /// States first, then the records, then everybody that waits for either: a state is never older than the events that can be
-    /// read, and an event that was answered with can be read.
+    /// Order: states first, then the records, then callers and listeners. A state is never older than the readable
+    /// events, and an acknowledged event can be read.
     fn publish(&mut self, accepted: Vec<(Staged, Reply)>) {
         let mut replies = Vec::with_capacity(accepted.len());
         let mut next: Vec<OnReadable> = Vec::new();
@@ -178,17 +180,17 @@ impl Writer {
         }
     }
 
-    /// Code of the caller's. If it panics, the records are durable, but what was to follow from them did not happen.
+    /// Runs a caller's callback. If it panics, the records are durable, but the callback's work did not happen.
     fn call<T>(&mut self, code: impl FnOnce() -> T) -> Option<T> {
         guarded(|| Ok(code())).inspect_err(|fault| self.fail(fault)).ok()
     }
 
     fn fail(&mut self, fault: &Fault) {
         if self.fault.is_none() {
-            error!(error = fault as &dyn std::error::Error, "the journal has failed and takes no more events");
+            error!(error = fault as &dyn std::error::Error, "the journal has failed and accepts no more events");
             self.fault = Some(fault.clone());
             self.shared.fault.send_replace(self.fault.clone());
-            self.shared.last.send_modify(|_| ()); // Wakes those who wait for events that will not come.
+            self.shared.last.send_modify(|_| ()); // Wakes subscribers that wait for events.
         }
     }
 
@@ -208,7 +210,7 @@ impl Writer {
         self.archiving = self.requests.push(Request::Archive { last, now }).is_ok();
     }
 
-    /// Archiving, which prunes too, waits for space: retention must not wait with it, for it gives some back.
+    /// Archiving prunes too, but it waits for space. Retention frees space, so it must not wait with it.
     fn prune_if_short(&mut self) {
         let possible = self.shared.archive.is_some() && self.shared.read_only.is_none() && self.fault.is_none();
         if !possible || self.archiving || self.pruned_at == Some(self.last) {
@@ -222,10 +224,10 @@ impl Writer {
         }
     }
 
-    /// Says how far retention may go, and gives the time it goes by.
+    /// Publishes the limit of retention, and returns the time to prune as of.
     fn prunable(&self) -> u64 {
         // The oldest row that needs later events to be current.
-        let needed = self.streams.values().filter(|living| living.behind).filter_map(|living| living.row).min();
+        let needed = self.streams.values().filter(|state| state.behind).filter_map(|state| state.row).min();
         self.shared.replay_after.store(needed.unwrap_or(Seq::MAX), Ordering::Release);
         self.shared.recent(self.last, 1).and_then(|records| Some(records.first()?.at)).unwrap_or(0)
     }
@@ -241,7 +243,7 @@ impl Writer {
         }
     }
 
-    /// Deletes some archived events. Not synced: if it is lost, opening does it again.
+    /// Deletes some archived events. Not synced: after a loss, opening does it again.
     fn trim_a_little(&mut self) {
         if self.trim.is_empty() || self.fault.is_some() {
             return;
@@ -267,7 +269,7 @@ impl Writer {
         }
         let shared = self.shared.clone();
         let held = shared.backend.write().unwrap_or_else(PoisonError::into_inner).take();
-        // The database flushes when it goes, and panics when it cannot.
+        // The database flushes on drop, and panics when it cannot.
         let gone = guarded(move || {
             drop(held);
             drop(self);

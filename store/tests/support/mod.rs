@@ -1,4 +1,4 @@
-//! What the journal's tests share: small appends, and how they are told apart.
+//! Helpers of the journal's tests: small appends, and accessors of their payloads.
 #![allow(dead_code, reason = "not every test uses all of it")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -59,7 +59,7 @@ pub fn payloads(records: &[Record]) -> Vec<String> {
     records.iter().map(|record| String::from_utf8(record.payload.to_vec()).unwrap()).collect()
 }
 
-/// Numbers without a gap, and everything else verified.
+/// Asserts that the numbers have no gap, and that the journal is sound.
 pub fn assert_sound(journal: &Journal) {
     let verification = journal.verify().unwrap();
     assert_eq!((verification.problems, verification.gaps), (vec![], vec![]));
@@ -72,7 +72,7 @@ pub fn records_of(followed: Followed) -> Vec<Record> {
     }
 }
 
-/// The numbers and gaps that a follower gets from `from` to the end.
+/// The numbers and gaps that a subscriber gets from `from` to the end.
 pub async fn follow(journal: &Journal, from: u64) -> (Vec<u64>, Vec<Gap>) {
     let (mut seqs, mut gaps) = (Vec::new(), Vec::new());
     let mut subscription = journal.subscribe(from);
@@ -85,7 +85,7 @@ pub async fn follow(journal: &Journal, from: u64) -> (Vec<u64>, Vec<Gap>) {
     (seqs, gaps)
 }
 
-/// Makes the journal believe that events up to here were acknowledged.
+/// Sets the mark, as if events up to `last` were acknowledged.
 pub fn set_mark(dir: &Path, last: u64) {
     let mut bytes = last.to_le_bytes().to_vec();
     bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
