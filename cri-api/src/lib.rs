@@ -1,4 +1,4 @@
-//! What goes over the socket: messages and stubs, no logic.
+//! Messages and stubs of the protocols on the sockets, without logic.
 
 /// The native API, spoken by `isula`.
 pub mod isula {

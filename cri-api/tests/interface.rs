@@ -9,7 +9,7 @@ use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, Fi
 const V1: &str = include_str!("cri/runtime.v1.tsv");
 const V1ALPHA2: &str = include_str!("cri/runtime.v1alpha2.tsv");
 
-/// One row of a table of facts: kind, what it is in, number, name, type or request, response.
+/// One row of a table of facts: kind, containing type, number, name, type or request, response.
 type Row<'a> = [&'a str; 6];
 
 fn table(text: &str) -> impl Iterator<Item = Row<'_>> {
@@ -19,7 +19,7 @@ fn table(text: &str) -> impl Iterator<Item = Row<'_>> {
     })
 }
 
-/// What the facts say, each as one line. Notes are left out.
+/// The facts of the table, each as one line. Notes are left out.
 fn stated(text: &str) -> BTreeSet<String> {
     table(text)
         .map(|[kind, within, number, name, first, second]| match kind {
@@ -36,7 +36,7 @@ fn compiled(file: &str) -> FileDescriptorProto {
     set.file.into_iter().find(|one| one.name() == file).unwrap()
 }
 
-/// The same lines from what the compiler made of the protocol file.
+/// The same lines from the compiled protocol file.
 fn described(file: &FileDescriptorProto) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
     for message in &file.message_type {
@@ -77,7 +77,7 @@ fn type_of(message: &DescriptorProto, field: &FieldDescriptorProto) -> String {
     let name = match field.r#type() {
         Type::Message | Type::Enum => {
             let short = short(field.type_name());
-            // A nested type is named from inside its message.
+            // A nested type is named relative to its message.
             short.strip_prefix(&format!("{}.", message.name())).unwrap_or(short).to_owned()
         }
         scalar => scalar.as_str_name().trim_start_matches("TYPE_").to_lowercase(),
@@ -99,7 +99,7 @@ fn version_1_is_the_interface() {
     assert!(stated.len() > 700, "the table of facts is whole");
 }
 
-/// The methods of the old name are described by its own file, the messages by that of version 1.
+/// The methods of the old name are in its own file, the messages in that of version 1.
 #[test]
 fn version_1alpha2_is_a_subset() {
     let mut known = described(&compiled("runtime_v1.proto"));
@@ -109,7 +109,7 @@ fn version_1alpha2_is_a_subset() {
     known.extend(services.iter().cloned());
     let stated = stated(V1ALPHA2);
     let unlike: Vec<_> = stated.difference(&known).collect();
-    // A string and bytes are written alike.
+    // A string and bytes have the same encoding.
     assert_eq!(unlike, ["field KeyValue 2 value: string"]);
     assert!(known.contains("field KeyValue 2 value: bytes"));
     let invented: Vec<_> = services.difference(&stated).collect();

@@ -1,7 +1,7 @@
-//! The one place that turns stored shapes into bytes and back, so that another encoder can take its place.
+//! The one place that converts stored shapes to bytes and back, so that another encoder can replace it.
 //!
-//! Fixed-width little-endian integers, `u64` lengths, `u32` variant numbers. The encoding does not describe itself: bytes
-//! of one shape may well read as another. Which shape it is, the kind and schema numbers beside the bytes say.
+//! Fixed-width little-endian integers, `u64` lengths, `u32` variant numbers. The encoding does not describe itself:
+//! bytes of one shape may be readable as another. The kind and schema numbers beside the bytes identify the shape.
 
 use bincode::Options;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 /// No encoded shape is larger: the journal takes no value of 4 KB.
 pub const SIZE_LIMIT: u64 = 4096;
 
-/// The bytes are not of this shape.
+/// The bytes do not have this shape.
 #[derive(Debug, thiserror::Error)]
 #[error("the bytes do not have the expected shape")]
 pub struct Malformed(#[source] bincode::Error);
@@ -19,12 +19,12 @@ fn options() -> impl Options {
     bincode::DefaultOptions::new().with_fixint_encoding().with_limit(SIZE_LIMIT).reject_trailing_bytes()
 }
 
-/// The bytes of a shape. The caller keeps its strings short: the result may exceed `SIZE_LIMIT`, and is then unreadable.
+/// The bytes of a shape. The caller keeps its strings short: a result longer than `SIZE_LIMIT` is unreadable.
 pub fn encode<T: Serialize>(shape: &T) -> Vec<u8> {
     options().with_no_limit().serialize(shape).expect("shapes consist of plain fields, which always serialize")
 }
 
-/// Reads one shape from exactly these bytes. Allocates no more than `SIZE_LIMIT`, whatever the bytes claim.
+/// Reads one shape from exactly these bytes. Allocates no more than `SIZE_LIMIT`, whatever lengths the bytes contain.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
     // The encoder's own limit does not count the lengths of strings.
     if bytes.len() as u64 > SIZE_LIMIT {
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_exceeds_the_limit_cannot_be_read() {
+    fn bytes_beyond_the_limit_cannot_be_read() {
         let long = "x".repeat(SIZE_LIMIT as usize - 8);
         assert_eq!(decode::<String>(&encode(&long)).unwrap(), long);
         assert!(decode::<String>(&encode(&format!("{long}x"))).is_err());

@@ -1,7 +1,7 @@
-//! Which number stands for which event, and which shape it is written in today.
+//! The kinds of events: their numbers, and the schema each is written in at present.
 //!
-//! The numbers are for ever: an event that is no longer written keeps its number and its shapes. Ranges: containers from
-//! 1, sandboxes from 100, images from 200, volumes from 300, networks from 400.
+//! The numbers are permanent: an event that is no longer written keeps its number and its shapes. Ranges: containers
+//! from 1, sandboxes from 100, images from 200, volumes from 300, networks from 400.
 
 use crate::codec::{self, Malformed};
 use crate::v1::*;
@@ -13,11 +13,11 @@ pub const IMAGE_STREAM: u8 = 3;
 /// Streams of this kind are volumes.
 pub const VOLUME_STREAM: u8 = 4;
 
-/// The shape in which a container's savepoint row is written today.
+/// The schema in which a container's savepoint row is written at present.
 pub const CONTAINER_ROW_SCHEMA: u16 = 1;
-/// The shape in which an image's savepoint row is written today.
+/// The schema in which an image's savepoint row is written at present.
 pub const IMAGE_ROW_SCHEMA: u16 = 1;
-/// The shape in which a volume's savepoint row is written today.
+/// The schema in which a volume's savepoint row is written at present.
 pub const VOLUME_ROW_SCHEMA: u16 = 1;
 
 /// A kind of event.
@@ -25,11 +25,11 @@ pub const VOLUME_ROW_SCHEMA: u16 = 1;
 pub struct Kind {
     pub number: u16,
     pub name: &'static str,
-    /// The schema number it is written with today.
+    /// The schema number it is written with at present.
     pub schema: u16,
 }
 
-/// From one table: the numbers, and the enum of events in the shapes of today with its encoding.
+/// Makes from one table the numbers, and the enum of events in their current shapes with its encoding.
 macro_rules! events {
     (
         $(#[$doc:meta])*
@@ -63,8 +63,8 @@ macro_rules! events {
                 }
             }
 
-            /// Reads what `encode` made of an event of this kind, in the shape of today; `None` when there is no such
-            /// kind. For older shapes see `Upcasts`.
+            /// Reads bytes that `encode` made of an event of this kind, in its current shape; `None` when there is no
+            /// such kind. For older shapes see `Upcasts`.
             pub fn decode(kind: u16, bytes: &[u8]) -> Option<Result<(ContextV1, Self), Malformed>> {
                 match kind {
                     $($number => Some(
@@ -78,7 +78,7 @@ macro_rules! events {
 }
 
 events! {
-    /// An event of a container, in the shape of today.
+    /// An event of a container, in its current shape.
     ContainerEvent, CONTAINER_KINDS, "":
     1 Created(CreatedV1) schema 1,
     2 StartRequested(StartRequestedV1) schema 1,
@@ -115,7 +115,7 @@ events! {
 }
 
 events! {
-    /// An event of an image, in the shape of today.
+    /// An event of an image, in its current shape.
     ImageEvent, IMAGE_KINDS, "Image":
     200 Pulled(ImageAddedV1) schema 1,
     201 Loaded(ImageAddedV1) schema 1,
@@ -126,14 +126,14 @@ events! {
 }
 
 events! {
-    /// An event of a volume, in the shape of today.
+    /// An event of a volume, in its current shape.
     VolumeEvent, VOLUME_KINDS, "Volume":
     300 Created(VolumeCreatedV1) schema 1,
     301 RemoveRequested(VolumeRemoveRequestedV1) schema 1,
     302 Removed(VolumeRemovedV1) schema 1,
 }
 
-/// Every kind of event that is known.
+/// Every known kind of event.
 pub fn kinds() -> impl Iterator<Item = Kind> {
     [CONTAINER_KINDS, IMAGE_KINDS, VOLUME_KINDS].into_iter().flatten().copied()
 }
@@ -143,7 +143,7 @@ pub fn kind(number: u16) -> Option<Kind> {
     kinds().find(|kind| kind.number == number)
 }
 
-/// Says whether the bytes are an event of this kind, in the shape of today; `None` when there is no such kind.
+/// Checks that the bytes are an event of this kind, in its current shape; `None` when there is no such kind.
 pub fn check_event(kind: u16, bytes: &[u8]) -> Option<Result<(), Malformed>> {
     ContainerEvent::decode(kind, bytes)
         .map(|decoded| decoded.map(drop))
@@ -151,7 +151,7 @@ pub fn check_event(kind: u16, bytes: &[u8]) -> Option<Result<(), Malformed>> {
         .or_else(|| VolumeEvent::decode(kind, bytes).map(|decoded| decoded.map(drop)))
 }
 
-/// The schema number that rows of this kind of stream are written with today; `None` when there is no such kind.
+/// The schema number that rows of this kind of stream are written with at present; `None` when there is no such kind.
 pub fn row_schema(stream: u8) -> Option<u16> {
     match stream {
         CONTAINER_STREAM => Some(CONTAINER_ROW_SCHEMA),
@@ -161,7 +161,7 @@ pub fn row_schema(stream: u8) -> Option<u16> {
     }
 }
 
-/// Says whether the bytes are a row of this kind of stream, in the shape of today; `None` when there is no such kind.
+/// Checks that the bytes are a row of this kind of stream, in its current shape; `None` when there is no such kind.
 pub fn check_row(stream: u8, bytes: &[u8]) -> Option<Result<(), Malformed>> {
     match stream {
         CONTAINER_STREAM => Some(codec::decode::<ContainerRowV1>(bytes).map(drop)),

@@ -1,16 +1,16 @@
-//! Brings a store of an older format to the format of today, in a copy, and lets the copy take the original's place.
+//! Migrates a store of an older format to the current format, in a copy that then replaces the original.
 //!
 //! ```text
-//! <dir>             the store; as it was until the flip
-//! <dir>.migrating   the copy, perhaps half written: worth nothing, removed
-//! <dir>.migrated    the copy, verified and durable; there only during the flip
-//! <dir>.v0-<time>   the original afterwards, kept until somebody removes it
+//! <dir>             the store; unchanged until the flip
+//! <dir>.migrating   the copy, perhaps half written: useless after a crash, and removed
+//! <dir>.migrated    the copy, verified and durable; exists only during the flip
+//! <dir>.v0-<time>   the original afterwards, kept until the operator removes it
 //! ```
 //!
-//! The flip is three renames, each made durable before the next: `.migrating` to `.migrated`, the store to its name for
-//! keeping, `.migrated` to the store. A crash leaves one of these states: the store is there, and all else is removed and
-//! done again, because an older program may have written to the store since; or the store is not there but `.migrated` is,
-//! and the last rename is all that is missing.
+//! The flip is three renames, each made durable before the next: `.migrating` to `.migrated`, the store to its backup
+//! name, `.migrated` to the store. A crash leaves one of these states: the store exists, and all copies are removed
+//! and made again, because an older program may have written to the store since; or the store is missing but
+//! `.migrated` exists, and only the last rename is left to do.
 
 mod files;
 mod verify;
@@ -21,47 +21,47 @@ use std::path::{Path, PathBuf};
 use store::{OpenError, OpenReport, RewriteError, Stored};
 
 use crate::FORMAT;
-use crate::upcast::{UpcastError, Upcasts, What};
-use files::Names;
+use crate::upcast::{Shape, UpcastError, Upcasts};
+use files::Paths;
 use verify::verify;
 
-/// What was done.
+/// The result of a migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// There is no store yet.
     Absent,
-    /// The store is of the format of today.
+    /// The store has the current format.
     Current,
-    /// An earlier migration was interrupted just before its end, which is made up for now.
+    /// An earlier migration was interrupted just before its last step, which is done now.
     Finished,
-    /// The store was of an older format.
+    /// The store had an older format.
     Migrated(Box<Migrated>),
 }
 
-/// A migration that was done.
+/// A completed migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migrated {
     /// The format before.
     pub from: u16,
     /// The format now.
     pub to: u16,
-    /// How many events were brought over.
+    /// The number of migrated events.
     pub records: u64,
-    /// How many savepoint rows were brought over.
+    /// The number of migrated savepoint rows.
     pub rows: u64,
-    /// Where the original is kept. Nobody removes it but people.
+    /// The path of the original. Only the operator removes it.
     pub original: PathBuf,
-    /// What had to be repaired in the copy on the way.
+    /// The repairs in the copy.
     pub repaired: OpenReport,
 }
 
-/// The store was not migrated, and is as it was.
+/// The reason why the store was not migrated. The store is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// To be read, not written: see `store::OpenReport::read_only`.
+    /// The store can be opened read-only: see `store::OpenReport::read_only`.
     #[error("the store at `{dir}` has format {found}, this program knows formats up to {known}")]
     Newer { dir: PathBuf, found: u16, known: u16 },
-    /// Whoever put something there has to take it away, and the copy is installed at the next attempt.
+    /// Once the operator has removed the other content, the next attempt installs the copy.
     #[error("the migrated store waits at `{migrated}`, but at `{dir}` is something that is no store")]
     Occupied { dir: PathBuf, migrated: PathBuf },
     #[error("cannot tell the format of the store at `{dir}`")]
@@ -76,104 +76,105 @@ pub enum MigrateError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
 }
 
-/// Where a migration stands: told before each step.
+/// The steps of a migration, each reported before it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Left-overs of an interrupted migration are removed.
+    /// Remains of an interrupted migration are removed.
     Clear,
-    /// The copy is begun.
+    /// The copy is started.
     Copy,
     /// The event or row with this number, counted from 0, is converted.
     Convert(u64),
     /// The copy is read again from beginning to end.
     Verify,
-    /// The copy is declared good.
+    /// The copy is declared complete.
     Seal,
-    /// The original makes way.
+    /// The original is renamed.
     SetAside,
-    /// The copy takes its place.
+    /// The copy takes the original's place.
     Install,
-    /// All is done.
+    /// The migration is complete.
     Done,
 }
 
-/// Makes sure that the store at `dir`, if there is one, has the format of today. Blocks, for as long as it takes to read
-/// and write the whole store, which nobody else may have open; twice its space is needed.
+/// Migrates the store at `dir`, if there is one, to the current format. Blocks, for as long as it takes to read and
+/// write the whole store, which must not be open elsewhere; twice its space is needed.
 ///
-/// Safe to be interrupted at any point and to be called again. After an error the store is as it was.
+/// Safe to interrupt at any point and to call again. After an error the store is unchanged.
 pub fn migrate(dir: &Path) -> Result<Outcome, MigrateError> {
-    migrate_with(dir, &Upcasts::of_today(), &mut |_| ())
+    migrate_with(dir, &Upcasts::current(), &mut |_| ())
 }
 
-/// The same with other upcasts, and telling where it stands.
+/// The same with other upcasts, and with a callback for each step.
 pub fn migrate_with(dir: &Path, upcasts: &Upcasts, step: &mut dyn FnMut(Step)) -> Result<Outcome, MigrateError> {
-    let names = Names::of(dir)?;
-    let finished = if names.awaits_install()? {
+    let paths = Paths::of(dir)?;
+    let finished = if paths.awaits_install()? {
         step(Step::Install);
-        names.install()?;
+        paths.install()?;
         true
     } else {
         false
     };
     let format = |source| MigrateError::Format { dir: dir.to_owned(), source };
-    let Some(found) = store::format_of(dir).map_err(format)? else { return names.no_store() };
+    let Some(found) = store::format_of(dir).map_err(format)? else { return paths.no_store() };
     if found > FORMAT {
         return Err(MigrateError::Newer { dir: dir.to_owned(), found, known: FORMAT });
     }
     step(Step::Clear);
-    names.clear()?;
+    paths.clear()?;
     if found == FORMAT {
         return Ok(if finished { Outcome::Finished } else { Outcome::Current });
     }
-    let copied = copy(&names, found, upcasts, step);
-    // What is of no use shall not fill the disk until the next attempt. The error that matters is the first.
-    let (records, rows, repaired) = copied.inspect_err(|_| drop(names.clear()))?;
+    let copied = copy(&paths, found, upcasts, step);
+    // A useless copy must not fill the disk until the next attempt. An error of the removal is ignored in favour of
+    // the first error.
+    let (records, rows, repaired) = copied.inspect_err(|_| drop(paths.clear()))?;
     step(Step::Seal);
-    names.seal()?;
+    paths.seal()?;
     step(Step::SetAside);
-    let original = names.set_aside(found)?;
+    let original = paths.set_aside(found)?;
     step(Step::Install);
-    names.install()?;
+    paths.install()?;
     step(Step::Done);
     let done = Migrated { from: found, to: FORMAT, records, rows, original, repaired };
     Ok(Outcome::Migrated(Box::new(done)))
 }
 
 fn copy(
-    names: &Names,
+    paths: &Paths,
     found: u16,
     upcasts: &Upcasts,
     step: &mut dyn FnMut(Step),
 ) -> Result<(u64, u64, OpenReport), MigrateError> {
     step(Step::Copy);
     let mut count = 0;
-    let converted = store::rewrite(&names.store, &names.migrating, FORMAT, |stored| {
+    let converted = store::rewrite(&paths.store, &paths.migrating, FORMAT, |stored| {
         step(Step::Convert(count));
         count += 1;
         convert(upcasts, stored).map_err(Into::into)
     });
     let rewritten = converted.map_err(|source| MigrateError::Rewrite {
-        dir: names.store.clone(),
+        dir: paths.store.clone(),
         from: found,
         to: FORMAT,
         source,
     })?;
     step(Step::Verify);
-    verify(&names.migrating, rewritten.records, rewritten.rows, rewritten.last)?;
+    verify(&paths.migrating, rewritten.records, rewritten.rows, rewritten.last)?;
     Ok((rewritten.records, rewritten.rows, rewritten.report))
 }
 
 fn convert(upcasts: &Upcasts, stored: Stored) -> Result<Stored, UpcastError> {
     Ok(match stored {
         Stored::Record(mut record) => {
-            let what = What::Event(record.kind);
-            let (schema, payload) = upcasts.to_today(what, record.schema, record.payload.to_vec())?;
+            let shape = Shape::Event(record.kind);
+            let (schema, payload) = upcasts.to_current(shape, record.schema, record.payload.to_vec())?;
             (record.schema, record.payload) = (schema, payload.into());
             Stored::Record(record)
         }
         Stored::Row(mut row) => {
-            let what = What::Row(row.stream.kind());
-            (row.schema, row.bytes) = upcasts.to_today(what, row.schema, row.bytes)?;
+            let shape = Shape::Row(row.stream.kind());
+            (row.schema, row.bytes) = upcasts.to_current(shape, row.schema, row.bytes)?;
             Stored::Row(row)
         }
     })

@@ -1,4 +1,4 @@
-//! Properties of every stored shape: what is written is read, and nothing that is read harms.
+//! Properties of every stored shape: encoding and decoding round-trip, and no bytes make the decoder panic.
 
 use migrations::codec::{self, SIZE_LIMIT};
 use migrations::kinds::{ContainerEvent, ImageEvent, VolumeEvent, check_event, check_row, kinds};
@@ -281,7 +281,7 @@ proptest! {
         prop_assert_eq!(codec::decode::<ContainerRowV1>(&codec::encode(&row)).unwrap(), row);
     }
 
-    /// No cut of an event reads as the whole, nor the whole with more behind it.
+    /// A prefix of an event does not decode, nor an event followed by more bytes.
     #[test]
     fn events_have_one_length(
         context in context(), event in event(), cut in any::<prop::sample::Index>(), more in any::<u8>(),
@@ -293,7 +293,7 @@ proptest! {
         prop_assert!(ContainerEvent::decode(kind, &bytes).unwrap().is_err());
     }
 
-    /// Whatever reads at all was made of these very bytes: nothing is skipped, nothing has two spellings.
+    /// Decodable bytes are exactly the encoding of their value: nothing is skipped, nothing has two encodings.
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         for kind in kinds() {
@@ -310,7 +310,7 @@ proptest! {
         }
     }
 
-    /// A damaged byte in a real event: the reader is led deep into the shape before it meets the damage.
+    /// A damaged byte in a real event: the decoder reads far into the shape before it meets the damage.
     #[test]
     fn damaged_events_never_panic(
         context in context(), event in event(), at in any::<prop::sample::Index>(), value in any::<u8>(),
@@ -324,7 +324,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_too_large_is_refused(extra in 0usize..100) {
+    fn a_value_that_is_too_large_is_rejected(extra in 0usize..100) {
         let event = ContainerEvent::Removed(RemovedV1 {});
         let context = ContextV1 {
             actor: ActorV1::Engine,

@@ -15,7 +15,7 @@ use std::fmt;
 
 use migrations::codec::Malformed;
 use migrations::v1::{ActorV1, ContextV1, ProcessV1};
-use migrations::{UpcastError, What};
+use migrations::{Shape, UpcastError};
 use store::StreamId;
 
 use crate::domain::container::Card;
@@ -80,14 +80,14 @@ impl fmt::Display for OperationId {
 pub enum DecodeError {
     /// Of a newer program, or not of this kind of stream at all: to be skipped, not repaired.
     #[error("{what} of stream `{stream}` is of a kind that this program does not know")]
-    UnknownKind { what: What, stream: StreamId },
+    UnknownKind { what: Shape, stream: StreamId },
     /// Written by a newer program in a shape of its own.
     #[error("{what} of stream `{stream}` has schema {found}, this program knows up to {known}")]
-    NewerSchema { what: What, stream: StreamId, found: u16, known: u16 },
+    NewerSchema { what: Shape, stream: StreamId, found: u16, known: u16 },
     /// The bytes are whole, as their checksum says, but not what they claim to be.
     #[error("{what} of stream `{stream}` is damaged")]
     Damaged {
-        what: What,
+        what: Shape,
         stream: StreamId,
         #[source]
         problem: Problem,

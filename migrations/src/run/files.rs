@@ -8,23 +8,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{MigrateError, Outcome};
 
-/// Where everything is.
+/// The paths of a migration.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct Paths {
     pub(super) store: PathBuf,
     pub(super) migrating: PathBuf,
     migrated: PathBuf,
     parent: PathBuf,
 }
 
-impl Names {
+impl Paths {
     pub(super) fn of(dir: &Path) -> Result<Self, MigrateError> {
-        let nameless = || MigrateError::Io {
+        let no_name = || MigrateError::Io {
             action: "migrate",
             path: dir.to_owned(),
             source: io::Error::new(io::ErrorKind::InvalidInput, "the path does not end in a name"),
         };
-        let (name, parent) = (dir.file_name().ok_or_else(nameless)?, dir.parent().ok_or_else(nameless)?);
+        let (name, parent) = (dir.file_name().ok_or_else(no_name)?, dir.parent().ok_or_else(no_name)?);
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         let beside = |suffix: &str| {
             let mut name = name.to_owned();
@@ -39,8 +39,8 @@ impl Names {
         })
     }
 
-    /// The flip was interrupted between its last two renames: the store is not there, nor anything in its place but
-    /// perhaps an empty directory that somebody has made for it since.
+    /// Whether the flip was interrupted between its last two renames: the store is missing, or its place holds only an
+    /// empty directory that was made since.
     pub(super) fn awaits_install(&self) -> Result<bool, MigrateError> {
         if !exists(&self.migrated)? {
             return Ok(false);
@@ -52,7 +52,7 @@ impl Names {
         }
     }
 
-    /// There is no store where it should be: because there is none yet, or because its place is taken.
+    /// The result when there is no store at its place: none exists yet, or other content takes its place.
     pub(super) fn no_store(&self) -> Result<Outcome, MigrateError> {
         if exists(&self.migrated)? {
             return Err(MigrateError::Occupied { dir: self.store.clone(), migrated: self.migrated.clone() });
@@ -60,37 +60,37 @@ impl Names {
         Ok(Outcome::Absent)
     }
 
-    /// Removes copies that are of no use.
+    /// Removes incomplete copies.
     pub(super) fn clear(&self) -> Result<(), MigrateError> {
         for path in [&self.migrating, &self.migrated] {
             if exists(path)? {
-                fs::remove_dir_all(path).doing("remove", path)?;
+                fs::remove_dir_all(path).io_context("remove", path)?;
             }
         }
         Ok(())
     }
 
-    /// Declares the copy good.
+    /// Declares the copy complete.
     pub(super) fn seal(&self) -> Result<(), MigrateError> {
         // Opening it for verification may have touched its directory.
         sync(&self.migrating)?;
         self.rename(&self.migrating, &self.migrated)
     }
 
-    /// Gives the original the name under which it is kept, and that name.
+    /// Renames the original to its backup name, and returns that.
     pub(super) fn set_aside(&self, format: u16) -> Result<PathBuf, MigrateError> {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let mut path = self.kept(format, &seconds.to_string());
+        let mut path = self.backup_path(format, &seconds.to_string());
         let mut again = 1;
         while exists(&path)? {
             again += 1;
-            path = self.kept(format, &format!("{seconds}-{again}"));
+            path = self.backup_path(format, &format!("{seconds}-{again}"));
         }
         self.rename(&self.store, &path)?;
         Ok(path)
     }
 
-    fn kept(&self, format: u16, time: &str) -> PathBuf {
+    fn backup_path(&self, format: u16, time: &str) -> PathBuf {
         let mut name = OsString::from(&self.store);
         name.push(format!(".v{format}-{time}"));
         name.into()
@@ -102,25 +102,25 @@ impl Names {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), MigrateError> {
-        fs::rename(from, to).doing("rename", from)?;
+        fs::rename(from, to).io_context("rename", from)?;
         sync(&self.parent)
     }
 }
 
 fn exists(path: &Path) -> Result<bool, MigrateError> {
-    path.try_exists().doing("look for", path)
+    path.try_exists().io_context("look for", path)
 }
 
 fn sync(dir: &Path) -> Result<(), MigrateError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).doing("sync", dir)
+    File::open(dir).and_then(|dir| dir.sync_all()).io_context("sync", dir)
 }
 
-trait Doing<T> {
-    fn doing(self, action: &'static str, path: &Path) -> Result<T, MigrateError>;
+trait IoContext<T> {
+    fn io_context(self, action: &'static str, path: &Path) -> Result<T, MigrateError>;
 }
 
-impl<T> Doing<T> for io::Result<T> {
-    fn doing(self, action: &'static str, path: &Path) -> Result<T, MigrateError> {
+impl<T> IoContext<T> for io::Result<T> {
+    fn io_context(self, action: &'static str, path: &Path) -> Result<T, MigrateError> {
         self.map_err(|source| MigrateError::Io { action, path: path.to_owned(), source })
     }
 }

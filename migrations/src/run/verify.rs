@@ -1,4 +1,4 @@
-//! Reads a migrated copy as the engine will: nothing takes the original's place on trust.
+//! Reads a migrated copy as the engine will: a copy replaces the original only after verification.
 
 use std::path::Path;
 
@@ -11,20 +11,20 @@ use crate::kinds::{check_event, check_row, kind, row_schema};
 /// Events decoded at once.
 const PAGE: usize = 1000;
 
-/// Fails unless the copy hangs together, holds this many events and rows, ends with this event, and every one of them
-/// decodes in the shape of today.
+/// Fails unless the copy is consistent, holds this many events and rows, ends with this event, and every one of them
+/// decodes in its current shape.
 pub(super) fn verify(copy: &Path, records: u64, rows: u64, last: Seq) -> Result<(), MigrateError> {
     let unsound = |problem: String| MigrateError::Unsound { copy: copy.to_owned(), problem };
     let options = Options {
         format: FORMAT,
-        // Nothing is moved, nothing reserved: it is only looked at.
+        // The copy is only read: no event is moved to the archive, no space reserved.
         hot_window: u64::MAX / 4,
         floor_bytes: 0,
         reserve_bytes: 0,
         ..Options::default()
     };
     let opened = Journal::open(copy, options).map_err(|source| MigrateError::Copy { copy: copy.to_owned(), source })?;
-    // What the original lacks, the copy lacks too.
+    // Losses of the original are losses of the copy, too.
     let (gaps, missing) = (opened.report.gaps.clone(), opened.report.missing.clone());
     let quiet = OpenReport { took: opened.report.took, gaps, missing, ..OpenReport::default() };
     if opened.report != quiet {
@@ -78,7 +78,7 @@ mod tests {
     use crate::kinds::{CONTAINER_ROW_SCHEMA, CONTAINER_STREAM, ContainerEvent};
     use crate::v1::{ActorV1, ContextV1, PausedV1};
 
-    /// Three events and a row, each as given.
+    /// Makes a store with three copies of the event, and the row.
     fn store_of(dir: &Path, format: u16, event: &NewEvent, row: &Row) {
         let journal = Journal::open(dir, Options { format, ..Options::default() }).unwrap().journal;
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_lacks_something_is_unsound() {
+    fn an_incomplete_copy_is_unsound() {
         for counts in [(4, 0, 3), (2, 0, 3), (3, 1, 3), (3, 0, 4)] {
             let problem = problem(&paused(), &Row::Keep, counts).unwrap();
             assert!(problem.starts_with("it has 3 events, 0 rows and ends with 3, the original"), "{problem}");
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_decode_is_unsound() {
+    fn an_undecodable_event_or_row_is_unsound() {
         let event = |kind, schema, payload: &[u8]| NewEvent { kind, schema, payload: payload.to_vec() };
         let good = paused().payload;
         for event in [event(99, 1, &good), event(6, 2, &good), event(6, 1, &good[1..])] {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_is_still_of_the_old_format_is_no_copy() {
+    fn a_copy_of_the_old_format_is_rejected() {
         let dir = tempfile::tempdir().unwrap();
         let copy = dir.path().join("journal");
         store_of(&copy, FORMAT - 1, &paused(), &Row::Keep);

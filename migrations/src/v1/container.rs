@@ -1,5 +1,5 @@
-//! What events and the savepoint row of a container are made of. Times are nanoseconds since the Unix epoch, start times
-//! of processes are clock ticks since boot.
+//! The stored shapes of a container's savepoint row and of the types in its events. Times are nanoseconds since the
+//! Unix epoch, start times of processes are clock ticks since boot.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct CardV1 {
     pub name: String,
     pub image: String,
-    /// The digest of the image's config; none for a root filesystem of the host's.
+    /// The digest of the image's config; none for a root filesystem of the host.
     pub image_id: Option<[u8; 32]>,
     pub runtime: String,
     pub command: String,
@@ -28,7 +28,7 @@ pub enum RestartPolicyV1 {
     No,
     Always,
     UnlessStopped,
-    /// 0 is no limit.
+    /// 0 means no limit.
     OnFailure {
         retries: u32,
     },
@@ -69,7 +69,7 @@ pub enum CauseV1 {
     ShimLost,
 }
 
-/// The savepoint row: a container's whole state but its id and version, which the row's envelope has.
+/// The savepoint row: a container's whole state except its id and version, which are in the row's envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerRowV1 {
     pub card: CardV1,
@@ -93,12 +93,13 @@ pub enum PhaseV1 {
     Removing(RemovingV1),
 }
 
-/// How the last run ended.
+/// The end of the last run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LastV1 {
-    /// There was none.
+    /// There was no run.
     Never,
-    /// As the phase says, which is `Exited` or `Restarting`: the usual case, and the text of an error is long enough once.
+    /// The end in the phase, which is `Exited` or `Restarting`: the usual case, in which a long error text is stored
+    /// only once.
     AsPhase,
     Ended(EndV1),
 }

@@ -1,8 +1,8 @@
-//! Who asked for an event and what it is about, stored in front of every event's own fields.
+//! The actor of an event and its subject, stored in front of every event's own fields.
 
 use serde::{Deserialize, Serialize};
 
-/// Name and image stand here so that an event can be read for itself, long after its container is gone.
+/// Name and image are included so that an event can be read on its own, long after its container was removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContextV1 {
     pub actor: ActorV1,

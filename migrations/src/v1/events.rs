@@ -1,11 +1,11 @@
-//! The events of a container, each as its own shape. `start` is the stream version of the `StartRequested` it belongs to;
-//! times are nanoseconds since the Unix epoch.
+//! The events of a container, each with its own shape. `start` is the stream version of the `StartRequested` it
+//! belongs to; times are nanoseconds since the Unix epoch.
 
 use serde::{Deserialize, Serialize};
 
 use super::container::{CardV1, ExitStatusV1, HealthV1, ProcessV1, RestartPolicyV1};
 
-/// Structs with the derives that every stored shape has.
+/// Defines structs with the derives of every stored shape.
 macro_rules! shapes {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? })*) => {$(
         $(#[$doc])*
@@ -38,11 +38,11 @@ shapes! {
     UpdateRequestedV1 { definition: [u8; 32], restart: RestartPolicyV1 }
     UpdatedV1 {}
     UpdateFailedV1 { message: String }
-    /// `start` is the one that has ended.
+    /// `start` is the run that has ended.
     RestartScheduledV1 { start: u64, attempt: u32, due: u64 }
     RestartCancelledV1 { start: u64 }
     HealthChangedV1 { start: u64, health: HealthV1 }
-    /// `argv` is cut, or the program alone.
+    /// `argv` is shortened, or the program alone.
     ExecStartedV1 { start: u64, exec: [u8; 8], argv: String, user: String, tty: bool, detached: bool }
     ExecExitedV1 { exec: [u8; 8], status: ExitStatusV1, at: u64, lasted_ms: u64 }
     AttachedV1 { session: [u8; 8], stdin: bool, tty: bool }
@@ -50,7 +50,7 @@ shapes! {
     /// The addresses have their prefixes: "10.1.0.2/16".
     NetworkAttachedV1 { start: u64, network: String, addresses: Vec<String> }
     NetworkDetachedV1 { start: u64 }
-    /// `volumes`: its anonymous volumes too.
+    /// `volumes`: its anonymous volumes are removed too.
     RemoveRequestedV1 { force: bool, volumes: bool }
     RemoveFailedV1 { message: String }
     RemovedV1 {}

@@ -8,9 +8,9 @@ pub struct ImageFactsV1 {
     /// Bytes of all its layers, unpacked.
     pub size: u64,
     pub layers: u16,
-    /// When it was built, as it says.
+    /// The time of its build, from its config.
     pub created: Option<u64>,
-    /// When it came here last.
+    /// The time when it was last added.
     pub added_at: u64,
     pub used_at: u64,
     pub pinned: bool,
@@ -18,14 +18,14 @@ pub struct ImageFactsV1 {
     pub architecture: String,
 }
 
-/// A name and since when it is held: of two images with the same name, the one with the larger number has it.
+/// A name and the number of its assignment: of two images with the same name, the one with the larger number has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageNameV1 {
     pub name: String,
     pub since: u64,
 }
 
-/// It came here, or came again: pulled, loaded or imported, as the event's kind says.
+/// The image was added, perhaps again: pulled, loaded or imported, according to the event's kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageAddedV1 {
     pub facts: ImageFactsV1,

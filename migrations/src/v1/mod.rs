@@ -1,8 +1,8 @@
 //! The shapes of format 1.
 //!
-//! Frozen: a field added, removed or moved here makes every journal written so far unreadable, or worse, readable as
-//! something else. A change is a new struct with the next schema number and an upcast. Only variants may be appended to
-//! an enum, and then only together with a new `FORMAT`, so that an older program leaves the store alone.
+//! Frozen: adding, removing or moving a field here makes every existing journal unreadable, or worse, readable with
+//! another meaning. A change is a new struct with the next schema number and an upcast. Only variants may be appended
+//! to an enum, and then only together with a new `FORMAT`, so that an older program does not write to the store.
 
 mod container;
 mod context;

@@ -1,7 +1,7 @@
-//! Every shape ever stored decodes for ever: the files under `golden/` are what real journals contain.
+//! Every shape ever stored stays decodable: the files under `golden/` have the content of real journals.
 //!
-//! After a new shape or sample: `cargo test -p migrations --test golden -- --ignored` writes the files that are missing,
-//! and never touches one that exists. See `golden/README.md`.
+//! After a new shape or sample, `cargo test -p migrations --test golden -- --ignored` writes the missing files, and
+//! never touches an existing one. See `golden/README.md`.
 
 mod v1;
 
@@ -11,25 +11,25 @@ use std::path::PathBuf;
 
 use migrations::codec;
 use migrations::kinds::{self, CONTAINER_STREAM, IMAGE_STREAM, VOLUME_STREAM, kind, row_schema};
-use migrations::{Upcasts, What};
+use migrations::{Shape, Upcasts};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A value whose encoding is kept in a file.
+/// A value with its encoding in a file.
 struct Sample {
-    /// Below `golden/`.
+    /// Path below `golden/`.
     file: String,
-    what: What,
+    shape: Shape,
     schema: u16,
     bytes: Vec<u8>,
-    /// Fails unless bytes decode to the value.
+    /// Fails unless the bytes decode to the value.
     check: Check,
 }
 
 type Check = Box<dyn Fn(&[u8])>;
 
 impl Sample {
-    fn new<T>(file: String, what: What, schema: u16, value: T) -> Self
+    fn new<T>(file: String, shape: Shape, schema: u16, value: T) -> Self
     where
         T: Serialize + DeserializeOwned + PartialEq + Debug + 'static,
     {
@@ -37,7 +37,7 @@ impl Sample {
         let check = Box::new(move |bytes: &[u8]| {
             assert_eq!(codec::decode::<T>(bytes).expect("the shape has not changed"), value);
         });
-        Self { file, what, schema, bytes, check }
+        Self { file, shape, schema, bytes, check }
     }
 
     fn path(&self) -> PathBuf {
@@ -54,7 +54,7 @@ fn samples() -> Vec<Sample> {
 }
 
 #[test]
-fn every_file_decodes_to_what_was_written() {
+fn every_file_decodes_to_its_value() {
     for sample in samples() {
         let path = sample.path();
         let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -65,17 +65,17 @@ fn every_file_decodes_to_what_was_written() {
 }
 
 #[test]
-fn every_file_leads_to_the_shape_of_today() {
-    let upcasts = Upcasts::of_today();
+fn every_file_converts_to_the_current_shape() {
+    let upcasts = Upcasts::current();
     for sample in samples() {
         let bytes = std::fs::read(sample.path()).unwrap();
-        let (schema, bytes) = upcasts.to_today(sample.what, sample.schema, bytes).unwrap();
-        match sample.what {
-            What::Event(number) => {
+        let (schema, bytes) = upcasts.to_current(sample.shape, sample.schema, bytes).unwrap();
+        match sample.shape {
+            Shape::Event(number) => {
                 assert_eq!(kind(number).map(|kind| kind.schema), Some(schema));
                 kinds::check_event(number, &bytes).unwrap().unwrap();
             }
-            What::Row(stream) => {
+            Shape::Row(stream) => {
                 assert_eq!(row_schema(stream), Some(schema));
                 kinds::check_row(stream, &bytes).unwrap().unwrap();
             }
@@ -85,12 +85,12 @@ fn every_file_leads_to_the_shape_of_today() {
 
 #[test]
 fn every_schema_of_every_kind_has_a_file() {
-    let kept: BTreeSet<_> = samples().into_iter().map(|sample| (sample.what, sample.schema)).collect();
+    let kept: BTreeSet<_> = samples().into_iter().map(|sample| (sample.shape, sample.schema)).collect();
     let events =
-        kinds::kinds().flat_map(|kind| (1..=kind.schema).map(move |schema| (What::Event(kind.number), schema)));
+        kinds::kinds().flat_map(|kind| (1..=kind.schema).map(move |schema| (Shape::Event(kind.number), schema)));
     let rows = [CONTAINER_STREAM, IMAGE_STREAM, VOLUME_STREAM]
         .into_iter()
-        .flat_map(|stream| (1..=row_schema(stream).unwrap()).map(move |schema| (What::Row(stream), schema)));
+        .flat_map(|stream| (1..=row_schema(stream).unwrap()).map(move |schema| (Shape::Row(stream), schema)));
     let missing: Vec<_> = events.chain(rows).filter(|wanted| !kept.contains(wanted)).collect();
     assert!(missing.is_empty(), "without a golden file: {missing:?}");
 }

@@ -1,4 +1,4 @@
-//! A store of an older format becomes one of today, or stays as it was, wherever the migration is interrupted.
+//! A store of an older format is migrated, or stays unchanged, wherever the migration is interrupted.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -13,7 +13,7 @@ use migrations::{FORMAT, MigrateError, Migrated, Outcome, Step, migrate, migrate
 use older::{Contents, EVENTS, ROWS, build, contents, expected, upcasts};
 use store::{Journal, OpenError, Options};
 
-/// A directory with a store of format 0 in it, at `journal`, and what it holds.
+/// A directory with a store of format 0 in it, at `journal`, and the store's content.
 fn old_store() -> (tempfile::TempDir, PathBuf, Contents) {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("journal");
@@ -33,7 +33,7 @@ fn migrated(outcome: Outcome) -> Migrated {
     }
 }
 
-/// All but the store and the originals kept is gone, and one of these is as it was.
+/// Only the store and kept originals are left, and one of the originals is unchanged.
 #[track_caller]
 fn check_done(root: &Path, dir: &Path, before: &Contents) {
     assert_eq!(store::format_of(dir).unwrap(), Some(FORMAT));
@@ -45,7 +45,7 @@ fn check_done(root: &Path, dir: &Path, before: &Contents) {
 }
 
 #[test]
-fn an_older_store_is_brought_to_the_shapes_of_today() {
+fn an_older_store_is_migrated_to_the_current_shapes() {
     let (root, dir, before) = old_store();
     assert!(dir.join("archive").read_dir().unwrap().count() > 0, "the test wants archived events too");
     let done = migrated(migrate_with(&dir, &upcasts(), &mut |_| ()).unwrap());
@@ -56,7 +56,7 @@ fn an_older_store_is_brought_to_the_shapes_of_today() {
 }
 
 #[test]
-fn a_migrated_store_is_written_on() {
+fn a_migrated_store_accepts_events() {
     let (_root, dir, before) = old_store();
     migrate_with(&dir, &upcasts(), &mut |_| ()).unwrap();
     older::append_one(&dir);
@@ -66,7 +66,7 @@ fn a_migrated_store_is_written_on() {
 }
 
 #[test]
-fn a_store_of_today_is_left_alone() {
+fn a_current_store_is_unchanged() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("journal");
     assert_eq!(migrate(&dir).unwrap(), Outcome::Absent);
@@ -103,9 +103,9 @@ fn a_store_in_use_is_not_migrated() {
     assert_eq!(contents(&dir, 0), before);
 }
 
-/// The program does not know the way: an error, and nothing has changed.
+/// The upcast is missing: the migration fails, and the store is unchanged.
 #[test]
-fn without_an_upcast_the_store_stays_as_it_was() {
+fn a_missing_upcast_leaves_the_store_unchanged() {
     let (root, dir, before) = old_store();
     let error = migrate(&dir).unwrap_err();
     assert!(matches!(error, MigrateError::Rewrite { from: 0, to: FORMAT, .. }), "{error:?}");
@@ -113,9 +113,9 @@ fn without_an_upcast_the_store_stays_as_it_was() {
     assert_eq!(contents(&dir, 0), before);
 }
 
-/// Upcasts that make something else than the shapes of today are noticed before the flip.
+/// Upcasts with wrong results are detected before the flip.
 #[test]
-fn a_copy_that_does_not_decode_never_takes_the_place() {
+fn an_undecodable_copy_is_not_installed() {
     for broken in [older::upcasts_with_bad_events(), older::upcasts_with_bad_rows()] {
         let (root, dir, before) = old_store();
         let error = migrate_with(&dir, &broken, &mut |_| ()).unwrap_err();
@@ -134,14 +134,14 @@ fn steps() -> Vec<Step> {
 }
 
 #[test]
-fn a_migration_tells_where_it_stands() {
+fn a_migration_reports_its_steps() {
     let mut expected = vec![Step::Clear, Step::Copy];
     expected.extend((0..EVENTS + ROWS).map(Step::Convert));
     expected.extend([Step::Verify, Step::Seal, Step::SetAside, Step::Install, Step::Done]);
     assert_eq!(steps(), expected);
 }
 
-/// Ends where a kill before this step would: nothing is tidied up.
+/// Stops like a kill before this step: nothing is cleaned up.
 fn interrupt(dir: &Path, at: Step) {
     let ended = catch_unwind(AssertUnwindSafe(|| {
         migrate_with(dir, &upcasts(), &mut |step| {
@@ -153,14 +153,14 @@ fn interrupt(dir: &Path, at: Step) {
     assert!(ended.is_err_and(|panic| panic.downcast_ref::<Step>() == Some(&at)), "not interrupted at {at:?}");
 }
 
-/// Where to interrupt: every step, but of the many conversions only some.
+/// The steps to interrupt at: all, but only some of the many conversions.
 fn interruptions() -> impl Iterator<Item = Step> {
     let some = [0, 1, 7, EVENTS - 1, EVENTS, EVENTS + ROWS - 1];
     steps().into_iter().filter(move |step| !matches!(step, Step::Convert(nth) if !some.contains(nth)))
 }
 
 #[test]
-fn an_interruption_anywhere_is_made_up_for_by_the_next_attempt() {
+fn the_next_attempt_completes_after_any_interruption() {
     quiet();
     for at in interruptions() {
         let (root, dir, before) = old_store();
@@ -176,9 +176,9 @@ fn an_interruption_anywhere_is_made_up_for_by_the_next_attempt() {
     }
 }
 
-/// Twice, and the second time anywhere.
+/// Interrupts twice, the second time at any step.
 #[test]
-fn two_interruptions_are_made_up_for() {
+fn a_migration_completes_after_two_interruptions() {
     quiet();
     for first in [Step::Verify, Step::Seal, Step::SetAside] {
         for second in [Step::Clear, Step::Copy, Step::Verify, Step::SetAside, Step::Install] {
@@ -196,9 +196,9 @@ fn two_interruptions_are_made_up_for() {
     check_done(root.path(), &dir, &before);
 }
 
-/// Before the flip the old program may come back and write: what it wrote must not be lost to an older copy.
+/// Before the flip the old program may run again and write: these events must not be lost to an older copy.
 #[test]
-fn what_an_older_program_writes_after_an_interruption_is_kept() {
+fn events_of_an_older_program_after_an_interruption_are_kept() {
     quiet();
     for at in interruptions().filter(|step| !matches!(step, Step::Install | Step::Done)) {
         let (root, dir, _) = old_store();
@@ -212,7 +212,7 @@ fn what_an_older_program_writes_after_an_interruption_is_kept() {
 }
 
 #[test]
-fn an_empty_directory_in_the_place_does_not_keep_the_store_out() {
+fn an_empty_directory_in_its_place_does_not_prevent_the_install() {
     quiet();
     let (root, dir, before) = old_store();
     interrupt(&dir, Step::Install);
@@ -222,7 +222,7 @@ fn an_empty_directory_in_the_place_does_not_keep_the_store_out() {
 }
 
 #[test]
-fn something_else_in_the_place_is_an_error_until_it_is_taken_away() {
+fn other_content_in_its_place_is_an_error_until_it_is_removed() {
     quiet();
     let (root, dir, before) = old_store();
     interrupt(&dir, Step::Install);
@@ -235,11 +235,11 @@ fn something_else_in_the_place_is_an_error_until_it_is_taken_away() {
 }
 
 #[test]
-fn a_path_without_a_name_is_refused() {
+fn a_path_without_a_name_is_rejected() {
     assert!(matches!(migrate(Path::new("/")), Err(MigrateError::Io { .. })));
 }
 
-/// The interruptions are no news.
+/// Suppresses the panic messages of the interruptions.
 fn quiet() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
@@ -252,7 +252,7 @@ fn quiet() {
     });
 }
 
-/// Every file below with its content.
+/// Every file below `root` with its content.
 fn files(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for path in fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()) {

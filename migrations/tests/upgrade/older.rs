@@ -1,22 +1,22 @@
-//! A store of an older format: a format 0 that never was, one step older than the first. Its `Started` has no shim, and its
-//! savepoint row neither a last end nor what stands behind that.
+//! A store of format 0, an invented format that is one step older than the first. Its `Started` has no shim, and its
+//! savepoint row has neither a last end nor the fields behind that.
 
 use std::path::Path;
 
 use migrations::codec::{self, Malformed};
 use migrations::kinds::ContainerEvent;
 use migrations::v1::*;
-use migrations::{FORMAT, Upcast, Upcasts, What};
+use migrations::{FORMAT, Shape, Upcast, Upcasts};
 use serde::{Deserialize, Serialize};
 use store::{Append, Journal, NewEvent, Options, Record, Row, SavedRow, StreamId};
 
 const STARTED: u16 = 3;
 const CONTAINERS: u8 = 12;
-/// Per container; some are removed at the end.
+/// Events per container; some containers are removed at the end.
 const PER_LIFE: u64 = 4;
 const REMOVED: u64 = 3;
 
-/// In the store that `build` makes.
+/// Totals of the store that `build` makes.
 pub const EVENTS: u64 = CONTAINERS as u64 * PER_LIFE + REMOVED * 2;
 pub const ROWS: u64 = CONTAINERS as u64 - REMOVED;
 
@@ -33,7 +33,7 @@ struct ContainerRowV0 {
     phase: PhaseV1,
 }
 
-/// All of a store that has to survive.
+/// The content of a store that has to survive.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contents {
     pub records: Vec<Record>,
@@ -44,17 +44,17 @@ pub fn upcasts() -> Upcasts {
     with(started, row)
 }
 
-/// They forget the shim, which shifts all that comes after.
+/// Upcasts without the shim, which shifts all later bytes.
 pub fn upcasts_with_bad_events() -> Upcasts {
     with(|bytes| Ok(bytes.to_vec()), row)
 }
 
 pub fn upcasts_with_bad_rows() -> Upcasts {
-    upcasts().with(What::Row(1), 0, |bytes| Ok(bytes.to_vec()))
+    upcasts().with(Shape::Row(1), 0, |bytes| Ok(bytes.to_vec()))
 }
 
 fn with(started: Upcast, row: Upcast) -> Upcasts {
-    Upcasts::of_today().with(What::Event(STARTED), 0, started).with(What::Row(1), 0, row)
+    Upcasts::current().with(Shape::Event(STARTED), 0, started).with(Shape::Row(1), 0, row)
 }
 
 fn started(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
@@ -69,7 +69,7 @@ fn row(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
     Ok(codec::encode(&ContainerRowV1 { card, phase, last, restarts, update: None, networks: vec![] }))
 }
 
-/// What a migration has to make of a store. Written apart from the upcasts: it looks at fields, not at bytes.
+/// The expected result of a migration. Independent of the upcasts: computed from fields, not from bytes.
 pub fn expected(before: &Contents) -> Contents {
     let records = before.records.iter().cloned().map(|record| {
         if (record.kind, record.schema) != (STARTED, 0) {
@@ -94,7 +94,7 @@ pub fn expected(before: &Contents) -> Contents {
     Contents { records: records.collect(), rows: rows.collect() }
 }
 
-/// A small database and much in the archive.
+/// A small database, so that most events are in the archive.
 fn options(format: u16) -> Options {
     Options {
         boot: [9; 16],
@@ -216,7 +216,7 @@ impl Drop for Writer {
     }
 }
 
-/// Makes a store of format 0 whose containers have been created, started and stopped; some of them have been removed, too.
+/// Makes a store of format 0 with containers that were created, started and stopped; some were removed, too.
 pub fn build(dir: &Path) {
     use ContainerEvent as E;
     let writer = Writer::open(dir, 0);
@@ -245,12 +245,12 @@ pub fn build(dir: &Path) {
     }
 }
 
-/// One more event of a store of format 0.
+/// Appends one more event to a store of format 0.
 pub fn append_old(dir: &Path) {
     Writer::open(dir, 0).append(CONTAINERS - 1, PER_LIFE, vec![old_started(CONTAINERS - 1, 6)], Row::Keep);
 }
 
-/// One more event of a store of today.
+/// Appends one more event to a store of the current format.
 pub fn append_one(dir: &Path) {
     let container = CONTAINERS - 1;
     let removal = ContainerEvent::RemoveRequested(RemoveRequestedV1 { force: false, volumes: true });

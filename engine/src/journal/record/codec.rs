@@ -4,7 +4,7 @@
 use migrations::codec::{self, Malformed};
 use migrations::kinds::{ContainerEvent, ImageEvent, Kind, VolumeEvent};
 use migrations::v1::ContextV1;
-use migrations::{UpcastError, Upcasts, What};
+use migrations::{Shape, UpcastError, Upcasts};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use store::{NewEvent, Record, Row, SavedRow, StreamId};
@@ -50,12 +50,12 @@ pub trait Codec: Aggregate {
 
     /// The event that a record holds, in whatever shape it was written.
     fn decode(record: &Record) -> Result<(Context, Self::Event), DecodeError> {
-        let (what, stream) = (What::Event(record.kind), &record.stream);
+        let (what, stream) = (Shape::Event(record.kind), &record.stream);
         let unknown = || DecodeError::UnknownKind { what, stream: stream.clone() };
         let damaged = |problem| DecodeError::Damaged { what, stream: stream.clone(), problem };
         let id = Self::id_of(stream).ok_or_else(unknown)?;
-        let (_, bytes) = Upcasts::of_today()
-            .to_today(what, record.schema, record.payload.to_vec())
+        let (_, bytes) = Upcasts::current()
+            .to_current(what, record.schema, record.payload.to_vec())
             .map_err(|error| refused(what, stream, error))?;
         let decoded = Self::StoredEvent::decode(record.kind, &bytes).ok_or_else(unknown)?;
         let (context, event) = decoded.map_err(|error| damaged(error.into()))?;
@@ -69,14 +69,14 @@ pub trait Codec: Aggregate {
 
     /// The state that a row saves, in whatever shape it was written.
     fn decode_row(row: &SavedRow) -> Result<Self, DecodeError> {
-        let (what, stream) = (What::Row(row.stream.kind()), &row.stream);
+        let (what, stream) = (Shape::Row(row.stream.kind()), &row.stream);
         let damaged = |problem| DecodeError::Damaged { what, stream: stream.clone(), problem };
         if stream.kind() != Self::STREAM {
             return Err(DecodeError::UnknownKind { what, stream: stream.clone() });
         }
         let id = Self::id_of(stream).ok_or_else(|| damaged(Problem::StreamId))?;
-        let (_, bytes) = Upcasts::of_today()
-            .to_today(what, row.schema, row.bytes.clone())
+        let (_, bytes) = Upcasts::current()
+            .to_current(what, row.schema, row.bytes.clone())
             .map_err(|error| refused(what, stream, error))?;
         let stored = codec::decode(&bytes).map_err(|error| damaged(error.into()))?;
         Self::load_row(id, row.version, stored).map_err(damaged)
@@ -111,7 +111,7 @@ macro_rules! stored_events {
 
 stored_events!(ContainerEvent, ImageEvent, VolumeEvent);
 
-fn refused(what: What, stream: &StreamId, error: UpcastError) -> DecodeError {
+fn refused(what: Shape, stream: &StreamId, error: UpcastError) -> DecodeError {
     let stream = stream.clone();
     match error {
         UpcastError::UnknownKind { .. } | UpcastError::UnknownRow { .. } => DecodeError::UnknownKind { what, stream },

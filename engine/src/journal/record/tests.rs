@@ -92,7 +92,7 @@ fn events_are_stored_under_their_own_names() {
 fn an_unknown_kind_a_newer_schema_and_damage_are_told_apart() {
     let good = record(Container::encode(&context(), &Event::Removed));
     let unknown = Record { kind: 4711, ..good.clone() };
-    assert!(matches!(Container::decode(&unknown), Err(DecodeError::UnknownKind { what: What::Event(4711), .. })));
+    assert!(matches!(Container::decode(&unknown), Err(DecodeError::UnknownKind { what: Shape::Event(4711), .. })));
     let foreign = Record { stream: StreamId::new(9, b"x").unwrap(), ..good.clone() };
     assert!(matches!(Container::decode(&foreign), Err(DecodeError::UnknownKind { .. })));
     let newer = Record { schema: 2, ..good.clone() };
@@ -118,7 +118,7 @@ fn rows_that_cannot_be_read_say_why() {
     let container = container(Phase::Created);
     let good = saved(&container, Container::encode_row(&container));
     let foreign = SavedRow { stream: StreamId::new(9, b"x").unwrap(), ..good.clone() };
-    assert!(matches!(Container::decode_row(&foreign), Err(DecodeError::UnknownKind { what: What::Row(9), .. })));
+    assert!(matches!(Container::decode_row(&foreign), Err(DecodeError::UnknownKind { what: Shape::Row(9), .. })));
     let newer = SavedRow { schema: 9, ..good.clone() };
     assert!(matches!(Container::decode_row(&newer), Err(DecodeError::NewerSchema { found: 9, known: 1, .. })));
     let torn = SavedRow { bytes: good.bytes[1..].to_vec(), ..good.clone() };

@@ -137,7 +137,7 @@ fn of_sessions() -> Vec<Sample> {
     ]
 }
 
-/// A row in its plainest form: a policy of its own, and nothing beside the phase.
+/// A minimal row: its own policy, and no data beside the phase.
 fn plain(phase: PhaseV1, last: LastV1) -> ContainerRowV1 {
     let card = card(Some(IMAGE_ID), RestartPolicyV1::No, HealthActionV1::Unwatched);
     let restarts = RestartsV1 { count: 0, streak: 0, stopped: false };
@@ -171,7 +171,7 @@ pub(super) fn rows() -> Vec<Sample> {
     samples
 }
 
-/// With all that a row may have beside the phase.
+/// Rows with all optional data beside the phase.
 fn full_rows() -> Vec<Sample> {
     use HealthActionV1 as Action;
     use RestartPolicyV1 as Policy;

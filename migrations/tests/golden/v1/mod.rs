@@ -1,10 +1,10 @@
-//! Samples of format 1. Never edited once it is released; a new one may be added.
+//! Samples of format 1. Never edited after its release; new ones may be added.
 
 mod container;
 mod image;
 mod volume;
 
-use migrations::What;
+use migrations::Shape;
 use migrations::v1::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,12 +39,12 @@ fn event<T>(kind: u16, name: &str, context: ContextV1, event: T) -> Sample
 where
     T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + 'static,
 {
-    Sample::new(format!("v1/event-{kind:03}-{name}.bin"), What::Event(kind), 1, (context, event))
+    Sample::new(format!("v1/event-{kind:03}-{name}.bin"), Shape::Event(kind), 1, (context, event))
 }
 
 fn row<T>(stream: u8, name: &str, row: T) -> Sample
 where
     T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + 'static,
 {
-    Sample::new(format!("v1/row-{name}.bin"), What::Row(stream), 1, row)
+    Sample::new(format!("v1/row-{name}.bin"), Shape::Row(stream), 1, row)
 }
