@@ -22,12 +22,13 @@ use crate::failure::Failure;
 /// giving up on them would not undo them; the daemon has its own.
 const READ_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Bytes of one answer that may be on their way to us: a log or a file comes in large pieces, and each of less would have to be
-/// asked for.
+/// Bytes of one answer that may be on their way to us: a log or a file comes in large pieces, and each of less would
+/// have to be asked for.
 const WINDOW: u32 = 256 * 1024;
-/// Of all answers together. HTTP/2 as we have it takes a peer for an attacker that has sent many small pieces which are not read
-/// yet, by a budget that is half of this: each piece of less than 256 bytes costs what it lacks. A window full of the smallest
-/// pieces, seven bytes each, costs 9.4 MB, so that a client which is stopped at a talkative container keeps its connection.
+/// The window of all answers together. HTTP/2 as implemented here takes a peer for an attacker that has sent many small
+/// pieces which are not read yet, by a budget that is half of this: each piece of less than 256 bytes costs the bytes
+/// that it is short of 256. A window full of the smallest pieces, seven bytes each, costs 9.4 MB, so that a client
+/// which is stopped at a talkative container keeps its connection.
 const ALL_WINDOWS: u32 = 32 << 20;
 
 /// A connected daemon.

@@ -103,7 +103,7 @@ impl Drop for EchoOff {
     fn drop(&mut self) {
         // The terminal may be gone: nothing is left to put right then.
         let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
-        // The one that was typed was not shown either.
+        // The user's newline was not shown either.
         let _ = io::stderr().lock().write_all(b"\n");
     }
 }

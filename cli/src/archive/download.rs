@@ -17,7 +17,7 @@ use crate::text::moment;
 /// Pieces waiting to be written; beyond them the daemon waits.
 const QUEUE: usize = 4;
 
-/// Somewhere to write that was opened.
+/// An opened destination.
 pub(crate) struct Target {
     file: File,
     place: Place,

@@ -125,7 +125,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_that_fails_does_not_end_the_stream() {
-        // It opens, and reading it is an error.
+        // The file opens, and reading it is an error.
         let archive = Archive::open("/proc/self/mem").unwrap();
         let ended = archive
             .send(

@@ -29,7 +29,7 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     let names = targets::names(&matches, VERB.name)?;
     let (force, volumes) = (flag::is_on(&matches, "force"), flag::is_on(&matches, "volumes"));
     let client = daemon.connect().await?;
-    // Of two that share a volume, the second one removes it: together, each would leave it to the other.
+    // The second of two containers that share a volume removes it: in parallel, each would leave it to the other.
     let at_once = if volumes { 1 } else { AT_ONCE };
     targets::each_at_once(&names, at_once, async |name| {
         client.containers().remove(RemoveRequest { container: name.to_owned(), force, volumes }).await?;

@@ -28,7 +28,7 @@ async fn run(Invocation { matches, daemon, .. }: Invocation) -> Result<u8, Failu
     targets::each_at_once(&names, AT_ONCE, async |name| {
         let answer = client.containers().wait(ContainerRequest { container: name.to_owned() }).await?.into_inner();
         Ok(Some(match answer.status {
-            // It never ran.
+            // The container never ran.
             None => "0".to_owned(),
             // A number that looks real would be a lie.
             Some(status) => status.code.map_or_else(|| "unknown".to_owned(), |code| code.to_string()),

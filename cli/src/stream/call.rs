@@ -12,7 +12,7 @@ use crate::client::Client;
 
 /// A message of the daemon about a process.
 pub(crate) enum SessionEvent {
-    /// With the differences between the request and the started process.
+    /// The process runs; with the differences between the request and the started process.
     Started(Vec<String>),
     Stdout(Vec<u8>),
     Stderr(Vec<u8>),

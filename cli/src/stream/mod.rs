@@ -1,4 +1,5 @@
-//! Standing for a process of a container in the foreground: its output is ours, our input is its, its exit code is ours.
+//! Standing for a process of a container in the foreground: its output is ours, our input is its, its exit code is
+//! ours.
 //!
 //! Two threads do the blocking work, one reading our stdin and one writing our output. Setting the descriptors
 //! non-blocking instead would change them for the shell that shares them.
@@ -48,7 +49,7 @@ pub(crate) struct Session<C: Call> {
     /// Whether the process has a terminal; ours is then only a relay.
     pub(crate) tty: bool,
     pub(crate) stdin: bool,
-    /// These leave a terminal.
+    /// The keys that leave a terminal.
     pub(crate) keys: DetachKeys,
     /// Without a terminal, signals are passed on instead of ending us.
     pub(crate) sig_proxy: bool,
@@ -214,7 +215,7 @@ pub(crate) fn size(tty: bool) -> Option<WindowSize> {
 async fn after_detach<C: Call>(copy: impl Future<Output = Result<End, Failure>>) -> Result<End, Failure> {
     let patience = if C::ENDS_WITH_US { RELEASE_PATIENCE } else { LEAVE_PATIENCE };
     match tokio::time::timeout(patience, copy).await {
-        // It has ended in the same moment.
+        // The process has ended in the same moment.
         Ok(Ok(end @ (End::Exited(_) | End::NotStarted(_)))) => Ok(end),
         Ok(Ok(End::Closed)) => Ok(End::Detached),
         Ok(Ok(end @ (End::Detached | End::Signalled(_)))) => Ok(end),

@@ -79,7 +79,7 @@ impl Signals {
                 }
                 _ = self.resized.recv() => new_size = terminal::size(),
                 _ = self.continued.recv() => {
-                    raw.inspect(|raw| raw.again());
+                    raw.inspect(|raw| raw.reenter());
                     new_size = terminal::size();
                 }
                 // Only the newest size is sent, as soon as the queue has room behind the input that the container has
@@ -94,8 +94,8 @@ impl Signals {
         }
     }
 
-    /// Passes these on, one after the other; gives those that have come meanwhile. The error is the signal that shall end
-    /// us, since the daemon does not answer. Nothing is passed on any more once there is nothing to pass it to.
+    /// Passes these on, one after the other; gives those that have come meanwhile. The error is the signal that shall
+    /// end us, since the daemon does not answer. Nothing is passed on any more once there is nothing to pass it to.
     async fn pass(&mut self, client: &Client, container: &str, pending: Vec<i32>) -> Result<Vec<i32>, i32> {
         let mut more = Vec::new();
         for signal in pending {

@@ -51,7 +51,7 @@ impl RawMode {
     }
 
     /// After a stop, for which a shell took the terminal back.
-    pub(super) fn again(&self) {
+    pub(super) fn reenter(&self) {
         if let Some((terminal, _)) = &*BEFORE.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = termios::tcsetattr(terminal, OptionalActions::Now, &self.raw);
         }
@@ -139,7 +139,7 @@ mod tests {
         termios::tcsetattr(&slave, OptionalActions::Now, &cooked).unwrap();
         let raw = enter();
         termios::tcsetattr(&slave, OptionalActions::Now, &cooked).unwrap();
-        raw.again();
+        raw.reenter();
         assert!(is_raw(slave.as_fd()), "after a stop");
         drop(raw);
         assert!(!is_raw(slave.as_fd()));

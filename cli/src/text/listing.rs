@@ -12,9 +12,9 @@ pub(crate) enum Listing {
 }
 
 impl Listing {
-    /// Reads `--format`: `json`, a template, or one behind the word `table`, which has headings. `default` stands in for
-    /// an absent one and for `table` alone. An unknown field is refused with the help of `sample`, also when there will
-    /// be no row.
+    /// Reads `--format`: `json`, a template, or one behind the word `table`, which has headings. `default` stands in
+    /// for an absent one and for `table` alone. An unknown field is refused with the help of `sample`, also when there
+    /// will be no row.
     pub(crate) fn new(
         format: Option<&str>,
         default: &str,

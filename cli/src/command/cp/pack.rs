@@ -1,4 +1,4 @@
-//! Packing files of ours for a container. Entries are under a name that the container's side has chosen.
+//! Packing files of the host for a container. Entries are under a name that the container's side has chosen.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -15,13 +15,13 @@ const SMALL: usize = 64 << 10;
 /// The limit for a file whose size field has no meaning and which is therefore read first. A longer one is an error.
 const LONGEST_UNSIZED: u64 = 16 << 20;
 
-/// Something of ours that is to be copied.
+/// The file or directory to be copied.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) path: PathBuf,
     /// The top's name in the archive; `None`: only its contents.
     pub(super) name: Option<PathBuf>,
-    /// It is followed if it is a link.
+    /// The top is followed if it is a link.
     pub(super) follow: bool,
 }
 
@@ -35,7 +35,7 @@ pub(super) fn pack(source: &Source, out: impl Write) -> Result<Vec<String>, Fail
     while let Some((path, name)) = ahead.pop() {
         let facts = if is_top && source.follow { fs::metadata(&path) } else { fs::symlink_metadata(&path) };
         let facts = match facts {
-            // It has gone since its directory was read.
+            // The file has gone since its directory was read.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !is_top => continue,
             other => other.map_err(|error| failed(&path, error))?,
         };

@@ -121,7 +121,7 @@ fn place(
     }
 }
 
-/// Of `.` and `..` it is the directory's own; the root has none.
+/// The source's own name. `.` and `..` have the directory's; the root has none, which is an error.
 fn own_name(local: &str) -> Result<String, Failure> {
     match base(local) {
         "" | "." | ".." => {

@@ -287,14 +287,14 @@ impl Unpacking {
                 self.directories.push((path, item));
                 Ok(())
             }
-            // One that is there stays as it is.
+            // An existing directory stays as it is.
             Err(Errno::EXIST) if place.kind() == Some(FileType::Directory) => Ok(()),
             Err(Errno::EXIST) => Err(place.failed("replace by a directory")(Errno::NOTDIR)),
             Err(errno) => Err(place.failed("make the directory")(errno)),
         }
     }
 
-    /// It appears under its name when all of it is there.
+    /// The file appears under its name when all of it is there.
     fn file(&mut self, place: &Place, item: &Item, content: &mut impl Read) -> Result<(), Failure> {
         self.drafts += 1;
         let draft = Draft::new(place, self.drafts)?;
