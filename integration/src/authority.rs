@@ -48,12 +48,12 @@ impl Authority {
         );
     }
 
-    /// One of `ca`, `server`, `client`.
+    /// The path of a certificate: `ca`, `server` or `client`.
     pub fn certificate(&self, name: &str) -> PathBuf {
         self.dir.join(format!("{name}.crt"))
     }
 
-    /// One of `server`, `client`.
+    /// The path of a key: `server` or `client`.
     pub fn key(&self, name: &str) -> PathBuf {
         self.dir.join(format!("{name}.key"))
     }

@@ -58,17 +58,12 @@ pub fn run(command: &mut Command, patience: Duration) -> Output {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
     finish(child, patience).unwrap_or_else(|output| {
-        panic!(
-            "{command:?} did not end within {} s; its output was
-{}\n{}",
-            patience.as_secs(),
-            output.text(),
-            output.stderr
-        )
+        let (stdout, stderr) = (output.text(), output.stderr);
+        panic!("{command:?} did not end within {} s; its output was\n{stdout}\n{stderr}", patience.as_secs())
     })
 }
 
-/// Waits for the end of a child whose output is piped. `Err` is the output of a child that was killed for taking too
+/// Waits for the end of a child with piped output. `Err` is the output of a child that was killed for taking too long.
 /// long.
 pub fn finish(mut child: Child, patience: Duration) -> Result<Output, Output> {
     let stdout = child.stdout.take().map(|pipe| thread::spawn(move || drain(pipe)));

@@ -50,7 +50,7 @@ impl Process {
         !self.alive() || deadline::ready(&mut [PollFd::new(&pidfd, PollFlags::IN)], patience)
     }
 
-    /// Signals it, if it is still the one.
+    /// Signals the process, if the pid is still its own.
     pub fn signal(self, signal: Signal) {
         let Some(pidfd) = self.pidfd() else { return };
         if Self::of(self.pid) == Some(self) {

@@ -85,7 +85,7 @@ impl RegistryBuilder {
     }
 }
 
-/// Of `… msg="listening on 127.0.0.1:41203, tls" …`.
+/// The port in `… msg="listening on 127.0.0.1:41203, tls" …`.
 fn port(line: &str) -> Option<u16> {
     let rest = line.split_once("listening on 127.0.0.1:")?.1;
     rest.split(|it: char| !it.is_ascii_digit()).next()?.parse().ok()

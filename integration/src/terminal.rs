@@ -13,7 +13,7 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use crate::binaries;
 use crate::deadline::{self, PATIENCE};
 
-/// It is 80 by 24 until it is resized.
+/// The size is 80 by 24 until it is changed.
 #[derive(Debug)]
 pub struct Terminal {
     ours: OwnedFd,

@@ -1,7 +1,8 @@
 //! A registry that misbehaves: a proxy before a real one, or one that serves a layout's directory as it is. It counts
 //! the requests and spoils the answers on demand.
 //!
-//! Each connection serves one request. Faults are rules: the first rule that fits a request and is not used up is taken.
+//! Each connection serves one request. Faults are rules: the first rule that fits a request and is not used up is
+//! taken.
 
 mod http;
 mod serve;
@@ -32,7 +33,7 @@ pub enum Fault {
     Flip(u64),
     /// More than there is.
     Append(Vec<u8>),
-    /// Another body, or a shorter one, whole in itself.
+    /// Another body, or a shorter one, with its own length.
     Instead(Vec<u8>),
 }
 
@@ -40,7 +41,7 @@ pub enum Fault {
 #[derive(Debug, Clone)]
 pub struct Request {
     pub method: String,
-    /// With the query.
+    /// The path with the query.
     pub path: String,
     pub range: Option<String>,
     pub authorization: Option<String>,

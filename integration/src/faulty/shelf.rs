@@ -1,4 +1,4 @@
-//! The answers of a registry whose contents are a layout's files, unchecked.
+//! The answers of a registry with a layout's files as its contents, unchecked.
 
 use std::fs;
 use std::io::Cursor;
@@ -28,7 +28,7 @@ pub(super) fn answer(layout: &Path, request: &Head) -> (Head, Box<dyn AsyncRead 
     (head, Box::new(Cursor::new(rest)))
 }
 
-/// Of `/v2/`, `/v2/<repository>/manifests/<tag or digest>` or `/v2/<repository>/blobs/<digest>`.
+/// The answer for `/v2/`, `/v2/<repository>/manifests/<tag or digest>` or `/v2/<repository>/blobs/<digest>`.
 fn find(layout: &Path, path: &str) -> Option<(String, Vec<u8>)> {
     let text = "application/json".to_owned();
     if path == "/v2/" {

@@ -94,7 +94,7 @@ impl Tape {
         self
     }
 
-    /// With the end that an archive has.
+    /// The tape with an archive's end.
     pub fn finish(mut self) -> Vec<u8> {
         self.bytes.extend([0; 2 * BLOCK]);
         self.bytes

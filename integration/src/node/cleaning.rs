@@ -16,10 +16,10 @@ impl Node {
             let ids = self.ok(&["ps", "-aq", "--no-trunc"]);
             for id in ids.lines() {
                 let output = self.isula(&["rm", "-f", id]);
-                // One that removes itself may be quicker.
+                // An auto-remove container may be quicker.
                 assert!(output.code() == 0 || output.stderr.contains("No such container"), "{}", output.stderr);
             }
-            // One that was asked for by a client that is gone may come only now.
+            // A container of a client that is gone may appear only now.
             self.ok(&["ps", "-aq"]).is_empty()
         });
     }

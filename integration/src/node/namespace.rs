@@ -5,7 +5,8 @@ use std::process::{Child, Command, Stdio};
 
 use crate::binaries;
 
-/// A mount namespace, and perhaps a network namespace, that last as long as the process that keeps it, which ends with its input.
+/// A mount namespace, and perhaps a network namespace, that last as long as the process that keeps it, which ends with
+/// its input.
 #[derive(Debug)]
 pub(super) struct Namespace {
     pub keeper: Child,

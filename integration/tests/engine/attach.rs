@@ -217,7 +217,7 @@ fn a_stopped_client_delays_no_other(runtime: Runtime) {
     let whole = format!("{:01023}\n", 7).repeat(20 << 10);
     assert!(output.stdout == whole.as_bytes(), "{} of {} bytes", output.stdout.len(), whole.len());
     assert_eq!(node.wait("x"), Some(4));
-    // They were cut off; the output that they have missed is in the log.
+    // Both clients were cut off; the output that they have missed is in the log.
     process(&stuck).signal(Signal::CONT);
     for child in [stuck, unread_now(&mut unread)] {
         let output = finish(child);
@@ -231,8 +231,8 @@ fn a_stopped_client_delays_no_other(runtime: Runtime) {
     node.assert_nothing_left();
 }
 
-/// One that goes on reading, but slowly: a little for each mebibyte that is in the log. Were the log to wait for it, neither
-/// would get on.
+/// A client that goes on reading, but slowly: a little for each mebibyte that is in the log. Were the log to wait for
+/// it, neither would get on.
 fn a_slow_client_does_not_slow_the_log(runtime: Runtime) {
     let node = Node::start(runtime);
     let id = node.run_detached(&["-i", "--name", "x", "--log-opt", "max-size=64MB"], &FLOOD);
@@ -314,7 +314,7 @@ fn a_signal_overtakes_unread_input() {
     deadline::until("isula takes no more", || {
         std::thread::sleep(Duration::from_millis(200));
         let now = taken();
-        // One that waits for a processor would go on.
+        // A process that waits for a processor would go on.
         std::mem::replace(&mut last, now) == last && isula.sleeps() && node.daemon().sleeps()
     });
     let grown = node.daemon().status_kib("VmRSS").expect("the daemon runs").saturating_sub(before);
@@ -429,7 +429,7 @@ fn killed_clients_leave_nothing_behind() {
         assert_eq!(finish(client).status.signal(), Some(9));
     }
     quiet();
-    // Then, the connection of the first may not have been closed yet.
+    // The connection of the first client may not have been closed yet when it was counted.
     let no_more = |now: (usize, usize)| now.0 <= before.0 && now.1 <= before.1;
     deadline::until("every descriptor is closed", || no_more(descriptors()));
     assert!(tasks().0 <= threads.0 + 2 && tasks().1 == threads.1, "{:?} were {threads:?}", tasks());

@@ -123,7 +123,7 @@ fn root_filesystems() {
         let status = asked(relative);
         assert_eq!(status.code(), Code::InvalidArgument, "{relative}: {status}");
     }
-    // One that goes away between creation and start.
+    // A root that goes away between creation and start.
     let own = node.dir().join("own");
     rootfs::make(&own);
     let place = own.display().to_string();
@@ -220,7 +220,7 @@ fn sockets_and_roots_in_use() {
     assert!(ended.log.contains("is in the way and not a socket"), "{}", ended.log);
     assert_eq!(fs::read_to_string(node.socket()).expect("it is kept"), "precious");
     fs::remove_file(node.socket()).expect("it is there");
-    // One that a killed daemon has left is replaced.
+    // The socket of a killed daemon is replaced.
     node.launch();
     node.restart();
 
@@ -242,7 +242,7 @@ fn a_shim_that_is_missing() {
     assert!(refusal.contains("cannot find the shim `/no/such/shim`"), "{refusal}");
     assert!(node.mounts().is_empty());
     node.ok(&["rm", "x"]);
-    // It may also go while containers run: they are watched all the same.
+    // The shim's program may also go while containers run: they are watched all the same.
     node.kill9();
     let shim = node.dir().join("isulad-shim");
     fs::copy(binaries::path("isulad-shim"), &shim).expect("it can be copied");

@@ -83,7 +83,7 @@ fn damaged_files_do_not_end_a_container(runtime: Runtime) {
         assert_eq!(node.state_of("x")["ExitCode"], 137);
         assert!(others.alive() && bystander.alive());
         node.ok(&["start", "x"]);
-        // Another container's, well-formed: its shim, with all that it has started, is none of x's.
+        // Another container's file, well-formed: its shim, with all that it has started, is none of x's.
         let others_shim = node.shim_of("other");
         for end in [&["stop", "-t", "0", "x"][..], &["rm", "-f", "x"]] {
             let foreign = fs::read(node.state_dir(&other).join("shim-pid")).expect("it is there while it runs");

@@ -288,7 +288,7 @@ fn try_one(node: &mut Node, case: &Case) {
     do_it_again(node, end);
     if end != End::Absent {
         let removed = node.isula(&["rm", "-f", "x"]);
-        // One that removes itself may be gone with the stop already.
+        // An auto-remove container may be gone with the stop already.
         let itself = matches!(case.when, When::RunRemoved) && removed.stderr.contains("No such container");
         assert!(itself || removed.code() == 0, "{}: {}", case.point, removed.stderr);
     }

@@ -46,7 +46,7 @@ fn signals_are_passed_on(runtime: Runtime) {
     node.written("x", "usr1");
     node.ok(&["stop", "x"]);
     assert_eq!(node.state_of("x")["ExitCode"], 9);
-    // One without a handler, which a first process would not get: the command does.
+    // A program without a handler ignores the signal as a first process; as the command below an init it gets it.
     node.run_detached(&["--name", "y", "--init"], &["sleep", "100000"]);
     node.ok(&["stop", "-t", "30", "y"]);
     assert_eq!(node.state_of("y")["ExitCode"], 143);

@@ -15,8 +15,8 @@ on_each_runtime!(
     a_call_of_the_daemon_ends_with_it,
 );
 
-/// Where a call of the runtime that names `verb` hangs as long as `hang` is there, and goes on after that: as the worst of
-/// runtimes would, late, and of its own accord.
+/// Where a call of the runtime that names `verb` hangs as long as `hang` is there, and goes on after that: as the worst
+/// of runtimes would, late, and of its own accord.
 struct Hanging {
     node: Node,
     verb: &'static str,

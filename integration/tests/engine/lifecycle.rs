@@ -190,7 +190,7 @@ fn waited_for(runtime: Runtime) {
     node.run_detached(&["--name", "w"], &["sh", "-c", "trap 'exit 21' TERM; echo ready; while :; do sleep 0.1; done"]);
     node.written("w", "ready");
     let waiting = node.spawn(&["wait", "w"]);
-    // It may ask before or after the end: both are answered alike.
+    // The client may ask before or after the end: both are answered alike.
     node.process_of("w").signal(Signal::TERM);
     let output = command::finish(waiting, deadline::PATIENCE).expect("the wait ends with the container");
     assert_eq!(output.ok(), "21");

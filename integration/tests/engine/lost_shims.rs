@@ -82,7 +82,7 @@ fn a_run_goes_on_with_the_next_shim(runtime: Runtime) {
     let node = Node::builder(runtime).config("container-log", serde_json::json!({"opts": {"max-size": "1g"}})).start();
     let run = attached(&node, &node.words("run", &["--name", "x"], &STORY));
     let id = node.inspect("x")["Id"].as_str().unwrap().to_owned();
-    // It takes nothing: its shim is killed with all that it was to be given.
+    // The client reads nothing: its shim is killed with all its pending output.
     run.process().signal(Signal::STOP);
     let watcher = attached(&node, &strings(&["attach", "--no-stdin", "x"]));
     watcher.process().signal(Signal::STOP);
@@ -159,7 +159,7 @@ fn unlogged_output_is_reported_as_lost(runtime: Runtime) {
     deadline::until("it is logged", || logged(&node, &id) > 0);
     run.process().signal(Signal::CONT);
     let (code, stdout, stderr) = run.finish();
-    // It may have been connected to the next shim before that has read it.
+    // The client may have been connected to the next shim before that has read the bytes.
     assert!(code == LOST && stdout.is_empty() || stdout.starts_with('a'), "{code} {stdout:?} {stderr}");
     node.remove_all();
 

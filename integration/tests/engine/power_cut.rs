@@ -195,7 +195,7 @@ fn try_all(test: &str, runtime: Runtime, cases: &[Case]) {
     in_own_machine(&format!("power_cut::{}::{test}", runtime.name()), || {
         let mut world = World::new(runtime);
         for (number, case) in cases.iter().enumerate() {
-            // Each case both ways: on the one runtime so, on the other so.
+            // Each case with both fates of the state directory: one on each runtime.
             let kept = (number % 2 == 0) == (runtime == Runtime::Runc);
             let point = case.point.unwrap_or("an answer");
             eprintln!(
@@ -334,7 +334,7 @@ impl World {
         }
         assert_eq!(self.node.isula(&["image", "inspect", "image:1"]).code(), 0, "{what}: the image is gone");
         assert!(self.node.ok(&["network", "ls", "-q"]).lines().any(|network| network == "net"), "{what}");
-        self.again(end, case, &what);
+        self.check_reuse(end, case, &what);
     }
 
     fn cut(&mut self, keep_state: bool) {
@@ -362,8 +362,8 @@ impl World {
         }
     }
 
-    /// It can be started, used and removed, and then nothing of it is left; and nothing else was touched.
-    fn again(&mut self, end: End, case: &Case, what: &str) {
+    /// The container can be started, used and removed, and then nothing of it is left; and nothing else was touched.
+    fn check_reuse(&mut self, end: End, case: &Case, what: &str) {
         let node = &self.node;
         if end == Absent {
             node.create(&["--name", "x", "--net", "net"], &SCRIPT);

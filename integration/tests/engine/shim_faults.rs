@@ -1,5 +1,5 @@
 //! The shim dies at each of its failpoints. A start that was not answered is undone; a container that runs lives on; an
-//! end that was seen by anybody is known.
+//! end with a surviving witness is known.
 
 use std::collections::BTreeSet;
 use std::fs;

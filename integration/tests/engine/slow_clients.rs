@@ -12,7 +12,7 @@ on_each_runtime!(run_gives_everything_to_a_client_that_does_not_read_for_seconds
 /// More than all buffers between a container and a client take together.
 const LINES: u32 = 600_000;
 
-fn whole() -> String {
+fn whole_output() -> String {
     (1..=LINES).map(|number| format!("{number}\n")).collect()
 }
 
@@ -32,7 +32,7 @@ fn run_gives_everything_to_a_client_that_does_not_read_for_seconds(runtime: Runt
     let output = command::finish(client, deadline::PATIENCE).expect("the rest is read at once");
     assert_eq!((output.code(), output.stderr.as_str()), (7, ""));
     let read = [&first[..], &output.stdout].concat();
-    assert!(read == whole().as_bytes(), "{} of {} bytes", read.len(), whole().len());
+    assert!(read == whole_output().as_bytes(), "{} of {} bytes", read.len(), whole_output().len());
     deadline::until("the container is gone", || node.list().is_empty());
     node.assert_clean_end();
 }

@@ -41,7 +41,7 @@ fn survives(damage: impl Fn(&Node)) {
         (&"exited".into(), &7.into()),
         "its exit record is there"
     );
-    // It ends, also if a repair has skipped the last numbers; and it reports the missing numbers.
+    // The stream of events ends, also if a repair has skipped the last numbers; and it reports the missing numbers.
     let events = node.isula(&["events", "--since", "seq:1"]);
     let lost = events.text().lines().any(|line| line.contains(" journal gap "));
     assert_eq!((events.code(), events.stderr.contains("are lost")), if lost { (1, true) } else { (0, false) });

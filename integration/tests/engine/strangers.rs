@@ -1,4 +1,4 @@
-//! Texts and clients that are not ours: neither reaches a terminal raw, nor is turned away for its spelling.
+//! Foreign texts and clients: the texts never reach a terminal raw, the clients are not turned away for their spelling.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -1,4 +1,5 @@
-//! Sessions at a real terminal: `run -it`, `attach`, the detach keys, sizes, and the terminal as before on every way out.
+//! Sessions at a real terminal: `run -it`, `attach`, the detach keys, sizes, and the terminal as before on every way
+//! out.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};

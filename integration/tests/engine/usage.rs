@@ -63,7 +63,7 @@ fn a_stopped_container_has_no_processes() {
     node.assert_clean_end();
 }
 
-/// It has a deadline, and is ended with it.
+/// `ps` has a deadline, and is ended with it.
 #[test]
 fn a_ps_that_hangs_is_given_up() {
     let mut node = Node::builder(Runtime::Runc).build();

@@ -48,7 +48,7 @@ fn a_reused_pid_is_never_signalled(runtime: Runtime) {
     node.kill9();
     shim.kill();
     process.kill();
-    // The numbers are the stranger's now, the start times those of the dead.
+    // The pids are a foreign process's now, the start times those of the dead.
     let number = stranger.process().pid;
     write_pid(&node, &id, "pid", Process { pid: number, ..process });
     write_pid(&node, &id, "shim-pid", Process { pid: number, ..shim });
@@ -120,7 +120,8 @@ fn a_pid_of_another_boot_is_never_signalled(runtime: Runtime) {
     let id = node.sleeper("x");
     let processes = vec![node.shim_of("x"), node.process_of("x")];
     power_cut(&mut node, processes);
-    // A state directory that outlives the restart, and processes of the new boot that have both numbers of the old ones.
+    // A state directory that outlives the restart, and processes of the new boot that have both numbers of the old
+    // ones.
     let stranger = Stranger::new();
     write_pid(&node, &id, "pid", stranger.process());
     write_pid(&node, &id, "shim-pid", stranger.process());

@@ -13,7 +13,7 @@ use crate::figures::{Sample, ms, row, section};
 use crate::place::{Place, run};
 
 const OVERHEAD_MS: f64 = 3.0;
-/// Rounds before the measured ones, whose times are dropped.
+/// Unmeasured rounds before the others.
 const WARM_UP: usize = 5;
 /// An exec's work in the background is done before the next one is timed, and the kernel's lock of cgroups is as it is
 /// for one that follows none: for some 50 ms after one, the next is faster, and the one that profits would depend on

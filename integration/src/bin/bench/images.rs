@@ -24,7 +24,7 @@ const LAYERS: u64 = 10;
 const FILES: u64 = 300;
 const FILE: usize = 100 << 10;
 const RUN_ROUNDS: usize = 40;
-/// Rounds before the measured ones, whose times are dropped.
+/// Unmeasured rounds before the others.
 const WARM_UP: usize = 2;
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -227,7 +227,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Of an image of one layer, and of one of ten, against the same files as a directory.
+    /// Starts of an image of one layer, and of one of ten, against the same files as a directory.
     async fn starts(&self, runtime: &str) -> anyhow::Result<()> {
         let (dir, archive) = (self.place.path("small"), self.place.path("small.tar"));
         pack(&self.place.rootfs(), &archive);

@@ -11,7 +11,7 @@ use crate::place::{Place, run};
 
 /// Over the bare runtime's `run` in the foreground, which deletes too.
 const OVERHEAD_MS: f64 = 12.0;
-/// Rounds before the measured ones, whose times are dropped.
+/// Unmeasured rounds before the others.
 const WARM_UP: usize = 2;
 /// Before each command, as in the measurement of starts.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -1,7 +1,7 @@
 //! `bench`: measures the real binaries against the bare runtime and against their budgets, and prints a table.
 //!
-//! Ratios and overheads are taken within one run, in turn, since nothing else is comparable on a shared machine. It needs
-//! root, leaves nothing behind, and exits with an error only when something could not be measured.
+//! Ratios and overheads are taken within one run, in turn, since nothing else is comparable on a shared machine. It
+//! needs root, leaves nothing behind, and exits with an error only when something could not be measured.
 
 mod bare;
 mod child;

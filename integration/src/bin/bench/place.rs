@@ -118,7 +118,8 @@ impl Place {
         self.root.path().join("run")
     }
 
-    /// They are not always in a cgroup of ours. Shims first: they would go on working here when their containers end.
+    /// Shims are not always in a cgroup below ours. They end first: they would go on working here when their containers
+    /// end.
     fn end_shims(&self) {
         let daemons = subdirectories(&self.run());
         let containers = daemons.iter().flat_map(|daemon| subdirectories(daemon)).flat_map(|dir| subdirectories(&dir));
@@ -149,7 +150,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.end_shims();
-        // One that fails keeps none of the others from being tried; the directory goes after them.
+        // A clean-up that fails does not prevent the others; the directory goes after them.
         for cleared in [end_cgroups(&self.cgroup), self.unmount()] {
             if let Err(error) = cleared {
                 eprintln!("bench: {error:#}");

@@ -16,7 +16,7 @@ const OVERHEAD_MS: f64 = 3.0;
 const PARALLEL_RATIO: f64 = 1.3;
 /// Rounds between two clean-ups: removals stay out of the timed part, and so does the kernel's work after them.
 const BLOCK: usize = 10;
-/// Rounds before the measured ones, whose times are dropped.
+/// Unmeasured rounds before the others.
 const WARM_UP: usize = 2;
 const AT_ONCE: usize = 50;
 /// Before each start: the work of the one before it in the background is done, such as a shim's move to its cgroup,

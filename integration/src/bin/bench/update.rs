@@ -11,7 +11,7 @@ use crate::daemon::Daemon;
 use crate::figures::{Sample, row, section};
 use crate::place::{Place, run};
 
-/// Rounds before the measured ones, whose times are dropped.
+/// Unmeasured rounds before the others.
 const WARM_UP: usize = 2;
 
 pub async fn update(place: &Place, runtime: &str, rounds: usize) -> anyhow::Result<()> {

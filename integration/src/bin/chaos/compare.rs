@@ -97,7 +97,7 @@ pub fn containers(world: &World) {
         let value = match world.wire.inspect(id) {
             Ok(value) => value,
             Err(status) => {
-                // It may end by itself, and be removed then.
+                // The container may end by itself, and be removed then.
                 let there = world.journal.read().model.lives.get(id).is_some_and(|life| life.state() != State::Gone);
                 if there && !Recipe::of(world.options.seed, &life.name).auto_remove {
                     world.report.violation(world, "every container can be inspected", Some(id), &status.to_string());
@@ -116,7 +116,7 @@ pub fn containers(world: &World) {
             continue;
         };
         if let Some(text) = process_is_wrong(world, id, &now) {
-            // It may have ended just now.
+            // The process may have ended just now.
             std::thread::sleep(Duration::from_millis(500));
             let later = world.journal.read().model.lives.get(id).map(Life::state);
             if later == Some(now.state()) {

@@ -36,7 +36,7 @@ pub fn run(world: &World, before: &Baseline) {
     }
     let end = Instant::now() + PATIENCE;
     loop {
-        let left = left(world, before);
+        let left = leftovers(world, before);
         if left.is_empty() {
             break;
         }
@@ -58,7 +58,7 @@ fn remove_all(world: &World) -> bool {
     let ids: Vec<String> = world.journal.read().model.present().map(|(id, _)| id.clone()).collect();
     for id in ids {
         let output = world.node().isula(&["rm", "-f", &id]);
-        // One that removes itself may be quicker.
+        // An auto-remove container may be quicker.
         if !output.status.success() && !output.stderr.contains("No such container") {
             world.report.violation(world, "everything can be removed", Some(&id), &output.stderr);
         }
@@ -95,7 +95,7 @@ fn remove_all(world: &World) -> bool {
 }
 
 /// All that is still there, a line each.
-fn left(world: &World, before: &Baseline) -> Vec<String> {
+fn leftovers(world: &World, before: &Baseline) -> Vec<String> {
     let node = world.node();
     let found = node.leftovers();
     let mut left: Vec<String> = Vec::new();

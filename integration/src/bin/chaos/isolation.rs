@@ -1,7 +1,7 @@
 //! Namespaces of their own: kills, mounts and routes inside cannot reach the machine, and end with process 1.
 //!
-//! Three processes of this program: the one outside, which makes the scratch directory and clears it; process 1 inside, which
-//! reaps the orphans (every shim is one); and the one that does the work.
+//! Three processes of this program: the outer one, which makes the scratch directory and clears it; process 1 inside,
+//! which reaps the orphans (every shim is one); and the worker.
 
 use std::process::{Command, ExitCode, Stdio};
 
@@ -15,13 +15,14 @@ use super::options::Options;
 
 /// First argument of process 1.
 pub const INIT: &str = "as-init";
-/// First argument of the one that does the work.
+/// First argument of the worker.
 pub const INSIDE: &str = "inside";
 
 /// Is made in the scratch directory with the first violation.
 pub const BROKEN: &str = "broken";
 
-/// crun takes a machine with both versions of cgroups for one of version 2: the second is hidden. `/run` has locks and sockets of the machine.
+/// crun takes a machine with both versions of cgroups for one of version 2: the second is hidden. `/run` has locks and
+/// sockets of the machine.
 const SETUP: &str =
     "umount /sys/fs/cgroup/unified 2>/dev/null; mount -t tmpfs tmpfs /run && ip link set lo up && exec \"$@\"";
 
@@ -75,7 +76,7 @@ pub fn cgroup_parent(options: &Options) -> String {
     format!("/{name}")
 }
 
-/// Process 1: starts the one that does the work and reaps until it ends.
+/// Process 1: starts the worker and reaps until it ends.
 pub fn init(words: &[String]) -> ExitCode {
     let child = std::env::current_exe().and_then(|own| Command::new(own).arg(INSIDE).args(words).spawn());
     let child = match child {

@@ -1,4 +1,5 @@
-//! The journal as it is followed across every restart of the daemon: nothing may be missing, come twice, or change later.
+//! The journal as it is followed across every restart of the daemon: nothing may be missing, come twice, or change
+//! later.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ impl History {
         self.events.last().map_or(0, |event| event.seq)
     }
 
-    /// Those after `from` up to `to`.
+    /// The events after `from` up to `to`.
     pub fn between(&self, from: u64, to: u64) -> &[Event] {
         let place = |seq: u64| self.events.partition_point(|event| event.seq <= seq);
         self.events.get(place(from)..place(to)).unwrap_or_default()

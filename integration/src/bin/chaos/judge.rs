@@ -46,7 +46,7 @@ pub struct Reply {
     pub begun: Instant,
     pub ended: Instant,
     pub output: Output,
-    /// It ended by itself.
+    /// The command ended by itself.
     pub timely: bool,
     pub words: Vec<String>,
 }
@@ -62,7 +62,7 @@ impl Reply {
 }
 
 /// All states and events between two events, of all containers that had a name meanwhile.
-pub struct Seen {
+pub struct Observed {
     pub ids: Vec<String>,
     pub absent: bool,
     pub states: Vec<State>,
@@ -73,7 +73,7 @@ pub struct Seen {
     pub disturbed: bool,
 }
 
-impl Seen {
+impl Observed {
     fn of(world: &Evidence<'_>, name: &str, reply: &Reply) -> Self {
         let history = world.journal.read();
         let holders = history.model.holders(name, reply.from, reply.to);
@@ -95,7 +95,7 @@ impl Seen {
         self.states.iter().any(|state| states.contains(state))
     }
 
-    /// It was something else than this, if only for a moment.
+    /// The container was in another state, or absent, if only for a moment.
     pub fn was_not_only(&self, states: &[State]) -> bool {
         self.absent || self.states.is_empty() || self.states.iter().any(|state| !states.contains(state))
     }
@@ -109,7 +109,7 @@ impl Seen {
 pub fn reply(world: &World, op: Op, name: &str, token: &str, reply: &Reply) {
     let evidence = world.evidence();
     let reply = &complete(&evidence, op, name, reply);
-    let seen = Seen::of(&evidence, name, reply);
+    let seen = Observed::of(&evidence, name, reply);
     world.claims.done(rules::word(op), rules::is_right(&evidence, op, name, token, reply, &seen));
     let broken = |rule: &str, text: &str| {
         let Output { status, stderr, .. } = &reply.output;
@@ -133,8 +133,8 @@ pub fn reply(world: &World, op: Op, name: &str, token: &str, reply: &Reply) {
     }
 }
 
-/// A process that was run in a container and was killed with it answers before the container's end is recorded: its reply with
-/// all events up to that end.
+/// A process that was run in a container and was killed with it answers before the container's end is recorded: its
+/// reply with all events up to that end.
 fn complete(world: &Evidence<'_>, op: Op, name: &str, reply: &Reply) -> Reply {
     let killed = reply.timely && reply.output.code() == KILLED;
     let runs = matches!(op, Op::Exec(_) | Op::VolumeWrite | Op::VolumeRead);
@@ -157,7 +157,7 @@ fn broken_rule(
     name: &str,
     token: &str,
     reply: &Reply,
-    seen: &Seen,
+    seen: &Observed,
 ) -> Option<(&'static str, String)> {
     let ended_by_us = matches!(op, Op::Attach(_) | Op::Wait(_)) && !reply.timely;
     if !reply.timely && !ended_by_us {
@@ -187,7 +187,7 @@ fn broken_rule(
 /// A file that was copied in comes out again, unless the container was another, or gone, or perhaps disturbed.
 pub fn copied(world: &World, name: &str, token: &str, first: &Reply, second: &Reply, found: Vec<u8>) {
     reply(world, Op::Copy, name, token, second);
-    let ids = |reply| Seen::of(&world.evidence(), name, reply).ids;
+    let ids = |reply| Observed::of(&world.evidence(), name, reply).ids;
     let same = ids(first) == ids(second);
     if second.succeeded() && same && found != token.as_bytes() {
         let text = format!("`{token}` came back as `{}`", String::from_utf8_lossy(&found));

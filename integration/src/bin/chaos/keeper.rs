@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::dice::Dice;
 use super::world::World;
 
-/// Of the keeper's decisions among those of the clients.
+/// The keeper's place among the seeds of the clients' decisions.
 const PLACE: u64 = 2 << 32;
 
 /// How many events before a restart are read again after it.
@@ -70,7 +70,7 @@ fn launch(world: &World) -> bool {
 /// Rules that hold at once after a restart, independently of the clients.
 fn after_restart(world: &World) {
     let last = world.journal.read().last();
-    // It may have been killed again.
+    // The daemon may have been killed again.
     let Ok(info) = world.wire.info() else { return };
     world.trace(&format!("daemon serves, {} containers, event {}", info.containers, info.journal_seq));
     if info.journal_seq < last {

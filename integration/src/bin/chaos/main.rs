@@ -10,7 +10,8 @@
 //! ```
 //!
 //! The decisions (operations, their arguments, kills) follow from the seed alone; their effects depend on the machine.
-//! All of it happens in pid, mount and network namespaces of their own, so nothing outside can be killed, mounted or routed.
+//! All of it happens in pid, mount and network namespaces of their own, so nothing outside can be killed, mounted or
+//! routed.
 
 mod claims;
 mod client;

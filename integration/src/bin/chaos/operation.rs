@@ -42,7 +42,7 @@ pub struct Decision {
     pub op: Op,
     /// The container's name when it was not renamed.
     pub slot: String,
-    /// Of this step alone: it is written somewhere, to be found again.
+    /// A text of this step alone: it is written somewhere, to be found again.
     pub token: String,
     /// Also when it can only be refused.
     bold: bool,

@@ -15,7 +15,7 @@ use super::world::World;
 /// How long one that comes and goes is waited for.
 const HUNT: Duration = Duration::from_millis(400);
 
-/// Of the killer's decisions among those of the clients.
+/// The killer's place among the seeds of the clients' decisions.
 const PLACE: u64 = 1 << 32;
 
 pub fn run(world: &World) {

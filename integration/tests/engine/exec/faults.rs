@@ -31,7 +31,7 @@ pub fn points() -> impl Iterator<Item = &'static str> {
     POINTS.into_iter()
 }
 
-/// Those of an exec's shim, and whether it leaves its record.
+/// The failpoints of an exec's shim, each with whether the shim leaves its record.
 const OF_SHIM: [(&str, bool); 7] = [
     ("exec-shim-pid", false),
     ("exec-before-runtime", false),
@@ -66,7 +66,7 @@ fn daemon_dies(runtime: Runtime) {
     let first = node.process_of("x");
     for point in POINTS {
         for script in ["sleep 75201 & sleep 75202 & wait", "exit 3"] {
-            // These come after an end only.
+            // These failpoints come after an end only.
             if script != "exit 3" && ["exec-exited", "exec-end-recorded", "exec-done"].contains(&point) {
                 continue;
             }
@@ -175,7 +175,7 @@ fn shim_dies(runtime: Runtime) {
             shim.signal(Signal::KILL);
         }
         if detached {
-            // It goes on, and ends with the signal that it gets.
+            // The process goes on, and ends with the signal that it gets.
             assert_eq!(with_word(&node, "75402").len(), 1);
             with_word(&node, "75401").into_iter().chain(with_word(&node, "75402")).for_each(integration::Process::kill);
         } else {
@@ -251,7 +251,8 @@ fn shim_dies_while_the_runtime_works(runtime: Runtime) {
         };
         deadline::until("the shim has its request", || worker().is_some());
         let working = worker().expect("it is at work");
-        // A detached one was started by two forks, and the first half may be there still: the runtime is the shim's child.
+        // A detached one was started by two forks, and the first half may be there still: the runtime is the shim's
+        // child.
         let shim = working.parent().expect("the runtime has a parent");
         assert!(shim != keeper && node.shims().contains(&shim), "{shim:?} is no shim of an exec");
         let ended = || node.events().iter().filter(|event| event.name == "ExecExited").count();

@@ -122,7 +122,7 @@ fn user_environment_and_namespaces(runtime: Runtime) {
         u64::from_str_radix(text.trim_start_matches("CapEff:\t"), 16).unwrap()
     };
     assert!(effective(&["--privileged"]) > effective(&[]), "more than the default set");
-    // It is in the container: sees its processes, and none of the machine.
+    // The process is in the container: it sees the container's processes, and none of the machine.
     assert_eq!(exec(&[], "readlink /proc/1/ns/pid"), exec(&[], "readlink /proc/self/ns/pid"));
     let file = node.dir().join("env");
     std::fs::write(&file, "# none\nD=4\n").unwrap();
@@ -142,7 +142,7 @@ fn user_environment_and_namespaces(runtime: Runtime) {
 fn a_background_process_delays_no_client(runtime: Runtime) {
     let node = Node::start(runtime);
     let id = node.sleeper("x");
-    // One that waited would wait for the day.
+    // An exec that waited for it would wait for most of a day.
     let output = node.isula(&["exec", "x", "sh", "-c", "echo before; sleep 74711 & exit 4"]);
     assert_eq!((output.code(), output.text().as_str()), (4, "before"));
     assert_eq!(with_word(&node, "74711").len(), 1, "it runs on");
@@ -197,7 +197,7 @@ fn a_detached_one_runs_on_while_daemons_come_and_go(runtime: Runtime) {
     let wait = |file: &str| format!("while [ ! -e /tmp/{file} ]; do sleep 0.01; done; exit 9");
     node.ok(&["exec", "-d", "x", "sh", "-c", &wait("one")]);
     node.ok(&["exec", "-d", "-t", "x", "sh", "-c", &wait("two")]);
-    // One of them ends while there is no daemon.
+    // One of the execs ends while there is no daemon.
     let root = format!("/proc/{}/root/tmp", node.process_of("x").pid);
     node.kill9();
     std::fs::write(format!("{root}/one"), "").unwrap();
@@ -300,7 +300,7 @@ fn where_nothing_can_be_run_it_is_refused(runtime: Runtime) {
     );
     node.ok(&["unpause", "x"]);
     node.ok(&["exec", "x", "true"]);
-    // One that is running meanwhile is paused with the container, and goes on with it.
+    // A running exec is paused with the container, and goes on with it.
     let client = node.spawn(&["exec", "x", "sh", "-c", "sleep 75611; exit 3"]);
     deadline::until("it runs", || !with_word(&node, "75611").is_empty());
     node.ok(&["pause", "x"]);

@@ -51,7 +51,7 @@ fn content_of(node: &Node, at: &str) -> String {
     fs::read_to_string(to).unwrap()
 }
 
-/// A tree of ours with all kinds of things.
+/// A tree on the host with all kinds of files.
 fn tree(node: &Node) -> PathBuf {
     let tree = place(node, "tree");
     fs::create_dir_all(tree.join("deep/er")).unwrap();
@@ -289,7 +289,7 @@ fn a_start_and_a_removal_end_copies() {
         let copying = stuck(name);
         node.ok(&[verb, name]);
         let output = command::finish(copying, PATIENCE).unwrap();
-        // It was read to its end before, or it has the reason.
+        // The copy was read to its end before, or it has the reason.
         assert!(output.code() == 0 || output.stderr.contains(why), "{}", output.stderr);
     }
     assert_eq!(node.status_of("c"), "running");

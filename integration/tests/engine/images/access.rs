@@ -121,7 +121,7 @@ fn with_an_account() {
     let mode = fs::metadata(auth_file(&node)).expect("it is kept").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     node.ok(&["pull", &name]);
-    // It is for this registry only, and outlasts the daemon.
+    // The account is for this registry only, and outlasts the daemon.
     node.restart();
     node.ok(&["rmi", &name]);
     node.ok(&["pull", &name]);

@@ -84,7 +84,7 @@ fn layers_stay_as_they_are(runtime: Runtime) {
     let mut node = Node::builder(runtime).config("insecure-registries", json!(["127.0.0.0/8"])).start();
     let name = pushed(&BASIC, &format!("stays-{}:1", runtime.name()));
     node.ok(&["pull", &name]);
-    // It waits without a program: none can be executed from then on.
+    // The script waits without a program: none can be executed from then on.
     let script = "echo mine > /etc/passwd; rm /etc/group; mkdir /new; busybox mkfifo /never; chmod 0 /bin/busybox; \
                   echo done; read word <> /never";
     node.ok(&["run", "-d", "--name", "x", &name, "sh", "-c", script]);
@@ -133,7 +133,7 @@ fn pulled_when_needed() {
     let output = node.isula(&["run", "--rm", "--pull=always", &name, "true"]);
     assert_eq!(output.code(), 127, "it has no `true`: {}", output.stderr);
     assert_eq!(id(&node, &name), changed.id());
-    // One that cannot be had.
+    // An image that cannot be pulled.
     let output = node.isula(&["run", &registry::SHARED.name("no-such:1"), "true"]).refused(125);
     assert!(output.contains("no-such:1"), "{output}");
     let output = node.isula(&["run", "--pull=sometimes", &name, "true"]);

@@ -32,7 +32,7 @@ fn a_broken_download_goes_on_where_it_was() {
     node.assert_clean_end();
 }
 
-/// One that breaks again and again without getting on is given up.
+/// A download that breaks again and again without progress is given up.
 #[test]
 fn a_download_that_never_gets_on() {
     let node = node();

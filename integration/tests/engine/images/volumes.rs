@@ -79,7 +79,7 @@ fn filled_from_the_image(runtime: Runtime) {
             leaf.contents.clear();
             leaf.mtime = (0, 0);
         }
-        // It was there before it was filled.
+        // The volume's root existed before it was filled, and has its own time.
         tree.get_mut(Path::new("")).expect("it is there").mtime = (0, 0);
     };
     let mut wanted = wanted;
@@ -102,7 +102,7 @@ fn filled_from_the_image(runtime: Runtime) {
     node.ok(&["volume", "create", "own"]);
     fs::write(data(&node, "own").join("mine"), "mine").expect("root may");
     assert_eq!(run(&node, &["-v", "own:/data"], &name, "ls /data"), "mine");
-    // One that the container before has emptied is filled again or not, but never in part.
+    // A volume that the container before has emptied is filled again or not, but never in part.
     node.remove_all();
     let left = volumes(&node);
     for volume in ["named", "bare", "own"] {
@@ -138,7 +138,7 @@ fn anonymous_ones() {
     assert_eq!(targets, ["/data", "/made", "/more"]);
     let refusal = node.isula(&["volume", "rm", &all[0]]).refused(1);
     assert!(refusal.contains(&all[0]), "{refusal}");
-    // Those of another container, and only as it has them.
+    // The volumes of another container, at its places and with no more access than it has.
     assert_eq!(run(&node, &["--volumes-from", "c"], &name, "ls /more /made; touch /more/z"), "/made:\ny\n\n/more:\nx");
     assert_eq!(
         run(&node, &["--volumes-from", "c:ro"], &name, "ls /more; touch /more/w 2>/dev/null || echo no"),
@@ -243,7 +243,7 @@ fn beneath_the_root_only() {
     let output = node.isula(&["run", "--name", "x", &name, "sh", "-c", "cat /out/secret; pwd"]);
     assert!(!output.text().contains("secret"), "{output:?}");
     assert_eq!(fs::read_dir(&outside).expect("it is there").count(), 1, "nothing was made outside");
-    // They go with their container, perhaps at this moment.
+    // Volumes go with their container, perhaps at this moment.
     for volume in fs::read_dir(node.graph().join("volumes")).into_iter().flatten().flatten() {
         let data = volume.path().join("_data");
         assert!(!data.join("secret").exists());

@@ -59,7 +59,7 @@ fn containers_reach_each_other_and_the_host_reaches_them(runtime: Runtime) {
     assert_eq!(attached.attributes["addresses"], format!("{ip}/{}", shown["IPPrefixLen"]));
 
     node.ok(&["stop", "-t", "0", "a"]);
-    // That is answered when all is given back.
+    // The stop is answered when all is given back.
     assert!(nothing_of(world(&node)), "left behind: {:?}", world(&node));
     node.event_after(0, |event| event.id == id && event.name == "NetworkDetached");
     assert!(!fetched(&node, "127.0.0.1:8080"));
@@ -192,7 +192,7 @@ fn new_attachments_wait_for_recovered_ones(runtime: Runtime) {
     deadline::until("its start is under way", || {
         node.events().iter().any(|event| event.name == "StartRequested" && event.id != id)
     });
-    // Others are not held up; and one that did not wait would be done by then.
+    // Other starts are not delayed; and a start that did not wait would be done by then.
     node.run(&["--rm"], &["true"]).ok();
     let mut reader = reader_of(&record);
     std::fs::rename(&aside, &record).expect("the node's directory is ours");

@@ -82,7 +82,7 @@ fn networks_that_are_refused() {
     let table = node.ok(&["network", "ls"]);
     assert!(table.starts_with("NAME\tVERSION\tPLUGIN") && table.contains("bridge,portmap,firewall"), "{table}");
 
-    // Of the operator's files: one that is broken hides no other, one that is used is not removed.
+    // The operator's own files: a broken one hides no other, a used one is not removed.
     fs::write(node.dir().join("cni/05-broken.conflist"), "{").expect("the node's directory is ours");
     let mine = json!({"cniVersion":"0.4.0","name":"mine","type":"loopback"}).to_string();
     fs::write(node.dir().join("cni/06-mine.conf"), mine).expect("the node's directory is ours");
@@ -151,7 +151,7 @@ fn hold(node: &Node) -> fs::File {
     dir
 }
 
-/// Of the client's call only: the daemon has its part begun.
+/// Ends the client's call only: the daemon's part has begun.
 fn leave(node: &Node, words: &[&str]) {
     let mut caller = node.spawn(words);
     let dir = node.dir().join("cni");

@@ -61,7 +61,7 @@ fn dies_attaching(runtime: Runtime) {
         dies(&mut node, point, &text(&["start", "x"]));
         deadline::until("it has ended", || node.status_of("x") == "exited");
         deadline::until("interrupted attachments are given back", || world(&node) == before);
-        // It can be done again, with the same port.
+        // A further start works, with the same port.
         node.ok(&["start", "x"]);
         serves(&node, "127.0.0.1:8080");
         node.ok(&["rm", "-f", "x"]);
@@ -179,7 +179,7 @@ fn orphaned_namespaces_are_removed(runtime: Runtime) {
     };
     let unowned = "f".repeat(16);
     let (ours, foreign) = (pin(&mark, &unowned), pin("00000000", &unowned));
-    // Of a start of the same container that is over.
+    // The pin of a past start of the same container.
     let stale = pin(&mark, &id[..16]);
     node.launch();
     node.verified();

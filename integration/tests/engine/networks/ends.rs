@@ -29,7 +29,8 @@ fn a_pin_that_is_unmounted_meanwhile_leaves_no_rules(runtime: Runtime) {
     clean_end(&node);
 }
 
-/// As after a DEL that was killed between the interface and the rules, when the next one finds no address, or after the rules.
+/// As after a DEL that was killed between the interface and the rules, when the next one finds no address, or after the
+/// rules.
 fn an_interface_that_is_gone_leaves_no_rules(runtime: Runtime) {
     let node = node(runtime);
     for flush in [false, true] {

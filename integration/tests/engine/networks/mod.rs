@@ -1,5 +1,5 @@
-//! Containers in networks, through Debian's plugins and through plugins that misbehave. Each node has a network namespace of
-//! its own, so that routes and firewall of the machine are left alone.
+//! Containers in networks, through Debian's plugins and through plugins that misbehave. Each node has a network
+//! namespace of its own, so that routes and firewall of the machine are left alone.
 
 mod attached;
 mod bridges;
@@ -122,7 +122,7 @@ fn verbs(events: &[Event], id: &str) -> Vec<String> {
 fn clean_end(node: &Node) {
     node.verified();
     node.remove_all();
-    // One that a plugin has not given back yet is refused; those that the engine did not make always are.
+    // A network that a plugin has not given back yet is refused; foreign networks always are.
     deadline::until("only the links of others are left", || {
         for network in node.ok(&["network", "ls", "-q"]).lines() {
             let _ = node.isula(&["network", "rm", network]);

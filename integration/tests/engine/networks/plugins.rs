@@ -189,7 +189,8 @@ fn other_networks_of_the_container_can_be_removed(runtime: Runtime) {
 
 fn a_plugin_that_outlives_the_daemon_and_hangs_is_ended(runtime: Runtime) {
     let mut node = odd_node(runtime);
-    // Its child writes its own number, so by then it has its own input. If it outlived the plugin, DEL would overtake it.
+    // Its child writes its own number, so by then it has its own input. If it outlived the plugin, DEL would overtake
+    // it.
     let child = node.dir().join("odd.child");
     let hang = format!("sh -c 'echo $$ >{}; exec sleep 1000' </dev/null & wait", child.display());
     let look = format!("grep -qs sleep /proc/$(cat {})/cmdline && echo it overtakes", child.display());

@@ -1,6 +1,6 @@
 //! For each operation: the facts that make a success true, and those that excuse a refusal.
 
-use super::{Evidence, Reply, Seen, broken_lines, renamed_to};
+use super::{Evidence, Observed, Reply, broken_lines, renamed_to};
 use crate::kills::Victim;
 use crate::model::State;
 use crate::operation::Op;
@@ -40,21 +40,21 @@ pub fn word(op: Op) -> &'static str {
 }
 
 /// Whether the operation had the requested result.
-pub fn is_right(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Seen) -> bool {
+pub fn is_right(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Observed) -> bool {
     match op {
         Op::Exec(code) => reply.output.code() == i32::from(code) && reply.output.text() == token,
         Op::Foreground => {
             let recipe = Recipe::of(world.seed, name);
             i64::from(reply.output.code()) == recipe.code && reply.output.text() == recipe.output()
         }
-        // It ends with the code of the container, or goes on until it is ended.
+        // A session ends with the code of the container, or goes on until it is ended.
         Op::Attach(_) => !reply.timely || seen.ends.contains(&reply.output.code().to_string()),
         _ => reply.succeeded(),
     }
 }
 
 /// The fault in an answer that no kill excuses.
-pub fn fault(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Seen) -> Option<String> {
+pub fn fault(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Observed) -> Option<String> {
     let output = &reply.output;
     let silent = output.stderr.trim().is_empty();
     match op {
@@ -129,7 +129,7 @@ pub fn fault(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Repl
 }
 
 /// A moment at which a refusal was due.
-pub fn excused(world: &Evidence<'_>, op: Op, name: &str, reply: &Reply, seen: &Seen) -> bool {
+pub fn excused(world: &Evidence<'_>, op: Op, name: &str, reply: &Reply, seen: &Observed) -> bool {
     let going = seen.absent || seen.was(&GOING);
     match op {
         Op::Create | Op::Run | Op::Foreground => {
@@ -162,7 +162,7 @@ pub fn excused(world: &Evidence<'_>, op: Op, name: &str, reply: &Reply, seen: &S
 }
 
 /// Records the changes that an operation may have made, or has surely made.
-pub fn claim(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Seen) {
+pub fn claim(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Observed) {
     match op {
         Op::Update(mib) => {
             let surely = reply.succeeded() && seen.ids.len() == 1;
@@ -198,13 +198,13 @@ fn made(world: &Evidence<'_>, op: Op, name: &str, reply: &Reply) -> Option<Strin
     (!states.contains(&wanted) || first_name != name).then(|| format!("`{first_name}` was {states:?}"))
 }
 
-fn waited(reply: &Reply, seen: &Seen) -> Option<String> {
+fn waited(reply: &Reply, seen: &Observed) -> Option<String> {
     let code = reply.output.text();
     let never_ran = code == "0" && seen.was(&[State::Created]);
     (!never_ran && !seen.ends.contains(&code)).then(|| format!("no run has ended with {code}, but {:?}", seen.ends))
 }
 
-fn inspected(reply: &Reply, seen: &Seen) -> Option<String> {
+fn inspected(reply: &Reply, seen: &Observed) -> Option<String> {
     let text = reply.output.text();
     let Some((id, word)) = text.split_once(' ') else { return Some("it is no id and no state".to_owned()) };
     let fits = seen.states.iter().any(|state| state.word() == word || (word == "created" && state.word() == "inited"));
@@ -212,10 +212,10 @@ fn inspected(reply: &Reply, seen: &Seen) -> Option<String> {
 }
 
 /// `CONTAINER CPU_USAGE …`
-fn counted(world: &Evidence<'_>, reply: &Reply, seen: &Seen) -> Option<String> {
+fn counted(world: &Evidence<'_>, reply: &Reply, seen: &Observed) -> Option<String> {
     let text = reply.output.text();
     let value: u64 = text.lines().nth(1)?.split('\t').nth(1)?.trim().parse().ok()?;
-    // Of a single run of a single container only.
+    // The counter belongs to a single run of a single container.
     let ([id], false) = (seen.ids.as_slice(), seen.has("StartRequested")) else { return None };
     let run = world.journal.read().model.lives.get(id)?.run.since;
     let before = world.claims.counted(id, run, value)?;
@@ -243,14 +243,14 @@ fn listed(world: &Evidence<'_>, reply: &Reply) -> Option<String> {
 }
 
 /// Without a word on anything else, the code is that of a run which has ended.
-fn foreign_code(reply: &Reply, seen: &Seen) -> Option<String> {
+fn foreign_code(reply: &Reply, seen: &Observed) -> Option<String> {
     let code = reply.output.code().to_string();
     let complete = reply.timely && reply.output.stderr.trim().is_empty();
     (complete && !seen.ends.contains(&code)).then(|| format!("no run has ended with {code}, but {:?}", seen.ends))
 }
 
 /// `whole`: all of it came, to its end. Output that is cut off may be cut anywhere.
-fn lines_are_wrong(world: &Evidence<'_>, reply: &Reply, whole: bool, seen: &Seen) -> Option<String> {
+fn lines_are_wrong(world: &Evidence<'_>, reply: &Reply, whole: bool, seen: &Observed) -> Option<String> {
     // A shim that was killed may have left some lines to be written again.
     let again = seen.ids.iter().any(|id| world.kills.touched(id, &[Victim::Shim], 0));
     let text = String::from_utf8_lossy(&reply.output.stdout).into_owned();

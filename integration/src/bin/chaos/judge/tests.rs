@@ -28,7 +28,8 @@ fn event(seq: u64, words: &str) -> Event {
     Event { seq, kind: "container".to_owned(), id, name: event, attributes, ..Event::default() }
 }
 
-/// The journal, and the numbers of the last events before the command and before its answer: where the bars are, or the end.
+/// The journal, and the numbers of the last events before the command and before its answer: where the bars are, or the
+/// end.
 fn history(text: &str) -> (Journal, u64, u64) {
     let (before, after) = text.split_once('|').expect("a place where the command begins");
     let (during, later) = after.split_once('|').unwrap_or((after, ""));
@@ -91,7 +92,7 @@ fn judge_with(
     let reply = Reply { from, to, begun: now, ended: now, output, timely: answer.timely, words: vec![] };
     let evidence = Evidence { seed: seed(), journal: &journal, kills, claims };
     let reply = complete(&evidence, op, name, &reply);
-    let seen = Seen::of(&evidence, name, &reply);
+    let seen = Observed::of(&evidence, name, &reply);
     broken_rule(&evidence, op, name, TOKEN, &reply, &seen).map(|(rule, _)| rule)
 }
 
