@@ -1,4 +1,4 @@
-//! Recording an image whose layers are here: documents first, then one record that tells of all.
+//! Recording an image whose layers are here: documents first, then one record with all facts.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::journal::record::Context;
 #[derive(Debug)]
 pub(super) struct Addition {
     pub source: Source,
-    /// The documents as they came: their digests are what they are named by.
+    /// The documents as they came: each is named by its digest.
     pub config: Vec<u8>,
     pub manifest: Vec<u8>,
     /// `config`, parsed.
@@ -28,14 +28,14 @@ pub(super) struct Addition {
     pub pinned: bool,
 }
 
-/// Makes the documents and the layers' names durable, then records the image. The caller holds the layers. Answers the
+/// Makes the documents and the layers' names durable, then records the image. The caller holds the layers. Returns the
 /// image's id.
 pub(super) async fn add(engine: &Arc<Engine>, addition: Addition, context: &Context) -> Result<Digest, ImageError> {
     let Addition { source, config, manifest, parsed, names, pinned } = addition;
     debug_assert!(config.len() as u64 <= CONFIG_LIMIT, "documents are limited where they are received");
     let cover = cover::make(engine, &parsed.diff_ids).await?;
     let cover_id = cover.as_ref().map(|(diff_id, _)| *diff_id);
-    // One at a time: what one change decides on is not taken away by another, neither names nor documents.
+    // One at a time: the names and documents that one change has found are not removed by another.
     let _changes = engine.image_changes.lock().await;
     let store = engine.image_store.clone();
     let writing = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
@@ -68,18 +68,18 @@ pub(super) async fn add(engine: &Arc<Engine>, addition: Addition, context: &Cont
     }
     recorded?;
     failpoint::hit(failpoint::IMAGE_RECORDED);
-    tell_losers(engine, id, &names, context).await;
+    untag_previous_holders(engine, id, &names, context).await;
     Ok(id)
 }
 
-/// The images that had these names before are told that they have lost them. Nothing depends on it: a name is its latest
-/// holder's; so trouble waits for the next time.
-pub(super) async fn tell_losers(engine: &Arc<Engine>, winner: Digest, names: &[String], context: &Context) {
+/// Untags the images that had these names before. Nothing depends on it: a name belongs to the image that took it last;
+/// so a failure is logged and left to the next time.
+pub(super) async fn untag_previous_holders(engine: &Arc<Engine>, holder: Digest, names: &[String], context: &Context) {
     for name in names {
-        for loser in engine.images.snapshot().listing(name).into_iter().filter(|id| *id != winner) {
+        for previous in engine.images.snapshot().listing(name).into_iter().filter(|id| *id != holder) {
             let untag = Command::Untag { name: name.clone() };
-            if let Err(error) = engine.images.turn(&loser, context, &untag).await {
-                tracing::warn!(image_id = %loser.short(), %name, %error, "a name that was lost stays listed");
+            if let Err(error) = engine.images.turn(&previous, context, &untag).await {
+                tracing::warn!(image_id = %previous.short(), %name, %error, "a name that was lost stays listed");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The image that is part of the daemon: made in the store when somebody first asks for its name.
+//! The image that is part of the daemon: made in the store when its name is first requested.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::engine::{Engine, Trust};
 use crate::journal::record::{Actor, Context};
 
 impl Engine {
-    /// Makes the pause image when that is what the name means and it is not here, or not this daemon's own.
+    /// Makes the pause image when the name means it and it is missing, or is not this daemon's own.
     pub async fn provide_built_in(self: &Arc<Self>, reference: &Reference) -> Result<Option<Digest>, ImageError> {
         let name = reference.to_string();
         if name != pause::REFERENCE {

@@ -1,4 +1,4 @@
-//! What no image needs any more is removed; what may be needed is not touched.
+//! Removal of layers and documents that no image needs any more; in doubt they are kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use crate::rootfs;
 const LEFT_LAYERS: Duration = Duration::from_secs(24 * 3600);
 
 impl Engine {
-    /// Removes those of the layers that no image needs and no work holds. Answers the bytes given back.
+    /// Removes those of the layers that no image needs and no work holds. Returns the bytes given back.
     pub async fn collect_layers(
         self: &Arc<Self>,
         diff_ids: Vec<Digest>,
         older_than: Duration,
     ) -> Result<u64, ImageError> {
-        if let Some(doubt) = self.doubt_about_layers() {
-            self.warn(format!("layers that nobody may need are kept: {doubt}"));
+        if let Some(reason) = self.reason_to_keep_layers() {
+            self.warn(format!("layers without a known use are kept: {reason}"));
             return Ok(0);
         }
         let engine = self.clone();
@@ -31,7 +31,7 @@ impl Engine {
         Ok(removing.await.map_err(|source| ImageError::Task { source })??)
     }
 
-    /// The same in the background, once whoever makes one of them now is done.
+    /// The same in the background, once the tasks that make one of them now are done.
     pub fn collect_soon(self: &Arc<Self>, diff_ids: Vec<Digest>) {
         let engine = self.clone();
         self.tasks.spawn(async move {
@@ -39,13 +39,13 @@ impl Engine {
                 drop(engine.image_store.maker(diff_id).await);
             }
             if let Err(error) = engine.collect_layers(diff_ids, Duration::ZERO).await {
-                engine.warn(format!("layers of a pull that was given up are left: {}", chain(&error)));
+                engine.warn(format!("layers of a cancelled pull could not be removed: {}", chain(&error)));
             }
         });
     }
 
     /// A layer may be needed by something that is not known: then none is removed.
-    fn doubt_about_layers(&self) -> Option<String> {
+    fn reason_to_keep_layers(&self) -> Option<String> {
         if self.trust() != Trust::Whole {
             return Some("the store is not whole".to_owned());
         }
@@ -67,8 +67,8 @@ impl Engine {
         lost.map(|entity| format!("the image of container {} is not known", entity.state.id.short()))
     }
 
-    /// Reads what there is, clears what interrupted work has left, and compares it with the records. Once, after the
-    /// daemon's start; pulls and the like wait for it.
+    /// Reads the files of images, clears the remains of interrupted work, and compares them with the records. Once,
+    /// after the daemon's start; pulls and the like wait for it.
     pub async fn recover_images(self: &Arc<Self>) {
         let engine = self.clone();
         let opened = tokio::task::spawn_blocking(move || engine.open_images());
@@ -80,12 +80,12 @@ impl Engine {
         }
         let all = self.image_store.all_layers().into_iter().map(|(diff_id, _)| diff_id).collect();
         if let Err(error) = self.collect_layers(all, LEFT_LAYERS).await {
-            self.warn(format!("layers that nobody needs are left: {}", chain(&error)));
+            self.warn(format!("unneeded layers could not be removed: {}", chain(&error)));
         }
     }
 
     fn open_images(&self) {
-        // Whatever happens here: those who wait go on when it is over, and meet what is wrong themselves.
+        // Also after a failure or a panic: waiting operations go on, and meet the failure themselves.
         struct Ready<'a>(&'a Engine);
         impl Drop for Ready<'_> {
             fn drop(&mut self) {
@@ -103,7 +103,7 @@ impl Engine {
             match needed {
                 Ok(needed) => self.layer_uses.add(id, &needed),
                 Err(error) => {
-                    self.layer_uses.doubt(id);
+                    self.layer_uses.mark_unsure(id);
                     self.warn(format!(
                         "image {} cannot be used: {}; pull or load it again, or remove it",
                         id.short(),
@@ -117,16 +117,16 @@ impl Engine {
             Trust::ReadOnly => Ok(self.image_store.look()),
         };
         match opened {
-            Ok(troubles) => troubles.into_iter().for_each(|trouble| self.warn(trouble)),
+            Ok(warnings) => warnings.into_iter().for_each(|warning| self.warn(warning)),
             Err(error) => return self.warn(format!("images cannot be kept: {}", chain(&error))),
         }
         match self.trust() {
-            Trust::Whole if self.doubt_about_layers().is_none() => {
+            Trust::Whole if self.reason_to_keep_layers().is_none() => {
                 self.sweep_blobs();
                 self.sweep_views();
             }
             Trust::Whole | Trust::ReadOnly => {}
-            // The next start may find a store that is whole again, without what this one has lost.
+            // The next start may find a store that is whole again, without the records that this one has lost.
             Trust::Partial => {
                 let mark = self.image_store.dirs().unsure();
                 if let Err(error) = crate::rootfs::write_atomically(&mark, b"", 0o600, true) {
@@ -141,18 +141,18 @@ impl Engine {
         let images = self.images.snapshot();
         let needed: std::collections::HashSet<Digest> =
             images.values().flat_map(|entity| [entity.state.id, entity.state.facts.manifest]).collect();
-        let or_told = |listed: Result<Vec<Digest>, StoreError>| {
+        let or_warned = |listed: Result<Vec<Digest>, StoreError>| {
             listed.unwrap_or_else(|error| {
-                self.warn(format!("what no image needs is not looked for: {}", chain(&error)));
+                self.warn(format!("unneeded files of images are not looked for: {}", chain(&error)));
                 vec![]
             })
         };
-        for image in or_told(self.image_store.covered()).iter().filter(|image| images.get(image).is_none()) {
+        for image in or_warned(self.image_store.covered()).iter().filter(|image| images.get(image).is_none()) {
             if let Err(error) = self.image_store.put_cover(image, None) {
                 self.warn(chain(&error));
             }
         }
-        let blobs = or_told(self.image_store.blobs());
+        let blobs = or_warned(self.image_store.blobs());
         for digest in blobs.iter().filter(|digest| !needed.contains(digest)) {
             if let Err(error) = self.image_store.remove_blob(digest) {
                 self.warn(chain(&error));

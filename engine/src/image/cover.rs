@@ -1,10 +1,10 @@
-//! What layers leave open. A layer may put a file into a directory without a word on the directory: then owner, mode and
-//! times are those that the layers below gave it. An overlay cannot know that, since the directory of the layer above is
-//! there and has *some* owner and mode. So an image that needs it gets one more layer of ours on top, its *cover*, which has
-//! nothing but these directories as they should be.
+//! Covers: directories that layers imply. A layer may put a file into a directory without an entry for the directory:
+//! then owner, mode and times are those that the layers below gave it. An overlay cannot know that, since the directory
+//! of the layer above is there and has *some* owner and mode. So an image that needs it gets one more layer on
+//! top, its *cover*, which has nothing but these directories as they should be.
 //!
-//! It is a layer like any other, named by its content; which image has which is noted in `covers/<image id>`. Archives that we
-//! save do not have it, and the image's config does not know it.
+//! It is a layer like any other, named by its content; which image has which is noted in `covers/<image id>`. Archives
+//! that the engine saves do not have it, and the image's config does not know it.
 
 use std::collections::BTreeSet;
 use std::io::{self, Cursor, Write};
@@ -31,7 +31,7 @@ const OPAQUE: &str = "trusted.overlay.opaque";
 pub(super) async fn make(engine: &Arc<Engine>, diff_ids: &[Digest]) -> Result<Option<(Digest, Hold)>, ImageError> {
     let (store, layers) = (engine.image_store.clone(), stack(diff_ids));
     let looking = abandon::blocking(move |owner| {
-        let top_first = layers.iter().rev().map(|diff_id| Look::at(&store.dirs().layer(diff_id), *diff_id));
+        let top_first = layers.iter().rev().map(|diff_id| LayerView::at(&store.dirs().layer(diff_id), *diff_id));
         let layers = top_first.collect::<Result<Vec<_>, StoreError>>()?;
         tar_of(&layers, &|| owner.has_left()).map_err(|source| StoreError::Io {
             action: "examine the layers in",
@@ -54,20 +54,20 @@ pub(super) async fn make(engine: &Arc<Engine>, diff_ids: &[Digest]) -> Result<Op
 }
 
 /// A layer to look at.
-struct Look {
+struct LayerView {
     root: OwnedFd,
     implied: BTreeSet<Vec<u8>>,
 }
 
-/// What a layer has under a name.
+/// The file that a layer has under a name.
 enum Found {
     Nothing,
-    /// Something else, which ends the directories of layers below too.
+    /// Another file, which ends the directories of layers below too.
     Other,
     Directory(OwnedFd),
 }
 
-impl Look {
+impl LayerView {
     fn at(dir: &Path, diff_id: Digest) -> Result<Self, StoreError> {
         let implied =
             layer::read_implied(dir).map_err(|source| StoreError::Layer { diff_id, source: source.into() })?;
@@ -78,7 +78,7 @@ impl Look {
         Ok(Self { root, implied: implied.into_iter().collect() })
     }
 
-    /// Also whether it hides what lies below under this name.
+    /// The file under this name, and whether it hides the layers below.
     fn find(&self, path: &[u8]) -> io::Result<(Found, bool)> {
         let mut dir = self.root.try_clone()?;
         let mut hides = rustix::fs::getxattr(proc_path(&dir), OPAQUE, &mut [0; 8][..]).is_ok();
@@ -98,7 +98,7 @@ impl Look {
     }
 }
 
-/// How a directory looks.
+/// Mode, owner, time and attributes of a directory.
 #[derive(Debug, PartialEq, Eq)]
 struct Facts {
     mode: u32,
@@ -132,8 +132,9 @@ impl Facts {
     }
 }
 
-/// How the directory looks on top, and how it should: none for what is no directory in the end.
-fn resolve(layers: &[Look], path: &[u8]) -> io::Result<Option<(Facts, Facts)>> {
+/// How the directory looks on top, and how it should; none if it is no directory on top, or no layer has an entry for
+/// it.
+fn resolve(layers: &[LayerView], path: &[u8]) -> io::Result<Option<(Facts, Facts)>> {
     let mut on_top = None;
     for layer in layers {
         let (found, hides) = layer.find(path)?;
@@ -155,12 +156,12 @@ fn resolve(layers: &[Look], path: &[u8]) -> io::Result<Option<(Facts, Facts)>> {
             break;
         }
     }
-    // Nobody says anything about it.
+    // No layer has an entry for it.
     Ok(None)
 }
 
 /// The cover's tar; none when all is as it should be.
-fn tar_of(layers: &[Look], stop: &dyn Fn() -> bool) -> io::Result<Option<Vec<u8>>> {
+fn tar_of(layers: &[LayerView], stop: &dyn Fn() -> bool) -> io::Result<Option<Vec<u8>>> {
     let implied: BTreeSet<&Vec<u8>> = layers.iter().flat_map(|layer| &layer.implied).collect();
     let mut wanted = BTreeSet::new();
     for path in implied {
@@ -168,10 +169,10 @@ fn tar_of(layers: &[Look], stop: &dyn Fn() -> bool) -> io::Result<Option<Vec<u8>
             return Err(io::ErrorKind::Interrupted.into());
         }
         let Some((top, right)) = resolve(layers, path)? else { continue };
-        // Nearly no layer has an entry for the root, whose time is of no use to anybody.
+        // Nearly no layer has an entry for the root, and its time does not matter.
         let differs = if path.is_empty() { Facts { time: top.time, ..right } != top } else { right != top };
         if differs {
-            // A directory of the cover must not leave open again what lies above it.
+            // A directory of the cover must not itself imply directories above it.
             let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
             wanted.extend(ends.chain([0, path.len()]).map(|end| path[..end].to_vec()));
         }
@@ -270,7 +271,8 @@ mod tests {
         }
 
         fn cover(&self) -> Option<PathBuf> {
-            let layers: Vec<Look> = self.1.iter().rev().map(|dir| Look::at(dir, Digest([0; 32])).unwrap()).collect();
+            let layers: Vec<LayerView> =
+                self.1.iter().rev().map(|dir| LayerView::at(dir, Digest([0; 32])).unwrap()).collect();
             let tar = tar_of(&layers, &|| false).unwrap()?;
             let dir = self.0.path().join("cover");
             std::fs::create_dir(&dir).unwrap();
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_as_the_last_layer_that_speaks_of_it_says() {
+    fn a_directory_is_as_the_last_layer_with_an_entry_has_it() {
         let mut stack = Stack::new();
         stack.layer(&[("./", 0o755, 0), ("tmp/", 0o1777, 5), ("tmp/sub/", 0o700, 6), ("opt/", 0o755, 0)]);
         stack.layer(&[("tmp/sub/", 0o711, 7), ("tmp/sub/x", 0o644, 0)]);
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_described_removed_or_hidden_needs_no_cover() {
+    fn described_removed_or_hidden_directories_need_no_cover() {
         let mut stack = Stack::new();
         stack.layer(&[("a/", 0o700, 5), ("b/", 0o700, 5), ("c/", 0o700, 5)]);
         // `a` is described again, `b` is replaced, `c` is another directory of that name.

@@ -1,4 +1,4 @@
-//! What can keep an image from coming, going or being used.
+//! The errors that keep an image from being added, removed or used.
 
 use std::io;
 
@@ -14,7 +14,7 @@ use crate::domain::image::Rejection;
 use crate::ledger::TurnError;
 use crate::rootfs::RootfsError;
 
-/// The text is fit for the user who asked.
+/// The texts are fit for users.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     #[error("No such image: {reference}")]
@@ -69,7 +69,7 @@ pub enum ImageError {
     Filter { key: String },
     #[error("the work was given up before it had an outcome")]
     GivenUp,
-    /// Of those who share one piece of work each gets the same.
+    /// Each of several callers that share one piece of work gets the same error.
     #[error("{}", crate::cause::chain(.0.as_ref()))]
     Shared(std::sync::Arc<ImageError>),
     #[error("a task ended abnormally")]
@@ -86,7 +86,7 @@ impl From<TurnError<Rejection>> for ImageError {
 }
 
 impl ImageError {
-    /// Another attempt may succeed, and goes on where this one has ended.
+    /// Whether another attempt may succeed; it goes on where this one has ended.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Registry { source, .. } => source.is_passing(),

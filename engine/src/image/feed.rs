@@ -1,5 +1,5 @@
-//! From those who receive, which is asynchronous, to those who unpack, which blocks: a short queue of pieces. An end that
-//! was not declared is an error, so that what was interrupted is never taken for whole.
+//! From asynchronous receivers to unpackers, which block: a short queue of pieces. An end that was not declared is an
+//! error, so that interrupted content is never taken for whole.
 
 use std::io::{self, Read};
 
@@ -28,7 +28,7 @@ impl Feed {
         self.0.send(Piece::Bytes(bytes)).await.map_err(|_| Unwanted)
     }
 
-    /// All of it was pushed.
+    /// Declares the end: all pieces were pushed.
     pub async fn end(self) -> Result<(), Unwanted> {
         self.0.send(Piece::End).await.map_err(|_| Unwanted)
     }
@@ -53,7 +53,7 @@ impl Read for Pieces {
                 Some(Piece::Bytes(bytes)) => self.current = bytes,
                 Some(Piece::End) => self.ended = true,
                 None => {
-                    return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "what was coming was interrupted"));
+                    return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the transfer was interrupted"));
                 }
             }
         }
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_pushed_is_read_up_to_the_declared_end() {
+    async fn pushed_pieces_are_read_up_to_the_declared_end() {
         let (feed, mut pieces) = feed();
         let reading = tokio::task::spawn_blocking(move || {
             let mut bytes = Vec::new();

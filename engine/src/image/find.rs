@@ -1,4 +1,4 @@
-//! From what somebody typed to an image, and what is known of it.
+//! From a user's text to an image, its config and its layers.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ const CONFIGS: usize = 64;
 pub struct Configs(Mutex<HashMap<Digest, Arc<ImageConfig>>>);
 
 impl Configs {
-    /// Of an image that is gone: it may come again, and its file with it or not.
+    /// Drops the config of a removed image: the image may be added again, with or without its file.
     pub(super) fn forget(&self, id: &Digest) {
         lock(&self.0).remove(id);
     }
@@ -34,7 +34,7 @@ impl Engine {
         Ok(images.get(&found).expect("it was found in this snapshot").clone())
     }
 
-    /// What the image runs, and its layers. Blocks on the disk the first time.
+    /// The image's config, with its layers. Blocks on the disk the first time.
     pub fn image_config(&self, id: &Digest) -> Result<Arc<ImageConfig>, ImageError> {
         if let Some(config) = lock(&self.image_configs.0).get(id) {
             return Ok(config.clone());
@@ -53,7 +53,7 @@ impl Engine {
     /// The layers that an overlay of the image is made of, bottom first. Looks at them; blocks.
     pub fn image_layers(&self, id: &Digest, config: &ImageConfig) -> Result<Vec<Digest>, ImageError> {
         let mut layers = stack(&config.diff_ids);
-        // The kernel does not ask a root whether it hides what is below it.
+        // The kernel does not read the opaque attribute of a lower root, so layers below such a root are left out here.
         let hides = |diff_id: &Digest| {
             let root = self.image_store.dirs().layer(diff_id).join("fs");
             rustix::fs::lgetxattr(&root, "trusted.overlay.opaque", &mut [0; 8][..]).is_ok()
@@ -83,7 +83,7 @@ fn find(images: &Snapshot<Image>, text: &str) -> Result<Digest, ImageError> {
         Ok(reference) => {
             names_to_try(&reference).iter().find_map(|name| images.named(name)).map(|entity| entity.state.id)
         }
-        // Only what can be the beginning of an id may be no name.
+        // A text that is no valid name is an error, unless it may be the beginning of an id.
         Err(error) if images.with_prefix(digits).is_empty() => return Err(error.into()),
         Err(_) => None,
     };
@@ -105,7 +105,7 @@ pub(super) fn names_to_try(reference: &Reference) -> Vec<String> {
     }
 }
 
-/// Diff ids as an overlay takes them: bottom first, each once. Of one that occurs twice the upper one hides the lower.
+/// Diff ids as an overlay takes them: bottom first, each once. The upper of two equal layers hides the lower.
 pub fn stack(diff_ids: &[Digest]) -> Vec<Digest> {
     let mut seen = HashSet::new();
     let mut stack: Vec<Digest> = diff_ids.iter().rev().filter(|diff_id| seen.insert(**diff_id)).copied().collect();

@@ -1,4 +1,4 @@
-//! Lists of images and what filters choose of them.
+//! Lists of images, and their filters.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::remove::familiar;
 use crate::domain::id::Digest;
 use crate::engine::Engine;
 
-/// What images are to be listed: values of one key are alternatives, keys must all match.
+/// A filter of a list: values of one key are alternatives, keys must all match.
 #[derive(Debug, Default)]
 pub struct Chosen {
     dangling: Option<bool>,
@@ -21,7 +21,7 @@ pub struct Chosen {
     ids: Vec<String>,
 }
 
-/// An image as lists tell it.
+/// An image as lists show it.
 #[derive(Debug, Clone)]
 pub struct Listed {
     pub entity: Arc<Entity>,

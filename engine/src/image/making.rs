@@ -1,4 +1,4 @@
-//! One layer, from wherever it comes to its place.
+//! Unpacking one layer from any source and putting it in its place.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use crate::domain::id::Digest;
 use crate::engine::Engine;
 use crate::failpoint;
 
-/// What a layer has to be.
+/// The digests that a layer must have.
 #[derive(Debug, Clone)]
 pub(super) struct Expected {
     pub diff_id: Digest,
-    /// As transported, where somebody has promised that.
+    /// Digest and length as transported, where a document promises them.
     pub transported: Option<(Digest, u64)>,
 }
 
-/// Unpacks what `source` gives and compares it with what was promised, before anything becomes visible. Nothing is left
-/// when it fails, or when its caller goes away.
+/// Unpacks the source and compares the result with the promised digests, before anything becomes visible. Nothing is
+/// left when it fails, or when its caller goes away.
 pub(super) async fn unpack(
     engine: &Arc<Engine>,
     expected: Option<Expected>,
@@ -40,7 +40,7 @@ pub(super) async fn unpack(
     work.await.map_err(|source| ImageError::Task { source })?
 }
 
-/// Unpacks a layer whose diff id is known and puts it in its place, unless it is there.
+/// Unpacks a layer of a known diff id and puts it in its place, unless it is there.
 pub(super) async fn make(
     engine: &Arc<Engine>,
     expected: Expected,

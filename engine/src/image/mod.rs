@@ -1,7 +1,7 @@
-//! Images: what is known of them, where their layers are, and how they come and go.
+//! Images: their records, their layers on disk, and the operations that add and remove them.
 //!
 //! Content is addressed by SHA-256. An image is a record in the journal, a manifest and a config as files, and layers
-//! that are unpacked once, whatever images they are in: what an unpacked layer looks like does not depend on those below
+//! that are unpacked once, whatever images they are in: an unpacked layer looks the same on any layers below
 //! it. Nothing is visible before it is whole and on disk.
 
 mod add;

@@ -1,4 +1,4 @@
-//! From those who write, which blocks, to those who send: pieces of an archive on their way to a client.
+//! From writers, which block, to asynchronous senders: pieces of an archive on their way to a client.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 const PIECE: usize = 256 << 10;
 const IN_FLIGHT: usize = 4;
 
-/// The writing side: a writer for a thread that may block. What was not finished is an error at the other side.
+/// The writing side: a writer for a thread that may block. Every use ends with [`Outlet::finish`]: without it the other
+/// side sees the end of the stream, and no error.
 #[derive(Debug)]
 pub struct Outlet {
     sender: mpsc::Sender<Result<Bytes, io::Error>>,
@@ -30,7 +31,7 @@ impl Outlet {
         self.sender.blocking_send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// All was written, or nothing more will be.
+    /// Ends the stream: sends the rest, or the error that ended the writing.
     pub fn finish(mut self, outcome: io::Result<()>) {
         let outcome = outcome.and_then(|()| self.send());
         if let Err(error) = outcome {
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_written_arrives_in_pieces() {
+    async fn written_bytes_arrive_in_pieces() {
         let (mut outlet, mut receiver) = outlet();
         let writing = tokio::task::spawn_blocking(move || {
             let outcome = (0..3).try_for_each(|byte| outlet.write_all(&vec![byte; PIECE / 2 + 1]));
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_is_told_and_a_client_that_leaves_ends_the_work() {
+    async fn a_failure_is_sent_and_a_lost_client_ends_the_work() {
         let (outlet, mut receiver) = super::outlet();
         tokio::task::spawn_blocking(move || outlet.finish(Err(io::ErrorKind::StorageFull.into()))).await.unwrap();
         assert_eq!(receiver.recv().await.unwrap().unwrap_err().kind(), io::ErrorKind::StorageFull);

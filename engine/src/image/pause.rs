@@ -1,4 +1,4 @@
-//! The image of a pod's own container: our pause program, built in, so that a pod starts without a pull.
+//! The image of a pod's own container: the daemon's pause program, built in, so that a pod starts without a pull.
 //!
 //! It is the same for the same program, byte for byte: so is its id, on every machine.
 
@@ -7,7 +7,7 @@ use sha2::Digest as _;
 
 use crate::domain::id::Digest;
 
-/// Whoever asks for this name gets the image, though it was never pulled.
+/// A request for this name gets the image, though it was never pulled.
 pub const REFERENCE: &str = "localhost/isulad-pause:1";
 
 /// Built from `engine/pause` by the build script.
@@ -15,7 +15,7 @@ static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/isulad-pause")
 
 const EPOCH: &str = "1970-01-01T00:00:00Z";
 
-/// All that makes an image of it.
+/// The documents and the layer of the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PauseImage {
     /// The only layer, an uncompressed tar, and its digest.

@@ -27,7 +27,7 @@ impl Paused {
         let mut paused = Self { unshare, pid: 0 };
         paused.pid = wait_for("the program", || {
             let pid = *children(parent).first()?;
-            // It sleeps nowhere but where it waits for signals.
+            // The program sleeps only while it waits for signals.
             let is_it = fs::read_link(format!("/proc/{pid}/exe")).ok()? == Path::new(PATH);
             (is_it && status(pid, "State") == "S (sleeping)").then_some(pid)
         });
@@ -46,7 +46,7 @@ impl Drop for Paused {
     }
 }
 
-/// Until something is so; the state of another process is not told, so it is looked at again and again.
+/// Until `look` finds it; a change of another process sends no notice, so it is looked at again and again.
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(180);
     loop {
@@ -70,7 +70,7 @@ fn status(pid: i32, key: &str) -> String {
 }
 
 #[test]
-fn it_ends_well_when_it_is_told_to_and_only_then() {
+fn sigterm_and_sigint_end_it_and_no_other_signal_does() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut paused = Paused::start();
         for other in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGPIPE, Signal::SIGWINCH] {
@@ -83,9 +83,9 @@ fn it_ends_well_when_it_is_told_to_and_only_then() {
 }
 
 #[test]
-fn it_reaps_who_has_no_parent_any_more() {
+fn it_reaps_orphaned_processes() {
     let paused = Paused::start();
-    // Each reads until we let go, and outlives the shell that it was started by.
+    // Each reads until the pipe is closed, and outlives the shell that it was started by.
     let orphans = "for i in 1 2 3; do cat <&3 >/dev/null 2>&1 & done";
     let mut nsenter = Command::new("nsenter")
         .args(["--pid", "--target", &paused.pid.to_string(), "sh", "-c", &format!("exec 3<&0; {orphans}")])
@@ -106,7 +106,7 @@ fn it_reaps_who_has_no_parent_any_more() {
 }
 
 #[test]
-fn it_is_small_and_needs_nothing() {
+fn it_is_small_and_statically_linked() {
     assert!(PROGRAM.len() < 8 << 10, "{} bytes", PROGRAM.len());
     let half = |at: usize| u16::from_le_bytes([PROGRAM[at], PROGRAM[at + 1]]) as usize;
     let (first, size, count) = (u64::from_le_bytes(PROGRAM[32..40].try_into().unwrap()) as usize, half(54), half(56));
@@ -122,7 +122,7 @@ fn it_is_small_and_needs_nothing() {
 }
 
 #[test]
-fn it_tells_its_version() {
+fn it_prints_its_version() {
     for flag in ["-v", "--version"] {
         let output = Command::new(PATH).arg(flag).output().unwrap();
         assert!(output.status.success());

@@ -1,4 +1,4 @@
-//! How far an image has come, for whoever watches: any number of watchers, none of which holds anything up.
+//! The progress of an image: written by its workers, read by any number of watchers, none of which delays the work.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::domain::id::Digest;
 
-/// What happens to a layer.
+/// The stage of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     Waiting,
@@ -23,7 +23,7 @@ impl Stage {
     const ALL: [Self; 6] = [Self::Waiting, Self::Pulling, Self::Storing, Self::Done, Self::Exists, Self::Retrying];
 }
 
-/// One layer as of now.
+/// The present state of one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerState {
     /// As the manifest names it.
@@ -34,7 +34,7 @@ pub struct LayerState {
     pub total: u64,
 }
 
-/// Written by those who work. Bytes are counted in silence; a change of stage is told.
+/// Written by the workers. Counting bytes wakes no watcher; a change of stage does.
 #[derive(Debug)]
 pub struct Progress {
     layers: OnceLock<Layers>,
@@ -43,7 +43,7 @@ pub struct Progress {
 
 #[derive(Debug)]
 struct Layers {
-    /// What the name stands for.
+    /// The digest that the name stands for.
     digest: Digest,
     cells: Vec<Arc<Cell>>,
 }
@@ -63,7 +63,7 @@ impl Progress {
         Arc::new(Self { layers: OnceLock::new(), changed: watch::Sender::new(()) })
     }
 
-    /// Tells what there is to do, once.
+    /// Publishes the digest and the layers, once.
     pub fn resolved(&self, digest: Digest, layers: &[(Digest, u64)]) {
         let cell = |&(digest, total): &(Digest, u64)| {
             let (stage, current) = (AtomicU8::new(Stage::Waiting as u8), AtomicU64::new(0));
@@ -78,13 +78,13 @@ impl Progress {
         self.layers.get().and_then(|layers| layers.cells.get(index).cloned())
     }
 
-    /// What the name stands for, and all layers; `None` before that is known.
+    /// The digest that the name stands for, and all layers; `None` before the name is resolved.
     pub fn state(&self) -> Option<(Digest, Vec<LayerState>)> {
         let layers = self.layers.get()?;
         Some((layers.digest, layers.cells.iter().map(|cell| cell.state()).collect()))
     }
 
-    /// Hears of changes of stage.
+    /// Wakes after changes of stage.
     pub fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
@@ -114,7 +114,7 @@ impl Cell {
     }
 }
 
-/// What one watcher was told already.
+/// The states that one watcher has seen already.
 #[derive(Debug, Default)]
 pub struct Seen(HashMap<usize, LayerState>);
 
@@ -132,12 +132,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_watcher_is_told_what_has_moved_and_only_that() {
+    async fn a_watcher_gets_changed_layers_only() {
         let progress = Progress::new();
         assert!(progress.state().is_none());
-        let mut heard = progress.subscribe();
+        let mut changes = progress.subscribe();
         progress.resolved(Digest([9; 32]), &[(Digest([1; 32]), 10), (Digest([2; 32]), 20)]);
-        heard.changed().await.unwrap();
+        changes.changed().await.unwrap();
         let mut seen = Seen::default();
         let news = |seen: &mut Seen| seen.news(&progress.state().unwrap().1);
         assert_eq!(news(&mut seen).len(), 2);

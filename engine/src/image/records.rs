@@ -23,9 +23,9 @@ impl Beside for Image {
 /// A name and every image that lists it.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
-    /// With the numbers by which they list it. Nearly always one.
+    /// The images that list each name, with their numbers. Nearly always one.
     holders: imbl::OrdMap<String, imbl::Vector<(u64, Digest)>>,
-    /// The largest number that was ever given, as far as the store tells; one for all clones.
+    /// The largest number that was ever given, as far as the records show; one for all clones.
     since: Arc<AtomicU64>,
 }
 
@@ -55,7 +55,7 @@ impl Snapshot<Image> {
         self.get(id)
     }
 
-    /// Every image that lists the name. All but `named` have lost it, and are to be told so by `Untag`.
+    /// Every image that lists the name. All but `named` have lost it, and are to be untagged.
     pub fn listing(&self, name: &str) -> Vec<Digest> {
         self.index.holders.get(name).into_iter().flatten().map(|(_, id)| *id).collect()
     }
@@ -66,7 +66,7 @@ impl Snapshot<Image> {
         image.names.iter().map(|held| &held.name).filter(|name| has(name)).cloned().collect()
     }
 
-    /// The images whose id begins with these hexadecimal digits, two at most: enough to know that it is ambiguous.
+    /// The images whose id begins with these hexadecimal digits, two at most: enough to see that it is ambiguous.
     pub fn with_prefix(&self, digits: &str) -> Vec<Digest> {
         let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
         if digits.is_empty() || digits.len() > 64 || !digits.bytes().all(hex) {
@@ -90,8 +90,8 @@ impl Projection<Image> {
 }
 
 impl Ledger<Image> {
-    /// Notes in the image's row that it was used at this time: no event, and nothing is lost if it is. An image that is gone,
-    /// or that changes at this moment, is not touched.
+    /// Notes in the image's row that it was used at this time: no event, and nothing is lost if it is. An image that is
+    /// gone, or that changes at this moment, is not touched.
     pub async fn save_use(&self, id: &Digest, used_at: Timestamp) -> Result<(), AppendError> {
         self.amend(id, |mut image| {
             let later = image.facts.used_at < used_at;
@@ -127,7 +127,7 @@ mod tests {
         let snapshot = images.snapshot();
         assert_eq!(snapshot.names_of(&snapshot.get(&Digest([1; 32])).unwrap().state), ["b"]);
         assert_eq!(snapshot.listing("a").len(), 2);
-        // The loser is told so, which changes nothing for the name.
+        // The loser is untagged, which changes nothing for the name.
         images.publish(&Digest([1; 32]), Some(image(1, 2, &[("b", 5)])), 3);
         assert_eq!(id(&images, "a"), Some(Digest([2; 32])));
         assert_eq!(images.snapshot().listing("a"), [Digest([2; 32])]);

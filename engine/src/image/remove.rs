@@ -16,7 +16,7 @@ use crate::journal::record::Context;
 use crate::ledger::Snapshot;
 use crate::rootfs;
 
-/// What a removal has led to.
+/// The outcome of a removal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Removal {
     /// Familiar.
@@ -29,9 +29,9 @@ pub struct Removal {
 /// Which images a prune is about.
 #[derive(Debug, Default)]
 pub struct Pruned {
-    /// Also those that have a name.
+    /// Images with a name are removed, too.
     pub all: bool,
-    /// Only those that came before.
+    /// Only images that were added before.
     pub until: Option<Timestamp>,
     /// `key` or `key=value`; any of them.
     pub labels: Vec<String>,
@@ -53,12 +53,12 @@ impl Engine {
         let since = self.images.next_since();
         self.images.turn(&id, context, &Command::Tag { name: name.clone(), since }).await?;
         failpoint::hit(failpoint::IMAGE_TAGGED);
-        super::add::tell_losers(self, id, &[name], context).await;
+        super::add::untag_previous_holders(self, id, &[name], context).await;
         Ok(())
     }
 
-    /// Takes away the name, or the image when it is its last one or is named by its id. By force also from an image that
-    /// containers use: then it stays without a name.
+    /// Takes away the name, or the image when it is its last one or is named by its id. By force also from an image
+    /// that containers use: then it stays without a name.
     pub async fn remove_image(
         self: &Arc<Self>,
         reference: &str,
@@ -141,7 +141,7 @@ impl Engine {
         Ok(removal)
     }
 
-    /// The record and the documents. Answers the layers too, which are nobody's if this image was the last to need them.
+    /// Removes the record and the documents. Returns the bytes of the documents and the layers that the image needed.
     async fn remove_record(
         self: &Arc<Self>,
         image: &Image,
@@ -166,7 +166,7 @@ impl Engine {
         let layers = self.layer_uses.remove(&id).to_vec();
         self.image_configs.forget(&id);
         let (engine, manifest) = (self.clone(), image.facts.manifest);
-        // The image is gone. What of its files cannot be removed now, the next start tries again.
+        // The image is gone. Files of it that cannot be removed now are removed by the next start.
         let documents = tokio::task::spawn_blocking(move || {
             let store = &engine.image_store;
             let removed =
@@ -211,7 +211,7 @@ fn is_name_of(images: &Snapshot<Image>, asked: &Reference, entity: &Entity) -> b
     named.is_some_and(|named| named.state.id == entity.state.id)
 }
 
-/// The name itself, and with the last tag of a repository the digests in it: nobody would look for them.
+/// The name itself, and with the last tag of a repository the digests in it: they would never be looked for.
 fn names_that_go_with(asked: &Reference, names: &[String]) -> Vec<String> {
     let mut goes = names_to_try(asked);
     let within =
@@ -232,7 +232,7 @@ fn repositories(names: &[String]) -> BTreeSet<String> {
     tags.filter_map(|name| Some(name.parse::<Reference>().ok()?.repository_name())).collect()
 }
 
-/// As people write it.
+/// The name in its short form.
 pub(crate) fn familiar(name: &str) -> String {
     name.parse::<Reference>().map_or_else(|_| name.to_owned(), |reference| reference.familiar())
 }

@@ -1,5 +1,5 @@
-//! Images as archives. Layers go out as the very tars they came as, so that every digest is what it was: the recipe beside
-//! each layer knows all but the files' contents.
+//! Images as archives. Layers go out as the very tars they came as, so that every digest stays the same: the recipe
+//! beside each layer has all but the files' contents.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write};
@@ -21,10 +21,10 @@ use super::uses::ImageLease;
 use crate::domain::id::Digest;
 use crate::engine::Engine;
 
-/// The media type of a layer as we send it.
+/// The media type of a layer in a saved archive.
 pub(super) const PLAIN_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// How an archive is laid out.
+/// The layout of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     DockerArchive,
@@ -36,13 +36,13 @@ struct Saved {
     id: Digest,
     config: Vec<u8>,
     parsed: Arc<ImageConfig>,
-    /// By which it was asked for; all of its names if by id.
+    /// The names by which it was requested; all of its names for a request by id.
     names: Vec<String>,
     _lease: ImageLease,
 }
 
 impl Engine {
-    /// Everything is checked before the first byte; what goes wrong after it is an error in the stream.
+    /// Everything is checked before the first byte; a later failure is an error in the stream.
     pub async fn save_images(
         self: &Arc<Self>,
         references: &[String],
@@ -153,7 +153,7 @@ impl Archive<'_> {
         append(tar, "index.json", &write::index(&index))
     }
 
-    /// Each layer once, whatever images it is in.
+    /// Writes each layer once, whatever images it is in.
     fn layers(&self, tar: &mut tar::Builder<impl Write>, name: impl Fn(&Digest) -> String) -> io::Result<()> {
         let mut written = HashSet::new();
         for diff_id in self.images.iter().flat_map(|image| &image.parsed.diff_ids) {

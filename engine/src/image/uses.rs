@@ -12,9 +12,9 @@ pub struct LayerUses(Mutex<Uses>);
 
 #[derive(Debug, Default)]
 struct Uses {
-    of_image: HashMap<Digest, Arc<[Digest]>>,
+    layers_of_image: HashMap<Digest, Arc<[Digest]>>,
     counts: HashMap<Digest, usize>,
-    /// Images whose layers are not known: then nobody can say what is not needed.
+    /// Images whose layers are not known: as long as there is one, no layer counts as unneeded.
     unsure: HashSet<Digest>,
 }
 
@@ -37,17 +37,17 @@ impl LayerUses {
         for diff_id in diff_ids {
             *uses.counts.entry(*diff_id).or_default() += 1;
         }
-        if let Some(before) = uses.of_image.insert(image, diff_ids.into()) {
+        if let Some(before) = uses.layers_of_image.insert(image, diff_ids.into()) {
             uses.forget(&before);
         }
         uses.unsure.remove(&image);
     }
 
-    /// Answers what the image needed.
+    /// Returns the layers that the image needed.
     pub fn remove(&self, image: &Digest) -> Arc<[Digest]> {
         let mut uses = lock(&self.0);
         uses.unsure.remove(image);
-        let Some(diff_ids) = uses.of_image.remove(image) else { return Arc::default() };
+        let Some(diff_ids) = uses.layers_of_image.remove(image) else { return Arc::default() };
         uses.forget(&diff_ids);
         diff_ids
     }
@@ -56,8 +56,8 @@ impl LayerUses {
         lock(&self.0).counts.contains_key(diff_id)
     }
 
-    /// Nobody can say what this image needs, until it comes again or goes.
-    pub fn doubt(&self, image: Digest) {
+    /// The layers of this image are not known, until it is added again or removed.
+    pub fn mark_unsure(&self, image: Digest) {
         lock(&self.0).unsure.insert(image);
     }
 
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_leased_does_not_leave_and_what_leaves_is_not_leased() {
+    fn a_leased_image_is_not_removed_and_a_removed_one_is_not_leased() {
         let leases = Arc::new(ImageLeases::default());
         let held = (leases.lease(id(1)).unwrap(), leases.lease(id(1)).unwrap());
         drop(held.0);

@@ -1,6 +1,6 @@
 //! An image's files, shown read-only in a directory of the host.
 //!
-//! What is mounted is what the kernel says is mounted: there is no record of it, a second mount changes nothing, and
+//! The kernel's mounts are the only record of views: a second mount changes nothing, and
 //! views outlive the daemon.
 
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::rootfs;
 
 impl Engine {
-    /// Mounts the image and says where.
+    /// Mounts the image and returns the directory.
     pub async fn mount_image(self: &Arc<Self>, reference: &str) -> Result<PathBuf, ImageError> {
         self.image_store.ready().await;
         let id = self.find_image(reference)?.state.id;

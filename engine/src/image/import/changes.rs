@@ -1,11 +1,11 @@
-//! `--change`: the instructions of a Dockerfile that set what an image runs.
+//! `--change`: the instructions of a Dockerfile that set the defaults of an image's containers.
 
 use crate::image::error::ImageError;
 use crate::image::manifest::{Execution, Healthcheck};
 use crate::latest::{latest, name_of};
 use crate::signals;
 
-/// What the instructions make together, the later ones over the earlier.
+/// The result of all instructions, the later ones over the earlier.
 pub(super) fn apply(changes: &[String]) -> Result<Execution, ImageError> {
     let mut execution = Execution::default();
     for change in changes {
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_the_instruction() {
+    fn wrong_instructions_are_named() {
         for change in [
             "RUN true",
             "",

@@ -21,7 +21,7 @@ use crate::journal::record::Context;
 /// A tar of nothing at all: the two blocks at its end.
 const SMALLEST: u64 = 1024;
 
-/// What to make of the tar.
+/// The name, changes and other facts for the image of an imported tar.
 #[derive(Debug, Default)]
 pub struct Import {
     pub name: Option<Reference>,
@@ -33,7 +33,7 @@ pub struct Import {
 }
 
 impl Import {
-    /// The config's part that the changes make, or what is wrong with them.
+    /// The config's part that the changes make, or the error of the first invalid one.
     pub fn execution(&self) -> Result<Execution, ImageError> {
         changes::apply(&self.changes)
     }
@@ -51,7 +51,8 @@ impl Engine {
         self.image_store.ready().await;
         let (ingest, unpacked) = making::unpack(self, None, pieces).await?;
         failpoint::hit(failpoint::LAYER_UNPACKED);
-        // Nobody knows its digest: at least it is an archive, and not what a command that failed has left of one.
+        // There is no digest to compare: at least the tar is an archive, and not the empty rest of a command that
+        // failed.
         if unpacked.facts.tar_size < SMALLEST {
             tokio::task::spawn_blocking(move || drop(ingest));
             return Err(ImageError::Archive { problem: "it is empty".to_owned() });
@@ -62,7 +63,7 @@ impl Engine {
         if self.image_store.layer(&diff_id).is_none() {
             self.image_store.commit(ingest, (diff_id, maker), unpacked.facts).await?;
         } else {
-            // Its end is work for the disk.
+            // The drop removes files, which blocks.
             tokio::task::spawn_blocking(move || drop(ingest));
         }
         failpoint::hit(failpoint::LAYER_STORED);

@@ -1,6 +1,7 @@
-//! The entries of a layer's archive, one after the other. What is not the content of a file goes into the recipe as it passes.
+//! The entries of a layer's archive, one after the other. All bytes but the contents of files go into the recipe as
+//! they pass.
 //!
-//! The `tar` crate tells where the fields of a header are. It does not do the reading: its extended headers end at the first
+//! The `tar` crate locates the fields of a header. It does not do the reading: its extended headers end at the first
 //! line feed in a value, and capabilities are such values; and it reads them into memory however long they are.
 
 use tar::{GnuExtSparseHeader, Header};
@@ -31,7 +32,7 @@ impl<'a> Archive<'a> {
         Self { stream, recipe, payload: 0, padding: 0, within: String::new() }
     }
 
-    /// The next entry; what is left of the one before is passed over. None after the last.
+    /// The next entry; the rest of the previous one is passed over. None after the last.
     pub fn next(&mut self) -> Result<Option<Entry>, LayerError> {
         self.stream.check_stop()?;
         let mut before = Before::default();
@@ -58,7 +59,7 @@ impl<'a> Archive<'a> {
                 b'L' => &mut before.name,
                 b'K' => &mut before.link,
                 b'x' => &mut before.extended,
-                // Of the whole archive: the commit it was made from, and the like.
+                // A header of the whole archive: the commit it was made from, and the like.
                 _ => continue,
             };
             if slot.is_some() {
@@ -73,7 +74,8 @@ impl<'a> Archive<'a> {
         }
     }
 
-    /// Takes the payload of the current entry: the content of a file. The recipe is to be told where it has gone.
+    /// Takes the payload of the current entry: the content of a file. The caller records in the recipe where it has
+    /// gone.
     pub fn content(&mut self, sink: &mut dyn FnMut(&[u8]) -> Result<(), LayerError>) -> Result<(), LayerError> {
         while self.payload > 0 {
             let bytes = self.stream.fill()?;

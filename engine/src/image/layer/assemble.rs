@@ -16,8 +16,8 @@ use crate::domain::id::Digest;
 
 const BUFFER: usize = 256 << 10;
 
-/// Writes the tar that the layer in this directory was unpacked from, uncompressed, byte for byte. An error if it cannot be
-/// that any more, which may show only at the end: what was written then is to be thrown away.
+/// Writes the tar that the layer in this directory was unpacked from, uncompressed, byte for byte. An error if the
+/// layer has changed since, which may show only at the end: the caller then discards the output so far.
 pub fn assemble(dir: &Path, out: impl Write) -> Result<Facts, LayerError> {
     let facts = read_facts(dir)?;
     let recipe = dir.join(RECIPE);
@@ -149,7 +149,7 @@ fn open_directory(path: &Path) -> Result<OwnedFd, LayerError> {
     opened.map_err(|source| LayerError::Open { path: path.to_owned(), source: source.into() })
 }
 
-/// A recipe names no links. A fifo in a file's place must not hold us up.
+/// A recipe names no links. A fifo in a file's place must not block.
 fn open_file(dir: &OwnedFd, path: &[u8]) -> rustix::io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;

@@ -83,7 +83,7 @@ fn is_trailing(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<TrailingBytes>())
 }
 
-/// Reads through all members. Zeros after the last one are padding; anything else is not ours.
+/// Reads through all members. Zeros after the last one are padding; anything else is an error.
 fn read_gzip<'a>(slot: &mut Option<Box<GzDecoder<Source<'a>>>>, into: &mut [u8]) -> io::Result<usize> {
     loop {
         let decoder = slot.as_mut().expect("a member is always put back");

@@ -1,4 +1,4 @@
-//! What can be wrong with a layer. The texts are fit for the user who asked for the image.
+//! Errors of layers. The texts are fit for the user who asked for the image.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ pub enum LayerError {
     #[error("the layer has {format} data that is followed by something else")]
     Trailing { format: &'static str },
     #[error(
-        "the layer is compressed with {format}, which is not supported; gzip and zstd are, and nothing is (`{program} -dc` makes a plain tar of it)"
+        "the layer is compressed with {format}, which is not supported; gzip and zstd are, as are plain tars (`{program} -dc` makes a plain tar of it)"
     )]
     Unsupported { format: &'static str, program: &'static str },
     #[error("the layer is no tar archive, nor one compressed with gzip or zstd")]
@@ -61,7 +61,7 @@ pub enum LayerError {
     Output { source: io::Error },
 }
 
-/// What is wrong with one entry of an archive.
+/// A fault in one entry of an archive.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     #[error("it has no name")]
@@ -124,7 +124,7 @@ pub(crate) fn shown(name: &[u8]) -> String {
 }
 
 impl LayerError {
-    /// What went wrong with the entry of this name; a full disk is told as such.
+    /// The error for the entry of this name; a full disk keeps its own variant.
     pub(crate) fn entry(name: &[u8], source: Problem) -> Self {
         Self::Entry { name: shown(name), source }
     }

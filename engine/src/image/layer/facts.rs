@@ -1,4 +1,4 @@
-//! What is known of a layer once it is whole: `layer.json`.
+//! The facts about a whole layer: `layer.json`.
 
 use std::fs;
 use std::io::Read;
@@ -12,7 +12,7 @@ use crate::domain::id::Digest;
 /// More than that is no `layer.json`.
 const LONGEST: u64 = 64 << 10;
 
-/// What is known of a whole layer.
+/// Digest and sizes of a whole layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Facts {

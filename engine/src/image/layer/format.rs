@@ -1,6 +1,6 @@
-//! How a stream is compressed, by its first bytes: what it is called means nothing.
+//! The compression of a stream, recognised by its first bytes: its media type or file name is not trusted.
 
-/// Bytes that tell it.
+/// The number of bytes that decide the format.
 pub(crate) const PEEK: usize = 10;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -8,7 +8,7 @@ const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// A frame of zstd that is to be skipped: the lower half of the first byte may be anything.
 const ZSTD_SKIPPABLE: [u8; 4] = [0x50, 0x2a, 0x4d, 0x18];
 const BZIP2: [u8; 3] = *b"BZh";
-/// Of its first block, or of its end: a tar may begin with a file whose name begins with `BZh`.
+/// Magic of the first block, or of the end: a tar may begin with a file whose name begins with `BZh`.
 const BZIP2_BLOCKS: [[u8; 6]; 2] = [*b"1AY&SY", [0x17, 0x72, 0x45, 0x38, 0x50, 0x90]];
 /// Formats that are only known by their beginning.
 const OTHERS: [(&[u8], Foreign); 4] = [
@@ -27,11 +27,11 @@ pub(crate) enum Format {
     Foreign(Foreign),
 }
 
-/// One that is named, and not read.
+/// A format that is recognised and not supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Foreign {
     pub name: &'static str,
-    /// What decompresses it, with `-dc`.
+    /// The program that decompresses it, with `-dc`.
     pub program: &'static str,
 }
 
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_format_is_told_by_its_first_bytes() {
+    fn the_first_bytes_decide_the_format() {
         let name = |first: &[u8]| match Format::of(first) {
             Format::Plain => "plain",
             Format::Gzip => "gzip",

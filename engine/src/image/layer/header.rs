@@ -1,4 +1,4 @@
-//! Headers of a tar: what an entry is, from its header and what has described it before.
+//! Headers of a tar: an entry is computed from its header and the extended headers before it.
 
 use tar::Header;
 
@@ -9,7 +9,7 @@ use super::{Problem, pax};
 /// One entry of an archive.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// As it is in the archive.
+    /// The name as it is in the archive.
     pub name: Vec<u8>,
     pub kind: Kind,
     /// The permissions, with the bits for set-user-id, set-group-id and sticky.
@@ -35,11 +35,11 @@ pub(crate) enum Kind {
     BlockDevice(u32, u32),
     Directory,
     Fifo,
-    /// Says something about the archive.
+    /// A description of the archive itself.
     Label,
 }
 
-/// What comes before an entry and describes it.
+/// The headers that precede an entry and describe it.
 #[derive(Debug, Default)]
 pub(super) struct Before {
     /// GNU's long name and long link.
@@ -55,7 +55,7 @@ impl Before {
     }
 }
 
-/// What the records of an extended header say.
+/// The records of an extended header.
 #[derive(Debug, Default)]
 struct Extended {
     name: Option<Vec<u8>>,
@@ -74,7 +74,7 @@ impl Extended {
         for (key, value) in pax::records(bytes)? {
             let number = |field| pax::digits(value).ok_or_else(|| Problem::Number { field, value: shown(value) });
             match key {
-                // Nothing instead of a value takes the record back.
+                // A record with an empty value sets nothing.
                 _ if value.is_empty() && !key.starts_with(b"SCHILY.xattr.") => {}
                 b"path" => all.name = Some(value.to_vec()),
                 b"linkpath" => all.link = Some(value.to_vec()),
@@ -144,7 +144,7 @@ pub(super) fn header_name(header: &Header) -> Vec<u8> {
     if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
 }
 
-/// Puts together what an entry is. The name is given with the problem, if there is one.
+/// Computes an entry. A problem is returned together with the entry's name.
 pub(super) fn entry(header: &Header, before: Before) -> Result<Entry, (Vec<u8>, Problem)> {
     let extended = match Extended::parse(before.extended.as_deref().unwrap_or_default()) {
         Ok(extended) => extended,
@@ -186,7 +186,7 @@ fn describe(header: &Header, link: Option<Vec<u8>>, extended: Extended, name: &[
         b'V' => Kind::Label,
         other => return Err(Problem::Kind { kind: other.into() }),
     };
-    // Whatever a header says, these have nothing but their header.
+    // Whatever size a header states, entries of the other kinds have no payload.
     let has_payload = matches!(kind, Kind::File | Kind::SparseFile(_) | Kind::SparsePayload(_) | Kind::Label);
     let size = match extended.size {
         _ if !has_payload => 0,
@@ -217,7 +217,7 @@ fn device(header: &Header) -> Result<(u32, u32), Problem> {
         (None, Some(gnu)) => (&gnu.dev_major, &gnu.dev_minor),
         (None, None) => return Err(Problem::Number { field: "device number", value: String::new() }),
     };
-    // The kernel has 12 bits for one and 20 for the other, and would cut off what is more.
+    // The kernel has 12 bits for one and 20 for the other, and would cut off higher bits.
     let part = |field: &[u8], bits| {
         number(field)
             .and_then(|number| u32::try_from(number).ok())

@@ -1,5 +1,5 @@
-//! Directories that a layer needs and says nothing about: something lies in them, but they have no entry. Owner, mode and
-//! times of such a directory are those of the layers below, which this layer does not know; who stacks the layers does
+//! Directories that a layer needs and has no entry for: something lies in them. Owner, mode and times of such a
+//! directory are those of the layers below, which this layer does not know; the code that stacks the layers copies them
 //! (`image/cover.rs`). Each name ends with a zero byte, and the root has none.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use std::path::Path;
 use super::LayerError;
 
 const IMPLIED: &str = "implied";
-/// What `tree.rs` keeps of names, and so the most that is written.
+/// The limit of `tree.rs` for names in memory, and so the most that is written.
 const LONGEST: u64 = 64 << 20;
 
 /// The implied directories of the whole layer in this directory.

@@ -1,21 +1,23 @@
 //! Layers: from a tar stream to a directory that an overlay can be made of, and back.
 //!
-//! A layer streams: it is decompressed, hashed on both sides of that, and unpacked, and is never on the disk as a blob. What
-//! makes the tar more than its files (the order, the headers, the padding) goes into a *recipe* beside them, from which
-//! [`assemble`] puts exactly the same tar together again. A layer's directory is
+//! A layer streams: it is decompressed, hashed on both sides of that, and unpacked, and is never on the disk as a blob.
+//! All of the tar but the contents of files (the order, the headers, the padding) goes into a *recipe* beside them,
+//! from which [`assemble`] puts exactly the same tar together again. A layer's directory is
 //!
 //! ```text
-//! fs/           what an overlay takes as one of its lower directories
+//! fs/           one of an overlay's lower directories
 //! recipe.zst    every byte of the tar that is not the content of a file, and references to those (`recipe.rs`)
 //! shadow/<n>    contents of files that the same layer replaced later, which the tar still needs
-//! implied       directories that the tar has nothing about (`implied.rs`)
-//! layer.json    what is known of the whole (`Facts`)
+//! implied       directories without an entry in the tar (`implied.rs`)
+//! layer.json    digest and sizes of the whole (`Facts`)
 //! ```
 //!
-//! Archives come from strangers. Every name is looked up beneath a handle of `fs`, so that a link inside a layer is followed
-//! inside the layer; what an archive may cost is limited; and nothing here panics on any bytes (`engine/fuzz`).
+//! Archives are untrusted. Every name is looked up beneath a handle of `fs`, so that a link inside a layer is followed
+//! inside the layer; its size, entries and compression ratio are limited; and nothing here panics on any bytes
+//! (`engine/fuzz`).
 //!
-//! All of it is blocking code, and neither syncs nor renames: a layer that was left half made is the caller's to remove.
+//! All of it is blocking code, and neither syncs nor renames: a layer that was left half made is the caller's to
+//! remove.
 
 mod archive;
 mod assemble;
@@ -44,7 +46,7 @@ pub use facts::{Facts, read_facts};
 pub use implied::read as read_implied;
 pub use unpack::{Limits, Unpacked, unpack};
 
-/// The reading of archives without the making of a layer: for whoever unpacks one somewhere else.
+/// The reading of archives without the making of a layer, for code that unpacks an archive somewhere else.
 pub(crate) mod reading {
     pub(crate) use super::archive::Archive;
     pub(crate) use super::error::{is_full, shown};

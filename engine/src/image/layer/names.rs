@@ -10,7 +10,8 @@ const WHITEOUT: &[u8] = b".wh.";
 const WHITEOUT_METADATA: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// The name without what says nothing: slashes in front, at the end and twice, and `.` components. Empty for the root itself.
+/// The name without its empty parts: slashes in front, at the end and twice, and `.` components. Empty for the root
+/// itself.
 pub(crate) fn normalise(name: &[u8]) -> Result<Vec<u8>, Problem> {
     if name.is_empty() {
         return Err(Problem::NoName);
@@ -49,16 +50,16 @@ pub(crate) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What a normalised name says.
+/// The meaning of a normalised name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Meaning<'a> {
-    /// It names itself.
+    /// An ordinary file.
     Plain,
-    /// Nothing below this layer shows under this name, in the same directory.
+    /// Hides the file of this name in the same directory of layers below.
     Whiteout(&'a [u8]),
-    /// Nothing below this layer shows in the directory.
+    /// Hides all files of the directory in layers below.
     Opaque,
-    /// Of an AUFS that this was packed from; it says nothing to us.
+    /// Metadata of an AUFS that the layer was packed from; without meaning for an overlay.
     Metadata,
 }
 
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_lose_what_says_nothing() {
+    fn names_lose_their_empty_parts() {
         for (name, path) in [
             ("a", "a"),
             ("/a", "a"),
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn whiteouts_are_told_apart() {
+    fn whiteouts_are_distinguished() {
         for (path, expected) in [
             ("a/b", Meaning::Plain),
             ("a/.wha", Meaning::Plain),

@@ -34,7 +34,7 @@ pub(super) fn digits(text: &[u8]) -> Option<u64> {
     all.then(|| std::str::from_utf8(text).ok()?.parse().ok()).flatten()
 }
 
-/// Seconds and nanoseconds of a decimal number; what is finer is cut off, towards the past.
+/// Seconds and nanoseconds of a decimal number; finer fractions are cut off, towards the past.
 pub(super) fn time(text: &[u8]) -> Option<(i64, u32)> {
     let (negative, text) = text.strip_prefix(b"-").map_or((false, text), |text| (true, text));
     let (whole, fraction) = match text.iter().position(|byte| *byte == b'.') {

@@ -1,6 +1,6 @@
-//! The recipe: what puts a layer's tar together again.
+//! The recipe: the steps that put a layer's tar together again.
 //!
-//! A zstd stream of steps, after a line that says what it is. Numbers are little-endian.
+//! A zstd stream of steps, after a line that names the format. Numbers are little-endian.
 //!
 //! ```text
 //! 0  length u32, bytes                                   these bytes
@@ -9,9 +9,10 @@
 //! 3  length u64                                          the end of a tar of this length
 //! ```
 //!
-//! A path is where a file really is, beneath `fs` and through no link. A file that the same layer replaces later is moved
-//! away under a number, and the recipe says so at that point. So a reader learns of all moves first, and then knows for each
-//! content: the first move of its path that comes after it has taken it away; if there is none, it is still in its place.
+//! A path is where a file really is, beneath `fs` and through no link. A file that the same layer replaces later is
+//! moved away under a number, and the recipe has a step for it at that point. So a reader collects all moves first, and
+//! then knows for each content: the first move of its path that comes after it has taken it away; without one, it is
+//! still in its place.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -33,7 +34,7 @@ const END: u8 = 3;
 
 pub(crate) struct Writer {
     path: PathBuf,
-    /// None when nobody will put the tar together again.
+    /// None when the tar will never be put together again.
     out: Option<zstd::Encoder<'static, File>>,
     bytes: Vec<u8>,
 }
@@ -51,7 +52,7 @@ impl Writer {
         }
     }
 
-    /// Of an archive that is only read: writes nothing.
+    /// A writer for an archive that is only read: it writes nothing.
     pub fn nowhere() -> Self {
         Self { path: PathBuf::new(), out: None, bytes: Vec::new() }
     }
@@ -190,7 +191,7 @@ impl Reader {
 #[derive(Debug, Default)]
 pub(super) struct Moves {
     /// For each path: before which content (by its number in the recipe) a move was, and where to. In order.
-    of: HashMap<Vec<u8>, Vec<(u64, u64)>>,
+    by_path: HashMap<Vec<u8>, Vec<(u64, u64)>>,
 }
 
 impl Moves {
@@ -202,15 +203,15 @@ impl Moves {
             match reader.next()? {
                 Step::Bytes(_) => {}
                 Step::Content { .. } => contents += 1,
-                Step::Moved { path, number } => moves.of.entry(path).or_default().push((contents, number)),
+                Step::Moved { path, number } => moves.by_path.entry(path).or_default().push((contents, number)),
                 Step::End { .. } => return Ok(moves),
             }
         }
     }
 
-    /// Where the file is that was made at this path as this content; none if it is still there.
+    /// The number under which the file of this path and content was moved away; none if it is still in its place.
     pub fn find(&self, path: &[u8], content: u64) -> Option<u64> {
-        let moves = self.of.get(path)?;
+        let moves = self.by_path.get(path)?;
         let later = moves.partition_point(|(before, _)| *before <= content);
         moves.get(later).map(|(_, number)| *number)
     }

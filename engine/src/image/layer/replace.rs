@@ -1,4 +1,4 @@
-//! What a layer has twice: the last one wins, but the tar needs the contents of all.
+//! Paths that a layer has twice: the last entry wins, but the tar needs the contents of all.
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, ResolveFlags, Stat, renameat, statat, unlinkat};
 use rustix::io::Errno;
@@ -8,7 +8,7 @@ use super::names;
 use super::recipe::Writer;
 use super::tree::{Place, Tree, open_directory};
 
-/// What keeps a place from being cleared.
+/// The error that keeps a place from being cleared.
 pub(super) enum ReplaceError {
     Io(Errno),
     Layer(LayerError),
@@ -38,7 +38,7 @@ impl ReplaceError {
 impl Tree<'_> {
     /// Clears a place. Contents of files go into the shadow.
     pub(super) fn replace(&mut self, place: &Place<'_>, recipe: &mut Writer) -> Result<(), ReplaceError> {
-        // It may have been the way to the directory that was looked up last.
+        // The path may have led to the directory that was looked up last.
         self.last = None;
         let stat = statat(&place.dir.fd, place.name, AtFlags::SYMLINK_NOFOLLOW)?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
@@ -74,7 +74,7 @@ impl Tree<'_> {
         }
     }
 
-    /// Removes what is no directory, up to the first directory, whose name is given.
+    /// Removes anything but directories, up to the first directory, whose name is returned.
     fn remove_files(
         &mut self,
         fd: std::os::fd::OwnedFd,

@@ -1,4 +1,4 @@
-//! What a layer is read from: counted and hashed as it comes.
+//! The source of a layer: counted and hashed as it is read.
 
 use std::io::{self, BufRead, Read};
 
@@ -46,7 +46,7 @@ impl<'a> Source<'a> {
         self.failed
     }
 
-    /// Digest and length of what was read.
+    /// Digest and length of the bytes read.
     pub fn finish(self) -> (Digest, u64) {
         (Digest(self.hash.finalize().into()), self.count)
     }

@@ -1,4 +1,4 @@
-//! Files with holes: what of them is in the archive, and where it belongs. GNU tar has written this in four ways.
+//! Files with holes: which pieces are in the archive, and where they belong. GNU tar has written this in four ways.
 
 use tar::{GnuHeader, GnuSparseHeader};
 
@@ -46,7 +46,7 @@ impl Map {
     }
 }
 
-/// What extended headers say about holes.
+/// The description of holes in extended headers.
 #[derive(Debug, Default)]
 pub(super) struct Described {
     pub name: Option<Vec<u8>>,
@@ -57,18 +57,18 @@ pub(super) struct Described {
     numbers: Vec<u64>,
 }
 
-/// Where the map of a described file is.
+/// The place of a sparse file's map.
 #[derive(Debug)]
 pub(super) enum Where {
     /// The file has no holes.
     Nowhere,
     Here(Map),
-    /// In front of the payload; the file's size.
+    /// The map is in front of the payload; the file has this size.
     Payload(u64),
 }
 
 impl Described {
-    /// Takes a record of an extended header, whose key is `GNU.sparse.` and this.
+    /// Takes a record of an extended header with the key `GNU.sparse.<key>`.
     pub fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), Problem> {
         let number = || digits(value).ok_or(Problem::Sparse);
         match key {
@@ -115,7 +115,7 @@ fn pairs(numbers: &[u64]) -> Result<Vec<(u64, u64)>, Problem> {
     }
 }
 
-/// How many lines the map in front of a payload has: the first says how many pieces there are, and each has two. None if
+/// How many lines the map in front of a payload has: the first has the number of pieces, and each has two. None if
 /// that line is not there yet.
 pub(super) fn leading_lines(bytes: &[u8]) -> Result<Option<u64>, Problem> {
     let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return Ok(None) };

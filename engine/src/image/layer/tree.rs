@@ -1,8 +1,8 @@
 //! The files of a layer as they are made: each entry beneath a handle of `fs`, in its directory.
 //!
-//! Nobody else writes there. What could lead outside is in the archive itself: names, and links that it has made before. So a
-//! directory is looked up as if `fs` were the root of everything, and whatever is made, is made in an open directory under a
-//! single name that is never followed.
+//! There is no other writer. A way outside can only come from the archive itself: names, and links that it has made
+//! before. So a directory is looked up as if `fs` were the root of everything, and each file is made in an open
+//! directory under a single name that is never followed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -25,7 +25,7 @@ use super::{FILES, LayerError, Problem, SHADOW};
 
 /// Longer names cannot be looked up.
 const LONGEST_PATH: usize = 4095;
-/// What names of directories may take in memory, each with what is kept beside it.
+/// The limit for names of directories in memory, each counted with the data beside it.
 const KEPT_LIMIT: usize = 64 << 20;
 const NAME_COST: usize = 64;
 const OPAQUE: (&[u8], &[u8]) = (b"trusted.overlay.opaque", b"y");
@@ -34,7 +34,7 @@ pub(super) struct Tree<'a> {
     /// For errors.
     dir: PathBuf,
     pub(super) root: Rc<Directory>,
-    /// What the kernel calls it.
+    /// The path of `fs` as the kernel reports it.
     root_name: Vec<u8>,
     pub(super) shadow: OwnedFd,
     pub(super) shadowed: u64,
@@ -60,7 +60,7 @@ pub(super) struct Totals {
 
 pub(super) struct Directory {
     pub fd: OwnedFd,
-    /// Where it really is, beneath the root; empty for the root.
+    /// The directory's real path beneath the root; empty for the root.
     pub path: Vec<u8>,
 }
 
@@ -79,7 +79,8 @@ impl Place<'_> {
         fs::statat(&self.dir.fd, self.name, AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// A name for calls that take no directory's handle. Its last component is ours, and not to be followed.
+    /// A name for calls that take no directory's handle. Its last component is the entry itself, and not to be
+    /// followed.
     fn proc_path(&self) -> Vec<u8> {
         names::join(&proc_path(&self.dir.fd), self.name)
     }
@@ -123,7 +124,7 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// Makes what the entry says.
+    /// Makes the file that the entry describes.
     pub fn add(&mut self, entry: &Entry, archive: &mut Archive<'_>) -> Result<(), LayerError> {
         if matches!(entry.kind, Kind::Label) {
             return Ok(());
@@ -183,7 +184,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Sets what was put off. Nothing can be added after it.
+    /// Sets the postponed times of directories. Nothing can be added after it.
     pub fn finish(self) -> Result<Totals, LayerError> {
         for (path, time) in &self.times {
             if (self.stop)() {
@@ -257,7 +258,7 @@ impl<'a> Tree<'a> {
             } else {
                 self.replace(place, recipe).map_err(|error| error.of(self, &entry.name))?;
                 make().map_err(|error| self.failed(&entry.name, "make it", error))?;
-                // What was there has ended whatever the layers below have under this name.
+                // The replaced file has ended whatever the layers below have under this name.
                 self.make_opaque(&place.proc_path(), entry)?;
             }
         }
@@ -308,7 +309,7 @@ impl<'a> Tree<'a> {
             fs::linkat(&source.dir.fd, source.name, &place.dir.fd, place.name, AtFlags::empty())
         });
         match made {
-            // It lay below what it replaces.
+            // The source lay below the path that the link has just replaced.
             Err(_) if matches!(source.stat(), Err(Errno::NOENT)) => Err(missing()),
             other => other,
         }
@@ -332,7 +333,7 @@ impl<'a> Tree<'a> {
     fn white_out(&mut self, place: &Place<'_>, entry: &Entry) -> Result<(), LayerError> {
         match fs::mknodat(&place.dir.fd, place.name, FileType::CharacterDevice, Mode::empty(), 0) {
             Ok(()) => Ok(()),
-            // What this layer has itself is not what is hidden.
+            // The whiteout hides layers below; a file of this layer itself stays.
             Err(Errno::EXIST) => match place.stat() {
                 Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
                     self.make_opaque(&place.proc_path(), entry)
@@ -435,7 +436,7 @@ impl<'a> Tree<'a> {
         Ok(current)
     }
 
-    /// The directory in this place, whose whole name is given too.
+    /// The directory in this place, with its whole name.
     fn find_in(&mut self, place: &Place<'_>, name: &[u8]) -> rustix::io::Result<Rc<Directory>> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         match open_directory(&place.dir.fd, place.name, OFlags::PATH, resolve) {
@@ -504,7 +505,7 @@ impl<'a> Tree<'a> {
         fs::futimens(file, &timestamps(entry.mtime)).map_err(|error| self.failed(&entry.name, "set its times", error))
     }
 
-    /// The same for what was made without being opened. Times of directories have to wait.
+    /// The same for files that were made without being opened. Times of directories have to wait.
     fn describe(&mut self, place: &Place<'_>, entry: &Entry) -> Result<(), LayerError> {
         let (dir, name) = (&place.dir.fd, place.name);
         let owner = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
@@ -535,8 +536,8 @@ impl<'a> Tree<'a> {
             match if keep { set(name, value) } else { Ok(()) } {
                 Ok(()) if keep => {}
                 Ok(()) => self.lost_attributes += 1,
-                // Not every file system has them, links and devices have none of the users', and other systems have names
-                // of their own. Without its capabilities a program is not what it was.
+                // Not every file system has attributes, links and devices have none of the users', and other systems
+                // have names of their own. A program without its capabilities, however, is a different program.
                 Err(Errno::OPNOTSUPP) if name.as_slice() != b"security.capability" => self.lost_attributes += 1,
                 Err(Errno::PERM) if name.starts_with(b"user.") || name.starts_with(b"system.") => {
                     self.lost_attributes += 1;
@@ -565,7 +566,8 @@ impl<'a> Tree<'a> {
     }
 
     fn make_opaque(&self, path: &[u8], entry: &Entry) -> Result<(), LayerError> {
-        // The name of a directory's handle, or of something in it that is a directory: nothing is followed out of the layer.
+        // The name of a directory's handle, or of something in it that is a directory: nothing is followed out of the
+        // layer.
         fs::setxattr(path, OPAQUE.0, OPAQUE.1, XattrFlags::empty())
             .map_err(|error| self.failed(&entry.name, "make the directory opaque", error))
     }
@@ -596,7 +598,8 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// Overlays keep their own in attributes, labels are this host's, and an integrity value is not for our files to claim.
+/// Refuses attributes of overlays, labels, which are this host's, and integrity values, which hold for the original
+/// files.
 fn is_welcome(attribute: &[u8]) -> bool {
     let is_overlay = [&b"trusted.overlay."[..], b"user.overlay."].iter().any(|prefix| attribute.starts_with(prefix));
     let is_label = attribute.starts_with(b"security.") && attribute != b"security.capability";

@@ -13,14 +13,14 @@ use super::tree::Tree;
 use super::{FILES, Facts, LayerError, RECIPE, SHADOW, facts};
 use crate::domain::id::Digest;
 
-/// What an archive may cost.
+/// The limits for one archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of the tar, uncompressed. Files need no more than that: holes and hard links cost nothing.
     pub bytes: u64,
     /// Entries, and directories that had to be made for them.
     pub entries: u64,
-    /// How many times longer than what was read the tar may be, once it is longer than `ratio_floor`.
+    /// How many times longer than its source the tar may be, once it is longer than `ratio_floor`.
     pub ratio: u64,
     pub ratio_floor: u64,
 }
@@ -35,14 +35,14 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unpacked {
     pub facts: Facts,
-    /// SHA-256 and length of what was read, compressed as it was.
+    /// SHA-256 and length of the source, compressed as it was.
     pub source: (Digest, u64),
 }
 
-/// Unpacks a tar (plain, or compressed with gzip or zstd) into an empty directory, and reads the source to its end. `stop`
-/// is asked again and again; when it says yes, that is the end.
+/// Unpacks a tar (plain, or compressed with gzip or zstd) into an empty directory, and reads the source to its end.
+/// `stop` is asked again and again; once it returns true, unpacking ends with [`LayerError::Stopped`].
 ///
-/// Nothing is synced. After an error the directory is half full, and worth nothing.
+/// Nothing is synced. After an error the directory is half full, and for the caller to remove.
 pub fn unpack(source: impl Read, dir: &Path, limits: &Limits, stop: &dyn Fn() -> bool) -> Result<Unpacked, LayerError> {
     let stream = Stream::new(Source::new(source), limits, stop)?;
     for (name, mode) in [(FILES, 0o755), (SHADOW, 0o700)] {

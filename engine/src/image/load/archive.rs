@@ -21,7 +21,7 @@ const NAME: usize = 1024;
 /// Links followed from a name to a file.
 const LINKS: usize = 8;
 
-/// Where a file lies.
+/// Offset and length of a file in the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Section {
     pub offset: u64,
@@ -31,7 +31,7 @@ pub(super) struct Section {
 #[derive(Debug)]
 enum Place {
     File(Section),
-    /// To another file of the archive, by its name there.
+    /// A link to another file of the archive, by its name there.
     Link(String),
 }
 
@@ -109,7 +109,7 @@ impl Archive {
         Ok(bytes)
     }
 
-    /// A reader of one file, which tells how far it is.
+    /// A reader of one file, which counts its bytes in `cell`.
     pub(super) fn reader(self: &Arc<Self>, section: Section, cell: Arc<Cell>) -> SectionReader {
         SectionReader { archive: self.clone(), section, cell }
     }
@@ -119,7 +119,7 @@ impl Archive {
 #[derive(Debug)]
 pub(super) struct SectionReader {
     archive: Arc<Archive>,
-    /// What is left.
+    /// The rest of the file.
     section: Section,
     cell: Arc<Cell>,
 }
@@ -135,7 +135,7 @@ impl Read for SectionReader {
     }
 }
 
-/// The library reads what describes an entry into memory, however long it is: looked at before it does.
+/// Refuses archives with long descriptions of entries: the library would read them into memory, however long they are.
 fn check_descriptions(file: &mut File, owner: &Owner) -> Result<(), ImageError> {
     file.rewind().map_err(|source| ImageError::Receive { source })?;
     let mut tar = tar::Archive::new(BufReader::with_capacity(4 << 10, &*file));
@@ -169,7 +169,7 @@ fn name_of(bytes: &[u8]) -> Result<String, ImageError> {
     normal(text).ok_or_else(|| bad(format!("`{}` in it climbs out of the archive", shown().escape_debug())))
 }
 
-/// Without `.`, doubled slashes, and a slash in front; none for what climbs out.
+/// Without `.`, doubled slashes, and a slash in front; none for a name that climbs out.
 fn normal(name: &str) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
     for component in Path::new(name).components() {
@@ -184,7 +184,7 @@ fn normal(name: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// What a link names, from the archive's root.
+/// The target of a link, from the archive's root.
 fn linked(name: &str, target: &[u8], symbolic: bool) -> Result<String, ImageError> {
     let text = std::str::from_utf8(target).map_err(|_| bad(format!("the link `{name}` in it is no text")))?;
     if text.len() > NAME {
@@ -210,7 +210,7 @@ mod tests {
         Archive::read(file, &owned())
     }
 
-    /// Somebody who waits for ever.
+    /// An owner that waits for ever.
     fn owned() -> Owner {
         let owner = std::sync::Arc::new(());
         let held = Owner::of(&owner);

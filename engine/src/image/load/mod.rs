@@ -1,6 +1,6 @@
 //! Images out of archives: docker-archives and OCI layouts, plain or compressed.
 //!
-//! An archive comes in pieces and tells only at its end what it holds, so it is spooled, decompressed, into a file without
+//! An archive comes in pieces and has its index at its end, so it is spooled, decompressed, into a file without
 //! a name, and read from there.
 
 mod archive;
@@ -38,7 +38,7 @@ pub struct Loaded {
 struct Described {
     config: Vec<u8>,
     parsed: Arc<ImageConfig>,
-    /// As it came, if it came.
+    /// The manifest's bytes, if the archive has one.
     manifest: Option<Vec<u8>>,
     layers: Vec<DescribedLayer>,
     names: Vec<Reference>,
@@ -52,8 +52,9 @@ struct DescribedLayer {
 }
 
 impl Engine {
-    /// Takes all images of the archive that `pieces` brings, under their own names or, if there is one image only, under
-    /// `name`. `received` is told when the archive is here as a whole, then `progress` of its layers.
+    /// Takes all images of the archive that `pieces` brings, under their own names or, if there is one image only,
+    /// under `name`. `received` is called when the archive is here as a whole; from then on `progress` counts its
+    /// layers.
     pub async fn load_images(
         self: &Arc<Self>,
         pieces: Pieces,
@@ -79,7 +80,7 @@ impl Engine {
         }
         let all = images.iter().flat_map(|image| image.layers.iter().zip(&image.parsed.diff_ids));
         let sizes: Vec<_> = all.map(|(layer, diff_id)| (layer.name(diff_id), layer.section.length)).collect();
-        // An archive has no digest of its own that anybody would know.
+        // An archive has no digest that its sender knows.
         progress.resolved(Digest([0; 32]), &sizes);
         let mut cells = (0..sizes.len()).filter_map(|index| progress.cell(index));
         let mut loaded = Vec::new();
@@ -126,7 +127,7 @@ impl DescribedLayer {
     }
 }
 
-/// All images, under names that an archive can give.
+/// Describes all images, under names that an archive can give.
 fn described(archive: &Archive, platform: &Platform) -> Result<Vec<Described>, ImageError> {
     let images = describe(archive, platform)?;
     if images.iter().any(|image| image.names.iter().any(|name| name.digest().is_some())) {
@@ -149,7 +150,7 @@ fn describe(archive: &Archive, platform: &Platform) -> Result<Vec<Described>, Im
     }
 }
 
-/// What an archive may list, of images and of names of one: all of them are described in memory before the first is taken.
+/// The most images in an archive, and names of one: all of them are described in memory before the first is taken.
 const LISTED: usize = 1_000;
 const CONFIGS: u64 = 64 << 20;
 

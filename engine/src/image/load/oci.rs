@@ -33,7 +33,7 @@ pub(super) fn describe(archive: &Archive, platform: &Platform) -> Result<Vec<Des
     if images.is_empty() { Err(bad("its `index.json` names no image")) } else { Ok(images) }
 }
 
-/// A layout that does not say is taken for one of today.
+/// A layout without a version is read as a present one.
 fn check_version(archive: &Archive) -> Result<(), ImageError> {
     if !archive.has("oci-layout") {
         return Ok(());
@@ -48,7 +48,7 @@ fn check_version(archive: &Archive) -> Result<(), ImageError> {
     }
 }
 
-/// Of entries with one name for several platforms the one for ours; of those that tell no platform all.
+/// Of entries with one name for several platforms the one for this machine; of those without a platform all.
 fn named_entries<'a>(index: &'a Index, platform: &Platform) -> Result<Vec<&'a Descriptor>, ImageError> {
     let name = |entry: &Descriptor| name_of(entry).map(str::to_owned);
     let mut chosen = Vec::new();
@@ -85,7 +85,7 @@ fn image(archive: &Archive, entry: &Descriptor, platform: &Platform) -> Result<D
         Ok(DescribedLayer { section: archive.section(&path(&layer.descriptor))?, transported: Some((digest, size)) })
     };
     let layers = manifest.layers.iter().map(layer).collect::<Result<_, ImageError>>()?;
-    // A tag alone names no image: which one it is a tag of only the one who loads it knows.
+    // A tag alone names no image: only the user who loads it knows its repository.
     let names = name_of(entry).filter(|name| name.contains(['/', ':']));
     let names = names.map(str::parse::<Reference>).transpose()?.into_iter().collect();
     Ok(Described { config, parsed: Arc::new(parsed), manifest: Some(bytes), layers, names })
@@ -107,7 +107,7 @@ fn manifest_of(archive: &Archive, entry: &Descriptor, platform: &Platform) -> Re
     }
 }
 
-/// What a descriptor promises.
+/// The content of a descriptor, verified by its size and digest.
 fn blob(archive: &Archive, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, ImageError> {
     let bytes = archive.document(&path(descriptor), limit)?;
     let found = digest_of(&bytes);

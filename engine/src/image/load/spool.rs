@@ -16,7 +16,7 @@ use crate::image::store::{Spool, StoreError};
 
 const BUFFER: usize = 1 << 20;
 
-/// The archive, decompressed, and what is where in it.
+/// Receives the archive, decompressed, and reads where each file is in it.
 pub(super) async fn receive(engine: &Arc<Engine>, pieces: Pieces) -> Result<Arc<Archive>, ImageError> {
     let (store, limits) = (engine.image_store.clone(), engine.config.images.limits.clone());
     let work = abandon::blocking(move |owner| {
@@ -37,7 +37,7 @@ fn copy(pieces: Pieces, spool: &Spool, limits: &Limits, owner: &Owner) -> Result
     };
     let received = Rc::new(Cell::new(0));
     let counted = Counted { pieces, received: received.clone() };
-    let (format, source) = looked_at(counted).map_err(failed)?;
+    let (format, source) = with_format(counted).map_err(failed)?;
     let mut source = decompressed(format, source, failed)?;
     let mut file = &spool.file;
     let mut buffer = vec![0; BUFFER];
@@ -64,7 +64,7 @@ fn copy(pieces: Pieces, spool: &Spool, limits: &Limits, owner: &Owner) -> Result
     }
 }
 
-/// Counts what comes.
+/// A source that counts the received bytes.
 struct Counted {
     pieces: Pieces,
     received: Rc<Cell<u64>>,
@@ -78,8 +78,8 @@ impl Read for Counted {
     }
 }
 
-/// The source with its format, which its first bytes tell, in however small pieces they come.
-fn looked_at(mut source: Counted) -> io::Result<(Format, impl BufRead)> {
+/// The source with its format, which its first bytes decide, in however small pieces they come.
+fn with_format(mut source: Counted) -> io::Result<(Format, impl BufRead)> {
     let mut first = Vec::with_capacity(PEEK);
     source.by_ref().take(PEEK as u64).read_to_end(&mut first)?;
     let format = Format::of(&first);
@@ -97,7 +97,7 @@ fn decompressed<'a>(
         Format::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(source).map_err(failed)?),
         Format::Foreign(Foreign { name, program }) => {
             let problem = format!(
-                "it is compressed with {name}, which is not supported; gzip and zstd are, and nothing is (`{program} -dc ARCHIVE | isula load`)"
+                "it is compressed with {name}, which is not supported; gzip and zstd are, as are plain tars (`{program} -dc ARCHIVE | isula load`)"
             );
             return Err(ImageError::Archive { problem });
         }

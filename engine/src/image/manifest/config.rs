@@ -1,4 +1,4 @@
-//! Configs: what an image runs and which layers it has. The digest of a config is the image's id.
+//! Configs: the command that an image runs, and its layers. The digest of a config is the image's id.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ pub struct ImageConfig {
     pub history: Vec<HistoryEntry>,
 }
 
-/// What a container of the image runs unless told otherwise (`config` in the file).
+/// A container's defaults by the image (`config` in the file): command, environment, user and the like.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Execution {
     pub user: String,
@@ -174,7 +174,7 @@ impl Raw {
         };
         let made = config.history.iter().filter(|entry| !entry.empty_layer).count();
         if made > LAYERS_LIMIT.max(config.diff_ids.len()) {
-            return Err(invalid(format!("its history tells of {made} layers")));
+            return Err(invalid(format!("its history has {made} layers")));
         }
         Ok(config)
     }

@@ -1,4 +1,4 @@
-//! Descriptors: what something is, how it is named, and how long it is.
+//! Descriptors: the media type, digest and length of some content.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ pub enum LayerFormat {
 }
 
 impl LayerFormat {
-    /// The format and whether the content is kept outside of registries; none for what is no layer.
+    /// The format and whether the content is kept outside of registries; none for a media type that is no layer's.
     fn of(media_type: &str) -> Option<(Self, bool)> {
         const BASES: [(&str, &str, bool); 4] = [
             ("application/vnd.oci.image.layer.v1.tar", "+", false),

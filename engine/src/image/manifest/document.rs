@@ -14,7 +14,7 @@ pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+";
 
-/// What a name can stand for.
+/// A document that a name can stand for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
     Index(Index),
@@ -37,7 +37,7 @@ pub struct Manifest {
 }
 
 impl Document {
-    /// `media_type` is what somebody else said of the bytes: a registry's header, a descriptor. It may say nothing
+    /// `media_type` comes from outside the bytes: from a registry's header or a descriptor. It may be vague
     /// (`None`, `application/json` and the like), but must not contradict the document.
     pub fn parse(bytes: &[u8], media_type: Option<&str>) -> Result<Self, ManifestError> {
         check_length("manifest", bytes, MANIFEST_LIMIT)?;
@@ -69,7 +69,7 @@ impl Document {
     }
 }
 
-/// Whether this is the media type of a manifest or an index; what an index may point to.
+/// Whether this is the media type of a manifest or an index, the documents that an index may point to.
 pub fn is_document(media_type: &str) -> bool {
     Kind::of(media_type).is_some()
 }
@@ -109,7 +109,7 @@ impl Raw {
             (Some(_), true) => Err(invalid("it is both a manifest and an index")),
             (Some(_), false) => Ok(Kind::Index),
             (None, true) => Ok(Kind::Manifest),
-            // An index without `manifests` and a manifest without anything are told apart by what they say they are.
+            // An index without `manifests` and a manifest without anything are distinguished by their media types.
             (None, false) => match Kind::of(&self.media_type) {
                 Some(Kind::Index) => Err(invalid("it has no manifests")),
                 Some(Kind::Manifest) => Err(invalid("it has neither config nor layers")),
@@ -130,7 +130,7 @@ impl Raw {
         }
         match (inside, outside) {
             (Some(inside), Some(outside)) if inside != outside => {
-                Err(invalid(&format!("it says it is `{inside}` and was sent as `{outside}`")))
+                Err(invalid(&format!("it is `{inside}` by its own media type and was sent as `{outside}`")))
             }
             (Some(media_type), _) | (None, Some(media_type)) => Ok(media_type),
             (None, None) => Ok(match kind {
@@ -161,8 +161,8 @@ impl Raw {
     }
 }
 
-/// Old tools and registries called the config of an image by vague names, or by none; what is none is found out when it is
-/// read. Newer kinds of content always have a name of their own.
+/// Old tools and registries gave the config of an image a vague media type, or none; other content of such a type is
+/// refused when it is read. Newer kinds of content always have a type of their own.
 fn is_config(media_type: &str) -> bool {
     matches!(media_type, OCI_CONFIG | DOCKER_CONFIG | "text/html") || is_vague(media_type)
 }
@@ -172,7 +172,7 @@ fn essence(header: &str) -> String {
     header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Servers that know nothing say one of these.
+/// Servers that do not know the media type send one of these.
 fn is_vague(media_type: &str) -> bool {
     matches!(media_type, "" | "application/json" | "text/plain" | "application/octet-stream" | "binary/octet-stream")
 }

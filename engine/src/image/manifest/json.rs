@@ -1,4 +1,4 @@
-//! What the JSON of images permits: null for anything, a text for a list of one. A key that is there twice is refused,
+//! Leniency of the JSON of images: null for anything, a text for a list of one. A key that is there twice is refused,
 //! since readers would disagree on which one counts.
 
 use std::collections::BTreeMap;

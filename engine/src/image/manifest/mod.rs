@@ -1,6 +1,6 @@
 //! Manifests, indexes and configs: parsed with limits, from untrusted bytes.
 //!
-//! Nothing here trusts a digest or a size: they are claims, which whoever fetches the content compares with it.
+//! Nothing here trusts a digest or a size: they are claims, which the code that fetches the content compares with it.
 
 pub mod config;
 pub mod descriptor;
@@ -18,11 +18,11 @@ pub use platform::Platform;
 
 use crate::domain::id::Digest;
 
-/// What a manifest or an index may be long.
+/// The longest manifest or index.
 pub const MANIFEST_LIMIT: u64 = 4 << 20;
-/// What a config may be long.
+/// The longest config.
 pub const CONFIG_LIMIT: u64 = 8 << 20;
-/// What overlayfs and every other engine can stack.
+/// The most layers that overlayfs and every other engine can stack.
 pub const LAYERS_LIMIT: usize = 127;
 
 /// A document is not one that an image can be made of.
@@ -50,7 +50,7 @@ pub enum ManifestError {
     LayersDiffer { layers: usize, diff_ids: usize },
 }
 
-/// Whether manifest and config tell of the same layers.
+/// Checks that manifest and config have the same number of layers.
 pub fn check_layers(manifest: &Manifest, config: &ImageConfig) -> Result<(), ManifestError> {
     let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids.len());
     if layers == diff_ids { Ok(()) } else { Err(ManifestError::LayersDiffer { layers, diff_ids }) }

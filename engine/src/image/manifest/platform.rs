@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::document::is_document;
 use super::{Descriptor, Index, ManifestError};
 
-/// What an image runs on, in the words of the Go world (`amd64`, not `x86_64`).
+/// The platform that an image runs on, in the words of the Go world (`amd64`, not `x86_64`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Platform {
     pub os: String,
@@ -42,7 +42,7 @@ impl Platform {
         Self { os, architecture: architecture.to_owned(), variant }
     }
 
-    /// What this machine runs.
+    /// The platform of this machine.
     pub fn host() -> Self {
         let architecture = match std::env::consts::ARCH {
             "x86" => "386",
@@ -53,8 +53,8 @@ impl Platform {
         Self::new("linux", architecture, None)
     }
 
-    /// How well an image for `offered` serves here: the smaller the better, none if not at all. Variants of arm and amd64
-    /// run what was made for smaller ones.
+    /// How well an image for `offered` serves here: the smaller the better, none if not at all. Variants of arm and
+    /// amd64 run programs for smaller ones.
     fn rank(&self, offered: &Self) -> Option<u32> {
         if (&self.os, &self.architecture) != (&offered.os, &offered.architecture) {
             return None;
@@ -63,7 +63,7 @@ impl Platform {
             return Some(0);
         }
         if !matches!(self.architecture.as_str(), "amd64" | "arm" | "arm64") {
-            // An image that does not say is for all.
+            // An image without a variant is for all.
             return offered.variant.is_none().then_some(1);
         }
         let level = |platform: &Self| match &platform.variant {
@@ -73,8 +73,8 @@ impl Platform {
         level(self)?.checked_sub(level(offered)?)
     }
 
-    /// The entry of an index that serves this platform best, the first of equals. Attestations and other things that
-    /// are no images are passed over. The only entry of an index that tells no platform is taken as it is.
+    /// The entry of an index that serves this platform best, the first of equals. Attestations and other entries that
+    /// are no images are passed over. A single entry without a platform is taken as it is.
     pub fn choose<'a>(&self, index: &'a Index) -> Result<&'a Descriptor, ManifestError> {
         let images: Vec<&Descriptor> = index.manifests.iter().filter(|entry| is_image(entry)).collect();
         if let [only] = images.as_slice()

@@ -1,4 +1,4 @@
-//! Documents that we make: configs of imported images, and what archives consist of.
+//! Documents that the engine makes: configs of imported images, and the documents in saved archives.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ pub fn index(manifests: &[Descriptor]) -> Vec<u8> {
 }
 
 impl ImageConfig {
-    /// The file: what `parse` reads back.
+    /// The file, such that `parse` reads the same back.
     pub fn to_bytes(&self) -> Vec<u8> {
         let keys = |set: &std::collections::BTreeSet<String>| set.iter().map(|key| (key.clone(), Empty {})).collect();
         let execution = &self.execution;

@@ -1,8 +1,9 @@
-//! Pulling: what a name stands for, then its layers side by side, each unpacked as it comes, then one record.
+//! Pulling: the name is resolved, then its layers come side by side, each unpacked as it comes, then one record is
+//! appended.
 //!
-//! Whoever asks for what is being pulled already joins in; the work ends when nobody watches any more. What a pull
-//! that was given up has brought goes with it; what one that failed or was killed has brought whole stays for a day, for
-//! the next attempt.
+//! A caller that wants an image that is being pulled already joins in; a pull is cancelled when its last caller has
+//! gone. Layers of a cancelled pull are removed; whole layers of one that failed or was killed stay for a day, for the
+//! next attempt.
 
 mod shared;
 
@@ -28,30 +29,30 @@ use crate::journal::record::Context;
 
 pub use shared::{Pulling, Pulls};
 
-/// What to pull.
+/// The image to pull.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     pub reference: Reference,
     /// `None` takes the host's, and an image for another where there is no choice.
     pub platform: Option<Platform>,
-    /// Before any that are kept.
+    /// Credentials of the request, which are used instead of stored ones.
     pub credentials: Option<Credentials>,
 }
 
-/// What came of it.
+/// The outcome of a pull.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pulled {
     pub id: Digest,
-    /// By digest: what the name stood for.
+    /// The resolved name, with the digest.
     pub reference: Reference,
-    /// It was here already, under this name.
+    /// The image was here already, under this name.
     pub up_to_date: bool,
 }
 
 async fn pull(
     engine: &Arc<Engine>,
     wanted: &Wanted,
-    (progress, brought): (&Progress, &shared::Brought),
+    (progress, pulled_layers): (&Progress, &shared::PulledLayers),
     context: &Context,
 ) -> Result<Pulled, ImageError> {
     let shown = wanted.reference.familiar();
@@ -68,7 +69,7 @@ async fn pull(
     manifest::check_layers(&manifest, &parsed).map_err(ImageError::document(&shown))?;
     check_platform(wanted, &parsed)?;
     let reference = wanted.reference.with_digest(resolved.digest);
-    // A digest in the name decides: what its tag stands for was not asked.
+    // A digest in the name decides: its tag was not resolved.
     let names = match (wanted.reference.digest(), wanted.reference.tagged()) {
         (None, Some(tagged)) => vec![tagged.to_string(), reference.to_string()],
         (_, _) => vec![reference.to_string()],
@@ -85,7 +86,7 @@ async fn pull(
         (0..sizes.len()).filter_map(|index| progress.cell(index)).for_each(|cell| cell.set(Stage::Exists));
         return Ok(Pulled { id, reference, up_to_date });
     }
-    brought.note(&parsed.diff_ids);
+    pulled_layers.note(&parsed.diff_ids);
     fetch_layers(engine, wanted, &resolved, &manifest, &parsed, progress).await?;
     let addition = Addition { source: Source::Pulled, config, manifest: bytes, parsed, names, pinned: false };
     let added = add::add(engine, addition, context).await?;
@@ -115,7 +116,7 @@ async fn choose(engine: &Arc<Engine>, wanted: &Wanted, resolved: &Resolved) -> R
     }
 }
 
-/// An image for another platform comes only to whom asks for that. One that says nothing is for all.
+/// Refuses an image for a platform other than the wanted one. An image without a platform is for all.
 fn check_platform(wanted: &Wanted, config: &ImageConfig) -> Result<(), ImageError> {
     let platform = wanted.platform.clone().unwrap_or_else(Platform::host);
     let found = config.platform();
@@ -156,7 +157,7 @@ async fn fetch_layers(
     Ok(())
 }
 
-/// One layer on its way.
+/// One layer that is being fetched.
 struct Fetching {
     engine: Arc<Engine>,
     layer: Layer,

@@ -16,11 +16,11 @@ use crate::image::progress::Progress;
 use crate::image::reference::Reference;
 use crate::journal::record::Context;
 
-/// Those under way.
+/// The pulls under way.
 #[derive(Debug, Default)]
 pub struct Pulls(Mutex<HashMap<Key, Weak<Pulling>>>);
 
-/// Who brings other credentials does not join: what may be pulled with them is another question.
+/// A caller with other credentials does not join: they may not permit the same pull.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     reference: Reference,
@@ -30,7 +30,7 @@ struct Key {
 
 type Outcome = Result<Pulled, Arc<ImageError>>;
 
-/// A pull under way, or its outcome. It is given up when the last one who holds this lets go.
+/// A pull under way, or its outcome. It is cancelled when the last handle of it is dropped.
 #[derive(Debug)]
 pub struct Pulling {
     pub progress: Arc<Progress>,
@@ -54,7 +54,7 @@ impl Drop for Pulling {
 }
 
 impl Engine {
-    /// Begins to pull, or joins those who do so already.
+    /// Begins to pull, or joins a pull of the same image that is under way.
     pub fn pull_image(self: &Arc<Self>, wanted: Wanted, context: Context) -> Arc<Pulling> {
         let key = Key {
             reference: wanted.reference.clone(),
@@ -71,15 +71,15 @@ impl Engine {
         let task = tokio::spawn({
             let (engine, progress) = (self.clone(), progress.clone());
             async move {
-                // Outlives what the pull itself holds.
-                let brought = Brought { engine: engine.clone(), layers: Mutex::default() };
-                let settled = pull(&engine, &wanted, (&progress, &brought), &context).await;
+                // Outlives the holds of the pull itself, so that a collection finds the layers unheld.
+                let pulled_layers = PulledLayers { engine: engine.clone(), layers: Mutex::default() };
+                let settled = pull(&engine, &wanted, (&progress, &pulled_layers), &context).await;
                 if let Err(error) = &settled {
                     let reference = wanted.reference.familiar();
                     tracing::warn!(%reference, error = %crate::cause::chain(error), "an image was not pulled");
                 }
                 if settled.as_ref().map_or_else(ImageError::may_pass, |_| true) {
-                    brought.keep();
+                    pulled_layers.keep();
                 }
                 sender.send_replace(Some(settled.map_err(Arc::new)));
             }
@@ -96,7 +96,7 @@ impl Pulling {
     }
 }
 
-/// Told apart, not kept.
+/// A hash of credentials: they are compared by it, so that no secret stays in memory.
 fn fingerprint(credentials: &crate::image::registry::Credentials) -> u64 {
     use crate::image::registry::Credentials;
     let mut hasher = DefaultHasher::new();
@@ -108,24 +108,24 @@ fn fingerprint(credentials: &crate::image::registry::Credentials) -> u64 {
     hasher.finish()
 }
 
-/// The layers of a pull: gone, as far as nobody else needs them, when it is given up in the middle.
-pub(super) struct Brought {
+/// The layers of a pull. Those that nothing else needs are collected when it is cancelled.
+pub(super) struct PulledLayers {
     engine: Arc<Engine>,
     layers: Mutex<Vec<Digest>>,
 }
 
-impl Brought {
+impl PulledLayers {
     pub(super) fn note(&self, diff_ids: &[Digest]) {
         self.layers.lock().unwrap_or_else(PoisonError::into_inner).extend(diff_ids);
     }
 
-    /// The pull has succeeded, or another attempt may use what it has brought.
+    /// Keeps the layers: the pull has succeeded, or another attempt may use them.
     fn keep(self) {
         self.layers.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
-impl Drop for Brought {
+impl Drop for PulledLayers {
     fn drop(&mut self) {
         let layers = std::mem::take(self.layers.get_mut().unwrap_or_else(PoisonError::into_inner));
         if !layers.is_empty() {

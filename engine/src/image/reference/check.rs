@@ -1,4 +1,4 @@
-//! What the parts of a name may consist of. Each complaint says what is wrong and what would be right.
+//! The syntax of the parts of a name. Each message names the fault and the correct form.
 
 use std::net::Ipv6Addr;
 
@@ -51,8 +51,9 @@ fn is_label(text: &str) -> bool {
     inner && !text.is_empty() && !text.starts_with('-') && !text.ends_with('-')
 }
 
-/// Components of lower-case letters and digits, joined by `/`; inside a component `.`, `_`, `__` or any number of `-` may
-/// stand between them. The namespace of an `official` name was not written by its author and is left out of complaints.
+/// Components of lower-case letters and digits, joined by `/`; inside a component `.`, `_`, `__` or any number of `-`
+/// may stand between them. The namespace of an `official` name was not written by its author and is left out of
+/// complaints.
 pub(super) fn repository(path: &str, official: bool) -> Result<(), String> {
     if path.len() > LONGEST_REPOSITORY {
         return Err(format!("the repository is {} bytes long, more than {LONGEST_REPOSITORY}", path.len()));

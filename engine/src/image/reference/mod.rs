@@ -1,8 +1,8 @@
 //! Names of images.
 //!
-//! A name is kept whole (`docker.io/library/busybox:latest`) and shown short (`busybox:latest`). The rules are those that
-//! people know from docker: the first component is a registry if it looks like a host, everything else is on docker.io,
-//! where names of one component are in `library`.
+//! A name is kept whole (`docker.io/library/busybox:latest`) and shown short (`busybox:latest`). The rules are those
+//! that people know from docker: the first component is a registry if it looks like a host, everything else is on
+//! docker.io, where names of one component are in `library`.
 
 mod check;
 #[cfg(test)]
@@ -20,7 +20,7 @@ pub const DEFAULT_REGISTRY: &str = "docker.io";
 const OTHER_NAME_OF_DEFAULT: &str = "index.docker.io";
 const DEFAULT_NAMESPACE: &str = "library/";
 const DEFAULT_TAG: &str = "latest";
-/// Far above any name that can be valid; what is longer is not looked at.
+/// Far above any name that can be valid; a longer one is not looked at.
 const LONGEST: usize = 1024;
 
 /// A valid name of an image, whole. It has a tag, a digest or both.
@@ -76,7 +76,7 @@ impl Reference {
         Some(Self { digest: None, ..self.clone() })
     }
 
-    /// As people write it: without `docker.io/` and `library/`.
+    /// The short form: without `docker.io/` and `library/`.
     pub fn familiar(&self) -> String {
         format!("{}{}", self.familiar_name(), Suffix(self))
     }

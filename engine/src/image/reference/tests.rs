@@ -37,7 +37,7 @@ fn names_become_whole_and_are_shown_short() {
 }
 
 #[test]
-fn what_is_no_name_is_told_why() {
+fn invalid_names_are_refused_with_a_reason() {
     let hex_tagged = format!("{HEX}:latest");
     let tag = format!("a:{}", "t".repeat(129));
     let repository = format!("h.x/{}", "r".repeat(256));

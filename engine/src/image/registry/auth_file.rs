@@ -1,7 +1,7 @@
-//! Files that hold credentials: our own, which `login` and `logout` change, and those of other tools.
+//! Files that hold credentials: the daemon's own, which `login` and `logout` change, and those of other tools.
 //!
-//! The format is the one that all tools share: `{"auths": {"<server>": {"auth": "<base64 of user:password>"}}}`. A server may be
-//! written with a scheme or a path; the entry with the longest matching path counts.
+//! The format is the one that all tools share: `{"auths": {"<server>": {"auth": "<base64 of user:password>"}}}`. A
+//! server may be written with a scheme or a path; the entry with the longest matching path counts.
 
 use std::io;
 use std::path::Path;
@@ -13,14 +13,14 @@ use super::{RegistryError, Secret};
 use crate::image::reference::DEFAULT_REGISTRY;
 use crate::rootfs::write_atomically;
 
-/// As other tools know docker.io.
+/// The key of other tools for docker.io.
 const DOCKER_KEY: &str = "https://index.docker.io/v1/";
 
-/// A whole file; what we do not know in it is kept.
+/// A whole file; keys that the engine does not know are kept.
 struct AuthFile(Map<String, Value>);
 
-/// The credentials for an image's repository (`host/path`) or a server, from the first file that has some. A damaged file is an
-/// error if it is our `own`; others' are passed over.
+/// The credentials for an image's repository (`host/path`) or a server, from the first file that has some. A damaged
+/// file is an error if it is our `own`; others' are passed over.
 pub(super) fn find(own: &Path, others: &[impl AsRef<Path>], name: &str) -> Result<Option<Credentials>, RegistryError> {
     if let Some(found) = AuthFile::read(own)?.find(own, name)? {
         return Ok(Some(found));
@@ -49,7 +49,7 @@ pub(super) fn keep(path: &Path, server: &str, user: &str, password: &Secret) -> 
     file.write(path)
 }
 
-/// Whether there was something to forget.
+/// Removes the server's entry. Returns whether there was one.
 pub(super) fn forget(path: &Path, server: &str) -> Result<bool, RegistryError> {
     let mut file = AuthFile::read(path)?;
     if !file.remove(server) {
@@ -101,13 +101,13 @@ impl AuthFile {
                 server: key.clone(),
                 problem,
             })?;
-            // An empty entry stands for what a helper knows.
+            // An empty entry stands for credentials that a helper has.
             best = found.map(|found| (server.len(), found)).or(best);
         }
         Ok(best.map(|(_, found)| found))
     }
 
-    /// In whatever spelling it is there.
+    /// Removes the entry in any of its spellings.
     fn remove(&mut self, server: &str) -> bool {
         let Some(Value::Object(auths)) = self.0.get_mut("auths") else { return false };
         let before = auths.len();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_found_and_can_be_forgotten() {
+    fn stored_credentials_are_found_and_can_be_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("auth.json");
         let none: [&Path; 0] = [];

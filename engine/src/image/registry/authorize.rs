@@ -12,30 +12,30 @@ use super::insecure::is_insecure;
 use super::transport::{Answer, Request, Transports, authority, bad_answer, read_body};
 use super::{RegistryError, Secret};
 
-/// Tokens are said to live at least this long, and so long if nothing is said.
+/// Tokens live at least this long by the specification, and exactly this long if the server gives no lifetime.
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 const TOKEN_LIMIT: u64 = 1 << 20;
 const CLIENT_ID: &str = "isulad";
 
-/// What goes into the header `Authorization`, until it expires.
+/// The value of the header `Authorization`, until it expires.
 #[derive(Clone)]
 pub(super) struct Grant {
     pub header: HeaderValue,
     pub expires: Option<Instant>,
 }
 
-/// Who asks for what.
-pub(super) struct Applicant<'a> {
+/// A request for authorization: the repository, its scope and the credentials for it.
+pub(super) struct AuthorizationRequest<'a> {
     pub transports: &'a Transports,
-    /// Of the registry: whether it speaks TLS decides whether its token service must.
+    /// The registry's address: whether it speaks TLS decides whether its token service must.
     pub registry: &'a Url,
-    /// The scope if the challenge tells none: `repository:library/busybox:pull`.
+    /// The scope if the challenge has none: `repository:library/busybox:pull`.
     pub scope: Option<&'a str>,
     pub credentials: Option<&'a Credentials>,
     pub what: &'a str,
 }
 
-impl Applicant<'_> {
+impl AuthorizationRequest<'_> {
     pub async fn answer(&self, challenge: &Challenge) -> Result<Grant, RegistryError> {
         if let Some(Credentials::RegistryToken { token }) = self.credentials {
             return Ok(Grant { header: self.header("Bearer", token)?, expires: None });
@@ -46,7 +46,7 @@ impl Applicant<'_> {
                     Ok(Grant { header: self.header("Basic", &encode(user, password))?, expires: None })
                 }
                 Some(Credentials::IdentityToken { .. } | Credentials::RegistryToken { .. }) => {
-                    Err(self.unauthorized("it takes a password, and a token is what there is"))
+                    Err(self.unauthorized("it takes a password, and there is only a token"))
                 }
                 None => Err(self.unauthorized("there are no credentials for it (isula login)")),
             },
@@ -65,7 +65,7 @@ impl Applicant<'_> {
             .ok_or_else(|| bad_answer(self.registry, self.what, "its token service has no valid address".to_owned()))?;
         let settings = self.transports.settings();
         if self.credentials.is_some() && url.scheme() == "http" && !is_insecure(&url, settings).await {
-            let problem = format!("its token service `{}` would be told credentials without TLS", authority(&url));
+            let problem = format!("its token service `{}` would be sent credentials without TLS", authority(&url));
             return Err(bad_answer(self.registry, self.what, problem));
         }
         let pairs = [("service", service), ("scope", scope)];
@@ -160,7 +160,7 @@ struct TokenAnswer {
     expires_in: Option<u64>,
 }
 
-/// What a server says about its refusal, in a line.
+/// A server's explanation of its refusal, in a line.
 pub(super) struct RefusalText(pub String);
 
 impl RefusalText {
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_servers_own_words_are_taken_from_what_it_sends() {
+    fn messages_of_refusals_are_taken_from_their_bodies() {
         for (body, expected) in [
             (r#"{"errors":[{"code":"DENIED","message":"not\nyours"}]}"#, Some("not yours")),
             (r#"{"errors":[{"code":"DENIED","message":""}]}"#, Some("DENIED")),

@@ -13,7 +13,8 @@ use super::transport::{Answer, within};
 use super::{Registry, RegistryError, Source};
 use crate::image::manifest::Descriptor;
 
-/// A blob on its way. It delivers exactly as many bytes as its descriptor says, or an error. Its digest is not compared here.
+/// A blob on its way. It delivers exactly as many bytes as its descriptor promises, or an error. Its digest is not
+/// compared here.
 pub struct Blob {
     source: Source,
     /// Which of the source's remotes is asked.
@@ -27,7 +28,7 @@ pub struct Blob {
     /// Failures since there was progress, and where it is measured from.
     attempt: u32,
     progress_from: u64,
-    /// The server cannot continue in the middle: begin again and pass over what is here already.
+    /// The server cannot continue in the middle: begin again and pass over the bytes that are here already.
     without_range: bool,
     on_retry: Option<OnRetry>,
 }
@@ -52,7 +53,7 @@ enum State {
 struct Open {
     response: Response,
     host: String,
-    /// Bytes that we have already and that the server sends again.
+    /// Bytes that were delivered already and that the server sends again.
     skip: u64,
 }
 
@@ -77,9 +78,9 @@ impl Registry {
 }
 
 impl Blob {
-    /// Hears of every further attempt before its pause.
-    pub fn on_retry(mut self, hear: impl Fn(Retry) + Send + Sync + 'static) -> Self {
-        self.on_retry = Some(Box::new(hear));
+    /// Calls `listener` for every further attempt, before its pause.
+    pub fn on_retry(mut self, listener: impl Fn(Retry) + Send + Sync + 'static) -> Self {
+        self.on_retry = Some(Box::new(listener));
         self
     }
 
@@ -88,8 +89,8 @@ impl Blob {
         self.received
     }
 
-    /// The next bytes, never none of them. After the last byte, and after an error, there is nothing more. May be cancelled and
-    /// called again.
+    /// The next bytes, never none of them. After the last byte, and after an error, there is nothing more. May be
+    /// cancelled and called again.
     pub async fn next(&mut self) -> Option<Result<Bytes, RegistryError>> {
         loop {
             match self.step().await {
@@ -120,7 +121,8 @@ impl Blob {
             }
             State::Open(open) => {
                 let whole = self.received == self.size;
-                // The answer's length was compared when it began; only one that did not tell must be read to its end.
+                // The answer's length was compared when it began; only an answer without a length must be read to its
+                // end.
                 if whole && open.response.content_length().is_some() {
                     return Ok(None);
                 }
@@ -171,7 +173,7 @@ impl Blob {
         };
         if let Some(length) = response.content_length() {
             let found = (self.received - skip).saturating_add(length);
-            // Of a range it may send less than was asked for.
+            // A server may send less than the requested range.
             if found > self.size || (found < self.size && !partial) {
                 let (what, expected) = (self.what.clone(), self.size);
                 return Err(RegistryError::SizeMismatch { host, what, expected, found });
@@ -180,7 +182,7 @@ impl Blob {
         Ok(Open { response, host, skip })
     }
 
-    /// `bytes 10-99/100`: it must begin where we stopped.
+    /// `bytes 10-99/100`: it must begin where the last answer stopped.
     fn check_range(&self, response: &Response, host: &str) -> Result<(), RegistryError> {
         let text = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let range = text.trim().strip_prefix("bytes").map(str::trim_start);
@@ -192,7 +194,7 @@ impl Blob {
         Err(RegistryError::BadAnswer { host: host.to_owned(), what: self.what.clone(), problem })
     }
 
-    /// Waits if another attempt is worth it, or turns to whoever else may have the blob.
+    /// Waits if another attempt is worth it, or turns to the next source that may have the blob.
     async fn try_again(&mut self, error: RegistryError) -> Result<(), RegistryError> {
         self.state = State::Closed;
         if self.received - self.progress_from >= self.remote().settings().patience.progress {
@@ -206,8 +208,8 @@ impl Blob {
             return Ok(());
         };
         tracing::debug!("{}; asking again in {pause:?}", crate::cause::chain(&error));
-        if let Some(hear) = &self.on_retry {
-            hear(Retry { attempt: self.attempt, received: self.received });
+        if let Some(listener) = &self.on_retry {
+            listener(Retry { attempt: self.attempt, received: self.received });
         }
         tokio::time::sleep(pause).await;
         Ok(())

@@ -10,15 +10,15 @@ use rustls::pki_types::pem::PemObject;
 use super::RegistryError;
 use super::transport::authority;
 
-/// What is kept for one host.
+/// The certificates for one host.
 #[derive(Debug, Default)]
 pub(super) struct Certs {
     pub authorities: Vec<Certificate>,
     pub identity: Option<Identity>,
 }
 
-/// Reads what is kept for this address: `<dir>/<host>` and `<dir>/<host>:<port>`, the latter alone if the port is not the usual
-/// one. Nothing is fine, something that cannot be used is not.
+/// Reads the certificates for this address: `<dir>/<host>` and `<dir>/<host>:<port>`, the latter alone if the port is
+/// not the usual one. A missing directory is fine, an unusable file is an error.
 pub(super) fn read(dir: &Path, url: &Url) -> Result<Certs, RegistryError> {
     let host = authority(url);
     let mut names = vec![host.clone()];
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_named() {
+    fn unusable_certificates_are_named() {
         assert_eq!(problem(&[]), "");
         assert_eq!(problem(&[("README", "nothing of interest")]), "");
         let empty = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";

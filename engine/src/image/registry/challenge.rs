@@ -1,7 +1,7 @@
-//! What a registry asks for when it answers 401.
+//! Challenges: the header with which a registry that answers 401 demands authorization.
 //!
-//! The header is read by hand, and leniently: servers leave out quotes and commas and put in blanks, and one challenge that is
-//! badly written must not take the next one along.
+//! The header is read by hand, and leniently: servers leave out quotes and commas and put in blanks, and one challenge
+//! that is badly written must not take the next one along.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -16,7 +16,7 @@ pub(super) enum Challenge {
     Basic,
 }
 
-/// The challenge that we answer, tokens first; none if there is none that we could.
+/// The challenge to answer, tokens first; none if none of them is supported.
 pub(super) fn of(headers: &HeaderMap) -> Option<Challenge> {
     let known = written(headers).into_iter().filter_map(|challenge| {
         if challenge.scheme.eq_ignore_ascii_case("bearer") {
@@ -43,7 +43,7 @@ pub(super) fn error_code(headers: &HeaderMap) -> Option<String> {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Written {
     scheme: String,
-    /// With the names as they are written.
+    /// The parameters, with their names as they are written.
     params: Vec<(String, String)>,
 }
 
@@ -55,7 +55,7 @@ impl Written {
     }
 }
 
-/// Of all headers; the bytes need not be text.
+/// The challenges of all headers; the bytes need not be text.
 fn written(headers: &HeaderMap) -> Vec<Written> {
     let texts = headers.get_all(WWW_AUTHENTICATE).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
     texts.flat_map(|text| parse(&text)).collect()
@@ -73,7 +73,7 @@ fn parse(text: &str) -> Vec<Written> {
             Some('=') if !word.is_empty() => {
                 rest.next();
                 let value = value(&mut rest);
-                // Without a scheme before it, it belongs to nothing.
+                // A parameter without a scheme before it is dropped.
                 if let Some(challenge) = challenges.last_mut() {
                     challenge.params.push((word, value));
                 }
@@ -84,7 +84,7 @@ fn parse(text: &str) -> Vec<Written> {
                     skip_token(&mut rest);
                 }
             }
-            // Something that cannot stand here: a quote, an equals sign.
+            // A character that cannot stand here: a quote, an equals sign.
             Some(_) => drop(rest.next()),
             None => return challenges,
         }
@@ -103,7 +103,7 @@ fn skip_token(rest: &mut Peekable<Chars<'_>>) {
     }
 }
 
-/// In quotes; or, without them, up to a comma or to what is a parameter again.
+/// In quotes; or, without them, up to a comma or to the next parameter.
 fn value(rest: &mut Peekable<Chars<'_>>) -> String {
     skip(rest, char::is_whitespace);
     if rest.next_if_eq(&'"').is_some() {
@@ -130,7 +130,7 @@ fn is_param(mut rest: Peekable<Chars<'_>>) -> bool {
     !word.is_empty() && rest.peek() == Some(&'=')
 }
 
-/// One that is not closed goes to the end.
+/// A quoted text; one without a closing quote goes to the end.
 fn quoted(rest: &mut Peekable<Chars<'_>>) -> String {
     let mut value = String::new();
     while let Some(c) = rest.next() {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_write_is_understood() {
+    fn challenges_of_known_servers_are_parsed() {
         let token = bearer("https://a/t", Some("s"), None);
         for (text, expected) in [
             // Each has been seen on the network.
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_answered_is_none() {
+    fn an_unknown_scheme_is_no_challenge() {
         for texts in
             [&[][..], &["Negotiate"], &["Bearer service=\"s\""], &["\"\"=,,"], &[r#"Digest realm="x", nonce="y""#]]
         {

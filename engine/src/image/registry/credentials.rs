@@ -1,4 +1,4 @@
-//! Who we are at a registry.
+//! The credentials of a client at a registry.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,12 +11,12 @@ pub enum Credentials {
         user: String,
         password: Secret,
     },
-    /// For the registry's token service, which gives tokens for it. `user` may be empty.
+    /// A token for the registry's token service, which exchanges it. `user` may be empty.
     IdentityToken {
         user: String,
         token: Secret,
     },
-    /// For the registry itself.
+    /// A token for the registry itself.
     RegistryToken {
         token: Secret,
     },

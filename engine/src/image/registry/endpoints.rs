@@ -1,4 +1,4 @@
-//! Where to ask for an image: mirrors, then the registry itself.
+//! The endpoints for an image: mirrors, then the registry itself.
 
 use reqwest::Url;
 
@@ -13,14 +13,14 @@ const DEFAULT_HOST: &str = "registry-1.docker.io";
 /// A place to ask, over each of `bases` until one of them answers at all.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
-    /// As credentials are kept for it: `docker.io`, `mirror.example:5000`.
+    /// The key of its credentials: `docker.io`, `mirror.example:5000`.
     pub name: String,
     pub bases: Vec<Url>,
     /// The registry that the image's name names, to which credentials given with a request belong.
     pub is_origin: bool,
 }
 
-pub(super) async fn of_image(reference: &Reference, settings: &Settings) -> Result<Vec<Endpoint>, RegistryError> {
+pub(super) async fn for_image(reference: &Reference, settings: &Settings) -> Result<Vec<Endpoint>, RegistryError> {
     let mut endpoints = Vec::new();
     if reference.registry() == DEFAULT_REGISTRY {
         for mirror in &settings.mirrors {
@@ -63,7 +63,7 @@ mod tests {
         let mut settings = Settings::new("/certs".into(), "/auth".into());
         settings.mirrors = mirrors.iter().map(|text| text.parse().unwrap()).collect();
         settings.insecure = insecure.iter().map(|text| text.parse().unwrap()).collect();
-        let endpoints = of_image(&name.parse().unwrap(), &settings).await.unwrap();
+        let endpoints = for_image(&name.parse().unwrap(), &settings).await.unwrap();
         endpoints.iter().map(|endpoint| endpoint.bases.iter().map(Url::to_string).collect()).collect()
     }
 
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_what_is_insecure_is_asked_without_tls() {
+    async fn only_insecure_registries_are_asked_without_tls() {
         assert_eq!(bases("h.example:5000/x", &[], &[]).await, [["https://h.example:5000/"]]);
         assert_eq!(
             bases("h.example:5000/x", &[], &["h.example:5000"]).await,

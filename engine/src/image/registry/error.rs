@@ -1,5 +1,5 @@
-//! What can go wrong with a registry. Each error names the host and what was asked of it, and none has a secret in it: addresses
-//! are told by host alone, since those of storage servers carry signatures.
+//! Errors of the registry client. Each one names the host and the content that was requested, and none has a secret in
+//! it: of addresses only the host is shown, since those of storage servers carry signatures.
 
 use std::io;
 use std::path::PathBuf;
@@ -44,7 +44,7 @@ pub enum RegistryError {
     BadAnswer { host: String, what: String, problem: String },
     #[error("`{host}` sent something for {what} that cannot be used")]
     Document { host: String, what: String, source: Box<ManifestError> },
-    /// More than one endpoint was asked, and none had it. `last` is what the registry itself said.
+    /// More than one endpoint was asked, and none had it. `last` is the registry's own answer.
     #[error("no registry could provide {what}: {answers}")]
     NoEndpoint { what: String, answers: String, last: Box<RegistryError> },
     #[error("`{path}` cannot be used for connections to `{host}`: {problem}")]
@@ -71,7 +71,7 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
-    /// Whether asking again may help.
+    /// Whether a retry may succeed.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Stalled { .. } | Self::Broken { .. } | Self::CutShort { .. } => true,
@@ -100,17 +100,17 @@ impl RegistryError {
         }
     }
 
-    /// What the server asked us to wait.
+    /// The pause that the server has asked for.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         if let Self::Status { retry_after, .. } = self { *retry_after } else { None }
     }
 
-    /// Nobody there speaks this protocol: the other scheme may be tried where that is allowed.
+    /// No server there speaks this protocol: the other scheme may be tried where that is allowed.
     pub(super) fn is_of_connection(&self) -> bool {
         matches!(self, Self::Tls { .. } | Self::Unreachable { .. } | Self::Broken { .. } | Self::Stalled { .. })
     }
 
-    /// From the HTTP library, which knows the address and must not tell it.
+    /// From an error of the HTTP library, without its address, which may be signed.
     pub(super) fn of(error: reqwest::Error, host: &str, what: &str) -> Self {
         let (host, what, source) = (host.to_owned(), what.to_owned(), error.without_url());
         if is_tls(&source) {

@@ -46,8 +46,8 @@ impl FromStr for InsecureRule {
     }
 }
 
-/// Whether this server may be talked to over unverified TLS, or none: a rule says so, or it is this machine. A name is
-/// resolved only where ranges must be compared.
+/// Whether unverified TLS, or none, may be used with this server: a rule allows it, or the server is this machine. A
+/// name is resolved only where ranges must be compared.
 pub(super) async fn is_insecure(url: &Url, settings: &Settings) -> bool {
     if settings.insecure_loopback && is_loopback(url) {
         return true;
@@ -107,7 +107,7 @@ fn split_port(host: &str) -> (&str, Option<u16>) {
     }
 }
 
-/// No addresses when the name is unknown: the connection will say so.
+/// No addresses when the name is unknown: the connection will report it.
 async fn lookup(host: &str, port: u16) -> Vec<IpAddr> {
     const DEADLINE: Duration = Duration::from_secs(5);
     match tokio::time::timeout(DEADLINE, tokio::net::lookup_host((host, port))).await {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn hosts_ports_and_ranges_are_told_apart() {
+    async fn hosts_ports_and_ranges_are_distinguished() {
         let rules = rules(&["a.example", "b.example:5000", "10.1.0.0/16", "fd00::/8", "[2001:db8::1]:5000"]);
         for (url, expected) in [
             ("https://a.example", true),

@@ -14,8 +14,8 @@ const WHAT: &str = "a login";
 const ANSWER_LIMIT: u64 = 64 << 10;
 
 impl Registry {
-    /// Asks the registry whether it takes these credentials, and keeps them if so. Gives the server's name as it is kept. No server
-    /// is docker.io.
+    /// Asks the registry whether it takes these credentials, and keeps them if so. Gives the server's name as it is
+    /// kept. No server is docker.io.
     pub async fn login(&self, server: &str, user: &str, password: &Secret) -> Result<String, RegistryError> {
         let server = server_name(server)?;
         if user.is_empty() || user.contains(':') {
@@ -43,7 +43,7 @@ impl Registry {
         Ok(server)
     }
 
-    /// Forgets what `login` has kept, if anything. Gives the server's name.
+    /// Removes credentials that `login` has stored, if any. Returns the server's name.
     pub async fn logout(&self, server: &str) -> Result<String, RegistryError> {
         let server = server_name(server)?;
         self.with_auth_file(server.clone(), auth_file::forget).await?;

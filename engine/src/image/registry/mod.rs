@@ -1,14 +1,15 @@
 //! The client of registries: distribution over HTTP.
 //!
-//! Everything about one image is asked of one [`Source`]: the endpoint (a mirror or the registry itself) at which its name was
-//! resolved, with its connections, certificates and authorization. What that one cannot deliver after all is asked of those
-//! after it: content is named by its digest, so it does not matter where it comes from. Certificates and credentials are read
-//! anew for each name that is resolved, so a change of them needs no restart.
+//! Everything about one image is asked of one [`Source`]: the endpoint (a mirror or the registry itself) at which its
+//! name was resolved, with its connections, certificates and authorization. If that endpoint cannot deliver some
+//! content, the ones after it are asked: content is named by its digest, so it does not matter where it comes from.
+//! Certificates and credentials are read anew for each name that is resolved, so a change of them needs no restart.
 //!
-//! `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` of the daemon's environment are honoured, except for loopback addresses.
+//! `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` of the daemon's environment are honoured, except for
+//! loopback addresses.
 //!
-//! Manifests and configs are verified here. What a [`Blob`] delivers has the promised length, and whoever unpacks it
-//! compares its digest.
+//! Manifests and configs are verified here. A [`Blob`] has the promised length, and the code that unpacks it compares
+//! its digest.
 
 mod auth_file;
 mod authorize;

@@ -1,24 +1,24 @@
-//! How long to wait, how often to try again.
+//! Deadlines, and the number and pauses of retries.
 
 use std::time::Duration;
 
 /// Deadlines and retries of everything that is asked of a registry.
 #[derive(Debug, Clone)]
 pub struct Patience {
-    /// For a connection, TLS included.
+    /// Longest for a connection, TLS included.
     pub connect: Duration,
-    /// From a request to the head of its answer.
+    /// Longest from a request to the head of its answer.
     pub header: Duration,
-    /// Without a byte of an answer's body.
+    /// Longest without a byte of an answer's body.
     pub stall: Duration,
     /// Further attempts after one that failed, each without progress.
     pub attempts: u32,
     /// Bytes that count as progress.
     pub progress: u64,
-    /// Before the first further attempt; twice as long before each next one.
+    /// The pause before the first retry; twice as long before each next one.
     pub backoff: Duration,
     pub longest_backoff: Duration,
-    /// What a server may ask us to wait, at most.
+    /// The longest pause that a server may ask for.
     pub longest_retry_after: Duration,
 }
 
@@ -38,8 +38,8 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// The pause before attempt `number` (from 1) after a failure: what the server asked for, or a doubling time of which
-    /// a random half is taken away, so that those who failed together do not come back together.
+    /// The pause before attempt `number` (from 1) after a failure: the server's `Retry-After`, or a doubling time of
+    /// which a random half is taken away, so that clients that failed together do not come back together.
     pub fn pause(&self, number: u32, retry_after: Option<Duration>) -> Duration {
         if let Some(asked) = retry_after {
             return asked.min(self.longest_retry_after);

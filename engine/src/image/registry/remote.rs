@@ -1,4 +1,4 @@
-//! One endpoint for one image: requests with whatever authorization they turn out to need.
+//! One endpoint for one image: requests, with the authorization that it demands.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use tokio::sync::Mutex;
 
-use super::authorize::{Applicant, Grant, refusal};
+use super::authorize::{AuthorizationRequest, Grant, refusal};
 use super::challenge::{self, Challenge};
 use super::credentials::Credentials;
 use super::transport::{Answer, Request, Transports, authority, read_body};
 use super::{RegistryError, Settings};
 
-/// Whom to ask.
+/// The address of one repository, and how it may be asked.
 pub(super) struct Place {
     /// Ends with a slash.
     pub base: Url,
@@ -34,8 +34,8 @@ pub(super) struct Remote {
     has_answered: AtomicBool,
 }
 
-/// The authorization in use; `serial` grows with each new one, so that of several requests that were refused with the same one only
-/// the first asks for another.
+/// The authorization in use; `serial` grows with each new one, so that of several requests that were refused with the
+/// same one only the first asks for another.
 #[derive(Default)]
 struct Granted {
     serial: u64,
@@ -115,8 +115,8 @@ impl Remote {
         }
     }
 
-    /// How long to wait before asking for the `attempt`th further time (from 1); none if that is not worth it. Somebody
-    /// who has never been there is not waited for.
+    /// How long to wait before asking for the `attempt`th further time (from 1); none if that is not worth it. A server
+    /// that has never been reached is not waited for.
     pub fn pause(&self, attempt: u32, error: &RegistryError) -> Option<Duration> {
         let is_absent =
             matches!(error, RegistryError::Unreachable { .. }) && !self.has_answered.load(Ordering::Relaxed);
@@ -151,7 +151,7 @@ impl Remote {
             return Ok(grant.header.clone());
         }
         let scope = self.repository.as_ref().map(|repository| format!("repository:{repository}:pull"));
-        let applicant = Applicant {
+        let applicant = AuthorizationRequest {
             transports: &self.transports,
             registry: &self.place.base,
             scope: scope.as_deref(),

@@ -15,23 +15,23 @@ use crate::image::reference::Reference;
 
 const CONTENT_DIGEST: &str = "docker-content-digest";
 
-/// What a name stands for.
+/// The document that a name stands for.
 #[derive(Debug)]
 pub struct Resolved {
-    /// Of `bytes`.
+    /// The digest of `bytes`.
     pub digest: Digest,
     pub media_type: String,
     pub bytes: Vec<u8>,
     /// `bytes`, parsed.
     pub document: Document,
-    /// Where everything else of the image is.
+    /// The source of all other content of the image.
     pub source: Source,
 }
 
 impl Registry {
-    /// Asks each endpoint in turn what the name stands for: mirrors first, for names on docker.io. A digest in the name
-    /// decides over its tag, and is verified. `credentials` are for the registry that the name names, never for mirrors; without them
-    /// those kept by `login` or other tools are used.
+    /// Asks each endpoint in turn for the document that the name stands for: mirrors first, for names on docker.io. A
+    /// digest in the name decides over its tag, and is verified. `credentials` are for the registry that the name
+    /// names, never for mirrors; without them those kept by `login` or other tools are used.
     pub async fn resolve(
         &self,
         reference: &Reference,
@@ -48,7 +48,7 @@ impl Registry {
         Ok(Resolved { digest, media_type, bytes, document, source })
     }
 
-    /// A manifest of an index, verified. At most as long as the descriptor says.
+    /// A manifest of an index, verified. Its length is limited by the descriptor.
     pub async fn manifest(&self, source: &Source, descriptor: &Descriptor) -> Result<Vec<u8>, RegistryError> {
         let what = format!("manifest {}", descriptor.digest);
         let headers = HeaderMap::from_iter([(ACCEPT, accept())]);
@@ -68,7 +68,7 @@ impl Registry {
         verified(source, &path, HeaderMap::new(), descriptor, limit, &what).await
     }
 
-    /// Everybody who may have the image, in the order in which they are asked.
+    /// All endpoints that may have the image, in the order in which they are asked.
     async fn remotes(
         &self,
         reference: &Reference,
@@ -76,7 +76,7 @@ impl Registry {
     ) -> Result<Vec<Arc<Remote>>, RegistryError> {
         let transports = Arc::new(Transports::new(self.settings.clone()));
         let mut remotes = Vec::new();
-        for (number, endpoint) in endpoints::of_image(reference, &self.settings).await?.into_iter().enumerate() {
+        for (number, endpoint) in endpoints::for_image(reference, &self.settings).await?.into_iter().enumerate() {
             let credentials = match given {
                 Some(given) if endpoint.is_origin => Some(given.clone()),
                 Some(_) | None => self.kept_for(format!("{}/{}", endpoint.name, reference.repository())).await?,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A password or token. Its debug output says nothing, and it has no other.
+/// A password or token. Its debug output hides it, and there is no other output.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

@@ -1,4 +1,4 @@
-//! What the administrator says about registries.
+//! The administrator's settings for registries.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use super::{InsecureRule, Patience};
 
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// For names on docker.io: asked in this order, then docker.io itself.
+    /// Mirrors for names on docker.io: asked in this order, then docker.io itself.
     pub mirrors: Vec<Mirror>,
     pub insecure: Vec<InsecureRule>,
     /// Whether registries on this machine need no rule to be insecure.
@@ -54,7 +54,7 @@ impl FromStr for Mirror {
     type Err = InvalidSetting;
 
     fn from_str(text: &str) -> Result<Self, InvalidSetting> {
-        // What is wrong may have a password in it.
+        // An invalid setting may have a password in it.
         let shown = text.rsplit('@').next().unwrap_or_default();
         let invalid = |problem: &str| InvalidSetting { text: shown.to_owned(), problem: problem.to_owned() };
         let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };

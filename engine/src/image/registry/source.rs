@@ -1,17 +1,18 @@
-//! Where an image was found, and where else the same content may be had.
+//! The endpoint at which an image was found, and others that may have the same content.
 
 use std::sync::Arc;
 
 use super::RegistryError;
 use super::remote::Remote;
 
-/// Where an image was found. Cheap to clone; connections are kept as long as a clone lives.
+/// The endpoints for an image, the one that answered first. Cheap to clone; connections are kept as long as a clone
+/// lives.
 #[derive(Debug, Clone)]
 pub struct Source(Arc<Vec<Arc<Remote>>>);
 
 impl Source {
-    /// The one that answered, and those that were not asked: since content is named by its digest, what the first cannot deliver
-    /// may come from them.
+    /// The endpoint that answered, and those that were not asked: since content is named by its digest, content that
+    /// the first cannot deliver may come from them.
     pub(super) fn new(found: Arc<Remote>, others: impl IntoIterator<Item = Arc<Remote>>) -> Self {
         Self(Arc::new([found].into_iter().chain(others).collect()))
     }
@@ -26,7 +27,7 @@ impl Source {
     }
 }
 
-/// Asks one after the other until one has an answer; gives its number as well. `what` is what is wanted, in words.
+/// Asks one after the other until one has an answer; returns its number as well. `what` names the wanted content.
 pub(super) async fn first_answer<T, F: Future<Output = Result<T, RegistryError>>>(
     remotes: &[Arc<Remote>],
     what: &str,
@@ -45,16 +46,16 @@ pub(super) async fn first_answer<T, F: Future<Output = Result<T, RegistryError>>
     }
 }
 
-/// What those answered that had nothing for us.
+/// The answers of endpoints that did not have the content.
 #[derive(Default)]
 pub(super) struct Refusals {
-    /// With the number of the endpoint that gave it.
+    /// The answers, each with the number of its endpoint.
     answers: Vec<(usize, String)>,
     last: Option<RegistryError>,
 }
 
 impl Refusals {
-    /// Who is asked after number `from` has failed with `error`, or the error of all.
+    /// The endpoint to ask after number `from` has failed with `error`, or the error of all.
     pub fn next(
         &mut self,
         remotes: &[Arc<Remote>],
@@ -73,8 +74,8 @@ impl Refusals {
         }
     }
 
-    /// Each endpoint is quoted once. If it was asked in two ways, an answer says more than a failed connection, and of two of those
-    /// the first.
+    /// Each endpoint is quoted once. If it was asked in two ways, an answer is more useful than a failed connection,
+    /// and of two of those the first is kept.
     fn add(&mut self, endpoint: usize, error: RegistryError) {
         tracing::debug!("{}", crate::cause::chain(&error));
         if self.answers.last().is_some_and(|(last, _)| *last == endpoint) {
@@ -87,7 +88,7 @@ impl Refusals {
         self.last = Some(error);
     }
 
-    /// The only refusal itself, or what each of them said.
+    /// The only refusal itself, or a summary of all answers.
     fn error(&mut self, what: &str) -> RegistryError {
         let last = self.last.take().expect("a failure was added");
         if self.answers.len() == 1 {

@@ -1,7 +1,7 @@
 //! Connections: a client for each host with its certificates, deadlines, and redirects.
 //!
-//! Redirects are followed here and not in the HTTP library: storage servers have certificates of their own in `certs.d`, and must
-//! never see what authorizes us at the registry.
+//! Redirects are followed here and not in the HTTP library: storage servers have certificates of their own in
+//! `certs.d`, and must never receive the registry's `Authorization` header.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +31,7 @@ enum Trust {
     Verified,
 }
 
-/// A request, `what` being its purpose in words.
+/// A request. `what` is its purpose, for errors.
 pub(super) struct Request<'a> {
     pub method: Method,
     pub url: Url,
@@ -46,7 +46,7 @@ pub(super) struct Request<'a> {
 /// The head of an answer; its body is still to come.
 pub(super) struct Answer {
     pub response: Response,
-    /// Who answered, after redirects.
+    /// The host that answered, after redirects.
     pub host: String,
     /// The host that was asked answered itself.
     pub is_direct: bool,
@@ -156,7 +156,7 @@ fn build(settings: &Settings, url: &Url, trust: Trust) -> Result<Client, Registr
         .connect_timeout(settings.patience.connect)
         .redirect(redirect::Policy::none())
         .referer(false)
-        // Retries are ours, and count.
+        // Retries are made and counted in this module's callers.
         .retry(reqwest::retry::never());
     if is_loopback(url) {
         builder = builder.no_proxy();
@@ -177,7 +177,7 @@ fn build(settings: &Settings, url: &Url, trust: Trust) -> Result<Client, Registr
     }
     builder.build().map_err(|error| {
         let (host, source) = (authority(url), error.without_url());
-        // What is ours was read above: the system's authorities are what is left to fail.
+        // Certificates from `certs.d` were read above: only the system's authorities can still fail here.
         if trust == Trust::Verified {
             let place = settings.certs_dir.join(&host).join("ca.crt");
             return RegistryError::NoAuthorities { host, place, source };

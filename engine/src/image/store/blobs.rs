@@ -14,11 +14,11 @@ use crate::rootfs::write_atomically;
 const LIMIT: u64 = 8 << 20;
 
 impl ImageStore {
-    /// Keeps a document and says what it is called. It is on disk then, its name too. Blocks.
+    /// Stores a document and returns its digest. Document and name are on disk then. Blocks.
     pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest(sha2::Sha256::digest(bytes).into());
         let path = self.dirs().blob(&digest);
-        // What is there under this name was whole when it got it, but a disk may have taken it since.
+        // A file of this name was whole when it was renamed, but a disk may have damaged it since.
         if self.blob(&digest).is_ok() {
             return Ok(digest);
         }
@@ -29,7 +29,7 @@ impl ImageStore {
         Ok(digest)
     }
 
-    /// A document, which is what its name says. Blocks.
+    /// A document, verified by its digest. Blocks.
     pub fn blob(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
         let path = self.dirs().blob(digest);
         let file = fs::File::open(&path).map_err(failed("open", &path))?;
@@ -62,7 +62,7 @@ impl ImageStore {
     }
 }
 
-/// Bytes of all documents; what a crash has left half written is removed.
+/// Bytes of all documents; half written ones of a crash are removed.
 pub(super) fn total(dirs: &Dirs) -> Result<u64, StoreError> {
     let dir = dirs.blobs();
     let mut total = 0;
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn an_altered_document_is_told_and_written_again() {
+    fn an_altered_document_is_detected_and_written_again() {
         let dir = tempfile::tempdir().unwrap();
         let store = ImageStore::new(dir.path().join("images"));
         store.open().unwrap();

@@ -1,4 +1,4 @@
-//! Where what comes in is put together: nothing there is visible, and nothing there outlives its maker.
+//! The directory where content is put together: nothing there is visible, and nothing there outlives its maker.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,7 +18,7 @@ impl Ingest {
         &self.path
     }
 
-    /// It has another name now.
+    /// The directory has its final name now: the drop leaves it alone.
     pub(super) fn leave(mut self) {
         self.path = PathBuf::new();
     }
@@ -76,7 +76,7 @@ fn random_name(dir: &Path) -> Result<String, StoreError> {
     Ok(hex::encode(bytes))
 }
 
-/// Removes what interrupted work has left. Answers what could not be.
+/// Removes the remains of interrupted work. Returns warnings about those that could not be removed.
 pub(super) fn clear(dirs: &Dirs) -> Vec<String> {
     let entries = match fs::read_dir(dirs.ingest()).and_then(|entries| entries.collect::<Result<Vec<_>, _>>()) {
         Ok(entries) => entries,

@@ -1,4 +1,4 @@
-//! Unpacked layers: which there are, who needs them now, and how one comes and goes.
+//! Unpacked layers: their table, the holds on them, and how one is added and removed.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::image::layer::{self, Facts};
 #[derive(Debug, Clone)]
 pub struct Layer {
     pub facts: Facts,
-    /// When it came.
+    /// When the layer was added.
     pub since: SystemTime,
 }
 
@@ -45,12 +45,12 @@ impl Table {
     }
 }
 
-/// Reads which layers there are. Answers what cannot be read.
+/// Reads the layers on disk into the table. Returns warnings about unreadable ones.
 pub(super) fn load(dirs: &Dirs, table: &mut Table) -> Vec<String> {
-    let mut troubles = Vec::new();
+    let mut warnings = Vec::new();
     let entries = fs::read_dir(dirs.layers()).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
     let entries = entries.unwrap_or_else(|error| {
-        troubles.push(format!("{}; no layer is used", crate::cause::chain(&failed("list", &dirs.layers())(error))));
+        warnings.push(format!("{}; no layer is used", crate::cause::chain(&failed("list", &dirs.layers())(error))));
         vec![]
     });
     for entry in entries {
@@ -61,11 +61,11 @@ pub(super) fn load(dirs: &Dirs, table: &mut Table) -> Vec<String> {
             Ok(facts) => table.insert(diff_id, Layer { facts, since }),
             Err(source) => {
                 let error = StoreError::Layer { diff_id, source: source.into() };
-                troubles.push(format!("{}; it is not used and stays where it is", crate::cause::chain(&error)));
+                warnings.push(format!("{}; it is not used and stays where it is", crate::cause::chain(&error)));
             }
         }
     }
-    troubles
+    warnings
 }
 
 /// The right to make or remove a layer.
@@ -111,7 +111,7 @@ impl ImageStore {
         Hold { store: self.clone(), layers: wanted.to_vec() }
     }
 
-    /// Waits for whoever makes or removes this layer now: while the answer is kept, nobody else does.
+    /// Waits for the task that makes or removes this layer now: while the returned guard is kept, no other one does.
     pub async fn maker(&self, diff_id: &Digest) -> Maker {
         self.maker_place(diff_id).lock_owned().await
     }
@@ -147,7 +147,7 @@ impl ImageStore {
             return Ok(());
         }
         let path = self.dirs.layer(&diff_id);
-        // Something that could not be read at the start: kept, out of the way.
+        // A layer that could not be read at the start: set aside.
         if path.exists() {
             let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
             let aside = path.with_extension(format!("damaged-{seconds}"));
@@ -159,10 +159,10 @@ impl ImageStore {
         Ok(())
     }
 
-    /// Removes those of `unwanted` that `needed` does not want and nobody holds or makes. Answers the bytes given back.
-    /// Blocks.
+    /// Removes those of `unwanted` that `needed` does not contain and that are neither held nor being made. Returns the
+    /// bytes given back. Blocks.
     ///
-    /// Whoever makes a layer needed holds it first.
+    /// An operation that makes a layer needed holds it first.
     pub fn remove_layers(
         &self,
         unwanted: &[Digest],
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_layer_that_nobody_needs_goes_and_its_bytes_with_it() {
+    async fn an_unneeded_layer_is_removed_with_its_bytes() {
         let (_dir, store) = store();
         let (a, b) = (Digest([1; 32]), Digest([2; 32]));
         add(&store, a, 10).await;
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_held_young_or_being_made_stays() {
+    async fn held_young_and_unfinished_layers_stay() {
         let (_dir, store) = store();
         let diff_id = Digest([1; 32]);
         add(&store, diff_id, 10).await;
@@ -254,12 +254,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_read_is_told_and_makes_way() {
+    async fn an_unreadable_layer_is_reported_and_makes_way() {
         let (_dir, store) = store();
         let diff_id = Digest([1; 32]);
         fs::create_dir(store.dirs().layer(&diff_id)).unwrap();
-        let troubles = store.open().unwrap();
-        assert!(troubles.len() == 1 && troubles[0].contains(&diff_id.to_string()), "{troubles:?}");
+        let warnings = store.open().unwrap();
+        assert!(warnings.len() == 1 && warnings[0].contains(&diff_id.to_string()), "{warnings:?}");
         assert!(store.layer(&diff_id).is_none());
         add(&store, diff_id, 1).await;
         assert_eq!(fs::read_dir(store.dirs().layers()).unwrap().count(), 2, "the old one is kept aside");

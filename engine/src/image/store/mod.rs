@@ -1,15 +1,16 @@
-//! What images have on disk: blobs (manifests and configs) and unpacked layers, both named by their content.
+//! The files of images: blobs (manifests and configs) and unpacked layers, both named by their content.
 //!
 //! ```text
 //! <graph>/images/blobs/<digest>       whole documents
-//! <graph>/images/layers/<diff id>     whole layers: `fs/` and what `layer` keeps beside it
+//! <graph>/images/layers/<diff id>     whole layers: `fs/` and the files that `layer` keeps beside it
 //! <graph>/images/ingest/<random>      in the making; nothing there outlives the daemon
 //! <graph>/images/covers/<image id>    which further layer an image needs, if any
 //! <graph>/images/views/<image id>     where read-only views are mounted
 //! ```
 //!
-//! A name under `blobs` or `layers` appears by a rename, after what it names has reached the disk. What no image needs is
-//! found by comparing with the images' records, see `collect`; running operations hold what they are about to need.
+//! A name under `blobs` or `layers` appears by a rename, after its content has reached the disk. Content that no image
+//! needs is found by comparing with the images' records, see `collect`; running operations hold the layers that they
+//! are about to need.
 
 mod blobs;
 mod covers;
@@ -34,7 +35,7 @@ use crate::rootfs::{self, Mounts};
 pub use ingest::{Ingest, Spool};
 pub use layers::{Hold, Layer, Maker};
 
-/// Trouble with what is on disk.
+/// A failed access to the files of images.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("cannot {action} `{path}`{}", hint(.source))]
@@ -45,11 +46,11 @@ pub enum StoreError {
     TooLarge { path: PathBuf, limit: u64 },
     #[error("the layer {diff_id} cannot be read")]
     Layer { diff_id: Digest, source: Box<LayerError> },
-    #[error("the disk below `{path}` has not taken what was written within {} s", sync::DEADLINE.as_secs())]
+    #[error("the disk below `{path}` has not flushed its writes within {} s", sync::DEADLINE.as_secs())]
     Slow { path: PathBuf },
 }
 
-/// A full disk is the one trouble with a way out that everybody can take.
+/// A full disk is the one error that every operator can mend.
 fn hint(error: &io::Error) -> &'static str {
     if error.kind() == io::ErrorKind::StorageFull { ": the disk is full; `isula image prune` makes room" } else { "" }
 }
@@ -93,7 +94,7 @@ impl Dirs {
         self.root.join("covers")
     }
 
-    /// There while images may be missing in the records: nothing is removed then.
+    /// A mark that exists while images may be missing in the records: nothing is removed then.
     pub fn unsure(&self) -> PathBuf {
         self.root.join("unsure")
     }
@@ -114,7 +115,7 @@ pub struct ImageStore {
     layers: Mutex<layers::Table>,
     /// Layers that running operations need, and how many of them do.
     held: Mutex<HashMap<Digest, usize>>,
-    /// One at a time makes a layer.
+    /// The locks under which layers are made, one for each.
     makers: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
     sync: sync::SyncGroup,
     /// Bytes of all blobs.
@@ -141,18 +142,18 @@ impl ImageStore {
         &self.dirs
     }
 
-    /// Makes the directories, removes what interrupted work has left, and reads which layers there are. Blocks. Answers
-    /// what could not be read; it stays where it is.
+    /// Makes the directories, removes the remains of interrupted work, and reads which layers there are. Blocks.
+    /// Returns warnings about unreadable layers; they stay where they are.
     pub fn open(&self) -> Result<Vec<String>, StoreError> {
         self.make_and_load()
     }
 
-    /// What is on disk was read and compared with the records: operations may begin.
+    /// The files on disk were read and compared with the records: operations may begin.
     pub fn set_ready(&self) {
         self.ready.send_replace(true);
     }
 
-    /// Reads which layers there are, and changes nothing. Blocks. Answers what could not be read.
+    /// Reads which layers there are, and changes nothing. Blocks. Returns warnings about unreadable ones.
     pub fn look(&self) -> Vec<String> {
         layers::load(&self.dirs, &mut lock(&self.layers))
     }
@@ -162,10 +163,10 @@ impl ImageStore {
         for dir in [dirs.blobs(), dirs.layers(), dirs.covers(), dirs.ingest(), dirs.views()] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed("make", &dir))?;
         }
-        let mut troubles = ingest::clear(&self.dirs);
-        troubles.extend(layers::load(&self.dirs, &mut lock(&self.layers)));
+        let mut warnings = ingest::clear(&self.dirs);
+        warnings.extend(layers::load(&self.dirs, &mut lock(&self.layers)));
         self.blob_bytes.store(blobs::total(&self.dirs)?, Ordering::Relaxed);
-        Ok(troubles)
+        Ok(warnings)
     }
 
     /// Waits until the layers are known: a moment after the daemon's start.
@@ -183,12 +184,12 @@ impl ImageStore {
         lock(&self.layers).bytes() + self.blob_bytes.load(Ordering::Relaxed)
     }
 
-    /// What was written into ingests so far reaches the disk. Several callers share one sync.
+    /// Flushes all that was written into ingests so far to disk. Several callers share one sync.
     async fn sync_content(&self) -> Result<(), StoreError> {
         self.sync.sync(&self.dirs.ingest()).await
     }
 
-    /// The names that layers were given so far reach the disk: before a record tells of them.
+    /// Flushes the names that layers were given so far to disk: before a record refers to them.
     pub async fn sync_names(&self) -> Result<(), StoreError> {
         let dir = self.dirs.layers();
         sync::blocking(self.dirs.root(), move || {

@@ -1,4 +1,4 @@
-//! Making what was written durable, for several at once.
+//! Making written files durable, for several callers at once.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,8 @@ use super::{StoreError, failed};
 /// A disk that takes longer does not answer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(600);
 
-/// Syncs of one file system, shared: whoever asks while one runs waits for the next, together with all who ask meanwhile.
+/// Syncs of one file system, shared: a caller that comes while one runs waits for the next, together with all who come
+/// meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct SyncGroup {
     asked: AtomicU64,
@@ -20,11 +21,11 @@ pub(super) struct SyncGroup {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The number of the last one who has an outcome.
+    /// The number of the last caller that has an outcome.
     settled: u64,
-    /// Of those, the number of the last one for whom it failed.
+    /// Of those, the number of the last caller for which it failed.
     failed: u64,
-    /// Kept open: what the kernel tells of a failure it tells each descriptor once, and one opened later not at all.
+    /// Kept open: the kernel reports a failure to each descriptor once, and never to one that is opened later.
     dir: Option<Arc<File>>,
 }
 
@@ -39,7 +40,7 @@ impl SyncGroup {
                 false => Ok(()),
             };
         }
-        // Those who ask from here on may have written after the sync has begun.
+        // A caller that comes from here on may have written after the sync has begun.
         let covers = self.asked.load(Ordering::SeqCst);
         let opened = match &state.dir {
             Some(opened) => opened.clone(),
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn all_who_wait_are_served_by_one() {
+    async fn one_sync_serves_all_waiting_callers() {
         let dir = tempfile::tempdir().unwrap();
         let group = Arc::new(SyncGroup::default());
         let busy = group.state.lock().await;
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_is_of_all_whom_it_covers() {
+    async fn a_failed_sync_fails_all_callers_it_covers() {
         let group = SyncGroup::default();
         let error = group.sync(Path::new("/no/such/dir")).await.unwrap_err();
         assert!(error.to_string().contains("/no/such/dir"), "{error}");

@@ -16,7 +16,7 @@ fn names_that_lead_upwards_are_refused() {
 }
 
 #[test]
-fn bad_entries_are_named_with_what_is_wrong() {
+fn bad_entries_are_named_with_their_problem() {
     let wrong = |kind: u8| header(kind, "it", 0);
     let with = |change: &dyn Fn(&mut Header)| {
         let mut header = header(b'0', "it", 0);
@@ -102,18 +102,18 @@ fn bad_entries_are_named_with_what_is_wrong() {
 }
 
 #[test]
-fn a_broken_structure_is_told_with_its_place() {
+fn a_broken_structure_is_named_with_its_place() {
     let file = Tar::new().file("a", "x");
     for (bytes, expected) in [
         (b"not a tar".to_vec(), "the layer is no tar archive, nor one compressed with gzip or zstd"),
         (vec![b'x'; 4096], "the layer is no tar archive, nor one compressed with gzip or zstd"),
         (
             b"BZh91AY&SY".to_vec(),
-            "the layer is compressed with bzip2, which is not supported; gzip and zstd are, and nothing is (`bzip2 -dc` makes a plain tar of it)",
+            "the layer is compressed with bzip2, which is not supported; gzip and zstd are, as are plain tars (`bzip2 -dc` makes a plain tar of it)",
         ),
         (
             b"\xfd7zXZ\0\0\0".to_vec(),
-            "the layer is compressed with xz, which is not supported; gzip and zstd are, and nothing is (`xz -dc` makes a plain tar of it)",
+            "the layer is compressed with xz, which is not supported; gzip and zstd are, as are plain tars (`xz -dc` makes a plain tar of it)",
         ),
         (
             file.clone().raw(&[b'x'; 512]).bytes(),
@@ -162,7 +162,7 @@ fn links_lead_nowhere_but_into_the_layer() {
     let unpacked = place.unpack(&bytes).unwrap();
     assert_eq!(unpacked.facts.size, 4);
     assert_eq!(read(place.path(format!(".{out}/bird"))), "dead");
-    // The final component is never followed: not by files, nodes, hard links, or what describes them.
+    // The final component is never followed: not by files, nodes, hard links, or the setting of attributes.
     let place = Place::new();
     let out = place.canary().join("bird").into_os_string().into_string().unwrap();
     let bytes = Tar::new()
@@ -194,7 +194,7 @@ fn a_cut_archive_never_goes_unnamed() {
     for length in (0..whole.len()).step_by(512).flat_map(|block| [block, block + 1, block + 511]) {
         let place = Place::new();
         match place.unpack(&whole[..length]) {
-            // Between two entries an archive may end without the blocks that say so.
+            // Between two entries an archive may end without the blocks that mark its end.
             Ok(unpacked) => {
                 assert_eq!(length % 512, 0);
                 assert_eq!(assemble(&place.dir(), std::io::sink()).unwrap(), unpacked.facts);
@@ -235,7 +235,7 @@ fn limits_are_kept_and_named() {
 }
 
 #[test]
-fn who_is_asked_to_stop_stops() {
+fn unpacking_stops_on_request() {
     let place = Place::new();
     let asked = std::cell::Cell::new(0);
     let tar = Tar::new().file("a", "x").file("b", vec![0; 1 << 20]).end();
@@ -248,7 +248,7 @@ fn who_is_asked_to_stop_stops() {
 }
 
 #[test]
-fn a_failing_source_is_told_as_such() {
+fn a_failing_source_is_a_read_error() {
     struct Broken;
     impl std::io::Read for Broken {
         fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {

@@ -1,4 +1,4 @@
-//! What entries become.
+//! Each kind of entry becomes the right file.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -108,7 +108,7 @@ fn odd_names_are_names() {
 
 #[test]
 fn attributes_are_kept_but_those_of_overlays() {
-    // A line feed and zeros in the value: what a capability is like.
+    // A line feed and zeros in the value, as capabilities have them.
     let capability = b"\x01\0\0\x02\x0a\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     let attributes: [(&str, &[u8]); 7] = [
         ("SCHILY.xattr.security.capability", capability),
@@ -147,7 +147,7 @@ fn a_size_in_an_extended_header_is_the_size() {
 }
 
 #[test]
-fn sizes_of_what_has_no_content_mean_nothing() {
+fn sizes_of_entries_without_content_are_ignored() {
     let mut link = header(b'2', "l", 5);
     link.set_link_name("there").unwrap();
     let mut old = header(0, "d/", 5);

@@ -18,7 +18,7 @@ fn entries_go_through_links_within_the_layer() {
 }
 
 #[test]
-fn a_link_that_changes_leaves_what_was_made_through_it() {
+fn a_changed_link_keeps_files_made_through_it() {
     let tar = Tar::new().dir("one").dir("two").symlink("l", "one").file("l/f", "first");
     let tar = tar.symlink("l", "two").file("l/f", "second").dir("l").file("l/f", "third");
     let place = good(&tar.end());
@@ -34,7 +34,7 @@ fn hard_links_are_one_file() {
     let place = good(&tar.end());
     let (a, b) = (fs::metadata(place.path("a")).unwrap(), fs::metadata(place.path("d/b")).unwrap());
     assert_eq!((a.ino(), a.nlink()), (b.ino(), 2));
-    // A link to a link is that link, not what it leads to.
+    // A hard link to a symbolic link is that link, not its target.
     assert_eq!(fs::read_link(place.path("t")).unwrap().to_str(), Some("a"));
 }
 

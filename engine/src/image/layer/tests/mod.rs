@@ -172,7 +172,7 @@ pub fn sha256(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
 }
 
-/// Unpacks what must be good, and checks that the same comes back.
+/// Unpacks a good tar, and checks that the same tar comes back.
 pub fn good(bytes: &[u8]) -> Place {
     let place = Place::new();
     let unpacked = place.unpack(bytes).unwrap_or_else(|error| panic!("{}", chain(&error)));

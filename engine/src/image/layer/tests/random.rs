@@ -1,4 +1,4 @@
-//! What holds for all archives.
+//! Properties of all archives.
 
 use proptest::prelude::*;
 
@@ -44,7 +44,7 @@ fn add(tar: Tar, item: &Item) -> Tar {
     }
 }
 
-/// Leaves out what cannot be unpacked after what came before: so that long archives are good ones.
+/// Leaves out items that cannot be unpacked after those before them: so that long archives are good ones.
 fn possible(items: &[Item]) -> Vec<u8> {
     let mut kept = Tar::new();
     for item in items {
@@ -60,7 +60,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_is_unpacked_comes_back(items in prop::collection::vec(item(), 1..14)) {
+    fn every_unpacked_archive_comes_back(items in prop::collection::vec(item(), 1..14)) {
         good(&possible(&items));
     }
 

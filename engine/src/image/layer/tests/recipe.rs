@@ -1,4 +1,4 @@
-//! Layers whose files are not what they were.
+//! Layers whose files or recipe were changed after unpacking.
 
 use std::fs;
 use std::io::Write;
@@ -16,7 +16,7 @@ fn error(place: &Place) -> String {
 }
 
 #[test]
-fn a_file_that_is_not_what_it_was_is_named() {
+fn a_changed_file_is_named() {
     type Change = (fn(&Place), &'static str);
     let changes: [Change; 7] = [
         (
@@ -53,7 +53,7 @@ fn a_file_that_is_not_what_it_was_is_named() {
 }
 
 #[test]
-fn a_fifo_in_a_files_place_does_not_hold_us_up() {
+fn a_fifo_in_a_files_place_does_not_block() {
     let place = layer();
     fs::remove_file(place.path("d/kept")).unwrap();
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
@@ -62,7 +62,7 @@ fn a_fifo_in_a_files_place_does_not_hold_us_up() {
 }
 
 #[test]
-fn a_damaged_recipe_is_told() {
+fn a_damaged_recipe_is_an_error() {
     let place = layer();
     let path = place.dir().join(RECIPE);
     let whole = fs::read(&path).unwrap();
@@ -96,7 +96,7 @@ fn steps_that_make_no_sense_are_refused() {
     }
     fs::write(&path, zstd::encode_all(&b"something else entirely"[..], 1).unwrap()).unwrap();
     assert_eq!(error(&place), "recipe `LAYER/recipe.zst` is damaged: it does not begin as one");
-    // One that goes on and on ends with what was expected.
+    // An endless recipe ends at the expected length.
     let mut writer = zstd::Encoder::new(fs::File::create(&path).unwrap(), 1).unwrap();
     writer.write_all(magic).unwrap();
     for _ in 0..10_000 {

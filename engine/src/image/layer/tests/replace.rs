@@ -88,7 +88,7 @@ fn a_deep_tree_can_be_replaced() {
 fn times_of_a_directory_that_is_gone_are_forgotten() {
     let tar = Tar::new().dir("d").dir("d/e").file("d", "x").file("d2", "").symlink("l", "d2").end();
     assert_eq!(read(good(&tar).path("d")), "x");
-    // What is a link now, is not followed to be given the directory's times.
+    // The directory is a link now, which is not followed to set the directory's times.
     let tar = Tar::new().dir("t").file("t/x", "").dir("d").symlink("d", "t").end();
     assert!(good(&tar).path("d").is_symlink());
 }

@@ -44,7 +44,7 @@ fn times(root: &Path) -> Vec<String> {
 }
 
 #[test]
-fn what_tar_packs_is_unpacked_the_same() {
+fn archives_of_tar_are_unpacked_the_same() {
     if !has("tar") {
         return;
     }

@@ -1,4 +1,4 @@
-//! What a layer hides of those below it.
+//! Whiteouts: the files that a layer hides of those below it.
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
@@ -31,7 +31,7 @@ fn whiteouts_become_those_of_overlays() {
 }
 
 #[test]
-fn what_the_layer_has_itself_stays() {
+fn a_whiteout_keeps_files_of_its_own_layer() {
     let tar = Tar::new().file("f", "x").file(".wh.f", "").dir("d").file("d/g", "y").file(".wh.d", "").symlink("l", "d");
     let place = good(&tar.file(".wh.l", "").end());
     assert_eq!([read(place.path("f")), read(place.path("d/g"))], ["x", "y"]);
@@ -40,7 +40,7 @@ fn what_the_layer_has_itself_stays() {
 }
 
 #[test]
-fn what_comes_after_a_whiteout_takes_its_place() {
+fn a_file_after_a_whiteout_replaces_it() {
     let tar =
         Tar::new().file(".wh.f", "").file("f", "x").file(".wh.d", "").dir("d").file(".wh.p", "").file("p/q/r", "y");
     let place = good(&tar.file(".wh.h", "").hard_link("h", "f").end());

@@ -5,7 +5,8 @@ use super::*;
 
 const TOKEN: &str = r#"{"token":"t0"}"#;
 
-/// Wants a bearer token of its own service at `/token`, the `serial`th one being `t<serial>`; `good` says which are accepted.
+/// Wants a bearer token of its own service at `/token`, the `serial`th one being `t<serial>`; `good` accepts or refuses
+/// a token.
 async fn with_tokens(
     token: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
     good: impl Fn(&Asked, &str) -> bool + Send + Sync + 'static,
@@ -60,7 +61,7 @@ async fn a_password_goes_to_the_token_service() {
     let fake = with_tokens(check, |_, token| token == "t0").await;
     resolve_with(&fake, &Credentials::password("me", "geheim")).await.unwrap();
     assert!(fake.asked()[1].path.ends_with("&account=me"));
-    let error = told(resolve_with(&fake, &Credentials::password("me", "falsch")).await);
+    let error = error_text(resolve_with(&fake, &Credentials::password("me", "falsch")).await);
     assert!(error.contains("incorrect username or password") && !error.contains("falsch"), "{error}");
     assert!(!error.contains(&basic("me:falsch")[6..]), "{error}");
 }
@@ -83,11 +84,11 @@ async fn an_identity_token_is_exchanged() {
 
 #[tokio::test]
 async fn an_identity_token_is_not_passed_on_to_others() {
-    let elsewhere = Fake::new(|asked| panic!("was told {asked:?}")).await;
+    let elsewhere = Fake::new(|asked| panic!("was asked: {asked:?}")).await;
     let target = format!("http://{}/", elsewhere.address);
     let fake = with_tokens(move |_| Reply::new(307, "").with("Location", &target), |_, _| false).await;
     let credentials = Credentials::IdentityToken { user: String::new(), token: Secret::new("geheim") };
-    let error = told(resolve_with(&fake, &credentials).await);
+    let error = error_text(resolve_with(&fake, &credentials).await);
     assert!(error.contains("pass on") && !error.contains("geheim"), "{error}");
     assert_eq!(elsewhere.asked().len(), 0);
 }
@@ -105,17 +106,17 @@ async fn a_token_that_ends_midway_is_renewed_once() {
         futures_util::future::join(registry.manifest(&source, &other), registry.small_blob(&source, &content, 1000)),
     );
     assert!(blob.0.is_ok() && manifest.is_err() && small.is_ok());
-    assert_eq!(fake.count("/token"), 2, "those who were refused together renew together");
+    assert_eq!(fake.count("/token"), 2, "requests refused together renew the token together");
 
     let fake = with_tokens(|_| Reply::ok(TOKEN), |asked, _| asked.path.contains("/manifests/")).await;
     let source = resolve(&registry, &name(&fake)).await.unwrap().source;
-    let error = told(receive_from(&registry, &source, &content).await.0);
+    let error = error_text(receive_from(&registry, &source, &content).await.0);
     assert!(error.contains("wants a login") && error.contains("authentication required"), "{error}");
     assert_eq!(fake.count("/token"), 2, "one try with a new one");
 }
 
 #[tokio::test]
-async fn a_token_service_in_trouble_is_asked_again() {
+async fn a_failing_token_service_is_asked_again() {
     let token = |asked: &Asked| match asked.before {
         0 => Reply::new(503, ""),
         1 => Reply::new(429, "").with("Retry-After", "60"),
@@ -125,11 +126,11 @@ async fn a_token_service_in_trouble_is_asked_again() {
     resolve(&registry(), &name(&fake)).await.unwrap();
     for (body, problem) in [("garbage", "JSON"), ("{}", "no token"), (r#"{"token":""}"#, "no token")] {
         let fake = with_tokens(move |_| Reply::ok(body), |_, _| true).await;
-        let error = told(resolve(&registry(), &name(&fake)).await);
+        let error = error_text(resolve(&registry(), &name(&fake)).await);
         assert!(error.contains(problem) && error.contains("a token for"), "{error}");
     }
     let fake = with_tokens(|_| Reply::ok("{\"token\":\"ge\\nheim\"}"), |_, _| true).await;
-    let error = told(resolve(&registry(), &name(&fake)).await);
+    let error = error_text(resolve(&registry(), &name(&fake)).await);
     assert!(error.contains("header") && !error.contains("heim"), "{error}");
 }
 
@@ -137,7 +138,7 @@ async fn a_token_service_in_trouble_is_asked_again() {
 async fn credentials_do_not_leave_the_machine_without_tls() {
     let fake =
         Fake::new(|_| Reply::new(401, "").with("WWW-Authenticate", r#"Bearer realm="http://192.0.2.1/t""#)).await;
-    let error = told(resolve_with(&fake, &Credentials::password("me", "geheim")).await);
+    let error = error_text(resolve_with(&fake, &Credentials::password("me", "geheim")).await);
     assert!(error.contains("without TLS") && error.contains("192.0.2.1"), "{error}");
 }
 
@@ -152,9 +153,9 @@ fn wants_password(asked: &Asked) -> Reply {
 async fn a_registry_may_want_the_password_itself() {
     let fake = Fake::new(wants_password).await;
     resolve_with(&fake, &Credentials::password("me", "geheim")).await.unwrap();
-    let error = told(resolve_with(&fake, &Credentials::password("me", "falsch")).await);
+    let error = error_text(resolve_with(&fake, &Credentials::password("me", "falsch")).await);
     assert!(error.contains("wants a login") && !error.contains("falsch"), "{error}");
-    let error = told(resolve(&registry(), &name(&fake)).await);
+    let error = error_text(resolve(&registry(), &name(&fake)).await);
     assert!(error.contains("isula login"), "{error}");
 }
 
@@ -164,7 +165,7 @@ async fn a_login_is_checked_kept_used_and_forgotten() {
     let registry = Registry::new(settings(dir.path()));
     let fake = Fake::new(wants_password).await;
     let server = fake.address.to_string();
-    let error = told(registry.login(&server, "me", &Secret::new("falsch")).await);
+    let error = error_text(registry.login(&server, "me", &Secret::new("falsch")).await);
     assert_eq!(error, format!("login to `{server}` failed: Unauthorized"));
     assert!(!dir.path().join("auth.json").exists());
 

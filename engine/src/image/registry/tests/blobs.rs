@@ -4,7 +4,7 @@ use super::*;
 
 const SIZE: usize = 400 << 10;
 
-/// What arrives, and what further attempts were told: number and bytes so far.
+/// The received content, and the further attempts as their listener gets them: number and bytes so far.
 async fn receive(fake: &Fake, descriptor: &Descriptor) -> (Result<Vec<u8>, RegistryError>, Vec<(u32, u64)>) {
     receive_with(&registry(), fake, descriptor).await
 }
@@ -24,10 +24,10 @@ pub(super) async fn receive_from(
     descriptor: &Descriptor,
 ) -> (Result<Vec<u8>, RegistryError>, Vec<(u32, u64)>) {
     let retries: Arc<Mutex<Vec<(u32, u64)>>> = Arc::default();
-    let heard = retries.clone();
+    let noted = retries.clone();
     let mut blob = registry
         .blob(source, descriptor)
-        .on_retry(move |retry| heard.lock().unwrap().push((retry.attempt, retry.received)));
+        .on_retry(move |retry| noted.lock().unwrap().push((retry.attempt, retry.received)));
     let mut bytes = Vec::new();
     let mut outcome = Ok(());
     while let Some(next) = blob.next().await {
@@ -89,14 +89,14 @@ async fn a_stalled_connection_is_given_up_and_resumed() {
 async fn without_progress_it_ends_after_five_further_attempts() {
     let fake = with_blobs(|asked| part(asked, &content(SIZE)).broken_after(10)).await;
     let (received, retries) = receive(&fake, &describe(&content(SIZE))).await;
-    let error = told(received);
+    let error = error_text(received);
     assert!(error.contains(&fake.address.to_string()) && error.contains("blob sha256:"), "{error}");
     assert_eq!(retries, [(1, 10), (2, 20), (3, 30), (4, 40), (5, 50)]);
     assert_eq!(ranges(&fake).len(), 6);
 }
 
 #[tokio::test]
-async fn a_server_that_knows_no_ranges_sends_again_what_is_passed_over() {
+async fn a_server_without_ranges_sends_all_again() {
     let fake = with_blobs(|asked| match asked.before {
         0 => Reply::ok(content(SIZE)).broken_after(70_000),
         1 => Reply::ok(content(SIZE)).broken_after(150_000),
@@ -143,17 +143,17 @@ async fn the_wrong_part_is_refused() {
             _ => Reply::new(206, "elsewhere").with("Content-Range", range),
         })
         .await;
-        let error = told(receive(&fake, &describe(&content(SIZE))).await.0);
+        let error = error_text(receive(&fake, &describe(&content(SIZE))).await.0);
         assert!(error.contains("70000") && error.contains(range), "{error}");
         assert_eq!(ranges(&fake).len(), 2);
     }
 }
 
 #[tokio::test]
-async fn a_blob_of_another_length_is_told_before_it_is_read() {
+async fn a_wrong_content_length_is_refused_before_reading() {
     for (sent, expected) in [(SIZE + 1, SIZE), (SIZE - 1, SIZE)] {
         let fake = with_blobs(move |_| Reply::ok(content(sent))).await;
-        let error = told(receive(&fake, &describe(&content(expected))).await.0);
+        let error = error_text(receive(&fake, &describe(&content(expected))).await.0);
         assert!(error.contains(&sent.to_string()) && error.contains(&expected.to_string()), "{error}");
         assert_eq!(ranges(&fake).len(), 1);
     }
@@ -165,11 +165,11 @@ async fn without_a_length_the_bytes_are_counted() {
     assert!(receive(&fake, &describe(&content(SIZE))).await.0.unwrap() == content(SIZE));
 
     let fake = with_blobs(|_| Reply::ok(content(SIZE + 1)).without_length()).await;
-    let error = told(receive(&fake, &describe(&content(SIZE))).await.0);
+    let error = error_text(receive(&fake, &describe(&content(SIZE))).await.0);
     assert!(error.contains(&format!("more than {SIZE} bytes")), "{error}");
 
     let fake = with_blobs(|_| Reply::ok(content(1000)).without_length()).await;
-    let error = told(receive(&fake, &describe(&content(SIZE))).await.0);
+    let error = error_text(receive(&fake, &describe(&content(SIZE))).await.0);
     assert!(error.contains(&format!("only 1000 of {SIZE} bytes")), "{error}");
 }
 
@@ -187,15 +187,15 @@ async fn a_busy_server_is_obeyed_within_limits() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_asked_for_once() {
+async fn a_missing_blob_is_asked_for_once() {
     let fake = with_blobs(|_| Reply::new(404, "")).await;
-    let error = told(receive(&fake, &describe(&content(10))).await.0);
+    let error = error_text(receive(&fake, &describe(&content(10))).await.0);
     assert!(error.contains("does not have blob"), "{error}");
     assert_eq!(ranges(&fake).len(), 1);
 }
 
 #[tokio::test]
-async fn redirects_lead_elsewhere_without_what_authorizes_us() {
+async fn redirects_drop_the_authorization() {
     let storage = Fake::new(|asked| part(asked, &content(SIZE)).broken_after(300_000)).await;
     let target = format!("http://{}/signed?signature=geheim", storage.address);
     let fake = with_blobs(move |asked| match asked.header("authorization") {
@@ -213,26 +213,26 @@ async fn redirects_lead_elsewhere_without_what_authorizes_us() {
     assert!(asked.iter().all(|asked| asked.header("authorization").is_none()));
     assert_eq!(fake.count("/blobs/"), 3, "asked, asked with authorization, resumed");
 
-    // What storage refuses is told without its address.
+    // A refusal by storage is reported without its address.
     let storage = Fake::new(|_| Reply::new(403, "")).await;
     let target = format!("http://{}/signed?signature=geheim", storage.address);
     let fake = with_blobs(move |_| Reply::new(302, "").with("Location", &target)).await;
-    let error = told(receive(&fake, &describe(&content(SIZE))).await.0);
+    let error = error_text(receive(&fake, &describe(&content(SIZE))).await.0);
     assert!(error.contains(&storage.address.to_string()) && !error.contains("geheim"), "{error}");
 }
 
 #[tokio::test]
 async fn redirects_end() {
     let fake = with_blobs(|asked| Reply::new(302, "").with("Location", &asked.path)).await;
-    let error = told(receive(&fake, &describe(&content(SIZE))).await.0);
+    let error = error_text(receive(&fake, &describe(&content(SIZE))).await.0);
     assert!(error.contains("more than 10 times"), "{error}");
     for (target, problem) in [("file:///etc/shadow", "file address"), ("http://", "nowhere"), ("", "more than 10")] {
         let fake = with_blobs(move |_| Reply::new(302, "").with("Location", target)).await;
-        let error = told(receive(&fake, &describe(&content(SIZE))).await.0);
+        let error = error_text(receive(&fake, &describe(&content(SIZE))).await.0);
         assert!(error.contains(problem), "{target}: {error}");
     }
     let fake = with_blobs(|_| Reply::new(302, "")).await;
-    assert!(told(receive(&fake, &describe(&content(SIZE))).await.0).contains("nowhere"));
+    assert!(error_text(receive(&fake, &describe(&content(SIZE))).await.0).contains("nowhere"));
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! A registry that misbehaves as it is told, on a loopback address. It knows no TLS: a client that begins with it is hung up on.
+//! A scripted registry that misbehaves, on a loopback address. It has no TLS: it hangs up on a client that begins with
+//! it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,12 +13,12 @@ use tokio::task::JoinHandle;
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub method: String,
-    /// With its query.
+    /// The path with its query.
     pub path: String,
     /// Names in lower case.
     pub headers: HashMap<String, String>,
     pub body: String,
-    /// How often the same path was asked for before.
+    /// The number of earlier requests for the same path.
     pub before: usize,
 }
 
@@ -26,14 +27,14 @@ impl Asked {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// Where the range begins that was asked for.
+    /// The beginning of the requested range.
     pub fn range(&self) -> Option<usize> {
         let range = self.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?;
         Some(range.parse().unwrap())
     }
 }
 
-/// What to answer.
+/// An answer of the registry.
 #[derive(Debug, Clone)]
 pub struct Reply {
     status: u16,
@@ -60,7 +61,7 @@ impl Reply {
         Self::new(200, body)
     }
 
-    /// What a registry answers to a range of `content`.
+    /// A registry's answer to a request for a range of `content`.
     pub fn part(content: &[u8], from: usize) -> Self {
         let range = format!("bytes {from}-{}/{}", content.len() - 1, content.len());
         Self::new(206, &content[from..]).with("Content-Range", &range)
@@ -113,7 +114,7 @@ impl Fake {
         self.asked.lock().unwrap().clone()
     }
 
-    /// How often paths with this in them were asked for.
+    /// The number of requests with this in their paths.
     pub fn count(&self, part: &str) -> usize {
         self.asked().iter().filter(|asked| asked.path.contains(part)).count()
     }

@@ -26,11 +26,11 @@ async fn digests_are_compared() {
     assert_eq!(fake.asked()[0].path, format!("/v2/a/b/manifests/{digest}"));
 
     let other = digest_of(b"other");
-    let error = told(resolve(&registry(), &format!("{}/a/b@{other}", fake.address)).await);
+    let error = error_text(resolve(&registry(), &format!("{}/a/b@{other}", fake.address)).await);
     assert!(error.contains(&digest.to_string()) && error.contains(&other.to_string()), "{error}");
 
     let fake = Fake::new(move |_| manifest_reply().with("Docker-Content-Digest", &other.to_string())).await;
-    let error = told(resolve(&registry(), &name(&fake)).await);
+    let error = error_text(resolve(&registry(), &name(&fake)).await);
     assert!(error.contains(&digest.to_string()) && error.contains(&other.to_string()), "{error}");
     assert_eq!(fake.asked().len(), 1, "it would be the same again");
 }
@@ -49,13 +49,13 @@ async fn passing_failures_pass() {
     assert_eq!(fake.asked().len(), 6);
 
     let fake = Fake::new(|_| Reply::new(502, r#"{"errors":[{"code":"X","message":"storage is away"}]}"#)).await;
-    let error = told(resolve(&registry(), &name(&fake)).await);
+    let error = error_text(resolve(&registry(), &name(&fake)).await);
     assert!(error.contains("502") && error.contains("storage is away"), "{error}");
     assert_eq!(fake.asked().len(), 6);
 }
 
 #[tokio::test]
-async fn lasting_failures_are_told_at_once() {
+async fn lasting_failures_are_not_retried() {
     for (status, body, expected) in [
         (404, "", "does not have"),
         (403, r#"{"errors":[{"code":"DENIED","message":"not yours"}]}"#, "not yours"),
@@ -65,31 +65,31 @@ async fn lasting_failures_are_told_at_once() {
         (200, r#"{"schemaVersion":1}"#, "schema 1"),
     ] {
         let fake = Fake::new(move |_| Reply::new(status, body)).await;
-        let error = told(resolve(&registry(), &name(&fake)).await);
+        let error = error_text(resolve(&registry(), &name(&fake)).await);
         assert!(error.contains(expected) && error.contains(&fake.address.to_string()), "{status}: {error}");
         assert_eq!(fake.asked().len(), 1);
     }
 }
 
 #[tokio::test]
-async fn nobody_there_is_told_at_once() {
+async fn a_refused_connection_is_not_retried() {
     let fake = Fake::new(|_| manifest_reply()).await;
-    let (nobody, address) = (name(&fake), fake.address.to_string());
+    let (unreachable, address) = (name(&fake), fake.address.to_string());
     drop(fake);
     // The listener closes when its task has ended; the port is not given to others meanwhile.
     tokio::task::yield_now().await;
-    let error = told(resolve(&registry(), &nobody).await);
+    let error = error_text(resolve(&registry(), &unreachable).await);
     assert!(error.contains("cannot reach") && error.contains(&address) && error.contains("refused"), "{error}");
 }
 
 #[tokio::test]
-async fn a_manifest_has_a_limit_whether_its_length_is_told_or_not() {
+async fn a_manifest_has_a_limit_with_and_without_a_content_length() {
     let long = vec![b' '; MANIFEST_LIMIT as usize + 1];
-    for told_length in [true, false] {
+    for with_length in [true, false] {
         let reply = Reply::ok(long.clone());
-        let reply = if told_length { reply } else { reply.without_length() };
+        let reply = if with_length { reply } else { reply.without_length() };
         let fake = Fake::new(move |_| reply.clone()).await;
-        let error = told(resolve(&registry(), &name(&fake)).await);
+        let error = error_text(resolve(&registry(), &name(&fake)).await);
         assert!(error.contains("more than 4194304 bytes"), "{error}");
         assert_eq!(fake.asked().len(), 1);
     }
@@ -107,12 +107,12 @@ async fn documents_below_are_verified() {
     let source = resolve(&registry, &name(&fake)).await.unwrap().source;
     assert_eq!(registry.manifest(&source, &describe(b"right")).await.unwrap(), b"right");
     assert_eq!(registry.small_blob(&source, &describe(b"right"), CONFIG_LIMIT).await.unwrap(), b"right");
-    let error = told(registry.small_blob(&source, &describe(b"night"), CONFIG_LIMIT).await);
+    let error = error_text(registry.small_blob(&source, &describe(b"night"), CONFIG_LIMIT).await);
     assert!(error.contains("instead of"), "{error}");
     for length in ["wron", "wrong!"] {
         assert!(registry.manifest(&source, &describe(length.as_bytes())).await.is_err());
     }
     let before = fake.asked().len();
-    let error = told(registry.small_blob(&source, &describe(b"right"), 4).await);
+    let error = error_text(registry.small_blob(&source, &describe(b"right"), 4).await);
     assert!(error.contains("more than 4 bytes") && fake.asked().len() == before, "{error}");
 }

@@ -31,7 +31,7 @@ async fn a_wrong_or_useless_answer_is_none() {
 }
 
 #[tokio::test]
-async fn what_the_first_cannot_deliver_comes_from_the_next() {
+async fn content_that_the_first_lacks_comes_from_the_next() {
     const SIZE: usize = 200 << 10;
     let first = with_blobs(|asked| match asked.before {
         0 if asked.path.ends_with(&digest_of(&content(SIZE)).to_string()) => {
@@ -58,7 +58,7 @@ async fn what_the_first_cannot_deliver_comes_from_the_next() {
 async fn credentials_that_were_given_are_not_for_mirrors() {
     let mirror = Fake::new(|asked| match asked.header("authorization") {
         None => Reply::new(401, "").with("WWW-Authenticate", "Basic"),
-        Some(_) => panic!("a mirror was told"),
+        Some(_) => panic!("a mirror was asked"),
     })
     .await;
     let other = Fake::new(|_| manifest_reply()).await;
@@ -69,7 +69,7 @@ async fn credentials_that_were_given_are_not_for_mirrors() {
 }
 
 #[tokio::test]
-async fn in_the_end_everybody_is_quoted() {
+async fn a_failure_everywhere_quotes_all_endpoints() {
     let remote = |endpoint, port| {
         let base = format!("http://127.0.0.1:{port}/").parse().unwrap();
         let transports = Arc::new(transport::Transports::new(Arc::new(settings(Path::new("/nonexistent")))));
@@ -86,12 +86,12 @@ async fn in_the_end_everybody_is_quoted() {
     assert!(text.contains("127.0.0.1:1") && text.contains("127.0.0.1:2"), "{text}");
     assert!(matches!(error, RegistryError::NoEndpoint { last, .. } if matches!(*last, RegistryError::NotFound { .. })));
 
-    // One registry that does answer over TLS is not asked without it.
+    // A registry that answers over TLS is not asked without it.
     let remotes = [remote(0, 1), remote(0, 2)];
     let error = source::first_answer(&remotes, "`x`", ask).await.unwrap_err();
     assert_eq!(error.to_string(), "`127.0.0.1:1` does not have `x`");
 
-    // One that does not is, and its answer is the one that counts.
+    // One that does not answer over TLS is asked without it, and that answer counts.
     let stalled = |host| RegistryError::Stalled { host, what: "`x`".to_owned(), after: Duration::ZERO };
     let ask = |remote: Arc<remote::Remote>| {
         let host = remote.host();

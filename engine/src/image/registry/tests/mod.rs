@@ -34,7 +34,7 @@ fn settings(dir: &Path) -> Settings {
     settings
 }
 
-/// Nothing is kept anywhere.
+/// A registry client without stored credentials.
 fn registry() -> Registry {
     Registry::new(settings(Path::new("/nonexistent")))
 }
@@ -75,7 +75,7 @@ async fn resolve(registry: &Registry, name: &str) -> Result<Resolved, RegistryEr
 }
 
 /// The text of the error as a user sees it.
-fn told<T: std::fmt::Debug>(outcome: Result<T, RegistryError>) -> String {
+fn error_text<T: std::fmt::Debug>(outcome: Result<T, RegistryError>) -> String {
     crate::cause::chain(&outcome.expect_err("it was to fail"))
 }
 
