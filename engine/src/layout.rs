@@ -139,7 +139,7 @@ impl Bundle {
         // The directory has the container's id for its name.
         let id = self.path.file_name().unwrap_or_default().to_string_lossy();
         let (record, busy) = (self.path.join("network.json"), self.path.join("network-call"));
-        crate::network::attach::Place { of: format!("{id}-"), record, busy }
+        crate::network::attach::Place { prefix: format!("{id}-"), record, busy }
     }
 
     pub fn hostname(&self) -> PathBuf {

@@ -67,13 +67,13 @@ pub(super) async fn attach(
         ports,
     };
     let place = engine.bundle(&entity.state).network();
-    let record = attach::attach(&networks.settings, &networks.firsts, &place, order).await?;
+    let record = attach::attach(&networks.settings, &networks.first_runs, &place, order).await?;
     let attached = Attached { netns: record.netns.clone(), gives: gives(&record) };
-    for (network, addresses) in record.told() {
+    for (network, addresses) in record.addresses() {
         let report = Command::ReportNetworkAttached { start, network, addresses };
         engine.containers.report_recorded(&id, context, report).await;
     }
-    networks.pending.heard(&record);
+    networks.pending.retry_changed(&record);
     networks.remember(&id.to_string(), record);
     failpoint::hit(failpoint::NET_ATTACHED);
     Ok(Some(attached))

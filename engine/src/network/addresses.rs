@@ -1,6 +1,6 @@
-//! Addresses in use of networks that we made, as the plugin `host-local` notes them: a file for each, called as the address, with
-//! the attachment in it. The plugin does not sync them, and gives an address back by what the file says: one that a power cut has
-//! left empty would be taken for ever.
+//! Addresses in use of networks that the engine made, as the plugin `host-local` notes them: a file for each, called as
+//! the address, with the attachment in it. The plugin does not sync them, and gives back only a file that names the
+//! attachment: one that a power cut has left empty would be taken for ever.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,24 +15,24 @@ const LOCK: &str = "lock";
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Removes the addresses of attachments that are not recorded any more, and says what it did. An attachment is recorded before
-/// it has an address. Blocks.
+/// Removes the addresses of attachments that are not recorded any more, and returns a warning for each. An attachment
+/// is recorded before it has an address. Blocks.
 pub fn sweep(addresses: &Path, is_attached: impl Fn(&str) -> bool) -> Vec<String> {
-    let mut told = Vec::new();
+    let mut warnings = Vec::new();
     let networks = match fs::read_dir(addresses).and_then(|entries| entries.collect::<io::Result<Vec<_>>>()) {
         Ok(networks) => networks,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return told,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return warnings,
         Err(error) => return vec![format!("addresses below `{}` are not swept: {error}", addresses.display())],
     };
     for network in networks.into_iter().map(|entry| entry.path()).filter(|path| path.is_dir()) {
-        if let Err(error) = sweep_one(&network, &is_attached, &mut told) {
-            told.push(format!("addresses below `{}` are not swept: {error}", network.display()));
+        if let Err(error) = sweep_one(&network, &is_attached, &mut warnings) {
+            warnings.push(format!("addresses below `{}` are not swept: {error}", network.display()));
         }
     }
-    told
+    warnings
 }
 
-fn sweep_one(network: &Path, is_attached: &impl Fn(&str) -> bool, told: &mut Vec<String>) -> io::Result<()> {
+fn sweep_one(network: &Path, is_attached: &impl Fn(&str) -> bool, warnings: &mut Vec<String>) -> io::Result<()> {
     let is_address =
         |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().parse::<IpAddr>().is_ok());
     let notes = || -> io::Result<Vec<_>> {
@@ -47,14 +47,14 @@ fn sweep_one(network: &Path, is_attached: &impl Fn(&str) -> bool, told: &mut Vec
         let bytes = fs::read(&path)?;
         let text = String::from_utf8_lossy(&bytes);
         let attachment = text.lines().next().unwrap_or_default().trim_matches(['\0', ' ', '\r']);
-        // Of another form, it is not ours.
+        // A note of another form is foreign.
         let stays = !attachment.is_empty() && (!is_ours(attachment) || is_attached(attachment));
         if stays {
             continue;
         }
         fs::remove_file(&path)?;
-        told.push(match attachment {
-            "" => format!("`{}`, an address in use, did not say whose it is: given back", path.display()),
+        warnings.push(match attachment {
+            "" => format!("`{}`, an address in use, has no owner in it: given back", path.display()),
             attachment => {
                 format!("`{}` was an address of `{attachment}`, which is not attached: given back", path.display())
             }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_of_nobody_is_given_back_and_others_are_not() {
+    fn an_address_without_an_attachment_is_given_back() {
         let dir = tempfile::tempdir().unwrap();
         let network = dir.path().join("net");
         fs::create_dir(&network).unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::chain::Chain;
-use super::first::{Firsts, Shape};
+use super::first::{FirstRuns, Shape};
 use super::port::Published;
 use super::record::{Attachment, Record};
 use super::result::Attached;
@@ -19,22 +19,22 @@ use crate::failpoint;
 /// Longest all plugins of all networks of one attachment may take.
 pub const ATTACH_DEADLINE: Duration = Duration::from_secs(150);
 
-/// Where an attachment is recorded.
+/// The files that record an attachment.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// What the names of attachments that are recorded here begin with.
-    pub of: String,
+    /// The prefix of the names of attachments that are recorded here.
+    pub prefix: String,
     pub record: PathBuf,
     /// The input of the plugin that runs, which locks it.
     pub busy: PathBuf,
 }
 
 impl Place {
-    /// What is recorded here; another's record is an error. Blocks.
+    /// The record in this place; the record of another container is an error. Blocks.
     pub fn read(&self) -> Result<Option<Record>, NetworkError> {
         let record = Record::read(&self.record)?;
         if let Some(record) = &record
-            && !record.container.starts_with(&self.of)
+            && !record.container.starts_with(&self.prefix)
         {
             let problem = format!("it is of `{}`", record.container);
             return Err(NetworkError::RecordContent { path: self.record.clone(), problem });
@@ -43,11 +43,11 @@ impl Place {
     }
 }
 
-/// What is to be attached.
+/// A container's place in networks, as it is to be.
 #[derive(Debug)]
 pub struct Order {
     pub owner: String,
-    /// Told to plugins. Not to be used again: a DEL that was put off may still come.
+    /// The id for plugins. Not to be used again: a postponed DEL may still come.
     pub container: String,
     pub netns: PathBuf,
     pub networks: Vec<Wanted>,
@@ -62,17 +62,17 @@ pub struct Wanted {
     pub ip: Option<IpAddr>,
 }
 
-/// What is being done, for whoever hears that it takes too long.
+/// The present step, for the error after a deadline.
 #[derive(Debug, Default)]
 pub(super) struct Step(Mutex<String>);
 
 impl Step {
-    pub fn is(&self, what: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    pub fn set(&self, step: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = step;
     }
 
-    pub fn is_plugin(&self, kind: &str, network: &str) {
-        self.is(format!("plugin `{kind}` of network {network} is at work"));
+    pub fn set_plugin(&self, kind: &str, network: &str) {
+        self.set(format!("plugin `{kind}` of network {network} is at work"));
     }
 
     pub fn text(&self) -> String {
@@ -80,16 +80,21 @@ impl Step {
     }
 }
 
-/// Makes the namespace and attaches it. Whoever gets an error, or none because of a crash, calls `detach`.
-pub async fn attach(settings: &Settings, firsts: &Firsts, place: &Place, order: Order) -> Result<Record, NetworkError> {
+/// Makes the namespace and attaches it. After an error, or a crash, the caller undoes all by `detach`.
+pub async fn attach(
+    settings: &Settings,
+    first_runs: &FirstRuns,
+    place: &Place,
+    order: Order,
+) -> Result<Record, NetworkError> {
     let step = Step::default();
-    let attaching = tokio::time::timeout(ATTACH_DEADLINE, attach_all(settings, firsts, place, order, &step));
+    let attaching = tokio::time::timeout(ATTACH_DEADLINE, attach_all(settings, first_runs, place, order, &step));
     attaching.await.map_err(|_| NetworkError::Slow { seconds: ATTACH_DEADLINE.as_secs(), step: step.text() })?
 }
 
 async fn attach_all(
     settings: &Settings,
-    firsts: &Firsts,
+    first_runs: &FirstRuns,
     place: &Place,
     order: Order,
     step: &Step,
@@ -123,12 +128,12 @@ async fn attach_all(
         let networks = order.networks.iter().map(|wanted| wanted.conf.name.as_str()).collect::<Vec<_>>().join(", ");
         return Err(NetworkError::NoPorts { network: networks });
     }
-    step.is(format!("`{}` is written and `{}` made", place.record.display(), record.netns.display()));
+    step.set(format!("`{}` is written and `{}` made", place.record.display(), record.netns.display()));
     let mut record = blocking({
         let (record_path, record, bin_dirs) = (place.record.clone(), record, settings.bin_dirs.clone());
         let confs: Vec<_> = order.networks.iter().map(|wanted| wanted.conf.clone()).collect();
         move |owner| {
-            // Before anything is done: what a missing plugin cannot undo would be put off.
+            // Before anything is done: the DEL of a missing plugin would have to be postponed.
             for conf in &confs {
                 find_all(conf, &bin_dirs)?;
             }
@@ -138,7 +143,7 @@ async fn attach_all(
             netns::make(&record.netns)?;
             failpoint::hit(failpoint::NET_PINNED);
             if owner.has_left() {
-                // Whoever undoes the attachment may have been here before.
+                // `detach` may have run before the namespace was made.
                 netns::remove(&record.netns)?;
             }
             Ok(record)
@@ -146,13 +151,13 @@ async fn attach_all(
     })
     .await?;
     for (index, wanted) in order.networks.iter().enumerate() {
-        record = add(settings, firsts, place, record, (index, wanted), step).await?;
+        record = add(settings, first_runs, place, record, (index, wanted), step).await?;
     }
     failpoint::hit(failpoint::NET_ADDED);
     Ok(record)
 }
 
-/// Also those that manage addresses for others.
+/// Looks up all plugins, those that manage addresses for others included.
 fn find_all(conf: &NetworkConf, bin_dirs: &[PathBuf]) -> Result<(), NetworkError> {
     let kinds = conf.plugins.iter().flat_map(|plugin| [Some(plugin.kind.as_str()), plugin.ipam()]).flatten();
     let found = kinds.into_iter().try_for_each(|kind| plugin::find(kind, bin_dirs).map(drop));
@@ -161,7 +166,7 @@ fn find_all(conf: &NetworkConf, bin_dirs: &[PathBuf]) -> Result<(), NetworkError
 
 async fn add(
     settings: &Settings,
-    firsts: &Firsts,
+    first_runs: &FirstRuns,
     place: &Place,
     record: Record,
     (index, wanted): (usize, &Wanted),
@@ -184,19 +189,19 @@ async fn add(
     let failed = |source| NetworkError::Plugin { network: network.clone(), source };
     let mut record = record;
     for plugin in &wanted.conf.plugins {
-        step.is_plugin(&plugin.kind, network);
-        let turn = firsts.turn(Shape::of(network, plugin, &attachment.capability_args)).await;
+        step.set_plugin(&plugin.kind, network);
+        let permit = first_runs.permit(Shape::of(network, plugin, &attachment.capability_args)).await;
         steady::keep(plugin).await;
         let result = match chain.add(plugin, record.networks[index].result.as_ref()).await {
             Ok(result) => result,
             Err(source) => {
-                // It may have made the bridge.
+                // The failed plugin may have made the bridge.
                 steady::keep(plugin).await;
                 return Err(failed(source));
             }
         };
-        turn.succeeded();
-        // Before the next one runs: what it does is undone by this.
+        permit.succeeded();
+        // Before the next plugin runs: its work is undone by this record.
         record.networks[index].result = Some(result);
         let (path, written) = (place.record.clone(), record.clone());
         blocking(move |owner| {
@@ -223,7 +228,7 @@ fn check(attachment: &Attachment, wanted: &Wanted) -> Result<(), NetworkError> {
             kind: plugin(),
             verb: plugin::Verb::Add.word(),
             problem,
-            said: format!("said `{}`", crate::domain::text::cut(&result.to_string(), 400)),
+            answer: format!("said `{}`", crate::domain::text::cut(&result.to_string(), 400)),
         },
     })?;
     match wanted.ip {
@@ -240,10 +245,10 @@ fn check(attachment: &Attachment, wanted: &Wanted) -> Result<(), NetworkError> {
     }
 }
 
-/// Whoever has given up undoes what there is: nothing is to be added behind its back.
+/// A caller that has given up undoes the attachment: nothing may be added behind its back.
 pub(super) fn still_wanted(owner: &Owner) -> Result<(), NetworkError> {
     if owner.has_left() {
-        return Err(NetworkError::Task { message: "nobody waits for it any more".to_owned() });
+        return Err(NetworkError::Task { message: "its caller has gone".to_owned() });
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Networks that we make: a conflist of Debian's and everybody's plugins, with a bridge and a subnet of its own.
+//! Networks that the engine makes: a conflist of the standard plugins, with a bridge and a subnet of its own.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -12,9 +12,9 @@ use super::{NetworkError, Settings, netlink, plugin};
 use crate::failpoint;
 use crate::rootfs::{self, Mounts, write_atomically};
 
-/// Of names that we give: plugins put them into the comments of firewall rules, which are short.
+/// The longest name of a new network: plugins put names into the comments of firewall rules, which are short.
 pub const NAME_LIMIT: usize = 64;
-/// What files of ours begin with.
+/// The prefix of files that the engine makes.
 const FILE_PREFIX: &str = "isulacni-";
 const BRIDGE_PREFIX: &str = "isula-br";
 /// Another daemon makes or removes a network in less.
@@ -24,14 +24,14 @@ const VERSION: &str = "0.4.0";
 /// Words that mean something else where a network is named.
 const RESERVED: [&str; 4] = ["none", "host", "container", "default"];
 
-/// What is asked for; empty leaves it to us.
+/// A requested network; for an empty field the engine chooses.
 #[derive(Debug, Default)]
 pub struct Request {
     pub name: String,
     pub driver: String,
     pub subnet: String,
     pub gateway: String,
-    /// Without a way out of the host.
+    /// The network has no way out of the host.
     pub internal: bool,
 }
 
@@ -63,7 +63,7 @@ pub fn create(settings: &Settings, addresses: &Path, request: &Request) -> Resul
     Ok(name)
 }
 
-/// Removes a network of ours, with its bridge and what host-local has noted. Blocks.
+/// Removes a network that the engine made, with its bridge and host-local's notes. Blocks.
 pub fn remove(settings: &Settings, addresses: &Path, name: &str) -> Result<(), NetworkError> {
     let _alone = alone(&settings.conf_dir)?;
     let confs = Confs::read(&settings.conf_dir);
@@ -79,7 +79,7 @@ pub fn remove(settings: &Settings, addresses: &Path, name: &str) -> Result<(), N
         let _ = rootfs::remove_tree(&noted, Mounts::Refuse);
     }
     failpoint::hit(failpoint::NET_BRIDGE_REMOVED);
-    // At last: as long as it is there, the rest can be removed by it.
+    // The configuration goes last: a repeated removal finds the rest by it.
     remove_file(&found.path)?;
     std::fs::File::open(&settings.conf_dir)
         .and_then(|dir| dir.sync_all())
@@ -91,7 +91,7 @@ pub fn find<'a>(confs: &'a Confs, name: &str) -> Result<&'a Found, NetworkError>
     confs.by_name.get(name).ok_or_else(|| NetworkError::NoSuchNetwork { name: shown(name), known: confs.names() })
 }
 
-/// Of another daemon's, its addresses are elsewhere.
+/// Another daemon's network has its addresses elsewhere.
 fn is_ours(found: &Found, addresses: &Path) -> bool {
     let named = found.path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(FILE_PREFIX));
     let data =
@@ -143,7 +143,7 @@ fn shown(name: &str) -> String {
     crate::domain::text::cut(name, 200).escape_default().to_string()
 }
 
-/// That of the request if nobody uses it, or one that nobody uses.
+/// The subnet of the request if it is free, or a free one.
 fn subnet(request: &Request, confs: &Confs) -> Result<(Subnet, Ipv4Addr), NetworkError> {
     let problem = |problem| NetworkError::Subnet { problem };
     let mut used: Vec<(Subnet, String)> = Vec::new();
@@ -152,7 +152,7 @@ fn subnet(request: &Request, confs: &Confs) -> Result<(Subnet, Ipv4Addr), Networ
     }
     let asked = if request.subnet.is_empty() { None } else { Some(Subnet::parse(&request.subnet).map_err(problem)?) };
     let of_host = netlink::subnets_in_use().map_err(|source| NetworkError::Netlink { source })?;
-    // A route that is wider than what was asked for leads elsewhere, and gives way to the narrower one.
+    // A route that is wider than the requested subnet leads elsewhere, and gives way to the narrower one.
     let matters =
         |of_host: &netlink::InUse| !of_host.route || of_host.subnet.prefix() >= asked.map_or(8, Subnet::prefix);
     let of_host = of_host.into_iter().filter(matters).map(|of_host| of_host.subnet);
@@ -206,7 +206,7 @@ fn list(
         "ipam": ipam,
         "capabilities": { "ips": true },
     })];
-    // Nobody outside would reach them.
+    // Ports of an internal network could not be reached from outside.
     if !internal {
         plugins.push(json!({ "type": "portmap", "capabilities": { "portMappings": true } }));
     }
@@ -224,7 +224,7 @@ fn bridges(list: &Value) -> impl Iterator<Item = &str> {
     plugins(list).filter_map(|plugin| plugin.get("bridge").and_then(Value::as_str))
 }
 
-/// Of host-local's old and new spelling.
+/// The subnets in host-local's old and new spelling.
 fn subnets(list: &Value) -> impl Iterator<Item = Subnet> {
     plugins(list).filter_map(|plugin| plugin.get("ipam")).flat_map(|ipam| {
         let sets = ipam.get("ranges").and_then(Value::as_array).into_iter().flatten();
@@ -240,7 +240,7 @@ fn interfaces() -> Result<Vec<netlink::Link>, NetworkError> {
     netlink::links().map_err(|source| NetworkError::Netlink { source })
 }
 
-/// One with ports is left: something that we do not know of uses it.
+/// A bridge with ports is left: it is in use outside of the engine.
 fn remove_bridge(name: &str) -> Result<(), NetworkError> {
     let links = interfaces()?;
     let Some(bridge) = links.iter().find(|link| link.name == name) else { return Ok(()) };
@@ -251,7 +251,7 @@ fn remove_bridge(name: &str) -> Result<(), NetworkError> {
     netlink::delete(bridge.index).map_err(|source| NetworkError::Netlink { source })
 }
 
-/// Without any address in it. What cannot be listed may have some.
+/// Whether no address is noted in the directory. One that cannot be listed may have some.
 fn is_unused(noted: &Path) -> bool {
     let is_address = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().parse::<std::net::IpAddr>().is_ok();
     match std::fs::read_dir(noted) {

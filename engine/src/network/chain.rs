@@ -1,5 +1,5 @@
-//! The plugins of one network, one after the other: ADD in order, each with the result of the one before; DEL in reverse
-//! with the last result. Who calls goes on past one that fails.
+//! The plugins of one network, one after the other: ADD in order, each with the result of the one before; DEL in
+//! reverse with the last result. The caller decides whether to go on after one that fails.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

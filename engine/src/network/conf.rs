@@ -1,5 +1,5 @@
-//! Network configurations: `.conflist` files, and `.conf` and `.json` ones of a single plugin. A file that cannot be used
-//! is a trouble of its own and hides no other.
+//! Network configurations: `.conflist` files, and `.conf` and `.json` ones of a single plugin. A file that cannot be
+//! used is an error of its own and hides no other.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-/// What is larger is no configuration.
+/// A larger file is no configuration.
 const FILE_LIMIT: u64 = 1 << 20;
 const PLUGIN_LIMIT: usize = 32;
 const NAME_LIMIT: usize = 128;
@@ -28,9 +28,9 @@ pub struct NetworkConf {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginConf {
-    /// Its binary's name.
+    /// The name of the plugin's binary.
     pub kind: String,
-    /// What it takes in `runtimeConfig`.
+    /// The capabilities that it takes in `runtimeConfig`.
     pub capabilities: Vec<String>,
     pub raw: Map<String, Value>,
 }
@@ -70,7 +70,7 @@ pub enum ConfError {
 #[derive(Debug, Default)]
 pub struct Confs {
     pub by_name: BTreeMap<String, Found>,
-    pub troubles: Vec<ConfError>,
+    pub errors: Vec<ConfError>,
 }
 
 #[derive(Debug, Clone)]
@@ -87,7 +87,7 @@ impl Confs {
             Ok(entries) => entries.into_iter().map(|entry| entry.path()).collect(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => vec![],
             Err(source) => {
-                networks.troubles.push(ConfError::Read { path: dir.to_owned(), source });
+                networks.errors.push(ConfError::Read { path: dir.to_owned(), source });
                 vec![]
             }
         };
@@ -98,7 +98,7 @@ impl Confs {
                 Ok(conf) => networks.put(path, conf),
                 // Removed meanwhile.
                 Err(ConfError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => networks.troubles.push(error),
+                Err(error) => networks.errors.push(error),
             }
         }
         networks
@@ -107,13 +107,13 @@ impl Confs {
     fn put(&mut self, path: PathBuf, conf: NetworkConf) {
         if let Some(known) = self.by_name.get(&conf.name) {
             let first = known.path.clone();
-            self.troubles.push(ConfError::Twice { path, first, name: conf.name });
+            self.errors.push(ConfError::Twice { path, first, name: conf.name });
         } else {
             self.by_name.insert(conf.name.clone(), Found { path, conf });
         }
     }
 
-    /// For the text of a refusal.
+    /// The names of all networks, for the text of a refusal.
     pub fn names(&self) -> String {
         let names: Vec<_> = self.by_name.keys().map(String::as_str).collect();
         if names.is_empty() { "there is none".to_owned() } else { format!("there are {}", names.join(", ")) }
@@ -126,7 +126,7 @@ fn is_conf(path: &Path) -> bool {
 
 fn read(path: &Path) -> Result<NetworkConf, ConfError> {
     let failed = |source| ConfError::Read { path: path.to_owned(), source };
-    // A fifo must not hold anybody up.
+    // A fifo must not block.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path).map_err(failed)?;
     if !file.metadata().map_err(failed)?.is_file() {
@@ -157,7 +157,7 @@ fn listed(single: Value) -> Value {
 }
 
 impl NetworkConf {
-    /// What is wrong with it, otherwise.
+    /// Parses a conflist. An `Err` is the fault in it.
     pub fn of_list(list: Value) -> Result<Self, String> {
         let name = text(&list, "name")?.ok_or("it has no `name`")?.to_owned();
         if !is_name(&name) {
@@ -200,7 +200,7 @@ impl PluginConf {
 fn plugin(value: &Value) -> Result<PluginConf, String> {
     let Value::Object(raw) = value else { return Err("a plugin is not an object".to_owned()) };
     let kind = text(value, "type")?.ok_or("a plugin has no `type`")?;
-    // It becomes the name of a binary in a directory of the operator's.
+    // The kind becomes the name of a binary in a directory of the operator.
     if kind.is_empty() || kind.len() > NAME_LIMIT || kind.starts_with('.') || kind.contains(['/', '\0']) {
         return Err(format!("the plugin type `{}` is not the name of a file", kind.escape_default()));
     }
@@ -240,7 +240,7 @@ fn text<'a>(value: &'a Value, key: &str) -> Result<Option<&'a str>, String> {
     }
 }
 
-/// Of a network and of what is attached to it: the specification's rule.
+/// The specification's rule for names of networks and of attached containers.
 pub fn is_name(text: &str) -> bool {
     let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
@@ -271,13 +271,13 @@ mod tests {
             ("readme.txt", "no"),
             ("c.conflist.1-0.tmp", "no"),
         ]);
-        assert!(networks.troubles.is_empty(), "{:?}", networks.troubles);
+        assert!(networks.errors.is_empty(), "{:?}", networks.errors);
         let a = &networks.by_name["a"].conf;
         assert_eq!((a.version.text(), a.plugins.len()), ("0.4.0", 2));
         assert!(a.takes("portMappings") && !a.takes("x"));
         let b = &networks.by_name["b"].conf;
         assert_eq!((b.plugins[0].kind.as_str(), b.takes("ips")), ("macvlan", true));
-        assert_eq!(NetworkConf::of_list(b.list.clone()).unwrap(), *b, "what is kept for DEL reads the same");
+        assert_eq!(NetworkConf::of_list(b.list.clone()).unwrap(), *b, "the recorded list parses to the same");
     }
 
     #[test]
@@ -299,8 +299,8 @@ mod tests {
         let networks = Confs::read(dir.path());
         assert_eq!(networks.by_name.len(), 1);
         assert!(networks.by_name["a"].path.ends_with("20-a.conflist"));
-        let troubles: Vec<_> = networks.troubles.iter().map(|error| crate::cause::chain(error)).collect();
-        assert_eq!(troubles.len(), 11, "{troubles:#?}");
+        let errors: Vec<_> = networks.errors.iter().map(|error| crate::cause::chain(error)).collect();
+        assert_eq!(errors.len(), 11, "{errors:#?}");
         for words in [
             "10-bad.conflist` is not valid: EOF",
             "it has no `name`",
@@ -311,7 +311,7 @@ mod tests {
             "it has no `cniVersion`",
             "30-a.conflist` is not used",
         ] {
-            assert!(troubles.iter().any(|trouble| trouble.contains(words)), "{words}: {troubles:#?}");
+            assert!(errors.iter().any(|error| error.contains(words)), "{words}: {errors:#?}");
         }
     }
 
@@ -324,6 +324,6 @@ mod tests {
     #[test]
     fn a_missing_directory_has_no_networks() {
         let networks = Confs::read(Path::new("/no/such/dir"));
-        assert!(networks.by_name.is_empty() && networks.troubles.is_empty());
+        assert!(networks.by_name.is_empty() && networks.errors.is_empty());
     }
 }

@@ -1,5 +1,5 @@
-//! Detaching from networks, by the record of the attachment: all of it is undone, from any point and however often. A network
-//! that is given back leaves the record, so that one that is not keeps only itself.
+//! Detaching from networks, by the record of the attachment: all of it is undone, from any point and however often. A
+//! network that is given back leaves the record, so that one that is not keeps only itself.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -17,20 +17,20 @@ use super::{NetworkError, PluginError, Settings, netns, plugin};
 use crate::cause::chain;
 use crate::failpoint;
 
-/// Longest all plugins of all networks of one attachment may take while somebody waits; what takes longer is put off.
+/// Longest all plugins of all networks of one attachment may take while a caller waits; after it the rest is postponed.
 pub const DETACH_DEADLINE: Duration = Duration::from_secs(90);
-/// Beyond that: the end of a killed plugin, and files.
+/// The time beyond the deadline for the end of a killed plugin, and for files.
 pub const DETACH_SLACK: Duration = Duration::from_secs(30);
 
 /// A plugin of an earlier daemon has this much more time: it may end in a moment.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(30);
 
-/// From this attempt on, what has failed all the time is more than a passing trouble.
+/// From this attempt on, a failure that was there every time does not count as passing any more.
 const LASTING: usize = 5;
 
-/// Undoes what the record tells, in reverse, and removes it with the namespace. Nothing recorded is fine. With an error the
-/// record stays, for another attempt. With a `budget` each plugin has its share of what is left of it, at most the deadline
-/// of one execution: one that hangs takes nothing from the others.
+/// Undoes the recorded attachment, in reverse, and removes the record with the namespace. A missing record is fine.
+/// With an error the record stays, for another attempt. With a `budget` each plugin has its share of the time that is
+/// left, at most the deadline of one execution: one that hangs takes nothing from the others.
 pub async fn detach(settings: &Settings, place: &Place, budget: Option<Duration>) -> Result<(), NetworkError> {
     let end = budget.map(|budget| Instant::now() + budget);
     let detaching = Detaching { settings, place, end, attempt: 0, step: Step::default() };
@@ -40,8 +40,8 @@ pub async fn detach(settings: &Settings, place: &Place, budget: Option<Duration>
     all.await.map_err(|_| NetworkError::SlowDetach { seconds: limit.as_secs(), step: detaching.step.text() })?
 }
 
-/// The same for what has failed before, this many times. What a plugin refuses by the configuration of the attachment is tried
-/// by the present one of the same network, see `Detaching::corrected`: it may have been mended.
+/// The same after `attempt` failures. A plugin that fails by the configuration of the attachment is run again by the
+/// present one of the same network, see `Detaching::corrected`: the operator may have corrected it.
 pub async fn detach_again(settings: &Settings, place: &Place, attempt: usize) -> Result<(), NetworkError> {
     Detaching { settings, place, end: None, attempt, step: Step::default() }.all().await
 }
@@ -50,21 +50,22 @@ struct Detaching<'a> {
     settings: &'a Settings,
     place: &'a Place,
     end: Option<Instant>,
-    /// 0 is the first.
+    /// The number of failed attempts before this one.
     attempt: usize,
     step: Step,
 }
 
-/// What is left of the namespace that was attached.
+/// The state of the namespace that was attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Namespace {
     Pinned,
     /// Pinned, and interfaces that it lacked are there again.
     Completed,
-    /// Gone. Another one is in its place, for plugins that find by it what they have to give back.
+    /// Gone. Another one is in its place, for plugins that look there for the addresses to give back.
     Replaced,
     Gone,
-    /// Where none of ours is pinned: another `netns-dir` was configured when it was made, or the record was tampered with.
+    /// Outside of the directory for namespaces: another `netns-dir` was configured when it was made, or the record was
+    /// tampered with.
     Elsewhere,
 }
 
@@ -85,18 +86,18 @@ impl Namespace {
 impl Detaching<'_> {
     async fn all(&self) -> Result<(), NetworkError> {
         let place = self.place;
-        self.step.is(format!("`{}` is read", place.record.display()));
+        self.step.set(format!("`{}` is read", place.record.display()));
         let read_from = place.clone();
         if let Some(mut record) = blocking(move |_| read_from.read()).await? {
             self.await_idle(&record).await?;
-            self.step.is(format!("`{}` is looked at", record.netns.display()));
+            self.step.set(format!("`{}` is looked at", record.netns.display()));
             let (settings, looked_at) = (self.settings.clone(), record.clone());
             let namespace = blocking(move |_| Ok(namespace_of(&settings, &looked_at))).await?;
             let deleted = self.del(&mut record, namespace).await;
-            self.step.is(format!("`{}` is removed", record.netns.display()));
+            self.step.set(format!("`{}` is removed", record.netns.display()));
             if let Err(error) = deleted {
-                // What of it still stands: networks, and whether its ports are free, which is up to the plugin that has
-                // published them.
+                // The record keeps the networks that failed, and the ports unless the plugin that has published them
+                // succeeded.
                 let path = place.record.clone();
                 blocking(move |owner| {
                     still_wanted(owner)?;
@@ -120,7 +121,7 @@ impl Detaching<'_> {
 
     async fn await_idle(&self, record: &Record) -> Result<(), NetworkError> {
         let busy = &self.place.busy;
-        self.step.is(format!("a plugin of an earlier attempt has `{}` locked", busy.display()));
+        self.step.set(format!("a plugin of an earlier attempt has `{}` locked", busy.display()));
         let idle = plugin::await_idle(busy, self.settings.deadline.min(ORPHAN_PATIENCE)).await;
         match idle.map_err(NetworkError::io("lock", busy))? {
             Idle::Yes => Ok(()),
@@ -131,8 +132,8 @@ impl Detaching<'_> {
         }
     }
 
-    /// Every plugin of every network is asked, also after one has failed; the first failure is told. Networks and ports that
-    /// are given back leave the record.
+    /// Runs every plugin of every network, also after one has failed; the first failure is returned. Networks and ports
+    /// that are given back leave the record.
     async fn del(&self, record: &mut Record, namespace: Namespace) -> Result<(), NetworkError> {
         let (mut first, mut failed) = (None, BTreeSet::new());
         let mut confs = Vec::new();
@@ -150,7 +151,7 @@ impl Detaching<'_> {
         for (index, attachment, conf) in &confs {
             for nth in (0..conf.plugins.len()).rev() {
                 let plugin = &conf.plugins[nth];
-                self.step.is_plugin(&plugin.kind, &attachment.network);
+                self.step.set_plugin(&plugin.kind, &attachment.network);
                 let now = Instant::now();
                 let share = self.end.map(|end| end.saturating_duration_since(now) / u32::try_from(left).unwrap_or(1));
                 left -= 1;
@@ -179,11 +180,11 @@ impl Detaching<'_> {
             return Err(problem);
         }
         let dir = self.settings.conf_dir.clone();
-        // Nothing that could be used is in what cannot be read.
+        // A directory that cannot be read has no configuration to use.
         let present = blocking(move |_| Ok(Confs::read(&dir))).await.unwrap_or_default();
         let Some((present, plugin)) = self.corrected(&present, call.attachment, conf, nth) else { return Err(problem) };
         self.ask(call, present, plugin).await.map_err(|_| {
-            // That of the attachment is the one to look at.
+            // The operator needs the failure by the attachment's own configuration.
             tracing::warn!(network = conf.name, plugin = plugin.kind, "DEL fails by the present configuration too");
             problem
         })?;
@@ -191,9 +192,9 @@ impl Detaching<'_> {
         Ok(())
     }
 
-    /// The plugin that stands in the present configuration of the network where this one stood, if they differ. What an
-    /// attachment was given is given back where it was taken: so the present one is used for who was given nothing, whose
-    /// configuration may never have been right; and for others when the trouble lasts, and addresses are managed as before.
+    /// The plugin in the same position of the network's present configuration, if they differ. An address must be given
+    /// back where it was taken. So the present configuration is used for attachments without a result, whose own one
+    /// may never have been right; and for others when the failure lasts, and addresses are managed as before.
     fn corrected<'a>(
         &self,
         confs: &'a Confs,
@@ -218,7 +219,8 @@ impl Detaching<'_> {
         let netns = call.record.netns.as_path();
         let netns = if replaced || call.namespace.is_pinned() { Some(netns) } else { None };
         match self.chain(call, conf, netns).del(plugin, call.attachment.result.as_ref()).await {
-            // The rules were gone as well, which it does not expect. It has taken the interface away: now there is none.
+            // The rules were gone as well, which it does not expect. It has taken the interface away: now there is
+            // none.
             Err(PluginError::Refused { .. }) if completed => {
                 self.chain(call, conf, netns).del(plugin, call.attachment.result.as_ref()).await
             }
@@ -246,23 +248,23 @@ impl Detaching<'_> {
     }
 }
 
-/// What a DEL is about.
+/// The attachment and namespace of a DEL.
 struct Call<'a> {
     record: &'a Record,
     attachment: &'a Attachment,
     namespace: Namespace,
-    /// At most that of one execution.
+    /// The plugin's share of the budget; at most the deadline of one execution counts.
     deadline: Option<Duration>,
 }
 
-/// Its DEL looks for rules of the firewall by the addresses that it finds in the namespace.
+/// Whether the plugin's DEL finds rules of the firewall by the addresses in the namespace.
 fn masquerades(plugin: &PluginConf) -> bool {
     plugin.raw.get("ipMasq") == Some(&true.into())
 }
 
-/// Replaces a namespace that is gone if that is of use: somebody unmounted it, or the host was restarted. One that is there
-/// gets back the interfaces that an interrupted DEL has taken away before the rules that it finds by them. One that
-/// is not in the configured directory is left alone. Blocks.
+/// Replaces a namespace that is gone if that is of use: it was unmounted, or the host was restarted. One that is
+/// there gets back the interfaces that an interrupted DEL has taken away before the rules that it finds by them. One
+/// that is not in the configured directory is left alone. Blocks.
 fn namespace_of(settings: &Settings, record: &Record) -> Namespace {
     if !settings.may_pin(&record.netns) {
         tracing::warn!(

@@ -1,4 +1,4 @@
-//! What can go wrong with networks.
+//! The errors of networks.
 
 use std::io;
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ pub enum NetworkError {
     #[error("host port {port} cannot be published: a program of the host has it, or it may not be bound")]
     PortInUse { port: String, source: io::Error },
     #[error(
-        "it is not known within {seconds} s which networks and ports the containers of before have: {step}; see whether its disk answers, then try again"
+        "the networks and ports of earlier containers are not known after {seconds} s: {step}; see whether the disk answers, then try again"
     )]
     Unknown { seconds: u64, step: String },
     #[error("attaching to networks did not finish within {seconds} s: {step}")]
@@ -61,11 +61,11 @@ pub enum NetworkError {
     #[error("detaching from networks did not finish within {seconds} s: {step}")]
     SlowDetach { seconds: u64, step: String },
     #[error(
-        "`{dir}` is locked for longer than {seconds} s: another daemon makes or removes a network there; try again when it has finished (`fuser {dir}` tells who it is)"
+        "`{dir}` is locked for longer than {seconds} s: another daemon makes or removes a network there; try again when it has finished (`fuser {dir}` shows its process)"
     )]
     Locked { dir: PathBuf, seconds: u64 },
     #[error(
-        "`{path}` tells of a network that was not given back, which is not tried again: remove it when nothing of it is left"
+        "`{path}` records a network that was not given back, which is not tried again: remove it when nothing of it is left"
     )]
     GivenUp { path: PathBuf },
     #[error("network {networks}: a plugin of an earlier attempt does not end{}: it has `{call}` locked", killed(by))]
@@ -82,7 +82,7 @@ pub enum NetworkError {
     Task { message: String },
 }
 
-/// Of holders that are no containers but attachments of theirs, by the id that plugins know.
+/// Added for a holder that is a pending attachment: its id, as plugins know it, has a dash.
 fn late(holder: &str) -> &'static str {
     if holder.contains('-') { ", whose network is not given back yet (see `isula info`)" } else { "" }
 }

@@ -1,9 +1,10 @@
-//! What executions of plugins share on the host, chains of the packet filter above all, is made by the first of them that finds
-//! it missing; of two that find it missing at once one is refused (`File exists`). So the first ADD of a plugin in a network is
-//! at work alone among such. Once it has succeeded, those that need the same are at work beside each other, until one of them
-//! fails: somebody may have flushed the chains.
+//! The first execution of a plugin in a network runs alone. Executions share things on the host, chains of the packet
+//! filter above all: the first of them that finds one missing makes it; of two that find it missing at once one is
+//! refused (`File exists`). So the first ADD of a plugin in a network excludes other first ones. Once it has succeeded,
+//! those that need the same run beside each other, until one of them fails: another program may have flushed the
+//! chains.
 //!
-//! A turn is held across an execution. One that hangs gives its place up when it is `PATIENCE` old.
+//! A permit is held across an execution. One that hangs loses its exclusion when it is `PATIENCE` old.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -19,21 +20,21 @@ use super::conf::PluginConf;
 /// A plugin takes a part of a second, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The executions that have found or made what they need.
+/// The executions that have found or made the shared things that they need.
 #[derive(Debug)]
-pub struct Firsts {
+pub struct FirstRuns {
     succeeded: Mutex<BTreeSet<Shape>>,
     alone: Arc<tokio::sync::Mutex<()>>,
     patience: Duration,
 }
 
-impl Default for Firsts {
+impl Default for FirstRuns {
     fn default() -> Self {
         Self::patient(PATIENCE)
     }
 }
 
-/// Executions of one shape need the same of what is shared: `portmap` makes no chains for who publishes nothing.
+/// Executions of one shape share the same things: `portmap` makes no chains for a container without published ports.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shape {
     kind: String,
@@ -73,22 +74,22 @@ fn collect(value: &Value, families: &mut BTreeSet<Family>) {
     }
 }
 
-impl Firsts {
+impl FirstRuns {
     pub(super) fn patient(patience: Duration) -> Self {
         Self { succeeded: Mutex::default(), alone: Arc::default(), patience }
     }
 
-    /// Waits until an ADD of this shape trips over no other, or for too long.
-    pub async fn turn(&self, shape: Shape) -> Turn<'_> {
+    /// Waits until an ADD of this shape conflicts with no other, or until twice the patience is over.
+    pub async fn permit(&self, shape: Shape) -> Permit<'_> {
         let mut alone = None;
         if !self.lock().contains(&shape)
             && let Ok(guard) = timeout(2 * self.patience, self.alone.clone().lock_owned()).await
-            // The one before may have been of the same shape.
+            // The previous run may have been of the same shape.
             && !self.lock().contains(&shape)
         {
             alone = Some(lend(guard, self.patience));
         }
-        Turn { firsts: self, shape, _alone: alone, succeeded: false }
+        Permit { first_runs: self, shape, _alone: alone, succeeded: false }
     }
 
     /// A network of this name is another one from here on.
@@ -101,11 +102,11 @@ impl Firsts {
     }
 }
 
-/// Keeps the guard until what is given back is dropped, but no longer than `patience`.
+/// Keeps the guard until the returned sender is dropped, but no longer than `patience`.
 fn lend(guard: tokio::sync::OwnedMutexGuard<()>, patience: Duration) -> oneshot::Sender<()> {
     let (held, dropped) = oneshot::channel();
     tokio::spawn(async move {
-        // However it ends: the next one goes on.
+        // Dropped, or too old: either way the next one goes on.
         let _ = timeout(patience, dropped).await;
         drop(guard);
     });
@@ -115,22 +116,22 @@ fn lend(guard: tokio::sync::OwnedMutexGuard<()>, patience: Duration) -> oneshot:
 /// To be held while the plugin is at work. One that is dropped without `succeeded` has failed.
 #[derive(Debug)]
 #[must_use = "others go on when it is dropped"]
-pub struct Turn<'a> {
-    firsts: &'a Firsts,
+pub struct Permit<'a> {
+    first_runs: &'a FirstRuns,
     shape: Shape,
     _alone: Option<oneshot::Sender<()>>,
     succeeded: bool,
 }
 
-impl Turn<'_> {
+impl Permit<'_> {
     pub fn succeeded(mut self) {
         self.succeeded = true;
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let mut succeeded = self.firsts.lock();
+        let mut succeeded = self.first_runs.lock();
         if self.succeeded {
             succeeded.insert(self.shape.clone());
         } else {
@@ -151,70 +152,70 @@ mod tests {
         Shape { kind: kind.to_owned(), network: network.to_owned(), given: vec![] }
     }
 
-    fn calm() -> Firsts {
-        Firsts::patient(Duration::from_secs(1000))
+    fn calm() -> FirstRuns {
+        FirstRuns::patient(Duration::from_secs(1000))
     }
 
     /// Waits in the place that it has now.
-    async fn waits<'a>(turn: &mut Pin<Box<impl Future<Output = Turn<'a>>>>) -> bool {
-        timeout(Duration::ZERO, turn).await.is_err()
+    async fn waits<'a>(permit: &mut Pin<Box<impl Future<Output = Permit<'a>>>>) -> bool {
+        timeout(Duration::ZERO, permit).await.is_err()
     }
 
     #[tokio::test]
-    async fn the_first_is_alone_among_first_ones_and_later_ones_are_not() {
-        let firsts = calm();
-        let first = firsts.turn(shape("portmap", "a")).await;
-        let mut same = Box::pin(firsts.turn(shape("portmap", "a")));
-        let mut other = Box::pin(firsts.turn(shape("portmap", "b")));
+    async fn first_runs_exclude_each_other_and_later_ones_do_not() {
+        let first_runs = calm();
+        let first = first_runs.permit(shape("portmap", "a")).await;
+        let mut same = Box::pin(first_runs.permit(shape("portmap", "a")));
+        let mut other = Box::pin(first_runs.permit(shape("portmap", "b")));
         assert!(waits(&mut same).await && waits(&mut other).await);
         first.succeeded();
         let same = same.await;
         let other = other.await;
-        let known = firsts.turn(shape("portmap", "a")).await;
+        let known = first_runs.permit(shape("portmap", "a")).await;
         other.succeeded();
-        let _both = (same, known, firsts.turn(shape("portmap", "b")).await);
+        let _both = (same, known, first_runs.permit(shape("portmap", "b")).await);
     }
 
     #[tokio::test]
-    async fn one_that_fails_or_is_given_up_makes_the_next_of_its_kind_the_first_again() {
-        let firsts = calm();
-        firsts.turn(shape("portmap", "a")).await.succeeded();
-        firsts.turn(shape("firewall", "a")).await.succeeded();
-        drop(firsts.turn(shape("portmap", "a")).await);
-        let first = firsts.turn(shape("portmap", "a")).await;
-        let _known = firsts.turn(shape("firewall", "a")).await;
-        let mut next = Box::pin(firsts.turn(shape("portmap", "a")));
+    async fn a_failed_or_cancelled_run_makes_the_next_of_its_kind_a_first_run() {
+        let first_runs = calm();
+        first_runs.permit(shape("portmap", "a")).await.succeeded();
+        first_runs.permit(shape("firewall", "a")).await.succeeded();
+        drop(first_runs.permit(shape("portmap", "a")).await);
+        let first = first_runs.permit(shape("portmap", "a")).await;
+        let _known = first_runs.permit(shape("firewall", "a")).await;
+        let mut next = Box::pin(first_runs.permit(shape("portmap", "a")));
         assert!(waits(&mut next).await);
         drop(first);
         next.await.succeeded();
     }
 
     #[tokio::test]
-    async fn a_network_that_is_made_anew_has_a_first_one_again() {
-        let firsts = calm();
-        firsts.turn(shape("portmap", "a")).await.succeeded();
-        firsts.forget("b");
-        let _alone = firsts.turn(shape("portmap", "b")).await;
-        drop(timeout(Duration::from_secs(60), firsts.turn(shape("portmap", "a"))).await.unwrap());
-        firsts.forget("a");
-        let mut first = Box::pin(firsts.turn(shape("portmap", "a")));
+    async fn a_recreated_network_has_a_first_run_again() {
+        let first_runs = calm();
+        first_runs.permit(shape("portmap", "a")).await.succeeded();
+        first_runs.forget("b");
+        let _alone = first_runs.permit(shape("portmap", "b")).await;
+        drop(timeout(Duration::from_secs(60), first_runs.permit(shape("portmap", "a"))).await.unwrap());
+        first_runs.forget("a");
+        let mut first = Box::pin(first_runs.permit(shape("portmap", "a")));
         assert!(waits(&mut first).await);
     }
 
     #[tokio::test]
-    async fn one_that_hangs_is_waited_for_once() {
-        let firsts = Firsts::patient(Duration::from_millis(50));
+    async fn a_hanging_run_is_waited_for_once() {
+        let first_runs = FirstRuns::patient(Duration::from_millis(50));
         let begun = std::time::Instant::now();
-        let _hangs = firsts.turn(shape("portmap", "a")).await;
-        let second = firsts.turn(shape("portmap", "a")).await;
+        let _hangs = first_runs.permit(shape("portmap", "a")).await;
+        let second = first_runs.permit(shape("portmap", "a")).await;
         assert!(begun.elapsed() >= Duration::from_millis(50), "it waits for a while");
         second.succeeded();
-        let known = timeout(Duration::from_secs(60), firsts.turn(shape("portmap", "a")));
+        let known = timeout(Duration::from_secs(60), first_runs.permit(shape("portmap", "a")));
         known.await.unwrap().succeeded();
     }
 
     #[test]
-    fn what_needs_other_chains_is_of_another_shape() {
+    fn executions_with_other_chains_differ_in_shape() {
         let plugin = |capabilities: &[&str]| PluginConf {
             kind: "portmap".to_owned(),
             capabilities: capabilities.iter().map(|&name| name.to_owned()).collect(),
@@ -227,7 +228,7 @@ mod tests {
         let port =
             |ip: &str, port: u16| json!({"portMappings": [{"hostPort": port, "containerPort": 80, "hostIP": ip}]});
         let (none, other) = (of(&json!({})), of(&json!({"ips": ["10.0.0.1"]})));
-        assert_eq!(none, other, "what it does not take is nothing to it");
+        assert_eq!(none, other, "a capability that it does not take does not matter");
         assert_eq!(of(&port("127.0.0.1", 1)), of(&port("10.0.0.1", 2)));
         assert_ne!(none, of(&port("", 1)));
         assert_ne!(of(&port("127.0.0.1", 1)), of(&port("::1", 1)));

@@ -1,5 +1,5 @@
-//! Networks by the Container Network Interface: conflists, plugins, namespaces. Nothing here knows of containers or of the
-//! API: whoever runs something in a network gives an id, a place for the record and the name of a namespace.
+//! Networks by the Container Network Interface: conflists, plugins, namespaces. Nothing here depends on containers or
+//! on the API: the caller gives an id, a place for the record and the name of a namespace.
 //!
 //! ```text
 //! <cni-conf-dir>/*.conf, *.conflist      networks: the operator's and those of `isula network create`
@@ -7,12 +7,12 @@
 //! <bundle>/network.json                  the record: written before ADD, moved or removed after DEL
 //! <bundle>/network-call                  the input of the plugin that runs; locked as long as it lives
 //! <graph>/network/pending/<name>.json    records whose DEL has failed and is tried again
-//! <graph>/network/addresses/<network>/   host-local's addresses of networks that we made
+//! <graph>/network/addresses/<network>/   host-local's addresses of networks that the engine made
 //! ```
 //!
-//! What a crash leaves: a record without a result (ADD may have begun), or with one (it is attached). Either way DEL by the
-//! record gives everything back, also when conflist, namespace or boot are gone. A plugin that outlives the daemon holds the
-//! lock of its call; DEL waits for it, and ends it when its time is over.
+//! A crash leaves a record without a result (ADD may have begun), or with one (it is attached). Either way DEL by the
+//! record gives everything back, also when conflist, namespace or boot are gone. A plugin that outlives the daemon
+//! holds the lock of its call; DEL waits for it, and ends it when its time is over.
 
 pub mod addresses;
 pub mod attach;
@@ -59,7 +59,7 @@ fn digits<const BYTES: usize>() -> Result<String, NetworkError> {
     Ok(hex::encode(bytes))
 }
 
-/// Tells one attachment from all others.
+/// Distinguishes one attachment from all others.
 pub fn mark() -> Result<String, NetworkError> {
     digits::<4>()
 }
@@ -67,7 +67,7 @@ pub fn mark() -> Result<String, NetworkError> {
 /// Small files are read, one for each container.
 const KNOWN_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where networks are described and what carries them out.
+/// The directories of networks' configurations, plugins and namespaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub conf_dir: PathBuf,
@@ -90,7 +90,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Whether this is a place for a namespace of ours: it lies in the directory for them, however that is spelled. Blocks.
+    /// Whether this is a place for the engine's namespaces: it lies in the directory for them, however that is spelled.
+    /// Blocks.
     pub fn may_pin(&self, netns: &Path) -> bool {
         let Some(dir) = netns.parent() else { return false };
         let real = |dir: &Path| without_links(dir).ok();
@@ -98,29 +99,29 @@ impl Settings {
     }
 }
 
-/// The networks of the engine, and who is attached.
+/// The networks of the engine, and the attachments of its containers.
 #[derive(Debug)]
 pub struct Networks {
     pub settings: Settings,
     pub ports: Arc<ports::Ports>,
     pub pending: Arc<pending::Pending>,
     pub uses: uses::Uses,
-    pub firsts: first::Firsts,
-    /// Creations of networks, one after the other: each chooses what the others have not.
+    pub first_runs: first::FirstRuns,
+    /// Creations of networks, one after the other: each chooses a subnet and a name that the others do not have.
     pub changes: tokio::sync::Mutex<()>,
-    /// host-local's notes of our networks.
+    /// host-local's notes of the engine's networks.
     pub addresses: PathBuf,
     /// Names of namespaces begin with it: other engines pin theirs in the same directory.
     prefix: String,
     attached: Mutex<HashMap<String, Arc<record::Record>>>,
-    /// Set when it is known who was attached before the daemon began.
+    /// Set when all attachments of earlier daemons are known.
     known: SetOnce<()>,
-    /// What is read to know it, for whoever waits too long.
+    /// The record that is being read, for the error of a caller that waits too long.
     reading: Mutex<Option<PathBuf>>,
 }
 
 impl Networks {
-    /// `root` is for what we keep.
+    /// `root` is the directory for the engine's own files.
     pub fn new(settings: Settings, root: &Path) -> Self {
         let mark = hex::encode(sha2::Sha256::digest(root.as_os_str().as_encoded_bytes()));
         let ports = Arc::new(ports::Ports::default());
@@ -129,7 +130,7 @@ impl Networks {
             pending: Arc::new(pending::Pending::new(root.join("pending"), ports.clone())),
             ports,
             uses: uses::Uses::default(),
-            firsts: first::Firsts::default(),
+            first_runs: first::FirstRuns::default(),
             changes: tokio::sync::Mutex::default(),
             addresses: root.join("addresses"),
             prefix: format!("{}{}-", netns::PREFIX, &mark[..8]),
@@ -139,14 +140,14 @@ impl Networks {
         }
     }
 
-    /// Where the namespace of one start of `id` is pinned; `mark` tells it from another of the same number, which there is when
-    /// the store has lost its end.
+    /// Where the namespace of one start of `id` is pinned; `mark` distinguishes it from another of the same number,
+    /// which exists when the store has lost its end.
     pub fn netns(&self, id: &str, start: u64, mark: &str) -> PathBuf {
         let id: String = id.chars().take(16).collect();
         self.settings.netns_dir.join(format!("{}{id}-{start}-{mark}", self.prefix))
     }
 
-    /// Every namespace that we have pinned, with the first 16 digits of whose it is. Blocks.
+    /// Every namespace that the engine has pinned, with the first 16 digits of its container's id. Blocks.
     pub fn pinned(&self) -> Result<Vec<(PathBuf, String)>, NetworkError> {
         let dir = &self.settings.netns_dir;
         let entries = match std::fs::read_dir(dir).and_then(|entries| entries.collect::<Result<Vec<_>, _>>()) {
@@ -162,7 +163,7 @@ impl Networks {
         Ok(ours.collect())
     }
 
-    /// Waits until it is known who was attached before the daemon began, and so who has which ports. It is read after the
+    /// Waits until the attachments of earlier daemons, and so their ports, are known. They are read after the
     /// daemon has begun to serve.
     pub async fn known(&self) -> Result<(), NetworkError> {
         let waiting = tokio::time::timeout(KNOWN_PATIENCE, self.known.wait()).await;
@@ -176,17 +177,17 @@ impl Networks {
         })
     }
 
-    /// This is about to be read, and may take its time.
+    /// Notes the record that is about to be read, which may take long.
     pub fn reads(&self, path: &Path) {
         *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(path.to_owned());
     }
 
-    pub fn all_are_known(&self) {
-        // Said twice, it is so all the same.
+    pub fn set_known(&self) {
+        // A second call changes nothing.
         let _ = self.known.set(());
     }
 
-    /// For those who ask about `id`.
+    /// Keeps the record for later calls of `attached` for `id`, and its ports taken.
     pub fn remember(&self, id: &str, record: record::Record) {
         self.ports.remember(id, &record.ports);
         self.attached.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), Arc::new(record));

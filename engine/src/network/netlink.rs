@@ -1,5 +1,5 @@
-//! The kernel's tables of interfaces, addresses and routes, of the network namespace that the calling thread is in. A few
-//! messages of rtnetlink are put together and read by hand: it is less than a library would bring.
+//! The kernel's tables of interfaces, addresses and routes, of the network namespace that the calling thread is in. A
+//! few messages of rtnetlink are put together and read by hand: it is less than a library would bring.
 
 mod wire;
 
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_what_is_not_there_is_fine() {
+    fn removing_a_missing_interface_is_fine() {
         delete(i32::MAX as u32).unwrap();
     }
 
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bridge_is_told_from_other_interfaces_and_keeps_the_address_that_is_set() {
+    fn a_bridge_is_recognised_and_keeps_the_address_that_is_set() {
         alone(|| {
             assert_eq!(bridge("br0").unwrap(), None);
             assert_eq!(bridge("lo").unwrap(), None);
@@ -252,8 +252,8 @@ mod tests {
         alone(|| {
             let addresses = [("10.7.0.2".parse().unwrap(), 24), ("fd07::2".parse().unwrap(), 64)];
             add_blind("eth0", &addresses).unwrap();
-            let told = ip(&["-o", "addr", "show", "eth0"]);
-            assert!(told.contains("inet 10.7.0.2/24") && told.contains("inet6 fd07::2/64"), "{told}");
+            let shown = ip(&["-o", "addr", "show", "eth0"]);
+            assert!(shown.contains("inet 10.7.0.2/24") && shown.contains("inet6 fd07::2/64"), "{shown}");
             assert!(add_blind("eth0", &[]).is_err());
         });
     }

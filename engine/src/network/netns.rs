@@ -1,4 +1,4 @@
-//! A network namespace of ours, pinned by a bind mount: it needs no process to last.
+//! A container's network namespace, pinned by a bind mount: it needs no process to last.
 
 use std::fs;
 use std::io;
@@ -11,19 +11,19 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use super::{NetworkError, netlink};
 
-/// What names of namespaces of ours begin with.
+/// The prefix of the names of the engine's namespaces.
 pub const PREFIX: &str = "isula-";
 /// `lo` is the first interface of every namespace.
 const LOOPBACK: u32 = 1;
 const NSFS_MAGIC: i64 = 0x6e73_6673;
 
-/// Makes a namespace with `lo` up and pins it at `path`. What was there before is removed: it is of an attempt that was
-/// interrupted. Blocks.
+/// Makes a namespace with `lo` up and pins it at `path`. A file of that name is removed before: it is of an attempt
+/// that was interrupted. Blocks.
 pub fn make(path: &Path) -> Result<(), NetworkError> {
     make_with(path, || Ok(()))
 }
 
-/// The same, with what `furnish` makes in the namespace before it is pinned.
+/// The same, but `furnish` runs in the namespace before it is pinned.
 pub fn make_with(path: &Path, furnish: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), NetworkError> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     fs::DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(NetworkError::io("make", dir))?;
@@ -38,7 +38,7 @@ pub fn make_with(path: &Path, furnish: impl FnOnce() -> io::Result<()> + Send + 
         Err(_) => Err(io::Error::other("the thread that makes it ended abnormally")),
     };
     outcome.map_err(|source| {
-        // The failure is what matters.
+        // The first failure is returned, not that of the clean-up.
         let _ = remove(path);
         NetworkError::io("pin a network namespace at", path)(source)
     })
@@ -47,7 +47,8 @@ pub fn make_with(path: &Path, furnish: impl FnOnce() -> io::Result<()> + Send + 
 /// Interfaces with their addresses.
 pub type Links = Vec<(String, Vec<(IpAddr, u8)>)>;
 
-/// Adds to a pinned namespace those of the interfaces that it lacks; they lead nowhere. Says whether there were any. Blocks.
+/// Adds to a pinned namespace those of the interfaces that it lacks; they lead nowhere. Returns whether there were any.
+/// Blocks.
 pub fn complete(path: &Path, links: Links) -> Result<bool, NetworkError> {
     let failed = NetworkError::io("enter the network namespace at", path);
     let place = path.to_owned();
@@ -86,8 +87,8 @@ pub fn is_pinned(path: &Path) -> bool {
     !path.is_symlink() && nix::sys::statfs::statfs(path).is_ok_and(|facts| facts.filesystem_type().0 == NSFS_MAGIC)
 }
 
-/// Whether both paths name the pin of one attachment: its name is made of whose it is and a random mark, and the directory may be
-/// spelled in several ways.
+/// Whether both paths name the pin of one attachment: its name is made of the container's id and a random mark, and the
+/// directory may be spelled in several ways.
 pub fn is_same_pin(one: &Path, other: &Path) -> bool {
     one.file_name().is_some_and(|name| other.file_name() == Some(name))
 }
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_removed_and_what_it_leads_to_stays_pinned() {
+    fn a_link_is_removed_and_its_target_stays_pinned() {
         let dir = tempfile::tempdir().unwrap();
         let (path, link) = (dir.path().join("isula-1"), dir.path().join("isula-2"));
         make(&path).unwrap();
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_namespace_is_in_nobodys_way() {
+    fn a_plain_file_does_not_block_a_namespace() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("isula-1");
         fs::write(&path, "left by another boot").unwrap();

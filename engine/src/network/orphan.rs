@@ -1,8 +1,8 @@
-//! Plugins that have outlived the daemon that ran them and do not end: found by the input that they have open, which is a
-//! file of ours, and ended with all that they have started.
+//! Orphaned plugins: they have outlived the daemon that ran them and do not end. They are found by the input that they
+//! have open, which is a file of the engine, and ended with all processes that they have started.
 //!
-//! A plugin is begun as the leader of a process group, in the session of the daemon. So whoever has its input and is in the
-//! group that its session began with has made a session of its own, and means to stay.
+//! A plugin is started as the leader of a process group, in the session of the daemon. So a process that has the input
+//! and is in the group that its session began with has made a session of its own, and means to stay.
 
 use std::fs;
 use std::io;
@@ -18,19 +18,19 @@ use nix::unistd::{Pid, getpgid, getpgrp, getsid};
 const KILL: i32 = 9;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Who has had the file as its standard input.
+/// The processes that had the file as their standard input.
 #[derive(Debug, Default)]
 pub struct Readers {
     /// Signalled, with their groups.
     pub ended: usize,
-    /// In sessions of their own: left alone.
+    /// Processes in sessions of their own, which are left alone.
     pub staying: usize,
-    /// Of those that were signalled, who has not ended.
+    /// Signalled processes that have not ended.
     pub left: Vec<ProcessRef>,
 }
 
-/// Kills every process whose standard input is this file, with its process group, and waits for their ends. Blocks, no longer
-/// than `patience`.
+/// Kills every process whose standard input is this file, with its process group, and waits for their ends. Blocks, no
+/// longer than `patience`.
 pub fn end_readers(file: &Path, patience: Duration) -> io::Result<Readers> {
     let mut readers = Readers::default();
     let wanted = match fs::metadata(file) {
@@ -42,7 +42,8 @@ pub fn end_readers(file: &Path, patience: Duration) -> io::Result<Readers> {
         let Ok(process) = ProcessRef::of(pid) else { continue };
         let Ok(pidfd) = PidFd::open(process) else { continue };
         let Some(group) = group_of(pid) else { continue };
-        // Looked at again now that it is known which one it is. As long as it is there, its group's number is nobody else's.
+        // Looked at again now that the pidfd identifies the process. As long as it is there, the number of its group is
+        // not reused.
         if !reads(pid) {
             continue;
         }
@@ -71,9 +72,9 @@ pub fn end_readers(file: &Path, patience: Duration) -> io::Result<Readers> {
 
 enum Group {
     OfPlugin(Pid),
-    /// Its session began with it.
+    /// The group that its session began with.
     OfSession,
-    /// It is of a program that was to be a plugin and is not begun yet.
+    /// The daemon's own group: the process forked for a plugin that has not executed it yet.
     Ours,
 }
 
@@ -88,7 +89,7 @@ fn group_of(pid: i32) -> Option<Group> {
     })
 }
 
-/// Those that a signal to the group has reached, as far as they are there still.
+/// The members of the group that are still there after a signal to it.
 fn members(group: Pid) -> io::Result<impl Iterator<Item = ProcessRef>> {
     let is_member = move |pid: i32| getpgid(Some(Pid::from_raw(pid))).is_ok_and(|of| of == group);
     Ok(pids()?.filter(move |pid| is_member(*pid)).filter_map(|pid| ProcessRef::of(pid).ok()))
@@ -112,24 +113,24 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     /// Ended with the test, however that ends.
-    struct Begun(Child);
+    struct Started(Child);
 
-    impl Drop for Begun {
+    impl Drop for Started {
         fn drop(&mut self) {
             let _ = self.0.kill();
             let _ = self.0.wait();
         }
     }
 
-    /// As a plugin is begun.
-    fn begun(script: &str, input: &Path) -> Begun {
+    /// Starts a script as the daemon starts a plugin.
+    fn start_plugin(script: &str, input: &Path) -> Started {
         fs::write(input, "").unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", script]).stdin(fs::File::open(input).unwrap()).stdout(Stdio::null()).stderr(Stdio::null());
-        Begun(command.process_group(0).spawn().unwrap())
+        Started(command.process_group(0).spawn().unwrap())
     }
 
-    /// What it has written there, with a line's end.
+    /// The process whose pid was written there, with a line's end.
     fn written(path: &Path) -> ProcessRef {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -143,28 +144,28 @@ mod tests {
     }
 
     #[test]
-    fn those_that_read_the_file_are_ended_with_all_they_have_started_and_nobody_else_is() {
+    fn readers_of_the_file_are_ended_with_their_children_and_no_others() {
         let dir = tempfile::tempdir().unwrap();
         let (ours, other, child) = (dir.path().join("ours"), dir.path().join("other"), dir.path().join("child"));
         // The child writes its own number, so by then it has its own input.
         let script = format!("sh -c 'echo $$ >{}; exec sleep 1000' </dev/null & wait", child.display());
-        let (mut one, mut two) = (begun(&script, &ours), begun("exec sleep 1000", &other));
+        let (mut one, mut two) = (start_plugin(&script, &ours), start_plugin("exec sleep 1000", &other));
         let child = written(&child);
         let readers = end_readers(&ours, PATIENCE).unwrap();
         assert_eq!((readers.ended, readers.staying, readers.left.len()), (1, 0, 0));
-        assert!(!child.alive(), "what it has begun would go on");
+        assert!(!child.alive(), "its child would go on");
         assert!(!one.0.wait().unwrap().success());
         assert!(two.0.try_wait().unwrap().is_none());
         assert_eq!(end_readers(&dir.path().join("none"), PATIENCE).unwrap().ended, 0);
     }
 
     #[test]
-    fn who_has_made_a_session_of_its_own_stays() {
+    fn a_process_in_its_own_session_stays() {
         let dir = tempfile::tempdir().unwrap();
         let (ours, pid) = (dir.path().join("ours"), dir.path().join("pid"));
-        // By another descriptor: what a script runs in the background has no input.
+        // By another descriptor: the shell gives background processes no input.
         let script = format!("exec 3<&0; setsid sh -c 'echo $$ >{}; exec sleep 1000' <&3 & wait", pid.display());
-        let mut plugin = begun(&script, &ours);
+        let mut plugin = start_plugin(&script, &ours);
         let service = written(&pid);
         let readers = end_readers(&ours, PATIENCE).unwrap();
         assert_eq!((readers.ended, readers.staying), (1, 1));

@@ -1,6 +1,6 @@
-//! Detaching that has failed: kept on disk, tried again with growing pauses, and at every start of the daemon. Nobody waits
-//! for it; the namespace stays pinned, since some plugins find by it what they have to give back. After a day it is given up:
-//! the record is kept for whoever looks after the machine, and tells what may be left.
+//! Detaching that has failed: kept on disk, retried with back-off, and at every start of the daemon. No caller waits
+//! for it; the namespace stays pinned, since some plugins look there for the addresses to give back. After a day it is
+//! given up: the record is kept, and `isula info` warns the operator.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -20,12 +20,12 @@ use super::{NetworkError, Settings, mark, netns};
 use crate::cause::chain;
 use crate::panics::contained;
 
-/// At once.
+/// Concurrent attempts.
 const PARALLEL: usize = 4;
-/// What is not tried again.
+/// The extension of records that are not tried again.
 const GIVEN_UP: &str = "given-up";
 
-/// How long it is tried.
+/// The number of attempts and the pauses between them.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
     pub first_pause: Duration,
@@ -37,15 +37,15 @@ pub struct Patience {
 const PATIENCE: Patience =
     Patience { first_pause: Duration::from_secs(1), longest_pause: Duration::from_secs(600), attempts: 150 };
 
-/// What is still to be given back.
+/// The attachments that are still to be given back.
 #[derive(Debug)]
 pub struct Pending {
     patience: Patience,
     dir: PathBuf,
-    /// Those of what is pending are not free: packets to them still go its way.
+    /// Ports of pending attachments are not free: packets to them still go that way.
     ports: Arc<Ports>,
     entries: Mutex<BTreeMap<String, Entry>>,
-    /// Records that are not tried again, until somebody removes them.
+    /// Records that are not tried again; they stay here until the operator removes their files.
     given_up: Mutex<BTreeSet<PathBuf>>,
     places: Semaphore,
 }
@@ -54,10 +54,10 @@ pub struct Pending {
 struct Entry {
     owner: String,
     netns: PathBuf,
-    /// Each with the configuration that the next attempt knows of.
+    /// The networks, each with the configuration that was seen last.
     networks: BTreeMap<String, Value>,
     problem: String,
-    /// Told when there is another configuration.
+    /// Notified when there is another configuration.
     mended: Arc<Notify>,
 }
 
@@ -72,8 +72,8 @@ impl Pending {
         Self { patience, ..self }
     }
 
-    /// Something was attached: what is pending in a network whose configuration is another one by now is tried at once.
-    pub fn heard(&self, record: &Record) {
+    /// Retries at once each pending attachment to a network of `record` whose configuration has changed.
+    pub fn retry_changed(&self, record: &Record) {
         for entry in lock(&self.entries).values_mut() {
             for attachment in &record.networks {
                 let Some(list) = entry.networks.get_mut(&attachment.network) else { continue };
@@ -90,8 +90,8 @@ impl Pending {
         &self.dir
     }
 
-    /// Takes the record of `id`'s attachment over; afterwards its place is free. One that cannot be read is kept as given up.
-    /// With an error everything is where it was.
+    /// Takes the record of `id`'s attachment over; afterwards its place is free. One that cannot be read is kept as
+    /// given up. With an error everything is where it was.
     pub async fn put_off(
         self: &Arc<Self>,
         settings: &Settings,
@@ -103,12 +103,12 @@ impl Pending {
         blocking(move |_| pending.take_over(settings, &from, &id, problem)).await
     }
 
-    /// Goes on with what an earlier daemon has left. Blocks on the disk. Answers what cannot be read. To be called in the
-    /// runtime.
+    /// Goes on with the records of earlier daemons. Blocks on the disk. Returns the errors of unreadable ones. To be
+    /// called in the runtime.
     pub fn resume(self: &Arc<Self>, settings: &Settings) -> Vec<NetworkError> {
-        let mut troubles = Vec::new();
-        let paths = self.files(&mut troubles);
-        troubles.extend(paths.iter().filter(|path| is_left_over(path)).filter_map(|path| remove_file(path).err()));
+        let mut errors = Vec::new();
+        let paths = self.files(&mut errors);
+        errors.extend(paths.iter().filter(|path| is_left_over(path)).filter_map(|path| remove_file(path).err()));
         for path in paths {
             let Some(name) = path.file_stem().and_then(OsStr::to_str) else { continue };
             if path.extension() == Some(OsStr::new(GIVEN_UP)) {
@@ -124,13 +124,13 @@ impl Pending {
                     self.clone().begin(settings.clone(), name.to_owned(), &record, problem);
                 }
                 Ok(None) => {}
-                Err(error) => troubles.push(error),
+                Err(error) => errors.push(error),
             }
         }
-        troubles
+        errors
     }
 
-    /// For `isula info`. Blocks on the disk: what was given up is told of until its file is removed.
+    /// For `isula info`. Blocks on the disk: a record that was given up is shown until its file is removed.
     pub fn warnings(&self) -> Vec<String> {
         lock(&self.given_up).retain(|path| path.exists());
         let of = |(name, entry): (&String, &Entry)| {
@@ -148,7 +148,8 @@ impl Pending {
         lock(&self.entries).values().any(|entry| netns::is_same_pin(&entry.netns, pin))
     }
 
-    /// Whether a record of this attachment lies here, also one that is not tried again. What cannot be listed may hold it. Blocks.
+    /// Whether a record of this attachment lies here, also one that is not tried again. A directory that cannot be
+    /// listed may hold it. Blocks.
     pub fn has_file_of(&self, attachment: &str) -> bool {
         match std::fs::read_dir(&self.dir) {
             Ok(mut entries) => entries
@@ -157,7 +158,7 @@ impl Pending {
         }
     }
 
-    /// Whose attachments to a network are still to be given back.
+    /// The owners of attachments to a network that are still to be given back.
     pub fn users(&self, network: &str) -> Vec<String> {
         let entries = lock(&self.entries);
         let users = entries.values().filter(|entry| entry.networks.contains_key(network));
@@ -166,7 +167,7 @@ impl Pending {
 
     fn place(&self, name: &str) -> Place {
         let (record, busy) = (self.dir.join(format!("{name}.json")), self.dir.join(format!("{name}.call")));
-        Place { of: name.to_owned(), record, busy }
+        Place { prefix: name.to_owned(), record, busy }
     }
 
     fn take_over(
@@ -184,7 +185,7 @@ impl Pending {
             Err(error @ NetworkError::Io { .. }) => return Err(error),
             Err(error) => return self.keep_aside(from, id, &error),
         };
-        // Known here before it leaves its place: whoever looks there first and here then finds it.
+        // Noted here before the record leaves its place: a reader that looks there first and here then finds it.
         let name = record.container.clone();
         let is_new = self.note(&name, &record, problem);
         let to = self.place(&name);
@@ -203,14 +204,15 @@ impl Pending {
         Ok(())
     }
 
-    /// A record that was moved is taken over whatever comes then: nobody else would give it back.
+    /// A failure after the move is only logged: the record must stay here, since only these retries give the network
+    /// back.
     fn leave(&self, from: &Place) {
         if let Err(error) = self.clear(from) {
             tracing::warn!(error = chain(&error), "a record of a network was moved, and something of it may be left");
         }
     }
 
-    /// The place is free for the next, and what was moved is on disk.
+    /// Frees the place for the next attachment, and syncs the moved record.
     fn clear(&self, from: &Place) -> Result<(), NetworkError> {
         let removed = remove_file(&from.busy);
         for dir in [Some(self.dir.as_path()), from.record.parent()].into_iter().flatten() {
@@ -219,7 +221,7 @@ impl Pending {
         removed
     }
 
-    /// For somebody to look at: there is nothing to try again by.
+    /// Keeps an unreadable record for the operator: there is nothing to retry by.
     fn keep_aside(&self, from: &Place, id: &str, problem: &NetworkError) -> Result<(), NetworkError> {
         let path = self.dir.join(format!("{id}-unreadable-{}.{GIVEN_UP}", mark()?));
         self.give_up(&from.record, &path)?;
@@ -235,7 +237,7 @@ impl Pending {
         }
     }
 
-    /// Answers whether it was unknown.
+    /// Returns whether it was unknown.
     fn note(&self, name: &str, record: &Record, problem: String) -> bool {
         let networks = record.networks.iter().map(|attachment| (attachment.network.clone(), attachment.list.clone()));
         let (owner, netns, networks) = (record.owner.clone(), record.netns.clone(), networks.collect());
@@ -269,13 +271,13 @@ impl Pending {
             };
             let Err(error) = outcome else {
                 if let Some(entry) = self.forget(&name) {
-                    tracing::info!(owner = entry.owner, "its network is given back at last");
+                    tracing::info!(owner = entry.owner, "its network is given back after retries");
                 }
                 return;
             };
             tracing::warn!(record = %place.record.display(), error = chain(&error), "a network is still not given back");
             let read_from = place.clone();
-            // Some of its plugins may have done their part.
+            // Some of the networks may be given back.
             let left = blocking(move |_| read_from.read()).await.ok().flatten();
             if let Some(entry) = lock(&self.entries).get_mut(&name) {
                 entry.problem = chain(&error);
@@ -322,12 +324,12 @@ impl Pending {
         lock(&self.entries).remove(name)
     }
 
-    fn files(&self, troubles: &mut Vec<NetworkError>) -> Vec<PathBuf> {
+    fn files(&self, errors: &mut Vec<NetworkError>) -> Vec<PathBuf> {
         match std::fs::read_dir(&self.dir) {
             Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => vec![],
             Err(error) => {
-                troubles.push(NetworkError::io("read", &self.dir)(error));
+                errors.push(NetworkError::io("read", &self.dir)(error));
                 vec![]
             }
         }
@@ -335,7 +337,7 @@ impl Pending {
 }
 
 fn take(from: &Place, to: &Place) -> Result<(), NetworkError> {
-    // Its lock must be found by whoever finds the record.
+    // The lock must be in place before the record is found there.
     match std::fs::hard_link(&from.busy, &to.busy) {
         Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => {
             return Err(NetworkError::io("link", &to.busy)(error));
@@ -345,8 +347,8 @@ fn take(from: &Place, to: &Place) -> Result<(), NetworkError> {
     std::fs::rename(&from.record, &to.record).map_err(NetworkError::io("move", &from.record))
 }
 
-/// Of a daemon that was killed: the call of a record that was not moved yet or is gone already, and drafts of records. Nobody
-/// writes there before all is known.
+/// A file of a daemon that was killed: the call of a record that was not moved yet or is gone already, or a draft of a
+/// record. There is no writer until all records are known.
 fn is_left_over(path: &Path) -> bool {
     match path.extension().and_then(OsStr::to_str) {
         Some("call") => !path.with_extension("json").try_exists().unwrap_or(true),

@@ -1,4 +1,4 @@
-//! One execution of a CNI plugin: environment and input by the specification, and what its answer means.
+//! One execution of a CNI plugin: environment and input by the specification, and the meaning of its answer.
 
 mod input;
 mod running;
@@ -18,7 +18,7 @@ use crate::runtime::locate;
 pub use input::{Idle, await_idle};
 use running::{Ended, OUTPUT_LIMIT, Running};
 
-/// What is shown of its complaints.
+/// The limit for its output in messages.
 const SHOWN: usize = 600;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Verb {
     }
 }
 
-/// Why a plugin has not done what was asked.
+/// The failures of a plugin.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginError {
     #[error(
@@ -49,18 +49,18 @@ pub enum PluginError {
     Input { kind: String, path: PathBuf, source: io::Error },
     #[error("plugin `{kind}`: {verb} did not finish within {} s and was killed", deadline.as_secs_f32())]
     Deadline { kind: String, verb: &'static str, deadline: Duration },
-    /// In the specification's words.
+    /// A refusal in the form of the specification.
     #[error("plugin `{kind}`: {verb} failed: {message} (code {code})")]
     Refused { kind: String, verb: &'static str, code: i64, message: String },
-    #[error("plugin `{kind}`: {verb} ended with {status} and {said}")]
-    Died { kind: String, verb: &'static str, status: ExitStatus, said: String },
-    #[error("plugin `{kind}`: {verb} answered what cannot be used: {problem}: {said}")]
-    Nonsense { kind: String, verb: &'static str, problem: String, said: String },
+    #[error("plugin `{kind}`: {verb} ended with {status} and {answer}")]
+    Died { kind: String, verb: &'static str, status: ExitStatus, answer: String },
+    #[error("plugin `{kind}`: {verb} answered what cannot be used: {problem}: {answer}")]
+    Nonsense { kind: String, verb: &'static str, problem: String, answer: String },
     #[error("plugin `{kind}`: another execution for the same attachment has not ended and has `{path}` locked")]
     Busy { kind: String, path: PathBuf },
 }
 
-/// Who is attached, and where.
+/// The attachment that the plugin is run for.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     pub verb: Verb,
@@ -89,7 +89,7 @@ fn listed(dirs: &[PathBuf]) -> String {
 }
 
 impl Call<'_> {
-    /// Runs the plugin and answers what it printed for ADD. Cancelling kills it.
+    /// Runs the plugin and returns its result, which is null for DEL. Cancelling kills it.
     pub async fn execute(&self, input: &Value) -> Result<Value, PluginError> {
         let path = self.find().await?;
         let input = self.input(input).await?;
@@ -146,11 +146,11 @@ impl Call<'_> {
         if !status.success() {
             return Err(match serde_json::from_slice::<Refusal>(output) {
                 Ok(refusal) => PluginError::Refused { kind: kind(), verb, code: refusal.code, message: refusal.text() },
-                Err(_) => PluginError::Died { kind: kind(), verb, status, said: said(output, errors) },
+                Err(_) => PluginError::Died { kind: kind(), verb, status, answer: answer(output, errors) },
             });
         }
         let nonsense =
-            |problem: String| PluginError::Nonsense { kind: kind(), verb, problem, said: said(output, errors) };
+            |problem: String| PluginError::Nonsense { kind: kind(), verb, problem, answer: answer(output, errors) };
         if output.len() as u64 > OUTPUT_LIMIT {
             return Err(nonsense(format!("more than {} KiB", OUTPUT_LIMIT >> 10)));
         }
@@ -160,7 +160,7 @@ impl Call<'_> {
                 Ok(_) => Err(nonsense("not an object".to_owned())),
                 Err(error) => Err(nonsense(error.to_string())),
             },
-            // Nothing is expected, and what is said means nothing.
+            // DEL has no result; its output is ignored.
             Verb::Del => Ok(Value::Null),
         }
     }
@@ -182,7 +182,7 @@ impl Refusal {
     }
 }
 
-fn said(output: &[u8], errors: &[u8]) -> String {
+fn answer(output: &[u8], errors: &[u8]) -> String {
     let words = if errors.trim_ascii().is_empty() { output } else { errors };
     let words = words.trim_ascii();
     if words.is_empty() {

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_is_told_as_the_specification_and_users_have_it() {
+    fn a_mapping_has_the_forms_of_the_specification_and_of_users() {
         let it = port(Some("127.0.0.1"), 8080);
         let mapping = json!({"hostPort":8080,"containerPort":80,"protocol":"tcp","hostIP":"127.0.0.1"});
         assert_eq!((it.mapping(), it.to_string()), (mapping, "127.0.0.1:8080->80/tcp".to_owned()));

@@ -1,4 +1,4 @@
-//! Ports of the host that lead to containers: which are taken, and free ones for those who do not mind.
+//! Ports of the host that lead to containers: which are taken, and free ones for requests without a number.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,16 +8,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::NetworkError;
 use super::port::{Protocol, Published};
 
-/// The ports that are published, by whom they are for.
+/// The published ports, by their holders.
 #[derive(Debug, Default)]
 pub struct Ports {
     taken: Mutex<HashMap<String, Vec<Published>>>,
 }
 
 impl Ports {
-    /// Takes these ports for `holder`, with free ones in the place of 0, or none of them. What programs of the host listen
-    /// on is refused where it can be known: a packet would never reach them again. Blocks: each is bound to for a moment,
-    /// which holds nobody up who only asks.
+    /// Takes these ports for `holder`, with free ones in the place of 0, or none of them. A port that a program of the
+    /// host listens on is refused where that can be known: a packet would never reach the program again. Blocks: each
+    /// is bound to for a moment, during which readers need not wait.
     pub fn take(&self, holder: &str, wanted: &[Published]) -> Result<Vec<Published>, NetworkError> {
         let before = self.reserve(holder, wanted)?;
         let got = self.fill(holder, wanted);
@@ -28,7 +28,8 @@ impl Ports {
         got
     }
 
-    /// Those that are given, at once, so that nobody else takes one while they are looked at. Answers what it had before.
+    /// Reserves the numbered ones at once, before they are probed, so that no other holder takes one meanwhile. Returns
+    /// the holder's ports before that.
     fn reserve(&self, holder: &str, wanted: &[Published]) -> Result<Vec<Published>, NetworkError> {
         let mut taken = self.lock();
         let given = || wanted.iter().filter(|port| port.host_port != 0);
@@ -43,7 +44,7 @@ impl Ports {
         Ok(before)
     }
 
-    /// In this order: a free one must not be one of those that are given.
+    /// Probes the numbered ports first: a free one must not be one of them.
     fn fill(&self, holder: &str, wanted: &[Published]) -> Result<Vec<Published>, NetworkError> {
         let (given, free): (Vec<Published>, Vec<Published>) = wanted.iter().partition(|port| port.host_port != 0);
         let failed = |port: &Published| {
@@ -68,7 +69,8 @@ impl Ports {
         Ok(got)
     }
 
-    /// What `holder` has without asking: taken before the daemon started, or by who it was before.
+    /// Sets the ports of `holder` without a probe: they were taken by an earlier daemon, or under another holder's
+    /// name.
     pub fn remember(&self, holder: &str, ports: &[Published]) {
         if ports.is_empty() {
             self.lock().remove(holder);
@@ -90,13 +92,13 @@ fn is_in(ports: &[Published], port: &Published) -> bool {
     ports.iter().any(|other| other.collides(port))
 }
 
-/// Binds to it for a moment and tells the port.
+/// Binds to it for a moment and returns the port.
 fn probe(port: &Published) -> io::Result<u16> {
     let address = (port.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), port.host_port);
     match port.protocol {
         Protocol::Tcp => TcpListener::bind(address)?.local_addr(),
         Protocol::Udp => UdpSocket::bind(address)?.local_addr(),
-        // Not every kernel has it, and the packets are redirected all the same.
+        // Not every kernel has SCTP sockets, and the packets are redirected all the same.
         Protocol::Sctp => return Ok(port.host_port),
     }
     .map(|address| address.port())
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_refused_takes_nothing() {
+    fn a_refused_holder_takes_no_port() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (ports, number) = (Ports::default(), listener.local_addr().unwrap().port());
         let other = free();
@@ -168,12 +170,12 @@ mod tests {
         ports.take("b", &[port(None, other)]).unwrap();
         let third = free();
         ports.take("b", &[port(None, third), port(None, number)]).unwrap_err();
-        assert!(ports.take("c", &[port(None, other)]).is_err(), "what it had before it has still");
+        assert!(ports.take("c", &[port(None, other)]).is_err(), "it still has its earlier port");
         ports.take("c", &[port(None, third)]).unwrap();
     }
 
     #[test]
-    fn at_once_nobody_gets_what_another_has() {
+    fn concurrent_holders_get_different_ports() {
         let ports = Ports::default();
         let take = &|holder: String| ports.take(&holder, &vec![port(None, 0); 40]).unwrap();
         let all: Vec<Published> = std::thread::scope(|scope| {

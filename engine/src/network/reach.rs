@@ -1,5 +1,5 @@
-//! Whether a published port can lead anywhere. `portmap` skips a mapping that no address of the container serves, and answers
-//! that all is well: it is for us to refuse it.
+//! Whether a published port can lead anywhere. `portmap` skips a mapping that no address of the container serves, and
+//! answers with success: so the engine refuses it.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use super::port::Published;
 use super::result::Attached;
 use super::{NetworkConf, NetworkError};
 
-/// What a network gives.
+/// The address families that a network gives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Families {
     v4: bool,
@@ -22,12 +22,12 @@ impl Families {
     }
 }
 
-/// Refuses ports that cannot be reached in the network that was to publish them, by what it has given.
+/// Refuses ports that cannot be reached in the network that was to publish them, by the addresses it has given.
 pub fn check(ports: &[Published], conf: &NetworkConf, attached: &Attached) -> Result<(), NetworkError> {
     all(ports, conf, Families::of(attached.addresses.iter().map(|address| address.ip)))
 }
 
-/// The same before anything is attached, as far as the configuration tells.
+/// The same before anything is attached, as far as the configuration shows it.
 pub fn foresee(ports: &[Published], conf: &NetworkConf) -> Result<(), NetworkError> {
     let subnets = conf.plugins.iter().filter(|plugin| plugin.ipam() == Some("host-local")).flat_map(|plugin| {
         let ipam = &plugin.raw["ipam"];
@@ -36,7 +36,7 @@ pub fn foresee(ports: &[Published], conf: &NetworkConf) -> Result<(), NetworkErr
     });
     let addresses = subnets.filter_map(|subnet| subnet.split('/').next()?.parse().ok());
     match Families::of(addresses) {
-        // It is another's to manage, or cannot be read.
+        // Another plugin manages the addresses, or the subnets cannot be parsed.
         Families { v4: false, v6: false } => Ok(()),
         families => all(ports, conf, families),
     }
@@ -53,7 +53,7 @@ fn all(ports: &[Published], conf: &NetworkConf, families: Families) -> Result<()
         if !is_served {
             return Err(NetworkError::Unreachable { port: port.listed(), network: conf.name.clone(), family });
         }
-        // The kernel takes no packet to `::1` off the loopback, whatever the rules say; to 127.0.0.1 it does.
+        // The kernel takes no packet to `::1` off the loopback, whatever the rules; to 127.0.0.1 it does.
         if by_portmap && port.host_ip.is_some_and(|ip| ip.is_ipv6() && ip.is_loopback()) {
             return Err(NetworkError::LoopbackV6 { port: port.listed() });
         }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_configuration_tells_is_refused_before_anything_is_done() {
+    fn unreachable_ports_are_refused_by_the_configuration_beforehand() {
         let ranges = |subnets: &[&str]| {
             let sets: Vec<_> = subnets.iter().map(|subnet| json!([{"subnet":subnet}])).collect();
             json!({"type":"host-local","ranges":sets})

@@ -17,12 +17,12 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     version: u32,
-    /// For whom, in the words of messages.
+    /// The owner, in the words of messages.
     pub owner: String,
     /// `CNI_CONTAINERID`
     pub container: String,
     pub netns: PathBuf,
-    /// Until they are given back.
+    /// The published ports, until they are given back.
     #[serde(default)]
     pub ports: Vec<Published>,
     /// In the order of ADD.
@@ -38,7 +38,7 @@ pub struct Attachment {
     pub list: Value,
     pub args: String,
     pub capability_args: Map<String, Value>,
-    /// Of the last plugin that has answered. `None`: the first may have begun.
+    /// The result of the last plugin that has succeeded. `None`: the first may have begun.
     #[serde(default)]
     pub result: Option<Value>,
 }
@@ -49,7 +49,7 @@ impl Record {
     }
 
     /// Networks with their addresses, as events have them.
-    pub fn told(&self) -> impl Iterator<Item = (String, Vec<String>)> {
+    pub fn addresses(&self) -> impl Iterator<Item = (String, Vec<String>)> {
         self.networks.iter().map(|attachment| {
             let addresses = attachment.attached().addresses;
             let texts = addresses.iter().map(|address| format!("{}/{}", address.ip, address.prefix)).collect();
@@ -57,13 +57,13 @@ impl Record {
         })
     }
 
-    /// Whether there is a file. What cannot be looked at may be one.
+    /// Whether there is a file; in doubt there is.
     pub async fn is_at(path: &Path) -> bool {
         tokio::fs::try_exists(path).await.unwrap_or(true)
     }
 
-    /// `None` when there is none. What it names to be unpinned and removed is a namespace of this attachment, or it is an
-    /// error. Blocks.
+    /// `None` when there is none. The namespace in it, which is going to be unpinned and removed, must be of this
+    /// attachment, or it is an error. Blocks.
     pub fn read(path: &Path) -> Result<Option<Self>, NetworkError> {
         let bytes = match std::fs::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -82,7 +82,7 @@ impl Record {
         Ok(Some(record))
     }
 
-    /// The pin's name ends as the attachment's does: with the first 16 digits of whose it is, and the rest.
+    /// The pin's name ends as the attachment's does: with the first 16 digits of the container's id, and the rest.
     fn names_its_pin(&self) -> bool {
         let plain = |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
         let name = self.netns.file_name().and_then(OsStr::to_str).unwrap_or_default();
@@ -107,7 +107,7 @@ impl Attachment {
             .map_err(|problem| NetworkError::RecordContent { path: path.to_owned(), problem })
     }
 
-    /// What the plugins have answered; nothing, when they have not, or cannot be understood.
+    /// The addresses and other facts in the plugins' result; the default when there is none, or it cannot be parsed.
     pub fn attached(&self) -> Attached {
         self.result.as_ref().and_then(|result| Attached::of(result, &self.ifname).ok()).unwrap_or_default()
     }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_names_what_is_not_its_own_to_remove_is_refused() {
+    fn a_record_with_a_foreign_namespace_is_refused() {
         let container = format!("{ID}-3-aabbccdd");
         for netns in [
             "",
@@ -175,7 +175,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let bundle = |id: &str| {
             let (record, busy) = (dir.path().join("network.json"), dir.path().join("network-call"));
-            super::super::attach::Place { of: format!("{id}-"), record, busy }
+            super::super::attach::Place { prefix: format!("{id}-"), record, busy }
         };
         let own = record(&format!("{ID}-3-aabbccdd"), "/n/isula-01020304-0123456789abcdef-3-aabbccdd");
         own.write(&bundle(ID).record).unwrap();

@@ -1,15 +1,15 @@
-//! What a plugin answers to ADD, in the shapes of all versions that are spoken.
+//! The result of a plugin's ADD, in the shapes of all versions that are spoken.
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What is read of a result; the rest is passed on as it is.
+/// The parts of a result that the engine reads; the rest is passed on as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attached {
     pub addresses: Vec<Address>,
-    /// Of the interface in the namespace.
+    /// The addresses of the interface in the namespace.
     pub mac: Option<String>,
     pub dns: Dns,
 }
@@ -65,7 +65,7 @@ struct Ip {
 const LIMIT: usize = 256;
 
 impl Attached {
-    /// What is wrong with it, otherwise.
+    /// Parses a result. An `Err` is the fault in it.
     pub fn of(result: &Value, ifname: &str) -> Result<Self, String> {
         if !result.is_object() {
             return Err("it is not an object".to_owned());
@@ -115,7 +115,7 @@ fn is_mac(text: &str) -> bool {
     !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b':')
 }
 
-/// It becomes a word of a line in resolv.conf.
+/// Whether the text can be a word of a line in resolv.conf.
 fn is_word(text: &str) -> bool {
     !text.is_empty() && text.len() <= 255 && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shapes_of_old_and_new_versions_say_the_same() {
+    fn results_of_old_and_new_versions_parse_to_the_same() {
         let interfaces =
             json!([{"name":"br","mac":"aa:bb"},{"name":"eth0","mac":"02:42:0a","sandbox":"/var/run/netns/x"}]);
         for ip in [
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_break_a_file_is_left_out() {
+    fn lines_that_could_break_a_file_are_left_out() {
         let result = json!({"dns":{"nameservers":["10.0.0.1","x\ny"],"search":["a.b","a b"],"options":["ndots:1"]}});
         let dns = Attached::of(&result, "eth0").unwrap().dns;
         assert_eq!((dns.nameservers.len(), dns.search.len(), dns.options.len()), (1, 1, 1));

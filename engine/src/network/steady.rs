@@ -1,7 +1,7 @@
-//! The hardware address of a bridge. Unless it was set, a bridge has the lowest one of its ports and changes it when ports come
-//! and go; then every container that has it as its gateway loses the way out until it asks again. The plugin `bridge` sets it,
-//! but only with the gateway's address, and fails where the bridge has none at the moment: after an ADD that has failed, the
-//! next one fails for it, and no later one tries again.
+//! The hardware address of a bridge. Unless it was set, a bridge has the lowest one of its ports and changes it when
+//! ports come and go; then every container that has it as its gateway loses the way out until it asks again. The plugin
+//! `bridge` sets it, but only with the gateway's address, and fails where the bridge has none at the moment: after an
+//! ADD that has failed, the next one fails for it, and no later one tries again.
 
 use std::path::Path;
 
@@ -11,18 +11,18 @@ use super::conf::PluginConf;
 use super::netlink::{self, Bridge, Mac};
 use crate::cause::chain;
 
-/// What the plugin takes unless it is told another name.
+/// The plugin's default name of the bridge.
 const DEFAULT: &str = "cni0";
 /// NET_ADDR_SET
 const SET: &str = "3";
 
-/// Sees to it that the bridge of this plugin, if there is one, keeps the address that it has, or one that it gets here.
-/// Trouble is only told: the plugin may do without.
+/// Makes the bridge of this plugin, if there is one, keep the address that it has, or one that it gets here.
+/// A failure is only logged: the plugin may do without.
 pub async fn keep(plugin: &PluginConf) {
     let Some(name) = bridge_of(plugin).map(str::to_owned) else { return };
-    let told = name.clone();
+    let bridge = name.clone();
     if let Err(error) = blocking(move |_| set(&name).map_err(|source| NetworkError::Netlink { source })).await {
-        tracing::warn!(bridge = told, error = chain(&error), "its hardware address may change with its ports");
+        tracing::warn!(bridge, error = chain(&error), "its hardware address may change with its ports");
     }
 }
 
@@ -41,14 +41,14 @@ fn set(name: &str) -> std::io::Result<()> {
     netlink::set_mac(bridge.index, mac)
 }
 
-/// Where it can be known: `/sys` may be another namespace's.
+/// Whether the address was set, as far as that can be known: `/sys` may be another namespace's.
 fn is_set(name: &str, bridge: Bridge) -> bool {
     let read = |file: &str| std::fs::read_to_string(Path::new("/sys/class/net").join(name).join(file));
     let is = |file: &str, value: &str| read(file).is_ok_and(|text| text.trim() == value);
     is("ifindex", &bridge.index.to_string()) && is("addr_assign_type", SET)
 }
 
-/// Of those that are nobody's: administered locally, and of one interface.
+/// A locally administered address of a single interface, which is no vendor's.
 fn random() -> std::io::Result<Mac> {
     let mut mac = [0; 6];
     getrandom::fill(&mut mac).map_err(std::io::Error::other)?;
@@ -93,7 +93,7 @@ mod tests {
             assert_eq!(mac(), given);
             ip("link del port");
             assert_eq!(mac(), given);
-            // One of somebody else's that follows its ports: containers know it by the address that it has.
+            // A foreign bridge that follows its ports: containers know it by the address that it has.
             ip("link add br1 type bridge");
             ip("link add port address 02:00:00:00:00:02 type veth");
             ip("link set port master br1");

@@ -1,9 +1,9 @@
-//! IPv4 subnets: reading, comparing, and choosing one that nobody uses.
+//! IPv4 subnets: reading, comparing, and choosing a free one.
 
 use std::fmt;
 use std::net::Ipv4Addr;
 
-/// Where subnets are chosen from: not what other engines take by default.
+/// Subnets are chosen from this range, which is not another engine's default.
 pub const POOL: &str = "10.187.0.0/16";
 const POOL_BASE: [u8; 2] = [10, 187];
 
@@ -19,7 +19,7 @@ impl Subnet {
         (prefix <= 32).then(|| Self { base: address.to_bits() & mask(prefix), prefix })
     }
 
-    /// `10.1.0.0/16`, for a network with room for containers. What is wrong with it, otherwise.
+    /// `10.1.0.0/16`, for a network with room for containers. An `Err` is the fault in the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong =
             || format!("subnet `{}` is not an IPv4 address and a prefix, like 10.1.0.0/16", text.escape_default());

@@ -1,4 +1,4 @@
-//! Attaching with plugins that are scripts: each notes its call and does what its test wants.
+//! Attaching with plugins that are scripts: each notes its call and behaves as its test needs.
 
 mod detach;
 mod pending;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::attach::{Order, Place, Wanted, attach};
 use super::detach::{detach, detach_again};
-use super::first::Firsts;
+use super::first::FirstRuns;
 use super::port::{Protocol, Published};
 use super::record::Record;
 use super::{NetworkConf, NetworkError, Settings, bridge, netns};
@@ -23,12 +23,12 @@ use crate::cause::chain;
 
 const RESULT: &str = r#"{"cniVersion":"0.4.0","ips":[{"version":"4","address":"10.7.0.2/24","gateway":"10.7.0.1"}]}"#;
 
-/// What takes longer hangs, on the slowest of machines.
+/// A longer step hangs, on the slowest of machines.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 struct Stand {
     dir: tempfile::TempDir,
-    firsts: Firsts,
+    first_runs: FirstRuns,
 }
 
 impl Stand {
@@ -37,7 +37,7 @@ impl Stand {
         for name in ["bin", "conf", "bundle"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
-        Self { dir, firsts: Firsts::patient(PATIENCE) }
+        Self { dir, first_runs: FirstRuns::patient(PATIENCE) }
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -67,7 +67,11 @@ impl Stand {
     }
 
     fn place(&self) -> Place {
-        Place { of: "abc-".to_owned(), record: self.at("bundle/network.json"), busy: self.at("bundle/network-call") }
+        Place {
+            prefix: "abc-".to_owned(),
+            record: self.at("bundle/network.json"),
+            busy: self.at("bundle/network-call"),
+        }
     }
 
     fn order(&self, plugins: &[&str]) -> Order {
@@ -86,7 +90,7 @@ impl Stand {
     }
 
     async fn attach(&self, plugins: &[&str]) -> Result<Record, NetworkError> {
-        attach(&self.settings(), &self.firsts, &self.place(), self.order(plugins)).await
+        attach(&self.settings(), &self.first_runs, &self.place(), self.order(plugins)).await
     }
 
     async fn fails(&self, plugins: &[&str]) -> String {
@@ -109,7 +113,7 @@ impl Stand {
     }
 }
 
-/// Looked at again until it is so; not so is what the words say.
+/// Polls until it holds; `words` is the message of a failure.
 async fn until(words: &str, mut holds: impl FnMut() -> bool) {
     let end = tokio::time::Instant::now() + PATIENCE;
     while !holds() {
@@ -118,8 +122,8 @@ async fn until(words: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// By a process of its own: what other tests start at this moment would inherit a descriptor of ours, and what somebody may
-/// write to is not run ("text file busy"). Replaced, since it may be running.
+/// By a process of its own: a program that another test starts at this moment would inherit a descriptor of this one,
+/// and a file that is open for writing cannot be run ("text file busy"). Replaced, since it may be running.
 fn write_program(path: &Path, text: &str) {
     let script = r#"cat >"$1.new" && chmod 755 "$1.new" && mv "$1.new" "$1""#;
     let mut writer = Command::new("sh").args(["-c", script, "sh"]).arg(path).stdin(Stdio::piped()).spawn().unwrap();
@@ -136,14 +140,14 @@ impl Drop for Stand {
 }
 
 #[tokio::test]
-async fn plugins_run_in_order_and_back_with_what_was_answered() {
+async fn plugins_run_in_order_and_back_with_their_results() {
     let stand = Stand::new();
     stand.good("one");
     stand.good("ports");
     let mut order = stand.order(&["one", "ports"]);
     let port = Published { host_ip: None, host_port: 8080, container_port: 80, protocol: Protocol::Tcp };
     order.ports = vec![port];
-    let record = attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
+    let record = attach(&stand.settings(), &stand.first_runs, &stand.place(), order).await.unwrap();
     assert_eq!(record.networks[0].attached().addresses[0].ip.to_string(), "10.7.0.2");
     assert!(netns::is_pinned(&record.netns));
     assert_eq!(Record::read(&stand.place().record).unwrap().unwrap(), record);
@@ -161,7 +165,7 @@ async fn plugins_run_in_order_and_back_with_what_was_answered() {
     assert_eq!(stand.input("ports", "DEL")["runtimeConfig"], second["runtimeConfig"]);
     stand.assert_nothing_left();
     detach(&stand.settings(), &stand.place(), None).await.unwrap();
-    assert!(stand.log().is_empty(), "what is detached is not detached again");
+    assert!(stand.log().is_empty(), "a detached container is not detached again");
 }
 
 #[tokio::test]
@@ -197,7 +201,7 @@ async fn a_missing_plugin_for_addresses_is_named_too() {
     let mut order = stand.order(&["bridge"]);
     let list = json!({"cniVersion":"0.4.0","name":"net","plugins":[{"type":"bridge","ipam":{"type":"host-lokal"}}]});
     order.networks[0].conf = NetworkConf::of_list(list).unwrap();
-    let error = attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap_err();
+    let error = attach(&stand.settings(), &stand.first_runs, &stand.place(), order).await.unwrap_err();
     assert!(chain(&error).starts_with("network net: cannot find the CNI plugin `host-lokal` in"), "{}", chain(&error));
     assert!(stand.log().is_empty());
     stand.assert_nothing_left();
@@ -210,7 +214,7 @@ async fn a_port_that_no_address_serves_is_refused() {
     let mut order = stand.order(&["ports"]);
     let host_ip = Some("::1".parse().unwrap());
     order.ports = vec![Published { host_ip, host_port: 8080, container_port: 80, protocol: Protocol::Tcp }];
-    let error = attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap_err();
+    let error = attach(&stand.settings(), &stand.first_runs, &stand.place(), order).await.unwrap_err();
     let problem =
         "host port [::1]:8080/tcp cannot be published: network net gives no IPv6 address that it could lead to";
     assert_eq!(error.to_string(), problem);
@@ -224,7 +228,7 @@ async fn an_address_that_was_asked_for_is_given_or_it_is_a_failure() {
     stand.good("one");
     let mut order = stand.order(&["one"]);
     order.networks[0].ip = Some("10.7.0.9".parse().unwrap());
-    let error = attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap_err();
+    let error = attach(&stand.settings(), &stand.first_runs, &stand.place(), order).await.unwrap_err();
     assert_eq!(error.to_string(), "network net: plugin `one` gave 10.7.0.2 instead of the address 10.7.0.9");
     assert_eq!(stand.log(), ["one ADD eth0 there IgnoreUnknown=1;IP=10.7.0.9"]);
 }
@@ -270,7 +274,7 @@ fn request(name: &str) -> bridge::Request {
 }
 
 #[test]
-fn a_network_is_made_with_a_subnet_that_nobody_has_and_removed() {
+fn a_network_is_made_with_a_free_subnet_and_removed() {
     let stand = Stand::new();
     for kind in ["bridge", "host-local", "portmap"] {
         stand.good(kind);
@@ -323,11 +327,11 @@ fn an_internal_network_has_no_way_out() {
     assert_eq!((&plugins[0]["isGateway"], &plugins[0]["ipMasq"]), (&json!(false), &json!(false)));
     assert!(plugins[0]["ipam"].get("routes").is_none());
     assert_eq!(plugins[1]["type"], "firewall");
-    assert!(!confs.by_name["in"].conf.takes("portMappings"), "a port that nobody reaches cannot be published");
+    assert!(!confs.by_name["in"].conf.takes("portMappings"), "an unreachable port cannot be published");
 }
 
 #[test]
-fn what_is_missing_for_a_network_is_named() {
+fn missing_plugins_of_a_network_are_named() {
     let stand = Stand::new();
     let problem = chain(&bridge::create(&stand.settings(), Path::new("/a"), &request("x")).unwrap_err());
     assert!(problem.contains("cannot find the CNI plugin `bridge`") && problem.contains("Debian"), "{problem}");

@@ -1,4 +1,4 @@
-//! Who is about to use a network, and which is about to go: a creation under way and a removal exclude each other.
+//! Leases of networks: a creation under way that uses one and a removal exclude each other.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ pub struct Uses {
 #[derive(Debug, Default)]
 struct State {
     leased: HashMap<String, usize>,
-    going: HashSet<String>,
+    being_removed: HashSet<String>,
 }
 
 /// Keeps networks from being removed until it is dropped.
@@ -23,9 +23,9 @@ pub struct Lease<'a> {
     names: Vec<String>,
 }
 
-/// Keeps a network from being used by anybody new until it is dropped.
+/// Refuses new leases of a network until it is dropped.
 #[derive(Debug)]
-pub struct Going<'a> {
+pub struct Removal<'a> {
     uses: &'a Uses,
     name: String,
 }
@@ -33,7 +33,7 @@ pub struct Going<'a> {
 impl Uses {
     pub fn lease(&self, names: &[String]) -> Result<Lease<'_>, NetworkError> {
         let mut state = self.lock();
-        if let Some(name) = names.iter().find(|name| state.going.contains(*name)) {
+        if let Some(name) = names.iter().find(|name| state.being_removed.contains(*name)) {
             return Err(NetworkError::BeingRemoved { name: name.clone() });
         }
         for name in names {
@@ -42,16 +42,16 @@ impl Uses {
         Ok(Lease { uses: self, names: names.to_vec() })
     }
 
-    pub fn go(&self, name: &str) -> Result<Going<'_>, NetworkError> {
+    pub fn begin_removal(&self, name: &str) -> Result<Removal<'_>, NetworkError> {
         let mut state = self.lock();
         if state.leased.contains_key(name) {
             let users = "a container that is being created".to_owned();
             return Err(NetworkError::InUse { name: name.to_owned(), users });
         }
-        if !state.going.insert(name.to_owned()) {
+        if !state.being_removed.insert(name.to_owned()) {
             return Err(NetworkError::BeingRemoved { name: name.to_owned() });
         }
-        Ok(Going { uses: self, name: name.to_owned() })
+        Ok(Removal { uses: self, name: name.to_owned() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -73,9 +73,9 @@ impl Drop for Lease<'_> {
     }
 }
 
-impl Drop for Going<'_> {
+impl Drop for Removal<'_> {
     fn drop(&mut self) {
-        self.uses.lock().going.remove(&self.name);
+        self.uses.lock().being_removed.remove(&self.name);
     }
 }
 
@@ -90,12 +90,12 @@ mod tests {
         let one = uses.lease(&names).unwrap();
         let other = uses.lease(&names[..1]).unwrap();
         drop(one);
-        assert!(uses.go("a").unwrap_err().to_string().contains("being created"));
-        let going = uses.go("b").unwrap();
+        assert!(uses.begin_removal("a").unwrap_err().to_string().contains("being created"));
+        let being_removed = uses.begin_removal("b").unwrap();
         assert_eq!(uses.lease(&names).unwrap_err().to_string(), "network b is being removed");
-        assert!(uses.go("b").is_err());
-        drop((other, going));
-        uses.go("a").unwrap();
+        assert!(uses.begin_removal("b").is_err());
+        drop((other, being_removed));
+        uses.begin_removal("a").unwrap();
         uses.lease(&names).unwrap();
     }
 }

@@ -50,14 +50,14 @@ pub async fn run(engine: &Arc<Engine>) {
             for (id, _) in engine.containers.snapshot().iter() {
                 engine.containers.mark_verified(id);
             }
-            engine.networks.all_are_known();
+            engine.networks.set_known();
             return engine.recover_images().await;
         }
     }
     // The end of a damaged store may be lost, and an intent may concern a volume that was made anew since: later starts
     // must know that too.
     if engine.trust() == Trust::Partial {
-        crate::volume::doubt_removals(engine).await;
+        crate::volume::note_removals_in_doubt(engine).await;
     }
     // Takes long for large data, and no container waits for it.
     if engine.trust() == Trust::Whole {

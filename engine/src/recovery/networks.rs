@@ -61,7 +61,7 @@ pub(super) async fn remember(engine: &Arc<Engine>) {
         }
         Err(panic) => engine.warn(format!("what is to be given back of networks was not read: {panic}")),
     }
-    engine.networks.all_are_known();
+    engine.networks.set_known();
 }
 
 /// Removes namespaces of this engine that no record names: neither a container's, nor one that was put off. Only for a

@@ -202,7 +202,7 @@ fn attached(engine: &Engine, candidate: &Candidate, start: StartId) -> Vec<Event
             None
         }
     };
-    let attachments = |record: NetworkRecord| record.told().collect::<Vec<_>>();
+    let attachments = |record: NetworkRecord| record.addresses().collect::<Vec<_>>();
     let networks = record.map(attachments).unwrap_or_default().into_iter();
     networks.map(|(network, addresses)| Event::NetworkAttached { start, network, addresses }).collect()
 }

@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 
-/// A name that nobody has thought of.
+/// A random name.
 pub fn anonymous_name() -> Result<VolumeName, VolumeError> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| VolumeError::Io {
@@ -33,13 +33,13 @@ pub async fn ensure(
     labels: BTreeMap<String, String>,
     context: &Context,
 ) -> Result<PathBuf, VolumeError> {
-    // A removal that ends while we make the directory would leave it without a record.
+    // A removal that ends while the directory is made would leave it without a record.
     let _lease = engine.volumes.lease([name.clone()]).await?;
-    if engine.volumes.is_going(name) {
+    if engine.volumes.is_being_removed(name) {
         return Err(VolumeError::BeingRemoved { name: name.clone() });
     }
-    let (layout, of) = (engine.layout.clone(), name.clone());
-    let data = super::blocking(engine, name, move || files::make(&layout, &of)).await?;
+    let (layout, volume) = (engine.layout.clone(), name.clone());
+    let data = super::blocking(engine, name, move || files::make(&layout, &volume)).await?;
     failpoint::hit(failpoint::VOLUME_CREATE_BEFORE_RECORD);
     let create = Command::Create { labels, anonymous, at: clock::now() };
     engine.volumes.records.turn(name, context, &create).await.map_err(|error| VolumeError::of_turn(error, name))?;

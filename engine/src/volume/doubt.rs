@@ -1,6 +1,6 @@
-//! Removals that may have ended long ago. A store that has lost its end may tell of a removal that was finished, and of nothing
-//! that came after it: a volume of the same name with data of its own. Later starts find that store whole, so the names are
-//! noted in a file; such a volume is removed only when it is asked for again.
+//! Removals that may have ended long ago. A store that has lost its end may have the record of a removal that was
+//! finished, and none of later ones: of a new volume of the same name, with data of its own. Later starts find that
+//! store whole, so the names are noted in a file; such a volume is removed only when a client asks for it again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use crate::engine::Engine;
 use crate::rootfs::write_atomically;
 
 /// Notes the removals that the store has no end of. To be called when it is not whole.
-pub async fn doubt_removals(engine: &Arc<Engine>) {
-    let of = engine.clone();
+pub async fn note_removals_in_doubt(engine: &Arc<Engine>) {
+    let owned = engine.clone();
     let noting = tokio::task::spawn_blocking(move || {
-        let names = going(&of);
+        let names = being_removed(&owned);
         if names.is_empty() {
             return;
         }
         let text: String = names.iter().map(|name| format!("{name}\n")).collect();
-        if let Err(error) = write_atomically(&of.layout.volumes_in_doubt(), text.as_bytes(), 0o600, true) {
-            of.warn(chain(&error));
+        if let Err(error) = write_atomically(&owned.layout.volumes_in_doubt(), text.as_bytes(), 0o600, true) {
+            owned.warn(chain(&error));
         }
     });
     if let Err(panic) = noting.await {
@@ -29,7 +29,8 @@ pub async fn doubt_removals(engine: &Arc<Engine>) {
     }
 }
 
-/// Those of the recorded removals that are in doubt, or why that is not known. Forgets what was removed since. Blocks.
+/// Those of the recorded removals that are in doubt, or why they are not known. Deletes the note once all are finished.
+/// Blocks.
 pub(super) fn in_doubt(engine: &Engine) -> Result<BTreeSet<VolumeName>, String> {
     let path = engine.layout.volumes_in_doubt();
     let failed = |what: &str, error: std::io::Error| format!("cannot {what} `{}`: {error}", path.display());
@@ -37,17 +38,17 @@ pub(super) fn in_doubt(engine: &Engine) -> Result<BTreeSet<VolumeName>, String> 
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
         read => read.map_err(|error| failed("read", error))?,
     };
-    let going = going(engine);
+    let being_removed = being_removed(engine);
     let doubtful: BTreeSet<_> =
-        text.lines().filter_map(|line| line.parse().ok()).filter(|name| going.contains(name)).collect();
+        text.lines().filter_map(|line| line.parse().ok()).filter(|name| being_removed.contains(name)).collect();
     if doubtful.is_empty() {
         std::fs::remove_file(&path).map_err(|error| failed("remove", error))?;
     }
     Ok(doubtful)
 }
 
-fn going(engine: &Engine) -> BTreeSet<VolumeName> {
+fn being_removed(engine: &Engine) -> BTreeSet<VolumeName> {
     let records = engine.volumes.records.snapshot();
-    let going = records.iter().filter(|(_, entity)| entity.state.phase == Phase::Removing);
-    going.map(|(name, _)| name.clone()).collect()
+    let being_removed = records.iter().filter(|(_, entity)| entity.state.phase == Phase::Removing);
+    being_removed.map(|(name, _)| name.clone()).collect()
 }

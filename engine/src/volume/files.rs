@@ -10,7 +10,7 @@ use crate::domain::id::VolumeName;
 use crate::layout::Layout;
 use crate::rootfs::{self, Mounts};
 
-/// The modes of a volume's directory and of what containers see of it.
+/// The modes of a volume's directory and of the data directory that containers see.
 pub(super) const MODE: u32 = 0o711;
 pub(super) const DATA_MODE: u32 = 0o755;
 
@@ -25,7 +25,8 @@ pub(super) fn make(layout: &Layout, name: &VolumeName) -> Result<PathBuf, Volume
         return Ok(data);
     }
     let all = layout.volumes();
-    // Its owner and mode are the image's to say, when it is filled; until then as any directory that a container writes to.
+    // Its owner and mode are taken from the image when it is filled; until then as any directory that a container
+    // writes to.
     for (dir, mode) in [(&all, 0o711), (&layout.volume(name), MODE), (&data, DATA_MODE)] {
         match DirBuilder::new().mode(mode).create(dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
@@ -41,7 +42,7 @@ pub(super) fn make(layout: &Layout, name: &VolumeName) -> Result<PathBuf, Volume
 /// Fails if something is mounted in the volume: a deletion would go on in there.
 pub(super) fn check_mounts(layout: &Layout, name: &VolumeName) -> Result<(), VolumeError> {
     let dirs = [layout.volume(name), layout.volume_removing(name)];
-    // As the kernel spells them.
+    // The directories as the kernel spells them.
     let real: Vec<PathBuf> = dirs.iter().filter_map(|dir| dir.canonicalize().ok()).collect();
     let prefixes: Vec<&Path> = dirs.iter().chain(&real).map(PathBuf::as_path).collect();
     let mounts = rootfs::mounts_below(&prefixes).map_err(failed("read the mounts below", &dirs[0]))?;
@@ -55,7 +56,7 @@ pub(super) fn check_mounts(layout: &Layout, name: &VolumeName) -> Result<(), Vol
 pub(super) fn delete(layout: &Layout, name: &VolumeName) -> Result<(), VolumeError> {
     check_mounts(layout, name)?;
     let (dir, removing) = (layout.volume(name), layout.volume_removing(name));
-    // Of an attempt that was interrupted: nothing of it may come back under the name.
+    // The rest of an interrupted removal: it must not come back under the name.
     remove_tree(&removing)?;
     match fs::rename(&dir, &removing) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -72,7 +73,7 @@ fn remove_tree(path: &Path) -> Result<(), VolumeError> {
     rootfs::remove_tree(path, Mounts::Refuse).map_err(failed("remove", path))
 }
 
-/// Bytes on disk below the directory, on its own file system; what cannot be read counts nothing.
+/// Bytes on disk below the directory, on its own file system; unreadable directories count nothing.
 pub(super) fn bytes(dir: &Path) -> u64 {
     let Ok(root) = fs::symlink_metadata(dir) else { return 0 };
     let mut total = 0_u64;

@@ -1,7 +1,7 @@
-//! Who is about to use a volume, and who is about to remove it: never both at once.
+//! Leases and claims of volumes: a creation that is about to use one and a removal exclude each other.
 //!
 //! A creation leases its volumes until its container is recorded; from then on the container is found as their user. A
-//! removal claims its volume and looks for users after that. So whoever removes has seen every user there is.
+//! removal claims its volume and looks for users after that. So a removal has seen every user there is.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{User, VolumeError};
 use crate::domain::id::VolumeName;
 
-/// A removal of much data takes long; who waits for it is told to come again.
+/// A removal of much data takes long; after this a waiting caller gets the refusal.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ struct State {
     claimed: HashSet<VolumeName>,
 }
 
-/// Some volumes that nobody removes while this is held.
+/// Volumes that are not removed while this is held.
 #[derive(Debug)]
 #[must_use = "the lease ends when it is dropped"]
 pub struct Lease<'a> {
@@ -36,7 +36,7 @@ pub struct Lease<'a> {
     names: Vec<VolumeName>,
 }
 
-/// A volume that nobody begins to use while this is held.
+/// A volume that no new creation uses while this is held.
 #[derive(Debug)]
 pub(super) struct Claim<'a> {
     leases: &'a Leases,
@@ -58,7 +58,7 @@ impl Leases {
         .await
     }
 
-    /// For a removal: refused while a creation holds a lease, waits for another removal.
+    /// A claim for a removal: refused while a creation holds a lease, waits for another removal.
     pub(super) async fn claim(&self, name: &VolumeName) -> Result<Claim<'_>, VolumeError> {
         self.wait(|| {
             let mut state = self.lock();
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_leased_is_not_claimed() {
+    async fn a_leased_volume_is_not_claimed() {
         let leases = Leases::default();
         let one = leases.lease(vec![name("a"), name("b"), name("a")]).await.unwrap();
         let other = leases.lease(vec![name("a")]).await.unwrap();
@@ -149,7 +149,7 @@ mod tests {
         drop(lease);
     }
 
-    /// What the future gives at once, if anything.
+    /// The output of the future if it is ready at once.
     async fn at_once<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
         tokio::select! {
             biased;

@@ -1,12 +1,13 @@
 //! Volumes: directories with data that outlive containers.
 //!
 //! ```text
-//! <graph>/volumes/<name>/_data       what containers see
+//! <graph>/volumes/<name>/_data       the directory that containers see
 //! <graph>/volumes/.removing-<name>/  on its way out: there only while the record says that it is being removed
 //! ```
 //!
-//! A volume is its record in the journal. A directory that no record knows is never deleted with anything in it; creating a volume
-//! of its name takes it over with its data, and a start of the daemon reports it. A removal is an intent, then the deletion, then its outcome: see `remove.rs`.
+//! A volume is its record in the journal. A directory without a record is never deleted with anything in it; creating a
+//! volume of its name takes it over with its data, and a start of the daemon reports it. A removal is an intent, then
+//! the deletion, then its outcome: see `remove.rs`.
 
 mod create;
 mod doubt;
@@ -31,14 +32,14 @@ use crate::engine::Engine;
 use crate::warnings::Warnings;
 
 pub use create::{anonymous_name, ensure};
-pub use doubt::doubt_removals;
+pub use doubt::note_removals_in_doubt;
 pub use error::VolumeError;
 pub use leases::Lease;
 pub use remove::{Reclaimed, finish_removals, prune, remove, remove_anonymous};
 pub use sweep::sweep;
 pub use users::{User, users};
 
-/// The volumes of the engine, and who is about to use one.
+/// The volumes of the engine, and the leases of those that are about to be used.
 #[derive(Debug)]
 pub struct Volumes {
     pub records: records::Records,
@@ -50,14 +51,14 @@ impl Volumes {
         Self { records: records::Records::new(journal, warnings), leases: leases::Leases::default() }
     }
 
-    /// Keeps these volumes from being removed until it is dropped: for a creation under way, until its container is recorded.
-    /// Waits for a removal of one of them, but not for ever.
+    /// Keeps these volumes from being removed until it is dropped: for a creation under way, until its container is
+    /// recorded. Waits for a removal of one of them, but not for ever.
     pub async fn lease(&self, names: impl IntoIterator<Item = VolumeName>) -> Result<Lease<'_>, VolumeError> {
         self.leases.lease(names.into_iter().collect()).await
     }
 
-    /// Its removal was recorded and is not finished.
-    fn is_going(&self, name: &VolumeName) -> bool {
+    /// Whether the volume's removal was recorded and is not finished.
+    fn is_being_removed(&self, name: &VolumeName) -> bool {
         self.records.get(name).is_some_and(|entity| entity.state.phase == Phase::Removing)
     }
 }

@@ -1,5 +1,5 @@
-//! A volume goes: the intent is recorded, its directory is moved away and deleted, then the outcome is recorded. What a crash
-//! interrupts, recovery finishes; what fails can be asked for again.
+//! The removal of a volume: the intent is recorded, its directory is moved away and deleted, then the outcome is
+//! recorded. A removal that a crash interrupts is finished by recovery; a failed one can be asked for again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::panics::contained;
 /// Removed at once of one container, which may have thousands: their records share the journal's syncs.
 const AT_ONCE: usize = 16;
 
-/// What a prune has removed.
+/// The outcome of a prune.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Reclaimed {
     pub names: Vec<VolumeName>,
@@ -29,13 +29,13 @@ pub struct Reclaimed {
     pub bytes: u64,
 }
 
-/// Removes a volume that nobody uses, with its data. Goes on also when the caller goes away.
+/// Removes an unused volume, with its data. Goes on also when the caller goes away.
 pub async fn remove(engine: &Arc<Engine>, name: &VolumeName, context: &Context) -> Result<(), VolumeError> {
     remove_with(engine, name, None, context).await
 }
 
-/// Removes those of a container's volumes that were made for it, when the container itself is on its way out. One that
-/// another container uses too stays. May be repeated from anywhere; all are tried, and the first trouble is told.
+/// Removes those of a container's volumes that were made for it, when the container itself is being removed. One that
+/// another container uses too stays. May be repeated from anywhere; all are tried, and the first error is returned.
 pub async fn remove_anonymous(
     engine: &Arc<Engine>,
     container: ContainerId,
@@ -44,17 +44,17 @@ pub async fn remove_anonymous(
 ) -> Result<(), VolumeError> {
     let is_anonymous =
         |name: &VolumeName| engine.volumes.records.get(name).is_some_and(|entity| entity.state.anonymous);
-    // In one order for everybody: each claim is held while the next one is waited for.
+    // In the same order in all removals: each claim is held while the next one is waited for.
     let names: BTreeSet<_> = names.into_iter().filter(is_anonymous).collect();
     if names.is_empty() {
         return Ok(());
     }
-    let (of, context) = (engine.clone(), context.clone());
+    let (owned, context) = (engine.clone(), context.clone());
     let removing = async move {
         let (mut claims, mut claimed) = (Vec::with_capacity(names.len()), Vec::with_capacity(names.len()));
         let mut outcome = Ok(());
         for name in names {
-            match of.volumes.leases.claim(&name).await {
+            match owned.volumes.leases.claim(&name).await {
                 Ok(claim) => {
                     claims.push(claim);
                     claimed.push(name);
@@ -64,13 +64,13 @@ pub async fn remove_anonymous(
             }
         }
         // Once for all of them, and after the last claim: it reads every definition.
-        let reading = of.clone();
+        let reading = owned.clone();
         let uses = tokio::task::spawn_blocking(move || Uses::of_all_but(&reading, Some(container)));
-        let uses = uses.await.map_err(|panic| abandoned(&of, panic))?;
-        let (of, context) = (&of, &context);
+        let uses = uses.await.map_err(|panic| abandoned(&owned, panic))?;
+        let (owned, context) = (&owned, &context);
         let each = futures_util::stream::iter(claimed).map(|name| {
             let users = uses.of(&name);
-            async move { remove_unused(of, &name, users, context).await }
+            async move { remove_unused(owned, &name, users, context).await }
         });
         let removed: Vec<_> = each.buffer_unordered(AT_ONCE).collect().await;
         drop(claims);
@@ -85,9 +85,9 @@ pub async fn remove_anonymous(
 /// Removes the volumes that are wanted gone, that no container uses and, unless `all`, that are anonymous.
 pub async fn prune(engine: &Arc<Engine>, all: bool, wanted: impl Fn(&Volume) -> bool, context: &Context) -> Reclaimed {
     let mut reclaimed = Reclaimed::default();
-    let of = engine.clone();
+    let owned = engine.clone();
     // Once for all: it reads every definition. Whether one is used by now is looked at again when it is removed.
-    let Ok(uses) = tokio::task::spawn_blocking(move || Uses::of_all_but(&of, None)).await else { return reclaimed };
+    let Ok(uses) = tokio::task::spawn_blocking(move || Uses::of_all_but(&owned, None)).await else { return reclaimed };
     for (name, entity) in engine.volumes.records.snapshot().iter() {
         // Most are in use: that is cheaper to know than their size.
         if !(all || entity.state.anonymous) || !wanted(&entity.state) || !uses.of(name).is_empty() {
@@ -100,7 +100,7 @@ pub async fn prune(engine: &Arc<Engine>, all: bool, wanted: impl Fn(&Volume) -> 
                 reclaimed.names.push(name.clone());
                 reclaimed.bytes = reclaimed.bytes.saturating_add(bytes);
             }
-            // Somebody came first.
+            // A creation or another removal came first.
             Err(VolumeError::InUse { .. } | VolumeError::NoSuchVolume { .. }) => {}
             Err(error) => engine.warn(chain(&error)),
         }
@@ -108,11 +108,11 @@ pub async fn prune(engine: &Arc<Engine>, all: bool, wanted: impl Fn(&Volume) -> 
     reclaimed
 }
 
-/// After a start of the daemon: what was being removed is removed.
+/// Finishes interrupted removals after a start of the daemon.
 pub async fn finish_removals(engine: &Arc<Engine>) {
     let context = Context::new(Actor::Recovery);
-    let of = engine.clone();
-    let reading = tokio::task::spawn_blocking(move || in_doubt(&of));
+    let owned = engine.clone();
+    let reading = tokio::task::spawn_blocking(move || in_doubt(&owned));
     let doubtful = match reading.await.unwrap_or_else(|panic| Err(panic.to_string())) {
         Ok(doubtful) => doubtful,
         Err(problem) => return engine.warn(format!("removals of volumes are not finished: {problem}")),
@@ -141,10 +141,10 @@ async fn remove_with(
     leaving: Option<ContainerId>,
     context: &Context,
 ) -> Result<(), VolumeError> {
-    let (of, name, context) = (engine.clone(), name.clone(), context.clone());
+    let (owned, name, context) = (engine.clone(), name.clone(), context.clone());
     let removing = async move {
-        let claim = of.volumes.leases.claim(&name).await?;
-        remove_claimed(&of, &claim, &name, leaving, &context).await
+        let claim = owned.volumes.leases.claim(&name).await?;
+        remove_claimed(&owned, &claim, &name, leaving, &context).await
     };
     // On its own: a caller that goes away must not leave the directory half deleted until the next start.
     engine.tasks.spawn(contained(removing)).await.map_err(|panic| abandoned(engine, panic))?
@@ -162,12 +162,12 @@ async fn remove_claimed(
     leaving: Option<ContainerId>,
     context: &Context,
 ) -> Result<(), VolumeError> {
-    let (of, volume) = (engine.clone(), name.clone());
-    let users = super::blocking(engine, name, move || Ok(Uses::of_all_but(&of, leaving).of(&volume))).await?;
+    let (owned, volume) = (engine.clone(), name.clone());
+    let users = super::blocking(engine, name, move || Ok(Uses::of_all_but(&owned, leaving).of(&volume))).await?;
     remove_unused(engine, name, users, context).await
 }
 
-/// Of a volume that is claimed. `users` are those that were found after the claim.
+/// Removes a claimed volume, unless it has `users`, which are those that were found after the claim.
 async fn remove_unused(
     engine: &Arc<Engine>,
     name: &VolumeName,
@@ -176,14 +176,15 @@ async fn remove_unused(
 ) -> Result<(), VolumeError> {
     let no_such = || VolumeError::NoSuchVolume { name: name.clone() };
     let phase = engine.volumes.records.get(name).ok_or_else(no_such)?.state.phase;
-    // A removal that is recorded had no users; a store that has lost its end may tell of it and not of a later volume's.
+    // A recorded removal had no users; but a store that has lost its end may have its record and not that of a later
+    // volume.
     if !users.is_empty() {
         return Err(VolumeError::InUse { name: name.clone(), users });
     }
     if phase == Phase::Ready {
-        let (of, volume) = (engine.clone(), name.clone());
+        let (owned, volume) = (engine.clone(), name.clone());
         // A removal that cannot succeed is better refused.
-        super::blocking(engine, name, move || files::check_mounts(&of.layout, &volume)).await?;
+        super::blocking(engine, name, move || files::check_mounts(&owned.layout, &volume)).await?;
     }
     turn(engine, name, context, &Command::Remove).await?;
     failpoint::hit(failpoint::VOLUME_REMOVE_AFTER_INTENT);

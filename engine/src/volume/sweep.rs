@@ -1,8 +1,8 @@
 //! Directories beneath `<graph>/volumes` that no record knows, after a start of the daemon.
 //!
-//! A creation that was killed leaves the directories it makes, empty and as it makes them: those go, with `rmdir` alone, which
-//! never takes a file along. All else may be somebody's data: it is reported and kept. So is whatever a container may mount: the
-//! store may have lost the record of a volume and not that of its user.
+//! A creation that was killed leaves the directories it makes, empty and as it makes them: those go, with `rmdir`
+//! alone, which never takes a file along. All else may be data: it is reported and kept. So is whatever a
+//! container may mount: the store may have lost the record of a volume and not that of its user.
 
 use std::fs;
 use std::io;
@@ -19,15 +19,15 @@ use crate::recovery::has_unknown;
 /// How many are named in one warning.
 const NAMED: usize = 5;
 
-/// Sweeps what a killed creation left, and reports the rest. To be called when the store is whole.
+/// Sweeps the directories of killed creations, and reports the others. To be called when the store is whole.
 pub async fn sweep(engine: &Arc<Engine>) {
     let mut kept = Vec::new();
     let names = unknown(engine).await;
     if names.is_empty() {
         return;
     }
-    let of = engine.clone();
-    let reading = tokio::task::spawn_blocking(move || (Uses::of_all_but(&of, None), has_unknown(&of, "")));
+    let owned = engine.clone();
+    let reading = tokio::task::spawn_blocking(move || (Uses::of_all_but(&owned, None), has_unknown(&owned, "")));
     let (uses, any_may_be_used) = match reading.await {
         Ok(read) => read,
         Err(panic) => return engine.warn(format!("the users of volumes were not read, nothing is swept: {panic}")),
@@ -41,7 +41,7 @@ pub async fn sweep(engine: &Arc<Engine>) {
             kept.push(name);
             continue;
         }
-        // Whoever creates or removes it right now looks after it.
+        // A creation or removal that is under way looks after it.
         let Ok(_claim) = engine.volumes.leases.claim(&volume).await else { continue };
         if engine.volumes.records.get(&volume).is_some() {
             continue;
@@ -80,7 +80,8 @@ async fn unknown(engine: &Arc<Engine>) -> Vec<String> {
             return vec![];
         }
     };
-    // After they were listed: a volume is recorded after its directory is made, so one that is known by now is no orphan.
+    // After they were listed: a volume is recorded after its directory is made, so one that is known by now is no
+    // orphan.
     let records = engine.volumes.records.snapshot();
     let known = |name: &str| {
         let volume = name.strip_prefix(".removing-").unwrap_or(name).parse::<VolumeName>();
@@ -91,7 +92,7 @@ async fn unknown(engine: &Arc<Engine>) -> Vec<String> {
     names
 }
 
-/// Removes the directory if it is what a creation makes before its record. Says whether it was.
+/// Removes the directory if a creation has left it before its record. Returns whether it was.
 fn remove_half_made(dir: &Path) -> io::Result<bool> {
     if !fs::symlink_metadata(dir)?.is_dir() {
         return Ok(false);
@@ -112,7 +113,8 @@ fn remove_half_made(dir: &Path) -> io::Result<bool> {
     Ok(made)
 }
 
-/// A directory of root's with the mode that a creation gives it: one that people prepare for a container mostly has another.
+/// A directory of root's with the mode that a creation gives it: one that people prepare for a container mostly has
+/// another.
 fn as_made(dir: &Path, mode: u32) -> io::Result<bool> {
     let meta = fs::symlink_metadata(dir)?;
     Ok(meta.is_dir() && meta.uid() == 0 && meta.gid() == 0 && meta.mode() & 0o7777 == mode)
@@ -130,7 +132,7 @@ fn report(engine: &Engine, kept: &[String]) {
     let more = kept.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     engine.warn(format!(
-        "below `{}` lies what belongs to no volume and is kept: {}{more}; `isula volume create NAME` takes a directory over",
+        "below `{}` lie files of no volume, which are kept: {}{more}; `isula volume create NAME` takes a directory over",
         engine.layout.volumes().display(),
         named.join(", ")
     ));

@@ -40,7 +40,7 @@ impl World {
         self.engine.volumes.records.get(&name(text)).map(|entity| entity.state.phase)
     }
 
-    /// A container that mounts these volumes; with none of them, one whose definition cannot be read.
+    /// A container that mounts these volumes; with none of them, one with an unreadable definition.
     async fn container(&self, byte: u8, volumes: &[&str]) -> ContainerId {
         let id = ContainerId::from_bytes([byte; 32]);
         let mut card = Card {
@@ -113,7 +113,7 @@ fn names_are_short_enough_for_a_stream() {
 }
 
 #[tokio::test]
-async fn a_volume_is_made_once_and_stays_what_it_is() {
+async fn a_volume_is_made_once_and_stays_unchanged() {
     let world = World::new();
     let path = world.ensure("data", false).await;
     assert_eq!(path, world.engine.layout.graph.join("volumes/data/_data"));
@@ -145,7 +145,7 @@ async fn a_directory_that_no_record_knows_is_taken_over() {
 }
 
 #[tokio::test]
-async fn what_a_container_uses_stays() {
+async fn a_volume_in_use_stays() {
     let world = World::new();
     world.ensure("data", false).await;
     world.ensure("other", false).await;
@@ -161,7 +161,7 @@ async fn what_a_container_uses_stays() {
 }
 
 #[tokio::test]
-async fn who_cannot_be_read_may_use_anything() {
+async fn an_unreadable_container_may_use_any_volume() {
     let world = World::new();
     world.ensure("data", true).await;
     let id = world.container(1, &[]).await;
@@ -171,7 +171,7 @@ async fn who_cannot_be_read_may_use_anything() {
 }
 
 #[tokio::test]
-async fn what_is_leased_stays() {
+async fn a_leased_volume_stays() {
     let world = World::new();
     world.ensure("data", false).await;
     let lease = world.engine.volumes.lease([name("data")]).await.unwrap();
@@ -209,7 +209,7 @@ async fn an_interrupted_removal_is_finished() {
     }
     fs::rename(layout.volume(&name("moved")), layout.volume_removing(&name("moved"))).unwrap();
     fs::remove_dir_all(layout.volume(&name("deleted"))).unwrap();
-    // Meanwhile nobody gets it.
+    // Meanwhile a creation cannot use it.
     let made = ensure(&world.engine, &name("begun"), false, BTreeMap::new(), &world.context).await;
     assert!(matches!(made, Err(VolumeError::BeingRemoved { .. })), "{made:?}");
     finish_removals(&world.engine).await;
@@ -240,7 +240,7 @@ async fn a_removal_follows_no_link() {
 }
 
 #[tokio::test]
-async fn a_prune_takes_what_nobody_uses() {
+async fn a_prune_removes_unused_volumes() {
     let world = World::new();
     for (text, anonymous) in [("a1", true), ("a2", true), ("n1", false), ("n2", false)] {
         fs::write(world.ensure(text, anonymous).await.join("file"), vec![1; 10_000]).unwrap();
@@ -257,10 +257,10 @@ async fn a_prune_takes_what_nobody_uses() {
 }
 
 #[tokio::test]
-async fn what_a_killed_creation_left_is_swept_and_data_is_kept() {
+async fn leftovers_of_a_killed_creation_are_swept_and_data_is_kept() {
     use std::os::unix::fs::PermissionsExt;
     if !nix::unistd::geteuid().is_root() {
-        return; // Only root makes what root makes.
+        return; // Root's directories can be made by root alone.
     }
     let world = World::new();
     let known = world.ensure("known", false).await;
@@ -295,14 +295,14 @@ async fn what_a_killed_creation_left_is_swept_and_data_is_kept() {
 }
 
 #[tokio::test]
-async fn what_a_container_may_mount_is_not_swept() {
+async fn a_volume_that_a_container_may_mount_is_not_swept() {
     use std::os::unix::fs::PermissionsExt;
     if !nix::unistd::geteuid().is_root() {
-        return; // Only root makes what root makes.
+        return; // Root's directories can be made by root alone.
     }
     let world = World::new();
     world.ensure("known", false).await;
-    // As a creation makes them, and without records, as after the loss of a store.
+    // Directories as a creation makes them, without records, as after the loss of a store.
     let all = world.engine.layout.volumes();
     for name in ["mounted", "free"] {
         for (dir, mode) in [(name.to_owned(), files::MODE), (format!("{name}/_data"), files::DATA_MODE)] {
@@ -371,13 +371,13 @@ async fn a_whole_store_keeps_volumes_that_an_unknown_container_may_use() {
     write(vec![mount("other")]);
     world.remove("v").await.unwrap();
     world.ensure("v", true).await;
-    // What a killed creation leaves before it has written a definition.
+    // A killed creation leaves a bundle without a definition.
     fs::remove_file(bundle.join("definition.json")).unwrap();
     world.remove("v").await.unwrap();
 }
 
 #[tokio::test]
-async fn a_removal_that_a_lost_store_tells_of_is_not_finished_by_itself() {
+async fn a_removal_in_a_damaged_store_is_not_finished_by_itself() {
     let world = World::new();
     for text in ["old", "used"] {
         fs::write(world.ensure(text, false).await.join("file"), "x").unwrap();
@@ -389,7 +389,7 @@ async fn a_removal_that_a_lost_store_tells_of_is_not_finished_by_itself() {
     assert_eq!((world.phase("old"), world.phase("used")), (None, Some(Phase::Removing)));
     assert!(world.engine.layout.volume_data(&name("used")).join("file").exists());
     world.forget_container(id).await;
-    doubt_removals(&world.engine).await;
+    note_removals_in_doubt(&world.engine).await;
     // At every later start, until it is asked for.
     for _ in 0..2 {
         finish_removals(&world.engine).await;

@@ -6,7 +6,7 @@ use crate::definition::{Definition, MountKind};
 use crate::domain::id::{ContainerId, VolumeName};
 use crate::engine::Engine;
 
-/// Who keeps a volume from being removed.
+/// A user that keeps a volume from being removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum User {
     Container(ContainerId),
@@ -18,7 +18,7 @@ pub enum User {
     Unlisted(String),
 }
 
-/// Every volume with its users. Whoever may use any is told apart.
+/// Every volume with its users. Containers that may use any volume are kept apart.
 #[derive(Debug, Default)]
 pub(super) struct Uses {
     by_name: HashMap<String, Vec<ContainerId>>,
@@ -37,15 +37,16 @@ impl Uses {
             }
             match engine.definition_once(entity) {
                 Ok(definition) => uses.add(*id, &definition),
-                // Gone meanwhile, and its definition with it.
+                // The container was removed meanwhile, and its definition with it.
                 Err(_) if engine.containers.get(id).is_none() => {}
                 Err(_) => uses.unreadable.push(*id),
             }
         }
-        // Also of a store that is whole: it may have been lost, and begun again without what could not be rebuilt.
+        // Also of a store that is whole: it may have been lost, and begun again without the records that could not be
+        // rebuilt.
         match crate::recovery::unknown_containers(engine) {
-            Ok(strays) => {
-                strays.into_iter().filter(|(id, _)| left_out != Some(*id)).for_each(|stray| uses.add_stray(stray))
+            Ok(unknown) => {
+                unknown.into_iter().filter(|(id, _)| left_out != Some(*id)).for_each(|each| uses.add_unknown(each))
             }
             Err(problem) => uses.unlisted = Some(problem),
         }
@@ -61,7 +62,7 @@ impl Uses {
         }
     }
 
-    fn add_stray(&mut self, (id, definition): (ContainerId, Option<Definition>)) {
+    fn add_unknown(&mut self, (id, definition): (ContainerId, Option<Definition>)) {
         match definition {
             Some(definition) => self.add(id, &definition),
             None => self.unreadable.push(id),
@@ -73,7 +74,7 @@ impl Uses {
         self.by_name.get(name.as_str()).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether any container may mount what has this name.
+    /// Whether any container may mount a volume of this name.
     pub(super) fn may_include(&self, name: &VolumeName) -> bool {
         !self.of(name).is_empty()
     }
@@ -98,7 +99,7 @@ fn volumes_of(definition: &Definition) -> impl Iterator<Item = &str> {
     definition.mounts.iter().filter(|mount| mount.kind == MountKind::Volume).map(|mount| mount.name.as_str())
 }
 
-/// For the text of a refusal.
+/// The users, for the text of a refusal.
 pub(super) fn text(users: &[User]) -> String {
     let words = users.iter().map(|user| match user {
         User::Container(id) => format!("container {}", id.short()),

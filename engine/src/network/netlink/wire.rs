@@ -24,7 +24,8 @@ pub(super) fn request(kind: u16, body: &[u8]) -> io::Result<()> {
     ask(kind, NLM_F_ACK, body).map(drop)
 }
 
-/// A message that is answered with one; empty when that is an acknowledgement. What makes something has the flags `CREATE`.
+/// A message that is answered with one; empty when that is an acknowledgement. Messages that make something have the
+/// flag `CREATE`.
 pub(super) fn ask(kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<u8>> {
     let socket = open()?;
     transmit(&socket, kind, NLM_F_REQUEST | flags, body)?;
@@ -87,7 +88,7 @@ fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 
 /// Appends an attribute.
 pub(super) fn put(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    // Attributes of ours have a few dozen bytes.
+    // The attributes here have a few dozen bytes.
     let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
     body.extend(length.to_ne_bytes());
     body.extend(kind.to_ne_bytes());
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_cut_off_ends_the_reading() {
+    fn a_truncated_message_ends_the_reading() {
         assert_eq!(messages(&[1, 2, 3]).count(), 0);
         assert_eq!(messages(&[0; 16]).count(), 0);
         assert_eq!(attributes(&[200, 0, 3, 0, 1]).count(), 0);

@@ -1,5 +1,5 @@
-//! The plugin's input, a file that is locked: the lock goes with the open file, so it lasts as long as the plugin has it, also
-//! when the daemon dies meanwhile. Whoever comes next waits for the lock: two plugins never work on one attachment.
+//! The plugin's input, a file that is locked: the lock goes with the open file, so it lasts as long as the plugin has
+//! it, also when the daemon dies meanwhile. The next call waits for the lock: two plugins never work on one attachment.
 
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use super::running::KILL_PATIENCE;
 use crate::network::orphan;
 
-/// The locked file with this in it, from its beginning; `None` when somebody else has it for longer than `patience`. Written
-/// only by who has the lock.
+/// The locked file with this in it, from its beginning; `None` when another process has it for longer than `patience`.
+/// Only the holder of the lock writes it.
 pub(super) async fn write(path: &Path, text: String, patience: Duration) -> io::Result<Option<File>> {
     let path = path.to_owned();
     let open = move || File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
@@ -33,18 +33,19 @@ pub(super) fn unlock(file: &File) {
     let _ = rustix::fs::flock(file, FlockOperation::Unlock);
 }
 
-/// Whether anybody works for an attachment.
+/// Whether no plugin works for an attachment.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Idle {
     Yes,
-    /// These have been killed and do not end; or, when there are none, nobody knows who it is.
+    /// These have been killed and do not end; or, when there are none, the holder of the lock is unknown.
     No {
         by: Vec<i32>,
     },
 }
 
-/// Waits until no plugin works for this attachment any more: one may have outlived the daemon that ran it. One that has not
-/// ended after `patience` is killed with all that it has started. Who means to stay keeps its input, but not the lock.
+/// Waits until no plugin works for this attachment any more: one may have outlived the daemon that ran it. One that has
+/// not ended after `patience` is killed with all that it has started. A process in a session of its own keeps its
+/// input, but not the lock.
 pub async fn await_idle(busy: &Path, patience: Duration) -> io::Result<Idle> {
     if is_free(busy, patience).await? {
         return Ok(Idle::Yes);
@@ -52,7 +53,7 @@ pub async fn await_idle(busy: &Path, patience: Duration) -> io::Result<Idle> {
     let path = busy.to_owned();
     let readers = blocking(move || orphan::end_readers(&path, KILL_PATIENCE)).await?;
     let (ended, staying) = (readers.ended, readers.staying);
-    tracing::warn!(call = %busy.display(), ended, staying, "a plugin that an earlier daemon has left has not ended by itself");
+    tracing::warn!(call = %busy.display(), ended, staying, "an orphaned plugin has not ended by itself");
     if !readers.left.is_empty() {
         return Ok(Idle::No { by: readers.left.iter().map(|process| process.pid).collect() });
     }
@@ -73,7 +74,7 @@ async fn is_free(busy: &Path, patience: Duration) -> io::Result<bool> {
     }
 }
 
-/// Tried again and again: a plugin has it, or, for a moment, a process of ours that is just being started.
+/// Tried again and again: a plugin has it, or, for a moment, a child of the daemon that is just being started.
 async fn lock(
     open: impl FnOnce() -> io::Result<File> + Send + 'static,
     patience: Duration,
@@ -92,7 +93,7 @@ async fn lock(
     }
 }
 
-/// Where the disk may take its time.
+/// Runs work that may wait for the disk on a thread of its own.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }

@@ -1,4 +1,5 @@
-//! A plugin at work: its output is read with limits, and with its end, or at the deadline, its whole process group ends.
+//! A plugin at work: its output is read with limits, and with its end, or at the deadline, its whole process group
+//! ends.
 
 use std::fs::File;
 use std::io;
@@ -16,16 +17,16 @@ use tokio::process::{Child, Command};
 use super::input;
 use crate::sys;
 
-/// What a plugin may answer.
+/// The longest answer of a plugin.
 pub(super) const OUTPUT_LIMIT: u64 = 1 << 20;
-/// What is kept of its complaints.
+/// The longest part of its error output that is kept.
 const ERROR_LIMIT: u64 = 64 << 10;
-/// Something that has left its group may hold its output open.
+/// A process that has left the group may hold the output open for longer.
 const DRAIN: Duration = Duration::from_secs(1);
 /// A killed process is gone soon after.
 pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Whoever drops it ends the plugin with all that it has started.
+/// A running plugin; the drop ends it with all that it has started.
 pub(super) struct Running {
     group: Group,
     /// Readable once the plugin has ended, before it is reaped.
@@ -35,7 +36,7 @@ pub(super) struct Running {
 
 pub(super) struct Ended {
     pub status: ExitStatus,
-    /// Of one that says too much, a little more than the limit.
+    /// Of too long an output, a little more than the limit.
     pub output: Vec<u8>,
     pub errors: Vec<u8>,
 }
@@ -61,8 +62,8 @@ impl Running {
                 ended = self.ended.readable() => ended.map(|_| false)?,
                 () = &mut reading => self.ended.readable().await.map(|_| true)?,
             };
-            // What is left in the background has the input, and would keep the next call waiting. The plugin is not reaped
-            // yet, so its group's number is nobody else's.
+            // A process left in the background has the input, and would keep the next call waiting. The plugin is not
+            // reaped yet, so the number of its group is not reused.
             self.group.kill();
             let status = self.group.0.wait().await?;
             input::unlock(&self.input);
@@ -100,7 +101,7 @@ impl Drop for Group {
     }
 }
 
-/// Up to a limit; what is beyond is read and forgotten, so that nobody waits with a full pipe.
+/// Up to a limit; the rest is read and dropped, so that the plugin never waits with a full pipe.
 async fn read(from: Option<impl AsyncRead + Unpin>, limit: u64, into: &mut Vec<u8>) {
     let Some(mut from) = from else { return };
     if (&mut from).take(limit).read_to_end(into).await.is_ok() {

@@ -16,13 +16,13 @@ fn order_of(stand: &Stand, networks: Vec<Wanted>) -> Order {
     Order { networks, ..stand.order(&["any"]) }
 }
 
-/// As the operator has it now.
+/// Writes the network's present configuration.
 fn present(stand: &Stand, name: &str, plugin: Value) {
     let list = json!({"cniVersion":"0.4.0","name":name,"plugins":[plugin]});
     fs::write(stand.at(&format!("conf/{name}.conflist")), list.to_string()).unwrap();
 }
 
-/// Refuses what is wrong in its configuration.
+/// Refuses a configuration with `wrong` in it.
 fn particular(stand: &Stand, name: &str) {
     let body = format!(
         r#"case "$input" in *wrong*) echo '{{"cniVersion":"0.4.0","code":7,"msg":"it is wrong"}}'; exit 1;; esac
@@ -42,7 +42,7 @@ async fn a_network_that_is_not_given_back_keeps_only_itself() {
         .enumerate()
         .map(|(index, (name, kind))| wanted(name, &format!("eth{index}"), json!({"type":kind})));
     let order = order_of(&stand, networks.collect());
-    attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
+    attach(&stand.settings(), &stand.first_runs, &stand.place(), order).await.unwrap();
     stand.log();
     let error = detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
     assert!(chain(&error).starts_with("network two: plugin `bad`: DEL ended"), "{}", chain(&error));
@@ -53,7 +53,7 @@ async fn a_network_that_is_not_given_back_keeps_only_itself() {
     pending.put_off(&stand.settings(), &stand.place(), "abc", chain(&error)).await.unwrap();
     assert!(pending.users("one").is_empty() && pending.users("three").is_empty(), "they can be removed");
     assert_eq!(pending.users("two").len(), 1);
-    // What is given back is not given back again.
+    // A network that is given back is not given back again.
     stand.good("bad");
     until("it is not tried again", || pending.warnings().is_empty()).await;
     assert!(stand.log().iter().all(|call| call.starts_with("bad DEL eth1")));
@@ -61,13 +61,13 @@ async fn a_network_that_is_not_given_back_keeps_only_itself() {
 }
 
 #[tokio::test]
-async fn what_a_failed_attachment_left_is_given_back_by_the_mended_configuration() {
+async fn a_failed_attachment_is_given_back_by_the_mended_configuration() {
     let stand = Stand::new();
     particular(&stand, "one");
     let order = order_of(&stand, vec![wanted("net", "eth0", json!({"type":"one","ipam":{"type":"wrong"}}))]);
-    attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap_err();
+    attach(&stand.settings(), &stand.first_runs, &stand.place(), order).await.unwrap_err();
     detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
-    // Of another network, of another plugin, and as it was: none of them is of any use.
+    // Another network, another plugin, and the unchanged configuration are of no use.
     present(&stand, "net", json!({"type":"one","ipam":{"type":"wrong"}}));
     present(&stand, "other", json!({"type":"one"}));
     stand.log();
@@ -77,7 +77,7 @@ async fn what_a_failed_attachment_left_is_given_back_by_the_mended_configuration
     detach_again(&stand.settings(), &stand.place(), 1).await.unwrap_err();
     assert_eq!(stand.log().len(), 2, "nothing else was tried");
     present(&stand, "net", json!({"type":"one","ipam":{"type":"right"}}));
-    // Whoever waits is answered by the configuration of the attachment alone.
+    // A caller that waits gets the outcome by the configuration of the attachment alone.
     detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
     stand.log();
     detach_again(&stand.settings(), &stand.place(), 1).await.unwrap();
@@ -96,12 +96,12 @@ async fn a_mended_configuration_that_works_is_tried_at_once() {
     particular(&stand, "one");
     let plugin = |ipam: &str| json!({"type":"one","ipam":{"type":ipam}});
     let order = order_of(&stand, vec![wanted("net", "eth0", plugin("wrong"))]);
-    attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap_err();
+    attach(&stand.settings(), &stand.first_runs, &stand.place(), order).await.unwrap_err();
     let error = detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
     let pending = Arc::new(Pending::new(stand.at("pending"), Arc::default()).patient(LONG));
     pending.put_off(&stand.settings(), &stand.place(), "abc", chain(&error)).await.unwrap();
     stand.log();
-    // Attachments by what is known already, and to another network, say nothing.
+    // Attachments by the known configuration, and to another network, cause no attempt.
     let mut other = Record::new("x".into(), "x".into(), stand.at("netns/isula-x"), vec![]);
     let attachment = |name: &str, ipam: &str| Attachment {
         network: name.to_owned(),
@@ -112,25 +112,25 @@ async fn a_mended_configuration_that_works_is_tried_at_once() {
         result: None,
     };
     other.networks = vec![attachment("net", "wrong"), attachment("other", "right")];
-    pending.heard(&other);
+    pending.retry_changed(&other);
     present(&stand, "net", plugin("right"));
     other.networks = vec![attachment("net", "right")];
-    pending.heard(&other);
+    pending.retry_changed(&other);
     until("it is not tried again", || pending.warnings().is_empty()).await;
     assert_eq!(stand.log(), ["one DEL eth0 there", "one DEL eth0 there"], "once by each configuration");
     stand.assert_nothing_left();
 }
 
 #[tokio::test]
-async fn what_was_given_is_given_back_where_it_was_taken() {
+async fn an_address_is_given_back_where_it_was_taken() {
     let stand = Stand::new();
     stand.good("one");
     let recorded = |more: &str| json!({"type":"one","ipam":{"type":"x","dataDir":"/a"},"more":more});
     let order = order_of(&stand, vec![wanted("net", "eth0", recorded("wrong"))]);
-    attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
+    attach(&stand.settings(), &stand.first_runs, &stand.place(), order).await.unwrap();
     particular(&stand, "one");
     let attempt = async |attempt| detach_again(&stand.settings(), &stand.place(), attempt).await;
-    // Elsewhere there is no such address: a plugin would say that all is well.
+    // Elsewhere there is no such address: a plugin would answer with success.
     present(&stand, "net", json!({"type":"one","ipam":{"type":"x","dataDir":"/b"},"more":"right"}));
     attempt(1000).await.unwrap_err();
     present(&stand, "net", recorded("right"));
@@ -145,7 +145,7 @@ async fn what_was_given_is_given_back_where_it_was_taken() {
 async fn a_namespace_that_is_gone_is_replaced_for_plugins_that_masquerade() {
     let stand = Stand::new();
     stand.good("other");
-    // Asks as `bridge` does what to take back.
+    // Looks up the addresses to take back as `bridge` does.
     let body = format!(
         r#"[ $CNI_COMMAND = ADD ] && {{ echo '{RESULT}'; exit 0; }}
 nsenter --net=$CNI_NETNS ip -o addr show $CNI_IFNAME >>{} 2>&1; nsenter --net=$CNI_NETNS ip link del $CNI_IFNAME; exit 0"#,
@@ -157,7 +157,7 @@ nsenter --net=$CNI_NETNS ip -o addr show $CNI_IFNAME >>{} 2>&1; nsenter --net=$C
         wanted("two", "eth1", json!({"type":"masq","ipMasq":true})),
     ];
     let order = order_of(&stand, networks);
-    let record = attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
+    let record = attach(&stand.settings(), &stand.first_runs, &stand.place(), order).await.unwrap();
     netns::remove(&record.netns).unwrap();
     stand.log();
     detach(&stand.settings(), &stand.place(), None).await.unwrap();
@@ -172,7 +172,7 @@ async fn a_plugin_that_cannot_use_the_replaced_namespace_is_asked_without_one() 
     let stand = Stand::new();
     stand.plugin("masq", &format!("[ $CNI_COMMAND = ADD ] && {{ echo '{RESULT}'; exit 0; }}; [ $ns = gone ]"));
     let order = order_of(&stand, vec![wanted("net", "eth0", json!({"type":"masq","ipMasq":true}))]);
-    let record = attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
+    let record = attach(&stand.settings(), &stand.first_runs, &stand.place(), order).await.unwrap();
     netns::remove(&record.netns).unwrap();
     stand.log();
     detach(&stand.settings(), &stand.place(), None).await.unwrap();
@@ -180,7 +180,7 @@ async fn a_plugin_that_cannot_use_the_replaced_namespace_is_asked_without_one() 
     stand.assert_nothing_left();
     // One that fails either way leaves no namespace behind, and has another one the next time.
     let order = order_of(&stand, vec![wanted("net", "eth0", json!({"type":"masq","ipMasq":true}))]);
-    let record = attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
+    let record = attach(&stand.settings(), &stand.first_runs, &stand.place(), order).await.unwrap();
     netns::remove(&record.netns).unwrap();
     stand.plugin("masq", "exit 1");
     detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
@@ -199,7 +199,7 @@ async fn a_namespace_outside_of_the_configured_directory_is_neither_used_nor_unm
     let netns = stand.attach(&["one"]).await.unwrap().netns;
     stand.log();
     let moved = Settings { netns_dir: stand.at("other"), ..stand.settings() };
-    // The first with what fails and is given up, the second with what succeeds.
+    // First a DEL that fails and is given up, then one that succeeds.
     stand.plugin("one", "exit 1");
     let error = detach(&moved, &stand.place(), None).await.unwrap_err();
     assert!(netns::is_pinned(&netns), "a failed DEL");

@@ -7,7 +7,7 @@ use crate::network::pending::{Patience, Pending};
 use crate::network::ports::Ports;
 
 #[tokio::test]
-async fn what_cannot_be_given_back_is_tried_again_and_after_a_restart() {
+async fn a_failed_detach_is_retried_also_after_a_restart() {
     let stand = Stand::new();
     stand.good("one");
     stand.attach(&["one"]).await.unwrap();
@@ -33,13 +33,13 @@ async fn what_cannot_be_given_back_is_tried_again_and_after_a_restart() {
 }
 
 #[tokio::test]
-async fn ports_are_kept_until_who_published_them_gives_them_back() {
+async fn ports_are_kept_until_their_plugin_gives_them_back() {
     let stand = Stand::new();
     stand.good("one");
     stand.good("ports");
     let mut order = stand.order(&["ports", "one"]);
     order.ports = vec![Published { host_ip: None, host_port: 8080, container_port: 80, protocol: Protocol::Tcp }];
-    attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
+    attach(&stand.settings(), &stand.first_runs, &stand.place(), order).await.unwrap();
     stand.plugin("ports", "exit 1");
     detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
     let kept = Record::read(&stand.place().record).unwrap().unwrap().ports;
@@ -87,21 +87,21 @@ const NEVER: Patience =
     Patience { first_pause: Duration::from_secs(1000), longest_pause: Duration::from_secs(1000), attempts: 1 };
 
 #[tokio::test]
-async fn what_is_put_off_is_known_before_its_record_leaves_its_place() {
+async fn a_postponed_detach_is_known_before_its_record_is_moved() {
     let stand = Stand::new();
     stand.good("one");
     let netns = stand.attach(&["one"]).await.unwrap().netns;
-    // Whoever reads the record waits until it is written.
+    // A reader of the record waits until it is written.
     let bytes = fs::read(stand.place().record).unwrap();
     fs::remove_file(stand.place().record).unwrap();
     assert!(Command::new("mkfifo").arg(stand.place().record).status().unwrap().success());
     let pending = Arc::new(Pending::new(stand.at("pending"), Arc::default()).patient(NEVER));
-    let (of, settings, place) = (pending.clone(), stand.settings(), stand.place());
-    let putting = tokio::spawn(async move { of.put_off(&settings, &place, "abc", "x".to_owned()).await });
+    let (owned, settings, place) = (pending.clone(), stand.settings(), stand.place());
+    let putting = tokio::spawn(async move { owned.put_off(&settings, &place, "abc", "x".to_owned()).await });
     let places = [stand.place().record, stand.at("pending/abc-1.json")];
     let end = tokio::time::Instant::now() + PATIENCE;
     let mut reader = loop {
-        assert!(tokio::time::Instant::now() < end, "nobody reads it");
+        assert!(tokio::time::Instant::now() < end, "the record is not read");
         let writing = |path: &PathBuf| {
             let mut options = fs::File::options();
             std::os::unix::fs::OpenOptionsExt::custom_flags(options.write(true), libc::O_NONBLOCK).open(path).ok()
@@ -119,7 +119,7 @@ async fn what_is_put_off_is_known_before_its_record_leaves_its_place() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_moved_stays_where_it_is_and_is_not_pending() {
+async fn a_record_that_cannot_be_moved_stays_and_is_not_pending() {
     let stand = Stand::new();
     stand.good("one");
     let netns = stand.attach(&["one"]).await.unwrap().netns;
@@ -136,13 +136,13 @@ async fn what_cannot_be_moved_stays_where_it_is_and_is_not_pending() {
 }
 
 #[tokio::test]
-async fn what_was_moved_is_tried_again_whatever_fails_then() {
+async fn a_moved_record_is_retried_although_the_clean_up_fails() {
     let stand = Stand::new();
     stand.good("one");
     stand.attach(&["one"]).await.unwrap();
     stand.plugin("one", "exit 1");
     let error = detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
-    // What cannot be removed.
+    // A directory, which cannot be removed as a file.
     fs::remove_file(stand.place().busy).unwrap();
     fs::create_dir(stand.place().busy).unwrap();
     fs::create_dir(stand.at("pending")).unwrap();
@@ -157,7 +157,7 @@ async fn what_was_moved_is_tried_again_whatever_fails_then() {
 }
 
 #[tokio::test]
-async fn what_a_killed_daemon_has_left_beside_the_records_is_removed() {
+async fn leftovers_of_a_killed_daemon_are_removed() {
     let stand = Stand::new();
     stand.good("one");
     stand.attach(&["one"]).await.unwrap();
@@ -177,7 +177,7 @@ async fn what_a_killed_daemon_has_left_beside_the_records_is_removed() {
 }
 
 #[tokio::test]
-async fn what_is_never_given_back_is_given_up_with_a_word_and_a_file() {
+async fn a_lasting_failure_is_given_up_with_a_warning_and_a_file() {
     let stand = Stand::new();
     stand.plugin("ports", &format!("[ $CNI_COMMAND = ADD ] || exit 1; echo '{RESULT}'"));
     let (dir, ports) = (stand.at("pending"), Arc::<Ports>::default());
@@ -193,7 +193,7 @@ async fn what_is_never_given_back_is_given_up_with_a_word_and_a_file() {
         let port = Published { host_ip: None, host_port, container_port: 80, protocol: Protocol::Sctp };
         order.ports = vec![port];
         published.push(port);
-        attach(&stand.settings(), &stand.firsts, &stand.place(), order).await.unwrap();
+        attach(&stand.settings(), &stand.first_runs, &stand.place(), order).await.unwrap();
         pending.put_off(&stand.settings(), &stand.place(), "abc", "x".to_owned()).await.unwrap();
     }
     let given_up = |pending: &Pending| {
@@ -211,7 +211,7 @@ async fn what_is_never_given_back_is_given_up_with_a_word_and_a_file() {
     for entry in fs::read_dir(&dir).unwrap() {
         fs::remove_file(entry.unwrap().path()).unwrap();
     }
-    assert!(next.warnings().is_empty(), "who removes the file has heard of it");
+    assert!(next.warnings().is_empty(), "a removed file is not warned of");
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn a_mended_configuration_wakes_attempts_that_began_before_it_was_put_off_
         }
     }
     record.networks[0].list["mended"] = true.into();
-    pending.heard(&record);
+    pending.retry_changed(&record);
     until("nothing is tried", || pending.warnings().is_empty()).await;
     stand.assert_nothing_left();
 }

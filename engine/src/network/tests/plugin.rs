@@ -1,10 +1,10 @@
-//! Single plugins: their words, their hanging, and what they leave in the background.
+//! Single plugins: their output, their hanging, and the processes that they leave in the background.
 
 use super::*;
 use crate::network::plugin::{Idle, await_idle};
 
 #[tokio::test]
-async fn nonsense_and_silence_are_failures_with_their_words() {
+async fn nonsense_and_silence_are_failures_that_quote_the_output() {
     let stand = Stand::new();
     for (body, words) in [
         (
@@ -32,7 +32,8 @@ async fn a_plugin_that_hangs_is_killed_with_all_it_started() {
     let stand = Stand::new();
     stand.plugin("slow", &format!("sleep 1000 & echo $! >{}; wait", stand.at("pid").display()));
     let settings = Settings { deadline: Duration::from_secs(15), ..stand.settings() };
-    let problem = chain(&attach(&settings, &stand.firsts, &stand.place(), stand.order(&["slow"])).await.unwrap_err());
+    let problem =
+        chain(&attach(&settings, &stand.first_runs, &stand.place(), stand.order(&["slow"])).await.unwrap_err());
     assert_eq!(problem, "network net: plugin `slow`: ADD did not finish within 15 s and was killed");
     let sleeper = fs::read_to_string(stand.at("pid")).unwrap().trim().to_owned();
     until("it was not killed", || !alive(&sleeper)).await;
@@ -47,7 +48,7 @@ fn alive(pid: &str) -> bool {
 async fn an_end_in_the_background_does_not_hold_the_result_up() {
     let stand = Stand::new();
     stand.plugin("quick", &format!("sleep 1000 & echo '{RESULT}'"));
-    // One that waited for it would be at the plugin's deadline.
+    // A call that waited for it would reach the plugin's deadline.
     stand.attach(&["quick"]).await.unwrap();
 }
 
@@ -60,7 +61,7 @@ async fn detaching_waits_for_a_plugin_that_still_runs() {
     );
     stand.attach(&["slow"]).await.unwrap_err();
     stand.log();
-    // As a daemon leaves it that dies: the plugin goes on.
+    // A killed daemon leaves it so: the plugin goes on.
     let input = fs::File::open(stand.place().busy).unwrap();
     rustix::fs::flock(&input, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let mut command = std::process::Command::new(stand.at("bin/slow"));
@@ -74,7 +75,7 @@ async fn detaching_waits_for_a_plugin_that_still_runs() {
 }
 
 #[tokio::test]
-async fn what_a_plugin_leaves_behind_is_ended_and_does_not_keep_the_next_call_waiting() {
+async fn background_processes_of_a_plugin_are_ended_and_do_not_delay_the_next_call() {
     let stand = Stand::new();
     let (own, other) = (stand.at("own"), stand.at("other"));
     // Both have its input; the second one has left the group.
@@ -87,7 +88,7 @@ async fn what_a_plugin_leaves_behind_is_ended_and_does_not_keep_the_next_call_wa
     stand.attach(&["leaves"]).await.unwrap();
     let pid = |path: &Path| fs::read_to_string(path).unwrap().trim().to_owned();
     until("it goes on for ever", || !alive(&pid(&own))).await;
-    assert!(alive(&pid(&other)), "whoever makes a session of its own wants to stay");
+    assert!(alive(&pid(&other)), "a process in a session of its own stays");
     assert_eq!(await_idle(&stand.place().busy, Duration::ZERO).await.unwrap(), Idle::Yes);
     detach(&stand.settings(), &stand.place(), None).await.unwrap();
     assert_eq!(stand.log(), ["leaves ADD eth0 there", "leaves DEL eth0 there"]);
@@ -98,7 +99,7 @@ async fn what_a_plugin_leaves_behind_is_ended_and_does_not_keep_the_next_call_wa
 }
 
 #[tokio::test]
-async fn what_has_left_a_plugin_that_outlived_the_daemon_stays_and_keeps_no_call_waiting() {
+async fn a_session_of_an_orphaned_plugin_stays_and_delays_no_call() {
     let (stand, dir) = (Stand::new(), tempfile::tempdir().unwrap());
     let (busy, started) = (stand.place().busy, dir.path().join("started"));
     fs::write(&busy, "").unwrap();
@@ -109,7 +110,7 @@ async fn what_has_left_a_plugin_that_outlived_the_daemon_stays_and_keeps_no_call
     until("it does not begin", || started.exists()).await;
     assert_eq!(await_idle(&busy, Duration::ZERO).await.unwrap(), Idle::Yes);
     assert!(service.try_wait().unwrap().is_none(), "it means to stay");
-    // As it would have been locked.
+    // Without the clean-up the input would still be locked here.
     stand.good("one");
     stand.attach(&["one"]).await.unwrap();
     detach(&stand.settings(), &stand.place(), None).await.unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 
-/// Makes what is shared if it is missing, and is refused if somebody else is making it.
+/// Makes the shared thing if it is missing, and is refused if another execution is making it.
 fn sharing(stand: &Stand) {
     let (chain, making) = (stand.at("chain"), stand.at("making"));
     let body = format!(
@@ -27,11 +27,12 @@ async fn attach_one(stand: &Stand, deadline: Duration) -> Result<Record, Network
     let number = crate::network::mark().unwrap();
     let bundle = stand.at(&format!("bundle-{number}"));
     fs::create_dir_all(&bundle).unwrap();
-    let place = Place { of: "abc-".to_owned(), record: bundle.join("network.json"), busy: bundle.join("network-call") };
+    let place =
+        Place { prefix: "abc-".to_owned(), record: bundle.join("network.json"), busy: bundle.join("network-call") };
     let mut order = stand.order(&["sharing"]);
     order.container = format!("abc-{number}");
     order.netns = stand.at(&format!("netns/isula-abc-{number}"));
-    attach(&Settings { deadline, ..stand.settings() }, &stand.firsts, &place, order).await
+    attach(&Settings { deadline, ..stand.settings() }, &stand.first_runs, &place, order).await
 }
 
 /// Refusals among so many at once.
@@ -54,7 +55,8 @@ async fn many_at_once_do_not_trip_over_each_other() {
     let stand = Arc::new(Stand::new());
     sharing(&stand);
     assert_eq!(refused(&stand, 12).await, 0);
-    // Somebody flushes it, as by restarting a firewall: all that are at work may fail, but then it is made again, by one.
+    // Somebody flushes it, as by restarting a firewall: all that are at work may fail, but then it is made again, by
+    // one.
     fs::remove_file(stand.at("chain")).unwrap();
     assert_ne!(refused(&stand, 12).await, 12);
     fs::remove_file(stand.at("chain")).unwrap();
@@ -65,15 +67,15 @@ async fn many_at_once_do_not_trip_over_each_other() {
 }
 
 #[tokio::test]
-async fn a_first_one_that_hangs_holds_nobody_up_for_long() {
+async fn a_hanging_first_run_delays_others_only_briefly() {
     let mut stand = Stand::new();
-    // The next one has as long to make what is shared.
-    stand.firsts = Firsts::patient(Duration::from_secs(20));
+    // The next one has as long to make the shared thing.
+    stand.first_runs = FirstRuns::patient(Duration::from_secs(20));
     let stand = Arc::new(stand);
     sharing(&stand);
     fs::write(stand.at("stop"), "").unwrap();
-    let (of, hangs) = (stand.clone(), Duration::from_secs(1000));
-    let hanging = tokio::spawn(async move { attach_one(&of, hangs).await.is_err() });
+    let (owned, hangs) = (stand.clone(), Duration::from_secs(1000));
+    let hanging = tokio::spawn(async move { attach_one(&owned, hangs).await.is_err() });
     until("it is not run", || stand.at("stopped").exists()).await;
     fs::remove_file(stand.at("stop")).unwrap();
     assert_eq!(refused(&stand, 12).await, 0);

@@ -17,7 +17,7 @@ impl Native {
             version: conf.version.text().to_owned(),
             plugins: conf.plugins.iter().map(|plugin| plugin.kind.clone()).collect(),
         });
-        let warnings = confs.troubles.iter().map(|trouble| chain(trouble)).collect();
+        let warnings = confs.errors.iter().map(|error| chain(error)).collect();
         Ok(ListNetworksResponse { networks: shown.collect(), warnings })
     }
 }

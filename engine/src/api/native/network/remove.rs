@@ -15,12 +15,12 @@ impl Native {
         engine.networks.known().await?;
         let _alone = engine.networks.changes.lock().await;
         // No creation begins to use it from here on, and who has begun before is seen.
-        let _going = engine.networks.uses.go(&name)?;
+        let _removal = engine.networks.uses.begin_removal(&name)?;
         let of = engine.clone();
         let removing = tokio::task::spawn_blocking(move || {
             refuse_while_used(&of, &name)?;
             bridge::remove(&of.networks.settings, &of.networks.addresses, &name)?;
-            of.networks.firsts.forget(&name);
+            of.networks.first_runs.forget(&name);
             tracing::info!(network = name, "network removed");
             Ok(())
         });
