@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::domain::container::{Container, Event};
 use crate::domain::id::{ContainerId, Digest, Name, StartId};
-use crate::files::Still;
+use crate::files::RootAccess;
 use crate::ledger::{Beside, Entry, Index, Ledger, Projection, Published};
 
 /// All containers.
@@ -41,7 +41,7 @@ pub struct Own {
     /// Held by blocking work on the container's files and mounts: what was abandoned and goes on late must not meet what
     /// follows it.
     files: Mutex<()>,
-    still: Still,
+    root_access: RootAccess,
     /// What the last start did differently from what was asked.
     warnings: Mutex<Vec<String>>,
     /// How many clients there are whose end is not recorded.
@@ -80,9 +80,9 @@ impl Entity {
         std::mem::take(&mut *lock(&self.own().warnings))
     }
 
-    /// Which copies may be at its root filesystem.
-    pub fn still(&self) -> &Still {
-        &self.own().still
+    /// Access to its root filesystem, for copies, starts and removals.
+    pub fn root_access(&self) -> &RootAccess {
+        &self.own().root_access
     }
 
     /// There is one client more, for as long as the guard lives.

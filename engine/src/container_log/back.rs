@@ -8,19 +8,19 @@ use std::os::unix::fs::FileExt;
 use memchr::memrchr;
 
 const BLOCK: u64 = 256 * 1024;
-/// As in reading forward.
+/// The longest line, as in reading forward.
 const LONGEST: usize = 1 << 20;
 
 pub(super) struct Backward<'f> {
     file: &'f File,
-    /// What is left to be given is `block[..left]`; it begins at `begin` of the file, and ends with a newline.
+    /// `block[..left]` is still to be returned; it begins at `begin` of the file, and ends with a newline.
     block: Vec<u8>,
     begin: u64,
     left: usize,
 }
 
 impl<'f> Backward<'f> {
-    /// From `end` of the file; what is behind the last newline before that is no line.
+    /// From `end` of the file; bytes behind the last newline before that are no line.
     pub fn new(file: &'f File, end: u64) -> io::Result<Self> {
         let mut backward = Self { file, block: Vec::new(), begin: end, left: 0 };
         while backward.begin > 0 {
@@ -34,7 +34,7 @@ impl<'f> Backward<'f> {
         Ok(backward)
     }
 
-    /// Behind the last line that is left.
+    /// The offset behind the last line that is left.
     pub fn end(&self) -> u64 {
         self.begin + self.left as u64
     }
@@ -52,7 +52,7 @@ impl<'f> Backward<'f> {
                 return Ok(Some((0, 0..last)));
             }
             if self.left > LONGEST {
-                // Damage: only its beginning is looked for, and what comes with it is no record.
+                // Damage: only its beginning is looked for, and the text before it is no record.
                 self.block[0] = b'\n';
                 self.left = 1;
             }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// More are never kept.
+/// The most rotated files that a log can have.
 const MOST: u32 = 10_000;
 
 /// 0 is the one that is written.

@@ -1,5 +1,5 @@
-//! Reading a container's log: json-file lines across rotated files, from the end if asked, from a place to another, and on as
-//! it grows.
+//! Reading a container's log: json-file lines across rotated files, from the end if asked, from a place to another, and
+//! on as it grows.
 
 mod back;
 mod files;
@@ -12,7 +12,7 @@ use isulad_shim::control::LogPlace;
 pub use reader::Reader;
 pub use record::{Record, Stream};
 
-/// Only records of this time, both ends included. Unix nanoseconds.
+/// The wanted range of time, both ends included. Unix nanoseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
     pub since: i64,
@@ -24,13 +24,13 @@ impl Window {
     const ALL: Self = Self { since: i64::MIN, until: i64::MAX };
 
     pub fn has(&self, record: &Record<'_>) -> bool {
-        // Most of the time nobody asks, and the time need not be read.
+        // Most requests have no bounds, and the time need not be parsed.
         let bounded = self.since > 0 || self.until < i64::MAX;
         !bounded || (self.since..=self.until).contains(&record.time())
     }
 }
 
-/// Where the records of each output begin that are wanted. `None`: nowhere.
+/// The places from which on records of each output are wanted. `None`: none is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Starts {
     pub stdout: Option<LogPlace>,
@@ -38,7 +38,7 @@ pub struct Starts {
 }
 
 impl Starts {
-    fn of(&mut self, stream: Stream) -> &mut Option<LogPlace> {
+    fn place_of(&mut self, stream: Stream) -> &mut Option<LogPlace> {
         match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,

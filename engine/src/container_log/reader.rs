@@ -1,5 +1,5 @@
-//! Reading forward, in large blocks, whole lines only. A line that is not complete is never taken: the next look finds it
-//! complete, or replaced, where a shim was killed over it and the next one wrote it anew.
+//! Reading forward, in large blocks, whole lines only. A line that is not complete is never taken: the next look finds
+//! it complete, or replaced, where a shim was killed over it and the next one wrote it anew.
 
 use std::fs::File;
 use std::io;
@@ -23,7 +23,7 @@ const LONGEST: usize = 1 << 20;
 pub struct Reader {
     path: PathBuf,
     file: Option<Open>,
-    /// What was read and not given yet is `block[given..filled]`.
+    /// `block[given..filled]` was read and not returned yet.
     block: Vec<u8>,
     given: usize,
     filled: usize,
@@ -44,7 +44,7 @@ pub struct Reader {
 struct Open {
     file: File,
     ino: u64,
-    /// Of `block[given]`.
+    /// The offset of `block[given]` in the file.
     position: u64,
 }
 
@@ -62,13 +62,13 @@ impl Open {
 }
 
 impl Reader {
-    /// From the oldest file on.
+    /// A reader from the oldest file on.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = open(&numbered(path, oldest(path)))?;
         Self::new(path, file.map(|file| Open::at(file, 0)).transpose()?, None)
     }
 
-    /// So that the last `count` lines of the window follow, and what is written later.
+    /// A reader of the last `count` lines of the window, and of all later ones.
     pub fn tail(path: &Path, count: u64, window: Window) -> io::Result<Self> {
         let tail = tail::find(path, count, window)?;
         let file = tail.file.map(|(file, position)| Open::at(file, position)).transpose()?;
@@ -111,7 +111,7 @@ impl Reader {
         })
     }
 
-    /// Ends with what is there now: a container that writes as fast as it is read would be read for ever.
+    /// Ends with the present end of the log: a container that writes as fast as it is read would be read for ever.
     pub fn until_now(mut self) -> io::Result<Self> {
         self.end = match open(&self.path)? {
             Some(file) => Some(LogPlace::file(&file)?),
@@ -143,7 +143,7 @@ impl Reader {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The next line that is complete; `None` at the end of what is there now.
+    /// The next line that is complete; `None` at the present end.
     fn next_line(&mut self) -> io::Result<Option<Line>> {
         loop {
             if self.file.is_none() {
@@ -176,7 +176,7 @@ impl Reader {
         }
     }
 
-    /// Reads on behind what is there; false where nothing more is.
+    /// Reads on behind the block; false at the end of the file.
     fn fill(&mut self) -> io::Result<bool> {
         let Some(file) = &self.file else { return Ok(false) };
         self.block.copy_within(self.given..self.filled, 0);
@@ -211,13 +211,13 @@ impl Reader {
         Ok(true)
     }
 
-    /// To the file that follows this one, if this one was rotated away.
+    /// Goes on to the following file, if this one was rotated away. Returns whether there is more to read.
     fn advance(&mut self) -> io::Result<bool> {
         let Some(file) = &mut self.file else { return Ok(false) };
         let (ours, ended) = (file.file.metadata()?, LogPlace::file(&file.file)?);
         let same = |path: &Path| path.metadata().is_ok_and(|meta| meta.ino() == ours.ino() && meta.dev() == ours.dev());
         if same(&self.path) {
-            // Emptied by somebody: what is in it now is all new.
+            // Emptied by another program: the content is all new.
             let emptied = ours.len() < file.position;
             if emptied {
                 file.position = 0;
@@ -228,7 +228,7 @@ impl Reader {
             }
             return Ok(emptied);
         }
-        // What was written between our last look and its end is still to be read.
+        // Bytes written between the last look and the rotation are still to be read.
         if !std::mem::replace(&mut self.finished, true) {
             return Ok(true);
         }
@@ -237,13 +237,13 @@ impl Reader {
             let left = File::open(numbered(&self.path, *number)).and_then(|file| LogPlace::file(&file));
             left.is_ok_and(|left| self.previous.is_some_and(|previous| previous.same_file(&left)))
         };
-        // Not there any more: the oldest one that is left and was not read is the closest.
+        // The file is gone: the oldest one that is left and was not read is the closest.
         let next = match number.or_else(|| (1..=oldest(&self.path)).find(was_read)) {
             Some(number) => number - 1,
             None => oldest(&self.path),
         };
         let Some(following) = open(&numbered(&self.path, next))? else { return Ok(false) };
-        // Rotated once more meanwhile: what was opened may be one file too far.
+        // Rotated once more meanwhile: the opened file may be one too far.
         if number.is_some_and(|number| !same(&numbered(&self.path, number))) {
             return Ok(true);
         }
@@ -261,26 +261,27 @@ impl Reader {
         Ok(true)
     }
 
-    /// Everything that follows is wanted of an output whose start is in a file that is not read on.
+    /// Makes all that follows wanted, for an output whose start is in a file that is not read on.
     fn begin_where(&mut self, is_behind: impl Fn(u64) -> bool) {
         let Some(Starts { stdout, stderr }) = &mut self.starts else { return };
         for start in [stdout, stderr].into_iter().flatten().filter(|start| is_behind(start.ino)) {
-            *start = BEGUN;
+            *start = STARTED;
         }
     }
 }
 
 /// The start of an output that has begun already.
-const BEGUN: LogPlace = LogPlace { ino: 0, created: 0, offset: 0 };
+const STARTED: LogPlace = LogPlace { ino: 0, created: 0, offset: 0 };
 
 impl Starts {
-    /// Whether a record at this place is wanted. What begins behind has begun: the places are forgotten then.
+    /// Whether a record at this place is wanted. The first wanted record of an output marks it as begun: its place is
+    /// forgotten.
     fn reached(&mut self, stream: Stream, ino: u64, at: u64) -> bool {
-        let start = self.of(stream);
+        let start = self.place_of(stream);
         match start {
-            Some(place) if *place == BEGUN => true,
+            Some(place) if *place == STARTED => true,
             Some(place) if place.ino == ino && at >= place.offset => {
-                *place = BEGUN;
+                *place = STARTED;
                 true
             }
             Some(_) | None => false,

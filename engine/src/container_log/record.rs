@@ -1,7 +1,7 @@
 //! One record of the log: `{"log":"…","stream":"stdout","time":"…"}`.
 //!
-//! A log is read at the speed of memory, so what the shim writes is taken apart by its fixed parts and only its text is
-//! looked at. Anything else that is JSON of the same meaning is read by a parser.
+//! A log is read at the speed of memory, so the shim's own records are taken apart by their fixed parts and only the
+//! text is examined. Any other JSON of the same meaning is read by a parser.
 
 use memchr::memchr2;
 use serde::Deserialize;
@@ -51,13 +51,13 @@ const STDERR: &[u8] = br#"","stream":"stderr"#;
 const TIME_LENGTH: usize = 30;
 
 impl<'a> Record<'a> {
-    /// Of one line of the file, without its newline. `None` for what is damaged.
+    /// Parses one line of the file, without its newline. `None` for a damaged one.
     pub fn parse(line: &'a [u8]) -> Option<Self> {
         Self::as_written(line).or_else(|| Self::as_any_json(line))
     }
 
-    /// From its end, where nothing is of varying length. A quote within a text has a backslash before it, so the fixed parts
-    /// cannot be part of one.
+    /// From its end, where nothing is of varying length. A quote within a text has a backslash before it, so the fixed
+    /// parts cannot be part of one.
     fn as_written(line: &'a [u8]) -> Option<Self> {
         let rest = line.strip_prefix(BEFORE_TEXT)?.strip_suffix(br#""}"#)?;
         let (rest, time) = rest.split_at_checked(rest.len().checked_sub(TIME_LENGTH)?)?;
@@ -131,7 +131,7 @@ fn backslashes_at_end(text: &[u8]) -> usize {
     text.iter().rev().take_while(|byte| **byte == b'\\').count()
 }
 
-/// `None` for what is no text of a JSON string.
+/// `None` for text that is no valid JSON string.
 fn unescape(mut text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     while let Some(at) = memchr2(b'\\', b'"', text) {
         out.extend_from_slice(&text[..at]);
@@ -178,7 +178,7 @@ fn four_digits(text: &[u8]) -> Option<(u32, &[u8])> {
     Some((u32::from_str_radix(digits, 16).ok()?, rest))
 }
 
-/// Of a time of the shim's form.
+/// The nanoseconds of a time in the shim's form.
 fn nanoseconds(text: &[u8]) -> Option<i64> {
     let number = |from: usize, to: usize| {
         text[from..to]
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_no_record() {
+    fn damaged_text_is_no_record() {
         for text in ["", "garbage", r#"{"log":"x"#, r#"{"log":1,"stream":"stdout","time":""}"#] {
             assert!(Record::parse(text.as_bytes()).is_none(), "{text}");
         }

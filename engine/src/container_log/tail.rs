@@ -1,7 +1,7 @@
-//! Where the last lines of a log begin.
+//! The search for the beginning of a log's last lines.
 //!
-//! A line is what a container calls so: up to a newline, in one output, however many records it takes, and whatever of the
-//! other output stands between them. What is outside the window is not there.
+//! A line is one of the container's output: up to a newline, in one stream, however many records it takes, and whatever
+//! of the other stream stands between them. Records outside of the window are ignored.
 
 use std::fs::File;
 use std::io;
@@ -19,9 +19,9 @@ use super::{Starts, Window};
 const LOOK_BACK: u64 = 4 << 20;
 
 pub(super) struct Tail {
-    /// Where reading begins.
+    /// The file and offset where reading begins.
     pub file: Option<(File, u64)>,
-    /// `None` where there is no log yet: what comes is wanted.
+    /// `None` where there is no log yet: all that comes is wanted.
     pub starts: Option<Starts>,
 }
 
@@ -34,7 +34,7 @@ struct Count {
     looked_back: u64,
 }
 
-/// What is known of one output, from its end.
+/// One output, read from its end.
 #[derive(Default)]
 struct Output {
     start: Option<LogPlace>,
@@ -60,7 +60,7 @@ pub(super) fn find(path: &Path, wanted: u64, window: Window) -> io::Result<Tail>
         looked_at.push(ino);
         let length = file.metadata()?.len();
         if end.is_none() {
-            // What is torn now may be written whole later.
+            // A line that is torn now may be written whole later.
             let last = Backward::new(&file, length)?.end();
             end = Some(LogPlace { ino, created: 0, offset: last });
             first = Some((file.try_clone()?, last));
@@ -70,7 +70,7 @@ pub(super) fn find(path: &Path, wanted: u64, window: Window) -> io::Result<Tail>
         }
     }
     let starts = end.map(|end| Starts {
-        // Nothing of it is among the lines that are wanted, but what comes is.
+        // An output without a wanted line is wanted from the end on.
         stdout: Some(count.stdout.start.unwrap_or(end)),
         stderr: Some(count.stderr.start.unwrap_or(end)),
     });

@@ -28,7 +28,7 @@ fn log() -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
-/// What is there now, as text, with stderr's in brackets.
+/// The present records, as text, with stderr's in brackets.
 fn drain(reader: &mut Reader, window: Window) -> String {
     let mut out = Vec::new();
     let _ = reader
@@ -52,7 +52,7 @@ fn tail(path: &Path, count: u64, window: Window) -> String {
     drain(&mut Reader::tail(path, count, window).unwrap(), window)
 }
 
-/// Its end.
+/// The present end of the file.
 fn place(path: &Path) -> LogPlace {
     LogPlace::file(&fs::File::open(path).unwrap()).unwrap()
 }
@@ -107,7 +107,7 @@ fn lines_of_the_other_output_between_are_not_of_it() {
 }
 
 #[test]
-fn what_is_outside_the_window_is_not_counted() {
+fn records_outside_the_window_are_not_counted() {
     let (_dir, path) = log();
     fs::write(&path, lines(0..20)).unwrap();
     let window = |since, until| Window { since: at(since), until: at(until) };
@@ -120,7 +120,7 @@ fn what_is_outside_the_window_is_not_counted() {
 }
 
 #[test]
-fn what_comes_after_a_tail_is_followed_in_both_outputs() {
+fn records_after_a_tail_are_followed_in_both_outputs() {
     let (_dir, path) = log();
     fs::write(&path, [lines(0..3), "{\"log\":\"to".to_owned()].concat()).unwrap();
     let mut reader = Reader::tail(&path, 1, Window::ALL).unwrap();
@@ -149,7 +149,7 @@ fn a_log_that_grows_and_rotates_is_followed_without_a_gap() {
     fs::write(&path, lines(2..5)).unwrap();
     assert_eq!(drain(&mut reader, Window::ALL), numbers(2..5));
     assert_eq!(drain(&mut reader, Window::ALL), "");
-    // One file only, replaced; and one that somebody has emptied.
+    // One file only, replaced; and one that was emptied.
     fs::remove_file(&path).unwrap();
     fs::write(&path, lines(5..7)).unwrap();
     assert_eq!(drain(&mut reader, Window::ALL), numbers(5..7));
@@ -232,7 +232,7 @@ fn from_a_place_to_another_each_output_has_its_own() {
 }
 
 #[test]
-fn what_was_rotated_away_meanwhile_is_missed() {
+fn a_file_rotated_away_meanwhile_is_missed() {
     let (_dir, path) = log();
     fs::write(&path, lines(0..1)).unwrap();
     let starts = Starts { stdout: Some(LogPlace { offset: 0, ..place(&path) }), stderr: None };
@@ -243,7 +243,7 @@ fn what_was_rotated_away_meanwhile_is_missed() {
     assert!(!reader.is_whole());
 }
 
-/// As a shim does it, to the file that follows.
+/// Rotates as a shim does; `following` is the new file.
 fn rotate(path: &Path, following: &str) {
     fs::rename(path, numbered(path, 1)).unwrap();
     fs::write(path, following).unwrap();
@@ -291,7 +291,7 @@ fn an_output_begins_although_the_file_of_its_start_is_gone() {
     let starts = Starts { stdout: Some(stdout), stderr: Some(place(&path)) };
     let mut reader = Reader::between(&path, starts, None).unwrap().unwrap();
     fs::rename(&path, numbered(&path, 2)).unwrap();
-    // Keeps its inode from being another's.
+    // The open file keeps its inode from being reused.
     let _old = fs::File::open(numbered(&path, 2)).unwrap();
     fs::remove_file(numbered(&path, 2)).unwrap();
     fs::remove_file(numbered(&path, 1)).unwrap();
@@ -304,18 +304,18 @@ fn an_output_begins_although_the_file_of_its_start_is_gone() {
 fn between_two_places_an_output_that_was_silent_is_read_behind_a_rotation() {
     let (_dir, path) = log();
     fs::write(&path, record("told\n", "stderr", 0)).unwrap();
-    let told = place(&path);
+    let delivered = place(&path);
     append(&path, &lines(0..2));
     // One output at the very end of the file that is left, too.
-    for stdout in [told, place(&path)] {
-        let starts = Starts { stdout: Some(stdout), stderr: Some(told) };
+    for stdout in [delivered, place(&path)] {
+        let starts = Starts { stdout: Some(stdout), stderr: Some(delivered) };
         let (_dir, copy) = log();
         fs::hard_link(&path, &copy).unwrap();
         rotate(&copy, &[record("missed\n", "stderr", 3), lines(4..5)].concat());
         let end = place(&copy);
         append(&copy, &lines(5..6));
         let mut reader = Reader::between(&copy, starts, Some(end)).unwrap().unwrap();
-        let before = if stdout == told { "0\n1\n" } else { "" };
+        let before = if stdout == delivered { "0\n1\n" } else { "" };
         assert_eq!(drain(&mut reader, Window::ALL), format!("{before}[missed\n]4\n"));
         assert!(reader.is_whole());
     }

@@ -30,7 +30,7 @@ pub async fn dismantle(engine: &Arc<Engine>, id: ContainerId, context: &Context)
         engine.warn(format!("container {}: it is removed before all of its clients have left", id.short()));
     }
     // Copies must not run beside the removal; one that begins after this point is refused.
-    let outcome = match entity.still().alone(Duration::ZERO, "removed").await {
+    let outcome = match entity.root_access().exclusive(Duration::ZERO, "removed").await {
         Some(_alone) => remove(engine, &entity, context).await,
         None => Err("a copy of its files is under way and does not end".to_owned()),
     };

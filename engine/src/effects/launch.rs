@@ -47,7 +47,7 @@ pub(super) async fn launch(engine: &Arc<Engine>, id: ContainerId, start: StartId
     let client = engine.take_first_client(&id, context.operation);
     let Some(entity) = engine.containers.get(&id).filter(|entity| is_starting(entity, start)) else { return };
     // Held until the start has an outcome.
-    let alone = entity.still().alone(COPY_PATIENCE, "started").await;
+    let alone = entity.root_access().exclusive(COPY_PATIENCE, "started").await;
     let attempted = match &alone {
         Some(_) => attempt(engine, &entity, start, client, context).await,
         None => Err(LaunchError::Copies),

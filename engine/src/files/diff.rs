@@ -1,7 +1,7 @@
-//! What a container has changed: its writable layer, against the layers below it.
+//! The changes of a container: its writable layer, against the layers below it.
 //!
-//! Only what is in the writable layer is looked at, so the cost is that of the changes. What lies below a directory is a
-//! stack of handles, one for each layer that has it; layers hide each other's files as the overlay has it: by whiteouts and
+//! Only files in the writable layer are looked at, so the cost is that of the changes. Below a directory lies a stack
+//! of handles, one for each layer that has it; layers hide each other's files as the overlay has it: by whiteouts and
 //! opaque directories.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ use crate::rootfs::{self, attributes};
 
 /// Open directories one within another.
 const MOST_DEPTH: usize = 256;
-/// Of a spec: more is none of ours.
+/// The longest spec; a longer file is not the engine's.
 const LONGEST_SPEC: u64 = 16 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum ChangeKind {
     Deleted,
 }
 
-/// One path that is not as it was.
+/// One changed path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     pub kind: ChangeKind,
@@ -56,13 +56,13 @@ pub fn of_container(engine: &Engine, entity: &Entity, stop: &dyn Fn() -> bool) -
     compare(&bundle.path().join("upper"), &lowers, &points, stop)
 }
 
-/// Where the last start has mounted something: the runtime makes what is missing there.
+/// The mount points of the last start: the runtime makes those that are missing.
 fn mount_points(bundle: &Bundle) -> Result<Vec<PathBuf>, FilesError> {
     let path = bundle.spec();
     let mut text = Vec::new();
     match File::open(&path).and_then(|file| file.take(LONGEST_SPEC).read_to_end(&mut text)) {
         Ok(_) => {}
-        // It was never started.
+        // The container was never started.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
         Err(source) => return Err(FilesError::Io { doing: "read", path, source }),
     }
@@ -71,7 +71,8 @@ fn mount_points(bundle: &Bundle) -> Result<Vec<PathBuf>, FilesError> {
     Ok(mounts.iter().filter_map(|mount| mount["destination"].as_str()).map(PathBuf::from).collect())
 }
 
-/// What is in `upper`, against `lowers`, the topmost first. `points` are places where the engine has made what it mounted on.
+/// The changes in `upper` against `lowers`, the topmost first. `points` are mount points, which the engine may have
+/// made.
 pub fn compare(
     upper: &Path,
     lowers: &[PathBuf],
@@ -103,7 +104,7 @@ struct Comparison<'a> {
     changes: BTreeMap<PathBuf, ChangeKind>,
 }
 
-/// A directory of the writable layer, and what lay under its path.
+/// A directory of the writable layer, and the directories under its path in the layers below.
 struct Level {
     upper: OwnedFd,
     /// Those of the layers that make up the directory below, the topmost first; none when there was none.
@@ -113,7 +114,7 @@ struct Level {
     opaque: bool,
 }
 
-/// What came of a directory's contents.
+/// The outcome of comparing a directory's contents.
 #[derive(Debug, Default, Clone, Copy)]
 struct Outcome {
     /// Something in it has changed.
@@ -204,7 +205,7 @@ impl Comparison<'_> {
         let inner = Level { upper, lowers, path: path.to_path_buf(), opaque };
         let mut inside = self.directory(&inner, depth + 1)?;
         if redirected {
-            // It was renamed with all that lay below, which shows in the merged view alone: as added.
+            // A renamed directory brings its lower files along, which only the merged view shows: it counts as added.
             inside.changed = true;
         }
         let is_dir = was == Some(FileType::Directory);
@@ -213,7 +214,7 @@ impl Comparison<'_> {
             None if left_out => return Ok(Outcome { made: true, ..nothing }),
             None => ChangeKind::Added,
             Some(_) if is_dir && !inside.changed && was_same => return Ok(Outcome { made: inside.made, ..nothing }),
-            // What was made in it has changed its times.
+            // Only a mount point that the engine made in it has changed its times.
             Some(_) if is_dir && !inside.changed && inside.made && only_times => {
                 return Ok(Outcome { made: true, ..nothing });
             }
@@ -223,7 +224,7 @@ impl Comparison<'_> {
         Ok(changed)
     }
 
-    /// What an opaque directory hides of what lay below it. Whether there is any.
+    /// Records the files of layers below that an opaque directory hides. Returns whether there are any.
     fn hidden(&mut self, level: &Level) -> Result<bool, FilesError> {
         let mut any = false;
         let failed = |error| FilesError::io("examine", &level.path, error);
@@ -240,7 +241,7 @@ impl Comparison<'_> {
         Ok(any)
     }
 
-    /// What a runtime makes to mount something on: an empty file. One that the container made instead would be hidden.
+    /// An empty file, as a runtime makes it for a mount. One that the container made instead would be hidden.
     fn is_placeholder(&self, path: &Path, facts: &Stat) -> bool {
         let is_empty = FileType::from_raw_mode(facts.st_mode) == FileType::RegularFile && facts.st_size == 0;
         is_empty && self.points.contains(path)
@@ -248,17 +249,17 @@ impl Comparison<'_> {
 
     /// A place of a mount, or a directory above one.
     fn is_on_the_way(&self, path: &Path) -> bool {
-        // Ordered by components: what lies below it comes right behind it.
+        // Ordered by components: paths below it follow directly.
         self.points.range(path..).next().is_some_and(|point| point.starts_with(path))
     }
 }
 
-/// What lay under a name before.
+/// The file that lay under a name before.
 struct Below {
     facts: Stat,
     /// The handle that the name is to be looked up by.
     within: OwnedFd,
-    /// Of a directory: it in all layers that make it up.
+    /// The handles of a directory, one for each layer that makes it up.
     dirs: Vec<OwnedFd>,
 }
 
@@ -271,7 +272,7 @@ fn below(lowers: &[OwnedFd], name: &OsStr) -> io::Result<Option<Below>> {
             Err(errno) => return Err(errno.into()),
         };
         let is_dir = FileType::from_raw_mode(facts.st_mode) == FileType::Directory;
-        // A whiteout hides what is further down, and so does a file; a directory that follows a file is not merged.
+        // A whiteout hides the layers further down, and so does a file; a directory that follows a file is not merged.
         if is_whiteout(&facts) || (found.is_some() && !is_dir) {
             break;
         }
@@ -294,7 +295,7 @@ fn below(lowers: &[OwnedFd], name: &OsStr) -> io::Result<Option<Below>> {
     Ok(found)
 }
 
-/// Whether something is what it was, as far as that shows without reading it.
+/// Whether a file is unchanged, as far as that shows without reading it.
 fn same(upper: &OwnedFd, name: &OsStr, new: &Stat, below: &Below) -> io::Result<bool> {
     let old = &below.facts;
     let kind = FileType::from_raw_mode(new.st_mode);
@@ -306,7 +307,7 @@ fn same(upper: &OwnedFd, name: &OsStr, new: &Stat, below: &Below) -> io::Result<
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let (new, old) = match openat(upper, name, flags, Mode::empty()) {
         Ok(new) => (new, openat(&below.within, name, flags, Mode::empty())?),
-        // It has gone meanwhile.
+        // The file has gone meanwhile.
         Err(Errno::NOENT) => return Ok(false),
         Err(errno) => return Err(errno.into()),
     };

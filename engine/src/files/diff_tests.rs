@@ -88,7 +88,7 @@ fn files_are_added_changed_and_deleted() {
 }
 
 #[test]
-fn what_was_only_copied_up_has_not_changed() {
+fn a_file_that_was_only_copied_up_is_unchanged() {
     let place = Place::new();
     for root in ["bottom", "upper"] {
         place.dir(&format!("{root}/a/b"));
@@ -99,7 +99,7 @@ fn what_was_only_copied_up_has_not_changed() {
         place.touch(&format!("{root}/a"), 1);
     }
     assert_eq!(place.differs(&[]), Vec::<String>::new());
-    // Of equal size and time, an attribute and a link's text still tell.
+    // Files of equal size and time still differ by an attribute, and links by their text.
     place.attribute("upper/a/b/file", "user.x", "1");
     fs::remove_file(place.path("upper/a/link")).unwrap();
     symlink("ot", place.path("upper/a/link")).unwrap();
@@ -109,7 +109,7 @@ fn what_was_only_copied_up_has_not_changed() {
 }
 
 #[test]
-fn layers_hide_what_is_below_them() {
+fn layers_hide_files_below_them() {
     let place = Place::new();
     for name in ["bottom/opaque", "top/opaque", "bottom/gone", "upper/opaque", "upper/gone"] {
         place.dir(name);
@@ -126,7 +126,7 @@ fn layers_hide_what_is_below_them() {
 }
 
 #[test]
-fn an_opaque_directory_has_lost_what_lay_below() {
+fn an_opaque_directory_has_deleted_the_files_below() {
     let place = Place::new();
     for name in ["bottom/d/sub", "top/d", "upper/d/sub"] {
         place.dir(name);
@@ -153,7 +153,7 @@ fn a_file_where_a_directory_was_and_the_other_way_round() {
 }
 
 #[test]
-fn what_the_engine_made_to_mount_on_is_left_out() {
+fn mount_points_of_the_engine_are_left_out() {
     let place = Place::new();
     place.dir("bottom/etc");
     for name in ["upper/etc", "upper/proc", "upper/data/deep"] {

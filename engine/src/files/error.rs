@@ -1,4 +1,4 @@
-//! What can be wrong with a path, a tree or an archive. The texts are fit for the user who asked.
+//! Errors of a path, a tree or an archive. The texts are fit for users.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub enum FilesError {
     Io { doing: &'static str, path: PathBuf, source: io::Error },
     #[error("the archive cannot be unpacked: {problem}")]
     Archive { problem: String },
-    /// Whoever receives the bytes has gone, or cannot take them.
+    /// The receiver of the bytes has gone, or cannot take them.
     #[error("cannot pass on the archive")]
     Output { source: io::Error },
     #[error("the client's archive was not complete")]
@@ -92,7 +92,7 @@ impl FilesError {
 }
 
 impl From<LayerError> for FilesError {
-    /// The reader of archives speaks of layers, which is what it was made for.
+    /// The reader of archives was made for layers, so its texts are adapted.
     fn from(error: LayerError) -> Self {
         match error {
             LayerError::Full { path, source } => Self::Full { path, source },

@@ -1,32 +1,32 @@
-//! The files of containers: copied in and out, exported, compared with what they were made of.
+//! The files of containers: copied in and out, exported, compared with the image.
 //!
 //! | | |
 //! |---|---|
 //! | `view.rs` | a container's tree as it sees it, walked by handles |
 //! | `pack.rs`, `tar_writer.rs` | from a tree to a tar |
 //! | `unpack.rs` | from a tar to a tree |
-//! | `diff.rs` | what differs from the image |
-//! | `still.rs` | who may be at a root filesystem |
+//! | `diff.rs` | the changes against the image |
+//! | `access.rs` | shared and exclusive access to a root filesystem |
 //! | `open.rs` | the tree of a container, running or not |
-//! | `work.rs` | all that as the engine's work: on threads, ended when it is not wanted any more |
+//! | `work.rs` | all that as the engine's work: on threads, ended when its caller has gone |
 //!
-//! Nothing of it is a change of a container's state, so nothing is journalled. A crash leaves nothing: root filesystems are
-//! mounted by handle, and files have no name before they are whole (or one that begins with `.isula-cp-`, where the file
-//! system cannot do that).
+//! Nothing of it is a change of a container's state, so nothing is journalled. A crash leaves nothing: root filesystems
+//! are mounted by handle, and files have no name before they are whole (or one that begins with `.isula-cp-`, where the
+//! file system cannot do that).
 
+pub mod access;
 pub mod diff;
 mod error;
 mod open;
 pub mod pack;
-pub mod still;
 mod tar_writer;
 pub mod unpack;
 pub mod view;
 mod work;
 
+pub use access::RootAccess;
 pub use error::FilesError;
-pub use still::Still;
-pub use unpack::How;
+pub use unpack::UnpackOptions;
 pub use work::{Facts, FactsKind, Files, Outgoing, Part};
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The tree of a container, opened: of one that runs as its process sees it, of another from its root filesystem and what
-//! its mounts will be.
+//! The tree of a container, opened: of a running one as its process sees it, of another from its root filesystem and
+//! the mounts that a start would make.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use isulad_shim::ProcessRef;
 use tokio::time::{Instant, timeout_at};
 
 use super::FilesError;
-use super::still::Copying;
+use super::access::SharedAccess;
 use super::view::{View, last};
 use crate::containers::Entity;
 use crate::definition::{Definition, MountKind, Network};
@@ -21,17 +21,17 @@ use crate::engine::Engine;
 use crate::latest::latest;
 use crate::rootfs::{self, ContainerDirs};
 
-/// As long as any of a user's commands waits for an operation under way.
+/// As long as every command of a user waits for an operation under way.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-/// A container whose files may be looked at: while this lives, it is neither started nor removed.
+/// A container with its files held: while this lives, it is neither started nor removed.
 #[derive(Debug)]
 pub struct Held {
     pub entity: Arc<Entity>,
-    pub copying: Copying,
+    pub access: SharedAccess,
 }
 
-/// A tree, and what keeps it mounted.
+/// A tree, and the handle that keeps it mounted.
 #[derive(Debug)]
 pub struct Opened {
     pub view: View,
@@ -46,8 +46,8 @@ pub async fn hold(engine: &Engine, id: ContainerId) -> Result<Held, FilesError> 
     loop {
         let gone = || FilesError::Rejected(Rejection::NoSuchContainer);
         let entity = engine.containers.get(&id).ok_or_else(gone)?;
-        let copying = timeout_at(deadline, entity.still().copying()).await.map_err(busy)?;
-        // Again: what we waited for has changed it.
+        let access = timeout_at(deadline, entity.root_access().shared()).await.map_err(busy)?;
+        // Again: the start or removal that held the lock has changed it.
         let entity = engine.containers.get(&id).ok_or_else(gone)?;
         match &entity.state.phase {
             Phase::Removing(_) => return Err(FilesError::Rejected(Rejection::BeingRemoved)),
@@ -58,9 +58,9 @@ pub async fn hold(engine: &Engine, id: ContainerId) -> Result<Held, FilesError> 
             | Phase::Paused(_)
             | Phase::Resuming(_)
             | Phase::Exited(_)
-            | Phase::Restarting(_) => return Ok(Held { entity, copying }),
+            | Phase::Restarting(_) => return Ok(Held { entity, access }),
         }
-        drop(copying);
+        drop(access);
         let version = entity.state.version;
         timeout_at(deadline, engine.containers.changed_since(&id, version)).await.map_err(busy)?;
     }
@@ -71,8 +71,8 @@ impl Held {
         self.entity.state.phase.run().map(|run| to_reference(run.process))
     }
 
-    /// What the container sees. `path` is what is asked for: places of mounts that are on the way to it are made, as a
-    /// start would. Blocks.
+    /// The tree as the container sees it. `path` is the path to be looked up: mount points on the way to it are made,
+    /// as a start would. Blocks.
     pub fn open(&self, engine: &Engine, path: &Path) -> Result<Opened, FilesError> {
         if let Some(process) = self.process() {
             let root = open_root_of(process)?;
@@ -85,7 +85,7 @@ impl Held {
         Ok(Opened { view, _root: Some(root) })
     }
 
-    /// The root filesystem alone, without what is mounted in it. Blocks.
+    /// The root filesystem alone, without the mounts in it. Blocks.
     pub fn open_rootfs(&self, engine: &Engine) -> Result<Opened, FilesError> {
         if self.process().is_some() {
             let container = &self.entity.state;
@@ -104,19 +104,19 @@ impl Held {
         let container = &self.entity.state;
         let id = container.id.to_string();
         let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
-        self.entity.still().root(|| {
+        self.entity.root_access().root(|| {
             let _files = self.entity.hold_files();
             let target = rootfs::mount(&dirs, &definition.rootfs)?;
             // Before its first start its volumes are empty, and would stay so if something were put into them now.
             if effects::are_to_be_filled(engine, container, definition) {
                 let filled =
-                    effects::fill(engine, container, definition, &target, &|| self.copying.must_give_way().is_some());
+                    effects::fill(engine, container, definition, &target, &|| self.access.must_give_way().is_some());
                 if let Err(error) = filled {
                     rootfs::unmount(&dirs)?;
                     return Err(error.into());
                 }
             }
-            Ok(rootfs::take_apart(&target)?)
+            Ok(rootfs::detach_to_handle(&target)?)
         })
     }
 }
@@ -135,7 +135,7 @@ fn duplicate(root: &OwnedFd) -> Result<OwnedFd, FilesError> {
     root.try_clone().map_err(|source| FilesError::io("open", Path::new("/"), source))
 }
 
-/// What will be mounted in the container, in the order in which a runtime does it.
+/// Lays the mounts that a start would make, in the order in which a runtime makes them.
 fn lay_mounts(
     engine: &Engine,
     entity: &Entity,
@@ -175,7 +175,7 @@ fn lay_mounts(
     Ok(())
 }
 
-/// Those that the engine mounts itself, as far as they are there already.
+/// Lays the files that the engine mounts itself, as far as they exist already.
 fn network_files(engine: &Engine, entity: &Entity, definition: &Definition) -> Vec<(PathBuf, Option<PathBuf>, bool)> {
     let own = engine.bundle(&entity.state);
     let other = match &definition.namespaces.network {

@@ -1,11 +1,11 @@
-//! From a tree to a tar, while others may be at work in the tree.
+//! Packing a tree into a tar, while processes may be at work in the tree.
 //!
-//! Nothing but regular files is opened for reading, and those by the handle that was examined before: neither a FIFO nor a
-//! device is touched. What vanishes before its turn is left out; what is replaced is what it is now. File systems that show
-//! the kernel itself (`/proc`, `/sys`) are empty directories unless the path names something within.
+//! Only regular files are opened for reading, and those by the handle that was examined before: neither a FIFO nor a
+//! device is touched. A file that vanishes before its turn is left out; a replaced one is packed as it is then. File
+//! systems that show the kernel itself (`/proc`, `/sys`) are empty directories unless the path names something within.
 //!
-//! A tar tells the size of a file before its content. What a file says of its size is only a guess: small files are read
-//! first, and so are those of the kernel, which says 0 or 4096 of whatever there is to read.
+//! A tar has the size of a file before its content. The size that a file reports is only a guess: small files are read
+//! first, and so are those of the kernel, which report 0 or 4096 bytes whatever their content is.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -26,25 +26,32 @@ use crate::rootfs::attributes;
 
 /// Open directories one within another.
 const MOST_DEPTH: usize = 256;
-/// Files of up to this are read before their size is told.
+/// Files of up to this are read before their size is written.
 const SMALL: usize = 64 << 10;
-/// A file whose size means nothing is read first. More than that is no such file.
+/// A file of the kernel, which reports no true size, is read first. A longer one is refused.
 const LONGEST_UNSIZED: usize = 16 << 20;
 
-/// Who is told and asked while it goes on.
-pub struct With<'a> {
-    /// When it says yes, that is the end.
+/// The callbacks of a packing.
+pub struct Callbacks<'a> {
+    /// Packing ends with [`FilesError::Stopped`] once it returns true.
     pub stop: &'a dyn Fn() -> bool,
-    /// Of what is left out.
+    /// Gets a text about each file that is left out.
     pub note: &'a mut dyn FnMut(String),
 }
 
-/// Writes what was found as a tar whose names begin with `base`; below an empty one they begin at the top, which is `./`.
-pub fn pack<'a>(view: &'a View, found: Found, base: &[u8], out: impl Write, with: With<'a>) -> Result<(), FilesError> {
+/// Writes the found file or tree as a tar whose names begin with `base`; below an empty one they begin at the top,
+/// which is `./`.
+pub fn pack<'a>(
+    view: &'a View,
+    found: Found,
+    base: &[u8],
+    out: impl Write,
+    callbacks: Callbacks<'a>,
+) -> Result<(), FilesError> {
     let mut packing = Packing {
         view,
         writer: TarWriter::new(out),
-        with,
+        callbacks,
         links: HashMap::new(),
         levels: Vec::new(),
         head: Vec::with_capacity(SMALL),
@@ -68,32 +75,32 @@ pub fn pack<'a>(view: &'a View, found: Found, base: &[u8], out: impl Write, with
     packing.writer.finish().map_err(|source| FilesError::Output { source })
 }
 
-/// A directory whose entries are being packed.
+/// A directory that is being packed.
 struct Level {
     dir: Dir,
     name: Vec<u8>,
-    /// Those that are still to come, the next one last.
+    /// The names that are still to be packed, the next one last.
     names: Vec<OsString>,
     device: u64,
-    /// The kernel's own: what cannot be read there is left out.
+    /// On a file system of the kernel, where unreadable entries are left out.
     kernels: bool,
 }
 
 struct Packing<'a, W> {
     view: &'a View,
     writer: TarWriter<W>,
-    with: With<'a>,
+    callbacks: Callbacks<'a>,
     /// Under which name a file with several names is in the tar.
     links: HashMap<(u64, u64), Vec<u8>>,
     levels: Vec<Level>,
-    /// What was read of a file before its size was told.
+    /// The beginning of a file, read before its size is written.
     head: Vec<u8>,
 }
 
 impl<W: Write> Packing<'_, W> {
     /// One entry, or the end of a directory; `false` when that was all.
     fn step(&mut self) -> Result<bool, FilesError> {
-        if (self.with.stop)() {
+        if (self.callbacks.stop)() {
             return Err(FilesError::Stopped);
         }
         let Some(level) = self.levels.last_mut() else { return Ok(false) };
@@ -108,7 +115,7 @@ impl<W: Write> Packing<'_, W> {
         let (device, kernels) = (level.device, level.kernels);
         let node = match self.view.child(&level.dir, &name) {
             Ok(Some(node)) => node,
-            // It has gone since the directory was listed, or shows only while the container runs.
+            // The entry has gone since the directory was listed, or shows only while the container runs.
             Ok(None) | Err(FilesError::InMemory { .. }) => return Ok(true),
             Err(FilesError::Io { path, .. }) if kernels => {
                 self.leave_out(&path, "cannot be looked at");
@@ -153,7 +160,7 @@ impl<W: Write> Packing<'_, W> {
         Ok(())
     }
 
-    /// Anything but a directory.
+    /// Packs any file but a directory.
     fn entry(&mut self, node: &Node, name: Vec<u8>, kernels: bool) -> Result<(), FilesError> {
         let facts = &node.facts;
         let kind = match node.kind() {
@@ -201,7 +208,7 @@ impl<W: Write> Packing<'_, W> {
         Ok(())
     }
 
-    /// `false` when it was left out. `kernels`: what cannot be read is, but for what was asked for by its name.
+    /// `false` when it was left out. `kernels`: an unreadable file is left out, unless the request named it.
     fn file(&mut self, node: &Node, name: &[u8], kernels: bool) -> Result<bool, FilesError> {
         let may_miss = kernels && !self.levels.is_empty();
         let opened = node.reopen(OFlags::RDONLY).and_then(|fd| Ok((attributes::read_open(&fd)?, File::from(fd))));
@@ -214,8 +221,8 @@ impl<W: Write> Packing<'_, W> {
             Err(error) => return Err(FilesError::io("open", &node.path, error)),
         };
         let mut head = std::mem::take(&mut self.head);
-        let told = u64::try_from(node.facts.st_size).unwrap_or(0);
-        let size = match size_of(&mut file, told, kernels, &mut head) {
+        let reported = u64::try_from(node.facts.st_size).unwrap_or(0);
+        let size = match size_of(&mut file, reported, kernels, &mut head) {
             Ok(Some(size)) => size,
             Ok(None) if may_miss => {
                 self.leave_out(&node.path, "does not end");
@@ -233,7 +240,7 @@ impl<W: Write> Packing<'_, W> {
         let facts = &node.facts;
         let entry = Entry { name, kind: EntryType::Regular, facts, size, target: &[], attributes: &kept };
         self.writer.begin(&entry).map_err(|source| FilesError::Output { source })?;
-        let stop = self.with.stop;
+        let stop = self.callbacks.stop;
         let content = Stopping { from: (&head[..]).chain(&mut file), stop };
         let missing = self.writer.content(content, size).map_err(|source| {
             if stop() {
@@ -247,7 +254,7 @@ impl<W: Write> Packing<'_, W> {
         if missing > 0 {
             self.leave_out(&node.path, &format!("was cut while it was copied: its last {missing} bytes are zeros"));
         }
-        // One large file of the kernel's is no reason to keep as much.
+        // The memory for one large file of the kernel is given back.
         head.clear();
         head.shrink_to(SMALL);
         self.head = head;
@@ -266,32 +273,33 @@ impl<W: Write> Packing<'_, W> {
     }
 
     fn leave_out(&mut self, path: &Path, why: &str) {
-        (self.with.note)(format!("{} {why}", crate::image::layer::reading::shown(path.as_os_str().as_bytes())));
+        (self.callbacks.note)(format!("{} {why}", crate::image::layer::reading::shown(path.as_os_str().as_bytes())));
     }
 }
 
-/// How much there is to copy of a file, whose beginning is left in `head`; `None` when it does not end. `told` is what it says
-/// itself, and `kernels` that this means nothing.
-fn size_of(file: &mut File, told: u64, kernels: bool, head: &mut Vec<u8>) -> io::Result<Option<u64>> {
+/// How many bytes to copy of a file, whose beginning is left in `head`; `None` when it does not end. `reported` is the
+/// size in its metadata, which is ignored for files of the kernel (`kernels`).
+fn size_of(file: &mut File, reported: u64, kernels: bool, head: &mut Vec<u8>) -> io::Result<Option<u64>> {
     head.clear();
     if !kernels {
-        if read_up_to(file, SMALL, Some(told), head)? {
+        if read_up_to(file, SMALL, Some(reported), head)? {
             return Ok(Some(head.len() as u64));
         }
-        if told > head.len() as u64 {
-            return Ok(Some(told));
+        if reported > head.len() as u64 {
+            return Ok(Some(reported));
         }
     }
-    // More than it told of, or may be.
+    // The file is longer than reported, or may be.
     Ok(read_up_to(file, LONGEST_UNSIZED, None, head)?.then_some(head.len() as u64))
 }
 
-/// Whether that was all there is: the end, or what was `expected` by then, or what there is for now of what has no end.
+/// Whether the file was read to its end: to the end itself, to the `expected` size, or to the last byte that an endless
+/// file has for now.
 fn read_up_to(file: &mut File, most: usize, expected: Option<u64>, head: &mut Vec<u8>) -> io::Result<bool> {
-    // With room to see that there is more than was expected.
+    // One byte more than expected, to see whether the file is longer.
     let first = expected
-        .and_then(|told| usize::try_from(told).ok())
-        .map_or(SMALL, |told| told.saturating_add(1).clamp(4096, SMALL));
+        .and_then(|reported| usize::try_from(reported).ok())
+        .map_or(SMALL, |reported| reported.saturating_add(1).clamp(4096, SMALL));
     while head.len() < most {
         let before = head.len();
         head.resize((before * 2).max(first).min(most), 0);
@@ -310,7 +318,7 @@ fn read_up_to(file: &mut File, most: usize, expected: Option<u64>, head: &mut Ve
     Ok(false)
 }
 
-/// Reads until it is told to stop.
+/// A reader that fails once `stop` returns true.
 struct Stopping<'a, R> {
     from: R,
     stop: &'a dyn Fn() -> bool,
@@ -332,7 +340,7 @@ fn names(dir: &OwnedFd) -> io::Result<Vec<OsString>> {
     for entry in rustix::fs::Dir::read_from(&readable)? {
         match entry {
             Ok(entry) => names.push(entry.file_name().to_bytes().to_vec()),
-            // It was removed meanwhile.
+            // The directory was removed meanwhile.
             Err(Errno::NOENT) => break,
             Err(errno) => return Err(errno.into()),
         }

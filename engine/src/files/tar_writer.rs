@@ -1,4 +1,4 @@
-//! Writing a tar: headers of POSIX, with extended ones for what does not fit them.
+//! Writing a tar: POSIX headers, with extended ones for facts that do not fit them.
 
 use std::io::{self, Read, Write};
 
@@ -6,20 +6,20 @@ use rustix::fs::Stat;
 use tar::{EntryType, Header};
 
 const BLOCK: usize = 512;
-/// What fits the fields of eight and of twelve octal digits.
+/// The largest numbers in fields of eight and of twelve octal digits.
 const MOST_ID: u32 = 0o7_777_777;
 const MOST_SIZE: u64 = 0o77_777_777_777;
 const BUFFER: usize = 256 << 10;
 
-/// One entry, but for its content.
+/// One entry without its content.
 #[derive(Debug)]
 pub struct Entry<'a> {
     pub name: &'a [u8],
     pub kind: EntryType,
     pub facts: &'a Stat,
-    /// Of content that follows.
+    /// The size of the content that follows.
     pub size: u64,
-    /// Of links.
+    /// The target of a link; empty for other files.
     pub target: &'a [u8],
     pub attributes: &'a [(Vec<u8>, Vec<u8>)],
 }
@@ -52,8 +52,8 @@ impl<W: Write> TarWriter<W> {
         self.out.write_all(header(entry).as_bytes())
     }
 
-    /// The content that was announced: exactly so much of it. What a file has lost meanwhile is zeros, how many is answered;
-    /// what it has gained is left out.
+    /// The announced content, exactly `size` bytes. Bytes that a file has lost meanwhile become zeros, and their number
+    /// is returned; bytes that it has gained are left out.
     pub fn content(&mut self, mut from: impl Read, size: u64) -> io::Result<u64> {
         let (mut left, mut missing) = (size, 0);
         while left > 0 {
@@ -86,7 +86,7 @@ impl<W: Write> TarWriter<W> {
     }
 }
 
-/// Tells what could not be read from what could not be written.
+/// Marks a failed read, as distinct from a failed write.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ReadFailed(io::Error);
@@ -99,7 +99,7 @@ impl From<ReadFailed> for io::Error {
 }
 
 impl ReadFailed {
-    /// Whether this is what became of one.
+    /// Whether the error was made from a `ReadFailed`.
     pub fn is(error: &io::Error) -> bool {
         error.get_ref().is_some_and(|inner| inner.is::<Self>())
     }
@@ -131,7 +131,7 @@ fn fill(field: &mut [u8], text: &[u8]) {
     field[..length].copy_from_slice(&text[..length]);
 }
 
-/// What the header has no room for.
+/// Records for the facts that the header has no room for.
 fn records(entry: &Entry<'_>) -> Vec<u8> {
     let mut records = Vec::new();
     let facts = entry.facts;

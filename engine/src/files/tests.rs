@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tar::{Builder, EntryType, Header};
 
-use super::pack::With;
+use super::pack::Callbacks;
 use super::view::{Found, View};
 use super::*;
 use crate::rootfs::open_root;
@@ -45,19 +45,19 @@ impl Tree {
         let view = self.view();
         let (mut out, mut notes) = (Vec::new(), Vec::new());
         let found = view.find(OsStr::new(path), false).map_err(|error| error.to_string())?;
-        let with = With { stop: &|| false, note: &mut |note| notes.push(note) };
-        pack::pack(&view, found, base.as_bytes(), &mut out, with).map_err(|error| error.to_string())?;
+        let callbacks = Callbacks { stop: &|| false, note: &mut |note| notes.push(note) };
+        pack::pack(&view, found, base.as_bytes(), &mut out, callbacks).map_err(|error| error.to_string())?;
         Ok((out, notes))
     }
 
-    fn unpack(&self, path: &str, tar: &[u8], how: How) -> Result<(), String> {
+    fn unpack(&self, path: &str, tar: &[u8], options: UnpackOptions) -> Result<(), String> {
         let view = self.view();
         let Found::Directory { above } = view.find(OsStr::new(path), true).unwrap() else { panic!("{path}") };
-        unpack::unpack(&view, above, tar, how, &|| false).map_err(|error| crate::cause::chain(&error))
+        unpack::unpack(&view, above, tar, options, &|| false).map_err(|error| crate::cause::chain(&error))
     }
 }
 
-const STRICT: How = How { keep_owners: false, strict: true };
+const STRICT: UnpackOptions = UnpackOptions { keep_owners: false, strict: true };
 
 fn header(kind: EntryType, size: u64) -> Header {
     let mut header = Header::new_gnu();
@@ -108,7 +108,7 @@ fn a_tree_comes_back_as_it_was() {
     rustix::fs::setxattr(top.join("file"), "user.x", b"a\nb", rustix::fs::XattrFlags::empty()).unwrap();
     let (bytes, notes) = from.pack("/top", "renamed").unwrap();
     assert_eq!(notes.len(), 1, "a socket is left out: {notes:?}");
-    to.unpack("/", &bytes, How { keep_owners: true, strict: true }).unwrap();
+    to.unpack("/", &bytes, UnpackOptions { keep_owners: true, strict: true }).unwrap();
     let made = to.root().join("renamed");
     for name in ["file", "empty", "line\nfeed", "deep", "fifo"] {
         let (old, new) = (top.join(name).symlink_metadata().unwrap(), made.join(name).symlink_metadata().unwrap());
@@ -156,7 +156,7 @@ fn no_archive_climbs_out() {
         vec![("h", EntryType::Link, "out/secret")],
         vec![("w", EntryType::Char, "")],
     ] {
-        let outcome = tree.unpack("/", &tar(&entries), How::default());
+        let outcome = tree.unpack("/", &tar(&entries), UnpackOptions::default());
         assert_eq!(fs::read(secret.join("secret")).unwrap(), OUTSIDE.as_bytes(), "{entries:?}: {outcome:?}");
         assert_eq!(fs::read_dir(&secret).unwrap().count(), 1, "{entries:?}: {outcome:?}");
     }
@@ -176,7 +176,7 @@ fn no_archive_climbs_out() {
 }
 
 #[test]
-fn what_is_in_the_way() {
+fn files_in_the_way_are_replaced_or_refused() {
     let tree = Tree::new();
     let root = tree.root();
     fs::create_dir_all(root.join("dir/full")).unwrap();
@@ -187,8 +187,10 @@ fn what_is_in_the_way() {
     let dir = |name: &'static str| tar(&[(name, EntryType::Directory, "")]);
     assert!(tree.unpack("/", &file("dir"), STRICT).unwrap_err().contains("cannot replace the directory `/dir`"));
     assert!(tree.unpack("/", &dir("file"), STRICT).unwrap_err().contains("cannot replace `/file`"));
-    assert!(tree.unpack("/", &file("dir"), How::default()).unwrap_err().contains("cannot replace the directory"));
-    // A link is replaced, what it led to stays; one that leads to a directory is one.
+    assert!(
+        tree.unpack("/", &file("dir"), UnpackOptions::default()).unwrap_err().contains("cannot replace the directory")
+    );
+    // A link is replaced, its target stays; a link to a directory counts as the directory.
     tree.unpack("/", &file("link"), STRICT).unwrap();
     assert!(root.join("link").symlink_metadata().unwrap().is_file());
     assert_eq!(fs::read(root.join("file")).unwrap(), b"old");
@@ -198,8 +200,8 @@ fn what_is_in_the_way() {
     tree.unpack("/", &file("file"), STRICT).unwrap();
     assert_eq!(fs::read(root.join("file")).unwrap(), b"new");
     // Not strict: an empty directory gives way.
-    tree.unpack("/dir", &file("full"), How::default()).unwrap();
-    tree.unpack("/", &dir("file"), How::default()).unwrap();
+    tree.unpack("/dir", &file("full"), UnpackOptions::default()).unwrap();
+    tree.unpack("/", &dir("file"), UnpackOptions::default()).unwrap();
     assert!(root.join("dir/full").is_file() && root.join("file").is_dir());
     let names = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(names.into_iter().all(|name| !name.starts_with(".isula-cp")), "no draft is left");
@@ -220,23 +222,23 @@ fn the_kernels_own_files_are_read_but_not_walked_by_chance() {
     let view = View::new(open_root(Path::new("/")).unwrap(), false);
     let found = view.find(OsStr::new("/proc/version"), false).unwrap();
     let mut out = Vec::new();
-    pack::pack(&view, found, b"version", &mut out, With { stop: &|| false, note: &mut |_| {} }).unwrap();
+    pack::pack(&view, found, b"version", &mut out, Callbacks { stop: &|| false, note: &mut |_| {} }).unwrap();
     assert!(String::from_utf8_lossy(&out).contains("Linux version"));
     let found = view.find(OsStr::new("/proc/sys/kernel/random"), false).unwrap();
     out.clear();
-    pack::pack(&view, found, b"random", &mut out, With { stop: &|| false, note: &mut |_| {} }).unwrap();
+    pack::pack(&view, found, b"random", &mut out, Callbacks { stop: &|| false, note: &mut |_| {} }).unwrap();
     assert!(String::from_utf8_lossy(&out).contains("random/boot_id"));
 }
 
-/// They say 4096 of a few bytes, 0 of many, and of some more than there ever will be.
+/// Files of the kernel report 4096 of a few bytes, 0 of many, and of some more than there ever will be.
 #[test]
-fn sizes_that_mean_nothing_are_not_believed() {
+fn sizes_of_kernel_files_are_not_trusted() {
     let view = View::new(open_root(Path::new("/")).unwrap(), false);
     for (path, name) in [("/sys/kernel/mm/transparent_hugepage/enabled", "enabled"), ("/proc/self/status", "status")] {
         let Ok(wanted) = fs::read(path) else { continue };
         let found = view.find(OsStr::new(path), true).unwrap();
         let mut out = Vec::new();
-        pack::pack(&view, found, name.as_bytes(), &mut out, With { stop: &|| false, note: &mut |_| {} }).unwrap();
+        pack::pack(&view, found, name.as_bytes(), &mut out, Callbacks { stop: &|| false, note: &mut |_| {} }).unwrap();
         let mut archive = tar::Archive::new(&out[..]);
         let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
         let mut content = Vec::new();
@@ -279,11 +281,11 @@ fn a_directory_that_is_swapped_for_a_link_leads_nowhere() {
         let _over = Over(&over);
         for round in 0..300 {
             if let Ok((packed, _)) = tree.pack("/", ".") {
-                // What it says, not what it is called.
+                // The file's content counts, not its name.
                 let content = packed.windows(7).any(|window| window == OUTSIDE.as_bytes());
                 assert!(!content, "round {round}: the file outside was read");
             }
-            let _ = tree.unpack("/", &bytes, How::default());
+            let _ = tree.unpack("/", &bytes, UnpackOptions::default());
             assert_eq!(fs::read(tree.outside().join("secret")).unwrap(), OUTSIDE.as_bytes());
         }
     });

@@ -1,9 +1,9 @@
-//! From a tar to a directory of a container, while others may be at work there.
+//! Unpacking a tar into a directory of a container, while processes may be at work there.
 //!
-//! The archive is read by the code that reads layers. Whatever is made is made in an open directory under a single name that
-//! is never followed; the way to that directory is walked within the container (`view.rs`). A file appears under its name
-//! when all of it is there; but in a directory that the archive itself has made, and that is not whole before the end either, it
-//! is written in its place.
+//! The archive is read by the code that reads layers. Whatever is made is made in an open directory under a single name
+//! that is never followed; the way to that directory is walked within the container (`view.rs`). A file appears under
+//! its name when all of it is there; but in a directory that the archive itself has made, and that is not whole before
+//! the end either, it is written in its place.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -24,32 +24,32 @@ use crate::image::layer::reading::{Archive, Entry, Kind, Map, Source, Stream, Wr
 use crate::image::layer::{LayerError, Limits};
 use crate::rootfs::attributes;
 
-/// What names of directories may take in memory, for the times that are set at the end.
+/// The limit for names of directories in memory, for the times that are set at the end.
 const KEPT_LIMIT: usize = 64 << 20;
 const NAME_COST: usize = 64;
 
-/// What is asked for beside the archive.
+/// The options beside the archive.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct How {
+pub struct UnpackOptions {
     /// Owners as in the archive; else everything is root's.
     pub keep_owners: bool,
     /// Never put a directory in the place of something else, nor the other way round.
     pub strict: bool,
 }
 
-/// Unpacks what `source` brings into the directory that `base` leads to. What was unpacked before an error stays.
+/// Unpacks the archive of `source` into the directory at the end of `base`. Files unpacked before an error stay.
 pub fn unpack(
     view: &View,
     base: Vec<Dir>,
     source: impl Read,
-    how: How,
+    options: UnpackOptions,
     stop: &dyn Fn() -> bool,
 ) -> Result<(), FilesError> {
-    // The client is who owns the machine: what it sends may be as large as it likes, but not by decompression alone.
+    // The client owns the machine: its archive may be as large as it likes, but not by decompression alone.
     let limits = Limits { bytes: u64::MAX, entries: u64::MAX, ..Limits::default() };
     let mut archive = Archive::new(Stream::new(Source::new(source), &limits, stop)?, Writer::nowhere());
     let mut unpacking =
-        Unpacking { view, base, how, stop, last: None, last_is_made: false, times: BTreeMap::new(), kept: 0 };
+        Unpacking { view, base, options, stop, last: None, last_is_made: false, times: BTreeMap::new(), kept: 0 };
     while let Some(entry) = archive.next()? {
         unpacking.add(&entry, &mut archive)?;
     }
@@ -60,13 +60,13 @@ pub fn unpack(
 struct Unpacking<'a> {
     view: &'a View,
     base: Vec<Dir>,
-    how: How,
+    options: UnpackOptions,
     stop: &'a dyn Fn() -> bool,
     /// The directory that was looked up last, under the name it was asked for.
     last: Option<(Vec<u8>, Vec<Dir>)>,
     /// The archive has made it.
     last_is_made: bool,
-    /// Of directories that were made.
+    /// Times of directories that were made.
     times: BTreeMap<Vec<u8>, (i64, u32)>,
     kept: usize,
 }
@@ -79,7 +79,7 @@ impl Unpacking<'_> {
         let problem = |problem| FilesError::from(LayerError::entry(&entry.name, problem));
         let path = names::normalise(&entry.name).map_err(problem)?;
         if path.is_empty() {
-            // The directory that it is all unpacked into stays what it is.
+            // The directory at the top of the target keeps its facts.
             return match entry.kind {
                 Kind::Directory => Ok(()),
                 _ => Err(unpackable(entry, "only a directory can take the place of the top")),
@@ -150,13 +150,13 @@ impl Unpacking<'_> {
         Ok(above)
     }
 
-    /// One that is there stays as it is, also if a link leads to it.
+    /// Makes a directory. An existing one is not changed, also if a link leads to it.
     fn add_directory(&mut self, place: &Place<'_>, path: &[u8], entry: &Entry) -> Result<(), FilesError> {
         if let Some(node) = self.view.child(place.dir, place.name)? {
             match node.kind() {
                 FileType::Directory => return Ok(()),
                 FileType::Symlink => {
-                    // Only its end counts.
+                    // The file at the end of the path counts.
                     let parent = self.directory(names::split(path).0)?;
                     if let Ok(Found::Directory { .. }) = self.view.find_from(parent, place.name, true) {
                         return Ok(());
@@ -164,7 +164,7 @@ impl Unpacking<'_> {
                 }
                 _ => {}
             }
-            if self.how.strict {
+            if self.options.strict {
                 return Err(FilesError::NotADirectoryInTheWay { path: place.path() });
             }
             self.clear(place, &node)?;
@@ -209,8 +209,8 @@ impl Unpacking<'_> {
         draft.publish(place)
     }
 
-    /// Whether the place's directory was made here: then nothing is in the way there but what the archive has brought, or somebody
-    /// who lives in the container.
+    /// Whether the place's directory was made by this unpacking: then a file in the way comes from the archive, or from
+    /// a process of the container.
     fn is_made(&self, place: &Place<'_>) -> bool {
         let last_is_it = self.last.as_ref().is_some_and(|(_, above)| Rc::ptr_eq(&last(above).fd, &place.dir.fd));
         last_is_it && self.last_is_made
@@ -287,7 +287,7 @@ impl Unpacking<'_> {
         })
     }
 
-    /// What is made by its name alone, in the place of what may be there.
+    /// Makes a node or link by its name alone, in the place of a file that may be there.
     fn make(
         &mut self,
         place: &Place<'_>,
@@ -314,12 +314,12 @@ impl Unpacking<'_> {
     fn may_replace(&self, place: &Place<'_>, node: &Node) -> Result<(), FilesError> {
         match node.kind() {
             _ if node.mounted => Err(FilesError::IsAMount { path: place.path() }),
-            FileType::Directory if self.how.strict => Err(FilesError::DirectoryInTheWay { path: place.path() }),
+            FileType::Directory if self.options.strict => Err(FilesError::DirectoryInTheWay { path: place.path() }),
             _ => Ok(()),
         }
     }
 
-    /// Removes what is in a place; a directory only when nothing is in it.
+    /// Removes the file in a place; a directory only when it is empty.
     fn clear(&mut self, place: &Place<'_>, node: &Node) -> Result<(), FilesError> {
         if node.mounted {
             return Err(FilesError::IsAMount { path: place.path() });
@@ -335,7 +335,7 @@ impl Unpacking<'_> {
 
     /// Owner, mode and attributes, in this order: a new owner takes set-user-id and capabilities away.
     fn describe(&self, made: &impl AsFd, entry: &Entry, place: &Place<'_>) -> Result<(), FilesError> {
-        let (uid, gid) = if self.how.keep_owners { (entry.uid, entry.gid) } else { (0, 0) };
+        let (uid, gid) = if self.options.keep_owners { (entry.uid, entry.gid) } else { (0, 0) };
         let made = made.as_fd();
         rustix::fs::chownat(made, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
             .map_err(place.failed("set the owner of"))?;
@@ -389,7 +389,7 @@ impl<'a> Draft<'a> {
         let unnamed = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
         match rustix::fs::openat(&*dir.fd, ".", unnamed, Mode::RUSR) {
             Ok(fd) => return Ok(Self { file: fd.into(), dir, name: None }),
-            // Not every file system has them.
+            // Not every file system has files without a name.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
             Err(errno) => return Err(place.failed("make")(errno)),
         }
@@ -417,7 +417,7 @@ impl<'a> Draft<'a> {
                 name
             }
         };
-        // From here on it is to be removed again unless it is renamed.
+        // From here on the drop removes the draft unless it is renamed.
         self.name = Some(name.clone());
         rustix::fs::renameat(dir, &name, dir, place.name).map_err(place.failed("replace"))?;
         self.name = None;
@@ -428,7 +428,7 @@ impl<'a> Draft<'a> {
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
         if let Some(name) = self.name.take() {
-            // Whatever went wrong is told already.
+            // The draft was not published: the error that kept it from that is returned already.
             let _ = rustix::fs::unlinkat(&*self.dir.fd, name, AtFlags::empty());
         }
     }
@@ -436,7 +436,7 @@ impl Drop for Draft<'_> {
 
 fn free_name() -> OsString {
     let mut bytes = [0; 8];
-    // Without randomness a name that is taken is an error, not a danger: nothing is opened but what is new.
+    // Without randomness a name that is taken is an error, not a danger: only a new file is opened.
     let _ = getrandom::fill(&mut bytes);
     format!(".isula-cp-{}", hex::encode(bytes)).into()
 }

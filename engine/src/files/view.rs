@@ -1,11 +1,11 @@
 //! A container's tree of files as the container sees it, by handles.
 //!
-//! Whoever lives in the tree may rename and replace whatever it likes while we walk. So a path is followed one component at
-//! a time, from one open directory to the next: the kernel follows no link for us, the text of a link is read and walked
-//! from the root we hold, and `..` goes back along the handles it came by. There is no way out of it.
+//! Processes in the tree may rename and replace files while the daemon walks. So a path is followed one component at
+//! a time, from one open directory to the next: the kernel follows no link, the text of a link is read and walked
+//! from the root's handle, and `..` goes back along the handles it came by. There is no way out of it.
 //!
-//! Of a running container the kernel knows the mounts. Of one that does not run only the root filesystem is there; what its
-//! mounts and volumes will be is a table here, looked at before the kernel is asked.
+//! Of a running container the kernel knows the mounts. Of one that does not run only the root filesystem is there; its
+//! future mounts and volumes are a table here, looked at before the kernel is asked.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -24,7 +24,7 @@ use super::FilesError;
 const MOST_LINKS: usize = 40;
 /// Directories one within another: each is an open descriptor here.
 const MOST_DEPTH: usize = 256;
-/// What is replaced between two looks at it this often is replaced on purpose.
+/// A file that is replaced between two looks at it this often is replaced on purpose.
 const PATIENCE: usize = 16;
 
 /// An open directory, and where it is in the container.
@@ -35,14 +35,14 @@ pub struct Dir {
     pub read_only: bool,
 }
 
-/// Something in a directory, by a handle that only names it.
+/// A file in a directory, by a handle that neither reads nor writes.
 #[derive(Debug)]
 pub struct Node {
     pub fd: Rc<OwnedFd>,
     pub facts: Stat,
     pub path: PathBuf,
     pub read_only: bool,
-    /// It is the top of a mount from the table.
+    /// The file is the top of a mount from the table.
     pub mounted: bool,
 }
 
@@ -55,14 +55,14 @@ impl Node {
         Dir { fd: self.fd, path: self.path, read_only: self.read_only }
     }
 
-    /// Opens the very file that the handle names. Waits for nobody.
+    /// Opens the very file that the handle names. Never waits, for instance for the other end of a FIFO.
     pub fn reopen(&self, flags: OFlags) -> io::Result<OwnedFd> {
         let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
         let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         Ok(rustix::fs::open(path, flags, Mode::empty())?)
     }
 
-    /// What a link says.
+    /// The text of a link.
     pub fn target(&self) -> io::Result<Vec<u8>> {
         Ok(rustix::fs::readlinkat(&*self.fd, "", Vec::new())?.into_bytes())
     }
@@ -85,7 +85,7 @@ pub enum Found {
     },
 }
 
-/// What lies over a path of a container that does not run.
+/// The mount over a path of a container that does not run.
 #[derive(Debug)]
 enum Over {
     Source { fd: Rc<OwnedFd>, read_only: bool },
@@ -100,7 +100,7 @@ pub struct View {
 }
 
 impl View {
-    /// Of a running container, whose mounts the kernel knows; or of a tree without any.
+    /// A view of a running container, whose mounts the kernel knows; or of a tree without any.
     pub fn new(root: OwnedFd, read_only: bool) -> Self {
         Self { root: Dir { fd: Rc::new(root), path: "/".into(), read_only }, mounts: BTreeMap::new() }
     }
@@ -132,7 +132,7 @@ impl View {
             Found::Missing { above, name } => last(&above).path.join(name),
         };
         if resolved != Path::new("/") {
-            // Paths are ordered by their components, so what lies below one comes right behind it.
+            // Paths are ordered by their components, so paths below one follow it directly.
             let within = self.mounts.range(resolved.clone()..).map(|(target, _)| target);
             let hidden: Vec<_> = within.take_while(|target| target.starts_with(&resolved)).cloned().collect();
             hidden.iter().for_each(|target| drop(self.mounts.remove(target)));
@@ -141,7 +141,7 @@ impl View {
         Ok(())
     }
 
-    /// Something in a directory; `None` when there is nothing.
+    /// The file of this name in a directory; `None` when there is none.
     pub fn child(&self, dir: &Dir, name: &OsStr) -> Result<Option<Node>, FilesError> {
         let path = dir.path.join(name);
         if let Some(over) = self.mounts.get(&path) {
@@ -157,8 +157,8 @@ impl View {
         Ok(Some(Node { fd, facts, path, read_only: dir.read_only, mounted: false }))
     }
 
-    /// Where a path leads from the root. A link at its end is followed if that is asked for, or if the path says that it
-    /// is a directory.
+    /// Where a path leads from the root. A link at its end is followed if `follow` is set, or if the path ends as a
+    /// directory's.
     pub fn find(&self, path: &OsStr, follow: bool) -> Result<Found, FilesError> {
         self.find_from(vec![self.root()], path, follow)
     }
@@ -169,7 +169,7 @@ impl View {
         if path.as_bytes().first() == Some(&b'/') {
             above.truncate(1);
         }
-        let mut directory = says_directory(path);
+        let mut directory = is_directory_path(path);
         let mut ahead = components(path);
         let mut links = 0;
         while let Some(name) = ahead.pop_front() {
@@ -203,7 +203,7 @@ impl View {
                     if target.as_bytes().first() == Some(&b'/') {
                         above.truncate(1);
                     }
-                    directory |= is_last && says_directory(&target);
+                    directory |= is_last && is_directory_path(&target);
                     for part in components(&target).into_iter().rev() {
                         ahead.push_front(part);
                     }
@@ -215,8 +215,8 @@ impl View {
         Ok(Found::Directory { above })
     }
 
-    /// The directory that a path leads to from another; what is missing of it is made, as root's. Those that were made are
-    /// told to `made`.
+    /// The directory that a path leads to from another; missing directories are made, as root's. `made` is called with
+    /// each of those.
     pub fn make_dirs(
         &self,
         start: Vec<Dir>,
@@ -246,7 +246,7 @@ impl View {
                     may_write(dir, &path)?;
                     match rustix::fs::mkdirat(&*dir.fd, &name, Mode::from_raw_mode(0o755)) {
                         Ok(()) => made(&path),
-                        // Somebody else was faster: it is looked at like any other.
+                        // A process was faster: its file is looked at like any other.
                         Err(Errno::EXIST) => {}
                         Err(errno) => return Err(FilesError::io("make the directory", &path, errno.into())),
                     }
@@ -284,7 +284,7 @@ pub fn last(above: &[Dir]) -> &Dir {
 }
 
 /// A path that ends like a directory's.
-pub fn says_directory(path: &OsStr) -> bool {
+pub fn is_directory_path(path: &OsStr) -> bool {
     let path = path.as_bytes();
     path.ends_with(b"/") || path.ends_with(b"/.") || path == b"."
 }

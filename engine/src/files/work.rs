@@ -1,4 +1,4 @@
-//! Copies as the engine's work: each on a thread of its own, few enough at a time, ended when nobody wants it any more.
+//! Copies as the engine's work: each on a thread of its own, few enough at a time, ended when its caller has gone.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -13,9 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::diff::{self, Change};
 use super::open::{self, Held};
-use super::pack::{self, With};
+use super::pack::{self, Callbacks};
 use super::view::{Found, last};
-use super::{FilesError, How, unpack};
+use super::{FilesError, UnpackOptions, unpack};
 use crate::abandon;
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
@@ -29,7 +29,7 @@ const LOOK_DEADLINE: Duration = Duration::from_secs(30);
 const PIECE: usize = 256 << 10;
 const IN_FLIGHT: usize = 4;
 
-/// What the engine keeps for it.
+/// The engine's limit of concurrent copies.
 #[derive(Debug)]
 pub struct Files {
     places: Arc<Semaphore>,
@@ -47,7 +47,7 @@ impl Files {
     }
 }
 
-/// What is at a path.
+/// The facts about the file at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// The last part of the path as it was asked for; empty for the root.
@@ -57,7 +57,7 @@ pub struct Facts {
     pub mode: u32,
     /// Nanoseconds.
     pub modified_at: i64,
-    /// Of a link.
+    /// The text of a link; empty for other files.
     pub target: Vec<u8>,
     /// Within the container.
     pub path: Vec<u8>,
@@ -71,11 +71,11 @@ pub enum FactsKind {
     Other,
 }
 
-/// A piece of what goes to a client.
+/// A piece of a stream to a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Part<T> {
     Item(T),
-    /// Something was left out.
+    /// A text about a file that was left out.
     Note(String),
 }
 
@@ -89,19 +89,19 @@ pub struct Outgoing<T> {
 impl<T> Outgoing<T> {
     /// The next one. After an error there is nothing more.
     pub async fn next(&mut self) -> Option<Result<Part<T>, FilesError>> {
-        let told = async {
-            let told = self.give_way.wait_for(Option::is_some).await.map(|why| *why);
-            // A copy that has ended is not told anything any more.
-            match told {
+        let given_way = async {
+            let why = self.give_way.wait_for(Option::is_some).await.map(|why| *why);
+            // A copy that has ended need not give way any more.
+            match why {
                 Ok(Some(why)) => why,
                 Ok(None) | Err(_) => std::future::pending().await,
             }
         };
         tokio::select! {
-            // What was done to the end before is whole.
+            // A copy that was finished before is whole.
             biased;
             part = self.parts.recv() => part,
-            why = told => {
+            why = given_way => {
                 self.parts.close();
                 Some(Err(FilesError::GaveWay { why }))
             }
@@ -146,7 +146,7 @@ impl Write for PieceWriter<'_> {
 }
 
 impl Engine {
-    /// What is at a path of a container.
+    /// The facts about the file at a path of a container.
     pub async fn file_facts(self: &Arc<Self>, id: ContainerId, path: &[u8], follow: bool) -> Result<Facts, FilesError> {
         let place = self.files.place()?;
         let held = open::hold(self, id).await?;
@@ -161,7 +161,7 @@ impl Engine {
         looked.unwrap_or_else(|source| Err(FilesError::Task { source }))
     }
 
-    /// A path of a container as a tar, after what it is. Names in the tar begin with the path's last part.
+    /// A path of a container as a tar, after its facts. Names in the tar begin with the path's last part.
     pub async fn copy_from(
         self: &Arc<Self>,
         id: ContainerId,
@@ -176,7 +176,7 @@ impl Engine {
             let place = opened.view.find(asked, follow)?;
             let facts = facts(&place, &path)?;
             let base = if facts.name.is_empty() { b".".to_vec() } else { facts.name.clone() };
-            // Nobody waits: then nobody receives either, and the first piece ends it.
+            // A caller that has gone receives no pieces either, and the first piece ends the work.
             let _ = found.send(facts);
             pack_into(&opened.view, place, &base, pipe, stop)
         });
@@ -191,7 +191,7 @@ impl Engine {
         }
     }
 
-    /// The root filesystem of a container as a tar, without what is mounted in it.
+    /// The root filesystem of a container as a tar, without the mounts in it.
     pub async fn export(self: &Arc<Self>, id: ContainerId) -> Result<Outgoing<Bytes>, FilesError> {
         self.send_out(id, |engine, held, pipe, stop| {
             let opened = held.open_rootfs(engine)?;
@@ -201,7 +201,7 @@ impl Engine {
         .await
     }
 
-    /// What differs from what the container was made of, sorted by path.
+    /// The changes of the container against its image, sorted by path.
     pub async fn diff(self: &Arc<Self>, id: ContainerId) -> Result<Outgoing<Change>, FilesError> {
         self.send_out(id, |engine, held, pipe, stop| {
             let changes = diff::of_container(engine, &held.entity, stop)?;
@@ -210,31 +210,31 @@ impl Engine {
         .await
     }
 
-    /// Unpacks a tar into a directory of a container. What was unpacked before an error stays.
+    /// Unpacks a tar into a directory of a container. Files unpacked before an error stay.
     pub async fn copy_to(
         self: &Arc<Self>,
         id: ContainerId,
         path: &[u8],
-        how: How,
+        options: UnpackOptions,
         pieces: Pieces,
     ) -> Result<(), FilesError> {
         let place = self.files.place()?;
         let held = open::hold(self, id).await?;
-        let mut told = held.copying.told();
+        let mut give_way = held.access.subscribe();
         let (engine, path) = (self.clone(), absolute(path));
         let work = abandon::blocking(move |owner| {
             let _place = place;
-            let stop = || owner.has_left() || held.copying.must_give_way().is_some();
+            let stop = || owner.has_left() || held.access.must_give_way().is_some();
             let asked = OsStr::from_bytes(&path);
             let opened = held.open(&engine, Path::new(asked))?;
             match opened.view.find(asked, true)? {
-                Found::Directory { above } => unpack::unpack(&opened.view, above, pieces, how, &stop),
+                Found::Directory { above } => unpack::unpack(&opened.view, above, pieces, options, &stop),
                 Found::Other { node, .. } => Err(FilesError::NotADirectory { path: node.path }),
                 Found::Missing { above, name } => Err(FilesError::NoSuchPath { path: last(&above).path.join(name) }),
             }
         });
         let given_way = async {
-            match told.wait_for(Option::is_some).await.map(|why| *why) {
+            match give_way.wait_for(Option::is_some).await.map(|why| *why) {
                 Ok(Some(why)) => why,
                 Ok(None) | Err(_) => std::future::pending().await,
             }
@@ -242,12 +242,12 @@ impl Engine {
         tokio::select! {
             biased;
             done = work => done.unwrap_or_else(|source| Err(FilesError::Task { source })),
-            // Whoever feeds the pieces stops then, and the thread ends.
+            // The sender of the pieces stops then, and the thread ends.
             why = given_way => Err(FilesError::GaveWay { why }),
         }
     }
 
-    /// Runs work whose outcome is parts for a client.
+    /// Runs work that sends parts to a client.
     async fn send_out<T: Send + 'static>(
         self: &Arc<Self>,
         id: ContainerId,
@@ -255,15 +255,15 @@ impl Engine {
     ) -> Result<Outgoing<T>, FilesError> {
         let place = self.files.place()?;
         let held = open::hold(self, id).await?;
-        let give_way = held.copying.told();
+        let give_way = held.access.subscribe();
         let (sender, parts) = mpsc::channel(IN_FLIGHT);
         let engine = self.clone();
         tokio::task::spawn_blocking(move || {
             let _place = place;
             let pipe = Pipe { parts: sender };
-            let stop = || pipe.parts.is_closed() || held.copying.must_give_way().is_some();
+            let stop = || pipe.parts.is_closed() || held.access.must_give_way().is_some();
             if let Err(error) = work(&engine, &held, &pipe, &stop) {
-                // Nobody listens to what was given up.
+                // The receiver may have gone.
                 let _ = pipe.parts.blocking_send(Err(error));
             }
         });
@@ -280,7 +280,7 @@ fn pack_into(
 ) -> Result<(), FilesError> {
     let out = PieceWriter { pipe, piece: BytesMut::with_capacity(PIECE) };
     let mut note = |text| drop(pipe.send(Part::Note(text)));
-    pack::pack(view, found, base, out, With { stop, note: &mut note })
+    pack::pack(view, found, base, out, Callbacks { stop, note: &mut note })
 }
 
 fn output(source: io::Error) -> FilesError {
@@ -314,7 +314,7 @@ fn facts(found: &Found, asked: &[u8]) -> Result<Facts, FilesError> {
         }
     };
     let path = path.as_os_str().as_bytes().to_vec();
-    // `..` says nothing of a name, so it is where it leads.
+    // `..` is no name: the name is that of the directory it leads to.
     let name = match name {
         Some(b"..") => path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec(),
         Some(name) => name.to_vec(),

@@ -19,7 +19,7 @@ pub fn read(file: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     copy::attributes(&list).map(pair).collect()
 }
 
-/// The same of a file that is open for reading: without the way through `/proc`.
+/// The attributes of a file that is open for reading: without the way through `/proc`.
 pub fn read_open(file: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let list = copy::xattr_list(|buffer| rustix::fs::flistxattr(&file, buffer))?;
     let pair = |name: &CStr| {
@@ -39,7 +39,8 @@ pub fn get(file: impl AsFd, name: &str) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Sets one. One that this file system does not know is left out, and so is one that nobody may bring: an overlay's own.
+/// Sets one. One that this file system does not know is left out, and so is one that no archive may bring: an overlay's
+/// own.
 pub fn set(file: impl AsFd, name: &[u8], value: &[u8]) -> io::Result<()> {
     if [&b"trusted.overlay."[..], b"user.overlay.", b"security.selinux"].iter().any(|own| name.starts_with(own)) {
         return Ok(());

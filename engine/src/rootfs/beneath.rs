@@ -1,5 +1,5 @@
-//! Work beneath a root that belongs to somebody else: every path is taken with the root as `/`, so a link in it, absolute
-//! or climbing, leads to somewhere inside.
+//! Work beneath a foreign root: every path is taken with the root as `/`, so a link in it,
+//! absolute or climbing, leads to somewhere inside.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -55,7 +55,7 @@ pub fn open(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     for _ in 0..16 {
         match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
-            // Something was renamed meanwhile, so the kernel could not vouch for `..`.
+            // A directory was renamed meanwhile, so the kernel could not verify `..`.
             Err(Errno::AGAIN) => {}
             Err(Errno::NOSYS) => return open_without_links(root, path, flags),
             result => return result,
@@ -79,8 +79,8 @@ fn open_without_links(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<Owne
     rustix::fs::openat(dir.as_fd(), ".", flags, Mode::empty())
 }
 
-/// Makes a directory and those above it, as far as they are missing, with this mode and owner; what is there stays as it
-/// is. Where a link leads to nothing, the directory is made there, inside. Returns a handle of the last.
+/// Makes a directory and those above it, as far as they are missing, with this mode and owner; existing ones are not
+/// changed. Where a link leads to nothing, the directory is made there, inside. Returns a handle of the last.
 pub fn make_dirs(root: &OwnedFd, path: &Path, mode: u32, owner: (u32, u32)) -> Result<OwnedFd, BeneathError> {
     let mut walk = Walk { path, root, above: Vec::new(), ahead: parts(path), links: 0 };
     while let Some(part) = walk.ahead.pop_front() {
@@ -93,7 +93,7 @@ pub fn make_dirs(root: &OwnedFd, path: &Path, mode: u32, owner: (u32, u32)) -> R
 }
 
 /// A way down from the root. `..` goes back along the handles it came by, never through the file system, and no link is
-/// followed by the kernel: so nobody who renames directories meanwhile leads it out.
+/// followed by the kernel: so a process that renames directories meanwhile cannot lead it out.
 struct Walk<'a> {
     path: &'a Path,
     root: &'a OwnedFd,

@@ -78,7 +78,7 @@ fn links_that_lead_out_stay_within() {
 }
 
 #[test]
-fn what_is_in_the_way_is_named() {
+fn a_file_in_the_way_is_named() {
     let root = Root::new();
     fs::create_dir(root.at("dir")).unwrap();
     fs::write(root.at("dir/file"), "").unwrap();

@@ -1,8 +1,8 @@
 //! A tree copied as it is: names, owners, modes, times, extended attributes, hard links within it, links, devices.
 //!
-//! The source belongs to somebody else. No link in it is followed, nothing but a regular file is read, and the depth costs
-//! memory but neither stack nor descriptors: the way back up is `..`, taken only when it leads to where we came from.
-//! Holes stay holes, and where the file system can share data it does.
+//! The source is foreign. No link in it is followed, nothing but a regular file is read, and the depth
+//! costs memory but neither stack nor descriptors: the way back up is `..`, taken only when it leads to where we came
+//! from. Holes stay holes, and where the file system can share data it does.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, OsStr};
@@ -17,10 +17,10 @@ use rustix::io::Errno;
 
 use super::beneath::BeneathError;
 
-/// What the kernel takes for a path, its NUL included.
+/// The longest path for the kernel, its NUL included.
 const LONGEST_PATH: usize = 4096;
 
-/// Why a tree was not copied to its end. What was copied so far is there.
+/// Why a tree was not copied to its end. Files copied before stay.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     #[error(transparent)]
@@ -33,16 +33,16 @@ pub enum CopyError {
     Stopped,
 }
 
-/// How much it was.
+/// The size of a copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Copied {
     pub entries: u64,
-    /// Of the contents of files.
+    /// Bytes of the contents of files.
     pub bytes: u64,
 }
 
-/// Copies what is in the open directory `source` into the empty directory `into`, and makes that look like it. `path` is
-/// for messages. Blocks; `stop` is asked before each entry. Does not wait for the disk.
+/// Copies the contents of the open directory `source` into the empty directory `into`, and makes that look like it.
+/// `path` is for messages. Blocks; `stop` is asked before each entry. Does not wait for the disk.
 pub fn copy_tree(source: OwnedFd, path: &Path, into: &OwnedFd, stop: &dyn Fn() -> bool) -> Result<Copied, CopyError> {
     let failed = |source: io::Error| CopyError::Entry { path: path.to_path_buf(), source };
     let top = into.try_clone().map_err(failed)?;
@@ -75,7 +75,7 @@ pub fn copy_facts(from: &Path, to: &Path) -> io::Result<()> {
     let open = |path| rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty());
     let (from, to) = (open(from)?, open(to)?);
     let facts = rustix::fs::fstat(&from)?;
-    dress_open(&from, &to, &facts)
+    apply_facts_open(&from, &to, &facts)
 }
 
 /// One directory that is being copied.
@@ -129,11 +129,11 @@ impl Copy<'_> {
             FileType::Symlink => {
                 let leads = rustix::fs::readlinkat(&self.source, name, Vec::new()).map_err(self.failed(name))?;
                 rustix::fs::symlinkat(leads, &self.target, name).map_err(self.failed(name))?;
-                self.dress(name, &facts, false)?;
+                self.apply_facts(name, &facts, false)?;
             }
             _ => {
                 rustix::fs::mknodat(&self.target, name, kind, Mode::RUSR, facts.st_rdev).map_err(self.failed(name))?;
-                self.dress(name, &facts, true)?;
+                self.apply_facts(name, &facts, true)?;
             }
         }
         if facts.st_nlink > 1 {
@@ -182,9 +182,9 @@ impl Copy<'_> {
     /// Finishes the innermost directory and goes back to the one it is in.
     fn leave(&mut self) -> Result<bool, CopyError> {
         let Some(level) = self.levels.pop() else { return Ok(false) };
-        // Last: what was copied into it has changed its times, and its mode may keep others out.
-        let dressed = dress_open(&self.source, &self.target, &level.source);
-        dressed.map_err(|source| CopyError::Entry { path: self.shown.clone(), source })?;
+        // Last: copying into it has changed its times, and its mode may keep others out.
+        let applied = apply_facts_open(&self.source, &self.target, &level.source);
+        applied.map_err(|source| CopyError::Entry { path: self.shown.clone(), source })?;
         let Some(above) = self.levels.last() else { return Ok(false) };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let up = |dir: &OwnedFd| -> io::Result<(OwnedFd, (u64, u64))> {
@@ -216,12 +216,12 @@ impl Copy<'_> {
         let (source, target) = (File::from(source), File::from(target));
         let bytes = contents(&source, &target, facts.st_size as u64).map_err(|error| self.entry_error(name, error))?;
         self.copied.bytes += bytes;
-        dress_open(&source.into(), &target.into(), facts).map_err(|error| self.entry_error(name, error))
+        apply_facts_open(&source.into(), &target.into(), facts).map_err(|error| self.entry_error(name, error))
     }
 
-    /// What cannot be opened is dressed by its name, in a directory of ours.
-    fn dress(&self, name: &CStr, facts: &Stat, with_mode: bool) -> Result<(), CopyError> {
-        let dress = || -> io::Result<()> {
+    /// A file that cannot be opened gets its owner, mode and attributes by its name, in a directory of the engine.
+    fn apply_facts(&self, name: &CStr, facts: &Stat, with_mode: bool) -> Result<(), CopyError> {
+        let apply_facts = || -> io::Result<()> {
             let (uid, gid) = owner(facts);
             rustix::fs::chownat(&self.target, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
             if with_mode {
@@ -236,7 +236,7 @@ impl Copy<'_> {
             rustix::fs::utimensat(&self.target, name, &times(facts), AtFlags::SYMLINK_NOFOLLOW)?;
             Ok(())
         };
-        dress().map_err(|error| self.entry_error(name, error))
+        apply_facts().map_err(|error| self.entry_error(name, error))
     }
 
     fn failed(&self, name: &CStr) -> impl Fn(Errno) -> CopyError {
@@ -255,7 +255,7 @@ impl Copy<'_> {
 
 /// Everything of an open file or directory but its contents. In this order: a new owner takes set-user-id and
 /// capabilities away.
-fn dress_open(source: &OwnedFd, target: &OwnedFd, facts: &Stat) -> io::Result<()> {
+fn apply_facts_open(source: &OwnedFd, target: &OwnedFd, facts: &Stat) -> io::Result<()> {
     let (uid, gid) = owner(facts);
     rustix::fs::fchown(target, uid, gid)?;
     rustix::fs::fchmod(target, mode(facts))?;
@@ -277,7 +277,7 @@ fn contents(mut source: &File, mut target: &File, size: u64) -> io::Result<u64> 
     let mut at = 0;
     while at < size {
         let (from, to) = match rustix::fs::seek(source, rustix::fs::SeekFrom::Data(at)) {
-            // A file system without holes says that all is data; one that knows nothing of them, that it cannot tell.
+            // A file system without holes answers that all is data; one that does not support the call fails.
             Ok(from) => (from, rustix::fs::seek(source, rustix::fs::SeekFrom::Hole(from))?.min(size)),
             Err(Errno::NXIO) => break,
             Err(_) => (at, size),
@@ -316,7 +316,8 @@ fn by_descriptor(dir: &OwnedFd, name: &CStr) -> io::Result<CString> {
     CString::new(path).map_err(io::Error::other)
 }
 
-/// The names that are copied: not those by which the overlay keeps its books, nor a label that the target's place decides.
+/// The names that are copied: not those by which the overlay keeps its books, nor a label that the target's place
+/// decides.
 pub(super) fn attributes(list: &[u8]) -> impl Iterator<Item = &CStr> {
     list.split_inclusive(|byte| *byte == 0).filter_map(|name| CStr::from_bytes_with_nul(name).ok()).filter(|name| {
         let name = name.to_bytes();

@@ -114,7 +114,7 @@ fn names_of_one_file_stay_names_of_one_file() {
     fs::write(pair.from("one"), "shared").unwrap();
     fs::hard_link(pair.from("one"), pair.from("a/two")).unwrap();
     fs::hard_link(pair.from("one"), pair.from("a/b/three")).unwrap();
-    // One whose other name is outside the tree.
+    // A file whose other name is outside the tree.
     fs::write(pair.0.path().join("root/outside"), "alone").unwrap();
     fs::hard_link(pair.0.path().join("root/outside"), pair.from("inside")).unwrap();
     symlink("x", pair.from("link")).unwrap();
@@ -182,7 +182,7 @@ fn a_tree_deeper_than_any_path_needs_neither_stack_nor_descriptors() {
     }
     let below = OFlags::CREATE | OFlags::WRONLY;
     drop(rustix::fs::openat(&dir, "leaf", below, Mode::RUSR).unwrap());
-    // A second name that is deeper than a path can say is copied as a file of its own.
+    // A second name that is deeper than a path can be is copied as a file of its own.
     rustix::fs::linkat(rustix::fs::CWD, pair.from("first"), &dir, "second", AtFlags::empty()).unwrap();
     let copied = pair.copy("tree").unwrap().unwrap();
     assert_eq!(copied.entries, DEPTH as u64 + 3);
@@ -195,7 +195,7 @@ fn a_tree_deeper_than_any_path_needs_neither_stack_nor_descriptors() {
 }
 
 #[test]
-fn what_cannot_be_copied_is_named() {
+fn entries_that_cannot_be_copied_are_named() {
     let pair = Pair::new();
     fs::create_dir(pair.from("dir")).unwrap();
     fs::write(pair.from("dir/file"), "").unwrap();
@@ -205,7 +205,7 @@ fn what_cannot_be_copied_is_named() {
 }
 
 #[test]
-fn a_copy_that_nobody_waits_for_ends() {
+fn a_copy_stops_on_request() {
     let pair = Pair::new();
     for name in ["a", "b", "c"] {
         fs::write(pair.from(name), "").unwrap();

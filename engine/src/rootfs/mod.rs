@@ -1,13 +1,14 @@
 //! A container's root file system and its `/dev/shm`: mounted before a start, unmounted when it has ended.
 //!
-//! Both directions may be repeated. What is mounted stays as it is, what is gone counts as unmounted, so an effect that
-//! was interrupted anywhere is finished, or undone, by calling it again. Nothing here deletes what a container wrote.
+//! Both directions may be repeated. A mount that is there stays as it is, a missing one counts as unmounted, so an
+//! effect that was interrupted anywhere is finished, or undone, by calling it again. Nothing here deletes a container's
+//! data.
 //!
 //! Propagation: the mount that holds the graph is used as it is, shared or private. A private mount over `<graph>/mnt`
-//! would be one more thing that outlives the daemon, and would not help: a copy of the host's mounts made by somebody
-//! else holds our mounts either way, and since Linux 3.18 such a copy no longer keeps a mount point busy. A namespace of
-//! the daemon's own would break the `rshared` binds users ask for. What we do mount is made private at once, so that
-//! nothing mounted inside a container's root ever travels back to the host.
+//! would be one more thing that outlives the daemon, and would not help: a copy of the host's mounts made by another
+//! process holds our mounts either way, and since Linux 3.18 such a copy no longer keeps a mount point busy. A
+//! namespace of the daemon's own would break the `rshared` binds users ask for. The daemon's own mounts are made
+//! private at once, so that nothing mounted inside a container's root ever travels back to the host.
 
 pub mod attributes;
 pub mod beneath;
@@ -39,10 +40,10 @@ pub use remove::{Mounts, detach_below, remove_tree};
 pub use view::{mount_view, unmount_view};
 pub use write::{WriteError, write_atomically};
 
-/// Bytes of `/dev/shm` when nobody says how many.
+/// Bytes of `/dev/shm` when the request has no size.
 pub const DEFAULT_SHM_SIZE: u64 = 64 << 20;
 
-/// What can go wrong with a root file system. The text is fit for the user who asked for the container.
+/// The errors of a root file system. The texts are fit for users.
 #[derive(Debug, thiserror::Error)]
 pub enum RootfsError {
     #[error("root file system `{path}` is not an absolute path")]
@@ -103,7 +104,7 @@ impl ContainerDirs<'_> {
         self.bundle().join("upper")
     }
 
-    /// What the overlay file system works in.
+    /// The work directory of the overlay file system.
     pub fn work(&self) -> PathBuf {
         self.bundle().join("work")
     }
@@ -124,7 +125,7 @@ pub fn layer_files(graph: &Path, layer: &str) -> PathBuf {
     graph.join("images/layers").join(layer).join("fs")
 }
 
-/// Checks that a root file system can be used: what a create tells its caller before anything is written.
+/// Checks that a root file system can be used, so that a create fails before anything is written.
 pub fn check(graph: &Path, rootfs: &Rootfs) -> Result<(), RootfsError> {
     match rootfs {
         Rootfs::External { dir, .. } => overlay::open_lower(Path::new(dir)).map(drop),
@@ -132,7 +133,7 @@ pub fn check(graph: &Path, rootfs: &Rootfs) -> Result<(), RootfsError> {
     }
 }
 
-/// Mounts the root file system and says where. Already mounted is fine.
+/// Mounts the root file system and returns its directory. Already mounted is fine.
 ///
 /// A direct root is bound without the mounts below it: binding those too would let an unmount of ours reach the
 /// originals, should we die between two calls.
@@ -149,12 +150,12 @@ pub fn mount(dirs: &ContainerDirs<'_>, rootfs: &Rootfs) -> Result<PathBuf, Rootf
         }
     }
     mountpoint::make_private(&target)?;
-    // Runtimes refuse a root whose path has a link on the way.
+    // Runtimes refuse a root with a link in its path.
     target.canonicalize().map_err(|source| RootfsError::Examine { path: target, source })
 }
 
-/// Mounts the container's own shared memory of `size` bytes and says where. Already mounted is fine. A size of 0 is the
-/// default, not the kernel's "as much as you like".
+/// Mounts the container's own shared memory of `size` bytes and returns its directory. Already mounted is fine. A size
+/// of 0 is the default, not the kernel's "as much as you like".
 pub fn mount_shm(dirs: &ContainerDirs<'_>, size: u64) -> Result<PathBuf, RootfsError> {
     let size = if size == 0 { DEFAULT_SHM_SIZE } else { size };
     let target = dirs.shm();
@@ -179,14 +180,14 @@ pub fn unmount_shm(dirs: &ContainerDirs<'_>) -> Result<(), RootfsError> {
     mountpoint::release(&dirs.shm())
 }
 
-/// Unmounts anything mounted at `path` and removes the directory when it is empty: for a sweep of what nobody owns.
+/// Unmounts anything mounted at `path` and removes the directory when it is empty: for a sweep of orphaned directories.
 pub fn release(path: &Path) -> Result<(), RootfsError> {
     mountpoint::release(path)
 }
 
-/// Takes what is mounted at `target` out of everybody's sight: it is mounted as long as the handle is open, so whatever
-/// becomes of us, nothing is left. To be called with the container's files held.
-pub fn take_apart(target: &Path) -> Result<OwnedFd, RootfsError> {
+/// Detaches the mount at `target` from the tree: it exists as long as the handle is open, so a crash leaves nothing. To
+/// be called with the container's files held.
+pub fn detach_to_handle(target: &Path) -> Result<OwnedFd, RootfsError> {
     let opened = open_root(target).map_err(|source| RootfsError::Open { path: target.to_path_buf(), source })?;
     failpoint::hit(failpoint::COPY_MOUNTED);
     mountpoint::release(target)?;
@@ -194,8 +195,8 @@ pub fn take_apart(target: &Path) -> Result<OwnedFd, RootfsError> {
     Ok(opened)
 }
 
-/// The root file system that is mounted, as the daemon sees it: without what a running container has mounted in it. `None`
-/// when it is not mounted.
+/// The mounted root file system, as the daemon sees it: without the mounts that a running container has made in it.
+/// `None` when it is not mounted.
 pub fn open_mounted(dirs: &ContainerDirs<'_>) -> Result<Option<OwnedFd>, RootfsError> {
     let target = dirs.merged();
     if !mountpoint::is_mounted(&target)? {
@@ -204,7 +205,7 @@ pub fn open_mounted(dirs: &ContainerDirs<'_>) -> Result<Option<OwnedFd>, RootfsE
     open_root(&target).map(Some).map_err(|source| RootfsError::Open { path: target, source })
 }
 
-/// Says whether something is mounted at `path`; what cannot be examined counts as mounted, so that nobody removes it.
+/// Whether `path` is a mount; one that cannot be examined counts as mounted, so that it is not removed.
 pub fn is_mounted(path: &Path) -> bool {
     mountpoint::is_mounted(path).unwrap_or(true)
 }

@@ -1,4 +1,4 @@
-//! What is mounted, as `/proc/self/mountinfo` tells it: for the sweep, for recovery, and to find cgroup hierarchies.
+//! The mounts in `/proc/self/mountinfo`: for the sweep, for recovery, and to find cgroup hierarchies.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub struct MountEntry {
     pub id: u64,
     pub parent: u64,
-    /// What of the file system is mounted: `/` unless it is a bind of a part.
+    /// The mounted part of the file system: `/` unless it is a bind of a part.
     pub root: PathBuf,
     pub target: PathBuf,
     pub options: String,
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_lines_hide_nothing() {
+    fn malformed_lines_hide_no_other() {
         let mounts = parse(b"\nx y z\n1 2 0:5 / /ok rw - tmpfs none rw\n1 2 0:5 / /cut rw\n\xff\n");
         assert_eq!(mounts.iter().map(|mount| mount.target.clone()).collect::<Vec<_>>(), [PathBuf::from("/ok")]);
     }

@@ -1,4 +1,4 @@
-//! One mount point: is something mounted there, and getting rid of it.
+//! One mount point: whether it is mounted, and its release.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 
 use super::{RootfsError, mounts_below};
 
-/// Says whether `path` is the root of a mount. A path that does not exist is not.
+/// Whether `path` is the root of a mount. A path that does not exist is not.
 pub(super) fn is_mounted(path: &Path) -> Result<bool, RootfsError> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     match rustix::fs::statx(CWD, path, flags, StatxFlags::TYPE) {
@@ -18,7 +18,7 @@ pub(super) fn is_mounted(path: &Path) -> Result<bool, RootfsError> {
             Ok(facts.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
         }
         Err(rustix::io::Errno::NOENT) => Ok(false),
-        // Before Linux 5.8, and for what `statx` cannot look at, such as a dead network file system.
+        // Before Linux 5.8, and for paths that `statx` cannot examine, such as a dead network file system.
         _ => is_listed(path).map_err(|source| RootfsError::Examine { path: path.to_path_buf(), source }),
     }
 }
@@ -40,7 +40,7 @@ pub(super) fn make_private(path: &Path) -> Result<(), RootfsError> {
 
 /// Unmounts everything stacked at `path`, lazily, and removes the directory.
 ///
-/// A directory with something in it stays and is an error: whatever it is, it was not put there by a mount of ours.
+/// A directory with something in it stays and is an error: its contents did not come from a mount of the engine.
 pub(super) fn release(path: &Path) -> Result<(), RootfsError> {
     loop {
         match nix::mount::umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
@@ -52,7 +52,7 @@ pub(super) fn release(path: &Path) -> Result<(), RootfsError> {
     match fs::remove_dir(path) {
         Ok(()) => Ok(()),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => Ok(()),
-        // Something of the path is a file: nothing of ours can be below it.
+        // A component of the path is a file: no mount point can be below it.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory) => Ok(()),
         Err(source) => Err(RootfsError::RemoveMountPoint { path: path.to_path_buf(), source }),
     }

@@ -1,5 +1,5 @@
-//! The overlay over directories that are never changed, one of the host's or the layers of an image, and a writable layer
-//! of the container's.
+//! The overlay over directories that are never changed, one of the host's or the layers of an image, and a writable
+//! layer of the container's.
 
 use std::fs;
 use std::io;
@@ -16,7 +16,7 @@ use super::{ContainerDirs, RootfsError, layer_files, make_dir_all};
 /// The kernel copies one page of options, of at least this size, and wants a NUL at its end.
 const OPTIONS_LIMIT: usize = 4095;
 
-/// A directory that an overlay is put together of, by handle: what was checked is what is mounted.
+/// A directory that an overlay is made of, by handle: the checked directory is the mounted one.
 #[derive(Debug)]
 pub(super) struct Dir {
     pub path: PathBuf,
@@ -58,7 +58,7 @@ pub(super) fn layer(path: &Path) -> Result<Dir, RootfsError> {
     }
 }
 
-/// Opens a directory that is ours.
+/// Opens a directory of the engine.
 pub(super) fn own(path: &Path) -> Result<Dir, RootfsError> {
     match open_dir(path) {
         Ok(descriptor) => Ok(Dir { path: path.to_path_buf(), descriptor }),
@@ -66,7 +66,7 @@ pub(super) fn own(path: &Path) -> Result<Dir, RootfsError> {
     }
 }
 
-/// A path that names an open descriptor of ours, whatever its directory is called.
+/// A path of an open descriptor, whatever the name of its directory.
 pub(super) fn descriptor_path(descriptor: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", descriptor.as_raw_fd())
 }
@@ -125,7 +125,7 @@ pub(super) fn options(lowers: &[Dir], writable: Option<(&Dir, &Dir)>) -> Result<
         .ok_or(RootfsError::TooManyLayers { count: lowers.len(), most: 127 })
 }
 
-/// Makes the writable layer's root look like the topmost lower one's: it is what the container sees as `/`. It appears
+/// Makes the writable layer's root look like the topmost lower one's: the container sees it as `/`. It appears
 /// under its name only when it does.
 fn make_upper(upper: &Path, lower: &OwnedFd) -> Result<(), RootfsError> {
     if upper.is_dir() {
@@ -133,13 +133,13 @@ fn make_upper(upper: &Path, lower: &OwnedFd) -> Result<(), RootfsError> {
     }
     let fresh: PathBuf = upper.with_extension("new");
     make_dir_all(&fresh, 0o700)?;
-    let dress = || -> io::Result<()> {
+    let apply_facts = || -> io::Result<()> {
         let facts = fs::metadata(descriptor_path(lower))?;
         std::os::unix::fs::chown(&fresh, Some(facts.uid()), Some(facts.gid()))?;
         fs::set_permissions(&fresh, fs::Permissions::from_mode(facts.mode() & 0o7777))?;
         fs::rename(&fresh, upper)
     };
-    dress().map_err(|source| RootfsError::MakeDirectory { path: upper.to_path_buf(), source })
+    apply_facts().map_err(|source| RootfsError::MakeDirectory { path: upper.to_path_buf(), source })
 }
 
 fn open_dir(path: &Path) -> Result<OwnedFd, rustix::io::Errno> {

@@ -1,8 +1,8 @@
-//! A root as its container will see it, before anything is mounted in it: a link leads where it would lead the container,
-//! and where something is going to be mounted that is looked at instead.
+//! A root as its container will see it, before anything is mounted in it: a link leads where it would lead the
+//! container, and a planned mount is looked at instead of the directory that it covers.
 //!
-//! Walked by hand, one component after the other and on handles: the kernel follows no link in the root, so whoever
-//! changes it meanwhile leads nobody out of it.
+//! Walked by hand, one component after the other and on handles: the kernel follows no link in the root, so a process
+//! that changes it meanwhile cannot lead the walk out of it.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::beneath::{BeneathError, MOST_DEPTH, MOST_LINKS, kind_of, leads_to, open_any, open_root, parts};
 
-/// A root and what is going to be mounted in it so far.
+/// A root and the mounts planned in it so far.
 #[derive(Debug)]
 pub struct PlannedRoot {
     root: OwnedFd,
@@ -23,12 +23,12 @@ pub struct PlannedRoot {
     mounts: HashMap<PathBuf, Content>,
 }
 
-/// What a mount shows.
+/// The content of a mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// A file or directory of the host.
     Host(PathBuf),
-    /// A file system that is made for the container: what its runtime finds in it is the kernel's or its own.
+    /// A file system that is made for the container: its content is the kernel's or the runtime's.
     Fresh,
 }
 
@@ -39,7 +39,7 @@ pub struct Located {
     pub path: PathBuf,
     /// `None`: nothing is there, and nothing on the way to it from the last thing that is.
     pub found: Option<Found>,
-    /// It lies in something that is going to be mounted.
+    /// The path lies in a planned mount.
     pub mounted: bool,
 }
 
@@ -70,7 +70,7 @@ impl PlannedRoot {
         self.walk(path, false, None)
     }
 
-    /// What the mount at `path` covers.
+    /// The file that the mount at `path` covers.
     pub fn locate_covered(&self, path: &Path) -> Result<Located, BeneathError> {
         let place = self.locate(path)?.path;
         self.walk(&place, false, Some(&place))
@@ -173,7 +173,7 @@ impl Walk<'_> {
         }
     }
 
-    /// What is in the innermost directory under this name.
+    /// The file of this name in the innermost directory.
     fn entry(&self, name: &OsStr) -> Result<Level, BeneathError> {
         let mounted = self.levels.last().is_some_and(|level| level.mounted);
         let dir = match self.levels.last() {

@@ -1,4 +1,4 @@
-//! Roots with links and mounts of every kind; what would be mounted is only ever named.
+//! Roots with links and mounts of every kind; the mounts are only planned.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -45,7 +45,7 @@ fn text(located: &Located) -> Option<String> {
     Some(io::read_to_string(fs::File::from(file.reopen().unwrap())).unwrap())
 }
 
-/// Where it leads, whether in a mount, and what the file there says.
+/// Where it leads, whether in a mount, and the text of the file there.
 fn seen(planned: &PlannedRoot, path: &str) -> (String, bool, Option<String>) {
     let located = planned.locate(Path::new(path)).unwrap();
     (located.path.display().to_string(), located.mounted, text(&located))
@@ -56,7 +56,7 @@ fn expected(path: &str, mounted: bool, text: Option<&str>) -> (String, bool, Opt
 }
 
 #[test]
-fn what_is_mounted_is_seen_instead_of_what_it_covers() {
+fn a_mount_is_seen_instead_of_the_covered_directory() {
     let machine = Machine::new();
     assert_eq!(seen(&machine.planned(&[]), "/etc/passwd"), expected("/etc/passwd", false, Some("root")));
     for (mounts, text) in [
@@ -99,7 +99,7 @@ fn links_lead_through_the_mounts_and_never_out() {
     }
     assert_eq!(seen(&planned, "/var-run/winding"), expected("/run/winding", true, None), "the link is covered");
 
-    // In what is mounted too: its links are taken with the container's root as `/`.
+    // In a mount too: its links are taken with the container's root as `/`.
     fs::create_dir(machine.at("host/links")).unwrap();
     symlink("/etc/passwd", machine.at("host/links/users")).unwrap();
     symlink("../etc/passwd", machine.at("host/links/climbing")).unwrap();
@@ -110,7 +110,7 @@ fn links_lead_through_the_mounts_and_never_out() {
 }
 
 #[test]
-fn what_leads_nowhere_is_named() {
+fn links_that_lead_nowhere_are_named() {
     let machine = Machine::new().link("loop", "loop").link("run", "var-run");
     let planned = machine.planned(&[]);
     let refused = |path: &str| chain(&planned.locate(Path::new(path)).unwrap_err());

@@ -1,6 +1,6 @@
-//! Removing a directory of ours with all it holds, and nothing beyond it: what is mounted below is never entered.
+//! Removing a directory of the engine with all it holds, and nothing beyond it: mounts below are never entered.
 //!
-//! `std::fs::remove_dir_all` goes on within a mount, which is somebody else's data, and fails for ever at a file that is a
+//! `std::fs::remove_dir_all` goes on within a mount, whose data is foreign, and fails for ever at a file that is a
 //! mount point (runc binds its own binary below its state directory, and may die before it unmounts it).
 
 use std::ffi::{CString, OsStr};
@@ -15,17 +15,17 @@ use rustix::io::Errno;
 
 use super::mounts_below;
 
-/// Directories one within another, each an open descriptor; what lies deeper is moved up first.
+/// Directories one within another, each an open descriptor; deeper ones are moved up first.
 const MOST_DEPTH: usize = 64;
-/// A mount may come between a look and an unmount; nobody mounts there for ever.
+/// A mount may come between a look and an unmount; one that comes every time is an error.
 const ROUNDS: u32 = 4;
 
-/// What becomes of mounts below.
+/// The handling of mounts below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mounts {
     /// Unmounted: the directory is the engine's alone.
     Detach,
-    /// Not touched, and an error that names one.
+    /// Mounts are kept, and the removal fails with the name of one.
     Refuse,
 }
 
@@ -50,7 +50,7 @@ pub fn remove_tree(path: &Path, mounts: Mounts) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::ResourceBusy, problem))
 }
 
-/// Unmounts everything at or below `path`, which is a directory of the engine's own, and says how many. Blocks.
+/// Unmounts everything at or below `path`, which is a directory of the engine's own, and returns how many. Blocks.
 pub fn detach_below(path: &Path) -> io::Result<usize> {
     let found = match mounted_below(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -60,7 +60,7 @@ pub fn detach_below(path: &Path) -> io::Result<usize> {
     Ok(found.len())
 }
 
-/// At or below `path`, as the kernel spells it, the innermost last.
+/// The mounts at or below `path`, as the kernel spells them, the innermost last.
 fn mounted_below(path: &Path) -> io::Result<Vec<PathBuf>> {
     let parent = path.parent().unwrap_or(Path::new("/")).canonicalize()?;
     let real = parent.join(path.file_name().unwrap_or_default());
@@ -72,7 +72,7 @@ fn detach(mounts: &[PathBuf]) -> io::Result<()> {
         match umount2(mount, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
             // Gone meanwhile, or with the one that it was mounted in.
             Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => {
-                tracing::warn!(mount = %mount.display(), "unmounted what was left below a directory that is removed");
+                tracing::warn!(mount = %mount.display(), "unmounted a mount that was left below a directory that is removed");
             }
             Err(errno) => {
                 let error = io::Error::from(errno);
@@ -86,14 +86,14 @@ fn detach(mounts: &[PathBuf]) -> io::Result<()> {
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Gone,
-    /// A mount is in the way; what could be removed is.
+    /// A mount is in the way; the rest is removed.
     Mounted,
 }
 
 /// One directory that is being emptied.
 struct Level {
     dir: OwnedFd,
-    /// In the one above.
+    /// Its name in the directory above.
     name: CString,
     entries: std::vec::IntoIter<(CString, FileType)>,
 }
@@ -144,7 +144,7 @@ fn empty_and_remove(above: BorrowedFd<'_>, name: CString) -> Result<Outcome, Err
             let parent = levels.last().map_or(above, |level| level.dir.as_fd());
             match unlink(parent, &done.name, AtFlags::REMOVEDIR) {
                 Ok(removed) => outcome = worse(outcome, removed),
-                // Something was moved up into it, has come meanwhile, or is mounted.
+                // A directory was moved up into it, a file has come meanwhile, or a mount is in it.
                 Err(Errno::NOTEMPTY | Errno::EXIST) if outcome == Outcome::Gone => {
                     let again = Level::of(open_dir(parent, &done.name)?, done.name)?;
                     levels.push(again);
@@ -201,13 +201,13 @@ fn unlink(dir: BorrowedFd<'_>, name: &CString, flags: AtFlags) -> Result<Outcome
     }
 }
 
-/// Without following a link, and not across a mount.
+/// Opens a directory without following a link, and not across a mount.
 fn open_dir(dir: BorrowedFd<'_>, name: &CString) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
     for _ in 0..16 {
         match rustix::fs::openat2(dir, name, flags, Mode::empty(), resolve) {
-            // Something was renamed meanwhile.
+            // A directory was renamed meanwhile.
             Err(Errno::AGAIN) => {}
             // Before Linux 5.6.
             Err(Errno::NOSYS) => return open_same_device(dir, name, flags),

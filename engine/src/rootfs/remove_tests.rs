@@ -52,7 +52,7 @@ fn a_tree_goes_whole_and_one_that_is_gone_is_fine() {
         place.assert_removed();
     }
     remove_tree(&place.at("none/below"), Mounts::Detach).unwrap();
-    // What is no directory is removed itself, not what it leads to.
+    // A link is removed itself, not its target.
     symlink(place.at("others"), place.at("own")).unwrap();
     remove_tree(&place.at("own"), Mounts::Detach).unwrap();
     place.assert_removed();
@@ -60,7 +60,7 @@ fn a_tree_goes_whole_and_one_that_is_gone_is_fine() {
 }
 
 #[test]
-fn what_is_mounted_below_is_unmounted_and_not_entered() {
+fn mounts_below_are_unmounted_and_not_entered() {
     for (from, to) in [("others", "own/a/b"), ("others", "own"), ("others/data", "own/a/file")] {
         let place = Place::new();
         for _ in 0..2 {
@@ -86,7 +86,7 @@ fn a_mount_within_a_mount_is_unmounted_too() {
 }
 
 #[test]
-fn a_mount_that_is_somebody_elses_to_end_is_named() {
+fn a_foreign_mount_is_refused_and_named() {
     let place = Place::new();
     place.bind("others", "own/a/b");
     let refused = remove_tree(&place.at("own"), Mounts::Refuse).unwrap_err();
@@ -104,7 +104,8 @@ fn a_path_with_a_link_in_it_leads_to_the_same_mounts() {
     place.assert_removed();
 }
 
-/// As a container makes it: one directory within another, far beyond what a path, a stack or the table of descriptors holds.
+/// As a container makes it: one directory within another, far deeper than a path, a stack or the table of descriptors
+/// allows.
 #[test]
 fn depth_costs_neither_stack_nor_descriptors() {
     let place = Place::new();

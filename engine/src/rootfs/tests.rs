@@ -68,7 +68,7 @@ fn the_directory_below_an_overlay_is_never_changed() {
 }
 
 #[test]
-fn what_was_written_is_there_after_the_next_mount() {
+fn written_files_are_there_after_the_next_mount() {
     let fixture = Fixture::new();
     let graph = fixture.graph();
     let (dirs, rootfs) = (fixture.dirs(&graph), external(fixture.lower("rootfs"), false));
@@ -298,7 +298,7 @@ fn as_many_layers_as_an_image_may_have_in_a_long_place() {
     mount_view(&paths, &view).unwrap();
     assert_eq!(fs::read_dir(&view).unwrap().count(), 128);
     unmount_view(&view).unwrap();
-    // More than a page of names, and more than anybody builds.
+    // More than a page of names, and more than images have.
     let many: Vec<String> = (0..400).map(|number| chain(number % 127)).collect();
     assert!(matches!(mount(&dirs, &image(&many)).unwrap_err(), RootfsError::TooManyLayers { count: 400, .. }));
     unmount(&dirs).unwrap();

@@ -8,7 +8,8 @@ use nix::mount::MsFlags;
 use super::overlay::{self, Dir};
 use super::{RootfsError, make_dir_all, mountpoint};
 
-/// Shows `layers`, bottom first, at `target`: read-only, without devices and set-user-id programs. Already shown is fine.
+/// Shows `layers`, bottom first, at `target`: read-only, without devices and set-user-id programs. Already shown is
+/// fine.
 pub fn mount_view(layers: &[PathBuf], target: &Path) -> Result<(), RootfsError> {
     let layers = layers.iter().map(|layer| overlay::layer(layer)).collect::<Result<Vec<_>, _>>()?;
     make_dir_all(target, 0o700)?;

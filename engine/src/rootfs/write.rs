@@ -6,7 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A file could not be written; what was there before still is.
+/// A file could not be written; the old one is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write `{path}`")]
 pub struct WriteError {
@@ -14,8 +14,8 @@ pub struct WriteError {
     pub source: io::Error,
 }
 
-/// Writes `bytes` to `path` with exactly `mode`, replacing what was there in one step. With `sync` it has reached the
-/// disk, name included, when this returns.
+/// Writes `bytes` to `path` with exactly `mode`, replacing the old file atomically. With `sync` content and name have
+/// reached the disk when this returns.
 pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32, sync: bool) -> Result<(), WriteError> {
     let temporary = temporary_name(path);
     let write = || -> io::Result<()> {
@@ -33,7 +33,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32, sync: bool) -> Res
         Ok(())
     };
     write().map_err(|source| {
-        // Best effort: the error below is what matters, and a left-over of ours goes with its directory.
+        // Best effort: the first error is returned, and a left-over temporary file goes with its directory.
         let _ = fs::remove_file(&temporary);
         WriteError { path: path.to_path_buf(), source }
     })
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replaces_whole_with_the_mode_asked_for_and_leaves_nothing_else() {
+    fn a_write_replaces_the_file_with_the_mode_and_leaves_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hosts");
         write_atomically(&path, b"a much longer first text", 0o600, true).unwrap();

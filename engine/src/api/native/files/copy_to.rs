@@ -7,7 +7,7 @@ use tonic::Streaming;
 use super::refusal;
 use crate::api::native::pieces::{Message, Part, opening, pass_on};
 use crate::api::native::{ApiError, Native};
-use crate::files::{FilesError, How};
+use crate::files::{FilesError, UnpackOptions};
 use crate::image::feed;
 
 impl Message for CopyToRequest {
@@ -26,9 +26,9 @@ impl Native {
     pub(super) async fn receive_files(&self, mut requests: Streaming<CopyToRequest>) -> Result<(), ApiError> {
         let CopyToOpen { container, path, archive, no_overwrite_dir_non_dir } = opening(&mut requests).await?;
         let id = self.resolve(&container)?;
-        let how = How { keep_owners: archive, strict: no_overwrite_dir_non_dir };
+        let options = UnpackOptions { keep_owners: archive, strict: no_overwrite_dir_non_dir };
         let (feed, pieces) = feed();
-        let copying = self.engine.copy_to(id, path.as_bytes(), how, pieces);
+        let copying = self.engine.copy_to(id, path.as_bytes(), options, pieces);
         tokio::pin!(copying);
         let copied = tokio::select! {
             // It may have seen enough, or have to stop: what is still to come is not waited for.
