@@ -1,5 +1,5 @@
-//! Any bytes as a layer: nothing outside the layer's directory is touched, nothing panics, and what is unpacked can be put
-//! together again as it was.
+//! Any bytes as a layer: nothing outside the layer's directory is touched, nothing panics, and an unpacked layer can be
+//! put together again as it was.
 
 #![no_main]
 

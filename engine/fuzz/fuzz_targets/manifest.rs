@@ -21,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
         Err(_) => {}
     }
     if let Ok(document) = &document {
-        let again = Document::parse(bytes, Some(document.media_type())).expect("it is what it says it is");
+        let again = Document::parse(bytes, Some(document.media_type())).expect("a document parses by its own media type");
         assert_eq!(again.media_type(), document.media_type());
     }
 });

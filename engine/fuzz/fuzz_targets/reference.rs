@@ -1,4 +1,4 @@
-//! Any text as a name of an image: what is taken, is written the same way ever after.
+//! Any text as a name of an image: a name that parses is written the same way ever after.
 
 #![no_main]
 

@@ -20,12 +20,12 @@ fn run_again(test: &str, variables: &[(&str, &str)]) {
     {
         again.env_remove(name);
     }
-    let said = run(again.args(["--exact", test]).envs(variables.iter().copied()));
-    let said = String::from_utf8(said).unwrap();
-    assert!(said.contains("1 passed"), "{said}");
+    let output = run(again.args(["--exact", test]).envs(variables.iter().copied()));
+    let output = String::from_utf8(output).unwrap();
+    assert!(output.contains("1 passed"), "{output}");
 }
 
-/// Runs a tool to its end. Panics with what it said if it fails or is missing.
+/// Runs a tool to its end and returns its output. Panics with the output if the tool fails or is missing.
 fn run(command: &mut Command) -> Vec<u8> {
     let tool = command.get_program().to_owned();
     let output = command.output().unwrap_or_else(|error| {
@@ -34,8 +34,8 @@ fn run(command: &mut Command) -> Vec<u8> {
             tool.display()
         )
     });
-    let said = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-    assert!(output.status.success(), "{command:?}: {}{}", said[0], said[1]);
+    let texts = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert!(output.status.success(), "{command:?}: {}{}", texts[0], texts[1]);
     output.stdout
 }
 
@@ -60,6 +60,6 @@ async fn receive(registry: &Registry, source: &Source, descriptor: &Descriptor) 
     bytes
 }
 
-fn told<T: std::fmt::Debug>(outcome: Result<T, RegistryError>) -> String {
+fn error_text<T: std::fmt::Debug>(outcome: Result<T, RegistryError>) -> String {
     engine::cause::chain(&outcome.expect_err("it was to fail"))
 }

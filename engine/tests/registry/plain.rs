@@ -6,7 +6,7 @@ use engine::image::registry::{Credentials, Registry, Resolved, Secret};
 
 use super::images::Layout;
 use super::server::Server;
-use super::{receive, resolve, settings, told};
+use super::{error_text, receive, resolve, settings};
 
 const NOT_TLS: &str = "--dest-tls-verify=false";
 
@@ -38,7 +38,7 @@ async fn an_image_comes_as_it_was_pushed() {
     let by_digest = format!("{}/some/image@{}", server.address, resolved.digest);
     assert_eq!(resolve(&registry, &by_digest).await.unwrap().bytes, resolved.bytes);
     for absent in ["some/image:2", "none:1", &format!("some/image@{}", digest_of(b"none"))] {
-        let error = told(resolve(&registry, &format!("{}/{absent}", server.address)).await);
+        let error = error_text(resolve(&registry, &format!("{}/{absent}", server.address)).await);
         assert_eq!(error, format!("`{0}` does not have `{0}/{absent}`", server.address));
     }
 }
@@ -78,24 +78,24 @@ async fn dockers_own_format_comes_as_well() {
 #[tokio::test]
 async fn a_registry_that_is_killed_and_comes_back_delivers_the_rest() {
     let dir = tempfile::tempdir().unwrap();
-    // More than the buffers between us and it can hold.
+    // More than the buffers between client and server can hold.
     let (mut server, layout) = (Server::plain(), Layout::single(16 << 20));
     let name = format!("{}/large:1", server.address);
     layout.push(&name, &[NOT_TLS]);
     let registry = Registry::new(settings(dir.path()));
     let resolved = resolve(&registry, &name).await.unwrap();
     let layer = &manifest(&resolved).layers[0].descriptor;
-    let (tell, hear) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     let mut blob = registry
         .blob(&resolved.source, layer)
-        .on_retry(move |retry| tell.send((retry.attempt, retry.received)).unwrap());
+        .on_retry(move |retry| sender.send((retry.attempt, retry.received)).unwrap());
     let mut bytes = blob.next().await.unwrap().unwrap().to_vec();
     server.restart();
     while let Some(next) = blob.next().await {
         bytes.extend_from_slice(&next.unwrap());
     }
     assert!(bytes == layout.blobs[&layer.digest]);
-    let (attempt, received) = hear.try_recv().expect("the connection broke");
+    let (attempt, received) = receiver.try_recv().expect("the connection broke");
     assert!(attempt == 1 && received > 0 && received < layer.size);
 }
 
@@ -107,16 +107,16 @@ async fn a_registry_with_a_password_is_logged_in_to() {
     layout.push(&name, &[NOT_TLS, "--dest-creds=me:ge heim:1"]);
     let registry = Registry::new(settings(dir.path()));
 
-    let error = told(resolve(&registry, &name).await);
+    let error = error_text(resolve(&registry, &name).await);
     assert!(error.contains("isula login"), "{error}");
     let given = Credentials::password("me", "ge heim:1");
     let resolved = registry.resolve(&name.parse().unwrap(), Some(&given)).await.unwrap();
     receive(&registry, &resolved.source, &manifest(&resolved).layers[0].descriptor).await;
     let wrong = Credentials::password("me", "falsch");
-    let error = told(registry.resolve(&name.parse().unwrap(), Some(&wrong)).await);
+    let error = error_text(registry.resolve(&name.parse().unwrap(), Some(&wrong)).await);
     assert!(error.contains("wants a login") && !error.contains("falsch"), "{error}");
 
-    let error = told(registry.login(&server.address, "me", &Secret::new("falsch")).await);
+    let error = error_text(registry.login(&server.address, "me", &Secret::new("falsch")).await);
     assert_eq!(error, format!("login to `{}` failed: authentication required", server.address));
     assert!(resolve(&registry, &name).await.is_err());
     registry.login(&server.address, "me", &Secret::new("ge heim:1")).await.unwrap();
@@ -126,7 +126,7 @@ async fn a_registry_with_a_password_is_logged_in_to() {
 }
 
 #[tokio::test]
-async fn what_other_tools_have_kept_is_used() {
+async fn credentials_of_other_tools_are_used() {
     let dir = tempfile::tempdir().unwrap();
     let (server, layout) = (Server::with_password("me", "geheim"), Layout::single(1000));
     let kept = dir.path().join("others.json");

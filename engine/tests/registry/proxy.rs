@@ -8,9 +8,9 @@ use engine::image::registry::Registry;
 
 use super::images::Layout;
 use super::server::Server;
-use super::{resolve, run_again, settings, told};
+use super::{error_text, resolve, run_again, settings};
 
-/// Says that this is the run with proxies in its environment.
+/// Set in the run with proxies in its environment.
 const AGAIN: &str = "ISULAD_TEST_WITH_PROXY";
 
 #[tokio::test]
@@ -18,24 +18,24 @@ async fn a_proxy_is_for_others_than_this_machine() {
     if std::env::var_os(AGAIN).is_none() {
         let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", proxy.local_addr().unwrap());
-        let (tell, hear) = mpsc::channel();
-        // Hears what it is asked for, and hangs up.
+        let (sender, receiver) = mpsc::channel();
+        // Passes each request's first line on, and hangs up.
         std::thread::spawn(move || {
             for stream in proxy.incoming() {
                 let mut line = String::new();
                 BufReader::new(stream.unwrap()).read_line(&mut line).unwrap();
-                tell.send(line).unwrap();
+                sender.send(line).unwrap();
             }
         });
         let test = "proxy::a_proxy_is_for_others_than_this_machine";
         run_again(test, &[("HTTPS_PROXY", &address), ("http_proxy", &address), (AGAIN, "1")]);
-        assert!(hear.try_recv().unwrap().starts_with("CONNECT registry.invalid:443 "));
-        assert!(hear.try_recv().is_err(), "it was asked for more");
+        assert!(receiver.try_recv().unwrap().starts_with("CONNECT registry.invalid:443 "));
+        assert!(receiver.try_recv().is_err(), "it was asked for more");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     let registry = Registry::new(settings(dir.path()));
-    let error = told(resolve(&registry, "registry.invalid/image:1").await);
+    let error = error_text(resolve(&registry, "registry.invalid/image:1").await);
     assert!(error.contains("cannot reach `registry.invalid`"), "{error}");
 
     let server = Server::plain();

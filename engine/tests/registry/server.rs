@@ -1,4 +1,4 @@
-//! A registry of our own on a loopback address, with its data in a temporary directory.
+//! A registry of these tests on a loopback address, with its data in a temporary directory.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ impl Server {
         Self::new(auth, |_| json!({}))
     }
 
-    /// Speaks TLS with `server.crt` and `server.key` of that directory, to clients whose certificates its `ca.crt` vouches for.
+    /// Speaks TLS with `server.crt` and `server.key` of that directory, to clients with certificates of its `ca.crt`.
     pub fn with_tls(certs: &Path) -> Self {
         let file = |name: &str| certs.join(name);
         let tls = json!({
@@ -87,19 +87,19 @@ fn start(dir: &Path, config: &Value) -> (Child, String) {
         .spawn()
         .unwrap_or_else(|error| panic!("`docker-registry` cannot be run: {error}; install the package of that name"));
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let (tell, hear) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        let mut said = String::new();
+        let mut output = String::new();
         for line in lines.map_while(Result::ok) {
-            said = said + &line + "\n";
+            output = output + &line + "\n";
             if let Some((_, rest)) = line.split_once("listening on ") {
                 let address = rest.split(['"', ',']).next().unwrap_or_default().to_owned();
-                let _ = tell.send(Ok(address));
+                let _ = sender.send(Ok(address));
             }
         }
-        // It has ended. Nobody listens if it was told to.
-        let _ = tell.send(Err(said));
+        // It has ended. After an address the receiver may be gone.
+        let _ = sender.send(Err(output));
     });
-    let outcome = hear.recv_timeout(Duration::from_secs(60)).expect("docker-registry does not listen");
-    (child, outcome.unwrap_or_else(|said| panic!("docker-registry has ended: {said}")))
+    let outcome = receiver.recv_timeout(Duration::from_secs(60)).expect("docker-registry does not listen");
+    (child, outcome.unwrap_or_else(|output| panic!("docker-registry has ended: {output}")))
 }

@@ -1,4 +1,4 @@
-//! TLS with an authority of our own, and a server that wants to know its clients.
+//! TLS with a private authority, and a server that demands certificates of its clients.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use engine::image::registry::{Registry, Settings};
 
 use super::images::Layout;
 use super::server::Server;
-use super::{resolve, run, run_again, told};
+use super::{error_text, resolve, run, run_again};
 
 /// A directory with an authority (`ca`), and a `server` and a `client` that it vouches for: each `.crt` and `.key`.
 fn authority() -> tempfile::TempDir {
@@ -30,7 +30,7 @@ fn authority() -> tempfile::TempDir {
 struct World {
     authority: tempfile::TempDir,
     server: Server,
-    /// Of an image that is there.
+    /// The name of an image that is there.
     name: String,
     dir: tempfile::TempDir,
 }
@@ -74,11 +74,11 @@ impl World {
 async fn an_authority_and_a_certificate_of_ones_own_are_used() {
     let world = World::new();
     let registry = world.registry(|_| {});
-    let error = told(resolve(&registry, &world.name).await);
+    let error = error_text(resolve(&registry, &world.name).await);
     assert!(error.contains("TLS") && error.contains("UnknownIssuer"), "{error}");
 
     world.fill(&world.certs(), &[("ca.crt", "ca.crt")]);
-    let error = told(resolve(&registry, &world.name).await);
+    let error = error_text(resolve(&registry, &world.name).await);
     assert!(error.contains("TLS") && error.contains("ertificate"), "the server wants to know us: {error}");
 
     for (certificate, key) in [("client.cert", "client.key"), ("other.cert", "other.key")] {
@@ -87,7 +87,7 @@ async fn an_authority_and_a_certificate_of_ones_own_are_used() {
     }
 
     world.fill(&world.certs(), &[("ca.crt", "ca.crt"), ("client.crt", "client.cert")]);
-    let error = told(resolve(&registry, &world.name).await);
+    let error = error_text(resolve(&registry, &world.name).await);
     assert!(error.contains("client.key"), "{error}");
 }
 
@@ -116,13 +116,13 @@ async fn a_system_without_authorities_is_enough_for_servers_with_their_own() {
     }
     let world = World::new();
     let registry = world.registry(|_| {});
-    let error = told(resolve(&registry, &world.name).await);
+    let error = error_text(resolve(&registry, &world.name).await);
     let place = world.certs().join("ca.crt");
     assert!(error.contains("ca-certificates") && error.contains(&place.display().to_string()), "{error}");
     let files = [("ca.crt", "ca.crt"), ("client.crt", "client.cert"), ("client.key", "client.key")];
     world.fill(&world.certs(), &files);
     resolve(&registry, &world.name).await.unwrap();
-    // Neither does anybody need them who speaks no TLS or does not verify it.
+    // They are not needed without TLS, or without verification, either.
     resolve(&world.registry(|settings| settings.insecure_loopback = true), &world.name).await.unwrap();
     let plain = Server::plain();
     let name = format!("{}/image:1", plain.address);
