@@ -39,12 +39,14 @@ pub fn write(path: &Path, process: ProcessRef) -> Result<(), PidFileError> {
 
 /// Reads the line; `None` when there is no such file, or it is of another boot, whose processes are gone.
 pub fn read(path: &Path) -> Result<Option<ProcessRef>, PidFileError> {
-    Ok(read_any(path)?.filter(|(_, of)| of.as_deref().is_none_or(|of| of == boot())).map(|(process, _)| process))
+    Ok(read_any(path)?
+        .filter(|(_, boot_id)| boot_id.as_deref().is_none_or(|id| id == boot()))
+        .map(|(process, _)| process))
 }
 
 /// Whether the file names this boot. False for a file without a boot id, and for one that is missing or malformed.
 pub fn is_of_this_boot(path: &Path) -> bool {
-    read_any(path).is_ok_and(|read| read.is_some_and(|(_, of)| of.as_deref() == Some(boot())))
+    read_any(path).is_ok_and(|read| read.is_some_and(|(_, boot_id)| boot_id.as_deref() == Some(boot())))
 }
 
 /// Reads the line with its boot id.
@@ -68,7 +70,7 @@ fn parse(text: &str) -> Option<(ProcessRef, Option<String>)> {
     let mut words = text.strip_suffix('\n')?.split(' ');
     let pid = words.next().and_then(number).and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0)?;
     let start_time = words.next().and_then(number)?;
-    // A file written by hand or by an older release has no boot id.
+    // A file written by hand or by an older build has no boot id.
     let boot = match words.next() {
         None => None,
         Some(boot) if boot.len() == BOOT_DIGITS && boot.bytes().all(|byte| byte.is_ascii_hexdigit()) => Some(boot),

@@ -1,6 +1,6 @@
 //! The thread that reads and writes the archive, so that neither the writer nor an async task waits for old files.
 
-use crate::archive::Unreadable;
+use crate::archive::OnUnreadable;
 use crate::envelope::{self, Linked};
 use crate::queue::{Queue, Taken};
 use crate::shared::Shared;
@@ -26,7 +26,7 @@ pub(crate) fn run(shared: &Shared, requests: &Queue<Request>, writer: &Queue<Job
             match job {
                 Request::Read { from, limit, reply } => {
                     // The subscriber may have left.
-                    let _ = reply.send(shared.read(from, limit, Unreadable::PassedOver));
+                    let _ = reply.send(shared.read(from, limit, OnUnreadable::Skip));
                 }
                 Request::Archive { last, now } => {
                     let archived = archive(shared, last).inspect_err(|error| {

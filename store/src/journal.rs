@@ -1,6 +1,6 @@
 //! The handle of an open journal.
 
-use crate::archive::Unreadable;
+use crate::archive::OnUnreadable;
 use crate::history::{self, Request};
 use crate::mark::Mark;
 use crate::open::Loaded;
@@ -131,7 +131,7 @@ impl Journal {
     /// Up to `limit` events at or after `from`, from the archive and the database as one sequence. Fewer only if there
     /// are no more. Fails at a damaged record or an unreadable archive file. Blocks.
     pub fn read(&self, from: Seq, limit: usize) -> Result<Vec<Record>, ReadError> {
-        self.inner.shared.read(from, limit, Unreadable::Fails)
+        self.inner.shared.read(from, limit, OnUnreadable::Fail)
     }
 
     /// Follows the journal: first the history at or after `from`, then new events, without a gap in between.

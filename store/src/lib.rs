@@ -43,5 +43,5 @@ pub use options::{NewerFormat, OpenReport, Opened, Options, SyncProbe};
 pub use record::{Append, NewEvent, OnDurable, OnReadable, Record, Row, SavedRow, Seq, Urgency, VALUE_LIMIT};
 pub use rewrite::{RewriteError, Rewritten, Stored, rewrite};
 pub use stream::{BadStreamId, MAX_ID, StreamId};
-pub use subscription::{Followed, Subscription};
+pub use subscription::{Subscription, SubscriptionItem};
 pub use verify::Verification;

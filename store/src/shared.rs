@@ -1,6 +1,6 @@
 //! State that the writer publishes for all readers.
 
-use crate::archive::{Archive, Header, Unreadable};
+use crate::archive::{Archive, Header, OnUnreadable};
 use crate::backend::Backend;
 use crate::{Fault, Gap, GapCause, NewerFormat, Options, ReadError, Record, Seq, envelope, gap, keys};
 use std::collections::VecDeque;
@@ -106,14 +106,14 @@ impl Shared {
     }
 
     /// Up to `limit` published records at or after `from`, from memory, database or archive. Blocks.
-    pub(crate) fn read(&self, from: Seq, limit: usize, unreadable: Unreadable) -> Result<Vec<Record>, ReadError> {
+    pub(crate) fn read(&self, from: Seq, limit: usize, on_unreadable: OnUnreadable) -> Result<Vec<Record>, ReadError> {
         let mut records = Vec::new();
         let mut from = from.max(1);
         while records.len() < limit {
             let missing = limit - records.len();
             let more = match self.recent(from, missing) {
                 Some(more) => more,
-                None => self.stored(from, missing, unreadable)?,
+                None => self.stored(from, missing, on_unreadable)?,
             };
             let Some(newest) = more.last() else { break };
             from = newest.seq + 1;
@@ -123,7 +123,7 @@ impl Shared {
     }
 
     /// Some records at or after `from`, from archive or database; none only if there are none.
-    fn stored(&self, from: Seq, limit: usize, unreadable: Unreadable) -> Result<Vec<Record>, ReadError> {
+    fn stored(&self, from: Seq, limit: usize, on_unreadable: OnUnreadable) -> Result<Vec<Record>, ReadError> {
         loop {
             let last = self.last();
             if from > last {
@@ -133,7 +133,7 @@ impl Shared {
             if from < hot_first
                 && let Some(archive) = &self.archive
             {
-                let records = archive.read(from, limit, unreadable)?;
+                let records = archive.read(from, limit, on_unreadable)?;
                 if !records.is_empty() {
                     return Ok(records);
                 }

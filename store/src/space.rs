@@ -1,5 +1,5 @@
-//! Space on the disk. The database must never meet a full disk, and containers must be stopped and removed even on
-//! one: below a floor only urgent appends are accepted, and a reserve file is held for them.
+//! Space on the disk. The database must never meet a full disk, and urgent appends must work even on one: below a
+//! floor only urgent appends are accepted, and a reserve file is held for them.
 
 use crate::{Options, Urgency};
 use nix::fcntl::posix_fallocate;

@@ -13,7 +13,7 @@ const PORTION: usize = 256;
 
 /// The next part of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Followed {
+pub enum SubscriptionItem {
     /// Events with consecutive numbers, at least one.
     Records(Vec<Record>),
     /// Numbers that have no event, although retention has left them.
@@ -41,7 +41,7 @@ impl Subscription {
 
     /// The next events or the gap before them, waiting for either; `None` once the journal is closed. After an error
     /// the same events are tried again. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<Result<Followed, ReadError>> {
+    pub async fn next(&mut self) -> Option<Result<SubscriptionItem, ReadError>> {
         loop {
             let last = *self.last.borrow_and_update();
             let closed = *self.shared.closed.borrow();
@@ -70,18 +70,18 @@ impl Subscription {
     }
 
     /// Advances past the events up to the first missing one, or past the missing ones.
-    fn advance(&mut self, mut records: Vec<Record>, last: Seq) -> Option<Followed> {
+    fn advance(&mut self, mut records: Vec<Record>, last: Seq) -> Option<SubscriptionItem> {
         let first = records.first().map_or(last + 1, |record| record.seq);
         if first > self.next {
             let gap = self.shared.gap(self.next, first - 1);
             // The events behind the gap are read again.
             self.next = first;
-            return gap.map(Followed::Gap);
+            return gap.map(SubscriptionItem::Gap);
         }
         let consecutive = records.iter().zip(first..).take_while(|(record, seq)| record.seq == *seq).count();
         records.truncate(consecutive);
         self.next = records.last()?.seq + 1;
-        Some(Followed::Records(records))
+        Some(SubscriptionItem::Records(records))
     }
 
     async fn stored(&self) -> Option<Result<Vec<Record>, ReadError>> {

@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
-use store::{Followed, Gap, GapCause, Journal, Opened, Options, Record, Row};
+use store::{Gap, GapCause, Journal, Opened, Options, Record, Row, SubscriptionItem};
 use support::{append, assert_sound, everything, fill, follow, options, records_of, saving, small_window, stream};
 
 fn segments(dir: &Path) -> Vec<String> {
@@ -345,7 +345,7 @@ async fn an_unreadable_archive_file_is_skipped_as_a_gap() {
     // A subscriber that begins inside the gap gets the rest of it.
     let mut subscription = journal.subscribe(15);
     let first = subscription.next().await.unwrap().unwrap();
-    assert_eq!(first, Followed::Gap(Gap { first: 15, last: 20, cause: GapCause::Unreadable }));
+    assert_eq!(first, SubscriptionItem::Gap(Gap { first: 15, last: 20, cause: GapCause::Unreadable }));
 }
 
 #[tokio::test]

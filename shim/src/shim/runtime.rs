@@ -40,7 +40,7 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Every call of a container's shim belongs to the step `run`, also the deletion after a failure.
+    /// Every call of a container's shim belongs to the step `run`, also `delete`.
     fn new(shim: &'a Shim, operation: &str) -> Self {
         let tool = Tool {
             runtime: &shim.process.runtime,
@@ -202,7 +202,7 @@ async fn attempt_delete(shim: &Shim, force: bool, reaper: &Reaper) -> Result<(),
     let pid = call.spawn([null, null, null]).map_err(|error| error.message)?;
     match reaper.until(pid).await {
         Ok(ExitStatus::Code(0)) => Ok(()),
-        Ok(_) => Err(call.logged_errors().unwrap_or_else(|| "nothing said".into())),
+        Ok(_) => Err(call.logged_errors().unwrap_or_else(|| "it logged no error".into())),
         Err(error) => Err(format!("cannot wait for it: {error}")),
     }
 }

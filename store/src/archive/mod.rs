@@ -41,11 +41,11 @@ const RETIRED: &str = "gone";
 
 /// How a read treats an unreadable file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unreadable {
+pub(crate) enum OnUnreadable {
     /// The read fails.
-    Fails,
+    Fail,
     /// The read continues after the file; the events of the file are a gap.
-    PassedOver,
+    Skip,
 }
 
 impl Archive {
@@ -202,10 +202,10 @@ impl Archive {
     }
 
     /// Up to `limit` records from the first file that has any at or after `from`; none if no file has.
-    pub(crate) fn read(&self, from: Seq, limit: usize, unreadable: Unreadable) -> Result<Vec<Record>, ReadError> {
+    pub(crate) fn read(&self, from: Seq, limit: usize, on_unreadable: OnUnreadable) -> Result<Vec<Record>, ReadError> {
         loop {
             let passed =
-                |header: &Header| unreadable == Unreadable::PassedOver && self.is_unreadable(header.first, header.last);
+                |header: &Header| on_unreadable == OnUnreadable::Skip && self.is_unreadable(header.first, header.last);
             let found = self.headers().into_iter().find(|header| header.last >= from && !passed(header));
             let Some(header) = found else {
                 return Ok(Vec::new());
@@ -214,7 +214,7 @@ impl Archive {
                 // The file was pruned since the list was read, perhaps emptied during the read.
                 Err(_) if !self.headers().iter().any(|kept| kept.first == header.first) => continue,
                 // Its events are a gap; later events can still be read.
-                Err(error @ ReadError::Archive { .. }) if unreadable == Unreadable::PassedOver => {
+                Err(error @ ReadError::Archive { .. }) if on_unreadable == OnUnreadable::Skip => {
                     warn!(error = &error as &dyn std::error::Error, "an unreadable archive file is skipped");
                     self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).insert(header.first);
                     continue;

@@ -112,7 +112,7 @@ fn sync_all(dir: &Path) -> io::Result<()> {
 }
 
 /// Removes the database's snapshots and settings, of which `aside` has copies, so that the database replays its whole
-/// log with its default settings. Returns whether there were any.
+/// log with its usual settings. Returns whether there were any.
 pub(super) fn drop_snapshots(dir: &Path, aside: &Path) -> Result<bool, OpenError> {
     let mut dropped = false;
     for entry in fs::read_dir(dir).opening("list", dir)? {

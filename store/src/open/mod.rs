@@ -102,9 +102,9 @@ pub(crate) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
 }
 
 /// A journal without a readable note, from an older version: events missing before its first event may have been
-/// removed by retention. They are reported once and noted as removed, so that a file lost later from a journal with a
-/// first event is recognised as a loss. Must not be called while a state needs the missing events, or while a file
-/// that holds them may be restored.
+/// removed by retention. They are reported once and noted as removed. In a journal that begins with event 1, the note
+/// makes a file that is lost later recognisable as a loss. Must not be called while a state needs the missing events,
+/// or while a file that holds them may be restored.
 fn note_beginning(archive: &Archive, missing: &[(Seq, Seq)]) {
     if archive.is_noted() {
         return;

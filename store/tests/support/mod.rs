@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use std::path::Path;
-use store::{Append, AppendError, Followed, Gap, Journal, NewEvent, Opened, Options, Record, Row, StreamId};
+use store::{Append, AppendError, Gap, Journal, NewEvent, Opened, Options, Record, Row, StreamId, SubscriptionItem};
 
 pub fn options() -> Options {
     Options { boot: [7; 16], floor_bytes: 1 << 20, reserve_bytes: 0, ..Options::default() }
@@ -65,10 +65,10 @@ pub fn assert_sound(journal: &Journal) {
     assert_eq!((verification.problems, verification.gaps), (vec![], vec![]));
 }
 
-pub fn records_of(followed: Followed) -> Vec<Record> {
+pub fn records_of(followed: SubscriptionItem) -> Vec<Record> {
     match followed {
-        Followed::Records(records) => records,
-        Followed::Gap(gap) => panic!("unexpected {gap:?}"),
+        SubscriptionItem::Records(records) => records,
+        SubscriptionItem::Gap(gap) => panic!("unexpected {gap:?}"),
     }
 }
 
@@ -78,8 +78,8 @@ pub async fn follow(journal: &Journal, from: u64) -> (Vec<u64>, Vec<Gap>) {
     let mut subscription = journal.subscribe(from);
     while subscription.position() <= journal.last() {
         match subscription.next().await.unwrap().unwrap() {
-            Followed::Records(records) => seqs.extend(records.iter().map(|record| record.seq)),
-            Followed::Gap(gap) => gaps.push(gap),
+            SubscriptionItem::Records(records) => seqs.extend(records.iter().map(|record| record.seq)),
+            SubscriptionItem::Gap(gap) => gaps.push(gap),
         }
     }
     (seqs, gaps)

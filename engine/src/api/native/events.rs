@@ -9,7 +9,7 @@ mod tests;
 use std::sync::Arc;
 
 use cri_api::isula::v1::{Event as Told, EventsRequest};
-use store::{Followed, Gap, Record};
+use store::{Gap, Record, SubscriptionItem};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -111,7 +111,7 @@ async fn pass_on(engine: &Arc<Engine>, range: Range, wanted: &Wanted, sender: &S
         && let Some(next) = subscription.next().await
     {
         match next.map_err(|error| ApiError::failed(crate::cause::chain(&error)))? {
-            Followed::Records(records) => {
+            SubscriptionItem::Records(records) => {
                 for portion in records.chunks(IN_FLIGHT) {
                     for (time, told) in tell_all(engine, range, portion.to_vec()).await? {
                         if range.holds(time) {
@@ -124,7 +124,7 @@ async fn pass_on(engine: &Arc<Engine>, range: Range, wanted: &Wanted, sender: &S
                     }
                 }
             }
-            Followed::Gap(gap) => gaps.push(Gap { last: gap.last.min(range.until), ..gap }),
+            SubscriptionItem::Gap(gap) => gaps.push(Gap { last: gap.last.min(range.until), ..gap }),
         }
         // No event behind it will tell its time, or not before long.
         if subscription.position() > engine.journal.last().min(range.until) {

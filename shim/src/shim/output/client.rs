@@ -105,7 +105,7 @@ impl Client {
         if follower == (Follower::Returning { first: true }) {
             self.first.set(true);
         }
-        hub.place(self, follower);
+        hub.send_start(self, follower);
     }
 
     /// Whether the container has to wait for it.

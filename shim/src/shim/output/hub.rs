@@ -138,7 +138,7 @@ impl Hub {
 
     /// Records the part of the sent output that is not in the log, and sends positions to clients that follow. Call it
     /// after the output was taken from the container, since another shim continues from there.
-    pub fn note(&self, stream: Stream, unfinished: &[u8]) {
+    pub fn record_unfinished(&self, stream: Stream, unfinished: &[u8]) {
         {
             let mut buffer = self.unfinished[stream as usize].borrow_mut();
             // The buffer is freed when a line is finished, as most are.
@@ -155,7 +155,7 @@ impl Hub {
     }
 
     /// Sends a client that begins to follow its first positions.
-    pub fn place(&self, client: &Client, follower: Follower) {
+    pub fn send_start(&self, client: &Client, follower: Follower) {
         let streams = || [Stream::Stdout, Stream::Stderr].into_iter().filter(|stream| client.wants(*stream));
         match follower {
             Follower::New => {

@@ -40,7 +40,7 @@ pub(crate) struct Input {
     /// Clients that wait for an acknowledgement that all input is delivered.
     closing: RefCell<Vec<Rc<Client>>>,
     /// When the container last read input.
-    taken: Cell<Option<Instant>>,
+    last_read: Cell<Option<Instant>>,
     arrived: Notify,
     room: Notify,
 }
@@ -68,11 +68,12 @@ impl Input {
             }
             let room = self.room.notified();
             // Without a process there is no reader, and so no limit on the wait.
-            let Some(taken) = self.taken.get().filter(|_| has_terminal) else {
+            let Some(taken) = self.last_read.get().filter(|_| has_terminal) else {
                 room.await;
                 continue;
             };
-            if tokio::time::timeout_at(taken + UNREAD_LIMIT, room).await.is_err() && self.taken.get() == Some(taken) {
+            if tokio::time::timeout_at(taken + UNREAD_LIMIT, room).await.is_err() && self.last_read.get() == Some(taken)
+            {
                 return false;
             }
         }
@@ -151,15 +152,15 @@ impl Input {
     /// Lets clients write from now on.
     pub fn open(&self, once: bool) {
         self.once.set(once);
-        self.took();
+        self.record_progress();
         if self.state.get() == State::Unknown {
             self.state.set(State::Open);
         }
     }
 
     /// The container has read input.
-    pub fn took(&self) {
-        self.taken.set(Some(Instant::now()));
+    pub fn record_progress(&self) {
+        self.last_read.set(Some(Instant::now()));
     }
 
     fn accepts(&self) -> bool {

@@ -70,7 +70,7 @@ fn read_exactly(fd: &OwnedFd, bytes: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-enum Found {
+enum StepOutcome {
     More,
     Nothing,
     End,
@@ -107,10 +107,10 @@ impl Fifo {
         loop {
             self.hub.room().await;
             match self.step()? {
-                Found::More => tokio::task::yield_now().await,
-                Found::End => return Ok(()),
-                Found::Nothing if *stop.borrow() => return self.flush(),
-                Found::Nothing => self.wait(&mut stop).await?,
+                StepOutcome::More => tokio::task::yield_now().await,
+                StepOutcome::End => return Ok(()),
+                StepOutcome::Nothing if *stop.borrow() => return self.flush(),
+                StepOutcome::Nothing => self.wait(&mut stop).await?,
             }
         }
     }
@@ -144,7 +144,7 @@ impl Fifo {
         Ok(rustix::io::ioctl_fionread(fd)? > self.seen as u64 || hung_up(fd)?)
     }
 
-    fn step(&mut self) -> io::Result<Found> {
+    fn step(&mut self) -> io::Result<StepOutcome> {
         let peek_pipe = self.peek_pipe.clone();
         let mut bytes = peek_pipe.bytes.borrow_mut();
         // Order: the hang-up is checked before the content, since nothing can follow a hang-up.
@@ -155,20 +155,20 @@ impl Fifo {
                 self.take(&mut bytes[..done])?;
                 self.hub.output(self.stream, &bytes[self.seen..count]);
                 self.seen = count - done;
-                self.hub.note(self.stream, &bytes[done..count]);
-                Ok(Found::More)
+                self.hub.record_unfinished(self.stream, &bytes[done..count]);
+                Ok(StepOutcome::More)
             }
             Some(count) if last => {
                 self.hub.log.borrow_mut().write_rest(self.stream, &bytes[..count]);
                 self.take(&mut bytes[..count])?;
                 self.seen = 0;
-                self.hub.note(self.stream, &[]);
-                Ok(Found::End)
+                self.hub.record_unfinished(self.stream, &[]);
+                Ok(StepOutcome::End)
             }
             // Empty and without a writer: also where the last writer left before the first check.
-            Some(0) => Ok(Found::End),
-            None if last => Ok(Found::End),
-            Some(_) | None => Ok(Found::Nothing),
+            Some(0) => Ok(StepOutcome::End),
+            None if last => Ok(StepOutcome::End),
+            Some(_) | None => Ok(StepOutcome::Nothing),
         }
     }
 
@@ -179,7 +179,7 @@ impl Fifo {
         if let Some(count) = peek_pipe.peek(self.fd.get_ref(), &mut bytes)? {
             self.hub.log.borrow_mut().write_rest(self.stream, &bytes[..count]);
             self.take(&mut bytes[..count])?;
-            self.hub.note(self.stream, &[]);
+            self.hub.record_unfinished(self.stream, &[]);
         }
         Ok(())
     }

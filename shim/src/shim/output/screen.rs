@@ -85,7 +85,7 @@ impl Screen {
         let done = self.hub.log.borrow_mut().write(Stream::Stdout, &self.line, LINE_LIMIT);
         self.line.drain(..done);
         self.hub.output(Stream::Stdout, &self.bytes[..count]);
-        self.hub.note(Stream::Stdout, &self.line);
+        self.hub.record_unfinished(Stream::Stdout, &self.line);
     }
 }
 

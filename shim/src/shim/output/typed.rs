@@ -32,7 +32,7 @@ pub(super) async fn carry(master: OwnedFd, input: &Input) -> io::Result<()> {
             match write(&master, rest).await? {
                 Written::Some(count) => {
                     rest = &rest[count..];
-                    input.took();
+                    input.record_progress();
                 }
                 Written::Nothing => {}
                 Written::Stale => master = readable::watch_writable(master.into_inner())?,
