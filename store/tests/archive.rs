@@ -7,7 +7,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 use store::{Gap, GapCause, Journal, Opened, Options, Record, Row, SubscriptionItem};
-use support::{append, assert_sound, everything, fill, follow, options, records_of, saving, small_window, stream};
+use support::{
+    append, assert_sound, everything, fill, follow, open_database, options, records_of, saving, small_window, stream,
+};
 
 fn segments(dir: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(dir.join("archive")) else { return vec![] };
@@ -56,7 +58,7 @@ async fn archived_events_are_read_as_before() {
     assert_eq!(segments(dir.path())[0], "00000000000000000001-00000000000000000010.seg");
 
     // At most the window and an incomplete chunk are hot.
-    let db = sled::open(dir.path()).unwrap();
+    let db = open_database(dir.path());
     let hot = db.range(b"e".as_slice()..b"f".as_slice()).count();
     drop(db);
     assert!((20..=40).contains(&hot), "{hot}");
@@ -205,7 +207,7 @@ async fn three_files(dir: &Path) -> u64 {
     let last = fill_until(&journal, dir, 3).await;
     journal.close().await;
     // Also deletes events that closing has left to the next opening.
-    let db = sled::open(dir).unwrap();
+    let db = open_database(dir);
     (1..=30_u64).for_each(|seq| drop(db.remove([b"e".as_slice(), &seq.to_be_bytes()].concat()).unwrap()));
     last
 }

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use store::{Gap, GapCause, Journal, OpenError, OpenReport, Opened, Row};
 use support::{
-    append, assert_sound, everything, fill, follow, open, options, payloads, records_of, saving, set_mark,
-    small_window, stream,
+    append, assert_sound, everything, fill, follow, open, open_database, options, payloads, records_of, saving,
+    set_mark, small_window, stream,
 };
 use tempfile::TempDir;
 
@@ -52,7 +52,7 @@ fn copy(from: &Path, to: &Path) {
 
 /// Changes the database directly.
 fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
-    let db = sled::open(dir).unwrap();
+    let db = open_database(dir);
     change(&db);
     db.flush().unwrap();
 }
@@ -78,7 +78,7 @@ async fn a_last_record_torn_at_any_byte_is_cut_with_its_row() {
     fill(&journal, "a", 0, 3).await.unwrap();
     let last = journal.append(append("b", 0, &["torn"], saving("row of b"))).await.unwrap();
     journal.close().await;
-    let value = sled::open(&original.dir).unwrap().get(event_key(4)).unwrap().unwrap();
+    let value = open_database(&original.dir).get(event_key(4)).unwrap().unwrap();
     assert!(value.ends_with(&[]) && value.len() == 72 + 1 + 4 + 4, "{}", value.len());
     for at in 0..value.len() {
         for flip in [false, true] {

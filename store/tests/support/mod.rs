@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 use store::{Append, AppendError, Gap, Journal, NewEvent, Opened, Options, Record, Row, StreamId, SubscriptionItem};
 
 pub fn options() -> Options {
@@ -40,6 +41,19 @@ pub fn append(name: &str, expected: u64, events: &[&str], row: Row) -> Append {
 
 pub fn open(dir: &Path) -> Opened {
     Journal::open(dir, options()).unwrap()
+}
+
+/// Opens the database itself. A closed journal's descriptor may hold its lock for a moment longer, as at an opening.
+pub fn open_database(dir: &Path) -> sled::Db {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        match sled::open(dir) {
+            Err(error) if error.to_string().contains("could not acquire lock") && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 /// Appends `count` events to one stream, one by one, each with its row.
