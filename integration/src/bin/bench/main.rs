@@ -164,7 +164,7 @@ async fn measure(place: &Place, options: &Options) -> anyhow::Result<()> {
         logs::logs(place, options.compare.as_deref(), runtime, options.rounds.div_ceil(10)).await?;
     }
     if options.wants("many") {
-        many::many(place, runtime, options.rounds.div_ceil(10)).await?;
+        many::many(place, options.compare.as_deref(), runtime, options.rounds.div_ceil(10)).await?;
     }
     if options.wants("images") {
         images::images(place, runtime, options.rounds.div_ceil(10)).await?;

@@ -21,10 +21,18 @@ const MOUNTS: usize = 10_000;
 const VARIABLES: usize = 40_000;
 const CREATION_MS: f64 = 1000.0;
 
-pub async fn many(place: &Place, runtime: &str, rounds: usize) -> anyhow::Result<()> {
+/// `other` has binaries to compare with, which take their turns too.
+pub async fn many(place: &Place, other: Option<&Path>, runtime: &str, rounds: usize) -> anyhow::Result<()> {
     let daemon = Daemon::start(place, "many").await?;
     small_files(place, &daemon, runtime).await?;
-    removals(&daemon, runtime, rounds.clamp(1, 5)).await?;
+    let other = match other {
+        Some(bins) => Some(Daemon::start_from(place, bins, "many-other").await?),
+        None => None,
+    };
+    removals(&daemon, other.as_ref(), runtime, rounds.clamp(1, 5)).await?;
+    if let Some(other) = &other {
+        other.remove_all().await?;
+    }
     long_requests(place, &daemon, runtime, rounds.clamp(1, 5))?;
     daemon.remove_all().await?;
     Ok(())
@@ -33,7 +41,8 @@ pub async fn many(place: &Place, runtime: &str, rounds: usize) -> anyhow::Result
 async fn small_files(place: &Place, daemon: &Daemon<'_>, runtime: &str) -> anyhow::Result<()> {
     section(
         &format!("cp of {FILES} files of 0 to 4 KB"),
-        "isula cp into and out of a running container, in turn with tar | tar to the same disk; ratios of each turn",
+        "isula cp into and out of a running container, in turn with tar | tar to the same disk, and into the container's root, an \
+         overlay as for cp; ratios of each turn",
     );
     daemon.start_many(runtime, 1).await?;
     let id = daemon.list().await?.first().context("there is a container")?.id.clone();
@@ -45,6 +54,9 @@ async fn small_files(place: &Place, daemon: &Daemon<'_>, runtime: &str) -> anyho
     }
     let (mut into, mut out, mut tar) = (Sample::default(), Sample::default(), Sample::default());
     let (mut into_ratio, mut out_ratio) = (Sample::default(), Sample::default());
+    let (mut tar_in, mut tar_in_ratio) = (Sample::default(), Sample::default());
+    let pid = run(&mut daemon.isula(&["inspect", "-f", "{{.State.Pid}}", &id]))?;
+    let root = Path::new("/proc").join(pid.trim()).join("root/tmp");
     let name = |path: &Path| path.to_string_lossy().into_owned();
     for round in 0..COPIES {
         let inside = format!("{id}:/tmp/small{round}");
@@ -54,6 +66,12 @@ async fn small_files(place: &Place, daemon: &Daemon<'_>, runtime: &str) -> anyho
         fs::create_dir(&other)?;
         let pipe = format!("tar -C {} -cf - . | tar -C {} -xf -", name(&from), name(&other));
         let piped = timed(Command::new("sh").args(["-c", &pipe]))?;
+        let overlay = root.join(format!("tar{round}"));
+        fs::create_dir(&overlay)?;
+        let pipe = format!("tar -C {} -cf - . | tar -C {} -xf -", name(&from), name(&overlay));
+        let piped_in = timed(Command::new("sh").args(["-c", &pipe]))?;
+        tar_in.push_ms(piped_in);
+        tar_in_ratio.push(sent.as_secs_f64() / piped_in.as_secs_f64());
         into.push_ms(sent);
         out.push_ms(received);
         tar.push_ms(piped);
@@ -67,23 +85,27 @@ async fn small_files(place: &Place, daemon: &Daemon<'_>, runtime: &str) -> anyho
     row("isula cp DIR CONTAINER:", "ms", &into, None);
     row("isula cp CONTAINER: DIR", "ms", &out, None);
     row("tar | tar", "ms", &tar, None);
-    row("  into, over tar | tar", "", &into_ratio, Some(COPY_RATIO));
+    row("tar | tar into the root", "ms", &tar_in, None);
+    row("  into, over tar | tar into the root", "", &tar_in_ratio, Some(COPY_RATIO));
+    row("  into, over tar | tar", "", &into_ratio, None);
     row("  out, over tar | tar", "", &out_ratio, Some(COPY_RATIO));
     daemon.remove_all().await
 }
 
-async fn removals(daemon: &Daemon<'_>, runtime: &str, rounds: usize) -> anyhow::Result<()> {
+async fn removals(daemon: &Daemon<'_>, other: Option<&Daemon<'_>>, runtime: &str, rounds: usize) -> anyhow::Result<()> {
     section(
         &format!("rm -f of {CONTAINERS} that run"),
         "isula rm -f with all names, in turn with the same calls one after the other over one connection",
     );
     let (mut together, mut apart, mut ratio) = (Sample::default(), Sample::default(), Sample::default());
+    let (mut others, mut other_ratio) = (Sample::default(), Sample::default());
     for _ in 0..rounds {
-        daemon.start_many(runtime, CONTAINERS).await?;
-        let ids: Vec<String> = daemon.list().await?.into_iter().map(|container| container.id).collect();
-        let words: Vec<&str> = ["rm", "-f"].into_iter().chain(ids.iter().map(String::as_str)).collect();
-        let at_once = timed(&mut daemon.isula(&words))?;
-        ensure!(daemon.list().await?.is_empty(), "not all are removed");
+        let at_once = remove_together(daemon, runtime).await?;
+        if let Some(other) = other {
+            let before = remove_together(other, runtime).await?;
+            others.push_ms(before);
+            other_ratio.push(at_once.as_secs_f64() / before.as_secs_f64());
+        }
         daemon.start_many(runtime, CONTAINERS).await?;
         let ids: Vec<String> = daemon.list().await?.into_iter().map(|container| container.id).collect();
         let begun = Instant::now();
@@ -97,8 +119,22 @@ async fn removals(daemon: &Daemon<'_>, runtime: &str, rounds: usize) -> anyhow::
     }
     row("isula rm -f, all names", "ms", &together, None);
     row("one after the other", "ms", &apart, None);
-    row("  ratio", "", &ratio, Some(REMOVAL_RATIO));
+    row("  ratio", "", &ratio, None);
+    if other.is_some() {
+        row("isula rm -f, all names, of the other build", "ms", &others, None);
+        row("  ratio", "", &other_ratio, Some(REMOVAL_RATIO));
+    }
     Ok(())
+}
+
+/// How long one command takes that removes all.
+async fn remove_together(daemon: &Daemon<'_>, runtime: &str) -> anyhow::Result<Duration> {
+    daemon.start_many(runtime, CONTAINERS).await?;
+    let ids: Vec<String> = daemon.list().await?.into_iter().map(|container| container.id).collect();
+    let words: Vec<&str> = ["rm", "-f"].into_iter().chain(ids.iter().map(String::as_str)).collect();
+    let took = timed(&mut daemon.isula(&words))?;
+    ensure!(daemon.list().await?.is_empty(), "not all are removed");
+    Ok(took)
 }
 
 fn long_requests(place: &Place, daemon: &Daemon<'_>, runtime: &str, rounds: usize) -> anyhow::Result<()> {

@@ -87,10 +87,18 @@ async fn load(daemon: &Daemon<'_>) -> anyhow::Result<(Memory, Memory)> {
     Ok((at_load, memory_of(daemon.pid())?))
 }
 
+/// Hexadecimal digits of a container's id.
+const ID_LENGTH: usize = 64;
+
 fn shims(daemon: &Daemon<'_>, runtime: &str) -> anyhow::Result<Vec<Memory>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(daemon.state().join(runtime))? {
-        let text = fs::read_to_string(entry?.path().join("shim-pid")).context("a container has no shim")?;
+        let entry = entry?;
+        // The runtime's own root lies beside the containers.
+        if entry.file_name().len() != ID_LENGTH {
+            continue;
+        }
+        let text = fs::read_to_string(entry.path().join("shim-pid")).context("a container has no shim")?;
         let pid = text.split_whitespace().next().context("a pid file is empty")?;
         found.push(memory_of(pid.parse()?)?);
     }
