@@ -224,7 +224,10 @@ impl Unpacking<'_> {
         fill: &mut dyn FnMut(&File) -> Result<(), LayerError>,
     ) -> Result<bool, FilesError> {
         let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = match rustix::fs::openat(&*place.dir.fd, place.name, new, Mode::RUSR) {
+        // A file that will have another owner must not be readable by root's group before.
+        let is_roots = !self.options.keep_owners || (entry.uid, entry.gid) == (0, 0);
+        let mode = if is_roots { Mode::from_raw_mode(entry.mode & 0o777) } else { Mode::RUSR };
+        let file = match rustix::fs::openat(&*place.dir.fd, place.name, new, mode) {
             Ok(fd) => File::from(fd),
             Err(Errno::EXIST) => return Ok(false),
             Err(errno) => return Err(place.failed("make")(errno)),
@@ -337,20 +340,28 @@ impl Unpacking<'_> {
     fn describe(&self, made: &impl AsFd, entry: &Entry, place: &Place<'_>) -> Result<(), FilesError> {
         let (uid, gid) = if self.options.keep_owners { (entry.uid, entry.gid) } else { (0, 0) };
         let made = made.as_fd();
-        rustix::fs::chownat(made, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
-            .map_err(place.failed("set the owner of"))?;
+        // Every change of a file on an overlay costs about as much as its creation.
+        let facts = rustix::fs::fstat(made).map_err(place.failed("look at"))?;
+        let is_owned = (facts.st_uid, facts.st_gid) == (uid, gid);
+        if !is_owned {
+            rustix::fs::chownat(made, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
+                .map_err(place.failed("set the owner of"))?;
+        }
         if matches!(entry.kind, Kind::Symlink(_)) {
             return Ok(());
         }
         let mode = Mode::from_raw_mode(entry.mode);
-        let set = match entry.kind {
-            Kind::File | Kind::SparseFile(_) | Kind::SparsePayload(_) | Kind::Directory => {
-                rustix::fs::fchmod(made, mode)
-            }
-            // By a handle that only names it.
-            _ => rustix::fs::chmod(format!("/proc/self/fd/{}", made.as_raw_fd()), mode),
-        };
-        set.map_err(place.failed("set the mode of"))?;
+        // A change of the owner takes set-id bits away.
+        if !is_owned || Mode::from_raw_mode(facts.st_mode) != mode {
+            let set = match entry.kind {
+                Kind::File | Kind::SparseFile(_) | Kind::SparsePayload(_) | Kind::Directory => {
+                    rustix::fs::fchmod(made, mode)
+                }
+                // By a handle that only names it.
+                _ => rustix::fs::chmod(format!("/proc/self/fd/{}", made.as_raw_fd()), mode),
+            };
+            set.map_err(place.failed("set the mode of"))?;
+        }
         for (name, value) in &entry.xattrs {
             attributes::set(made, name, value)
                 .map_err(|error| FilesError::io("set an attribute of", &place.path(), error))?;
