@@ -28,6 +28,11 @@ pub enum TopError {
     Ps(#[from] PsError),
 }
 
+/// A container without processes has ended, also where its exit is not recorded yet.
+fn refuse_ended(pids: &BTreeSet<i32>) -> Result<(), TopError> {
+    if pids.is_empty() { Err(TopError::Rejected(Rejection::NotRunning)) } else { Ok(()) }
+}
+
 impl Engine {
     /// The output of `ps` with these options for the container's processes; none are `-ef`, which needs no ps on the
     /// host.
@@ -36,6 +41,7 @@ impl Engine {
         let before = self.pids(id).await?;
         let table = match ps::run(options).await {
             Err(PsError::Missing) if options.is_empty() => {
+                refuse_ended(&before)?;
                 let reading = self.usage.read(move || processes::list(&before));
                 return reading.await.ok_or(TopError::Slow);
             }
@@ -44,6 +50,7 @@ impl Engine {
         // A pid that was the container's both before and after the listing was the container's during it.
         let after = self.pids(id).await?;
         let both: BTreeSet<i32> = before.intersection(&after).copied().collect();
+        refuse_ended(&both)?;
         Ok(table.of(&both)?)
     }
 
@@ -59,5 +66,16 @@ impl Engine {
             engine.host.cgroups.processes(&group).ok().map(BTreeSet::from_iter)
         });
         reading.await.ok_or(TopError::Slow)?.ok_or(TopError::NoGroup)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_without_processes_does_not_run() {
+        assert!(matches!(refuse_ended(&BTreeSet::new()), Err(TopError::Rejected(Rejection::NotRunning))));
+        assert!(refuse_ended(&BTreeSet::from([7])).is_ok());
     }
 }

@@ -81,7 +81,12 @@ fn is_transient(world: &World, life: &Life) -> Option<&'static str> {
         State::Exited if recipe.auto_remove => Some("it was to be removed when it ended"),
         // The client that asked for it is gone.
         State::Created if recipe.auto_remove && life.name.starts_with('r') => Some("`run --rm` has left it"),
-        State::Exited if recipe.policy == Policy::Always && life.run.signals.is_empty() && life.run.pid.is_some() => {
+        State::Exited
+            if recipe.policy == Policy::Always
+                && life.run.signals.is_empty()
+                && life.run.pid.is_some()
+                && !life.run.restart_cancelled =>
+        {
             Some("it was to be started again")
         }
         State::Running if life.execs.len() > 8 => Some("ended execs have no event"),

@@ -51,6 +51,8 @@ pub struct Run {
     pub unhealthy: bool,
     pub removal: bool,
     pub oom: bool,
+    /// A user has stopped it between two runs: no start by policy follows.
+    pub restart_cancelled: bool,
 }
 
 /// One container, also after its end.
@@ -185,6 +187,7 @@ impl Life {
             "Started" => self.run.pid = attribute("pid").and_then(|pid| pid.parse().ok()),
             "StopRequested" | "Killed" => self.run.signals.extend(attribute("signal")),
             "RemoveRequested" => self.run.removal = true,
+            "RestartCancelled" => self.run.restart_cancelled = true,
             "OomKilled" => self.run.oom = true,
             "HealthChanged" => self.run.unhealthy |= attribute("health").as_deref() == Some("unhealthy"),
             "Exited" | "StartFailed" => self.ended = attribute("exitCode"),
