@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -262,7 +263,10 @@ impl Engine {
             let _place = place;
             let pipe = Pipe { parts: sender };
             let stop = || pipe.parts.is_closed() || held.access.must_give_way().is_some();
-            if let Err(error) = work(&engine, &held, &pipe, &stop) {
+            // A panic must not pass for the end of a whole stream.
+            let outcome = catch_unwind(AssertUnwindSafe(|| work(&engine, &held, &pipe, &stop)));
+            let abnormal = || io::Error::other("the work that wrote it ended abnormally");
+            if let Err(error) = outcome.unwrap_or_else(|_| Err(output(abnormal()))) {
                 // The receiver may have gone.
                 let _ = pipe.parts.blocking_send(Err(error));
             }

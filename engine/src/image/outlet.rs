@@ -9,17 +9,18 @@ use tokio::sync::mpsc;
 const PIECE: usize = 256 << 10;
 const IN_FLIGHT: usize = 4;
 
-/// The writing side: a writer for a thread that may block. Every use ends with [`Outlet::finish`]: without it the other
-/// side sees the end of the stream, and no error.
+/// The writing side: a writer for a thread that may block. Every use ends with [`Outlet::finish`]: without it, as after a
+/// panic, the stream ends with an error, so that no receiver takes a part for the whole.
 #[derive(Debug)]
 pub struct Outlet {
     sender: mpsc::Sender<Result<Bytes, io::Error>>,
     piece: BytesMut,
+    is_finished: bool,
 }
 
 pub fn outlet() -> (Outlet, mpsc::Receiver<Result<Bytes, io::Error>>) {
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-    (Outlet { sender, piece: BytesMut::with_capacity(PIECE) }, receiver)
+    (Outlet { sender, piece: BytesMut::with_capacity(PIECE), is_finished: false }, receiver)
 }
 
 impl Outlet {
@@ -33,9 +34,19 @@ impl Outlet {
 
     /// Ends the stream: sends the rest, or the error that ended the writing.
     pub fn finish(mut self, outcome: io::Result<()>) {
+        self.is_finished = true;
         let outcome = outcome.and_then(|()| self.send());
         if let Err(error) = outcome {
             let _ = self.sender.blocking_send(Err(error));
+        }
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            // The receiver may have gone.
+            let _ = self.sender.blocking_send(Err(io::Error::other("the work that wrote it ended abnormally")));
         }
     }
 }
@@ -82,7 +93,23 @@ mod tests {
         assert_eq!(receiver.recv().await.unwrap().unwrap_err().kind(), io::ErrorKind::StorageFull);
         let (mut outlet, receiver) = super::outlet();
         drop(receiver);
-        let writing = tokio::task::spawn_blocking(move || outlet.write_all(&vec![0; 2 * PIECE]));
+        let writing = tokio::task::spawn_blocking(move || {
+            let outcome = outlet.write_all(&vec![0; 2 * PIECE]);
+            outlet.finish(Ok(()));
+            outcome
+        });
         assert_eq!(writing.await.unwrap().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_writer_is_an_error_of_the_stream() {
+        let (mut outlet, mut receiver) = super::outlet();
+        let writing = tokio::task::spawn_blocking(move || {
+            outlet.write_all(&vec![0; PIECE]).unwrap();
+            panic!("as the test wants");
+        });
+        assert_eq!(receiver.recv().await.unwrap().unwrap().len(), PIECE);
+        assert!(receiver.recv().await.unwrap().is_err());
+        assert!(receiver.recv().await.is_none() && writing.await.is_err());
     }
 }
