@@ -40,7 +40,7 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(150);
 pub struct Supervisor {
     /// Turns `true` when the shim has left.
     shims: Mutex<HashMap<ContainerId, (StartId, watch::Receiver<bool>)>>,
-    /// Of containers whose shim was lost, for the adoption.
+    /// Of containers that have lost their shim, for the adoption.
     orphans: Mutex<HashMap<(ContainerId, StartId), OrphanHold>>,
 }
 

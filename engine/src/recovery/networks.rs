@@ -54,9 +54,9 @@ pub(super) async fn remember(engine: &Arc<Engine>) {
         of.networks.pending.resume(&of.networks.settings)
     });
     match resuming.await {
-        Ok(troubles) => {
-            for trouble in troubles {
-                engine.warn(format!("a network is not given back: {}", chain(&trouble)));
+        Ok(problems) => {
+            for problem in problems {
+                engine.warn(format!("a network is not given back: {}", chain(&problem)));
             }
         }
         Err(panic) => engine.warn(format!("what is to be given back of networks was not read: {panic}")),

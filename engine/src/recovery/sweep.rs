@@ -244,9 +244,9 @@ async fn sweep_state_dir(engine: &Arc<Engine>, candidate: &Candidate) {
         ));
     }
     engine.warn(format!("state directory `{shown}` belongs to no container: cleared"));
-    let troubles = effects::delete_instances(engine, &candidate.runtime, &candidate.id).await;
-    if !troubles.is_empty() && engine.runtime(&candidate.runtime).is_ok() {
-        return engine.warn(troubles.join("; "));
+    let problems = effects::delete_instances(engine, &candidate.runtime, &candidate.id).await;
+    if !problems.is_empty() && engine.runtime(&candidate.runtime).is_ok() {
+        return engine.warn(problems.join("; "));
     }
     let path = candidate.path.clone();
     let removed = tokio::task::spawn_blocking(move || rootfs::remove_tree(&path, Mounts::Detach)).await;

@@ -1,4 +1,4 @@
-//! Holds on a container whose shim is lost, from the loss until a new shim adopts the container or its end is recorded.
+//! Holds on a container that has lost its shim, from the loss until a new shim adopts the container or its end is recorded.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +10,7 @@ use isulad_shim::{ProcessRef, StateDir, state_dir};
 use super::{Supervisor, lock};
 use crate::domain::id::{ContainerId, StartId};
 
-/// What keeps an orphaned container whole: its output stays in the pipes, its exit status stays readable.
+/// Keeps an orphaned container whole: its output stays in the pipes, its exit status stays readable.
 #[derive(Debug)]
 pub struct OrphanHold {
     /// Of the first process; gives the exit status even when the process has ended by then.

@@ -1,14 +1,14 @@
-//! Events: the journal, told. They survive restarts of the daemon and removals of containers.
+//! Events: the journal's records for clients. They survive restarts of the daemon and removals of containers.
 
-mod tell;
+mod convert;
 
-pub(super) use tell::health_word;
+pub(super) use convert::health_word;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use cri_api::isula::v1::{Event as Told, EventsRequest};
+use cri_api::isula::v1::{Event as WireEvent, EventsRequest};
 use store::{Gap, Record, SubscriptionItem};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,17 +18,17 @@ use super::container::nanoseconds;
 use super::{ApiError, Native, limits};
 use crate::domain::id::Timestamp;
 use crate::engine::Engine;
-use tell::{KnownLabels, tell};
+use convert::{KnownLabels, convert};
 
-type Sender = mpsc::Sender<Result<Told, Status>>;
+type Sender = mpsc::Sender<Result<WireEvent, Status>>;
 
-/// Each may have all labels of a container.
+/// Events in flight to a client; each may have all labels of a container.
 const IN_FLIGHT: usize = 32;
 
 const CONTAINER: &str = "container";
 const IMAGE: &str = "image";
 const VOLUME: &str = "volume";
-/// The journal itself: numbers without an event.
+/// The kind of gaps in the journal: numbers without an event.
 const JOURNAL: &str = "journal";
 const KINDS: [&str; 4] = [CONTAINER, IMAGE, JOURNAL, VOLUME];
 
@@ -36,10 +36,10 @@ impl Native {
     pub(super) fn stream_events(
         &self,
         request: EventsRequest,
-    ) -> Result<ReceiverStream<Result<Told, Status>>, ApiError> {
+    ) -> Result<ReceiverStream<Result<WireEvent, Status>>, ApiError> {
         let wanted = Wanted::parse(&request)?;
         let journal = &self.engine.journal;
-        // Without a beginning: all there is, or only what comes.
+        // Without a first number: all events, or only new ones.
         let from = match (request.since_seq, request.since_time, request.follow) {
             (0, 0, true) => journal.last() + 1,
             (0, _, _) => journal.oldest(),
@@ -79,7 +79,7 @@ async fn send_events(engine: Arc<Engine>, range: Range, wanted: Wanted, sender: 
     } else {
         let now = nanoseconds(crate::clock::now());
         let left = std::time::Duration::from_nanos(u64::try_from(range.until_time - now).unwrap_or(0));
-        // History first, whatever the time; then the future up to its end.
+        // History first, even when the end time has passed; then new events until the end time.
         let history = Range { until: range.until.min(engine.journal.last()), ..range };
         if let Err(status) = pass_on(&engine, history, &wanted, &sender).await {
             Err(status)
@@ -104,29 +104,29 @@ async fn pass_on(engine: &Arc<Engine>, range: Range, wanted: &Wanted, sender: &S
         return Ok(());
     }
     let mut subscription = engine.journal.subscribe(range.from);
-    // Gaps whose time is not known yet: it is that of the event behind them.
+    // Gaps without a known time yet: it is that of the event behind them.
     let mut gaps: Vec<Gap> = Vec::new();
-    // Not until the last event is seen: the last numbers may have none.
+    // By position, not by events: the last numbers may have no event.
     while subscription.position() <= range.until
         && let Some(next) = subscription.next().await
     {
         match next.map_err(|error| ApiError::failed(crate::cause::chain(&error)))? {
             SubscriptionItem::Records(records) => {
                 for portion in records.chunks(IN_FLIGHT) {
-                    for (time, told) in tell_all(engine, range, portion.to_vec()).await? {
+                    for (time, event) in convert_all(engine, range, portion.to_vec()).await? {
                         if range.holds(time) {
                             send_gaps(engine, &mut gaps, time, sender).await?;
                         }
                         gaps.clear();
-                        if let Some(told) = told.filter(|told| wanted.matches(told)) {
-                            sender.send(Ok(told)).await.map_err(|_| left())?;
+                        if let Some(event) = event.filter(|event| wanted.matches(event)) {
+                            sender.send(Ok(event)).await.map_err(|_| left())?;
                         }
                     }
                 }
             }
             SubscriptionItem::Gap(gap) => gaps.push(Gap { last: gap.last.min(range.until), ..gap }),
         }
-        // No event behind it will tell its time, or not before long.
+        // There is no event behind the gap yet that would give its time.
         if subscription.position() > engine.journal.last().min(range.until) {
             let now = nanoseconds(crate::clock::now());
             send_gaps(engine, &mut gaps, now, sender).await?;
@@ -135,33 +135,33 @@ async fn pass_on(engine: &Arc<Engine>, range: Range, wanted: &Wanted, sender: &S
     Ok(())
 }
 
-/// The times of the records in range, with words on those that are in time. Labels may have to be read for that, which is
-/// done elsewhere.
-async fn tell_all(
+/// The times of the records in range, with the events that are within the time limits. On a thread that may block,
+/// since labels may have to be read.
+async fn convert_all(
     engine: &Arc<Engine>,
     range: Range,
     records: Vec<Record>,
-) -> Result<Vec<(i64, Option<Told>)>, Status> {
+) -> Result<Vec<(i64, Option<WireEvent>)>, Status> {
     let engine = engine.clone();
-    let telling = tokio::task::spawn_blocking(move || {
+    let converting = tokio::task::spawn_blocking(move || {
         let mut known = KnownLabels::new();
         let in_range = records.iter().take_while(|record| record.seq <= range.until);
-        let told = in_range.map(|record| {
+        let events = in_range.map(|record| {
             let time = nanoseconds(Timestamp(record.at));
-            (time, range.holds(time).then(|| tell(&engine, record, &mut known)).flatten())
+            (time, range.holds(time).then(|| convert(&engine, record, &mut known)).flatten())
         });
-        told.collect()
+        events.collect()
     });
-    telling.await.map_err(|panic| ApiError::failed(panic.to_string()).into())
+    converting.await.map_err(|panic| ApiError::failed(panic.to_string()).into())
 }
 
-/// Whatever the filters: events that are lost may have been any that the client asked for.
+/// Sends gaps to all clients, despite their filters, since the lost events may have matched.
 async fn send_gaps(engine: &Engine, gaps: &mut Vec<Gap>, time: i64, sender: &Sender) -> Result<(), Status> {
     for gap in gaps.drain(..) {
         let (first, last, cause) = (gap.first, gap.last, gap.cause.word());
         engine.warn(format!("events {first} to {last} are not in the journal any more ({cause})"));
         let attributes = [("first", first.to_string()), ("last", last.to_string()), ("cause", cause.to_owned())];
-        let told = Told {
+        let event = WireEvent {
             seq: first,
             time,
             kind: JOURNAL.to_owned(),
@@ -169,19 +169,19 @@ async fn send_gaps(engine: &Engine, gaps: &mut Vec<Gap>, time: i64, sender: &Sen
             id: format!("{first}-{last}"),
             attributes: attributes.map(|(key, value)| (key.to_owned(), value)).into(),
             name: "Gap".to_owned(),
-            ..Told::default()
+            ..WireEvent::default()
         };
-        sender.send(Ok(told)).await.map_err(|_| left())?;
+        sender.send(Ok(event)).await.map_err(|_| left())?;
     }
     Ok(())
 }
 
-/// Nobody receives it.
+/// The end of a stream after its client has left.
 fn left() -> Status {
     Status::cancelled("the client has left")
 }
 
-/// What clients ask for; values of one key are alternatives, keys must all match.
+/// A client's filters: values of one key are alternatives, keys must all match.
 #[derive(Debug, Default)]
 struct Wanted {
     containers: Vec<String>,
@@ -216,24 +216,24 @@ impl Wanted {
         Ok(wanted)
     }
 
-    fn matches(&self, told: &Told) -> bool {
+    fn matches(&self, event: &WireEvent) -> bool {
         let any = |list: &[String], test: &dyn Fn(&String) -> bool| list.is_empty() || list.iter().any(test);
-        let attribute = |key: &str| told.attributes.get(key).map(String::as_str);
-        // Who names a container, wants nothing of images and volumes; and so on.
-        any(&self.types, &|wanted| told.kind == *wanted)
+        let attribute = |key: &str| event.attributes.get(key).map(String::as_str);
+        // A filter by container excludes images and volumes; and so on.
+        any(&self.types, &|wanted| event.kind == *wanted)
             && any(&self.containers, &|wanted| {
-                told.kind == CONTAINER
+                event.kind == CONTAINER
                     && (attribute("name") == Some(wanted)
-                        || (!wanted.is_empty() && told.id.starts_with(wanted.as_str())))
+                        || (!wanted.is_empty() && event.id.starts_with(wanted.as_str())))
             })
-            && any(&self.volumes, &|wanted| told.kind == VOLUME && told.id == *wanted)
-            && any(&self.verbs, &|wanted| told.verb == *wanted || told.name == *wanted)
+            && any(&self.volumes, &|wanted| event.kind == VOLUME && event.id == *wanted)
+            && any(&self.verbs, &|wanted| event.verb == *wanted || event.name == *wanted)
             && any(&self.images, &|wanted| {
-                let id = told.id.trim_start_matches("sha256:");
+                let id = event.id.trim_start_matches("sha256:");
                 attribute("image") == Some(wanted)
-                    || (told.kind == IMAGE
+                    || (event.kind == IMAGE
                         && wanted.len() >= 4
-                        && (told.id == *wanted || id.starts_with(wanted.as_str())))
+                        && (event.id == *wanted || id.starts_with(wanted.as_str())))
             })
             && any(&self.labels, &|wanted| match wanted.split_once('=') {
                 Some((key, value)) => attribute(key) == Some(value),

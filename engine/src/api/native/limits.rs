@@ -1,5 +1,5 @@
-//! How much one request may ask for. What is beyond no program could use, and the daemon would have to keep it: the words
-//! name the kind, the limit and what was asked for.
+//! Limits of one request. No program could use more than these, and the daemon would have to store it: the messages
+//! name the kind, the limit and the given number.
 
 use cri_api::isula::v1::{CreateRequest, Filter};
 
@@ -8,18 +8,18 @@ use crate::exec::Program;
 
 /// Arguments, variables, labels, annotations, lines for the hosts file.
 const ENTRIES: usize = 65_536;
-/// Of all entries of one of these kinds together.
+/// Bytes of all entries of one of these kinds together.
 const BYTES: usize = 4 << 20;
 /// The kernel gives a mount namespace 100,000 mounts, and runtimes read the table again and again.
 const MOUNTS: usize = 16_384;
-/// Lists of which a container has a few.
+/// Entries of lists that are short in real containers.
 const FEW: usize = 4_096;
-/// Values of one list, prune or subscription: each is compared with every object.
+/// Filters of one list, prune or subscription: each is compared with every object.
 const FILTERS: usize = 1_024;
 /// Pages of the longest argument or variable that execve(2) takes, its zero byte included.
 const PAGES_OF_TEXT: usize = 32;
 
-/// Checks the lengths of a request before anything in it is looked at.
+/// Checks the lengths of a request before its content is examined.
 pub(super) fn create(request: &CreateRequest) -> Result<(), ApiError> {
     let texts = |list: &[String]| (list.len(), list.iter().map(String::len).sum());
     let pairs = |map: &std::collections::HashMap<String, String>| {
@@ -55,7 +55,7 @@ pub(super) fn create(request: &CreateRequest) -> Result<(), ApiError> {
     passable(request.entrypoint.iter().chain(&request.command), &request.env)
 }
 
-/// The same for a further process.
+/// Checks the lengths of an exec's program.
 pub(super) fn exec(program: &Program) -> Result<(), ApiError> {
     let size = |list: &[String]| (list.len(), list.iter().map(String::len).sum());
     sized("arguments", size(&program.args))?;
@@ -91,7 +91,7 @@ fn bytes(what: &str, size: usize) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// What execve(2) refuses by its length alone.
+/// Refuses arguments and variables that execve(2) would refuse by their length alone.
 fn passable<'a>(arguments: impl Iterator<Item = &'a String>, env: &[String]) -> Result<(), ApiError> {
     let most = rustix::param::page_size() * PAGES_OF_TEXT - 1;
     let refuse = |what: String, size: usize| {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_named_with_its_limit() {
+    fn excess_is_refused_with_its_limit() {
         assert!(create(&CreateRequest { env: vec!["A=b".into(); ENTRIES], ..Default::default() }).is_ok());
         let many = CreateRequest { env: vec!["A=b".into(); ENTRIES + 1], ..Default::default() };
         assert_eq!(refused(many), "a container can have 65536 environment variables at most, not 65537");
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_execve_would_refuse_is_refused_before() {
+    fn texts_too_long_for_execve_are_refused() {
         let long = "x".repeat(rustix::param::page_size() * PAGES_OF_TEXT);
         let command = vec!["sh".to_owned(), long.clone()];
         assert!(refused(CreateRequest { command, ..Default::default() }).starts_with("argument 1 of the command has "));

@@ -1,4 +1,4 @@
-//! Logs: read from the container's files, in the daemon only because they are root's.
+//! Logs: read from the container's files; by the daemon, since only root may read them.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -29,8 +29,8 @@ const IN_FLIGHT: usize = 4;
 /// Bytes of text from which a batch is sent.
 const BATCH: usize = 128 * 1024;
 
-/// What of the log is wanted.
-struct Wish {
+/// The wanted part of the log.
+struct LogOptions {
     tail: Option<u64>,
     window: Window,
     follow: bool,
@@ -59,78 +59,78 @@ impl Native {
         let (sender, receiver) = mpsc::channel(IN_FLIGHT);
         let LogsRequest { tail, since, until, follow, timestamps, container: _ } = request;
         let window = Window { since, until: if until == 0 { i64::MAX } else { until } };
-        tokio::spawn(send_logs(self.engine.clone(), id, Wish { tail, window, follow, timestamps }, sender));
+        tokio::spawn(send_logs(self.engine.clone(), id, LogOptions { tail, window, follow, timestamps }, sender));
         Ok(ReceiverStream::new(receiver))
     }
 }
 
-async fn send_logs(engine: Arc<Engine>, id: ContainerId, wish: Wish, sender: Sender) {
-    if let Err(error) = send(&engine, id, wish, &sender).await {
+async fn send_logs(engine: Arc<Engine>, id: ContainerId, options: LogOptions, sender: Sender) {
+    if let Err(error) = send(&engine, id, options, &sender).await {
         let _ = sender.send(Err(ApiError::failed(format!("cannot read the log: {error}")).into())).await;
     }
 }
 
-async fn send(engine: &Arc<Engine>, id: ContainerId, wish: Wish, sender: &Sender) -> io::Result<()> {
+async fn send(engine: &Arc<Engine>, id: ContainerId, options: LogOptions, sender: &Sender) -> io::Result<()> {
     let Some(entity) = engine.containers.get(&id) else { return Ok(()) };
     let path = engine.bundle(&entity.state).log();
     let mut goes_on = entity.state.phase.run().is_some() || entity.state.phase.in_transition();
-    let follow = wish.follow;
-    // Watched before the first look: what is written in between is told.
+    let follow = options.follow;
+    // Watched before the first read: a change in between is not missed.
     let watch = if follow { Some(Watch::new(path.parent().unwrap_or(Path::new("/")))?) } else { None };
-    let until = wish.window.until;
-    let mut pouring = blocking(move || Pouring::begin(path, wish)).await?;
+    let until = options.window.until;
+    let mut reading = blocking(move || BatchReader::begin(path, options)).await?;
     loop {
-        let (back, poured) = blocking(move || {
-            let poured = pouring.pour()?;
-            Ok((pouring, poured))
+        let (back, end) = blocking(move || {
+            let end = reading.read_batch()?;
+            Ok((reading, end))
         })
         .await?;
-        pouring = back;
-        let pieces = pouring.batch();
-        // Waited for here: a client that takes nothing holds no thread.
+        reading = back;
+        let pieces = reading.batch();
+        // Sent here, off the reading thread: a client that reads nothing holds no thread.
         if !pieces.is_empty() && sender.send(Ok(LogBatch { pieces })).await.is_err() {
             return Ok(());
         }
-        let goes_on_after = match poured {
-            Poured::Batch => continue,
-            Poured::All => goes_on,
-            Poured::Over => false,
+        let goes_on_after = match end {
+            ReadEnd::Batch => continue,
+            ReadEnd::All => goes_on,
+            ReadEnd::Over => false,
         };
         let Some(watch) = watch.as_ref().filter(|_| goes_on_after) else { return Ok(()) };
         tokio::select! {
             changed = watch.changed() => changed?,
             () = sender.closed() => return Ok(()),
-            // All was written before the exit was told: one more look, and that was it.
+            // All output was written before the exit was recorded: one more read, and the log is complete.
             () = ended(engine, id) => goes_on = false,
             () = over(until) => goes_on = false,
         }
     }
 }
 
-/// From the log to batches, one at a time.
-struct Pouring {
+/// Reads the log into batches, one at a time.
+struct BatchReader {
     reader: Reader,
     window: Window,
     follow: bool,
     timestamps: bool,
-    /// Of stdout and stderr: what was sent ends within a line.
+    /// For stdout and stderr: the text that was sent ends within a line.
     mid_line: [bool; 2],
     pieces: Vec<LogPiece>,
     size: usize,
 }
 
-enum Poured {
-    /// One batch is full, and more may be there.
+enum ReadEnd {
+    /// One batch is full, and there may be more.
     Batch,
-    /// Everything that is there.
+    /// The end of the log, for now.
     All,
-    /// Nothing more is wanted.
+    /// The end of the wanted part.
     Over,
 }
 
-impl Pouring {
-    fn begin(path: PathBuf, wish: Wish) -> io::Result<Self> {
-        let Wish { tail, window, follow, timestamps } = wish;
+impl BatchReader {
+    fn begin(path: PathBuf, options: LogOptions) -> io::Result<Self> {
+        let LogOptions { tail, window, follow, timestamps } = options;
         let reader = match tail {
             Some(count) => Reader::tail(&path, count, window)?,
             None => Reader::open(&path)?,
@@ -141,14 +141,14 @@ impl Pouring {
     }
 
     /// Reads the next batch. Blocks.
-    fn pour(&mut self) -> io::Result<Poured> {
+    fn read_batch(&mut self) -> io::Result<ReadEnd> {
         let Self { reader, window, follow, timestamps, mid_line, pieces, size } = self;
-        let mut poured = Poured::All;
+        let mut end = ReadEnd::All;
         let _ = reader.read(|record| {
             if !window.has(record) {
-                // A clock that was set back must not hide what follows, but there is no end to following.
+                // Records after a clock that was set back must not be hidden, but a follower has to end.
                 if *follow && window.until < i64::MAX && record.time() > window.until {
-                    poured = Poured::Over;
+                    end = ReadEnd::Over;
                     return ControlFlow::Break(());
                 }
                 return ControlFlow::Continue(());
@@ -157,20 +157,20 @@ impl Pouring {
             if *size < BATCH {
                 return ControlFlow::Continue(());
             }
-            poured = Poured::Batch;
+            end = ReadEnd::Batch;
             ControlFlow::Break(())
         })?;
-        Ok(poured)
+        Ok(end)
     }
 
-    /// What was read.
+    /// Takes the batch that was read.
     fn batch(&mut self) -> Vec<LogPiece> {
         self.size = 0;
         std::mem::take(&mut self.pieces)
     }
 }
 
-/// Adds a record behind the others, with its time where that is wanted and a line begins; returns how many bytes it has.
+/// Adds a record behind the others, with its time where that is wanted and a line begins; returns its size.
 fn add(pieces: &mut Vec<LogPiece>, record: &Record<'_>, timestamps: Option<&mut [bool; 2]>) -> usize {
     let stderr = record.stream == Stream::Stderr;
     if pieces.last().is_none_or(|last| last.stderr != stderr) {
@@ -188,11 +188,11 @@ fn add(pieces: &mut Vec<LogPiece>, record: &Record<'_>, timestamps: Option<&mut 
     if !record.append_text(text) {
         text.truncate(before);
     }
-    // What a piece costs beside its text counts, too.
+    // The memory of a piece beside its text counts, too.
     text.len() - before + size_of::<LogPiece>()
 }
 
-/// Waits until the container does not run.
+/// Waits until the container is not running any more.
 async fn ended(engine: &Engine, id: ContainerId) {
     loop {
         let Some(entity) = engine.containers.get(&id) else { return };
@@ -203,13 +203,13 @@ async fn ended(engine: &Engine, id: ContainerId) {
     }
 }
 
-/// Waits until this time is over.
+/// Waits until this time has passed.
 async fn over(until: i64) {
     if until == i64::MAX {
         std::future::pending::<()>().await;
     }
     while let Some(left @ 0..) = until.checked_sub(i64::try_from(clock::now().0).unwrap_or(i64::MAX)) {
-        // Looked at again: a clock may be set.
+        // Checked again at least every minute: a clock may be set.
         tokio::time::sleep(Duration::from_nanos(left.unsigned_abs() + 1).min(Duration::from_secs(60))).await;
     }
 }
@@ -218,31 +218,31 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }
 
-/// How often a follower looks for itself where the kernel has no inotify left for it: a user has 128 by default.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often a follower polls where the kernel has no inotify left for it: a user has 128 by default.
+const POLL: Duration = Duration::from_millis(500);
 
-/// Tells when something in a directory changes: one descriptor for each follower, none for containers as such.
+/// Watches a directory for changes: one descriptor for each follower, none for each container.
 enum Watch {
-    Told { inotify: Inotify, ready: AsyncFd<OwnedFd> },
-    Looks,
+    Notified { inotify: Inotify, ready: AsyncFd<OwnedFd> },
+    Polled,
 }
 
 impl Watch {
     fn new(dir: &Path) -> io::Result<Self> {
-        match Self::told(dir) {
+        match Self::notified(dir) {
             Err(error)
                 if matches!(
                     error.raw_os_error().map(Errno::from_raw),
                     Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOSPC)
                 ) =>
             {
-                Ok(Self::Looks)
+                Ok(Self::Polled)
             }
             made => made,
         }
     }
 
-    fn told(dir: &Path) -> io::Result<Self> {
+    fn notified(dir: &Path) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         let flags = AddWatchFlags::IN_MODIFY
             | AddWatchFlags::IN_CREATE
@@ -250,16 +250,16 @@ impl Watch {
             | AddWatchFlags::IN_DELETE_SELF;
         inotify.add_watch(dir, flags)?;
         let ready = sys::watch(inotify.as_fd().try_clone_to_owned()?)?;
-        Ok(Self::Told { inotify, ready })
+        Ok(Self::Notified { inotify, ready })
     }
 
     async fn changed(&self) -> io::Result<()> {
-        let Self::Told { inotify, ready } = self else {
-            tokio::time::sleep(LOOK).await;
+        let Self::Notified { inotify, ready } = self else {
+            tokio::time::sleep(POLL).await;
             return Ok(());
         };
         let mut guard = ready.readable().await?;
-        // Which file it was does not matter; all that is queued is one change.
+        // The changed file does not matter; all queued events are one change.
         match inotify.read_events() {
             Ok(_) | Err(Errno::EAGAIN) => {}
             Err(errno) => return Err(errno.into()),

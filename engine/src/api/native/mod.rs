@@ -1,4 +1,4 @@
-//! `isula.v1`: what the command line speaks.
+//! `isula.v1`: the API of the command line.
 
 mod attach;
 mod container;

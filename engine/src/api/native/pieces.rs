@@ -8,7 +8,7 @@ use tonic::Streaming;
 use super::ApiError;
 use crate::image::Feed;
 
-/// A client that sends nothing for this long is not going to.
+/// A client that sends nothing for this long is given up.
 const SILENCE: Duration = Duration::from_secs(120);
 
 /// A request of a stream: its opening, or some bytes.
@@ -23,7 +23,7 @@ pub(super) enum Part<O> {
     Nothing,
 }
 
-/// The first message of a stream says what it is about.
+/// The first message of a stream, which has to open it.
 pub(super) async fn opening<M: Message>(requests: &mut Streaming<M>) -> Result<M::Open, ApiError> {
     match message(requests).await?.map(Message::part) {
         Some(Part::Open(open)) => Ok(open),
@@ -31,7 +31,8 @@ pub(super) async fn opening<M: Message>(requests: &mut Streaming<M>) -> Result<M
     }
 }
 
-/// Up to the client's end, or until the other side has seen enough; then the rest of the stream is not read.
+/// Passes bytes on until the client ends the stream, or until the receiver needs no more; then the rest of the stream
+/// is not read.
 pub(super) async fn pass_on<M: Message>(mut requests: Streaming<M>, feed: Feed) -> Result<(), ApiError> {
     while let Some(request) = message(&mut requests).await? {
         match request.part() {

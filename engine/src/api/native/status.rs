@@ -1,4 +1,4 @@
-//! Every refusal and every trouble as a gRPC status, in one place. The texts are the reference's where it has one.
+//! Every rejection and every error as a gRPC status, in one place. The texts are the reference's where it has one.
 
 use store::AppendError;
 use tonic::{Code, Status};
@@ -21,11 +21,11 @@ use crate::runtime::RuntimeError;
 use crate::usage::{PsError, TopError};
 use crate::volume::VolumeError;
 
-/// A message travels in a header, spelled with up to three bytes for one of its own, and headers have a limit: a name
-/// that a caller has sent may be of any length.
+/// A message travels in a header, encoded with up to three bytes for one of its own, and headers have a limit: a name
+/// in a request may be of any length.
 const MESSAGE_LIMIT: usize = 4000;
 
-/// Why a request is not answered with what it asked for.
+/// The errors of a request.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     #[error("No such container:{reference}")]
@@ -62,7 +62,7 @@ pub enum ApiError {
     Deadline { message: String },
 }
 
-/// What was asked for, for the text of a refusal.
+/// The verb of a request, for the text of its rejection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     Create,
@@ -91,7 +91,7 @@ impl ApiError {
         Self::Failed { message: message.into() }
     }
 
-    /// Of a turn that `reference` was named in.
+    /// The error of a turn in which `reference` names the container.
     pub fn of_turn(error: TurnError<Rejection>, verb: Verb, reference: &str) -> Self {
         match error {
             TurnError::Rejected(Rejection::NoSuchContainer) => {
@@ -359,13 +359,13 @@ mod tests {
     }
 
     #[test]
-    fn a_message_does_not_grow_with_what_was_sent() {
+    fn a_message_is_limited_for_long_requests() {
         let status = Status::from(ApiError::NoSuchContainer { reference: "x".repeat(1 << 20) });
         assert_eq!(status.message().len(), MESSAGE_LIMIT);
     }
 
     #[test]
-    fn refusals_have_the_references_words_and_a_proper_code() {
+    fn rejections_have_the_references_texts_and_codes() {
         for (verb, rejection, code, text) in [
             (
                 Verb::Kill,

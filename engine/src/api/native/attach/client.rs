@@ -8,56 +8,56 @@ use cri_api::isula::v1::{AttachInput, AttachOpen, AttachOutput, AttachStarted};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use super::Attendance;
-use super::resume::{Line, Resumed, TERMINAL};
-use crate::api::native::container::{ending, exit_status, given_back};
-use crate::api::native::relay::{self, Ended};
+use super::AttachGuard;
+use super::resume::{Resumption, SessionTarget, TERMINAL};
+use crate::api::native::container::{ending, exit_status, networks_released};
+use crate::api::native::relay::{self, RelayEnd};
 use crate::containers::Change;
 use crate::domain::container::{End, Event};
 use crate::domain::id::Timestamp;
 use crate::session::{Exit, Places, Session, Size};
 
-/// An exit that the shim has told is recorded soon after.
+/// An exit that the shim has reported is recorded soon after.
 const EXIT_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a client waits for a container that removes itself.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Client {
     sender: relay::Sender<AttachOutput>,
-    line: Line,
+    target: SessionTarget,
     tty: bool,
-    fate: Fate,
+    events: RunEvents,
     removes_itself: bool,
-    attendance: Option<Attendance>,
+    guard: Option<AttachGuard>,
 }
 
-/// Finds the end in the events.
+/// Picks the end of the run from the events.
 type Pick = Box<dyn FnMut(&Event) -> Option<End> + Send>;
 
-/// What the journal says of the container meanwhile.
-struct Fate {
-    told: mpsc::UnboundedReceiver<Change>,
+/// The container's events during the session, as far as its end depends on them.
+struct RunEvents {
+    changes: mpsc::UnboundedReceiver<Change>,
     pick: Pick,
     end: Option<End>,
     shim_lost: bool,
-    /// When it was started again after its end.
+    /// The time of a new start after the end.
     next_start: Option<Timestamp>,
-    /// It was removed after its end, or will not be.
+    /// The container was removed after its end, or will not be.
     settled: bool,
 }
 
 impl Client {
-    /// `told` has every event of the container since before it was connected to.
+    /// `changes` has every event of the container since before the connection.
     pub fn new(
         sender: relay::Sender<AttachOutput>,
-        told: mpsc::UnboundedReceiver<Change>,
-        line: Line,
+        changes: mpsc::UnboundedReceiver<Change>,
+        target: SessionTarget,
         (tty, removes_itself): (bool, bool),
-        attendance: Option<Attendance>,
+        guard: Option<AttachGuard>,
     ) -> Self {
-        let pick = Box::new(ending(line.start));
-        let fate = Fate { told, pick, end: None, shim_lost: false, next_start: None, settled: false };
-        Self { sender, line, tty, fate, removes_itself, attendance }
+        let pick = Box::new(ending(target.start));
+        let events = RunEvents { changes, pick, end: None, shim_lost: false, next_start: None, settled: false };
+        Self { sender, target, tty, events, removes_itself, guard }
     }
 
     pub async fn serve(
@@ -73,81 +73,81 @@ impl Client {
         }
         let mut streams = session.split();
         if let Some(size) = open.size.and_then(|size| Size::new(size.width, size.height)) {
-            // A shim that is gone already is noticed below.
+            // Best effort: a shim that is gone is noticed below.
             let _ = streams.0.resize(size).await;
         }
         loop {
             let ended = tokio::select! {
-                ended = relay::pump(&mut streams, &mut input, &self.sender, self.line.wanted) => ended,
-                // Events are taken as they come: a session may last for months.
-                never = follow(&mut self.fate, &mut self.attendance, self.removes_itself) => match never {},
+                ended = relay::pump(&mut streams, &mut input, &self.sender, self.target.wanted) => ended,
+                // Events are received as they come, since a session may last for months.
+                never = follow(&mut self.events, &mut self.guard, self.removes_itself) => match never {},
             };
             match ended {
-                Ended::Exited(Exit { status, .. }) => {
+                RelayEnd::Exited(Exit { status, .. }) => {
                     drop(streams);
                     if !self.finish().await {
-                        tracing::warn!(?status, "an exit that the shim has told is not recorded");
+                        tracing::warn!(?status, "an exit that the shim has reported is not recorded");
                     }
                 }
-                // The client's presence lasts until it has what it has missed: the log goes with the container.
-                Ended::Lost => match self.line.resume(&streams.1, &self.sender).await {
-                    Resumed::On(next) => {
+                // The guard lasts until the client has the missed output: the log is removed with the container.
+                RelayEnd::Lost => match self.target.resume(&streams.1, &self.sender).await {
+                    Resumption::Connected(next) => {
                         streams = next;
                         continue;
                     }
-                    Resumed::Over => self.see_out(streams.1.places()).await,
-                    Resumed::Lost(reason) => self.give_up(reason).await,
+                    Resumption::RunEnded => self.finish_from_log(streams.1.places()).await,
+                    Resumption::Lost(reason) => self.give_up(reason).await,
                 },
-                Ended::Refused(message) => drop(self.sender.send(Err(Status::failed_precondition(message))).await),
+                RelayEnd::Refused(message) => drop(self.sender.send(Err(Status::failed_precondition(message))).await),
                 // The stream's end is the answer.
-                Ended::Detached | Ended::ClientGone => self.left(),
+                RelayEnd::Detached | RelayEnd::ClientGone => self.drop_guard(),
             }
             return;
         }
     }
 
-    /// The run is over, and its shim with it, before all of the output was passed on.
-    async fn see_out(mut self, places: Places) {
-        self.fate.wait(EXIT_PATIENCE, |fate| fate.end.is_some()).await;
-        self.fate.take_in();
-        if let (Some(attendance), Some(_)) = (&mut self.attendance, &self.fate.end) {
-            attendance.end();
+    /// Ends the session of a run that ended, and its shim with it, before all of the output was passed on.
+    async fn finish_from_log(mut self, places: Places) {
+        self.events.wait(EXIT_PATIENCE, |events| events.end.is_some()).await;
+        self.events.take_pending();
+        if let (Some(guard), Some(_)) = (&mut self.guard, &self.events.end) {
+            guard.end();
         }
-        if self.tty && self.fate.shim_lost {
+        if self.tty && self.events.shim_lost {
             return self.give_up(TERMINAL.to_owned()).await;
         }
-        match self.line.rest(places, self.fate.next_start, &self.sender).await {
+        match self.target.rest(places, self.events.next_start, &self.sender).await {
             Ok(()) => drop(self.finish().await),
             Err(reason) => self.give_up(reason).await,
         }
     }
 
-    /// Ends the session before its time.
+    /// Ends the session with an error, before the end of the run.
     async fn give_up(mut self, reason: String) {
-        self.left();
+        self.drop_guard();
         let _ = self.sender.send(Err(Status::data_loss(reason))).await;
     }
 
-    /// The client's presence is over, whatever is still to be told.
-    fn left(&mut self) {
-        self.attendance = None;
+    /// Drops the guard, which records the end of the session, also before the last message is sent.
+    fn drop_guard(&mut self) {
+        self.guard = None;
     }
 
-    /// Tells the end as the journal has it, which is what everybody else is told too; false when it has none.
+    /// Sends the end as recorded in the journal, which all other clients get, too; false when it has none.
     async fn finish(mut self) -> bool {
-        self.fate.wait(EXIT_PATIENCE, |fate| fate.end.is_some()).await;
-        self.left();
-        let last = match &self.fate.end {
+        self.events.wait(EXIT_PATIENCE, |events| events.end.is_some()).await;
+        self.drop_guard();
+        let last = match &self.events.end {
             Some(end) => Ok(AttachOutput { output: Some(Output::Exited(exit_status(end))) }),
             None => Err(Status::unavailable(NOT_RECORDED)),
         };
         let known = last.is_ok();
         if known && self.removes_itself {
-            // A script that uses the name again at once must find it free.
-            self.fate.wait(REMOVAL_PATIENCE, |fate| fate.settled).await;
+            // A script may use the name again at once, so it must be free.
+            self.events.wait(REMOVAL_PATIENCE, |events| events.settled).await;
         }
-        if let Some(end) = &self.fate.end {
-            given_back(&self.line.engine, self.line.id, end.start).await;
+        if let Some(end) = &self.events.end {
+            networks_released(&self.target.engine, self.target.id, end.start).await;
         }
         let _ = self.sender.send(last).await;
         known
@@ -156,38 +156,39 @@ impl Client {
 
 const NOT_RECORDED: &str = "the container has exited, but its exit status could not be recorded";
 
-/// Takes in events for as long as it is polled. With the container its clients' presence ends in the journal, however long
-/// one takes for what it has still to read: nothing is recorded of a container that was removed meanwhile. A removal that
-/// nobody asked for waits for what a client has still to read, since the log goes with the container; a user's does not.
-async fn follow(fate: &mut Fate, attendance: &mut Option<Attendance>, removes_itself: bool) -> Infallible {
-    while fate.step().await {
-        if fate.end.is_none() {
+/// Receives events for as long as it is polled. At the end of the run the end of the session is recorded at once, even
+/// if the client still reads missed output: it could not be recorded after the container's removal. A container that
+/// removes itself keeps the guard until the client has read the log, which is removed with it; a user's removal does
+/// not wait.
+async fn follow(events: &mut RunEvents, guard: &mut Option<AttachGuard>, removes_itself: bool) -> Infallible {
+    while events.step().await {
+        if events.end.is_none() {
             continue;
         }
-        match attendance {
-            Some(attendance) if removes_itself => attendance.end(),
-            Some(_) | None => *attendance = None,
+        match guard {
+            Some(guard) if removes_itself => guard.end(),
+            Some(_) | None => *guard = None,
         }
     }
     std::future::pending().await
 }
 
-impl Fate {
+impl RunEvents {
     async fn wait(&mut self, patience: Duration, holds: impl Fn(&Self) -> bool) {
         let waiting = async { while !holds(self) && self.step().await {} };
         let _ = tokio::time::timeout(patience, waiting).await;
     }
 
-    /// The next event; false when none will come, since the container is gone.
+    /// Waits for the next event; false when none will come, since the container is gone.
     async fn step(&mut self) -> bool {
-        let Some(Change { event, .. }) = self.told.recv().await else { return false };
+        let Some(Change { event, .. }) = self.changes.recv().await else { return false };
         self.note(&event);
         true
     }
 
-    /// What was told already.
-    fn take_in(&mut self) {
-        while let Ok(Change { event, .. }) = self.told.try_recv() {
+    /// Takes the events that have come already.
+    fn take_pending(&mut self) {
+        while let Ok(Change { event, .. }) = self.changes.try_recv() {
             self.note(&event);
         }
     }
@@ -201,7 +202,7 @@ impl Fate {
         if let Event::StartRequested { at, .. } = event {
             self.next_start.get_or_insert(*at);
         }
-        // A restart takes it away from its removal.
+        // A restart replaces the removal.
         self.settled |= matches!(event, Event::Removed | Event::RemoveFailed { .. } | Event::StartRequested { .. });
     }
 }

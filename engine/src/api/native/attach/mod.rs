@@ -1,7 +1,7 @@
-//! Attached clients of a container's first process. The daemon only passes bytes on, see [`super::relay`].
+//! Attached clients of a container's first process. The daemon only relays bytes, see [`super::relay`].
 
-mod attendance;
 mod client;
+mod guard;
 mod resize;
 mod resume;
 mod run;
@@ -21,11 +21,11 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-pub(super) use attendance::Attendance;
 use client::Client;
-use resume::Line;
+pub(super) use guard::AttachGuard;
+use resume::SessionTarget;
 
-use super::container::Begun;
+use super::container::StartOutcome;
 use super::relay::IN_FLIGHT;
 use super::status::Verb;
 use super::{ApiError, Native};
@@ -42,7 +42,7 @@ const ADOPTION_PATIENCE: Duration = Duration::from_secs(10);
 type Answer = Result<ReceiverStream<Result<AttachOutput, Status>>, ApiError>;
 
 impl Native {
-    /// `start`: begin the container with this client attached from the first byte.
+    /// `start`: starts the container with this client attached from the first byte.
     pub(super) async fn attach_streams(
         &self,
         mut input: Streaming<AttachInput>,
@@ -57,7 +57,7 @@ impl Native {
             return Err(ApiError::invalid("an attach must be to one of stdin, stdout and stderr at least"));
         }
         let native = self.clone();
-        // Not given up when the client leaves: what was recorded by then has to have its end recorded too.
+        // Not cancelled when the client leaves: a recorded beginning needs its end recorded, too.
         let opening = tokio::spawn(async move { native.open_streams(input, open, start, context).await });
         opening.await.unwrap_or_else(|panic| Err(ApiError::failed(format!("cannot attach: {panic}"))))
     }
@@ -75,11 +75,11 @@ impl Native {
         let entity = entity.ok_or_else(|| ApiError::NoSuchContainer { reference: reference.clone() })?;
         let card = &entity.state.card;
         let (tty, feeds, removes_itself) = (card.tty, open.stdin && card.open_stdin, card.auto_remove);
-        let told = self.engine.containers.listen(id);
-        let mut attendance = Attendance::new(&self.engine, &entity, &context, open.stdin, tty)?;
+        let changes = self.engine.containers.listen(id);
+        let mut guard = AttachGuard::new(&self.engine, &entity, &context, open.stdin, tty)?;
         let (sender, receiver) = mpsc::channel(IN_FLIGHT);
         let (session, start, first) = if start {
-            match self.connect_by_start(id, &open, &mut attendance, &context).await? {
+            match self.connect_by_start(id, &open, &mut guard, &context).await? {
                 Ok(connected) => connected,
                 Err(failure) => {
                     let _ = sender.send(Ok(AttachOutput { output: Some(Output::Failed(failure)) })).await;
@@ -87,13 +87,13 @@ impl Native {
                 }
             }
         } else {
-            attendance.begin(reference).await?;
+            guard.begin(reference).await?;
             let (session, start) = self.connect_to_running(id, &open).await?;
             (session, start, false)
         };
         let warnings = if first { entity.take_warnings() } else { vec![] };
-        let line = Line { engine: self.engine.clone(), id, start, wanted: wanted(&open), first, feeds };
-        let client = Client::new(sender, told, line, (tty, removes_itself), Some(attendance));
+        let target = SessionTarget { engine: self.engine.clone(), id, start, wanted: wanted(&open), first, feeds };
+        let client = Client::new(sender, changes, target, (tty, removes_itself), Some(guard));
         tokio::spawn(client.serve(session, input, open, warnings));
         Ok(ReceiverStream::new(receiver))
     }
@@ -102,7 +102,7 @@ impl Native {
         &self,
         id: ContainerId,
         open: &AttachOpen,
-        attendance: &mut Attendance,
+        guard: &mut AttachGuard,
         context: &Context,
     ) -> Result<Result<(Session, StartId, bool), cri_api::isula::v1::StartFailure>, ApiError> {
         let pair = Session::pair();
@@ -111,11 +111,11 @@ impl Native {
         choose(&session, open).await?;
         let size = open.size.and_then(|size| Size::new(size.width, size.height));
         let client = FirstClient { socket: OwnedFd::from(theirs), size };
-        match self.begin(&open.container, Some((client, attendance)), context).await? {
-            Begun::Started(start) => Ok(Ok((session, start, true))),
-            Begun::Failed(failure) => Ok(Err(failure)),
-            // Nothing was started for this client: it joins like anybody else.
-            Begun::Already => {
+        match self.begin(&open.container, Some((client, guard)), context).await? {
+            StartOutcome::Started(start) => Ok(Ok((session, start, true))),
+            StartOutcome::Failed(failure) => Ok(Err(failure)),
+            // The container ran already: the client joins like any other.
+            StartOutcome::AlreadyRunning => {
                 let (session, start) = self.connect_to_running(id, open).await?;
                 Ok(Ok((session, start, false)))
             }
@@ -131,7 +131,7 @@ impl Native {
     }
 }
 
-/// Connects to the shim of a running container. A shim that was lost is replaced within moments: that is waited for.
+/// Connects to the shim of a running container. A lost shim is replaced within moments: that is waited for.
 async fn connect(
     engine: &Arc<Engine>,
     id: ContainerId,

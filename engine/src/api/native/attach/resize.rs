@@ -1,4 +1,4 @@
-//! Resize of a container's terminal by whoever may, attached or not.
+//! Resize of a container's terminal, by any client, attached or not.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
 use crate::session::{Session, SessionEvent, Size};
 
-/// The shim answers at once.
+/// How long a shim may take to answer, which it does at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Native {

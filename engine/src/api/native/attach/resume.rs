@@ -1,8 +1,8 @@
-//! A session that has lost its shim goes on with the next one, from the byte where it was.
+//! Resumes a session that has lost its shim with the next one, from the same byte.
 //!
-//! A shim has told how far its client has come, as a place in the log. What lies between that and the place where the next
-//! one begins is read from the log. So it is for a client that the shim has cut off because it took nothing. What cannot be
-//! had exactly is said to be lost: an end of the session with a word, never a hole.
+//! A shim sends its client's position as a place in the log. Output between that place and the one where the next shim
+//! begins is read from the log. The same is done for a client that the shim has cut off because it read nothing. Output
+//! that cannot be given exactly ends the session with an error; it is never left out silently.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -15,7 +15,7 @@ use isulad_shim::state_dir::LOG_INCOMPLETE;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
-use crate::api::native::relay::{self, Message};
+use crate::api::native::relay::{self, Relayed};
 use crate::container_log::{Reader, Record, Starts, Stream};
 use crate::domain::id::{ContainerId, StartId, Timestamp};
 use crate::engine::Engine;
@@ -24,9 +24,9 @@ use crate::shim_process;
 
 /// How long a shim that replaces a lost one may take to listen.
 const ADOPTION_PATIENCE: Duration = Duration::from_secs(120);
-/// How long it may take to answer.
+/// How long a shim may take to answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
-/// Before the next attempt at a shim that left while it was asked.
+/// Before the next attempt, after a shim has left during a request.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Bytes that are read from the log before they are sent.
 const CHUNK: usize = 64 * 1024;
@@ -36,124 +36,124 @@ const INPUT: &str = "the container's shim was lost, and with it input that was o
 const NOT_LOGGED: &str = "the container's shim was lost, and with it output that is not in the container's log";
 const UNREACHABLE: &str = "the container's shim was lost, and no other has taken its place";
 
-/// What a session is connected to.
-pub(super) struct Line {
+/// The run to which a session is connected.
+pub(super) struct SessionTarget {
     pub engine: Arc<Engine>,
     pub id: ContainerId,
     pub start: StartId,
     pub wanted: Streams,
-    /// It has started the container.
+    /// The client has started the container.
     pub first: bool,
-    /// Its input reaches the container.
+    /// The client's input reaches the container.
     pub feeds: bool,
 }
 
-pub(super) enum Resumed {
-    On((Input, Output)),
-    /// The run is over.
-    Over,
-    /// For this reason.
+pub(super) enum Resumption {
+    Connected((Input, Output)),
+    /// The run has ended.
+    RunEnded,
+    /// The session cannot go on, for this reason.
     Lost(String),
 }
 
-enum Found {
+enum Connection {
     Shim(UnixStream),
-    Over,
-    Nobody,
+    RunEnded,
+    NoShim,
 }
 
-/// Bytes of each output that are not to be told again.
+/// Bytes of each output that were sent already.
 #[derive(Clone, Copy)]
 struct Skip {
     stdout: u64,
     stderr: u64,
 }
 
-impl Line {
-    /// Connects anew, and sends what was missed meanwhile.
-    pub async fn resume(&self, lost: &Output, sender: &relay::Sender<AttachOutput>) -> Resumed {
+impl SessionTarget {
+    /// Connects to the next shim, and sends the missed output.
+    pub async fn resume(&self, lost: &Output, sender: &relay::Sender<AttachOutput>) -> Resumption {
         if self.feeds && !lost.input_delivered() {
-            return Resumed::Lost(INPUT.to_owned());
+            return Resumption::Lost(INPUT.to_owned());
         }
         let deadline = Instant::now() + ADOPTION_PATIENCE;
         loop {
             let stream = match self.connect(deadline).await {
-                Found::Shim(stream) => stream,
-                Found::Over => return Resumed::Over,
-                Found::Nobody => return Resumed::Lost(UNREACHABLE.to_owned()),
+                Connection::Shim(stream) => stream,
+                Connection::RunEnded => return Resumption::RunEnded,
+                Connection::NoShim => return Resumption::Lost(UNREACHABLE.to_owned()),
             };
             let session = Session::over(stream);
-            // One that has left meanwhile gives no place.
+            // A failure shows below: a shim that has left sends no position.
             let _ = session.follow(self.wanted, Follower::Returning { first: self.first }).await;
             let (input, mut output) = session.split();
             match tokio::time::timeout(ANSWER_PATIENCE, output.placed(self.wanted)).await {
-                Ok(Ok(())) => return self.go_on(lost.places(), (input, output), sender).await,
-                Ok(Err(SessionEvent::Exited(_))) => return Resumed::Over,
-                Ok(Err(SessionEvent::Refused(kind::HELLO, message))) => return Resumed::Lost(message),
+                Ok(Ok(())) => return self.send_missed(lost.places(), (input, output), sender).await,
+                Ok(Err(SessionEvent::Exited(_))) => return Resumption::RunEnded,
+                Ok(Err(SessionEvent::Refused(kind::HELLO, message))) => return Resumption::Lost(message),
                 Ok(Err(_)) | Err(_) if Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
-                Ok(Err(_)) | Err(_) => return Resumed::Lost(UNREACHABLE.to_owned()),
+                Ok(Err(_)) | Err(_) => return Resumption::Lost(UNREACHABLE.to_owned()),
             }
         }
     }
 
-    /// Sends what was missed of a run that is over. What is of a later one, which began then, is not of it.
+    /// Sends the missed output of a run that has ended. Output from `before` on belongs to a later run and is left out.
     pub async fn rest(
         &self,
         from: Places,
         before: Option<Timestamp>,
         sender: &relay::Sender<AttachOutput>,
     ) -> Result<(), String> {
-        if !self.shows() {
+        if !self.has_output() {
             return Ok(());
         }
-        self.fill(from, None, before, sender).await.map(drop)
+        self.send_log(from, None, before, sender).await.map(drop)
     }
 
-    /// A session of input only misses nothing.
-    fn shows(&self) -> bool {
+    /// Whether the session has output; one of input only misses nothing.
+    fn has_output(&self) -> bool {
         self.wanted.stdout || self.wanted.stderr
     }
 
-    async fn go_on(
+    async fn send_missed(
         &self,
         from: Places,
         (input, mut output): (Input, Output),
         sender: &relay::Sender<AttachOutput>,
-    ) -> Resumed {
-        if !self.shows() {
-            return Resumed::On((input, output));
+    ) -> Resumption {
+        if !self.has_output() {
+            return Resumption::Connected((input, output));
         }
         let Places { stdout, stderr } = output.places();
-        let Some(Reached { place, .. }) = stdout.or(stderr) else { return Resumed::Lost(NOT_LOGGED.to_owned()) };
-        match self.fill(from, Some(place), None, sender).await {
+        let Some(Reached { place, .. }) = stdout.or(stderr) else { return Resumption::Lost(NOT_LOGGED.to_owned()) };
+        match self.send_log(from, Some(place), None, sender).await {
             Ok(Skip { stdout, stderr }) => {
                 output.skip(stdout, stderr);
-                Resumed::On((input, output))
+                Resumption::Connected((input, output))
             }
-            Err(reason) => Resumed::Lost(reason),
+            Err(reason) => Resumption::Lost(reason),
         }
     }
 
-    /// The shim of the run. One that was lost is replaced within moments: that is waited for.
-    async fn connect(&self, deadline: Instant) -> Found {
+    /// Connects to the shim of the run. A lost one is replaced within moments: that is waited for.
+    async fn connect(&self, deadline: Instant) -> Connection {
         loop {
-            let Some(entity) = self.engine.containers.get(&self.id) else { return Found::Over };
+            let Some(entity) = self.engine.containers.get(&self.id) else { return Connection::RunEnded };
             if entity.state.phase.run().is_none_or(|run| run.start != self.start) {
-                return Found::Over;
+                return Connection::RunEnded;
             }
             if let Ok(stream) = shim_process::connect(&self.engine.state_dir(&entity.state)).await {
-                return Found::Shim(stream);
+                return Connection::Shim(stream);
             }
             let changed = self.engine.containers.changed_since(&self.id, entity.state.version);
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                return Found::Nobody;
+                return Connection::NoShim;
             }
         }
     }
 
-    /// Sends what is in the log from where each output has come up to `end`, or to what is there now. Gives what of the
-    /// output behind that was sent already.
-    async fn fill(
+    /// Sends the log from the position of each output up to `end`, or to the present end of the log. Returns how many
+    /// bytes of the output behind it were sent already.
+    async fn send_log(
         &self,
         from: Places,
         end: Option<LogPlace>,
@@ -163,7 +163,7 @@ impl Line {
         let Some(entity) = self.engine.containers.get(&self.id) else { return Err(NOT_LOGGED.to_owned()) };
         let (path, state) = (self.engine.bundle(&entity.state).log(), self.engine.state_dir(&entity.state));
         let wanted = self.wanted;
-        let begun = blocking(move || {
+        let opening = blocking(move || {
             let reached = |wanted: bool, reached: Option<Reached>| match (wanted, reached) {
                 (false, _) => Ok(None),
                 (true, Some(reached)) => Ok(Some(reached)),
@@ -180,26 +180,26 @@ impl Line {
             let before = before.map_or(i64::MAX, |before| i64::try_from(before.0).unwrap_or(i64::MAX));
             let reader = Reader::between(&path, starts, end).map_err(unreadable)?.ok_or(NOT_LOGGED)?;
             let reader = if end.is_none() { reader.until_now().map_err(unreadable)? } else { reader };
-            Ok(Filling { reader, skip, before, messages: Vec::new() })
+            Ok(LogReading { reader, skip, before, messages: Vec::new() })
         });
-        let mut filling = begun.await?;
+        let mut reading = opening.await?;
         loop {
-            // Waited for here: a client that takes nothing holds no thread.
-            let (back, filled) = blocking(move || {
-                let filled = filling.run().map_err(unreadable)?;
-                Ok((filling, filled))
+            // Sent here, off the reading thread: a client that reads nothing holds no thread.
+            let (back, end_of_part) = blocking(move || {
+                let end_of_part = reading.run().map_err(unreadable)?;
+                Ok((reading, end_of_part))
             })
             .await?;
-            filling = back;
-            for message in std::mem::take(&mut filling.messages) {
+            reading = back;
+            for message in std::mem::take(&mut reading.messages) {
                 if sender.send(Ok(message)).await.is_err() {
-                    return Ok(filling.skip);
+                    return Ok(reading.skip);
                 }
             }
-            match filled {
-                Filled::Part => {}
-                Filled::All => return Ok(filling.skip),
-                Filled::Inexact => return Err(NOT_LOGGED.to_owned()),
+            match end_of_part {
+                ReadEnd::Part => {}
+                ReadEnd::All => return Ok(reading.skip),
+                ReadEnd::Inexact => return Err(NOT_LOGGED.to_owned()),
             }
         }
     }
@@ -213,8 +213,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + 
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(format!("{NOT_LOGGED}: {panic}")))
 }
 
-/// From the log to messages, a part at a time.
-struct Filling {
+/// Reads the log into messages, one part at a time.
+struct LogReading {
     reader: Reader,
     skip: Skip,
     /// Unix nanoseconds.
@@ -223,19 +223,19 @@ struct Filling {
     messages: Vec<AttachOutput>,
 }
 
-enum Filled {
-    /// More is there.
+enum ReadEnd {
+    /// There is more.
     Part,
     All,
-    /// It is not exactly what the container wrote.
+    /// The log differs from the container's output.
     Inexact,
 }
 
-impl Filling {
+impl LogReading {
     /// Blocks.
-    fn run(&mut self) -> io::Result<Filled> {
+    fn run(&mut self) -> io::Result<ReadEnd> {
         let Self { reader, skip, before, messages } = self;
-        let mut filled = Filled::All;
+        let mut end_of_part = ReadEnd::All;
         let (mut stream, mut text, mut size) = (Stream::Stdout, Vec::new(), 0);
         let flow = reader.read(|record| {
             if *before < i64::MAX && record.time() >= *before {
@@ -246,28 +246,28 @@ impl Filling {
             }
             stream = record.stream;
             if !add(skip, record, &mut text) {
-                filled = Filled::Inexact;
+                end_of_part = ReadEnd::Inexact;
                 return ControlFlow::Break(());
             }
             if size + text.len() >= CHUNK {
-                filled = Filled::Part;
+                end_of_part = ReadEnd::Part;
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
         })?;
         add_message(messages, stream, &mut text);
-        Ok(if flow.is_continue() && !reader.is_whole() { Filled::Inexact } else { filled })
+        Ok(if flow.is_continue() && !reader.is_whole() { ReadEnd::Inexact } else { end_of_part })
     }
 }
 
-/// Adds what was not sent; false where the log does not have the bytes.
+/// Adds the text that was not sent; false where the log does not have the exact bytes.
 fn add(skip: &mut Skip, record: &Record<'_>, text: &mut Vec<u8>) -> bool {
     let before = text.len();
     let skip = match record.stream {
         Stream::Stdout => &mut skip.stdout,
         Stream::Stderr => &mut skip.stderr,
     };
-    // What is no UTF-8 stands in the log as this.
+    // The log has this character in the place of bytes that are not UTF-8.
     let known = record.append_text(text) && memchr::memmem::find(&text[before..], "\u{fffd}".as_bytes()).is_none();
     if !known {
         text.truncate(before);
@@ -279,7 +279,7 @@ fn add(skip: &mut Skip, record: &Record<'_>, text: &mut Vec<u8>) -> bool {
     true
 }
 
-/// Returns how many bytes it has: what a message costs beside its text counts, too.
+/// Returns the size of the message; its memory beside the text counts, too.
 fn add_message(messages: &mut Vec<AttachOutput>, stream: Stream, text: &mut Vec<u8>) -> usize {
     if text.is_empty() {
         return 0;
@@ -287,8 +287,8 @@ fn add_message(messages: &mut Vec<AttachOutput>, stream: Stream, text: &mut Vec<
     let text = std::mem::take(text);
     let size = text.len() + size_of::<AttachOutput>();
     messages.push(match stream {
-        Stream::Stdout => <cri_api::isula::v1::AttachInput as Message>::stdout(text),
-        Stream::Stderr => <cri_api::isula::v1::AttachInput as Message>::stderr(text),
+        Stream::Stdout => <cri_api::isula::v1::AttachInput as Relayed>::stdout(text),
+        Stream::Stderr => <cri_api::isula::v1::AttachInput as Relayed>::stderr(text),
     });
     size
 }

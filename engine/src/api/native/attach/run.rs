@@ -1,5 +1,5 @@
-//! A container that is made and started with its client attached, in one step: whoever goes before it is recorded leaves
-//! nothing, whoever goes before it runs has it ended.
+//! Creates and starts a container with its client attached, in one step: a client that leaves before the record leaves
+//! nothing behind; when it leaves before the start has succeeded, the container is killed.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::client::Client;
-use super::resume::Line;
-use super::{Answer, Attendance, choose, wanted};
+use super::resume::SessionTarget;
+use super::{Answer, AttachGuard, choose, wanted};
 use crate::abandon::Owner;
 use crate::api::native::container::{START_PATIENCE, outcome_of, started_by};
 use crate::api::native::relay::{self, IN_FLIGHT};
@@ -30,14 +30,14 @@ use crate::journal::record::Context;
 use crate::panics::contained;
 use crate::session::{Session, Size};
 
-/// A container that is recorded, and is being started.
-struct Made {
+/// A container that is recorded and being started.
+struct StartedRun {
     id: ContainerId,
     card: Card,
     start: StartId,
     session: Session,
-    attendance: Attendance,
-    told: mpsc::UnboundedReceiver<Change>,
+    guard: AttachGuard,
+    changes: mpsc::UnboundedReceiver<Change>,
     warnings: Vec<String>,
 }
 
@@ -57,25 +57,26 @@ impl Native {
             return Err(ApiError::invalid("a client must be attached to one of stdin, stdout and stderr at least"));
         }
         let native = self.clone();
-        // Until it is recorded the creation looks for its caller, whose call is dropped here when the client has gone.
+        // Until it is recorded the creation checks whether its caller is alive; the call is dropped here when the
+        // client has gone.
         let caller = Arc::new(());
         let owner = Owner::of(&caller);
-        let (tell, told) = oneshot::channel();
-        // On its own: what was recorded is seen through, whoever leaves meanwhile.
+        let (answer, answered) = oneshot::channel();
+        // In a task of its own: a recorded creation is finished also when the client leaves.
         self.engine.tasks.spawn(contained(async move {
             let (sender, receiver) = mpsc::channel(IN_FLIGHT);
             match native.make(create, &open, &owner, &context).await {
                 Ok(made) => {
                     let created = CreateResponse { id: made.id.to_string(), warnings: made.warnings.clone() };
                     let _ = sender.send(Ok(AttachOutput { output: Some(Output::Created(created)) })).await;
-                    // A receiver that nobody takes is a client that has left.
-                    drop(tell.send(Ok(receiver)));
-                    native.see_started(made, input, open, sender, &context).await;
+                    // A dropped receiver means that the client has left.
+                    drop(answer.send(Ok(receiver)));
+                    native.serve_started(made, input, open, sender, &context).await;
                 }
-                Err(error) => drop(tell.send(Err(error))),
+                Err(error) => drop(answer.send(Err(error))),
             }
         }));
-        let made = told.await.unwrap_or_else(|_| Err(ApiError::failed("cannot run the container".to_owned())));
+        let made = answered.await.unwrap_or_else(|_| Err(ApiError::failed("cannot run the container".to_owned())));
         drop(caller);
         made.map(ReceiverStream::new)
     }
@@ -86,40 +87,40 @@ impl Native {
         open: &AttachOpen,
         caller: &Owner,
         context: &Context,
-    ) -> Result<Made, ApiError> {
+    ) -> Result<StartedRun, ApiError> {
         let pair = Session::pair();
         let (session, theirs) =
             pair.map_err(|error| ApiError::failed(format!("cannot make a socket pair: {error}")))?;
         choose(&session, open).await?;
         let prepared = self.prepare(create, caller, context).await?;
         let (id, card, warnings) = (prepared.id, prepared.card.clone(), prepared.warnings.clone());
-        let told = self.engine.containers.listen(id);
-        let mut attendance = Attendance::of_new(&self.engine, id, context, open.stdin, card.tty)?;
+        let changes = self.engine.containers.listen(id);
+        let mut guard = AttachGuard::for_new(&self.engine, id, context, open.stdin, card.tty)?;
         let size = open.size.and_then(|size| Size::new(size.width, size.height));
         let client = FirstClient { socket: OwnedFd::from(theirs), size };
         self.engine.put_first_client(id, context.operation, client);
         let start = Command::Start { boot: self.engine.boot, at: clock::now() };
-        let turned = self.record(prepared, &[start, attendance.command(true)], caller, context).await;
+        let turned = self.record(prepared, &[start, guard.command(true)], caller, context).await;
         let turned = turned.inspect_err(|_| drop(self.engine.take_first_client(&id, context.operation)))?;
-        attendance.recorded();
+        guard.recorded();
         let start = turned.events.iter().find_map(started_by);
         let start = start.ok_or_else(|| ApiError::failed("the container was made, and not started".to_owned()))?;
-        Ok(Made { id, card, start, session, attendance, told, warnings })
+        Ok(StartedRun { id, card, start, session, guard, changes, warnings })
     }
 
-    async fn see_started(
+    async fn serve_started(
         &self,
-        made: Made,
+        made: StartedRun,
         input: Streaming<AttachInput>,
         open: AttachOpen,
         sender: relay::Sender<AttachOutput>,
         context: &Context,
     ) {
-        let Made { id, card, start, session, attendance, mut told, warnings: _ } = made;
+        let StartedRun { id, card, start, session, guard, mut changes, warnings: _ } = made;
         let entity = self.engine.containers.get(&id);
         let outcome = async {
             loop {
-                let Change { event, .. } = told.recv().await?;
+                let Change { event, .. } = changes.recv().await?;
                 if let Some(outcome) = outcome_of(&event, start) {
                     return Some(outcome);
                 }
@@ -130,15 +131,16 @@ impl Native {
         let failed = |failure: StartFailure| Ok(AttachOutput { output: Some(Output::Failed(failure)) });
         match outcome {
             Some(Ok(())) if sender.is_closed() => {
-                drop((session, attendance));
+                drop((session, guard));
                 self.end_unwanted(id, context).await;
             }
             Some(Ok(())) => {
                 let warnings = entity.map_or_else(Vec::new, |entity| entity.take_warnings());
                 let feeds = open.stdin && card.open_stdin;
-                let line = Line { engine: self.engine.clone(), id, start, wanted: wanted(&open), first: true, feeds };
-                let fate = (card.tty, card.auto_remove);
-                let client = Client::new(sender, told, line, fate, Some(attendance));
+                let target =
+                    SessionTarget { engine: self.engine.clone(), id, start, wanted: wanted(&open), first: true, feeds };
+                let behaviour = (card.tty, card.auto_remove);
+                let client = Client::new(sender, changes, target, behaviour, Some(guard));
                 client.serve(session, input, open, warnings).await;
             }
             Some(Err(failure)) => drop(sender.send(failed(failure)).await),
@@ -149,11 +151,11 @@ impl Native {
         }
     }
 
-    /// Its client was told to go while it was being started.
+    /// Kills a container that was started after its client has left.
     async fn end_unwanted(&self, id: ContainerId, context: &Context) {
         tracing::info!(container_id = %id.short(), "its client has left before it was started: it is ended");
         if let Err(error) = self.kill_container(&id.to_string(), "", context).await {
-            // One that has ended by itself is what was wanted.
+            // The container has ended by itself.
             tracing::debug!(container_id = %id.short(), %error, "it is not killed");
         }
     }

@@ -1,6 +1,6 @@
-//! Create: its files made durable, then the container recorded. Nothing runs, and nothing is made before the record but
-//! files of one directory with a random name, and volumes: what a crash leaves of the files, and of volumes without a name,
-//! is swept.
+//! Create: the files are made durable, then the container is recorded. No process is started, and before the record
+//! nothing is made but files of one directory with a random name, and volumes: files, and volumes without a name, that
+//! a crash leaves are swept.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use cri_api::isula::v1::{CreateRequest, CreateResponse, RunResponse, StartFailur
 use futures_util::StreamExt;
 use store::AppendError;
 
-use super::carry::START_PATIENCE;
+use super::ask::START_PATIENCE;
 use super::network;
 use super::start::{outcome_of, started_by};
-use super::validate::{self, Referred};
+use super::validate::{self, References};
 use super::volumes::volumes_of;
 use crate::abandon::Owner;
 use crate::api::native::status::Verb;
@@ -33,7 +33,7 @@ use crate::rootfs::{self, Mounts};
 use crate::spec::files::{self, HostNames, OnNetworks};
 use crate::volume;
 
-/// Made at once for one container, which may have thousands.
+/// Volumes that are made at once for one container, which may have thousands.
 const VOLUMES_AT_ONCE: usize = 32;
 
 impl Native {
@@ -50,7 +50,7 @@ impl Native {
         Ok(CreateResponse { id: id.to_string(), warnings })
     }
 
-    /// Created and started in one record: one sync less between the request and the runtime.
+    /// Creates and starts in one record: one sync less between the request and the runtime.
     pub(super) async fn run_container(
         &self,
         request: CreateRequest,
@@ -59,7 +59,7 @@ impl Native {
     ) -> Result<RunResponse, ApiError> {
         let prepared = self.prepare(request, caller, context).await?;
         let (id, mut warnings) = (prepared.id, prepared.warnings.clone());
-        let mut told = self.engine.containers.listen(id);
+        let mut changes = self.engine.containers.listen(id);
         let start = Command::Start { boot: self.engine.boot, at: clock::now() };
         let turned = self.record(prepared, &[start], caller, context).await?;
         let entity = self.engine.containers.get(&id);
@@ -67,7 +67,7 @@ impl Native {
             Some(start) => {
                 let outcome = async {
                     loop {
-                        let Change { event, .. } = told.recv().await?;
+                        let Change { event, .. } = changes.recv().await?;
                         if let Some(outcome) = outcome_of(&event, start) {
                             return Some(outcome);
                         }
@@ -84,8 +84,8 @@ impl Native {
         Ok(RunResponse { id: id.to_string(), warnings, failure })
     }
 
-    /// Checks the request, reserves the name, writes the files and makes the volumes. What depends on the request's length is
-    /// done off the threads that serve others, and not at all once its caller has gone.
+    /// Checks the request, reserves the name, writes the files and makes the volumes. Work that depends on the
+    /// request's length is done on threads that may block, and not at all once the caller has gone.
     pub(in crate::api::native) async fn prepare(
         &self,
         mut request: CreateRequest,
@@ -112,12 +112,12 @@ impl Native {
         let names = network::names(&request.network);
         let network_lease = self.engine.networks.uses.lease(&names)?;
         let networks = self.confs_for(&names).await?;
-        let referred = Referred { image, inherited, networks };
+        let references = References { image, inherited, networks };
         let validating = tokio::task::spawn_blocking({
             let (engine, name, caller) = (self.engine.clone(), name.clone(), caller.clone());
             move || {
                 still_wanted(&caller)?;
-                validate::definition(&engine, id, &name, request, referred)
+                validate::definition(&engine, id, &name, request, references)
             }
         });
         let (definition, warnings) = validating.await.map_err(|panic| ApiError::failed(panic.to_string()))??;
@@ -136,7 +136,7 @@ impl Native {
         let (card, bundle) = writing.await.map_err(|panic| ApiError::failed(panic.to_string()))??;
         let leases = Leases { _image: image_lease, _volumes: volume_lease, _networks: network_lease };
         let prepared = Prepared { id, definition, card, bundle, warnings, reservation, leases };
-        // After the definition: of a creation that a crash ends here, it tells which volumes were made for it.
+        // After the definition, which names the volumes to remove after a crash.
         if let Err(error) = self.make_volumes(volumes, caller, context).await {
             self.undo(prepared, context).await;
             return Err(error);
@@ -144,7 +144,7 @@ impl Native {
         Ok(prepared)
     }
 
-    /// Several at once: their records share the journal's syncs.
+    /// Makes several volumes at once: their records share the journal's syncs.
     async fn make_volumes(
         &self,
         volumes: Vec<(VolumeName, bool)>,
@@ -156,12 +156,12 @@ impl Native {
             volume::ensure(&self.engine, &name, anonymous, BTreeMap::new(), context).await?;
             Ok::<_, ApiError>(())
         });
-        // All that were begun end before this does: an undoing must not race with the making.
+        // All tasks end before this call does: the undo must not race with them.
         let made: Vec<_> = each.buffer_unordered(VOLUMES_AT_ONCE).collect().await;
         made.into_iter().collect()
     }
 
-    /// Records it, and in the same step what else is wanted of it; nothing, when its caller has gone by now.
+    /// Records the container, and further commands in the same step; undone instead, when the caller has gone by now.
     pub(in crate::api::native) async fn record(
         &self,
         prepared: Prepared<'_>,
@@ -186,7 +186,7 @@ impl Native {
         recorded.map_err(|error| ApiError::of_turn(error, Verb::Create, &id.to_string()))
     }
 
-    /// Nothing is left of a creation that came to nothing. The files go last: they tell what else is to go.
+    /// Undoes a creation that was not recorded. The files are removed last, since they name the rest.
     async fn undo(&self, prepared: Prepared<'_>, context: &Context) {
         let Prepared { id, definition, bundle, leases, reservation, .. } = prepared;
         drop(leases);
@@ -195,7 +195,7 @@ impl Native {
         drop(reservation);
     }
 
-    /// For lists and prunes of images; a creation does not wait for it.
+    /// Records the time of the image's use, for lists and prunes; in the background and best effort.
     fn note_use(&self, image: Option<Digest>) {
         let Some(id) = image else { return };
         let engine = self.engine.clone();
@@ -207,7 +207,7 @@ impl Native {
     }
 }
 
-/// Refused when the client has gone: nothing is recorded yet, and nobody would learn of it.
+/// An error when the client has gone: nothing is recorded yet, and the client could not learn of the container.
 fn still_wanted(caller: &Owner) -> Result<(), ApiError> {
     if caller.has_left() {
         Err(ApiError::failed("the client has gone before the container was created"))
@@ -216,7 +216,8 @@ fn still_wanted(caller: &Owner) -> Result<(), ApiError> {
     }
 }
 
-/// A journal that failed in the middle may have recorded it: then the files must stay.
+/// Whether an error proves that nothing was recorded. A journal that failed during the write may have recorded it: then
+/// the files must stay.
 fn nothing_recorded(error: &TurnError<Rejection>) -> bool {
     match error {
         TurnError::Rejected(_) => true,
@@ -224,7 +225,7 @@ fn nothing_recorded(error: &TurnError<Rejection>) -> bool {
     }
 }
 
-/// A container that only its record is missing of.
+/// A container that is complete except for its record.
 pub(in crate::api::native) struct Prepared<'a> {
     pub id: ContainerId,
     definition: Arc<Definition>,
@@ -235,14 +236,14 @@ pub(in crate::api::native) struct Prepared<'a> {
     leases: Leases<'a>,
 }
 
-/// What the container will use stays until it is known as its user.
+/// Keeps the image, volumes and networks of the container until it is recorded as their user.
 struct Leases<'a> {
     _image: Option<ImageLease>,
     _volumes: volume::Lease<'a>,
     _networks: crate::network::uses::Lease<'a>,
 }
 
-/// A name that is given back unless its container came to be.
+/// A reserved name, released on drop unless its container was recorded.
 struct Reservation {
     engine: Arc<Engine>,
     name: Name,
@@ -267,7 +268,7 @@ impl Drop for Reservation {
     }
 }
 
-/// Makes the bundle's directory durable with the definition in it, and the card that vouches for that. Blocks.
+/// Makes the bundle's directory durable with the definition in it, and the card with the definition's digest. Blocks.
 fn write_files(
     engine: &Engine,
     id: ContainerId,
@@ -292,11 +293,12 @@ fn fill(bundle: &Bundle, definition: &Definition) -> Result<crate::domain::id::D
         .recursive(true)
         .create(bundle.path())
         .map_err(|error| ApiError::failed(format!("cannot make `{}`: {error}", bundle.path().display())))?;
-    // Also for a container in another's network, which sees the other's hosts and resolv.conf, but its own hostname.
+    // Also for a container in the network of another, which uses that one's hosts and resolv.conf, but its own
+    // hostname.
     HostNames::read()
         .and_then(|names| files::write(bundle.path(), definition, &names, &OnNetworks::default()))
         .map_err(|error| ApiError::failed(crate::cause::chain(&error)))?;
-    // Last: its sync makes the others durable too, and a directory with a definition has them.
+    // The definition is last: its sync makes the other files durable too, so a directory with a definition is complete.
     Ok(definition::write(&bundle.definition(), definition)?)
 }
 

@@ -13,11 +13,11 @@ use crate::domain::container::{Container, HealthAction};
 use crate::domain::id::Timestamp;
 use crate::engine::Engine;
 
-/// Times that are given are at least this, and a probe may take no longer than that.
+/// The shortest time that may be given, and the longest timeout of a probe.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The check of a container: the request's, filled up with the image's.
+/// The check of a container: the request's, with missing settings from the image's.
 pub(super) fn check(request: &CreateRequest, image: Option<Healthcheck>) -> Result<Option<Healthcheck>, ApiError> {
     let given = request.healthcheck.clone().unwrap_or_default();
     let asks = given != wire::Healthcheck::default() || request.health_exit_on_unhealthy;
@@ -71,7 +71,7 @@ fn time(what: &str, given: i64, of_image: u64) -> Result<u64, ApiError> {
     }
 }
 
-/// As `inspect` tells it, of the last run too; `None` for a container without a check. Blocks.
+/// The health in `inspect`, of the last run too; `None` for a container without a check. Blocks.
 pub(super) fn state(engine: &Engine, container: &Container) -> Option<Value> {
     if container.card.health == HealthAction::Unwatched {
         return None;
@@ -80,12 +80,12 @@ pub(super) fn state(engine: &Engine, container: &Container) -> Option<Value> {
     let now = container.phase.run().and_then(|run| run.health).map(health_word);
     let last = results.as_ref().map(|results| results.status.as_str()).filter(|status| !status.is_empty());
     let status = now.or(last).unwrap_or("none");
-    let each = results.iter().flat_map(|results| &results.log).map(|probed| {
+    let each = results.iter().flat_map(|results| &results.log).map(|result| {
         json!({
-            "Start": rfc3339(Some(Timestamp(probed.start))),
-            "End": rfc3339(Some(Timestamp(probed.end))),
-            "ExitCode": probed.code,
-            "Output": probed.output,
+            "Start": rfc3339(Some(Timestamp(result.start))),
+            "End": rfc3339(Some(Timestamp(result.end))),
+            "ExitCode": result.code,
+            "Output": result.output,
         })
     });
     let log = each.collect::<Vec<_>>();
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_goes_before_the_image_field_by_field() {
+    fn a_request_overrides_the_image_field_by_field() {
         assert_eq!(check(&CreateRequest::default(), None).unwrap(), None);
         assert_eq!(check(&CreateRequest::default(), image()).unwrap(), image());
         assert_eq!(check(&request(&["NONE"]), image()).unwrap(), None);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_check_is_refused() {
+    fn invalid_checks_are_refused() {
         let refused = |request: &CreateRequest| check(request, None).unwrap_err().to_string();
         for test in [&["CMD"][..], &["CMD-SHELL"], &["CMD-SHELL", "a", "b"], &["other", "x"], &["CMD", ""]] {
             assert!(refused(&request(test)).starts_with("a health check is"), "{test:?}");

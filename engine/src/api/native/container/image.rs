@@ -1,4 +1,4 @@
-//! What an image brings into a container: its settings, where the request has none of its own.
+//! The settings of an image for a new container, where the request has none of its own.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -16,36 +16,36 @@ use crate::signals;
 #[derive(Debug, Clone)]
 pub(super) struct ImageForCreate {
     pub id: Digest,
-    /// As it was asked for.
+    /// The name in the request.
     pub name: String,
     pub config: Arc<ImageConfig>,
     /// Directories of its layers, bottom first and each once.
     pub layers: Vec<String>,
 }
 
-/// What has no place in a request.
+/// Settings that have no field in a request.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Brought {
+pub(super) struct FromImage {
     /// `port[-port]/protocol`, the request's and the image's.
     pub exposed: Vec<String>,
-    /// Where the image wants volumes: absolute and plain.
+    /// Absolute, plain paths at which the image wants volumes.
     pub volumes: Vec<String>,
     pub healthcheck: Option<Healthcheck>,
 }
 
-/// Fills the request up with what the image says. What is wrong in the image and can be left out is, with a warning: its
-/// user cannot change it.
+/// Completes the request with the image's settings. Invalid settings that can be left out are, with a warning: the user
+/// cannot change the image.
 pub(super) fn merge(
     request: &mut CreateRequest,
     image: Option<&ImageForCreate>,
     warnings: &mut Vec<String>,
-) -> Result<Brought, ApiError> {
-    let mut brought = Brought::default();
+) -> Result<FromImage, ApiError> {
+    let mut from_image = FromImage::default();
     let mut known = HashSet::new();
     for port in &request.expose {
-        brought.expose(port, &mut known).map_err(ApiError::invalid)?;
+        from_image.expose(port, &mut known).map_err(ApiError::invalid)?;
     }
-    let Some(image) = image else { return Ok(brought) };
+    let Some(image) = image else { return Ok(from_image) };
     let (name, config) = (&image.name, &image.config.execution);
     let mut ignored = |what: String| warnings.push(format!("image {name}: {what}; it is ignored"));
     command(request, config.entrypoint.as_deref(), config.cmd.as_deref());
@@ -66,7 +66,7 @@ pub(super) fn merge(
         request.labels.entry(key.clone()).or_insert_with(|| value.clone());
     }
     for port in &config.exposed_ports {
-        if let Err(problem) = brought.expose(port, &mut known) {
+        if let Err(problem) = from_image.expose(port, &mut known) {
             ignored(problem);
         }
     }
@@ -74,8 +74,8 @@ pub(super) fn merge(
     if volumes.contains("/") {
         return Err(ApiError::invalid(format!("image {name} wants a volume at `/`, which no container can have")));
     }
-    brought.volumes = volumes.into_iter().collect();
-    brought.healthcheck = config
+    from_image.volumes = volumes.into_iter().collect();
+    from_image.healthcheck = config
         .healthcheck
         .as_ref()
         .filter(|check| !request.no_healthcheck && check.test.first().is_some_and(|kind| kind != "NONE"))
@@ -86,10 +86,11 @@ pub(super) fn merge(
             start_period: check.start_period,
             retries: check.retries,
         });
-    Ok(brought)
+    Ok(from_image)
 }
 
-/// The image's command goes with the image's entry point: whoever replaces that has the command to give as well.
+/// The image's command belongs to the image's entry point: a request that replaces the entry point has to give the
+/// command as well.
 fn command(request: &mut CreateRequest, entrypoint: Option<&[String]>, command: Option<&[String]>) {
     if !request.entrypoint.is_empty() || request.no_entrypoint {
         return;
@@ -113,7 +114,7 @@ fn environment(of_image: &[String], own: &[String], ignored: &mut impl FnMut(Str
     merged.into_entries().map(String::from).collect()
 }
 
-impl Brought {
+impl FromImage {
     fn expose(&mut self, text: &str, known: &mut HashSet<String>) -> Result<(), String> {
         let port = port(text).ok_or_else(|| {
             format!("exposed port `{text}` is not PORT[-PORT][/tcp|udp|sctp] with ports from 1 to 65535")
@@ -145,7 +146,7 @@ fn port(text: &str) -> Option<String> {
     }
 }
 
-/// A path in an image is taken from its root, also where it says nothing of it.
+/// A path in an image is relative to its root, also without a leading slash.
 fn from_root(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }

@@ -1,4 +1,4 @@
-//! Who wins, key by key.
+//! Precedence of the request and the image, key by key.
 
 use crate::image::manifest::{Execution, Healthcheck as OfImage};
 
@@ -13,10 +13,10 @@ fn image(execution: Execution) -> ImageForCreate {
     ImageForCreate { id: Digest([1; 32]), name: "app".to_owned(), config: Arc::new(config), layers: vec![] }
 }
 
-fn merged(mut request: CreateRequest, execution: Execution) -> (CreateRequest, Brought, Vec<String>) {
+fn merged(mut request: CreateRequest, execution: Execution) -> (CreateRequest, FromImage, Vec<String>) {
     let mut warnings = Vec::new();
-    let brought = merge(&mut request, Some(&image(execution)), &mut warnings).unwrap();
-    (request, brought, warnings)
+    let from_image = merge(&mut request, Some(&image(execution)), &mut warnings).unwrap();
+    (request, from_image, warnings)
 }
 
 #[test]
@@ -26,16 +26,16 @@ fn long_requests_are_merged_in_linear_time() {
         let labels = (0..count).map(|n| (format!("l{n}"), String::new())).collect();
         let ports = (0..count).map(|n| format!("{}/tcp", n % 65_000 + 1));
         let request = CreateRequest { env: env(0), labels, expose: ports.collect(), ..CreateRequest::default() };
-        let (request, brought, _) = merged(request, Execution { env: env(count / 2), ..Execution::default() });
-        assert_eq!((request.env.len(), brought.exposed.len()), (count + count / 2, count.min(65_000)));
+        let (request, from_image, _) = merged(request, Execution { env: env(count / 2), ..Execution::default() });
+        assert_eq!((request.env.len(), from_image.exposed.len()), (count + count / 2, count.min(65_000)));
     });
     assert!(growth < 10.0, "{growth}");
 }
 
-/// What an image and a request say of entry point and command.
+/// All combinations of entry points and commands of image and request.
 #[test]
 fn entry_point_and_command() {
-    // (image's entry point, image's command, request's entry point, request's command, without): what is executed
+    // (image's entry point, image's command, request's entry point, request's command, without): executed
     type Case<'a> = (Option<&'a [&'a str]>, Option<&'a [&'a str]>, &'a [&'a str], &'a [&'a str], bool, &'a [&'a str]);
     let cases: &[Case<'_>] = &[
         (None, Some(&["sh"]), &[], &[], false, &["sh"]),
@@ -64,7 +64,7 @@ fn entry_point_and_command() {
 }
 
 #[test]
-fn the_requests_own_words_go_before_the_images() {
+fn the_requests_settings_override_the_images() {
     let execution = Execution {
         user: "web".to_owned(),
         working_dir: "app".to_owned(),
@@ -94,7 +94,7 @@ fn the_requests_own_words_go_before_the_images() {
 }
 
 #[test]
-fn a_stop_signal_that_nobody_knows_is_left_out() {
+fn an_unknown_stop_signal_is_left_out() {
     let execution = Execution { stop_signal: Some("SIGNOPE".to_owned()), ..Execution::default() };
     let (request, _, warnings) = merged(CreateRequest::default(), execution);
     assert_eq!(request.stop_signal, "");
@@ -122,8 +122,8 @@ fn ports() {
     }
     let execution = Execution { exposed_ports: ["80/tcp", "bad"].map(str::to_owned).into(), ..Execution::default() };
     let request = CreateRequest { expose: texts(&["80", "81"]), ..CreateRequest::default() };
-    let (_, brought, warnings) = merged(request, execution);
-    assert_eq!(brought.exposed, ["80/tcp", "81/tcp"]);
+    let (_, from_image, warnings) = merged(request, execution);
+    assert_eq!(from_image.exposed, ["80/tcp", "81/tcp"]);
     assert_eq!(warnings.len(), 1);
     let mut request = CreateRequest { expose: texts(&["x"]), ..CreateRequest::default() };
     assert!(merge(&mut request, None, &mut vec![]).unwrap_err().to_string().contains("exposed port `x`"));
@@ -135,8 +135,9 @@ fn volumes_are_plain_paths_and_never_the_root() {
         volumes: paths.iter().map(|path| (*path).to_owned()).collect(),
         ..Execution::default()
     };
-    let (_, brought, _) = merged(CreateRequest::default(), volumes(&["/data/", "/data", "var//lib/../db", "/a/./b"]));
-    assert_eq!(brought.volumes, ["/a/b", "/data", "/var/db"]);
+    let (_, from_image, _) =
+        merged(CreateRequest::default(), volumes(&["/data/", "/data", "var//lib/../db", "/a/./b"]));
+    assert_eq!(from_image.volumes, ["/a/b", "/data", "/var/db"]);
     for root in ["/", "", "/..", "a/.."] {
         let error = merge(&mut CreateRequest::default(), Some(&image(volumes(&[root]))), &mut vec![]).unwrap_err();
         assert!(error.to_string().contains("image app wants a volume at `/`"), "{error}");
@@ -144,14 +145,14 @@ fn volumes_are_plain_paths_and_never_the_root() {
 }
 
 #[test]
-fn a_health_check_is_kept_unless_nobody_wants_it() {
+fn an_images_health_check_is_kept_unless_disabled() {
     let check = |test: &[&str]| Execution {
         healthcheck: Some(OfImage { test: texts(test), interval: 5, timeout: 6, start_period: 7, retries: 8 }),
         ..Execution::default()
     };
-    let (_, brought, _) = merged(CreateRequest::default(), check(&["CMD", "true"]));
+    let (_, from_image, _) = merged(CreateRequest::default(), check(&["CMD", "true"]));
     let expected = Healthcheck { test: texts(&["CMD", "true"]), interval: 5, timeout: 6, start_period: 7, retries: 8 };
-    assert_eq!(brought.healthcheck, Some(expected));
+    assert_eq!(from_image.healthcheck, Some(expected));
     let unwanted = CreateRequest { no_healthcheck: true, ..CreateRequest::default() };
     assert_eq!(merged(unwanted, check(&["CMD", "true"])).1.healthcheck, None);
     for none in [&["NONE"][..], &[]] {

@@ -79,7 +79,7 @@ fn state(entity: &Entity) -> Value {
     let end = container.last.as_ref().filter(|_| run.is_none());
     let status = container.phase.word();
     let running = run.is_some();
-    // An unknown status is `null`: no number that looks real.
+    // An unknown status is `null`, since any number would look like a real one.
     let (code, cause) = match end.map(|end| end.status) {
         None => (json!(0), ""),
         Some(ExitStatus::Code(code)) => (json!(code), ""),
@@ -118,7 +118,7 @@ fn graph_driver(engine: &Engine, container: &Container, definition: Option<&Defi
             "LowerDir": dir, "MergedDir": dirs.merged(), "UpperDir": dirs.upper(), "WorkDir": dirs.work(),
         }}),
         Some(Rootfs::Image { layers, .. }) => {
-            // Colon-separated and topmost first, as mature engines tell it.
+            // Colon-separated and topmost first, as in docker's answers.
             let files = layers.iter().rev().map(|layer| rootfs::layer_files(dirs.graph, layer));
             let lower: Vec<_> = files.map(|path| path.to_string_lossy().into_owned()).collect();
             json!({ "Name": "overlay2", "Data": {
@@ -280,7 +280,7 @@ fn config(definition: &Definition, bundle: &Bundle) -> Value {
     })
 }
 
-/// A set, as objects of the format have it.
+/// A set in docker's format: an object with empty values.
 pub(super) fn keys_alone<'a>(keys: impl Iterator<Item = &'a str>) -> Value {
     Value::Object(keys.map(|key| (key.to_owned(), json!({}))).collect())
 }

@@ -21,7 +21,7 @@ impl Native {
         let engine = self.engine.clone();
         // Labels may be read from files; that must not hold up other requests.
         let listing = tokio::task::spawn_blocking(move || {
-            // A filter by state asks for more than what runs.
+            // A filter by state includes containers that are not running.
             let all = request.all || request.last > 0 || filters.iter().any(|filter| filter.shows_stopped());
             let mut found: Vec<Arc<Entity>> = engine
                 .containers
@@ -93,7 +93,7 @@ fn parse(filters: &[Filter], engine: &Engine) -> Result<Vec<ByKey>, ApiError> {
             other => return Err(ApiError::invalid(format!("Invalid filter '{other}'"))),
         };
         let value = match key {
-            // Of the container that is named: when it was created.
+            // The creation time of the named container.
             Key::Before | Key::Since => {
                 let id = engine
                     .containers
@@ -133,7 +133,7 @@ fn matches(filters: &[ByKey], it: &ContainerSummary) -> bool {
             Key::Name => is_named(&it.name, value),
             Key::Status => it.state == *value,
             Key::Health => it.health == *value || (value == "none" && it.health.is_empty()),
-            // Told by the card and by the labels: see `comes_from`, `is_labelled`.
+            // Compared elsewhere, by the card and by the labels: see `comes_from`, `is_labelled`.
             Key::Ancestor | Key::Label => true,
             Key::Exited => {
                 it.state == "exited"
@@ -146,7 +146,7 @@ fn matches(filters: &[ByKey], it: &ContainerSummary) -> bool {
     })
 }
 
-/// A piece of the name, which may be bound to its beginning and its end.
+/// Whether a name has this part, which may be bound to its beginning and its end.
 fn is_named(name: &str, wanted: &str) -> bool {
     // Other engines' names begin with a slash, and so do filters that were written for them.
     let (wanted, begins) = match wanted.strip_prefix('^') {
@@ -162,7 +162,7 @@ fn is_named(name: &str, wanted: &str) -> bool {
     }
 }
 
-/// By the name that the image was asked for, in any spelling, or by its id or the beginning of that.
+/// Whether the container is of the image: by the requested name in any spelling, or by its id or the beginning of that.
 fn comes_from(filters: &[ByKey], card: &Card) -> bool {
     let whole = |name: &str| name.parse::<Reference>().ok();
     let of = |value: &str| {
@@ -175,12 +175,12 @@ fn comes_from(filters: &[ByKey], card: &Card) -> bool {
     ancestors.into_iter().all(|by| by.values.iter().any(|value| of(value)))
 }
 
-/// A definition that cannot be read costs the labels, not the listing; inspect and start say what is wrong.
+/// Empty when the definition cannot be read, which must not fail the list; inspect and start report the error.
 fn labels_of(engine: &Engine, entity: &Entity) -> Labels {
     engine.labels(entity).unwrap_or_default()
 }
 
-/// Last of all filters: labels may have to be read. Those of one container at a time.
+/// The last filter, since labels may have to be read.
 fn is_labelled(engine: &Engine, filters: &[ByKey], entity: &Entity) -> bool {
     let mut wanted = filters.iter().filter(|by| by.key == Key::Label).peekable();
     if wanted.peek().is_none() {
@@ -213,7 +213,7 @@ fn summary(engine: &Engine, entity: &Entity) -> ContainerSummary {
         pid: run.map_or(0, |run| run.process.pid),
         exit: last.filter(|_| run.is_none()).map(exit_status),
         restart_count: container.restarts.count,
-        // Put in where they are asked for, of those that are listed.
+        // Added for listed containers, when the request asks for them.
         labels: HashMap::new(),
         health: run.and_then(|run| run.health).map_or("", health_word).to_owned(),
         ports: ports(engine, &container.id.to_string()),
@@ -221,19 +221,19 @@ fn summary(engine: &Engine, entity: &Entity) -> ContainerSummary {
     }
 }
 
-/// As in docker's column.
+/// The ports as in docker's column.
 fn ports(engine: &Engine, id: &str) -> String {
     let record = engine.networks.attached(id);
     let ports = record.iter().flat_map(|record| &record.ports).map(ToString::to_string);
     ports.collect::<Vec<_>>().join(", ")
 }
 
-/// Running, or about to run again: what a list without `-a` shows.
+/// Running, or about to run again: the containers of a list without `-a`.
 fn is_up(phase: &Phase) -> bool {
     phase.run().is_some() || matches!(phase, Phase::Restarting(_))
 }
 
-/// Of the run it is in, or the last one.
+/// The start of the present run, or of the last one.
 pub(super) fn started_at(phase: &Phase, last: Option<&End>) -> Option<Timestamp> {
     phase.run().map(|run| run.since).or_else(|| last.and_then(|end| end.started_at))
 }
@@ -244,7 +244,7 @@ mod tests {
     use crate::domain::id::Digest;
 
     #[test]
-    fn a_name_is_named_by_a_piece_of_it_or_by_its_ends() {
+    fn names_match_by_part_or_by_their_ends() {
         for wanted in ["web", "eb-", "^web", "1$", "^web-1$", "^/web-1$", "", "^", "$"] {
             assert!(is_named("web-1", wanted), "{wanted}");
         }
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ancestor_is_named_in_any_spelling_or_by_its_id() {
+    fn an_ancestor_matches_in_any_spelling_or_by_its_id() {
         let mut card = crate::domain::container::tests::card();
         let comes_from = |card: &Card, values: &[&str]| {
             let values = values.iter().map(|value| (*value).to_owned()).collect();

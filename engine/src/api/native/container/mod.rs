@@ -1,14 +1,14 @@
 //! The containers service: one file per verb.
 
-mod carry;
+mod ask;
 mod create;
-mod given_back;
 mod health;
 mod image;
 mod inspect;
 mod list;
 mod network;
 mod networks;
+mod networks_released;
 mod remove;
 mod rename;
 mod resolve_image;
@@ -21,9 +21,9 @@ mod validate;
 mod volumes;
 mod wait;
 
-pub(super) use carry::START_PATIENCE;
-pub(super) use given_back::given_back;
-pub(super) use start::{Begun, outcome_of, started_by};
+pub(super) use ask::START_PATIENCE;
+pub(super) use networks_released::networks_released;
+pub(super) use start::{StartOutcome, outcome_of, started_by};
 pub(super) use wait::ending;
 
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Native {
     }
 }
 
-/// An end as clients are told it.
+/// The end of a run as clients get it.
 pub(in crate::api::native) fn exit_status(end: &container::End) -> ExitStatus {
     let (code, signal, unknown) = match end.status {
         container::ExitStatus::Code(code) => (Some(i32::from(code)), 0, ""),
@@ -71,7 +71,7 @@ pub(in crate::api::native) fn cause_text(cause: container::Cause) -> &'static st
     match cause {
         container::Cause::HostReboot => "the host was restarted while the container ran",
         container::Cause::ShimAndProcessLost => "the shim and the process were lost while the daemon was away",
-        container::Cause::ShimLost => "the shim was lost, and this kernel does not tell the status",
+        container::Cause::ShimLost => "the shim was lost, and this kernel does not give the status",
     }
 }
 
@@ -92,8 +92,8 @@ impl Containers for Native {
 
     async fn create(&self, request: Request<CreateRequest>) -> Answer<CreateResponse> {
         let (native, context) = (self.clone(), peer::context(&request));
-        // On its own: a caller that goes away must not leave half a container. Until it is recorded the creation looks for
-        // its caller, whose call is dropped here when the client has gone.
+        // In a task of its own: a cancelled caller must not leave half a container. Until it is recorded the creation
+        // checks whether its caller is alive; the call is dropped here when the client has gone.
         let caller = Arc::new(());
         let owner = Owner::of(&caller);
         let creating =

@@ -13,17 +13,17 @@ use crate::network::{NetworkError, bridge, reach};
 
 type Checked<T> = Result<T, ApiError>;
 
-/// Of one container. Each is a rule of the firewall or several.
+/// Ports of one container. Each is one or several rules of the firewall.
 const PORT_LIMIT: usize = 1024;
 
-/// The networks that a mode names; none for the modes that are no network's name.
+/// The networks that a mode names; none for the modes that are not names of networks.
 pub(super) fn names(mode: &str) -> Vec<String> {
     let other = matches!(mode, "" | "none" | "host") || mode.starts_with("container:");
     if other { vec![] } else { mode.split(',').map(str::to_owned).collect() }
 }
 
 impl Native {
-    /// What there is to choose from; nothing is read for a container that needs none.
+    /// The configured networks; nothing is read for a container that needs none.
     pub(super) async fn confs_for(&self, names: &[String]) -> Checked<Confs> {
         if names.is_empty() {
             return Ok(Confs::default());
@@ -32,7 +32,7 @@ impl Native {
     }
 }
 
-/// The network that is asked for. `joined` looks up a container's id.
+/// The requested network. `joined` looks up a container's id.
 pub(super) fn network(
     request: &CreateRequest,
     exposed: &[String],
@@ -63,7 +63,7 @@ pub(super) fn network(
     let ports = ports(request, exposed)?;
     if !ports.is_empty() {
         let found = names.iter().filter_map(|name| confs.by_name.get(name));
-        // The first that can publishes them all.
+        // The first network that can publish ports publishes them all.
         let publishing = found.map(|found| &found.conf).find(|conf| conf.takes("portMappings"));
         let publishing = publishing.ok_or_else(|| NetworkError::NoPorts { network: names.join(", ") })?;
         reach::foresee(&ports, publishing)?;
@@ -83,7 +83,7 @@ fn without_network(request: &CreateRequest, joined: impl Fn(&str) -> Checked<Str
         return Err(ApiError::invalid("conflicting options: an address needs a network, given with --net NAME"));
     }
     match request.network.as_str() {
-        // Without a network of its own to join, a container is on its own: never silently on the host's.
+        // A container without a network gets an empty one: it is never silently on the host's.
         "" | "none" => Ok(Network::None),
         "host" => Ok(Network::Host),
         other => Ok(Network::Container(joined(other.strip_prefix("container:").unwrap_or(other))?)),
@@ -101,7 +101,7 @@ fn ip(text: &str, names: &[String]) -> Checked<Option<IpAddr>> {
     Ok(Some(ip))
 }
 
-/// Those that are given, and with `publish_all` those that are exposed and not given.
+/// The given ports, and with `publish_all` the exposed ones that are not given.
 fn ports(request: &CreateRequest, exposed: &[String]) -> Checked<Vec<Published>> {
     let mut ports: Vec<Published> = Vec::new();
     let limited = |ports: &[Published]| match ports.len() {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_and_addresses_need_a_network_that_can() {
+    fn ports_and_addresses_need_a_suitable_network() {
         let with = |mode: &str, ports: Vec<PortMapping>, ip: &str| {
             checked(&CreateRequest { ports, ip: ip.to_owned(), ..request(mode) }, &[])
         };
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_exposed_is_published_once() {
+    fn publish_all_publishes_each_exposed_port_once() {
         let all = CreateRequest { publish_all: true, ports: vec![mapping(8080, 80)], ..request("a") };
         let Ok(Network::Named(named)) = checked(&all, &["80/tcp", "80/udp", "90-91/tcp"]) else { panic!() };
         let texts: Vec<_> = named.ports.iter().map(ToString::to_string).collect();

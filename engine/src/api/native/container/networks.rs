@@ -1,4 +1,4 @@
-//! What inspect tells of a container's networks, with docker's keys.
+//! A container's networks in `inspect`, with docker's keys.
 
 use serde_json::{Map, Value, json};
 
@@ -13,7 +13,7 @@ pub(super) fn settings(engine: &Engine, id: &str, definition: &Definition) -> Va
     let record = engine.networks.attached(id);
     let mode = network_mode(&definition.namespaces.network);
     let mut networks: Map<String, Value> = Map::new();
-    // Also those that it is not attached to now.
+    // Also networks to which it is not attached now.
     for name in named(&definition.namespaces.network) {
         networks.insert(name.clone(), endpoint(None));
     }
@@ -29,7 +29,7 @@ pub(super) fn settings(engine: &Engine, id: &str, definition: &Definition) -> Va
     settings
 }
 
-/// `HostConfig.PortBindings`: what was asked for, with an empty port where any will do.
+/// `HostConfig.PortBindings`: the requested ports, with an empty host port for any.
 pub(super) fn bindings(network: &Network) -> Value {
     match network {
         Network::Named(named) => by_container_port(&named.ports),
@@ -61,7 +61,7 @@ fn endpoint(attachment: Option<&Attachment>) -> Value {
     })
 }
 
-/// Published ports with where they are reached, and exposed ones with `null`.
+/// Published ports with their host addresses, and exposed ones with `null`.
 fn ports(record: Option<&Record>, exposed: &[String]) -> Value {
     let mut ports = by_container_port(record.map(|record| record.ports.as_slice()).unwrap_or_default());
     if let Value::Object(ports) = &mut ports {
@@ -92,7 +92,7 @@ mod tests {
     use crate::network::port::Protocol;
 
     #[test]
-    fn ports_are_told_by_those_of_the_container() {
+    fn ports_are_listed_by_the_containers_port() {
         let port =
             |host_port, container_port| Published { host_ip: None, host_port, container_port, protocol: Protocol::Tcp };
         let mut record = Record::new("x".into(), "x".into(), "/n".into(), vec![port(1, 80), port(2, 80), port(3, 90)]);

@@ -1,8 +1,8 @@
-//! Remove: answered when nothing is left, or with what could not be removed.
+//! Remove: answered when nothing is left, or with the reason of a failure.
 
 use std::time::Duration;
 
-use super::carry::carry;
+use super::ask::ask;
 use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
 use crate::domain::container::{Command, Event};
@@ -19,9 +19,9 @@ impl Native {
         context: &Context,
     ) -> Result<(), ApiError> {
         let id = self.resolve(reference)?;
-        let mut carried =
-            carry(&self.engine, id, (Verb::Remove, reference), context, || Command::Remove { force, volumes }).await?;
-        let outcome = carried.until(PATIENCE, |event| match event {
+        let mut asked =
+            ask(&self.engine, id, (Verb::Remove, reference), context, || Command::Remove { force, volumes }).await?;
+        let outcome = asked.until(PATIENCE, |event| match event {
             Event::Removed => Some(Ok(())),
             Event::RemoveFailed { message } => Some(Err(message.clone())),
             _ => None,
@@ -29,7 +29,7 @@ impl Native {
         match outcome.await {
             Some(Ok(())) => Ok(()),
             Some(Err(message)) => Err(ApiError::failed(format!("Cannot remove container {reference}: {message}"))),
-            // It was gone before we could listen.
+            // The container was gone before the listener was registered.
             None if self.engine.containers.get(&id).is_none() => Ok(()),
             None => Err(ApiError::Deadline {
                 message: format!("the removal of {reference} has not finished; it goes on in the background"),

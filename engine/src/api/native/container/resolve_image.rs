@@ -1,4 +1,4 @@
-//! The image that a new container is to be made of.
+//! The image of a new container.
 
 use super::image::ImageForCreate;
 use crate::api::native::{ApiError, Native};
@@ -6,7 +6,7 @@ use crate::image::reference::Reference;
 use crate::image::{ImageError, ImageLease};
 
 impl Native {
-    /// What is needed of the image, and the promise that it stays until the container is recorded as its user.
+    /// The image's settings, and a lease that keeps it until the container is recorded as its user.
     pub(super) async fn image_for_create(&self, reference: &str) -> Result<(ImageForCreate, ImageLease), ApiError> {
         let engine = self.engine.clone();
         engine.image_store.ready().await;
@@ -15,7 +15,7 @@ impl Native {
         }
         let id = engine.find_image(reference)?.state.id;
         let lease = engine.image_leases.lease(id)?;
-        // Again: it may have gone before the lease.
+        // Looked up again: it may have been removed before the lease.
         engine.find_image(&id.to_string())?;
         let reading = tokio::task::spawn_blocking(move || {
             let config = engine.image_config(&id)?;

@@ -7,7 +7,7 @@ use crate::api::native::ApiError;
 use crate::definition::Restart;
 use crate::domain::container::RestartPolicy;
 
-/// The policy of a container that is, or is not, removed when it ends.
+/// The policy of a request, which must suit automatic removal.
 pub(super) fn policy(given: Option<&wire::RestartPolicy>, auto_remove: bool) -> Result<Restart, ApiError> {
     let Some(given) = given else { return Ok(Restart::No) };
     let retries = given.maximum_retries;
@@ -35,7 +35,7 @@ pub(super) fn policy(given: Option<&wire::RestartPolicy>, auto_remove: bool) -> 
     Ok(policy)
 }
 
-/// As `inspect` tells it.
+/// The policy in `inspect`.
 pub(super) fn words(policy: RestartPolicy) -> Value {
     let (name, retries) = match policy {
         RestartPolicy::No => ("no", 0),
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn policies_are_read_and_told_again() {
+    fn policies_are_parsed_and_shown() {
         for (name, retries, wanted) in [
             ("", 0, Restart::No),
             ("no", 0, Restart::No),
@@ -66,15 +66,15 @@ mod tests {
             ("on-reboot", 0, Restart::OnReboot),
         ] {
             assert_eq!(policy(Some(&given(name, retries)), false).unwrap(), wanted);
-            let told = words(wanted.into());
-            assert_eq!(told["Name"], if name.is_empty() { "no" } else { name });
-            assert_eq!(told["MaximumRetryCount"], retries);
+            let shown = words(wanted.into());
+            assert_eq!(shown["Name"], if name.is_empty() { "no" } else { name });
+            assert_eq!(shown["MaximumRetryCount"], retries);
         }
         assert_eq!(policy(None, true).unwrap(), Restart::No);
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn invalid_policies_are_refused() {
         let refused = |name, retries, rm| policy(Some(&given(name, retries)), rm).unwrap_err().to_string();
         assert!(refused("never", 0, false).starts_with("restart policy `never` is unknown"));
         assert_eq!(refused("always", 2, false), "maximum retry count cannot be used with restart policy `always`");

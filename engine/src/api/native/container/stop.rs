@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::carry::{Carried, START_PATIENCE, carry};
-use super::given_back::given_back;
+use super::ask::{AskedCommand, START_PATIENCE, ask};
+use super::networks_released::networks_released;
 use super::start::{outcome_of, started_by};
 use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
@@ -13,7 +13,7 @@ use crate::domain::id::{ContainerId, Signal};
 use crate::journal::record::Context;
 use crate::signals;
 
-/// After SIGKILL, before the caller is told that the process does not die.
+/// How long a process may take to end after SIGKILL, before the call fails.
 const KILL_PATIENCE: Duration = Duration::from_secs(90);
 
 impl Native {
@@ -24,13 +24,13 @@ impl Native {
         context: &Context,
     ) -> Result<(), ApiError> {
         let id = self.resolve(reference)?;
-        let mut carried = carry(&self.engine, id, (Verb::Stop, reference), context, || Command::Stop {
+        let mut asked = ask(&self.engine, id, (Verb::Stop, reference), context, || Command::Stop {
             signal: None,
             grace,
             at: clock::now(),
         })
         .await?;
-        self.await_exit(id, reference, &mut carried).await
+        self.await_exit(id, reference, &mut asked).await
     }
 
     pub(super) async fn restart_container(
@@ -41,17 +41,17 @@ impl Native {
     ) -> Result<(), ApiError> {
         let id = self.resolve(reference)?;
         let boot = self.engine.boot;
-        let mut carried = carry(&self.engine, id, (Verb::Restart, reference), context, || Command::Restart {
+        let mut asked = ask(&self.engine, id, (Verb::Restart, reference), context, || Command::Restart {
             grace,
             boot,
             at: clock::now(),
         })
         .await?;
-        let start = match carried.events.iter().find_map(started_by) {
+        let start = match asked.events.iter().find_map(started_by) {
             Some(start) => start,
             None => {
-                let patience = patience_of(&carried);
-                let next = carried.until(patience, |event| match event {
+                let patience = patience_of(&asked);
+                let next = asked.until(patience, |event| match event {
                     Event::StartRequested { start, .. } => Some(Ok(*start)),
                     Event::StopRequested { then_start: false, .. } | Event::RemoveRequested { .. } => Some(Err(())),
                     _ => None,
@@ -63,11 +63,11 @@ impl Native {
                             "the restart of {reference} gave way to a stop or removal"
                         )));
                     }
-                    None => return Err(self.undying(id, reference)),
+                    None => return Err(self.outlives_kill(id, reference)),
                 }
             }
         };
-        match carried.until(START_PATIENCE, |event| outcome_of(event, start)).await {
+        match asked.until(START_PATIENCE, |event| outcome_of(event, start)).await {
             Some(Ok(())) => Ok(()),
             Some(Err(failure)) => Err(ApiError::Failed { message: failure.message }),
             None => Err(ApiError::Deadline { message: format!("the start of {reference} has no outcome yet") }),
@@ -85,44 +85,43 @@ impl Native {
             "" => Signal::KILL,
             text => Signal(signals::parse(text).ok_or_else(|| ApiError::invalid(format!("Invalid signal: {text}")))?),
         };
-        let mut carried =
-            carry(&self.engine, id, (Verb::Kill, reference), context, || Command::Kill { signal }).await?;
-        // Only SIGKILL surely ends it: then the end is waited for, as a script expects.
-        if signal == Signal::KILL { self.await_exit(id, reference, &mut carried).await } else { Ok(()) }
+        let mut asked = ask(&self.engine, id, (Verb::Kill, reference), context, || Command::Kill { signal }).await?;
+        // Only SIGKILL ends a process for certain: then the end is waited for, as scripts expect.
+        if signal == Signal::KILL { self.await_exit(id, reference, &mut asked).await } else { Ok(()) }
     }
 
-    /// Waits for the exit of the run that the container is in, if it is in one, and until its networks are given back.
-    async fn await_exit(&self, id: ContainerId, reference: &str, carried: &mut Carried) -> Result<(), ApiError> {
-        let last = carried.container.as_ref().and_then(|container| container.last.as_ref()).map(|end| end.start);
-        let Some(start) = run_of(carried).map(|run| run.start) else {
-            // The one that has ended may not be released yet.
+    /// Waits for the exit of the container's present run, if it has one, and for the release of its networks.
+    async fn await_exit(&self, id: ContainerId, reference: &str, asked: &mut AskedCommand) -> Result<(), ApiError> {
+        let last = asked.container.as_ref().and_then(|container| container.last.as_ref()).map(|end| end.start);
+        let Some(start) = run_of(asked).map(|run| run.start) else {
+            // The last run may not be released yet.
             if let Some(start) = last {
-                given_back(&self.engine, id, start).await;
+                networks_released(&self.engine, id, start).await;
             }
             return Ok(());
         };
-        let patience = patience_of(carried);
+        let patience = patience_of(asked);
         let exited = |event: &Event| matches!(event, Event::Exited { start: of, .. } if *of == start).then_some(());
-        carried.until(patience, exited).await.ok_or_else(|| self.undying(id, reference))?;
-        given_back(&self.engine, id, start).await;
+        asked.until(patience, exited).await.ok_or_else(|| self.outlives_kill(id, reference))?;
+        networks_released(&self.engine, id, start).await;
         Ok(())
     }
 
-    /// The process outlives SIGKILL: say where in the kernel it hangs.
-    fn undying(&self, id: ContainerId, reference: &str) -> ApiError {
+    /// The error for a process that outlives SIGKILL, with the place in the kernel where it hangs.
+    fn outlives_kill(&self, id: ContainerId, reference: &str) -> ApiError {
         let run = self.engine.containers.get(&id).and_then(|entity| entity.state.phase.run().cloned());
         let place = run.map(|run| kernel_place(run.process.pid)).unwrap_or_default();
         ApiError::Deadline { message: format!("Container {reference} did not end after SIGKILL{place}") }
     }
 }
 
-fn run_of(carried: &Carried) -> Option<&Run> {
-    carried.container.as_ref().and_then(|container| container.phase.run())
+fn run_of(asked: &AskedCommand) -> Option<&Run> {
+    asked.container.as_ref().and_then(|container| container.phase.run())
 }
 
-/// The grace that is left, and what SIGKILL may take.
-fn patience_of(carried: &Carried) -> Duration {
-    let deadline = run_of(carried).and_then(|run| run.stop.as_ref()).map_or(0, |stop| stop.deadline.0);
+/// The rest of the grace period, and the time that SIGKILL may take.
+fn patience_of(asked: &AskedCommand) -> Duration {
+    let deadline = run_of(asked).and_then(|run| run.stop.as_ref()).map_or(0, |stop| stop.deadline.0);
     Duration::from_nanos(deadline.saturating_sub(clock::now().0)) + KILL_PATIENCE
 }
 

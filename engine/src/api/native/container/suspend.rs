@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::carry::carry;
+use super::ask::ask;
 use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
 use crate::domain::container::{Command, Event};
 use crate::journal::record::Context;
 
-/// Longer than the runtime's own deadline, twice.
+/// Longer than twice the runtime's own deadline.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 impl Native {
@@ -41,12 +41,12 @@ impl Native {
         outcome: impl FnMut(&Event) -> Option<Result<(), String>>,
     ) -> Result<(), ApiError> {
         let id = self.resolve(reference)?;
-        let mut carried = carry(&self.engine, id, (verb, reference), context, || command.clone()).await?;
-        if carried.events.is_empty() {
+        let mut asked = ask(&self.engine, id, (verb, reference), context, || command.clone()).await?;
+        if asked.events.is_empty() {
             return Ok(());
         }
         let word = if verb == Verb::Pause { "pause" } else { "unpause" };
-        match carried.until(PATIENCE, outcome).await {
+        match asked.until(PATIENCE, outcome).await {
             Some(Ok(())) => Ok(()),
             Some(Err(message)) => Err(ApiError::failed(format!("Cannot {word} container {reference}: {message}"))),
             None => Err(ApiError::Deadline { message: format!("the {word} of {reference} has no outcome yet") }),

@@ -1,12 +1,12 @@
-//! Update: limits and restart policy of what exists. The new definition is written beside the old one, then the journal
-//! vouches for it; a running container is told by an effect, and the answer waits for its outcome.
+//! Update: limits and restart policy of an existing container. The new definition is written beside the old one, then
+//! its digest is recorded in the journal; an effect changes a running container, and the answer waits for its outcome.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cri_api::isula::v1::{self as wire, UpdateRequest};
 
-use super::carry::carry;
+use super::ask::ask;
 use super::{restart, validate};
 use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
@@ -18,13 +18,13 @@ use crate::failpoint;
 use crate::journal::record::Context;
 use crate::spec;
 
-/// Longer than the runtime's own deadline, there and back, and for what may be before it in the queue.
+/// Longer than the runtime's deadline for the change and the way back, and for effects before it in the queue.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// Somebody else's update in the same moment is made of what the container was: ours is then made anew.
+/// Attempts, when another update at the same time has changed the definition that this one is based on.
 const ATTEMPTS: u32 = 3;
 
 impl Native {
-    /// What the caller should know of it.
+    /// Updates a container; returns warnings.
     pub(super) async fn update_container(
         &self,
         request: UpdateRequest,
@@ -33,7 +33,7 @@ impl Native {
         let reference = request.container.clone();
         let id = self.resolve(&reference)?;
         let _place = self.entity(&id, &reference)?.update_place().await;
-        // What an update before the daemon's start has left is settled by then.
+        // Recovery settles an update that an earlier daemon left.
         let verified = tokio::time::timeout(PATIENCE, self.engine.containers.verified(&id)).await;
         verified.map_err(|_| ApiError::Rejected {
             verb: Verb::Update,
@@ -80,10 +80,10 @@ impl Native {
         failpoint::hit(failpoint::UPDATE_BEFORE_INTENT);
         let base = entity.state.card.definition;
         let command = || Command::Update { base, definition, restart: restart.into(), live };
-        let asked = carry(&self.engine, id, (Verb::Update, reference), context, command).await;
+        let asked = ask(&self.engine, id, (Verb::Update, reference), context, command).await;
         let outcome = match asked {
-            Ok(mut carried) if carried.events.last().is_some_and(|event| outcome_of(event).is_none()) => {
-                carried.until(PATIENCE, outcome_of).await.unwrap_or_else(|| {
+            Ok(mut asked) if asked.events.last().is_some_and(|event| outcome_of(event).is_none()) => {
+                asked.until(PATIENCE, outcome_of).await.unwrap_or_else(|| {
                     Err(ApiError::Deadline { message: format!("the update of {reference} has no outcome yet") })
                 })
             }
@@ -109,7 +109,7 @@ fn outcome_of(event: &Event) -> Option<Result<(), ApiError>> {
     }
 }
 
-/// The definition with what the request asks for; what it does not name, and what is 0, stays.
+/// The definition with the request's changes; settings that it does not give, or gives as 0, stay.
 fn changed(present: &Definition, request: &UpdateRequest) -> Result<(Definition, Vec<String>), ApiError> {
     let mut warnings = Vec::new();
     let mut definition = present.clone();
@@ -136,7 +136,7 @@ fn merged(present: &Resources, given: &wire::Resources) -> Result<Resources, Api
     let memory_freed = given.memory == Some(-1) && given.memory_swap.unwrap_or(0) == 0;
     let mut resources = validate::resources(wire::Resources {
         memory: number(given.memory, present.memory),
-        // A limit of both together makes no sense without one of memory.
+        // A limit of memory and swap together has no meaning without one of memory.
         memory_swap: if memory_freed { Some(-1) } else { number(given.memory_swap, present.memory_swap) },
         memory_reservation: number(given.memory_reservation, present.memory_reservation),
         memory_swappiness: present.memory_swappiness,
@@ -150,11 +150,11 @@ fn merged(present: &Resources, given: &wire::Resources) -> Result<Resources, Api
         cpuset_mems: list(&given.cpuset_mems, &present.cpuset_mems),
         cpu_rt_runtime: number(given.cpu_rt_runtime, present.cpu_rt_runtime),
         cpu_rt_period: count(given.cpu_rt_period, present.cpu_rt_period),
-        // Here 0 has a meaning: no limit.
+        // For pids 0 means no limit.
         pids_limit: given.pids_limit.or(present.pids_limit),
         blkio_weight: given.blkio_weight.filter(|weight| *weight != 0).or(present.blkio_weight.map(u32::from)),
     })?;
-    // Not doubled behind the back of somebody who has asked for no swap limit when it was created.
+    // Not doubled for a container that was created without a swap limit.
     if present.memory == resources.memory && given.memory_swap.unwrap_or(0) == 0 {
         resources.memory_swap = present.memory_swap;
     }
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_named_stays() {
+    fn settings_that_are_not_given_stay() {
         let present = Resources {
             memory: Some(64 * MB),
             memory_swap: Some(128 * MB),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_have_to_go_together_with_those_that_are_there() {
+    fn new_limits_are_checked_with_the_present_ones() {
         let present = Resources { memory: Some(64 * MB), memory_swap: Some(128 * MB), ..Resources::default() };
         assert_eq!(
             update(&present, with_memory(200 * MB)).unwrap_err(),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_memory_limit_brings_its_swap_and_none_takes_it_away() {
+    fn the_swap_limit_follows_the_first_memory_limit() {
         let limited = update(&Resources::default(), with_memory(64 * MB)).unwrap();
         assert_eq!((limited.memory, limited.memory_swap), (Some(64 * MB), Some(128 * MB)));
         let freed = update(&limited, with_memory(-1)).unwrap();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_is_changed_alone() {
+    fn a_policy_is_changed_without_limits() {
         let present = crate::spec::tests::definition();
         let restart = Some(wire::RestartPolicy { name: "always".to_owned(), maximum_retries: 0 });
         let request = UpdateRequest { container: "x".to_owned(), resources: None, restart };

@@ -1,4 +1,5 @@
-//! From a create request to a definition: whatever can be refused before anything is made is refused here.
+//! Converts a create request to a definition: every invalid request that can be detected before anything is made is
+//! refused here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,30 +26,30 @@ const DEFAULT_GRACE: u32 = 10;
 
 type Checked<T> = Result<T, ApiError>;
 
-/// What a request refers to, looked up.
+/// The objects to which a request refers.
 #[derive(Debug, Default)]
-pub(super) struct Referred {
+pub(super) struct References {
     pub image: Option<ImageForCreate>,
     /// Mounts of other containers.
     pub inherited: Vec<Mount>,
-    /// What there is, if the request names any.
+    /// The configured networks, if the request names any.
     pub networks: Confs,
 }
 
-/// The definition and what its creator should know.
+/// The definition and warnings for the client.
 pub(super) fn definition(
     engine: &Arc<Engine>,
     id: ContainerId,
     name: &Name,
     mut request: CreateRequest,
-    referred: Referred,
+    references: References,
 ) -> Checked<(Definition, Vec<String>)> {
     let config = &engine.config;
     let mut warnings = Vec::new();
-    let rootfs = rootfs(&request, referred.image.as_ref())?;
-    let mut brought = image::merge(&mut request, referred.image.as_ref(), &mut warnings)?;
-    let healthcheck = health::check(&request, brought.healthcheck.take())?;
-    let network = network::network(&request, &brought.exposed, &referred.networks, |other| joined(engine, other))?;
+    let rootfs = rootfs(&request, references.image.as_ref())?;
+    let mut from_image = image::merge(&mut request, references.image.as_ref(), &mut warnings)?;
+    let healthcheck = health::check(&request, from_image.healthcheck.take())?;
+    let network = network::network(&request, &from_image.exposed, &references.networks, |other| joined(engine, other))?;
     let namespaces = Namespaces {
         pid: sharing(engine, "pid", &request.pid, true)?,
         ipc: sharing(engine, "ipc", &request.ipc, true)?,
@@ -60,14 +61,14 @@ pub(super) fn definition(
         version: VERSION,
         id: id.to_string(),
         name: name.to_string(),
-        image: referred.image.map_or_else(|| "none".to_owned(), |image| image.name),
+        image: references.image.map_or_else(|| "none".to_owned(), |image| image.name),
         rootfs,
         runtime: runtime(config, &request.runtime)?,
         hostname: hostname(id, &request.hostname, &namespaces)?,
         stop_signal: stop_signal(&request.stop_signal)?,
         stop_timeout: request.stop_timeout.unwrap_or(DEFAULT_GRACE),
         auto_remove: request.auto_remove,
-        mounts: volumes::mounts(&engine.layout, &request.mounts, referred.inherited, &brought.volumes)?,
+        mounts: volumes::mounts(&engine.layout, &request.mounts, references.inherited, &from_image.volumes)?,
         shm_size: if request.shm_size == 0 { DEFAULT_SHM } else { request.shm_size },
         devices: request.devices.iter().map(device).collect::<Checked<_>>()?,
         read_only_rootfs: request.read_only_rootfs,
@@ -102,7 +103,7 @@ pub(super) fn definition(
             request.workdir,
             (request.tty, request.open_stdin, request.stdin_once),
         )?,
-        exposed: brought.exposed,
+        exposed: from_image.exposed,
         healthcheck,
         health_exit_on_unhealthy: request.health_exit_on_unhealthy,
         restart: restart::policy(request.restart.as_ref(), request.auto_remove)?,
@@ -125,7 +126,7 @@ fn cgroup_parent(parent: String) -> Checked<String> {
     Ok(parent)
 }
 
-/// Of the image, or of a directory of the host; one of them.
+/// The root filesystem: an image's, or a directory of the host.
 fn rootfs(request: &CreateRequest, image: Option<&ImageForCreate>) -> Checked<Rootfs> {
     match (image, request.rootfs.is_empty()) {
         (Some(image), true) => Ok(Rootfs::Image { id: image.id.to_string(), layers: image.layers.clone() }),
@@ -283,7 +284,7 @@ pub(super) fn resources(given: wire::Resources) -> Checked<Resources> {
     };
     Ok(Resources {
         memory: given.memory.filter(|bytes| *bytes != 0),
-        // As much swap as memory, unless said otherwise.
+        // By default as much swap as memory.
         memory_swap: given.memory_swap.filter(|bytes| *bytes != 0).or_else(|| doubled(given.memory)),
         memory_reservation: given.memory_reservation.filter(|bytes| *bytes != 0),
         memory_swappiness: given.memory_swappiness,
@@ -315,7 +316,7 @@ fn doubled(memory: Option<i64>) -> Option<i64> {
     memory.filter(|bytes| *bytes > 0).and_then(|bytes| bytes.checked_mul(2))
 }
 
-/// Each becomes a word of a line in resolv.conf.
+/// Checks the DNS settings: each becomes a word of a line in resolv.conf.
 fn dns(servers: Vec<String>, search: Vec<String>, options: Vec<String>) -> Checked<Dns> {
     if let Some(server) = servers.iter().find(|server| server.parse::<std::net::IpAddr>().is_err()) {
         return Err(ApiError::invalid(format!("{server} is not an ip address")));

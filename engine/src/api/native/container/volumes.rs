@@ -1,4 +1,5 @@
-//! What a new container has mounted: as asked for, as other containers have it, and as its image wants it, in this order.
+//! The mounts of a new container: the request's, those of other containers, and its image's volumes, in this order of
+//! precedence.
 
 use std::collections::HashSet;
 
@@ -14,7 +15,7 @@ use crate::volume;
 
 type Checked<T> = Result<T, ApiError>;
 
-/// All mounts, each at a place of its own. Nothing is made: volumes without a name get one.
+/// All mounts, each at a different path. Nothing is made: volumes without a name get one.
 pub(super) fn mounts(
     layout: &Layout,
     asked: &[wire::Mount],
@@ -32,7 +33,7 @@ pub(super) fn mounts(
     }
     let inherited = inherited.into_iter().map(|mount| (plain(&mount.target), mount));
     let inherited: Vec<_> = inherited.filter(|(target, _)| !taken.contains(target)).collect();
-    // Of several containers the last one named has it.
+    // Of several containers' mounts at one path, the last container's is used.
     for (target, mount) in latest(inherited, |(target, _)| target.as_str()) {
         taken.insert(target);
         mounts.push(mount);
@@ -152,7 +153,8 @@ impl Native {
     }
 }
 
-/// Filled by the container that they were made for, if at all.
+/// The inherited mounts of a definition, which are never filled again: that is left to the container for which they
+/// were made.
 fn inherit(definition: &Definition, read_only: bool) -> impl Iterator<Item = Mount> {
     let handed_on = definition.mounts.iter().filter(|mount| match mount.kind {
         MountKind::Bind | MountKind::Volume => true,
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn own_mounts_go_before_inherited_ones_and_those_before_the_images() {
+    fn own_mounts_override_inherited_ones_and_those_the_images() {
         let own = [asked(wire::mount::Kind::Volume, "own", "/a/"), asked(wire::mount::Kind::Volume, "", "/b")];
         let inherited = vec![named("x", "/a"), named("x", "/c"), named("y", "/c"), named("y", "/d")];
         let of_image = ["/a", "/b", "/c", "/e"].map(str::to_owned);
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_mounted_is_named() {
+    fn invalid_mounts_are_refused_by_name() {
         use wire::mount::Kind::{Bind, Tmpfs, Volume};
         for (list, expected) in [
             (vec![asked(Bind, "/x", "/a"), asked(Tmpfs, "", "//a/")], "Duplicate mount point: //a/"),
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_handed_on_is_not_filled_again_and_may_become_read_only() {
+    fn inherited_volumes_are_not_filled_and_may_be_read_only() {
         let mut definition = crate::spec::tests::definition();
         let filled = |name| volume(&layout(), name, "/v", true).unwrap();
         definition.mounts = vec![

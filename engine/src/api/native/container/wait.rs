@@ -1,10 +1,10 @@
-//! Wait: returns when the container does not run and its networks are given back, with how it ended.
+//! Wait: answered with the end of the run, when the container does not run and its networks are released.
 
 use cri_api::isula::v1::ExitStatus;
 
-use super::carry::{Carried, FOR_EVER};
+use super::ask::{AskedCommand, FOR_EVER};
 use super::exit_status;
-use super::given_back::given_back;
+use super::networks_released::networks_released;
 use crate::api::native::{ApiError, Native};
 use crate::domain::container::{self, End, Event, Phase};
 use crate::domain::id::{ContainerId, StartId};
@@ -14,12 +14,12 @@ impl Native {
     pub(super) async fn wait_container(&self, reference: &str) -> Result<Option<ExitStatus>, ApiError> {
         let id = self.resolve(reference)?;
         let Some(end) = self.await_end(id, reference).await? else { return Ok(None) };
-        given_back(&self.engine, id, end.start).await;
+        networks_released(&self.engine, id, end.start).await;
         Ok(Some(exit_status(&end)))
     }
 
     async fn await_end(&self, id: ContainerId, reference: &str) -> Result<Option<End>, ApiError> {
-        let told = self.engine.containers.listen(id);
+        let changes = self.engine.containers.listen(id);
         let entity = self
             .engine
             .containers
@@ -40,13 +40,13 @@ impl Native {
                 None => return Ok(container.last),
             },
         };
-        let mut ear = Carried::listening(Some(container), told);
-        let end = ear.until(FOR_EVER, ending(start)).await;
+        let mut listener = AskedCommand::listening(Some(container), changes);
+        let end = listener.until(FOR_EVER, ending(start)).await;
         end.map(Some).ok_or_else(|| ApiError::failed("the daemon is stopping"))
     }
 }
 
-/// Picks the end of one start out of the container's events.
+/// Picks the end of one start from the container's events.
 pub(in crate::api::native) fn ending(of: StartId) -> impl FnMut(&Event) -> Option<End> {
     let mut oom = false;
     move |event| match event {

@@ -11,8 +11,8 @@ use crate::domain::{container, image};
 use crate::journal::record::{Actor, Context};
 use crate::spec::Host;
 
-/// What the journal tells after a container, an image and a volume have come and gone.
-async fn told() -> Vec<Told> {
+/// The events of a container, an image and a volume that were made and removed.
+async fn recorded() -> Vec<WireEvent> {
     let journal = store::Journal::in_memory(store::Options::default()).unwrap();
     let engine = Engine::new(Config::built_in(), Host::probe().unwrap(), BootId::default(), journal);
     let context = Context::new(Actor::Engine);
@@ -20,7 +20,7 @@ async fn told() -> Vec<Told> {
     let id = crate::domain::container::tests::ID;
     let remove = container::Command::Remove { force: false, volumes: true };
     let removed = container::Command::ReportRemoved;
-    // In one: nothing is left for effects to do.
+    // In one step: no effects are left to be done.
     let commands = [container::Command::Create { id, card }, remove, removed];
     engine.containers.turn_all(&id, &context, &commands).await.unwrap();
     let name = "docker.io/library/busybox:latest";
@@ -42,7 +42,7 @@ async fn told() -> Vec<Told> {
         .read(1, 100)
         .unwrap()
         .iter()
-        .filter_map(|record| tell(&engine, record, &mut KnownLabels::new()))
+        .filter_map(|record| convert(&engine, record, &mut KnownLabels::new()))
         .collect()
 }
 
@@ -52,9 +52,9 @@ fn wanted(filters: &[(&str, &str)]) -> Result<Wanted, ApiError> {
 }
 
 #[tokio::test]
-async fn images_and_volumes_are_told_as_containers_are() {
-    let told = told().await;
-    let words: Vec<_> = told.iter().map(|told| format!("{} {} {}", told.kind, told.verb, told.name)).collect();
+async fn images_and_volumes_have_events_like_containers() {
+    let events = recorded().await;
+    let words: Vec<_> = events.iter().map(|event| format!("{} {} {}", event.kind, event.verb, event.name)).collect();
     assert_eq!(
         words,
         [
@@ -70,23 +70,23 @@ async fn images_and_volumes_are_told_as_containers_are() {
             "volume remove VolumeRemoved",
         ]
     );
-    assert_eq!(told[1].attributes["volumes"], "true");
-    let pulled = &told[3];
+    assert_eq!(events[1].attributes["volumes"], "true");
+    let pulled = &events[3];
     assert_eq!(pulled.id, ID.to_string());
     assert_eq!(pulled.attributes["name"], "docker.io/library/busybox:latest");
     assert_eq!(pulled.attributes["image"], pulled.attributes["name"]);
     assert_eq!(pulled.attributes["names"], "docker.io/library/busybox:latest,other");
     assert_eq!(pulled.attributes["digest"], Digest([8; 32]).to_string());
     assert_eq!(pulled.attributes["size"], (1_u64 << 30).to_string());
-    // Which image it was, is to be read also at its end.
-    assert_eq!(told[6].attributes["name"], "other");
-    assert_eq!((told[7].id.as_str(), told[7].attributes["tier"].as_str()), ("data", "db"));
-    assert_eq!(told[9].attributes["name"], "data");
+    // The image's name is in its last event, too.
+    assert_eq!(events[6].attributes["name"], "other");
+    assert_eq!((events[7].id.as_str(), events[7].attributes["tier"].as_str()), ("data", "db"));
+    assert_eq!(events[9].attributes["name"], "data");
 }
 
 #[tokio::test]
-async fn filters_pick_by_type_image_and_volume() {
-    let told = told().await;
+async fn filters_select_by_type_image_and_volume() {
+    let events = recorded().await;
     let short = ID.short();
     for (filters, count) in [
         (vec![], 10),
@@ -103,15 +103,15 @@ async fn filters_pick_by_type_image_and_volume() {
         (vec![("label", "tier=db")], 1),
     ] {
         let wanted = wanted(&filters).unwrap();
-        assert_eq!(told.iter().filter(|told| wanted.matches(told)).count(), count, "{filters:?}");
+        assert_eq!(events.iter().filter(|event| wanted.matches(event)).count(), count, "{filters:?}");
     }
     for bad in [("type", "network"), ("colour", "red")] {
         assert!(wanted(&[bad]).is_err(), "{bad:?}");
     }
 }
 
-/// All that a client gets, and whether the stream ended by itself.
-async fn asked(engine: &Arc<Engine>, request: EventsRequest) -> Vec<Told> {
+/// All events that a client gets; panics unless the stream ends.
+async fn streamed(engine: &Arc<Engine>, request: EventsRequest) -> Vec<WireEvent> {
     use tokio_stream::StreamExt as _;
     let native = Native::new(engine.clone());
     let stream = native.stream_events(request).unwrap().map(Result::unwrap).collect::<Vec<_>>();
@@ -119,7 +119,7 @@ async fn asked(engine: &Arc<Engine>, request: EventsRequest) -> Vec<Told> {
 }
 
 #[tokio::test]
-async fn events_that_are_lost_are_a_gap_whatever_is_asked_for() {
+async fn lost_events_are_a_gap_despite_filters() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("journal");
     let options = store::Options { hot_window: 10, archive_chunk: 10, ..store::Options::default() };
@@ -143,29 +143,29 @@ async fn events_that_are_lost_are_a_gap_whatever_is_asked_for() {
 
     let engine = engine_with(open());
     let last = engine.journal.last();
-    let every = asked(&engine, EventsRequest { since_seq: 1, ..EventsRequest::default() }).await;
+    let every = streamed(&engine, EventsRequest { since_seq: 1, ..EventsRequest::default() }).await;
     let gap = &every[0];
     assert_eq!((gap.kind.as_str(), gap.verb.as_str(), gap.id.as_str(), gap.seq), ("journal", "gap", "1-10", 1));
     assert_eq!((gap.attributes["cause"].as_str(), gap.time), ("missing", every[1].time));
-    assert_eq!(every[1..].iter().map(|told| told.seq).collect::<Vec<_>>(), (11..=last).collect::<Vec<_>>());
-    // Without a beginning, all there should be.
-    assert_eq!(asked(&engine, EventsRequest::default()).await.len(), every.len());
+    assert_eq!(every[1..].iter().map(|event| event.seq).collect::<Vec<_>>(), (11..=last).collect::<Vec<_>>());
+    // Without a first number, all events.
+    assert_eq!(streamed(&engine, EventsRequest::default()).await.len(), every.len());
     let filter = Filter { key: "volume".to_owned(), value: "v20".to_owned() };
     let filtered = EventsRequest { filters: vec![filter], ..EventsRequest::default() };
-    assert_eq!(asked(&engine, filtered).await.iter().map(|told| told.seq).collect::<Vec<_>>(), [1, 21]);
-    // Who asks for what is there is not bothered.
+    assert_eq!(streamed(&engine, filtered).await.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 21]);
+    // A request for a range without gaps gets no gap.
     let whole = EventsRequest { since_seq: 11, until_seq: 12, ..EventsRequest::default() };
-    assert_eq!(asked(&engine, whole).await.len(), 2);
+    assert_eq!(streamed(&engine, whole).await.len(), 2);
     let later = EventsRequest { since_time: every[1].time + 1, ..EventsRequest::default() };
-    assert!(asked(&engine, later).await.iter().all(|told| told.kind == "volume"));
+    assert!(streamed(&engine, later).await.iter().all(|event| event.kind == "volume"));
     let inside = EventsRequest { since_seq: 3, until_seq: 5, ..EventsRequest::default() };
-    assert_eq!(asked(&engine, inside).await.iter().map(|told| told.id.as_str()).collect::<Vec<_>>(), ["3-5"]);
+    assert_eq!(streamed(&engine, inside).await.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(), ["3-5"]);
     assert!(engine.warnings().iter().any(|warning| warning.contains("events 1 to 10 are not in the journal")));
 }
 
-/// As after a repair that has skipped numbers, with nothing behind them yet.
+/// As after a repair that skipped numbers, with no event behind them yet.
 #[tokio::test]
-async fn a_journal_that_ends_with_a_gap_ends() {
+async fn a_stream_ends_after_a_gap_at_the_end() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("journal");
     let open = || store::Journal::open(&dir, store::Options::default()).unwrap();
@@ -177,10 +177,10 @@ async fn a_journal_that_ends_with_a_gap_ends() {
     let opened = open();
     assert!(opened.report.lost, "{:?}", opened.report);
     let engine = engine_with(opened.journal);
-    let told = asked(&engine, EventsRequest { since_seq: 1, ..EventsRequest::default() }).await;
-    assert_eq!(told.iter().map(|told| told.verb.as_str()).collect::<Vec<_>>(), ["gap"]);
-    assert_eq!(told[0].attributes["last"], engine.journal.last().to_string());
-    assert_eq!(told[0].attributes["cause"], "skipped");
+    let events = streamed(&engine, EventsRequest { since_seq: 1, ..EventsRequest::default() }).await;
+    assert_eq!(events.iter().map(|event| event.verb.as_str()).collect::<Vec<_>>(), ["gap"]);
+    assert_eq!(events[0].attributes["last"], engine.journal.last().to_string());
+    assert_eq!(events[0].attributes["cause"], "skipped");
 }
 
 fn engine_with(journal: store::Journal) -> Arc<Engine> {

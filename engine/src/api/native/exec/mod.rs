@@ -36,7 +36,7 @@ impl Execs for Native {
 }
 
 impl Native {
-    /// The container and the program, checked as far as that goes without looking into the container.
+    /// The container and the program, checked as far as possible without the container's files.
     fn program(&self, process: Option<ExecProcess>) -> Result<(ContainerId, String, Program), ApiError> {
         let process = process.ok_or_else(|| ApiError::invalid("an exec needs a process"))?;
         let reference = process.container;
@@ -76,7 +76,7 @@ fn check(program: &Program) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The answer to what could not be started, or why there is none.
+/// The answer to an exec that could not be started, or the error that replaces an answer.
 fn failure(error: ExecError, reference: &str) -> Result<StartFailure, ApiError> {
     let reference = reference.to_owned();
     Err(match error {
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_be_refused_at_once_is() {
+    fn invalid_programs_are_refused_at_once() {
         let program = |change: fn(&mut Program)| {
             let mut program = Program { args: vec!["true".into()], ..Program::default() };
             change(&mut program);

@@ -1,4 +1,4 @@
-//! Exec: a process with a client's streams, or one that is left to itself.
+//! Exec: a process with a client's streams, or a detached one.
 
 use cri_api::isula::v1::exec_input::Input;
 use cri_api::isula::v1::exec_output::Output;
@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::{failure, status};
-use crate::api::native::relay::{self, Ended, IN_FLIGHT};
+use crate::api::native::relay::{self, IN_FLIGHT, RelayEnd};
 use crate::api::native::{ApiError, Native};
 use crate::cause::chain;
 use crate::exec::{Exec, ExecOptions, ended_at, release, status_of};
@@ -48,7 +48,7 @@ impl Native {
     }
 }
 
-/// A terminal that does not know its size says 0.
+/// The size of the client's window; 0 is sent by a terminal of unknown size.
 fn window(size: Option<WindowSize>) -> Result<Option<Size>, ApiError> {
     match size {
         None | Some(WindowSize { width: 0, .. } | WindowSize { height: 0, .. }) => Ok(None),
@@ -58,22 +58,23 @@ fn window(size: Option<WindowSize>) -> Result<Option<Size>, ApiError> {
     }
 }
 
-/// The process ends with this, for the session is closed then; unless the client has said that it leaves it running.
+/// Relays the exec's streams. The process ends with this call, which closes the session; unless the client has
+/// detached.
 async fn serve(exec: Exec, mut input: Streaming<ExecInput>, sender: relay::Sender<ExecOutput>, wanted: Streams) {
     let mut streams = (exec.input, exec.output);
     let last = match relay::pump(&mut streams, &mut input, &sender, wanted).await {
-        Ended::Exited(exit) => Ok(exited(exit)),
-        Ended::Lost => {
+        RelayEnd::Exited(exit) => Ok(exited(exit)),
+        RelayEnd::Lost => {
             Err(Status::data_loss("the shim of the process was lost, and with it output that was on its way"))
         }
-        Ended::Refused(message) => Err(Status::failed_precondition(message)),
+        RelayEnd::Refused(message) => Err(Status::failed_precondition(message)),
         // The stream's end is the answer.
-        Ended::Detached => match release(streams).await {
+        RelayEnd::Detached => match release(streams).await {
             Ok(None) => return,
             Ok(Some(exit)) => Ok(exited(exit)),
             Err(error) => Err(Status::deadline_exceeded(chain(&error))),
         },
-        Ended::ClientGone => return,
+        RelayEnd::ClientGone => return,
     };
     let _ = sender.send(last).await;
 }
@@ -91,14 +92,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_has_the_time_that_its_shim_has_seen_it() {
+    fn an_exit_has_the_shims_time() {
         let exit = Exit { status: isulad_shim::ExitStatus::Code(3), at: Some(1_700_000_000_000_000_001) };
         let Some(Output::Exited(status)) = exited(exit).output else { panic!("no exit") };
         assert_eq!((status.code, status.finished_at), (Some(3), 1_700_000_000_000_000_001));
     }
 
     #[test]
-    fn a_size_that_is_unknown_is_none_and_an_absurd_one_is_refused() {
+    fn an_unknown_size_is_none_and_an_invalid_one_is_refused() {
         let of = |width, height| window(Some(WindowSize { width, height }));
         assert_eq!(window(None).unwrap(), None);
         assert_eq!(of(0, 0).unwrap(), None);

@@ -1,4 +1,4 @@
-//! ExecSync: a process, to its end.
+//! ExecSync: runs a process to its end.
 
 use std::time::Duration;
 

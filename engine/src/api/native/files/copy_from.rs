@@ -1,6 +1,6 @@
-//! Copy out of a container: what the path is, then a tar.
+//! Copy out of a container: facts about the path, then a tar.
 
-use cri_api::isula::v1::copy_from_response::Part as Told;
+use cri_api::isula::v1::copy_from_response::Part as WirePart;
 use cri_api::isula::v1::{CopyFromRequest, CopyFromResponse};
 
 use super::{Stream, refusal, relay, stat};
@@ -14,11 +14,11 @@ impl Native {
         let (facts, outgoing) =
             self.engine.copy_from(id, path.as_bytes(), follow).await.map_err(refusal(&container))?;
         let response = |part| CopyFromResponse { part: Some(part) };
-        let facts = response(Told::Facts(stat::told(facts)));
+        let facts = response(WirePart::Facts(stat::wire_facts(facts)));
         Ok(relay(outgoing, &container, Some(facts), move |part| {
             Some(response(match part {
-                Part::Item(bytes) => Told::Tar(bytes.into()),
-                Part::Note(note) => Told::Note(note),
+                Part::Item(bytes) => WirePart::Tar(bytes.into()),
+                Part::Note(note) => WirePart::Note(note),
             }))
         }))
     }

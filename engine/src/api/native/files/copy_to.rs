@@ -31,10 +31,10 @@ impl Native {
         let copying = self.engine.copy_to(id, path.as_bytes(), options, pieces);
         tokio::pin!(copying);
         let copied = tokio::select! {
-            // It may have seen enough, or have to stop: what is still to come is not waited for.
+            // The copy may be complete, or have failed: the rest of the stream is not waited for.
             copied = &mut copying => copied,
             sent = pass_on(requests, feed) => match (sent, copying.await) {
-                // An archive that breaks off is the client's, whatever it has led to.
+                // A broken stream is the client's error, also when it has caused another failure.
                 (Err(broken), Err(FilesError::Input { .. })) => return Err(broken),
                 (_, copied) => copied,
             },

@@ -1,4 +1,4 @@
-//! Diff: what differs from what the container was made of.
+//! Diff: the files that differ from the container's image.
 
 use cri_api::isula::v1::file_change::Kind;
 use cri_api::isula::v1::{ContainerRequest, FileChange};
@@ -14,13 +14,13 @@ impl Native {
         let id = self.resolve(&container)?;
         let outgoing = self.engine.diff(id).await.map_err(refusal(&container))?;
         Ok(relay(outgoing, &container, None, |part| match part {
-            Part::Item(change) => Some(told(change)),
+            Part::Item(change) => Some(file_change(change)),
             Part::Note(_) => None,
         }))
     }
 }
 
-fn told(Change { kind, path }: Change) -> FileChange {
+fn file_change(Change { kind, path }: Change) -> FileChange {
     let kind = match kind {
         ChangeKind::Changed => Kind::Changed,
         ChangeKind::Added => Kind::Added,

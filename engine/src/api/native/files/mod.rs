@@ -26,7 +26,7 @@ type Stream<T> = ReceiverStream<Result<T, Status>>;
 /// Messages in flight to a client, beside those that the engine holds ready.
 const IN_FLIGHT: usize = 1;
 
-/// Of the container that `reference` names.
+/// Converts errors of the container that `reference` names.
 fn refusal(reference: &str) -> impl Fn(FilesError) -> ApiError + Send + 'static {
     let reference = reference.to_owned();
     move |error| {
@@ -39,13 +39,13 @@ fn refusal(reference: &str) -> impl Fn(FilesError) -> ApiError + Send + 'static 
     }
 }
 
-/// Passes on what the engine sends, after `first`, one message at a time, until either side ends. A part of which `told` makes
-/// nothing is left out.
+/// Relays the engine's parts, after `first`, one message at a time, until either side ends. A part that `convert` maps
+/// to `None` is left out.
 fn relay<P: Send + 'static, M: Send + 'static>(
     mut outgoing: Outgoing<P>,
     reference: &str,
     first: Option<M>,
-    told: impl Fn(Part<P>) -> Option<M> + Send + 'static,
+    convert: impl Fn(Part<P>) -> Option<M> + Send + 'static,
 ) -> Stream<M> {
     let refusal = refusal(reference);
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
@@ -63,7 +63,7 @@ fn relay<P: Send + 'static, M: Send + 'static>(
             };
             message = match next {
                 None => return,
-                Some(Ok(part)) => told(part),
+                Some(Ok(part)) => convert(part),
                 Some(Err(error)) => return drop(sender.send(Err(refusal(error).into())).await),
             };
         }

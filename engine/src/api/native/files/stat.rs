@@ -1,4 +1,4 @@
-//! Stat: what is at a path of a container.
+//! Stat: facts about a path of a container.
 
 use cri_api::isula::v1::file_facts::Kind;
 use cri_api::isula::v1::{FileFacts, StatRequest};
@@ -12,12 +12,12 @@ impl Native {
         let StatRequest { container, path, follow } = request;
         let id = self.resolve(&container)?;
         let facts = self.engine.file_facts(id, path.as_bytes(), follow).await;
-        facts.map(told).map_err(refusal(&container))
+        facts.map(wire_facts).map_err(refusal(&container))
     }
 }
 
-/// Names on the wire are text; one that is none is only for reading.
-pub(super) fn told(facts: Facts) -> FileFacts {
+/// Names on the wire are text; one that is not UTF-8 is converted for display only.
+pub(super) fn wire_facts(facts: Facts) -> FileFacts {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let kind = match facts.kind {
         FactsKind::File => Kind::File,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cri_api::isula::v1::load_progress::Progress as Told;
+use cri_api::isula::v1::load_progress::Progress as WireProgress;
 use cri_api::isula::v1::{
     Empty, ImportOpen, ImportRequest, ImportResponse, LoadDone, LoadOpen, LoadProgress, LoadRequest, LoadedImage,
     Piece, SaveRequest, import_request, load_request, save_request,
@@ -65,24 +65,24 @@ impl Native {
             let progress = Progress::new();
             let (has_received, received) = watch::channel(false);
             let loading = async {
-                let told = (&*progress, move || {
+                let observer = (&*progress, move || {
                     has_received.send_replace(true);
                 });
-                engine.load_images(pieces, name, told, &context).await
+                engine.load_images(pieces, name, observer, &context).await
             };
-            let telling = tell(&progress, received, &sender);
+            let sending = send_progress(&progress, received, &sender);
             let work = async {
                 let (loaded, sent) = tokio::join!(loading, pass_on(requests, feed));
-                // What the client has done wrong explains what came of it.
+                // An error of the client explains the failure that it caused.
                 sent.and(loaded.map_err(ApiError::from))
             };
             let outcome = tokio::select! {
                 outcome = work => outcome,
-                () = telling => return,
+                () = sending => return,
                 () = sender.closed() => return,
             };
             for layer in news(&progress, &mut Seen::default()) {
-                let _ = sender.send(Ok(LoadProgress { progress: Some(Told::Layer(layer)) })).await;
+                let _ = sender.send(Ok(LoadProgress { progress: Some(WireProgress::Layer(layer)) })).await;
             }
             let _ = sender.send(outcome.map(done).map_err(Status::from)).await;
         });
@@ -100,7 +100,7 @@ impl Native {
             name => Some(name_to_give(name)?),
         };
         let import = Import { name, changes, message, platform: platform(&wanted)? };
-        // Before the client sends a gigabyte.
+        // Checked before the client sends a gigabyte.
         import.execution()?;
         let (feed, pieces) = feed();
         let importing = self.engine.import_image(import, pieces, &context);
@@ -135,7 +135,7 @@ impl Native {
     }
 }
 
-/// A digest is what an image has, not what it is given.
+/// A reference to be given to an image, which cannot be a digest.
 fn name_to_give(text: &str) -> Result<Reference, ApiError> {
     let reference: Reference = text.parse().map_err(ImageError::from)?;
     match reference.digest() {
@@ -144,16 +144,16 @@ fn name_to_give(text: &str) -> Result<Reference, ApiError> {
     }
 }
 
-/// Until nobody listens.
-async fn tell(
+/// Sends the progress of a load until the client leaves.
+async fn send_progress(
     progress: &Arc<Progress>,
     mut received: watch::Receiver<bool>,
     sender: &mpsc::Sender<Result<LoadProgress, Status>>,
 ) {
     if received.wait_for(|received| *received).await.is_ok() {
-        let _ = sender.send(Ok(LoadProgress { progress: Some(Told::Received(Empty {})) })).await;
+        let _ = sender.send(Ok(LoadProgress { progress: Some(WireProgress::Received(Empty {})) })).await;
     } else {
-        // It failed before: the outcome tells.
+        // The load failed before: the outcome reports it.
         return std::future::pending().await;
     }
     let mut seen = Seen::default();
@@ -164,7 +164,7 @@ async fn tell(
             () = tokio::time::sleep(TICK) => {}
         }
         for layer in news(progress, &mut seen) {
-            if sender.send(Ok(LoadProgress { progress: Some(Told::Layer(layer)) })).await.is_err() {
+            if sender.send(Ok(LoadProgress { progress: Some(WireProgress::Layer(layer)) })).await.is_err() {
                 return;
             }
         }
@@ -173,5 +173,5 @@ async fn tell(
 
 fn done(loaded: Vec<Loaded>) -> LoadProgress {
     let image = |loaded: Loaded| LoadedImage { id: loaded.id.to_string(), names: loaded.names };
-    LoadProgress { progress: Some(Told::Done(LoadDone { images: loaded.into_iter().map(image).collect() })) }
+    LoadProgress { progress: Some(WireProgress::Done(LoadDone { images: loaded.into_iter().map(image).collect() })) }
 }

@@ -1,4 +1,4 @@
-//! Lists of images, their history, and what a prune is about.
+//! Lists of images, their history, and the filters of a prune.
 
 use cri_api::isula::v1::{
     HistoryEntry, HistoryResponse, ImageSummary, ListImagesRequest, ListImagesResponse, PruneImagesRequest,

@@ -25,7 +25,7 @@ type Answer<T> = Result<Response<T>, Status>;
 type Stream<T> = ReceiverStream<Result<T, Status>>;
 
 impl Native {
-    /// Before anything is changed.
+    /// Refuses changes while the store is read-only.
     fn may_change_images(&self) -> Result<(), ApiError> {
         match self.engine.trust() {
             Trust::Whole | Trust::Partial => Ok(()),
@@ -34,7 +34,7 @@ impl Native {
     }
 }
 
-/// On its own: a caller that goes away must not leave half of a change.
+/// In a task of its own: a cancelled caller must not leave half a change.
 async fn finished<T: Send + 'static>(
     work: impl Future<Output = Result<T, ImageError>> + Send + 'static,
 ) -> Result<T, ApiError> {

@@ -1,10 +1,11 @@
-//! Pull: the work is the engine's and may be shared; this tells one client how it goes, and lets go when the client does.
+//! Pull: the engine does the work and may share it between clients; this sends its progress to one client, until the
+//! client leaves.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cri_api::isula::v1::layer_progress::State;
-use cri_api::isula::v1::pull_progress::Progress as Told;
+use cri_api::isula::v1::pull_progress::Progress as WireProgress;
 use cri_api::isula::v1::{self as wire, PullDone, PullProgress, PullRequest, PullResolved};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,7 +19,7 @@ use crate::image::registry::{Credentials, Secret};
 use crate::image::{ImageError, Pulling, Wanted};
 use crate::journal::record::Context;
 
-/// How often bytes are told; changes of stage are told at once.
+/// How often counts of bytes are sent; changes of stage are sent at once.
 const TICK: Duration = Duration::from_millis(100);
 const IN_FLIGHT: usize = 16;
 
@@ -35,7 +36,7 @@ impl Native {
         let (sender, receiver) = mpsc::channel(IN_FLIGHT);
         tokio::spawn(async move {
             tokio::select! {
-                () = tell(&pulling, &sender) => {}
+                () = send_progress(&pulling, &sender) => {}
                 () = sender.closed() => {}
             }
         });
@@ -43,8 +44,8 @@ impl Native {
     }
 }
 
-/// Until the outcome is told.
-async fn tell(pulling: &Arc<Pulling>, sender: &mpsc::Sender<Result<PullProgress, Status>>) {
+/// Sends the progress of a pull, up to its outcome.
+async fn send_progress(pulling: &Arc<Pulling>, sender: &mpsc::Sender<Result<PullProgress, Status>>) {
     let mut seen = Seen::default();
     let mut is_resolved = false;
     let mut changed = pulling.progress.subscribe();
@@ -61,16 +62,17 @@ async fn tell(pulling: &Arc<Pulling>, sender: &mpsc::Sender<Result<PullProgress,
                 is_resolved = true;
                 let size = |layer: &LayerState| wire::LayerSize { digest: layer.digest.to_string(), size: layer.total };
                 let layers = layers.iter().map(size).collect();
-                let resolved = Told::Resolved(PullResolved { digest: digest.to_string(), layers });
+                let resolved = WireProgress::Resolved(PullResolved { digest: digest.to_string(), layers });
                 let _ = sender.send(Ok(PullProgress { progress: Some(resolved) })).await;
             }
             for layer in seen.news(&layers) {
-                let _ = sender.send(Ok(PullProgress { progress: Some(Told::Layer(layer_progress(&layer))) })).await;
+                let _ =
+                    sender.send(Ok(PullProgress { progress: Some(WireProgress::Layer(layer_progress(&layer))) })).await;
             }
         }
         let Some(settled) = settled else { continue };
         let last = settled.map(|pulled| PullProgress {
-            progress: Some(Told::Done(PullDone {
+            progress: Some(WireProgress::Done(PullDone {
                 id: pulled.id.to_string(),
                 reference: pulled.reference.familiar(),
                 up_to_date: pulled.up_to_date,
@@ -81,7 +83,7 @@ async fn tell(pulling: &Arc<Pulling>, sender: &mpsc::Sender<Result<PullProgress,
     }
 }
 
-/// What has moved on since `seen`.
+/// The layers that have changed since `seen`.
 pub(super) fn news(progress: &Progress, seen: &mut Seen) -> Vec<wire::LayerProgress> {
     let layers = progress.state().map(|(_, layers)| layers).unwrap_or_default();
     seen.news(&layers).iter().map(layer_progress).collect()
@@ -111,7 +113,7 @@ pub(super) fn platform(text: &str) -> Result<Option<Platform>, ApiError> {
     }
 }
 
-/// Empty ones are none.
+/// The credentials; empty ones count as none.
 fn credentials(given: wire::Credentials) -> Option<Credentials> {
     let wire::Credentials { username, password, identity_token, registry_token } = given;
     if !registry_token.is_empty() {

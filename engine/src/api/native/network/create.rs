@@ -1,4 +1,4 @@
-//! Create: one at a time, so that each chooses a bridge and a subnet that the others have not.
+//! Create: one at a time, so that each chooses a free bridge and subnet.
 
 use cri_api::isula::v1::{CreateNetworkRequest, CreateNetworkResponse};
 

@@ -1,4 +1,4 @@
-//! List: what the directory of configurations holds, and what of it cannot be used.
+//! List: the networks in the directory of configurations, and warnings of unusable ones.
 
 use cri_api::isula::v1::{Filter, ListNetworksRequest, ListNetworksResponse, Network};
 

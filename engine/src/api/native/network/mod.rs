@@ -19,7 +19,7 @@ use crate::panics::contained;
 type Answer<T> = Result<Response<T>, Status>;
 
 impl Native {
-    /// What the directory holds now.
+    /// The present content of the directory of configurations.
     pub(super) async fn confs(&self) -> Result<Confs, ApiError> {
         let dir = self.engine.networks.settings.conf_dir.clone();
         let reading = tokio::task::spawn_blocking(move || Confs::read(&dir));
@@ -32,7 +32,7 @@ impl Native {
     }
 }
 
-/// On its own: a caller that goes away must not let the next one in before the work is done.
+/// In a task of its own: a cancelled caller must not let the next one in before the work is done.
 async fn finished<T: Send + 'static>(
     work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
 ) -> Result<T, ApiError> {

@@ -1,4 +1,5 @@
-//! Remove: refused while a container's definition names the network, or may, and while an attachment to it is still to be given back.
+//! Remove: refused while a container's definition names the network, or may name it, and while an attachment to it is
+//! pending release.
 
 use std::sync::Arc;
 
@@ -11,10 +12,11 @@ impl Native {
     pub(super) async fn remove_network(self, name: String) -> Result<(), ApiError> {
         self.may_change_networks()?;
         let engine = self.engine.clone();
-        // Attachments that an earlier daemon could not give back use it too. Waited for before the lock, which creations need.
+        // Attachments that an earlier daemon could not release use it too. Waited for before the lock, which creations
+        // need.
         engine.networks.known().await?;
         let _alone = engine.networks.changes.lock().await;
-        // No creation begins to use it from here on, and who has begun before is seen.
+        // No creation begins to use the network from here on, and those that began before are seen.
         let _removal = engine.networks.uses.begin_removal(&name)?;
         let of = engine.clone();
         let removing = tokio::task::spawn_blocking(move || {
@@ -28,7 +30,7 @@ impl Native {
     }
 }
 
-/// Blocks on the disk: definitions tell.
+/// Refuses while definitions of containers or pending releases name the network. Blocks on the disk.
 fn refuse_while_used(engine: &Arc<Engine>, name: &str) -> Result<(), NetworkError> {
     let mut users = engine.networks.pending.users(name);
     for (id, entity) in engine.containers.snapshot().iter() {
@@ -39,7 +41,7 @@ fn refuse_while_used(engine: &Arc<Engine>, name: &str) -> Result<(), NetworkErro
                 }
                 Network::Named(_) | Network::None | Network::Host | Network::Container(_) => {}
             },
-            // Gone meanwhile, and its definition with it.
+            // The container was removed meanwhile, and its definition with it.
             Err(_) if engine.containers.get(id).is_none() => {}
             Err(_) => {
                 users.push(format!("perhaps container {}, whose definition cannot be read", id.short()));

@@ -1,4 +1,4 @@
-//! The usage service: what containers use.
+//! The usage service: resource usage and processes of containers.
 
 mod stats;
 mod top;

@@ -1,4 +1,4 @@
-//! Stats: rounds of what containers use, until the client has enough.
+//! Stats: rounds of measurements of containers, until the client leaves.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use crate::engine::Engine;
 use crate::usage::{Measured, READ_DEADLINE};
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Rounds more often than that would be work for nobody.
+/// Rounds are never more frequent than this.
 const SHORTEST: Duration = Duration::from_millis(50);
 
-/// Whose rounds these are.
-enum Whose {
-    /// Those that run, also the ones that begin to later.
+/// The containers that are measured.
+enum Selection {
+    /// The running ones, also those that start later.
     Running,
     All,
     These(Vec<ContainerId>),
@@ -34,9 +34,9 @@ impl Native {
         &self,
         request: StatsRequest,
     ) -> Result<ReceiverStream<Result<StatsResponse, Status>>, ApiError> {
-        let whose = match (request.containers.is_empty(), request.all) {
-            (true, false) => Whose::Running,
-            (true, true) => Whose::All,
+        let selection = match (request.containers.is_empty(), request.all) {
+            (true, false) => Selection::Running,
+            (true, true) => Selection::All,
             (false, _) => {
                 let (mut ids, mut known) = (Vec::new(), HashSet::new());
                 for reference in &request.containers {
@@ -45,28 +45,28 @@ impl Native {
                         ids.push(id);
                     }
                 }
-                Whose::These(ids)
+                Selection::These(ids)
             }
         };
         let interval = match request.interval_ms {
             0 => INTERVAL,
             milliseconds => SHORTEST.max(Duration::from_millis(milliseconds.into())),
         };
-        let first = round(&self.engine, &whose).await?;
+        let first = round(&self.engine, &selection).await?;
         let (sender, receiver) = mpsc::channel(1);
-        // A channel that was just made has room.
+        // A new channel has room.
         let _ = sender.try_send(Ok(first));
         if !request.once {
-            tokio::spawn(go_on(self.engine.clone(), whose, interval, sender));
+            tokio::spawn(send_rounds(self.engine.clone(), selection, interval, sender));
         }
         Ok(ReceiverStream::new(receiver))
     }
 }
 
-/// Until nobody listens. A client that does not keep up gets fewer rounds.
-async fn go_on(
+/// Sends rounds until the client leaves. A slow client gets fewer rounds.
+async fn send_rounds(
     engine: Arc<Engine>,
-    whose: Whose,
+    selection: Selection,
     interval: Duration,
     sender: mpsc::Sender<Result<StatsResponse, Status>>,
 ) {
@@ -78,9 +78,9 @@ async fn go_on(
             _ = ticks.tick() => {}
             () = sender.closed() => return,
         }
-        let round = round(&engine, &whose).await.map_err(Status::from);
-        // Of containers that were named and are all gone there is nothing more to tell.
-        let all_gone = matches!((&whose, &round), (Whose::These(_), Ok(round)) if round.containers.is_empty());
+        let round = round(&engine, &selection).await.map_err(Status::from);
+        // When all named containers are gone, no further round follows.
+        let all_gone = matches!((&selection, &round), (Selection::These(_), Ok(round)) if round.containers.is_empty());
         let last = round.is_err() || all_gone;
         if sender.send(round).await.is_err() || last {
             return;
@@ -88,25 +88,25 @@ async fn go_on(
     }
 }
 
-async fn round(engine: &Arc<Engine>, whose: &Whose) -> Result<StatsResponse, ApiError> {
-    let entities = chosen(engine, whose);
+async fn round(engine: &Arc<Engine>, selection: &Selection) -> Result<StatsResponse, ApiError> {
+    let entities = chosen(engine, selection);
     let measured = engine.measure(entities.clone()).await;
     let slow = || format!("the counters could not be read within {} s", READ_DEADLINE.as_secs());
     let measured = measured.ok_or_else(|| ApiError::Deadline { message: slow() })?;
-    Ok(StatsResponse { containers: entities.iter().map(|entity| told(entity, &measured)).collect() })
+    Ok(StatsResponse { containers: entities.iter().map(|entity| container_stats(entity, &measured)).collect() })
 }
 
-/// One that was removed is in no round any more.
-fn chosen(engine: &Engine, whose: &Whose) -> Vec<Arc<Entity>> {
+/// The containers of this round, without those that were removed.
+fn chosen(engine: &Engine, selection: &Selection) -> Vec<Arc<Entity>> {
     let map = engine.containers.snapshot();
-    match whose {
-        Whose::Running => map.values().filter(|entity| entity.state.phase.run().is_some()).cloned().collect(),
-        Whose::All => map.values().cloned().collect(),
-        Whose::These(ids) => ids.iter().filter_map(|id| map.get(id)).cloned().collect(),
+    match selection {
+        Selection::Running => map.values().filter(|entity| entity.state.phase.run().is_some()).cloned().collect(),
+        Selection::All => map.values().cloned().collect(),
+        Selection::These(ids) => ids.iter().filter_map(|id| map.get(id)).cloned().collect(),
     }
 }
 
-fn told(entity: &Entity, measured: &HashMap<ContainerId, Measured>) -> ContainerStats {
+fn container_stats(entity: &Entity, measured: &HashMap<ContainerId, Measured>) -> ContainerStats {
     let container = &entity.state;
     let about = ContainerStats {
         id: container.id.to_string(),

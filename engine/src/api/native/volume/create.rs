@@ -1,4 +1,4 @@
-//! Create: one that exists is shown as it is.
+//! Create: an existing volume is returned as it is.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! List: from the projection; the definitions of containers say who uses what.
+//! List: from the projection; the users of volumes are known from the definitions of containers.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ impl Native {
         Ok(ListVolumesResponse { volumes })
     }
 
-    /// As clients see them, in the same order.
+    /// The volumes as clients get them, in the same order.
     pub(super) async fn volumes_shown(&self, entities: Vec<Arc<Entity>>) -> Result<Vec<Volume>, ApiError> {
         let engine = self.engine.clone();
         // Definitions are read from files the first time; that must not hold up other requests.

@@ -1,4 +1,4 @@
-//! Prune: anonymous volumes that nobody uses, or all that nobody uses.
+//! Prune: unused anonymous volumes, or all unused ones.
 
 use cri_api::isula::v1::{PruneVolumesRequest, PruneVolumesResponse};
 

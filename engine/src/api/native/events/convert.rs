@@ -1,8 +1,8 @@
-//! A record in the words that clients get.
+//! Converts records to the events that clients get.
 
 use std::collections::HashMap;
 
-use cri_api::isula::v1::Event as Told;
+use cri_api::isula::v1::Event as WireEvent;
 use store::Record;
 
 use super::{CONTAINER, IMAGE, VOLUME};
@@ -17,50 +17,56 @@ use crate::engine::Engine;
 use crate::journal::record::{Codec, Context};
 use crate::signals;
 
-/// The labels of containers that were read for the events before.
+/// Labels of containers that were read for earlier events.
 pub(super) type KnownLabels = HashMap<ContainerId, Labels>;
 
-/// `None` for what this daemon cannot read: of another kind, or of a newer one. Blocks where labels have to be read.
-pub(super) fn tell(engine: &Engine, record: &Record, known: &mut KnownLabels) -> Option<Told> {
+/// Converts a record; `None` for one of another kind, or of a newer daemon. Blocks where labels have to be read.
+pub(super) fn convert(engine: &Engine, record: &Record, known: &mut KnownLabels) -> Option<WireEvent> {
     if let Some(id) = Container::id_of(&record.stream) {
         let (context, event) = Container::decode(record).ok()?;
         let mut attributes = labels(engine, &id, known);
         attributes.extend(facts(&event));
         attributes.insert("name".to_owned(), context.name.clone());
         attributes.insert("image".to_owned(), context.image.clone());
-        let words = Words { kind: CONTAINER, verb: verb(&event), name: event.name() };
-        Some(told(record, &context, words, id.to_string(), attributes))
+        let kind = Kind { kind: CONTAINER, verb: verb(&event), name: event.name() };
+        Some(wire_event(record, &context, kind, id.to_string(), attributes))
     } else if let Some(id) = Image::id_of(&record.stream) {
         let (context, event) = Image::decode(record).ok()?;
-        let words = Words { kind: IMAGE, verb: image_verb(&event), name: event.name() };
+        let kind = Kind { kind: IMAGE, verb: image_verb(&event), name: event.name() };
         let attributes = image_facts(&context, &event);
-        Some(told(record, &context, words, id.to_string(), attributes))
+        Some(wire_event(record, &context, kind, id.to_string(), attributes))
     } else {
         let name = Volume::id_of(&record.stream)?;
         let (context, event) = Volume::decode(record).ok()?;
-        let words = Words { kind: VOLUME, verb: volume_verb(&event), name: event.name() };
+        let kind = Kind { kind: VOLUME, verb: volume_verb(&event), name: event.name() };
         let attributes = volume_facts(&context, &event);
-        Some(told(record, &context, words, name.to_string(), attributes))
+        Some(wire_event(record, &context, kind, name.to_string(), attributes))
     }
 }
 
-struct Words {
+struct Kind {
     kind: &'static str,
     verb: &'static str,
     name: &'static str,
 }
 
-fn told(record: &Record, context: &Context, words: Words, id: String, attributes: HashMap<String, String>) -> Told {
-    Told {
+fn wire_event(
+    record: &Record,
+    context: &Context,
+    kind: Kind,
+    id: String,
+    attributes: HashMap<String, String>,
+) -> WireEvent {
+    WireEvent {
         seq: record.seq,
         time: nanoseconds(Timestamp(record.at)),
-        kind: words.kind.to_owned(),
-        verb: words.verb.to_owned(),
+        kind: kind.kind.to_owned(),
+        verb: kind.verb.to_owned(),
         id,
         attributes,
         actor: context.actor.to_string(),
         operation: context.operation.to_string(),
-        name: words.name.to_owned(),
+        name: kind.name.to_owned(),
     }
 }
 
@@ -80,8 +86,8 @@ fn image_facts(context: &Context, event: &image::Event) -> HashMap<String, Strin
     let fact = |key: &str, value: String| (key.to_owned(), value);
     let mut facts = HashMap::from([fact("name", context.image.clone()), fact("image", context.image.clone())]);
     match event {
-        image::Event::Added { facts: told, names, .. } => {
-            facts.extend([fact("digest", told.manifest.to_string()), fact("size", told.size.to_string())]);
+        image::Event::Added { facts: image, names, .. } => {
+            facts.extend([fact("digest", image.manifest.to_string()), fact("size", image.size.to_string())]);
             if names.len() > 1 {
                 facts.extend([fact("names", names.join(","))]);
             }
@@ -112,14 +118,14 @@ fn volume_facts(context: &Context, event: &volume::Event) -> HashMap<String, Str
     facts
 }
 
-/// Labels are no part of events (they may be large): told while the container exists.
+/// Labels are no part of events (they may be large): they are added while the container exists.
 fn labels(engine: &Engine, id: &ContainerId, known: &mut KnownLabels) -> HashMap<String, String> {
     let read = || engine.containers.get(id).and_then(|entity| engine.labels(&entity).ok()).unwrap_or_default();
     let labels = known.entry(*id).or_insert_with(read);
     labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// The reference's verbs for outcomes; intents are told in the present participle.
+/// The reference's verbs for outcomes; intents have the present participle.
 fn verb(event: &Event) -> &'static str {
     match event {
         Event::Created { .. } => "create",
@@ -164,7 +170,7 @@ fn facts(event: &Event) -> Vec<(String, String)> {
         Event::Started { process, at, .. } => {
             vec![fact("pid", process.pid.to_string()), fact("startedAt", rfc3339(Some(*at)))]
         }
-        // The true time: the record's own is when the daemon learnt of it.
+        // The time of the exit itself: the record's time is that at which the daemon learnt of it.
         Event::Exited { status, at, .. } => {
             let mut facts = vec![fact("finishedAt", rfc3339(Some(*at)))];
             facts.extend(status_facts(*status));
@@ -243,7 +249,7 @@ fn status_facts(status: ExitStatus) -> Vec<(String, String)> {
     }
 }
 
-/// As `ps` and `inspect` say it.
+/// The word for a health in `ps` and `inspect`.
 pub(in crate::api::native) fn health_word(health: Health) -> &'static str {
     crate::health::word(health)
 }

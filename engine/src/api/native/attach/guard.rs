@@ -1,4 +1,4 @@
-//! That somebody was attached, and for how long, in the journal.
+//! Records attached clients, and the length of their sessions, in the journal.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,11 +13,11 @@ use crate::failpoint;
 use crate::journal::record::Context;
 use crate::ledger::Queue;
 
-/// A client's presence, whose end a removal waits for. Once its beginning is recorded, dropping it records the end, in the
-/// background, unless that was done before: a client that leaves, a connection that fails and a start that comes to nothing
-/// all end it. What a killed daemon has not recorded, the next one does, see `crate::recovery`.
+/// Guards an attached client: a removal waits until it is dropped. Once the beginning is recorded, dropping the guard
+/// records the end, in the background, unless that was done before: a client that leaves, a failed connection and a
+/// failed start all do so. Sessions that a killed daemon left open are ended by recovery, see `crate::recovery`.
 #[derive(Debug)]
-pub(in crate::api::native) struct Attendance {
+pub(in crate::api::native) struct AttachGuard {
     engine: Arc<Engine>,
     id: ContainerId,
     context: Context,
@@ -25,11 +25,11 @@ pub(in crate::api::native) struct Attendance {
     stdin: bool,
     tty: bool,
     since: Option<Instant>,
-    here: Option<Attending>,
+    presence: Option<Attending>,
 }
 
-impl Attendance {
-    /// Records nothing yet.
+impl AttachGuard {
+    /// Makes a guard that has recorded nothing yet.
     pub(super) fn new(
         engine: &Arc<Engine>,
         entity: &Entity,
@@ -37,13 +37,13 @@ impl Attendance {
         stdin: bool,
         tty: bool,
     ) -> Result<Self, ApiError> {
-        let mut attendance = Self::of_new(engine, entity.state.id, context, stdin, tty)?;
-        attendance.here = Some(entity.attend());
-        Ok(attendance)
+        let mut guard = Self::for_new(engine, entity.state.id, context, stdin, tty)?;
+        guard.presence = Some(entity.attend());
+        Ok(guard)
     }
 
-    /// At a container that is yet to be made.
-    pub(super) fn of_new(
+    /// The same for a container that is still to be made.
+    pub(super) fn for_new(
         engine: &Arc<Engine>,
         id: ContainerId,
         context: &Context,
@@ -53,10 +53,10 @@ impl Attendance {
         let mut session = [0; 8];
         getrandom::fill(&mut session).map_err(|error| ApiError::failed(format!("cannot make an id: {error}")))?;
         let (engine, context, session) = (engine.clone(), context.clone(), SessionId(session));
-        Ok(Self { engine, id, context, session, stdin, tty, since: None, here: None })
+        Ok(Self { engine, id, context, session, stdin, tty, since: None, presence: None })
     }
 
-    /// Records the beginning; refused for what does not run, or is paused.
+    /// Records the beginning; rejected for a container that is paused or not running.
     pub(super) async fn begin(&mut self, reference: &str) -> Result<(), ApiError> {
         let asked =
             self.engine.containers.ask(Queue::Commands, &self.id, &self.context, || vec![self.command(false)]).await;
@@ -65,35 +65,36 @@ impl Attendance {
         Ok(())
     }
 
-    /// What records the beginning. `starting`: along with the start that this client asked for.
+    /// The command that records the beginning. `starting`: along with the start that this client asked for.
     pub(in crate::api::native) fn command(&self, starting: bool) -> Command {
         Command::BeginAttach { session: self.session, stdin: self.stdin, tty: self.tty, starting }
     }
 
-    /// The command was obeyed.
+    /// To be called when the command is recorded.
     pub(in crate::api::native) fn recorded(&mut self) {
-        if self.here.is_none() {
-            self.here = self.engine.containers.get(&self.id).map(|entity| entity.attend());
+        if self.presence.is_none() {
+            self.presence = self.engine.containers.get(&self.id).map(|entity| entity.attend());
         }
         self.since = Some(Instant::now());
         failpoint::hit(failpoint::ATTACH_RECORDED);
     }
 
-    /// Records the end now. A removal still waits until this is dropped.
+    /// Records the end now. A removal still waits until the guard is dropped.
     pub(super) fn end(&mut self) {
         let Some(since) = self.since.take() else { return };
         failpoint::hit(failpoint::ATTACH_LEFT);
         let lasted_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let left = Command::ReportDetached { session: self.session, lasted_ms };
-        let (engine, id, context, here) = (self.engine.clone(), self.id, self.context.clone(), self.here.clone());
+        let (engine, id, context, presence) =
+            (self.engine.clone(), self.id, self.context.clone(), self.presence.clone());
         self.engine.tasks.spawn(async move {
             engine.containers.report(&id, &context, left).await;
-            drop(here);
+            drop(presence);
         });
     }
 }
 
-impl Drop for Attendance {
+impl Drop for AttachGuard {
     fn drop(&mut self) {
         self.end();
     }

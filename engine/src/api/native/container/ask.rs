@@ -1,5 +1,5 @@
-//! Waiting for an outcome: listen first, ask, then take the container's events as they are published. Nothing is
-//! missed, however short-lived the container, and nothing is polled.
+//! Waits for the outcome of a command: listens first, asks, then receives the container's events as they are published.
+//! No event is missed, however short-lived the container, and nothing is polled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,55 +16,55 @@ use crate::engine::Engine;
 use crate::journal::record::Context;
 use crate::ledger::Queue;
 
-/// An asked command and the ear that hears what becomes of it.
-pub(super) struct Carried {
+/// A command that was asked, and the listener for its outcome.
+pub(super) struct AskedCommand {
     pub container: Option<Container>,
     pub events: Vec<Event>,
-    told: UnboundedReceiver<Change>,
+    changes: UnboundedReceiver<Change>,
 }
 
-/// Takes a user's command through its turn.
-pub(super) async fn carry(
+/// Asks for a user's command, and listens for its outcome.
+pub(super) async fn ask(
     engine: &Arc<Engine>,
     id: ContainerId,
     (verb, reference): (Verb, &str),
     context: &Context,
     command: impl Fn() -> Command,
-) -> Result<Carried, ApiError> {
-    carry_all(engine, id, (verb, reference), context, || vec![command()]).await
+) -> Result<AskedCommand, ApiError> {
+    ask_all(engine, id, (verb, reference), context, || vec![command()]).await
 }
 
 /// The same for several commands in one step.
-pub(super) async fn carry_all(
+pub(super) async fn ask_all(
     engine: &Arc<Engine>,
     id: ContainerId,
     (verb, reference): (Verb, &str),
     context: &Context,
     commands: impl Fn() -> Vec<Command>,
-) -> Result<Carried, ApiError> {
-    let told = engine.containers.listen(id);
+) -> Result<AskedCommand, ApiError> {
+    let changes = engine.containers.listen(id);
     let turned = engine
         .containers
         .ask(Queue::Commands, &id, context, commands)
         .await
         .map_err(|error| ApiError::of_turn(error, verb, reference))?;
-    Ok(Carried { container: turned.state, events: turned.events, told })
+    Ok(AskedCommand { container: turned.state, events: turned.events, changes })
 }
 
-impl Carried {
-    pub(super) fn listening(container: Option<Container>, told: UnboundedReceiver<Change>) -> Self {
-        Self { container, events: vec![], told }
+impl AskedCommand {
+    pub(super) fn listening(container: Option<Container>, changes: UnboundedReceiver<Change>) -> Self {
+        Self { container, events: vec![], changes }
     }
 
-    /// The first event that `pick` makes something of; `None` when the daemon stops first, or patience ends.
+    /// The first event that `pick` maps to a value; `None` when the daemon stops first, or patience ends.
     pub(super) async fn until<T>(
         &mut self,
         patience: Duration,
         mut pick: impl FnMut(&Event) -> Option<T>,
     ) -> Option<T> {
         let waiting = async {
-            while let Some(told) = self.told.recv().await {
-                if let Some(picked) = pick(&told.event) {
+            while let Some(change) = self.changes.recv().await {
+                if let Some(picked) = pick(&change.event) {
                     return Some(picked);
                 }
             }
@@ -74,8 +74,8 @@ impl Carried {
     }
 }
 
-/// Longer than a launch may take: its outcome comes first.
+/// Longer than a launch may take, so that its outcome comes first.
 pub(in crate::api::native) const START_PATIENCE: Duration = LAUNCH_LIMIT.saturating_add(Duration::from_secs(60));
 
-/// For outcomes that only the container's own life bounds.
+/// For outcomes that come only with the container's end.
 pub(super) const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
