@@ -1,4 +1,4 @@
-//! The words the state machines are written with: ids, names, times, processes.
+//! The basic types of the state machines: ids, names, times, processes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -57,7 +57,7 @@ impl FromStr for ContainerId {
     }
 }
 
-/// Names an exec or an attach session: 16 hexadecimal digits outside.
+/// The id of an exec or an attach session: 16 hexadecimal digits outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub [u8; 8]);
 
@@ -70,7 +70,7 @@ impl fmt::Display for SessionId {
 impl FromStr for SessionId {
     type Err = InvalidId;
 
-    /// Of 16 lower-case hexadecimal digits.
+    /// Parses 16 lower-case hexadecimal digits.
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let digits = text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let number = u64::from_str_radix(text, 16).ok().filter(|_| digits).ok_or(InvalidId)?;
@@ -108,7 +108,8 @@ impl fmt::Display for Name {
     }
 }
 
-/// A volume's name: a letter or digit, then letters, digits, `_`, `.` or `-`; at most 128 bytes, since it is its stream's id.
+/// A volume's name: a letter or digit, then letters, digits, `_`, `.` or `-`; at most 128 bytes, since it is its
+/// stream's id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VolumeName(String);
 
@@ -150,7 +151,8 @@ impl Timestamp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct BootId(pub [u8; 16]);
 
-/// A process of the host, told apart from a later one with the same pid by its start time in clock ticks since boot.
+/// A process of the host. Its start time, in clock ticks since boot, distinguishes it from a later one with the same
+/// pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Process {
     pub pid: u32,
@@ -166,16 +168,16 @@ impl Signal {
     pub const TERM: Self = Self(15);
 }
 
-/// Which start of a container: the stream version of its `StartRequested`.
+/// A start of a container: the stream version of its `StartRequested`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StartId(pub u64);
 
-/// SHA-256 of a file that an event vouches for, or of content that is named by it. As a text: `sha256:` and 64 digits.
+/// SHA-256 of a file recorded by an event, or of content named by its digest. As a text: `sha256:` and 64 digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// The 64 digits alone: a file's name.
+    /// The 64 digits alone, as in file names.
     pub fn hex(&self) -> String {
         ContainerId(self.0).to_string()
     }
@@ -185,7 +187,7 @@ impl Digest {
         ContainerId(self.0).short()
     }
 
-    /// From the 64 digits alone.
+    /// Parses the 64 digits alone.
     pub fn from_hex(digits: &str) -> Result<Self, InvalidId> {
         digits.parse().map(|ContainerId(bytes)| Self(bytes))
     }

@@ -1,4 +1,4 @@
-//! What a container, an image and a volume are and what may happen to them: pure state machines, without clock, disk, network or async.
+//! Containers, images and volumes as pure state machines, without clock, disk, network or async.
 
 pub mod aggregate;
 pub mod container;

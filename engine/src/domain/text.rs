@@ -1,4 +1,4 @@
-//! Text that must not grow.
+//! Cutting texts to a size.
 
 /// The longest beginning of a text that has at most `limit` bytes and ends between two characters.
 pub fn cut(text: &str, limit: usize) -> &str {

@@ -1,4 +1,4 @@
-//! A container as the ledger sees it.
+//! The container as an aggregate of the ledger.
 
 use super::{Card, Command, Container, Event, Rejection, decide, evolve};
 use crate::domain::aggregate::{Aggregate, Queued, Title, Urgency};
@@ -44,7 +44,8 @@ impl Aggregate for Container {
             | Event::UpdateRequested { .. }
             | Event::ExecStarted { detached: true, .. }
             | Event::Renamed { .. } => Urgency::Ordinary,
-            // With these, people look for what fills the disk, halt it and delete it.
+            // Execs, attaches and pauses are how operators find the files that fill the disk, halt their writer and
+            // delete them.
             Event::ExecStarted { detached: false, .. } | Event::Attached { .. } | Event::PauseRequested => Urgency::Cleanup,
             Event::Started { .. }
             | Event::StartFailed { .. }

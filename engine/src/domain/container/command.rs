@@ -1,4 +1,4 @@
-//! What may be asked of a container, and what the world reports of it.
+//! Commands to a container: requests of users, and reports of the world's state.
 
 use super::{Card, ExitStatus, Health, RestartPolicy};
 use crate::domain::id::{BootId, ContainerId, Digest, Name, Process, SessionId, Signal, StartId, Timestamp};
@@ -20,7 +20,7 @@ pub enum Command {
         grace: Option<u32>,
         at: Timestamp,
     },
-    /// A stop that ends in a start; a plain start of what does not run.
+    /// A stop that ends in a start; a plain start of a container that does not run.
     Restart {
         grace: Option<u32>,
         boot: BootId,
@@ -34,19 +34,21 @@ pub enum Command {
     Rename {
         name: Name,
     },
-    /// `volumes`: its anonymous volumes too.
+    /// `volumes`: also remove its anonymous volumes.
     Remove {
         force: bool,
         volumes: bool,
     },
-    /// `definition` was made of `base` and lies in its place already. `live`: a running container has to be told.
+    /// `definition` was made from `base` and is already in its place. `live`: the runtime has to update a running
+    /// container.
     Update {
         base: Digest,
         definition: Digest,
         restart: RestartPolicy,
         live: bool,
     },
-    /// In the processes of this start and no other: what was prepared was looked up there. `argv` is what may be known of it.
+    /// Valid for this start only, since the user and the paths were looked up in its processes. `argv` is already
+    /// shortened to its recordable part.
     BeginExec {
         start: StartId,
         exec: SessionId,
@@ -55,7 +57,7 @@ pub enum Command {
         tty: bool,
         detached: bool,
     },
-    /// `starting`: also to a start that is under way, since it was asked for by this client.
+    /// `starting`: accept a pending start too, because this client asked for it.
     BeginAttach {
         session: SessionId,
         stdin: bool,
@@ -109,7 +111,7 @@ pub enum Command {
     ReportUpdateFailed {
         message: String,
     },
-    /// Of the end of this start.
+    /// `start` is the one whose end scheduled the restart.
     RestartDue {
         start: StartId,
         boot: BootId,

@@ -1,4 +1,4 @@
-//! What a command leads to: events, nothing (already so), or a refusal. Changes nothing.
+//! Decides on a command: events, none if the state is already as wanted, or a rejection. Changes nothing.
 
 mod follow;
 mod keep;
@@ -10,12 +10,12 @@ use super::{Attachment, Command, Container, Event, Phase, Run, Update};
 use crate::domain::id::{Name, StartId};
 use crate::domain::text::cut;
 
-/// A refusal. `InTransition` means: ask again when the pending outcome is known.
+/// An answer that refuses a command. After `InTransition` the caller asks again once the pending outcome is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
     NoSuchContainer,
     IdTaken,
-    /// An operation is under way; its outcome decides.
+    /// An operation is pending; its outcome decides.
     InTransition,
     NotRunning,
     Paused,
@@ -25,7 +25,7 @@ pub enum Rejection {
     SameName {
         name: Name,
     },
-    /// The update was made of a definition that is not the container's any more.
+    /// The update was made from a definition that is no longer the container's.
     DefinitionChanged,
 }
 
@@ -58,7 +58,7 @@ pub fn decide(container: Option<&Container>, command: &Command) -> Decision {
 fn decide_unborn(command: &Command) -> Decision {
     match command {
         Command::Create { id, card } => Ok(vec![Event::Created { id: *id, card: card.clone() }]),
-        // A late report of what is gone already.
+        // A late report about a container that is already gone.
         Command::ReportStarted { .. }
         | Command::ReportStartFailed { .. }
         | Command::ReportPaused
@@ -174,7 +174,7 @@ impl Container {
                 let news = self.running(*start).is_some_and(|run| run.health.is_some_and(|known| known != *health));
                 Ok(only_if(news, || Event::HealthChanged { start: *start, health: *health }))
             }
-            // Sessions are not part of the state: these are facts of their own.
+            // Sessions are not part of the state, so no earlier state can make these events superfluous.
             Command::ReportExecExited { exec, status, at, lasted_ms } => {
                 Ok(vec![Event::ExecExited { exec: *exec, status: *status, at: *at, lasted_ms: *lasted_ms }])
             }
@@ -194,7 +194,7 @@ impl Container {
             }
             Command::ReportRemoveFailed { message } => {
                 let message = short(message);
-                // A removal tried again at every start of the daemon shall not fill the journal.
+                // A removal retried at every start of the daemon must not fill the journal.
                 let news =
                     matches!(&self.phase, Phase::Removing(removing) if removing.failed.as_ref() != Some(&message));
                 Ok(only_if(news, || Event::RemoveFailed { message }))
@@ -211,7 +211,7 @@ impl Container {
     }
 }
 
-/// What is stored of a message is what is known of it: the same before and after a restart.
+/// Cut before comparing and storing: the message in memory is the same before and after a restart.
 fn short(message: &str) -> String {
     cut(message, Event::MESSAGE_LIMIT).to_owned()
 }

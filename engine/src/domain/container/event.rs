@@ -1,4 +1,4 @@
-//! What has happened to a container: facts, in the past tense, never edited.
+//! Events of a container: facts in the past tense, never edited.
 
 use super::{Card, ExitStatus, Health, RestartPolicy};
 use crate::domain::id::{BootId, ContainerId, Digest, Name, Process, SessionId, Signal, StartId, Timestamp};
@@ -79,7 +79,7 @@ pub enum Event {
         attempt: u32,
         due: Timestamp,
     },
-    /// A user has said otherwise, or the policy does now.
+    /// A user ended the wait, or the policy no longer wants the start.
     RestartCancelled {
         start: StartId,
     },
@@ -96,7 +96,7 @@ pub enum Event {
         tty: bool,
         detached: bool,
     },
-    /// Told again when the daemon ended between this and the removal of the session's directory.
+    /// Recorded again if the daemon ended between this event and the removal of the session's directory.
     ExecExited {
         exec: SessionId,
         status: ExitStatus,
@@ -133,9 +133,9 @@ pub enum Event {
 impl Event {
     /// Bytes kept of an error message, so that an event, and a state with two of them, stay below the journal's 4 KB.
     pub const MESSAGE_LIMIT: usize = 768;
-    /// Bytes kept of what an exec runs.
+    /// Bytes kept of an exec's command line.
     pub const ARGV_LIMIT: usize = 256;
-    /// Bytes kept of the user that it runs as.
+    /// Bytes kept of the user that an exec runs as.
     pub const USER_LIMIT: usize = 64;
 
     /// The event's own name, as journals and `isula events --format json` show it.

@@ -1,4 +1,4 @@
-//! Folds in one fact. Never refuses: what happened, happened.
+//! Applies one event to a container. Never refuses, since events are facts.
 
 use super::{
     Attachment, Card, Container, End, Event, ExitStatus, Health, HealthAction, Phase, Removing, Restarting, Restarts,
@@ -8,9 +8,9 @@ use crate::domain::id::{BootId, ContainerId, Signal, StartId, Timestamp};
 
 /// The container after the event; `None` when it is gone.
 ///
-/// `decide` never makes an event that does not fit, but a damaged journal with events missing may have one. What belongs
-/// to another start, or to a phase that is not there, then changes the version alone; an intent, which tells all that is
-/// to be known, is taken as it is.
+/// `decide` never makes an event that does not fit, but a damaged journal with missing events may contain one. An event
+/// of another start, or of an absent phase, then changes the version alone; an intent is complete in itself and is
+/// applied as it is.
 pub fn evolve(container: Option<Container>, event: &Event) -> Option<Container> {
     match (container, event) {
         (None, Event::Created { id, card }) => Some(Container::new(*id, card.clone())),
@@ -21,7 +21,7 @@ pub fn evolve(container: Option<Container>, event: &Event) -> Option<Container> 
 }
 
 impl Container {
-    /// As its first event tells it.
+    /// The container after its `Created` event.
     pub fn new(id: ContainerId, card: Card) -> Self {
         Self {
             id,
@@ -114,11 +114,11 @@ impl Container {
                 }
             }
             Event::NetworkDetached { start } => self.networks.retain(|attachment| attachment.start != *start),
-            // Told, not kept.
+            // Sessions are recorded in the journal, not in the state.
             Event::ExecStarted { .. } | Event::ExecExited { .. } | Event::Attached { .. } | Event::Detached { .. } => {}
             Event::RemoveRequested { volumes, .. } => {
                 let run = self.phase.run().cloned();
-                // Asked for again after a failure: what the first one was to take goes all the same.
+                // A retry after a failed removal: anonymous volumes that the first request included are still removed.
                 let before = matches!(&self.phase, Phase::Removing(removing) if removing.volumes);
                 self.phase = Phase::Removing(Removing { run, failed: None, volumes: *volumes || before });
             }
@@ -127,7 +127,7 @@ impl Container {
                     removing.failed = Some(message.clone());
                 }
             }
-            // Of another container, or the end of this one: not for this arm.
+            // A second `Created` belongs to another container; the caller handles `Removed`.
             Event::Created { .. } | Event::Removed => {}
         }
         self
@@ -136,7 +136,7 @@ impl Container {
     fn start_requested(&mut self, start: StartId, boot: BootId, since: Timestamp) {
         self.restarts = match &self.phase {
             Phase::Restarting(waiting) => Restarts { count: waiting.attempt, ..self.restarts },
-            // A user's: what came before does not count any more.
+            // A start by a user resets the counters of the restart policy.
             Phase::Created
             | Phase::Starting(_)
             | Phase::Running(_)
@@ -155,7 +155,7 @@ impl Container {
             Some(stop) => stop.killed |= signal == Signal::KILL,
             None => by_hand = true,
         });
-        // Whoever ends a container does not want it back.
+        // A user who kills the container does not want the policy to start it again.
         if by_hand && (signal == Signal::KILL || signal == self.card.stop_signal) {
             self.restarts.stopped = true;
         }
@@ -191,7 +191,7 @@ impl Container {
         }
     }
 
-    /// Says whether there is such a run.
+    /// Applies `change` to the run of this start; false when there is none.
     fn with_run(&mut self, start: StartId, change: impl FnOnce(&mut Run)) -> bool {
         let run = match &mut self.phase {
             Phase::Running(run) | Phase::Pausing(run) | Phase::Paused(run) | Phase::Resuming(run) => Some(run),

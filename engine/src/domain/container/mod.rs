@@ -19,12 +19,14 @@
 //!                       └───┴─────▶ Removing ──Removed──▶ gone
 //! ```
 //!
-//! Beside the phase there may be an update under way (`UpdateRequested` … `Updated` or `UpdateFailed`), which waits for nothing but
-//! keeps a start waiting, and networks that the container is attached to. Exec and attach sessions are told, not kept.
+//! Beside the phase there may be a pending update (`UpdateRequested` … `Updated` or `UpdateFailed`), which keeps a
+//! start waiting but waits for nothing itself, and the container's network attachments. Exec and attach sessions are
+//! not part of the state.
 //!
-//! What a crash leaves behind: before `Created` a directory that no record knows; `Starting` perhaps a mount, a shim and a process; `Running` and
-//! its kin a live shim and process that go on; `Exited` and `Restarting` perhaps mounts, networks and a state directory not yet
-//! released; `Removing` anything of the above. `recover` says what becomes of each.
+//! After a crash there may be: before `Created`, a directory without a record; in `Starting`, a mount, a shim and a
+//! process; in `Running`, `Pausing`, `Paused` and `Resuming`, a live shim and process that go on; in `Exited` and
+//! `Restarting`, mounts, networks and a state directory not yet released; in `Removing`, any of the above. `recover`
+//! decides on each.
 
 mod aggregate;
 mod command;
@@ -45,11 +47,11 @@ pub use restart::{RestartPolicy, Restarts};
 
 use super::id::{BootId, ContainerId, Digest, Name, Process, Signal, StartId, Timestamp};
 
-/// A container as its events tell it.
+/// A container's state, folded from its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
     pub id: ContainerId,
-    /// How many events it has seen: the version of its stream.
+    /// How many events the container has seen: the version of its stream.
     pub version: u64,
     pub card: Card,
     pub phase: Phase,
@@ -58,28 +60,28 @@ pub struct Container {
     pub restarts: Restarts,
     /// A change of limits or of the restart policy that has no outcome yet.
     pub update: Option<Update>,
-    /// What it is attached to, as far as it has been told.
+    /// Network attachments, as far as recorded.
     pub networks: Vec<Attachment>,
 }
 
-/// What is said of a container in lists, and what the state machine needs to know of its definition.
+/// The part of a definition that lists and the state machine need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Card {
     pub name: Name,
     pub image: String,
-    /// What it was made of; `None` for a root filesystem of the host's.
+    /// The image it was created from; `None` for a root filesystem of the host's.
     pub image_id: Option<Digest>,
     pub runtime: String,
     /// Path and arguments, cut at `Card::COMMAND_LIMIT` bytes.
     pub command: String,
-    /// Of `definition.json`.
+    /// The digest of `definition.json`.
     pub definition: Digest,
     pub created_at: Timestamp,
     pub auto_remove: bool,
     pub tty: bool,
     pub open_stdin: bool,
     pub stop_signal: Signal,
-    /// Seconds.
+    /// In seconds.
     pub stop_timeout: u32,
     pub restart: RestartPolicy,
     pub health: HealthAction,
@@ -88,13 +90,13 @@ pub struct Card {
 impl Card {
     // Limits in bytes, so that an event stays far below the journal's 4 KB.
     pub const COMMAND_LIMIT: usize = 512;
-    /// Names are not cut but refused: whoever makes a card has checked them. Registries allow about 450 with tag and digest.
+    /// Names are not cut but refused, already when the card is made. Registries allow about 450 with tag and digest.
     pub const IMAGE_LIMIT: usize = 512;
-    /// As for the image.
+    /// As for the image: refused, not cut.
     pub const RUNTIME_LIMIT: usize = 128;
 }
 
-/// Whether a container's health is checked, and what an unhealthy one has to expect.
+/// Whether a container's health is checked, and the consequence of an unhealthy one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HealthAction {
     #[default]
@@ -125,7 +127,7 @@ pub enum Phase {
     Removing(Removing),
 }
 
-/// Ended, and to be started again by its policy.
+/// Exited, with a start by its policy pending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restarting {
     pub end: End,
@@ -134,10 +136,10 @@ pub struct Restarting {
     pub attempt: u32,
 }
 
-/// What a container is to become.
+/// A pending change of the definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Update {
-    /// Of the definition that takes the place of the present one.
+    /// The digest of the definition that replaces the present one.
     pub definition: Digest,
     pub restart: RestartPolicy,
 }
@@ -151,7 +153,7 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    // Limits, so that a state with all it may have stays below the journal's 4 KB. What is beyond is not recorded.
+    // Limits keep a state with all attachments below the journal's 4 KB. Anything beyond them is not recorded.
     /// Networks of one container.
     pub const LIMIT: usize = 3;
     /// Bytes of a network's name.
@@ -170,7 +172,7 @@ pub struct Starting {
     pub since: Timestamp,
 }
 
-/// A container's first process and who looks after it.
+/// A container's first process and its shim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     pub start: StartId,
@@ -181,15 +183,15 @@ pub struct Run {
     pub since: Timestamp,
     pub stop: Option<Stop>,
     pub oom: bool,
-    /// `None` where it is not checked.
+    /// `None` where health is not checked.
     pub health: Option<Health>,
 }
 
-/// A stop under way.
+/// A pending stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stop {
     pub signal: Signal,
-    /// When patience ends and SIGKILL is sent.
+    /// When the patience ends and SIGKILL is sent.
     pub deadline: Timestamp,
     /// SIGKILL was sent.
     pub killed: bool,
@@ -209,7 +211,7 @@ pub struct End {
     pub error: Option<String>,
 }
 
-/// An exit is never guessed.
+/// An exit status is never guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitStatus {
     Code(u8),
@@ -221,25 +223,25 @@ pub enum ExitStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     HostReboot,
-    /// Neither shim, process nor exit record were found.
+    /// Neither shim, process nor exit record was found.
     ShimAndProcessLost,
-    /// The shim died before the container, on a kernel that does not tell a stranger's status.
+    /// The shim died before the container, on a kernel that reports an exit status to the parent alone.
     ShimLost,
 }
 
-/// A removal under way.
+/// A pending removal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removing {
-    /// Still to be killed: a removal by force.
+    /// The run that still has to be killed: a removal by force.
     pub run: Option<Run>,
-    /// Why the last attempt failed; the removal may be asked for again.
+    /// Why the last attempt failed; the removal may then be requested again.
     pub failed: Option<String>,
-    /// Its anonymous volumes go too.
+    /// Its anonymous volumes are removed too.
     pub volumes: bool,
 }
 
 impl Phase {
-    /// The run of a container whose first process is thought alive.
+    /// The run of a container with a first process that is believed to be alive.
     pub fn run(&self) -> Option<&Run> {
         match self {
             Self::Running(run) | Self::Pausing(run) | Self::Paused(run) | Self::Resuming(run) => Some(run),
@@ -248,7 +250,7 @@ impl Phase {
         }
     }
 
-    /// Nothing of a start can be there.
+    /// No start has left anything behind.
     pub fn never_started(&self) -> bool {
         match self {
             Self::Created => true,
@@ -257,7 +259,7 @@ impl Phase {
         }
     }
 
-    /// An intent waits for its outcome, so most commands have to wait too.
+    /// An intent is pending, so most commands have to wait for its outcome.
     pub fn in_transition(&self) -> bool {
         match self {
             Self::Starting(_) | Self::Pausing(_) | Self::Resuming(_) => true,
@@ -266,7 +268,7 @@ impl Phase {
         }
     }
 
-    /// The state's word in `inspect` and filters.
+    /// The state's name in `inspect` and filters.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Created => "inited",

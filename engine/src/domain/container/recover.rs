@@ -1,6 +1,7 @@
-//! After a restart of the daemon: from what the journal says and what the world shows, to what is to be done.
+//! Recovery of a container after a restart of the daemon: from its recorded state and an observation of the world to
+//! steps.
 //!
-//! Pure: the observation was made before. "Alive" always means that pid and start time match.
+//! Pure: the caller has made the observation. "Alive" always means that pid and start time match.
 
 use super::{
     Cause, Command, Container, ExitStatus, Health, HealthAction, Phase, Removing, RestartPolicy, Restarting, Run,
@@ -8,19 +9,19 @@ use super::{
 };
 use crate::domain::id::{BootId, Process, StartId, Timestamp};
 
-/// What was found of a container.
+/// The state of a container's processes and files, as observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observation {
     pub boot: BootId,
     pub at: Timestamp,
     /// The container's shim, when alive.
     pub shim: Option<Process>,
-    /// The container's first process, when alive. In a start without a shim only when the runtime says that it runs:
-    /// what is merely created waits for ever, and is undone.
+    /// The container's first process, when alive. In a start without a shim only when the runtime reports it as
+    /// running: a process that is merely created waits for ever, and is undone.
     pub process: Option<Process>,
     /// The exit record.
     pub exit: Option<Found>,
-    /// Frozen, says the runtime or the cgroup.
+    /// Frozen, according to the runtime or the cgroup.
     pub frozen: bool,
 }
 
@@ -34,31 +35,31 @@ pub struct Found {
     pub oom: bool,
 }
 
-/// What recovery does next, in order.
+/// One step of a recovery. Steps are taken in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Run this command as a turn.
     Report(Command),
-    /// A shim is at work on the start: ask it how it went, and report that.
+    /// A shim is at work on the start: ask it for the outcome, and report that.
     AwaitLaunch { start: StartId },
-    /// Kill and delete whatever the start has made, then report the failure.
+    /// Kill and delete everything that the start has made, then report the failure.
     UndoStart { start: StartId, message: String },
     /// Watch the shim and the process again.
     Reattach,
     /// Start a new shim for a living process.
     Adopt,
-    /// Run the stop's timer again, from the recorded deadline; thaw what is frozen, so that a signal arrives.
+    /// Run the stop's timer again, from the recorded deadline; thaw a frozen container, so that the signal arrives.
     ResumeStop,
-    /// Send SIGKILL to the process once more, and thaw what is frozen: a removal by force was under way, or the container is
-    /// unhealthy and has to go.
+    /// Send SIGKILL to the process once more, and thaw a frozen container: a removal by force was pending, or the
+    /// container is unhealthy and has to be killed.
     Kill,
-    /// Bring a running container's limits to what the update asks for, then report it.
+    /// Apply the update's limits to a running container, then report it.
     ResumeUpdate,
-    /// Run the wait for the next start again.
+    /// Run the timer of the pending restart again.
     ResumeRestart { start: StartId, due: Timestamp },
     /// Unmount, delete at the runtime, clear the state directory.
     Release,
-    /// Remove all that is left of the container, then report it.
+    /// Remove everything that is left of the container, then report it.
     Dismantle,
 }
 
@@ -72,7 +73,8 @@ pub fn recover(container: &Container, seen: &Observation) -> Vec<Step> {
         }
     }
     if container.update.is_some() && !matches!(container.phase, Phase::Removing(_)) {
-        // Of a container that does not run, the definition is all there is to be changed. Before what may start it again.
+        // For a container that does not run, the definition alone changes. This comes before a step that may start it
+        // again.
         if lives { steps.push(Step::ResumeUpdate) } else { steps.insert(0, Step::Report(Command::ReportUpdated)) }
     }
     steps
@@ -126,7 +128,7 @@ fn recover_start(starting: &Starting, seen: &Observation) -> Vec<Step> {
     }
 }
 
-/// `living` is what to do first when the process lives.
+/// `living` is taken first when the process is alive.
 fn recover_run(run: &Run, seen: &Observation, living: Vec<Step>) -> Vec<Step> {
     if let Some(found) = exit_of(run.start, seen) {
         return vec![report_exit(run.start, found, seen.boot), Step::Release];
@@ -135,11 +137,11 @@ fn recover_run(run: &Run, seen: &Observation, living: Vec<Step>) -> Vec<Step> {
         return vec![report_unknown(run.start, Cause::HostReboot, seen), Step::Release];
     }
     let mut steps = match (seen.shim, seen.process) {
-        // A shim whose container is gone is writing the exit record: it says the rest itself.
+        // A shim whose container is gone is writing the exit record, and will report the exit itself.
         (Some(_), Some(_) | None) => {
             let ended = seen.process.is_none();
             let mut steps = if ended { vec![] } else { living };
-            // A replacement that the last daemon had no time to record, or whose record is lost.
+            // A replacement that the last daemon had no time to record, or with a lost record.
             if let Some(shim) = seen.shim.filter(|shim| run.shim != Some(*shim)) {
                 steps.push(Step::Report(Command::ReportShimAdopted { start: run.start, shim }));
             }
@@ -182,7 +184,8 @@ fn recover_removal(removing: &Removing, seen: &Observation) -> Vec<Step> {
 }
 
 fn correct_running(run: &Run, frozen: bool) -> Vec<Step> {
-    // Somebody else froze it: the record follows the world. But not while a stop is under way, which has to thaw it.
+    // The freeze came from outside the daemon, so the record follows it. Not while a stop is pending, which has to thaw
+    // it.
     if frozen && run.stop.is_none() {
         vec![Step::Report(Command::Pause), Step::Report(Command::ReportPaused)]
     } else {

@@ -1,14 +1,14 @@
-//! When a container that has ended is started again: its policy, and how long is waited.
+//! Restart policies: when an exited container is started again, and after how long a wait.
 
 use super::{End, ExitStatus};
 use crate::domain::id::{Signal, Timestamp};
 
-/// Whether an end leads to another start.
+/// Which ends lead to another start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RestartPolicy {
     #[default]
     No,
-    /// After every end; one that a user has stopped is started again with the daemon.
+    /// After every end; a container stopped by a user is started again with the daemon.
     Always,
     /// After every end but a user's stop.
     UnlessStopped,
@@ -18,7 +18,7 @@ pub enum RestartPolicy {
     OnReboot,
 }
 
-/// What has become of starts by policy so far.
+/// Counters of the starts by policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Restarts {
     /// Since a user's last start.
@@ -32,7 +32,7 @@ pub struct Restarts {
 // In nanoseconds.
 const FIRST_WAIT: u64 = 100_000_000;
 const LONGEST_WAIT: u64 = 60_000_000_000;
-/// A run of this length makes up for all failures before it.
+/// A run of this length resets the wait.
 const LONG_RUN: u64 = 10_000_000_000;
 
 impl RestartPolicy {
@@ -53,7 +53,7 @@ impl Restarts {
         Timestamp(end.at.0.saturating_add((FIRST_WAIT << doubled).min(LONGEST_WAIT)))
     }
 
-    /// With this end counted.
+    /// The streak with this end counted.
     pub(super) fn streak_after(&self, end: &End) -> u32 {
         let lasted = end.started_at.map_or(0, |begun| end.at.0.saturating_sub(begun.0));
         if lasted >= LONG_RUN { 1 } else { self.streak.saturating_add(1) }

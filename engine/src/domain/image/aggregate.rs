@@ -1,4 +1,4 @@
-//! An image as the ledger sees it.
+//! The image as an aggregate of the ledger.
 
 use super::{Command, Event, Image, Rejection, decide, evolve};
 use crate::domain::aggregate::{Aggregate, Title, Urgency};

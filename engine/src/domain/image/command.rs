@@ -1,10 +1,10 @@
-//! What may be asked of an image.
+//! Commands to an image.
 
 use super::{Facts, Source};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Its files are here, on disk. Also of an image that is here already: it gains the names.
+    /// Its files are already on disk. For a known image: it gains the names.
     Add {
         source: Source,
         facts: Facts,
@@ -19,6 +19,6 @@ pub enum Command {
     Untag {
         name: String,
     },
-    /// Always possible: whether anything needs the image is the caller's to know.
+    /// Always accepted: the caller has to check first that no container needs the image.
     Remove,
 }

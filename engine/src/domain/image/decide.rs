@@ -1,9 +1,9 @@
-//! What a command leads to: events, nothing (already so), or a refusal. Changes nothing.
+//! Decides on a command: events, none if the state is already as wanted, or a rejection. Changes nothing.
 
 use super::{Command, Event, Image};
 use crate::domain::id::Digest;
 
-/// A refusal.
+/// An answer that refuses a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
     NoSuchImage,
@@ -26,7 +26,7 @@ impl std::fmt::Display for Rejection {
 
 type Decision = Result<Vec<Event>, Rejection>;
 
-/// `id` is the image's, also of one that is not here.
+/// `id` is the image's, also when the image is absent.
 pub fn decide(id: Digest, image: Option<&Image>, command: &Command) -> Decision {
     match command {
         Command::Add { source, facts, names, since } => {
@@ -38,7 +38,7 @@ pub fn decide(id: Digest, image: Option<&Image>, command: &Command) -> Decision 
             }
             check_names(id, image, &wanted)?;
             let facts = facts.clone();
-            // Also when nothing is new: that it was pulled again is told.
+            // Recorded even when nothing changes: readers of the journal see each pull.
             Ok(vec![Event::Added { id, source: *source, facts, names: wanted, since: *since }])
         }
         Command::Tag { name, since } => {
@@ -57,7 +57,7 @@ pub fn decide(id: Digest, image: Option<&Image>, command: &Command) -> Decision 
     }
 }
 
-/// All names after it, and all that come with one event, fit into a record.
+/// Checks that all names after the command fit into a record.
 fn check_names(id: Digest, image: Option<&Image>, coming: &[String]) -> Result<(), Rejection> {
     let held = image.into_iter().flat_map(|image| &image.names).map(|held| &held.name);
     let kept = held.filter(|name| !coming.contains(name));

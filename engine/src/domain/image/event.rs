@@ -1,4 +1,4 @@
-//! What has happened to an image: facts, in the past tense, never edited.
+//! Events of an image: facts in the past tense, never edited.
 
 use super::{Facts, Source};
 use crate::domain::id::Digest;
@@ -12,7 +12,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// As it is called in records and in what is told of them.
+    /// The event's name in records and in `isula events`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Added { source: Source::Pulled, .. } => "ImagePulled",

@@ -1,10 +1,10 @@
-//! Folds in one fact. Never refuses: what happened, happened.
+//! Applies one event to an image. Never refuses, since events are facts.
 
 use super::{Event, Facts, Image, NameHeld};
 
 /// The image after the event; `None` when it is gone.
 ///
-/// What does not fit, since a damaged journal lacks what came before, changes the version alone.
+/// An event that does not fit, because a damaged journal lacks earlier ones, changes the version alone.
 pub fn evolve(image: Option<Image>, event: &Event) -> Option<Image> {
     match (image, event) {
         (None, Event::Added { id, facts, names, since, .. }) => {
@@ -22,7 +22,7 @@ pub fn evolve(image: Option<Image>, event: &Event) -> Option<Image> {
                 }
                 Event::Tagged { name, since } => image.hold(name, *since),
                 Event::Untagged { name } => image.names.retain(|held| held.name != *name),
-                // The end: not for this arm.
+                // Handled by the caller: the end.
                 Event::Removed => {}
             }
             Some(image)
@@ -31,7 +31,7 @@ pub fn evolve(image: Option<Image>, event: &Event) -> Option<Image> {
 }
 
 impl Image {
-    /// The content is the same, and so is what is said of it; but it was wanted again, and what pins it holds.
+    /// The content, and so its description, is the same; the time and the pin are taken from the new event.
     fn add_again(&mut self, facts: &Facts) {
         self.facts.added_at = facts.added_at;
         self.facts.used_at = self.facts.used_at.max(facts.used_at);

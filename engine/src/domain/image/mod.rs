@@ -1,4 +1,4 @@
-//! One image: what is known of its content, and the names it is held under.
+//! One image: a description of its content, and the names it is held under.
 //!
 //! ```text
 //!            Added (pulled, loaded, imported)
@@ -6,11 +6,12 @@
 //!                         Added, Tagged, Untagged ⟲
 //! ```
 //!
-//! A crash leaves nothing half done: an image's files are on disk before its first event, and are removed after its last.
-//! What a crash leaves of files without an event, or after it, the image store collects.
+//! A crash leaves nothing half done: an image's files are on disk before its first event, and are removed after its
+//! last. After a crash, the image store collects files without an event, and files left after the last one.
 //!
-//! Names are opaque here. Each has a number from a counter that only grows: of two images with the same name, the one with
-//! the larger number has it. So a name moves with one event of its new image; the old one's `Untagged` may come later.
+//! Names are opaque here. Each has a number from a counter that only grows: of two images with the same name, the one
+//! with the larger number has it. So a name moves with one event of its new image; the old one's `Untagged` may come
+//! later.
 
 mod aggregate;
 mod command;
@@ -27,32 +28,33 @@ pub use evolve::evolve;
 
 use super::id::{Digest, Timestamp};
 
-/// An image as its events tell it.
+/// An image's state, folded from its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// Of its config.
+    /// The digest of its config.
     pub id: Digest,
-    /// How many events it has seen since it came here: the version of its stream.
+    /// How many events it has seen in this life: the version of its stream.
     pub version: u64,
     pub facts: Facts,
-    /// In the order they came.
+    /// In the order in which they were added.
     pub names: Vec<NameHeld>,
 }
 
-/// What is said of an image in lists.
+/// The description of an image in lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     pub manifest: Digest,
     /// Bytes of all its layers, unpacked.
     pub size: u64,
     pub layers: u16,
-    /// When it was built, as it says.
+    /// When it was built, according to its config.
     pub created: Option<Timestamp>,
-    /// When it came here last.
+    /// When it was last pulled, loaded or imported.
     pub added_at: Timestamp,
-    /// When a container was last made of it. Kept in the row alone: no event tells it, and a crash may forget the newest.
+    /// When a container was last created from it. In the row alone, without an event, so a crash may lose the newest
+    /// value.
     pub used_at: Timestamp,
-    /// Not to be removed by a prune.
+    /// Not removed by a prune.
     pub pinned: bool,
     pub os: String,
     pub architecture: String,
@@ -78,11 +80,11 @@ pub enum Source {
 }
 
 impl Image {
-    /// What all names of an image may take together, so that its row, and an event with all of them, stay below the
-    /// journal's 4 KB.
+    /// Bytes that all names of an image may take together, so that its row, and an event with all of them, stay below
+    /// the journal's 4 KB.
     pub const NAMES_LIMIT: usize = 2600;
 
-    /// What a name takes of `NAMES_LIMIT`: its bytes and what is stored beside them.
+    /// Bytes that a name takes of `NAMES_LIMIT`, with its overhead in a record.
     pub fn name_cost(name: &str) -> usize {
         name.len() + 16
     }

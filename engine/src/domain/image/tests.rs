@@ -30,7 +30,7 @@ fn untag(name: &str) -> Command {
     Command::Untag { name: name.to_owned() }
 }
 
-/// After these commands, of which none is refused, and how many events they made.
+/// The image after these commands, of which none is refused, and the number of events they made.
 fn after(commands: &[Command]) -> (Option<Image>, usize) {
     let mut count = 0;
     let image = commands.iter().fold(None, |image: Option<Image>, command| {
@@ -50,7 +50,7 @@ fn held(names: &[(&str, u64)]) -> Vec<(String, u64)> {
 }
 
 #[test]
-fn an_image_comes_with_its_names() {
+fn a_new_image_has_its_names() {
     let (image, _) = after(&[add(&["a", "b", "a"], 4)]);
     let image = image.unwrap();
     assert_eq!((image.id, image.version, &image.facts), (ID, 1, &facts()));
@@ -58,7 +58,7 @@ fn an_image_comes_with_its_names() {
 }
 
 #[test]
-fn one_that_comes_again_gains_names_and_stays_what_it_is() {
+fn an_image_added_again_gains_names_and_keeps_its_facts() {
     let pinned = Facts {
         manifest: Digest([9; 32]),
         size: 1,
@@ -76,7 +76,7 @@ fn one_that_comes_again_gains_names_and_stays_what_it_is() {
 }
 
 #[test]
-fn what_is_so_already_is_nothing() {
+fn a_repeated_command_makes_no_event() {
     assert_eq!(after(&[add(&["a"], 4), tag("a", 4), untag("x")]).1, 1);
     let (image, count) = after(&[add(&["a"], 4), tag("a", 5), untag("a"), tag("b", 6)]);
     assert_eq!((count, names(image)), (4, held(&[("b", 6)])), "a later number is news: it takes the name from others");
@@ -92,7 +92,7 @@ fn a_removed_image_may_come_again() {
 }
 
 #[test]
-fn of_what_is_not_here_nothing_can_be_asked() {
+fn commands_on_an_absent_image_are_rejected() {
     for command in [tag("a", 1), untag("a"), Command::Remove] {
         assert_eq!(decide(ID, None, &command), Err(Rejection::NoSuchImage), "{command:?}");
     }
@@ -110,7 +110,7 @@ fn names_have_to_fit_into_a_record() {
     let refused = Err(Rejection::TooManyNames { id: ID });
     assert_eq!(decide(ID, Some(&full), &tag("c", 2)), refused);
     assert_eq!(decide(ID, Some(&full), &add(&["c"], 2)), refused);
-    // What it has it may have again.
+    // A name that the image holds already takes no further space.
     assert!(decide(ID, Some(&full), &add(&[&long(b'a', half)], 2)).is_ok());
     assert!(decide(ID, Some(&full), &tag(&long(b'a', half), 2)).is_ok());
     let less = evolve(Some(full), &Event::Untagged { name: long(b'a', half) }).unwrap();

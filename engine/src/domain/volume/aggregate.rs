@@ -1,4 +1,4 @@
-//! A volume as the ledger sees it.
+//! The volume as an aggregate of the ledger.
 
 use super::{Command, Event, Rejection, Volume, decide, evolve};
 use crate::domain::aggregate::{Aggregate, Title, Urgency};

@@ -1,4 +1,4 @@
-//! What may be asked of a volume, and what the world reports of it.
+//! Commands to a volume: requests of users, and reports of the world's state.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,9 @@ use crate::domain::id::Timestamp;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Its directory is here. Of one that exists: nothing, whatever its labels.
+    /// Its directory already exists. No change for a known volume, whatever its labels.
     Create { labels: BTreeMap<String, String>, anonymous: bool, at: Timestamp },
-    /// Whether anything uses it is the caller's to know.
+    /// Always accepted: the caller has to check first that no container uses the volume.
     Remove,
     /// Its data is deleted.
     ReportRemoved,

@@ -1,14 +1,14 @@
-//! What a command leads to: events, nothing (already so), or a refusal. Changes nothing.
+//! Decides on a command: events, none if the state is already as wanted, or a rejection. Changes nothing.
 
 use super::{Command, Event, Phase, Volume};
 use crate::domain::id::VolumeName;
 
-/// A refusal.
+/// An answer that refuses a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
     NoSuchVolume,
     BeingRemoved,
-    /// They would not fit into a record.
+    /// The labels would not fit into a record.
     LabelsTooLong,
 }
 
@@ -40,7 +40,7 @@ pub fn decide(name: &VolumeName, volume: Option<&Volume>, command: &Command) -> 
         (Some(Phase::Ready), Command::Remove) => Ok(vec![Event::RemoveRequested]),
         (Some(Phase::Removing), Command::Create { .. }) => Err(Rejection::BeingRemoved),
         (Some(Phase::Removing), Command::ReportRemoved) => Ok(vec![Event::Removed]),
-        // It exists already, is being removed already, or is gone already.
+        // Already in the wanted state: ready, being removed, or gone.
         (Some(Phase::Ready), Command::Create { .. } | Command::ReportRemoved)
         | (Some(Phase::Removing), Command::Remove)
         | (None, Command::ReportRemoved) => Ok(vec![]),

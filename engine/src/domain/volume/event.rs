@@ -1,4 +1,4 @@
-//! What has happened to a volume: facts, in the past tense, never edited.
+//! Events of a volume: facts in the past tense, never edited.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// As it is called in records and in what is told of them.
+    /// The event's name in records and in `isula events`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Created { .. } => "VolumeCreated",

@@ -1,4 +1,4 @@
-//! Folds in one fact. Never refuses: what happened, happened.
+//! Applies one event to a volume. Never refuses, since events are facts.
 
 use super::{Event, Phase, Volume};
 

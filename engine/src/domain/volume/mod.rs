@@ -4,8 +4,8 @@
 //!   absent ──Created──▶ Ready ──RemoveRequested──▶ Removing ──Removed──▶ absent
 //! ```
 //!
-//! What a crash leaves behind: before `Created`, a directory that no record knows, which the next creation of that name
-//! takes over with its data; in `Removing`, perhaps all of the data, whose deletion recovery finishes.
+//! After a crash there may be: before `Created`, a directory without a record, which the next creation of that name
+//! takes over with its data; in `Removing`, some or all of the data, whose deletion recovery finishes.
 
 mod aggregate;
 mod command;
@@ -24,11 +24,11 @@ pub use evolve::evolve;
 
 use super::id::{Timestamp, VolumeName};
 
-/// A volume as its events tell it.
+/// A volume's state, folded from its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
     pub name: VolumeName,
-    /// How many events it has seen since it was created: the version of its stream.
+    /// How many events it has seen in this life: the version of its stream.
     pub version: u64,
     pub labels: BTreeMap<String, String>,
     /// Made for one container, to be removed with it.
@@ -40,15 +40,15 @@ pub struct Volume {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     Ready,
-    /// Its data is being deleted: it can only be removed, again or to the end.
+    /// Its data is being deleted: only the removal can be requested again, or reported as complete.
     Removing,
 }
 
 impl Volume {
-    /// What all labels of a volume may take together, so that its row stays below the journal's 4 KB.
+    /// Bytes that all labels of a volume may take together, so that its row stays below the journal's 4 KB.
     pub const LABELS_LIMIT: usize = 2600;
 
-    /// What a label takes of `LABELS_LIMIT`: its bytes and what is stored beside them.
+    /// Bytes that a label takes of `LABELS_LIMIT`, with its overhead in a record.
     pub fn label_cost(key: &str, value: &str) -> usize {
         key.len() + value.len() + 16
     }

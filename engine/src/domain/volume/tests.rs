@@ -35,7 +35,7 @@ fn a_volume_lives_until_its_data_is_deleted() {
 }
 
 #[test]
-fn what_is_so_already_is_nothing() {
+fn a_repeated_command_makes_no_event() {
     for (volume, command) in [
         (Some(ready()), create()),
         (Some(ready()), Command::ReportRemoved),
@@ -47,7 +47,7 @@ fn what_is_so_already_is_nothing() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn invalid_commands_are_rejected() {
     assert_eq!(decide(&name(), None, &Command::Remove), Err(Rejection::NoSuchVolume));
     assert_eq!(decide(&name(), Some(&removing()), &create()), Err(Rejection::BeingRemoved));
     let labelled = |length| Command::Create {

@@ -1,11 +1,11 @@
-//! What the end of a run, or of an attempt, leads to beyond itself: another start, a removal, or nothing.
+//! Consequences of the end of a run, or of a failed start: another start, a removal, or none.
 
 use super::short;
 use crate::domain::container::{Container, End, Event, ExitStatus, Phase, Run};
 use crate::domain::id::{BootId, StartId, Timestamp};
 
 impl Container {
-    /// What an exit leads to beyond itself.
+    /// The event that follows an exit, if any.
     pub(super) fn follow_up(
         &self,
         run: &Run,
@@ -38,7 +38,7 @@ impl Container {
         if self.card.auto_remove {
             events.push(self.auto_removal());
         } else if self.restarts.count > 0 {
-            // A user is told of the failure and decides; a start by policy has nobody but the policy.
+            // A user's start reports its failure to the user, who decides; for a start by policy the policy decides.
             events.extend(self.scheduled(&end));
         }
         events
@@ -56,7 +56,7 @@ impl Container {
     pub(super) fn restart_due(&self, start: StartId, boot: BootId, at: Timestamp) -> Vec<Event> {
         match &self.phase {
             Phase::Restarting(waiting) if waiting.end.start == start => {
-                // Asked once more: the policy may have been changed meanwhile.
+                // Evaluated again, because the policy may have been changed meanwhile.
                 if self.card.restart.wants(waiting.end.status, &self.restarts) {
                     vec![self.request_start(0, boot, at)]
                 } else {
@@ -75,7 +75,7 @@ impl Container {
         }
     }
 
-    /// What was made for this container alone goes with it.
+    /// Anonymous volumes are removed with it, since they were made for this container alone.
     pub(super) fn auto_removal(&self) -> Event {
         Event::RemoveRequested { force: false, volumes: true }
     }

@@ -1,4 +1,4 @@
-//! Commands about the container itself, whether it runs or not; and what can be recorded of it.
+//! Commands on the container itself, in any phase; and how values are cut to their recordable size.
 
 use super::{Decision, Rejection, only_if};
 use crate::domain::container::{Attachment, Card, Container, Event, Phase, Update};
@@ -32,13 +32,13 @@ impl Container {
             Phase::Running(_) | Phase::Paused(_) | Phase::Restarting(_) if force => {
                 Ok(vec![Event::RemoveRequested { force, volumes }])
             }
-            // About to run again, whatever the moment says.
+            // Also refused between two runs: a pending restart counts as running.
             Phase::Running(_) | Phase::Restarting(_) => Err(Rejection::StillRunning),
             Phase::Paused(_) => Err(Rejection::StillPaused),
             Phase::Removing(removing) if removing.failed.is_some() => {
                 Ok(vec![Event::RemoveRequested { force, volumes }])
             }
-            // Joins the removal under way; a process that is still there gets its signal once more.
+            // Joins the pending removal; a process that is still alive gets SIGKILL once more.
             Phase::Removing(removing) => Ok(match &removing.run {
                 Some(run) if force => vec![Event::Killed { start: run.start, signal: Signal::KILL }],
                 Some(_) | None => vec![],
@@ -70,7 +70,7 @@ impl Container {
         }
     }
 
-    /// The start whose processes can be joined or attached to.
+    /// The start that an exec can join or a session can attach to.
     pub fn enterable(&self) -> Result<StartId, Rejection> {
         match &self.phase {
             Phase::Running(run) => Ok(run.start),
@@ -81,7 +81,7 @@ impl Container {
         }
     }
 
-    /// The same for who wants this start's: another one is not waited for.
+    /// The same for callers that need this particular start: another one is rejected, not waited for.
     pub(super) fn still_enterable(&self, start: StartId) -> Result<StartId, Rejection> {
         let present = self.phase.run().is_some_and(|run| run.start == start);
         match self.enterable() {
@@ -102,7 +102,7 @@ impl Container {
 }
 
 impl Attachment {
-    /// With what can be recorded of it.
+    /// An attachment, with its texts cut to their recordable size.
     pub fn cut(start: StartId, network: &str, addresses: &[String]) -> Self {
         let short = |address: &String| cut(address, Self::ADDRESS_LIMIT).to_owned();
         let addresses = addresses.iter().take(Self::ADDRESS_COUNT).map(short).collect();

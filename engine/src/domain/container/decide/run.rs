@@ -1,4 +1,4 @@
-//! Commands that begin and end a run, or hold it.
+//! Commands that begin, end, pause or resume a run.
 
 use super::{Decision, Rejection, only_if};
 use crate::domain::container::{Container, Event, Phase};
@@ -7,7 +7,7 @@ use crate::domain::id::{BootId, Signal, StartId, Timestamp};
 impl Container {
     pub(super) fn start(&self, boot: BootId, at: Timestamp) -> Decision {
         match &self.phase {
-            // What is to be started is not yet known.
+            // The pending update decides which definition is started.
             Phase::Created | Phase::Exited(_) | Phase::Restarting(_) if self.update.is_some() => {
                 Err(Rejection::InTransition)
             }
@@ -16,7 +16,7 @@ impl Container {
                 Ok(vec![Event::RestartCancelled { start: waiting.end.start }, self.request_start(1, boot, at)])
             }
             Phase::Running(run) if run.stop.is_none() => Ok(vec![]),
-            // A stop is under way: what it leads to decides.
+            // A stop is pending, so the start is decided after its outcome.
             Phase::Running(_) => Err(Rejection::InTransition),
             Phase::Paused(_) => Err(Rejection::Paused),
             Phase::Starting(_) | Phase::Pausing(_) | Phase::Resuming(_) => Err(Rejection::InTransition),
@@ -24,7 +24,7 @@ impl Container {
         }
     }
 
-    /// `after` events of the same decision come before it.
+    /// `after`: the number of events before it in the same decision.
     pub(super) fn request_start(&self, after: usize, boot: BootId, at: Timestamp) -> Event {
         Event::StartRequested { start: StartId(self.version + after as u64 + 1), boot, at }
     }

@@ -1,4 +1,4 @@
-//! What every command leads to in every phase.
+//! The decision on every command in every phase.
 
 use super::*;
 use crate::domain::id::SessionId;
@@ -172,7 +172,7 @@ fn stop(grace: Option<u32>, seconds: u64) -> Command {
 }
 
 #[test]
-fn a_creation_tells_all_there_is_to_know() {
+fn a_creation_records_the_whole_card() {
     Given(None)
         .when(Command::Create { id: ID, card: card() })
         .then([Event::Created { id: ID, card: card() }])
@@ -275,23 +275,23 @@ fn a_stop_takes_back_the_start_that_a_restart_wanted() {
 }
 
 #[test]
-fn a_fleeting_container_is_removed_when_it_exits_or_fails_to_start() {
+fn an_auto_remove_container_is_removed_when_it_exits_or_fails_to_start() {
     let exit = Command::ReportExit { start: START, status: CODE, at: at(9), oom: false, boot: BOOT };
-    given(Phase::Running(run())).with(|container| container.card = fleeting()).when(exit).then([
+    given(Phase::Running(run())).with(|container| container.card = auto_remove_card()).when(exit).then([
         Event::Exited { start: START, status: CODE, at: at(9) },
         Event::RemoveRequested { force: false, volumes: true },
     ]);
     let failed = Command::ReportStartFailed { start: START, code: 126, message: "no".to_owned(), at: at(4) };
-    given(Phase::Starting(starting())).with(|container| container.card = fleeting()).when(failed).then([
+    given(Phase::Starting(starting())).with(|container| container.card = auto_remove_card()).when(failed).then([
         Event::StartFailed { start: START, code: 126, message: "no".to_owned(), at: at(4) },
         Event::RemoveRequested { force: false, volumes: true },
     ]);
 }
 
 #[test]
-fn a_fleeting_container_survives_its_restart() {
+fn an_auto_remove_container_survives_its_restart() {
     given(Phase::Running(restarting()))
-        .with(|container| container.card = fleeting())
+        .with(|container| container.card = auto_remove_card())
         .when(Command::ReportExit { start: START, status: CODE, at: at(9), oom: false, boot: BOOT })
         .then([
             Event::Exited { start: START, status: CODE, at: at(9) },
@@ -300,10 +300,10 @@ fn a_fleeting_container_survives_its_restart() {
 }
 
 #[test]
-fn nothing_follows_the_exit_of_what_is_being_removed() {
+fn nothing_follows_an_exit_during_a_removal() {
     let exit = Command::ReportExit { start: START, status: CODE, at: at(9), oom: false, boot: BOOT };
     given(removing(Some(restarting()), None))
-        .with(|container| container.card = fleeting())
+        .with(|container| container.card = auto_remove_card())
         .when(exit)
         .then([Event::Exited { start: START, status: CODE, at: at(9) }])
         .when(Command::ReportRemoved)
@@ -331,7 +331,7 @@ fn a_removal_that_failed_may_be_asked_for_again() {
 }
 
 #[test]
-fn an_oom_is_told_once() {
+fn an_oom_is_recorded_once() {
     given(Phase::Running(run()))
         .when(Command::ReportOom { start: START })
         .then([Event::OomKilled { start: START }])
@@ -396,7 +396,7 @@ const fn millis(seconds: u64, millis: u64) -> Timestamp {
 }
 
 #[test]
-fn a_policy_starts_again_what_has_ended_and_waits_longer_each_time() {
+fn a_policy_restarts_with_growing_back_off() {
     let given = given(Phase::Running(run()))
         .with(always)
         .when(exit(9))
@@ -413,14 +413,14 @@ fn a_policy_starts_again_what_has_ended_and_waits_longer_each_time() {
             Event::Exited { start, status: CODE, at: at(11) },
             Event::RestartScheduled { start, attempt: 2, due: millis(11, 200) },
         ])
-        // Late: another start is what waits now.
+        // A late timer: a later restart is pending now.
         .when(Command::RestartDue { start: START, boot: BOOT, at: at(12) })
         .then([]);
     assert_eq!(given.0.unwrap().restarts, Restarts { count: 1, streak: 2, stopped: false });
 }
 
 #[test]
-fn what_a_user_has_ended_stays_ended() {
+fn a_container_ended_by_a_user_is_not_restarted() {
     for end in [
         stop(None, 5),
         stop(Some(0), 5),
@@ -436,7 +436,7 @@ fn what_a_user_has_ended_stays_ended() {
         }
         Given(Some(container)).when(exit(9)).then([exited(9)]);
     }
-    // Any other signal asks for nothing in particular.
+    // Any other signal is no request to stay stopped.
     given(Phase::Running(run()))
         .with(always)
         .when(Command::Kill { signal: Signal(1) })
@@ -446,7 +446,7 @@ fn what_a_user_has_ended_stays_ended() {
 }
 
 #[test]
-fn a_failed_start_is_tried_again_only_when_it_was_the_policys() {
+fn a_failed_start_is_retried_only_if_it_was_by_policy() {
     let failed = Command::ReportStartFailed { start: START, code: 125, message: "no".to_owned(), at: at(9) };
     let event = Event::StartFailed { start: START, code: 125, message: "no".to_owned(), at: at(9) };
     given(Phase::Starting(starting())).with(always).when(failed.clone()).then([event.clone()]);
@@ -469,7 +469,7 @@ fn retries_end() {
 }
 
 #[test]
-fn a_users_start_comes_before_the_policys_and_begins_anew() {
+fn a_users_start_replaces_a_pending_restart_and_resets_the_counters() {
     let given = given(Phase::Restarting(waiting()))
         .with(always)
         .with(|container| container.restarts = Restarts { count: 3, streak: 2, stopped: false })
@@ -498,7 +498,7 @@ fn an_update_is_made_of_the_present_definition_and_keeps_a_start_waiting() {
         .then([Event::Updated])
         .when(update(Digest([3; 32]), true))
         .rejected_yet(Rejection::DefinitionChanged)
-        // Nothing is different.
+        // An update without a difference.
         .when(update(Digest([6; 32]), true))
         .then([]);
     let card = given.0.unwrap().card;
@@ -506,7 +506,7 @@ fn an_update_is_made_of_the_present_definition_and_keeps_a_start_waiting() {
 }
 
 #[test]
-fn an_update_that_failed_has_changed_nothing() {
+fn a_failed_update_changes_nothing() {
     let given = given(Phase::Paused(run()))
         .when(update(Digest([3; 32]), true))
         .then([Event::UpdateRequested { definition: Digest([6; 32]), restart: RestartPolicy::Always }])
@@ -516,7 +516,7 @@ fn an_update_that_failed_has_changed_nothing() {
 }
 
 #[test]
-fn health_is_told_when_it_changes_and_only_where_it_is_watched() {
+fn health_is_recorded_on_change_and_only_where_watched() {
     let health = |health| Command::ReportHealth { start: START, health };
     let watched = Run { health: Some(Health::Starting), ..run() };
     given(Phase::Running(watched))
@@ -535,7 +535,7 @@ fn health_is_told_when_it_changes_and_only_where_it_is_watched() {
 }
 
 #[test]
-fn networks_are_told_once_and_left_together() {
+fn network_attachments_are_recorded_once_and_end_together() {
     let event = Event::NetworkAttached {
         start: START,
         network: "backend".to_owned(),
@@ -554,7 +554,7 @@ fn networks_are_told_once_and_left_together() {
 }
 
 #[test]
-fn what_is_told_of_an_exec_is_cut() {
+fn recorded_texts_of_an_exec_are_cut() {
     let long = "é".repeat(300);
     let argv = long.clone();
     given(Phase::Running(run()))

@@ -1,4 +1,4 @@
-//! What every event makes of every phase, also of one it does not fit.
+//! The effect of every event on every phase, also on those it does not fit.
 
 use super::*;
 use crate::domain::id::SessionId;

@@ -1,4 +1,4 @@
-//! Given some events, when a command comes, then these events follow.
+//! Tests in the form: given some events, when a command comes, then these events follow.
 
 mod decide;
 mod evolve;
@@ -20,7 +20,7 @@ pub(crate) const START: StartId = StartId(3);
 pub(crate) const STALE: StartId = StartId(2);
 pub(crate) const CODE: ExitStatus = ExitStatus::Code(7);
 
-/// Seconds.
+/// In seconds.
 pub(crate) const fn at(seconds: u64) -> Timestamp {
     Timestamp(0).plus_seconds(seconds)
 }
@@ -45,7 +45,7 @@ pub(crate) fn card() -> Card {
 }
 
 /// With `--rm`.
-pub(crate) fn fleeting() -> Card {
+pub(crate) fn auto_remove_card() -> Card {
     Card { auto_remove: true, ..card() }
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn container(phase: Phase) -> Container {
     Container { id: ID, version: 8, card: card(), phase, last, restarts, update: None, networks: vec![] }
 }
 
-/// Every phase that makes a difference, by the name the tables give it; `none` is no container.
+/// Every phase that makes a difference, by its name in the tables; `none` is no container.
 fn phases() -> Vec<(&'static str, Option<Phase>)> {
     vec![
         ("none", None),
@@ -171,7 +171,7 @@ impl When {
         Given(events.iter().fold(self.0, evolve))
     }
 
-    /// And nothing has changed.
+    /// And the state has not changed.
     #[track_caller]
     fn rejected_yet(self, rejection: Rejection) -> Given {
         assert_eq!(self.1, Err(rejection));

@@ -1,4 +1,5 @@
-//! The container once more, as a handful of flags and a list of conditions: a second opinion on `decide` and `evolve`.
+//! A second model of the container, as a handful of flags and a list of conditions, to check `decide` and `evolve`
+//! against.
 
 use super::*;
 
@@ -15,10 +16,10 @@ pub(super) struct Model {
     stop_deadline: Option<u64>,
     stop_killed: bool,
     start_after: bool,
-    /// Its pid and start time.
+    /// Pid and start time.
     shim: Option<(u32, u64)>,
     oom: bool,
-    fleeting: bool,
+    auto_remove_card: bool,
     policy: RestartPolicy,
     watched: bool,
     health: Option<Health>,
@@ -45,7 +46,7 @@ fn facts(process: Process) -> (u32, u64) {
 const GRACE: u64 = 10_000_000_000;
 
 impl Model {
-    /// What the command gives: how many events, or the word for why not.
+    /// The number of events, or the word of the rejection.
     pub(super) fn turn(&mut self, command: &Command) -> Result<u64, &'static str> {
         let (existed, before) = (self.exists, self.version);
         self.obey(command)?;
@@ -73,7 +74,7 @@ impl Model {
                 return Err("IdTaken");
             }
             *self = Self { exists: true, version: 1, ..Self::default() };
-            self.fleeting = card.auto_remove;
+            self.auto_remove_card = card.auto_remove;
             (self.policy, self.watched) = (card.restart, card.health != HealthAction::Unwatched);
             self.definition = Some(card.definition);
             self.name = card.name.to_string();
@@ -85,7 +86,7 @@ impl Model {
         if asked && self.removing && !matches!(command, C::Remove { .. }) {
             return Err("BeingRemoved");
         }
-        // What is under way with another start is not waited for.
+        // A session waits only for operations of its own start.
         if let C::BeginExec { start, .. } = command
             && !self.runs(*start)
         {
@@ -159,9 +160,9 @@ impl Model {
             C::ReportStartFailed { start, code, .. } => self.when(self.starting && start.0 == self.start, |model| {
                 model.starting = false;
                 model.last_status = Some(ExitStatus::Code(*code));
-                let fleeting = model.fleeting;
-                let again = !fleeting && model.tries > 0 && model.wants();
-                model.when(fleeting, Self::go);
+                let auto_remove_card = model.auto_remove_card;
+                let again = !auto_remove_card && model.tries > 0 && model.wants();
+                model.when(auto_remove_card, Self::go);
                 model.when(again, |model| model.waiting = true);
             }),
             C::ReportPaused => self.when(self.pausing, |model| (model.pausing, model.frozen) = (false, true)),
@@ -236,7 +237,7 @@ impl Model {
         self.alive && self.start == start.0
     }
 
-    /// One event, if so.
+    /// Counts one event if the condition holds.
     fn when(&mut self, holds: bool, change: impl FnOnce(&mut Self)) {
         if holds {
             self.version += 1;
@@ -298,7 +299,7 @@ impl Model {
     fn exit(&mut self, oom: bool, status: ExitStatus) {
         self.version += u64::from(oom && !self.oom) + 1;
         let again = self.start_after && !self.removing;
-        let go = self.fleeting && !self.removing && !again;
+        let go = self.auto_remove_card && !self.removing && !again;
         self.exits.push(self.start);
         (self.alive, self.pausing, self.frozen, self.resuming) = (false, false, false, false);
         (self.stop_deadline, self.stop_killed, self.start_after, self.oom) = (None, false, false, false);
@@ -311,7 +312,7 @@ impl Model {
         self.when(by_policy, |model| model.waiting = true);
     }
 
-    /// Fails unless the container is what the model thinks.
+    /// Panics if the container differs from the model.
     pub(super) fn check(&self, container: Option<&Container>) {
         let Some(container) = container else {
             assert!(!self.exists);

@@ -1,4 +1,4 @@
-//! What holds for every life of a container.
+//! Properties that hold for every history of a container.
 
 use std::collections::HashSet;
 
@@ -24,7 +24,7 @@ fn observations() -> impl Strategy<Value = Observation> {
         at: at(5000),
         shim: shim.then_some(if other { OTHER_SHIM } else { SHIM }),
         process: process.then_some(PROCESS),
-        // The start is put right when the container is known.
+        // Corrected when the container is known.
         exit: exit.map(|ours| Found {
             start: StartId(if ours { 1 } else { 0 }),
             process: PROCESS,
@@ -93,7 +93,7 @@ proptest! {
         }
     }
 
-    /// And the state at the time of an intent is the stream's: nothing is numbered by guess.
+    /// The state at the time of an intent belongs to the stream, so no number is guessed.
     #[test]
     fn the_version_counts_the_events_and_a_start_is_its_requests_version(ideas in lives()) {
         let mut version = 0;
@@ -111,7 +111,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_decided_changes_the_state_or_is_a_fact_of_its_own(ideas in lives()) {
+    fn every_event_changes_the_state_or_is_recorded_for_itself(ideas in lives()) {
         let mut state: Option<Container> = None;
         for event in events(&live(&ideas)) {
             let after = evolve(state.clone(), &event);
@@ -120,8 +120,8 @@ proptest! {
                 (None, after) => after.is_none(),
                 (Some(_), None) => false,
             };
-            // A signal sent is worth a line even when nothing is known to have come of it, and a session is a fact of its own.
-            let told_alone = matches!(
+            // A sent signal is recorded even without a known effect, and a session is not part of the state.
+            let recorded_alone = matches!(
                 event,
                 Event::Killed { .. }
                     | Event::ExecStarted { .. }
@@ -129,13 +129,13 @@ proptest! {
                     | Event::Attached { .. }
                     | Event::Detached { .. }
             );
-            prop_assert!(!ignored || told_alone, "{:?} changes nothing in {:?}", event, state);
+            prop_assert!(!ignored || recorded_alone, "{:?} changes nothing in {:?}", event, state);
             state = after;
         }
     }
 
     #[test]
-    fn a_repeated_report_is_told_once(ideas in lives()) {
+    fn a_repeated_report_is_recorded_once(ideas in lives()) {
         for turn in live(&ideas) {
             let report = format!("{:?}", turn.command).starts_with("Report");
             let session = matches!(turn.command, Command::ReportExecExited { .. } | Command::ReportDetached { .. });
@@ -188,7 +188,7 @@ proptest! {
         }
     }
 
-    /// After its reports, nothing of an earlier boot is thought to run, and what goes on has somebody to go on with it.
+    /// After its reports, no process of an earlier boot counts as running, and each pending operation has an owner.
     #[test]
     fn a_recovery_leaves_nothing_without_an_owner(ideas in lives(), seen in observations()) {
         for turn in live(&ideas) {
@@ -213,12 +213,12 @@ proptest! {
             match &after.phase {
                 // Either the one that was interrupted, or the second half of a restart, which is a new intent.
                 Phase::Starting(starting) => prop_assert!(followed || starting.boot == seen.boot),
-                // Only while the shim of a dead process is about to tell of its exit.
+                // Only while the shim of a dead process is about to report its exit.
                 Phase::Pausing(_) | Phase::Resuming(_) => prop_assert!(seen.process.is_none() && seen.shim.is_some()),
                 Phase::Restarting(waiting) => {
-                    let told = steps.iter().any(|step| matches!(step, Step::Report(Command::ReportExit { .. })));
+                    let recorded = steps.iter().any(|step| matches!(step, Step::Report(Command::ReportExit { .. })));
                     let resumed = steps.contains(&Step::ResumeRestart { start: waiting.end.start, due: waiting.due });
-                    prop_assert!(told || resumed);
+                    prop_assert!(recorded || resumed);
                 }
                 Phase::Created | Phase::Running(_) | Phase::Paused(_) | Phase::Exited(_) | Phase::Removing(_) => {}
             }
@@ -232,24 +232,24 @@ impl Container {
     }
 }
 
-/// The generator is worth something: it meets every phase, every event and every refusal.
+/// Checks the generator itself: it meets every phase, every event and every rejection.
 #[test]
 fn random_lives_meet_everything() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
 
     let mut runner = TestRunner::deterministic();
-    let (mut told, mut refused) = (HashSet::new(), HashSet::new());
+    let (mut recorded, mut refused) = (HashSet::new(), HashSet::new());
     for _ in 0..1000 {
         let ideas = lives().new_tree(&mut runner).unwrap().current();
         for turn in live(&ideas) {
             match turn.decision {
-                Ok(events) => told.extend(events.iter().map(Event::name)),
+                Ok(events) => recorded.extend(events.iter().map(Event::name)),
                 Err(rejection) => {
                     refused.insert(std::mem::discriminant(&rejection));
                 }
             }
         }
     }
-    assert_eq!((told.len(), refused.len()), (32, 10), "{told:?}");
+    assert_eq!((recorded.len(), refused.len()), (32, 10), "{recorded:?}");
 }

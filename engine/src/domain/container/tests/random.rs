@@ -1,4 +1,4 @@
-//! Random lives of containers: commands that mostly fit the state they meet, and some that do not.
+//! Random histories of containers: commands that mostly fit the state they meet, and some that do not.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::domain::id::SessionId;
 /// How many commands there are.
 pub(crate) const VERBS: usize = 33;
 
-/// A command whose start is not yet known.
+/// A command with a start that is still open.
 #[derive(Debug, Clone)]
 pub(crate) struct Idea {
     pub(crate) verb: usize,
@@ -20,7 +20,7 @@ pub(crate) struct Idea {
     pub(crate) message: String,
 }
 
-/// Ideas for one life, reports as likely as all else together: most intents find their outcome.
+/// Ideas for one history; reports are as likely as all others together, so most intents find their outcome.
 pub(crate) fn ideas() -> impl Strategy<Value = Vec<Idea>> {
     prop::collection::vec(idea(), 1..60)
 }
@@ -53,7 +53,7 @@ fn policy(number: u8) -> RestartPolicy {
 }
 
 impl Idea {
-    /// The command that the idea is in this state.
+    /// The idea's command in this state.
     pub(crate) fn command(&self, container: Option<&Container>, now: Timestamp) -> Command {
         let Self { fresh, flag, number, seconds, .. } = *self;
         let current = container.and_then(current_start).unwrap_or(StartId(1));
@@ -144,7 +144,7 @@ fn current_start(container: &Container) -> Option<StartId> {
     }
 }
 
-/// One turn of a life.
+/// One turn of a history.
 #[derive(Debug, Clone)]
 pub(crate) struct Turn {
     pub(crate) before: Option<Container>,
@@ -153,7 +153,7 @@ pub(crate) struct Turn {
     pub(crate) after: Option<Container>,
 }
 
-/// Lives through the ideas; a container that is gone may be created anew, in the same stream.
+/// Takes the turns of these ideas; a removed container may be created anew, in the same stream.
 pub(crate) fn live(ideas: &[Idea]) -> Vec<Turn> {
     let mut now = at(1000);
     let mut state: Option<Container> = None;
@@ -170,7 +170,7 @@ pub(crate) fn live(ideas: &[Idea]) -> Vec<Turn> {
     turns
 }
 
-/// Turns by which every further phase is reached soon: a life that begins with a container that runs.
+/// Turns after which every other phase is near: a history that begins with a running container.
 pub(crate) fn started() -> Vec<Idea> {
     let idea = |verb, seconds| Idea { verb, fresh: true, flag: true, number: 8, seconds, message: String::new() };
     vec![idea(0, 1), idea(1, 1), idea(9, 1)]

@@ -1,9 +1,9 @@
-//! What becomes of every phase, whatever the world shows.
+//! The recovery of every phase under every observation.
 
 use super::super::recover;
 use super::*;
 
-/// Nothing is left, on the same boot.
+/// No trace, on the same boot.
 const NOTHING: Observation =
     Observation { boot: BOOT, at: at(50), shim: None, process: None, exit: None, frozen: false };
 const LIVES: Observation = Observation { shim: Some(SHIM), process: Some(PROCESS), ..NOTHING };
@@ -81,14 +81,14 @@ fn after_a_reboot_a_live_container_has_exited_with_its_record() {
 fn after_a_reboot_without_a_record_the_status_is_unknown() {
     for (phase, _) in live() {
         check(phase.clone(), REBOOTED, [report_unknown(Cause::HostReboot, NEXT_BOOT), Step::Release]);
-        // Processes of this boot that look like those of the other are not them.
+        // Processes of this boot with the same pid and start time are different ones.
         let lookalikes = Observation { boot: NEXT_BOOT, ..LIVES };
         check(phase, lookalikes, [report_unknown(Cause::HostReboot, NEXT_BOOT), Step::Release]);
     }
 }
 
 #[test]
-fn what_lives_is_watched_again_and_its_phase_follows_the_world() {
+fn a_live_container_is_reattached_and_its_phase_follows_the_world() {
     for (phase, correction) in live() {
         check(phase, LIVES, correction.into_iter().chain([Step::Reattach]));
     }
@@ -108,7 +108,7 @@ fn a_process_without_its_shim_lives_on_under_a_new_one() {
 }
 
 #[test]
-fn an_exit_record_of_this_start_is_the_truth_whatever_else_is_seen() {
+fn an_exit_record_of_this_start_overrides_other_observations() {
     for seen in [NOTHING, LIVES, SHIM_DEAD, PROCESS_DEAD, frozen(LIVES)] {
         for (phase, _) in live() {
             check(phase, exited(START, seen.clone()), [report_exit(BOOT), Step::Release]);
@@ -117,7 +117,7 @@ fn an_exit_record_of_this_start_is_the_truth_whatever_else_is_seen() {
 }
 
 #[test]
-fn an_exit_record_of_another_start_says_nothing() {
+fn an_exit_record_of_another_start_is_ignored() {
     check(Phase::Running(run()), exited(STALE, LIVES), [Step::Reattach]);
     check(Phase::Running(run()), exited(STALE, SHIM_DEAD), [lost(), Step::Adopt]);
     check(Phase::Running(run()), exited(STALE, PROCESS_DEAD), [Step::Reattach]);
@@ -136,7 +136,7 @@ fn without_shim_process_and_record_the_status_is_unknown() {
 }
 
 #[test]
-fn a_shim_whose_process_is_dead_is_about_to_tell() {
+fn a_shim_of_a_dead_process_will_report_the_exit() {
     for (phase, _) in live() {
         check(phase, PROCESS_DEAD, [Step::Reattach]);
     }
@@ -148,7 +148,7 @@ fn a_shim_that_was_replaced_unrecorded_is_recorded() {
     check(shimless.clone(), LIVES, [adopted(SHIM), Step::Reattach]);
     let replaced = Observation { shim: Some(OTHER_SHIM), ..LIVES };
     check(shimless.clone(), replaced.clone(), [adopted(OTHER_SHIM), Step::Reattach]);
-    // The end of the journal was lost, and with it that the first shim was.
+    // The end of the journal was lost, and with it the loss of the first shim.
     check(Phase::Running(run()), replaced, [adopted(OTHER_SHIM), Step::Reattach]);
     check(shimless, SHIM_DEAD, [lost(), Step::Adopt]);
 }
@@ -159,7 +159,7 @@ fn a_stop_goes_on_with_the_patience_that_is_left() {
         let phase = Phase::Running(run);
         check(phase.clone(), LIVES, [Step::Reattach, Step::ResumeStop]);
         check(phase.clone(), SHIM_DEAD, [lost(), Step::Adopt, Step::ResumeStop]);
-        // Thawed by the stop: the record does not follow the world here.
+        // Thawed by the stop: the record does not follow the freeze here.
         check(phase.clone(), frozen(LIVES), [Step::Reattach, Step::ResumeStop]);
         check(phase.clone(), PROCESS_DEAD, [Step::Reattach]);
         check(phase.clone(), exited(START, PROCESS_DEAD), [report_exit(BOOT), Step::Release]);
@@ -180,7 +180,7 @@ fn a_restart_interrupted_after_the_exit_starts_on_this_boot() {
 }
 
 #[test]
-fn an_interrupted_start_is_asked_for_adopted_or_undone() {
+fn an_interrupted_start_is_awaited_adopted_or_undone() {
     let phase = Phase::Starting(starting());
     check(phase.clone(), LIVES, [Step::AwaitLaunch { start: START }]);
     check(phase.clone(), PROCESS_DEAD, [Step::AwaitLaunch { start: START }]);
@@ -193,7 +193,7 @@ fn an_interrupted_start_is_asked_for_adopted_or_undone() {
 }
 
 #[test]
-fn a_start_that_has_exited_already_did_run() {
+fn a_start_with_an_exit_record_counts_as_run() {
     let started = Command::ReportStarted { start: START, process: PROCESS, shim: None, at: at(3) };
     for seen in [NOTHING, LIVES, SHIM_DEAD, PROCESS_DEAD, REBOOTED] {
         let boot = seen.boot;
@@ -203,7 +203,7 @@ fn a_start_that_has_exited_already_did_run() {
 }
 
 #[test]
-fn what_does_not_run_holds_nothing() {
+fn a_container_that_does_not_run_is_released() {
     for seen in [NOTHING, LIVES, REBOOTED, exited(START, NOTHING), frozen(NOTHING)] {
         check(Phase::Created, seen.clone(), [Step::Release]);
         check(Phase::Exited(end()), seen, [Step::Release]);
@@ -220,7 +220,7 @@ fn a_removal_is_finished_also_one_that_failed() {
 }
 
 #[test]
-fn a_removal_by_force_kills_what_lives_and_reports_what_does_not() {
+fn a_removal_by_force_kills_a_live_process_and_reports_a_dead_one() {
     for failed in [None, Some("busy")] {
         let phase = removing(Some(run()), failed);
         check(phase.clone(), LIVES, [Step::Reattach, Step::Kill]);
@@ -259,13 +259,13 @@ fn a_wait_for_the_next_start_goes_on() {
 }
 
 #[test]
-fn what_shall_always_run_is_started_with_the_daemon() {
+fn a_container_with_policy_always_is_started_with_the_daemon() {
     let start = |boot| Step::Report(Command::Start { boot, at: at(50) });
     let always = |container: &mut Container| container.card.restart = RestartPolicy::Always;
     let ended = with(Phase::Exited(end()), always);
     assert_eq!(recover(&ended, &NOTHING), [Step::Release, start(BOOT)]);
     assert_eq!(recover(&ended, &REBOOTED), [Step::Release, start(NEXT_BOOT)]);
-    // Never begun, or not by its own doing: nobody has asked for it to run.
+    // Without a run there is nothing to start again, and `UnlessStopped` leaves an exited container alone.
     assert_eq!(recover(&with(Phase::Created, always), &NOTHING), [Step::Release]);
     let failed = with(Phase::Exited(End { started_at: None, ..end() }), always);
     assert_eq!(recover(&failed, &NOTHING), [Step::Release]);
@@ -274,7 +274,7 @@ fn what_shall_always_run_is_started_with_the_daemon() {
 }
 
 #[test]
-fn an_update_is_brought_to_its_end() {
+fn an_interrupted_update_is_finished() {
     let update = Update { definition: Digest([6; 32]), restart: RestartPolicy::Always };
     let updating = |container: &mut Container| container.update = Some(update);
     let updated = Step::Report(Command::ReportUpdated);
@@ -283,12 +283,12 @@ fn an_update_is_brought_to_its_end() {
     assert_eq!(recover(&running, &SHIM_DEAD), [lost(), Step::Adopt, Step::ResumeUpdate]);
     assert_eq!(recover(&running, &exited(START, NOTHING)), [updated.clone(), report_exit(BOOT), Step::Release]);
     assert_eq!(recover(&with(Phase::Exited(end()), updating), &NOTHING), [updated, Step::Release]);
-    // It takes its definition along.
+    // A removal needs no further step for the update.
     assert_eq!(recover(&with(removing(None, None), updating), &NOTHING), [Step::Dismantle]);
 }
 
 #[test]
-fn an_unhealthy_container_that_has_to_go_is_killed_once_more() {
+fn an_unhealthy_container_with_action_kill_is_killed_once_more() {
     let unhealthy = Run { health: Some(Health::Unhealthy), ..run() };
     let condemned = |container: &mut Container| container.card.health = HealthAction::Kill;
     let running = with(Phase::Running(unhealthy.clone()), condemned);
