@@ -20,7 +20,7 @@ use crate::network::port::Published;
 use crate::network::record::Record;
 use crate::network::result::Dns;
 use crate::network::{self, NetworkError, bridge};
-use crate::spec::files::OnNetworks;
+use crate::spec::files::NetworkSettings;
 
 use super::launch::LaunchError;
 
@@ -32,7 +32,7 @@ const RELEASE_PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct Attached {
     pub netns: PathBuf,
-    pub gives: OnNetworks,
+    pub gives: NetworkSettings,
 }
 
 /// `None` for a container without networks. After an error, networks that were attached before it are released with the
@@ -128,11 +128,11 @@ async fn wanted(engine: &Arc<Engine>, named: &Named) -> Result<Vec<Wanted>, Netw
     reading.await.map_err(|panic| NetworkError::Task { message: panic.to_string() })?
 }
 
-fn gives(record: &Record) -> OnNetworks {
+fn gives(record: &Record) -> NetworkSettings {
     let attached: Vec<_> = record.networks.iter().map(|attachment| attachment.attached()).collect();
     // The DNS settings of the first network that has any.
     let dns = attached.iter().map(|attached| &attached.dns).find(|dns| **dns != Dns::default());
-    OnNetworks {
+    NetworkSettings {
         addresses: attached.iter().flat_map(|attached| &attached.addresses).map(|address| address.ip).collect(),
         dns: dns.cloned().unwrap_or_default(),
     }

@@ -1,10 +1,10 @@
-//! Linux capabilities: their names, the default set, and what a container ends up with.
+//! Linux capabilities: their names, the default set, and the set that a container gets.
 
 use crate::definition::Security;
 
 use super::Host;
 
-/// A name that is no capability.
+/// The name is not one of a capability.
 #[derive(Debug, thiserror::Error)]
 #[error("unknown capability `{name}`")]
 pub struct CapabilityError {
@@ -15,7 +15,7 @@ pub struct CapabilityError {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CapabilitySet(u64);
 
-/// By number.
+/// Indexed by the kernel's number.
 const NAMES: [&str; 41] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -60,7 +60,7 @@ const NAMES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
-/// What a container has when nobody asks for more or less.
+/// A container's capabilities when its definition neither adds nor drops any.
 const DEFAULT: [&str; 14] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -86,7 +86,7 @@ impl CapabilitySet {
         Self(bits)
     }
 
-    /// Everything up to the kernel's last one that we have a name for.
+    /// All capabilities with a known name, up to the kernel's last one.
     pub fn up_to(last: u32) -> Self {
         let count = NAMES.len().min(last as usize + 1);
         Self((1 << count) - 1)
@@ -137,7 +137,8 @@ impl std::ops::BitAnd for CapabilitySet {
     }
 }
 
-/// What the container gets. Capabilities that we do not hold ourselves cannot be passed on: left out, with a warning.
+/// The container's set. Capabilities that the daemon does not hold cannot be passed on: they are left out, with a
+/// warning.
 pub(super) fn resolve(
     security: &Security,
     host: &Host,
@@ -159,7 +160,7 @@ fn asked(security: &Security, all: CapabilitySet) -> Result<CapabilitySet, Capab
     }
     let start = match (add.all, drop.all) {
         (true, _) => all,
-        // What is added explicitly stays when all the rest is dropped.
+        // An explicitly added capability stays when all others are dropped.
         (false, true) => return Ok(add.named),
         (false, false) => CapabilitySet::standard() | add.named,
     };
@@ -171,7 +172,7 @@ struct Listed {
     named: CapabilitySet,
 }
 
-/// A name that is known to us but not to this kernel is as unknown as any other.
+/// A name that this table has but this kernel lacks is as unknown as any other.
 fn parse(names: &[String], known: CapabilitySet) -> Result<Listed, CapabilityError> {
     let mut listed = Listed { all: false, named: CapabilitySet::EMPTY };
     for name in names {
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for() {
+    fn additions_and_drops_make_the_set() {
         let all = CapabilitySet::up_to(40);
         let standard = CapabilitySet::standard();
         assert_eq!(standard.names().count(), 14);
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_are_refused_also_where_they_would_not_matter() {
+    fn unknown_names_are_refused_even_without_effect() {
         for (add, drop) in [(&["FLY"][..], &[][..]), (&[], &["CAP_"]), (&[], &[""]), (&["ALL"], &["CAP_CAP_KILL"])] {
             for privileged in [false, true] {
                 assert!(asked(&security(privileged, add, drop), CapabilitySet::up_to(40)).is_err(), "{add:?} {drop:?}");
@@ -240,11 +241,11 @@ mod tests {
     }
 
     #[test]
-    fn an_older_kernel_knows_fewer() {
+    fn an_older_kernel_has_fewer_capabilities() {
         let old = CapabilitySet::up_to(37);
         assert!(asked(&security(false, &["BPF"], &[]), old).is_err());
         assert_eq!(asked(&security(true, &[], &[]), old).unwrap().names().last(), Some("CAP_AUDIT_READ"));
-        // A newer one may know more than we have names for.
+        // A newer kernel may know more than there are names for.
         assert_eq!(CapabilitySet::up_to(45), CapabilitySet::up_to(40));
     }
 }

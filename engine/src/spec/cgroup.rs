@@ -1,9 +1,10 @@
-//! Where a container's cgroups are, for version 1, hybrid and version 2: to read out-of-memory kills, to find processes
-//! that were left behind, to remove what a runtime forgot; and the cgroup the shims live in.
+//! Locates a container's cgroups, for version 1, hybrid and version 2: to read out-of-memory kills, to find orphaned
+//! processes, to remove cgroups that a runtime left; and the cgroup of the shims.
 //!
-//! Paths are absolute below each hierarchy's mount point, which is how both runtimes read an absolute `cgroupsPath`. Our
-//! own place in the hierarchies (`/proc/self/cgroup`) therefore plays no part for a container: a daemon that a service manager nests
-//! somewhere must not put containers below its own service, where stopping it would end them.
+//! Paths are absolute below each hierarchy's mount point, which is how both runtimes read an absolute `cgroupsPath`.
+//! The daemon's own place in the hierarchies (`/proc/self/cgroup`) therefore plays no part for a container: a daemon
+//! nested by a service manager must not put containers below its own service, where stopping the service would end
+//! them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +16,7 @@ use crate::rootfs::{MountEntry, mounts_below};
 
 use super::{DEFAULT_CGROUP_PARENT, GroupPath, SpecError};
 
-/// Which cgroup interface this machine has.
+/// The cgroup interface of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
     /// One hierarchy per controller.
@@ -65,7 +66,7 @@ impl Cgroups {
                 },
                 _ => continue,
             };
-            // Mounted over or mounted twice: the later one at a place is the one that is seen, and one place is enough.
+            // A later mount at the same place hides the earlier one; and one place per hierarchy is enough.
             hierarchies.retain(|known| known.root != hierarchy.root);
             if !hierarchies.iter().any(|known| known.same_as(&hierarchy)) {
                 hierarchies.push(hierarchy);
@@ -94,8 +95,8 @@ impl Cgroups {
         self.hierarchies.iter().find(|hierarchy| hierarchy.unified).map(|found| &*found.root)
     }
 
-    /// The `cgroup.procs` of the cgroup that a process is in, from the text of its `/proc/<pid>/cgroup`: in the hierarchy of
-    /// version 2 where there is one, otherwise in any.
+    /// The `cgroup.procs` of the cgroup that a process is in, from the text of its `/proc/<pid>/cgroup`: in the
+    /// hierarchy of version 2 where there is one, otherwise in any.
     pub fn procs_of(&self, text: &str) -> Option<PathBuf> {
         let hierarchy = self.hierarchies.iter().max_by_key(|hierarchy| hierarchy.unified)?;
         let path = text.lines().find_map(|line| {
@@ -112,14 +113,14 @@ impl Cgroups {
         Some(group.below(self.controller_root("memory")?).join(name))
     }
 
-    /// The file by which a file of a cgroup of version 1 is watched.
+    /// The file that registers a watch on a file of a version 1 cgroup.
     pub fn event_control(&self, group: &GroupPath) -> Option<PathBuf> {
         let old = self.version != Version::V2;
         old.then(|| Some(group.below(self.controller_root("memory")?).join("cgroup.event_control"))).flatten()
     }
 
-    /// How many processes of the container were killed for want of memory; `None` when nothing counts them, or the cgroup
-    /// is gone.
+    /// How many processes of the container were killed for want of memory; `None` when no file counts them, or the
+    /// cgroup is gone.
     pub fn oom_kills(&self, group: &GroupPath) -> io::Result<Option<u64>> {
         let Some(file) = self.oom_file(group) else { return Ok(None) };
         match fs::read_to_string(file) {
@@ -139,7 +140,7 @@ impl Cgroups {
                     Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => String::new(),
                     result => ignore_gone(result)?.unwrap_or_default(),
                 };
-                // 0 is a process outside our pid namespace: nobody we could do anything about.
+                // 0 is a process outside the daemon's pid namespace, which cannot be signalled.
                 pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
                 Ok(())
             })?;
@@ -147,8 +148,8 @@ impl Cgroups {
         Ok(pids.into_iter().collect())
     }
 
-    /// Removes the container's cgroup from every hierarchy, children first. Fine when it is gone; a cgroup that still has
-    /// processes is an error of kind `ResourceBusy`, after everything else was tried.
+    /// Removes the container's cgroup from every hierarchy, children first. An absent cgroup is no error; one that
+    /// still has processes is an error of kind `ResourceBusy`, returned after everything else was tried.
     pub fn remove(&self, group: &GroupPath) -> io::Result<()> {
         let mut outcome = Ok(());
         for hierarchy in &self.hierarchies {
@@ -158,16 +159,16 @@ impl Cgroups {
         outcome
     }
 
-    /// Says whether any hierarchy has this cgroup.
+    /// Whether any hierarchy has this cgroup.
     pub fn exists(&self, group: &GroupPath) -> bool {
         self.hierarchies.iter().any(|hierarchy| group.below(&hierarchy.root).is_dir())
     }
 
-    /// Makes the cgroup the shims live in, and says which `cgroup.procs` files a shim is to be written to.
+    /// Makes the shims' cgroup, and returns the `cgroup.procs` files that a shim's pid has to be written to.
     ///
-    /// It takes part in the hierarchies a service manager tracks processes by (version 2's, and version 1's
-    /// `name=systemd`), so that stopping the daemon's service leaves the shims alone. The list is empty where there is no
-    /// such hierarchy: then nobody tracks.
+    /// It exists in the hierarchies that a service manager tracks processes by (version 2's, and version 1's
+    /// `name=systemd`), so that stopping the daemon's service leaves the shims alone. The list is empty on a machine
+    /// without such a hierarchy, which tracks no processes.
     pub fn make_shims(&self, parent: &str) -> io::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         for dir in self.shims(parent) {
@@ -197,7 +198,7 @@ impl Cgroups {
 impl Hierarchy {
     fn has(&self, controller: &str, version: Version) -> bool {
         if self.unified {
-            // In a hybrid setup the controllers are version 1's, also those its kernel could offer in both.
+            // In a hybrid setup the controllers are version 1's, even those that the kernel offers in both.
             let listed = || fs::read_to_string(self.root.join("cgroup.controllers")).unwrap_or_default();
             return version == Version::V2 && listed().split_whitespace().any(|name| name == controller);
         }
@@ -208,7 +209,8 @@ impl Hierarchy {
         self.unified || self.controllers.iter().any(|name| name == "name=systemd")
     }
 
-    /// Whether `/proc/<pid>/cgroup` means this one by a list of controllers, of which version 2 has none there.
+    /// Whether a line of `/proc/<pid>/cgroup` with this list of controllers means this hierarchy. Version 2 has an
+    /// empty list there.
     fn is_named(&self, controllers: &str) -> bool {
         match self.unified {
             true => controllers.is_empty(),
@@ -221,20 +223,20 @@ impl Hierarchy {
     }
 }
 
-/// Where one container's cgroup is.
+/// A container's cgroup.
 pub struct Placement {
-    /// As the runtime takes it in `cgroupsPath`.
+    /// The value of `cgroupsPath` for the runtime.
     pub for_runtime: String,
     pub path: GroupPath,
 }
 
 impl Placement {
-    /// Of a container, with the daemon's settings.
+    /// The cgroup of a container, with the daemon's settings.
     pub fn of(definition: &Definition, daemons: &str, systemd: bool) -> Result<Self, SpecError> {
         Self::below(&definition.cgroup_parent, daemons, systemd, &definition.id)
     }
 
-    /// The same for whoever knows the container's id and perhaps its parent.
+    /// The same from the container's id and its own parent, which may be empty.
     pub fn below(own_parent: &str, daemons: &str, systemd: bool, id: &str) -> Result<Self, SpecError> {
         let asked = [own_parent, daemons];
         let parent = asked.into_iter().find(|parent| !parent.is_empty());
@@ -297,7 +299,7 @@ fn ignore_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// A cgroup that is being removed answers ENODEV to a reader who has opened one of its files.
+/// The kernel answers ENODEV to reads of an open file of a cgroup that is being removed.
 fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
 }

@@ -1,4 +1,4 @@
-//! On trees of plain directories: version 2 cannot be had everywhere, and what files say is the same.
+//! On trees of plain directories: not every machine has version 2, and the files have the same contents.
 
 use super::*;
 
@@ -13,7 +13,7 @@ struct Tree {
     cgroups: Cgroups,
 }
 
-/// Hierarchies by the name of their directory; those called `unified` or nothing are version 2.
+/// Hierarchies by the name of their directory; those called `unified` or with an empty name are version 2.
 fn tree(hierarchies: &[(&str, &str)]) -> Tree {
     let dir = tempfile::tempdir().unwrap();
     let mut mountinfo =
@@ -111,7 +111,7 @@ fn processes_of_all_hierarchies_and_depths_each_once() {
 
 /// Plain directories with files in them cannot be removed as cgroups can, so these have none.
 #[test]
-fn left_over_cgroups_go_children_first_and_only_they() {
+fn leftover_cgroups_are_removed_children_first_and_no_others() {
     for tree in [v1(), hybrid(), v2()] {
         for hierarchy in &tree.cgroups.hierarchies {
             fs::create_dir_all(below(&hierarchy.root, &format!("{ID}/a/b"))).unwrap();
@@ -127,7 +127,7 @@ fn left_over_cgroups_go_children_first_and_only_they() {
 }
 
 #[test]
-fn one_that_cannot_be_removed_does_not_keep_the_others() {
+fn a_failed_removal_of_one_cgroup_does_not_keep_the_others() {
     let tree = v1();
     let busy = tree.make("cpu,cpuacct", ID, "7\n");
     let free = below(&tree.dir.path().join("pids"), ID);
@@ -137,7 +137,7 @@ fn one_that_cannot_be_removed_does_not_keep_the_others() {
 }
 
 #[test]
-fn shims_live_where_a_service_manager_looks() {
+fn the_shims_cgroup_is_in_the_tracked_hierarchies() {
     for (tree, hierarchies) in [
         (v1(), &["systemd"][..]),
         (hybrid(), &["systemd", "unified"]),
@@ -160,7 +160,7 @@ fn shims_live_where_a_service_manager_looks() {
 
 /// The same on this machine's own hierarchies, with a process in them.
 #[test]
-fn real_cgroups_hold_a_process_and_go_when_it_has_gone() {
+fn real_cgroups_hold_a_process_and_are_removed_after_it() {
     let cgroups = Cgroups::detect().unwrap();
     let parent = format!("/isulad-cgroup-test-{}", std::process::id());
     let files = cgroups.make_shims(&parent).unwrap();
@@ -193,7 +193,7 @@ fn a_process_is_found_in_one_hierarchy() {
     assert_eq!(found(&new, "0::/u/v\n").as_deref(), Some("u/v/cgroup.procs"));
     let one = tree(&[("cpu,cpuacct", "cpu,cpuacct")]);
     assert_eq!(found(&one, text).as_deref(), Some("cpu,cpuacct/c/cgroup.procs"));
-    // What is not mounted, and what says nothing.
+    // A hierarchy that is not mounted, and texts without a cgroup.
     assert_eq!(found(&tree(&[("freezer", "freezer")]), text), None);
     assert_eq!(found(&new, "nonsense\n\n0:\n"), None);
     assert_eq!(Cgroups::from_mountinfo(b"").procs_of(text), None);

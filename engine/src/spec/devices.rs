@@ -1,4 +1,4 @@
-//! Device nodes of a container and what its device cgroup allows.
+//! Device nodes of a container, and the rules of its device cgroup.
 
 use std::borrow::Cow;
 use std::fs;
@@ -11,7 +11,8 @@ use crate::latest::latest;
 
 use super::{SpecError, oci};
 
-/// Not walked for a privileged container: what the runtime mounts or links itself, and what other programs own.
+/// Skipped for a privileged container: paths that the runtime mounts or links itself, and paths owned by other
+/// programs.
 const NOT_WALKED: [&str; 7] =
     ["/dev/pts", "/dev/shm", "/dev/fd", "/dev/mqueue", "/dev/console", "/dev/ptmx", "/dev/.lxc"];
 
@@ -29,7 +30,7 @@ pub(super) fn plan(asked: &[Device], privileged: bool) -> Result<(Vec<oci::Devic
     for device in asked {
         add(device, &mut nodes, &mut rules)?;
     }
-    // Asked for by name goes before found by the walk.
+    // A device asked for by name takes precedence over one found by the walk.
     let nodes = latest(nodes, |node| &node.path);
     Ok((nodes, rules))
 }
@@ -59,13 +60,13 @@ fn add(device: &Device, nodes: &mut Vec<oci::Device>, rules: &mut Vec<oci::Devic
     Ok(())
 }
 
-/// Finds the devices below `dir`, named as if `dir` were `name`. Links are left alone: they lead to devices that are found
-/// anyway, or out of here.
+/// Finds the devices below `dir`, named as if `dir` were `name`. Links are not followed: they lead to devices that are
+/// found anyway, or out of the directory.
 fn walk(dir: &Path, name: &str, take: &mut impl FnMut(oci::Device)) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let path = entry.path();
-        // A name the spec cannot hold cannot be passed on.
+        // A name that is not UTF-8 cannot be written into the spec.
         let (Some(text), Some(leaf)) = (path.to_str(), path.file_name().and_then(|leaf| leaf.to_str())) else {
             continue;
         };
@@ -79,7 +80,7 @@ fn walk(dir: &Path, name: &str, take: &mut impl FnMut(oci::Device)) -> io::Resul
         } else if kind.is_char_device() || kind.is_block_device() {
             match entry.metadata() {
                 Ok(facts) => node(&facts, inside).into_iter().for_each(&mut *take),
-                // Unplugged while we looked.
+                // Unplugged during the walk.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }

@@ -1,5 +1,5 @@
-//! A further process of a running container: the first one's, as its runtime was given it, with what was asked for in
-//! place. So limits, capabilities and the rest are what that one really has, and not what today's definition would give.
+//! The OCI process of an exec: the container's first process as its runtime received it, with the exec's own values in
+//! place. So limits, capabilities and the rest are those the container really has, not those of its present definition.
 
 use std::path::Path;
 
@@ -13,12 +13,12 @@ use crate::definition::{Definition, Process};
 use crate::latest::{Environment, name_of};
 use crate::rootfs::{PlannedRoot, beneath, open_root};
 
-/// What to run in a container, and how it differs from the container's first process.
+/// The program of an exec, and its differences from the container's first process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Program {
     /// Not empty.
     pub args: Vec<String>,
-    /// "KEY=VALUE": goes before the container's own.
+    /// "KEY=VALUE": overrides the container's own.
     pub env: Vec<String>,
     /// `name|uid[:group|gid]`; empty is the container's.
     pub user: String,
@@ -34,7 +34,7 @@ struct Spec {
     process: Map<String, Value>,
 }
 
-/// The OCI process as JSON. `spec` is the container's `config.json`; `root` leads to its root as it sees it itself.
+/// The OCI process as JSON. `spec` is the container's `config.json`; `root` leads to its root as the container sees it.
 pub fn exec(
     spec: &[u8],
     definition: &Definition,
@@ -58,7 +58,7 @@ pub fn exec(
     let mut home = None;
     if !program.user.is_empty() {
         let asked = Process { user: program.user.clone(), ..definition.process.clone() };
-        // The mounts are made already.
+        // The mounts already exist in a running container.
         let root = PlannedRoot::open(root).map_err(|source| SpecError::Root { source })?;
         let identity = user::lookup(&root, &asked)?;
         set("user", json!({ "uid": identity.uid, "gid": identity.gid, "additionalGids": identity.groups }));
@@ -73,7 +73,7 @@ pub fn exec(
     serde_json::to_vec(&process).map_err(|source| SpecError::Encode { source })
 }
 
-/// The runtimes' words for a directory that is not there do not help anybody.
+/// Checked here, because the runtimes' errors for a missing directory do not name the cause.
 fn check_workdir(root: &Path, workdir: &str) -> Result<(), SpecError> {
     if !workdir.starts_with('/') {
         return Err(SpecError::RelativeWorkdir { path: workdir.to_owned() });
@@ -85,7 +85,7 @@ fn check_workdir(root: &Path, workdir: &str) -> Result<(), SpecError> {
         .map_err(|errno| failed(errno.into()))
 }
 
-/// As the start of a container gives them: anyone but root begins with nothing in effect.
+/// As at the start of a container: any user but root begins with no effective capabilities.
 fn capabilities(process: &Map<String, Value>, host: &Host, uid: u64, privileged: bool) -> Value {
     let bounding = if privileged {
         let all: CapabilitySet = host.known_capabilities & host.capabilities;
@@ -98,8 +98,8 @@ fn capabilities(process: &Map<String, Value>, host: &Host, uid: u64, privileged:
     json!({ "bounding": bounding, "effective": held, "permitted": bounding })
 }
 
-/// The container's, in its order; what is given replaces in place. `HOME` is the user's and `TERM` the terminal's,
-/// unless the container was made with one.
+/// The container's, in its order; given variables replace in place. `HOME` is the user's and `TERM` the terminal's,
+/// unless the container was created with one.
 fn environment(process: &Map<String, Value>, definition: &Definition, program: &Program, home: Option<&str>) -> Value {
     let container = process.get("env").and_then(Value::as_array);
     let mut env = Environment::default();

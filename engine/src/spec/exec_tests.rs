@@ -29,7 +29,7 @@ fn made(program: &Program, size: Option<(u16, u16)>) -> Result<Value, SpecError>
 }
 
 #[test]
-fn without_a_wish_it_is_the_containers_own() {
+fn unset_values_are_the_containers_own() {
     let process = made(&program(), None).unwrap();
     assert_eq!(process["args"], json!(["/bin/true"]));
     assert_eq!(process["terminal"], json!(false));
@@ -55,7 +55,7 @@ fn a_long_environment_is_merged_in_linear_time() {
 }
 
 #[test]
-fn what_is_given_replaces_in_place() {
+fn given_values_replace_in_place() {
     let program = Program {
         env: vec!["A=9".into(), "C=3".into(), "A=10".into()],
         user: "web".into(),
@@ -71,7 +71,7 @@ fn what_is_given_replaces_in_place() {
 }
 
 #[test]
-fn root_holds_what_bounds_it_and_privileged_is_everything() {
+fn root_holds_its_bounding_set_and_privileged_holds_all() {
     let root = made(&Program { user: "0".into(), ..program() }, None).unwrap();
     assert_eq!(root["capabilities"]["effective"], json!(["CAP_CHOWN", "CAP_KILL"]));
     let privileged = made(&Program { user: "root".into(), privileged: true, ..program() }, None).unwrap();
@@ -96,7 +96,7 @@ fn a_home_that_the_container_was_made_with_stays() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn invalid_programs_are_refused() {
     let refused = |program: Program| crate::cause::chain(&made(&program, None).unwrap_err());
     assert_eq!(refused(Program::default()), "no command specified");
     assert_eq!(refused(Program { args: vec![String::new()], ..program() }), "no command specified");

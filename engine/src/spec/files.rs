@@ -20,19 +20,19 @@ pub enum FilesError {
     Write(#[from] WriteError),
 }
 
-/// What a container's networks have given it.
+/// Addresses and name servers that a container got from its networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OnNetworks {
+pub struct NetworkSettings {
     pub addresses: Vec<IpAddr>,
     pub dns: network::Dns,
 }
 
-/// What the host says about names.
+/// The host's name files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostNames {
     pub hosts: String,
     pub resolv_conf: String,
-    /// What systemd-resolved forwards to, where `resolv_conf` only names its own stub.
+    /// The servers that systemd-resolved forwards to, for a `resolv_conf` that names only its own stub.
     pub upstream_resolv_conf: String,
 }
 
@@ -47,13 +47,13 @@ impl HostNames {
     }
 }
 
-/// Writes all three files into the bundle. May be repeated; a file is always whole, and one that already says the same is
-/// left alone: to replace a file makes some file systems wait for the disk.
+/// Writes all three files into the bundle. May be repeated; a file is always whole, and one with the same contents is
+/// left alone, because replacing a file makes some file systems wait for the disk.
 pub fn write(
     bundle: &Path,
     definition: &Definition,
     host: &HostNames,
-    networks: &OnNetworks,
+    networks: &NetworkSettings,
 ) -> Result<(), FilesError> {
     for (name, text) in texts(definition, host, networks)? {
         let path = bundle.join(name);
@@ -64,15 +64,15 @@ pub fn write(
     Ok(())
 }
 
-/// Writes those that are gone, and those that a power cut has left empty or zeroed; anything else may have been written from
-/// inside, and stays.
+/// Writes files that are missing, and those that a power cut has left empty or zeroed; any other contents may have been
+/// written from inside the container, and stay.
 pub fn write_missing(bundle: &Path, definition: &Definition) -> Result<(), FilesError> {
     let is_lost = |name: &str| fs::read(bundle.join(name)).map_or(true, |bytes| bytes.iter().all(|byte| *byte == 0));
     let lost: Vec<&str> = NAMES.into_iter().filter(|name| is_lost(name)).collect();
     if lost.is_empty() {
         return Ok(());
     }
-    for (name, text) in texts(definition, &HostNames::read()?, &OnNetworks::default())? {
+    for (name, text) in texts(definition, &HostNames::read()?, &NetworkSettings::default())? {
         if lost.contains(&name) {
             write_atomically(&bundle.join(name), text.as_bytes(), 0o644, false)?;
         }
@@ -80,26 +80,26 @@ pub fn write_missing(bundle: &Path, definition: &Definition) -> Result<(), Files
     Ok(())
 }
 
-/// By the names they have in the bundle.
+/// Their names in the bundle.
 const NAMES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 
 fn texts(
     definition: &Definition,
     host: &HostNames,
-    networks: &OnNetworks,
+    networks: &NetworkSettings,
 ) -> Result<impl Iterator<Item = (&'static str, String)>, FilesError> {
     let hosts = hosts(definition, host, &networks.addresses)?;
     let texts = [hosts, hostname(definition), resolv_conf(definition, host, &networks.dns)];
     Ok(NAMES.into_iter().zip(texts))
 }
 
-/// The name, on a line.
+/// The host name, on a line.
 pub fn hostname(definition: &Definition) -> String {
     format!("{}\n", definition.hostname)
 }
 
-/// In the host's network: the host's file. Otherwise `localhost` for both protocols, and the container's own name, which
-/// programs expect to resolve also where there is no address. Then what the user added.
+/// In the host's network: the host's file. Otherwise `localhost` for both protocols, and the container's own name,
+/// which programs expect to resolve even without an address. Then the user's entries.
 pub fn hosts(definition: &Definition, host: &HostNames, addresses: &[IpAddr]) -> Result<String, FilesError> {
     let mut text = if definition.namespaces.network == Network::Host {
         with_newline(&host.hosts)
@@ -127,11 +127,11 @@ pub fn hosts(definition: &Definition, host: &HostNames, addresses: &[IpAddr]) ->
     Ok(text)
 }
 
-/// What was asked for, for what was not what the networks give, and then the host's.
+/// The user's settings; for those not given, the networks', and then the host's.
 ///
-/// The host's loopback name servers are of use only in the host's network. Where only such are known, those that
-/// systemd-resolved forwards to are taken; where it does not run, none: a public server that nobody chose would tell
-/// strangers what a machine looks up.
+/// The host's loopback name servers work only in the host's network. Where no others are known, those that
+/// systemd-resolved forwards to are taken; without systemd-resolved, none: a public server as a default would disclose
+/// the machine's look-ups to strangers.
 pub fn resolv_conf(definition: &Definition, host: &HostNames, networks: &network::Dns) -> String {
     let own = definition.namespaces.network != Network::Host;
     let asked = &definition.dns;
@@ -148,7 +148,7 @@ pub fn resolv_conf(definition: &Definition, host: &HostNames, networks: &network
     };
     let servers = pick(&asked.servers, &networks.nameservers, from_host.servers);
     let mut search = pick(&asked.search, &networks.search, from_host.search);
-    // "." asks for none.
+    // "." asks for an empty list.
     search.retain(|domain| domain != ".");
     let options = pick(&asked.options, &networks.options, from_host.options);
     let mut text = String::new();
@@ -183,7 +183,7 @@ impl Resolver {
                     let wanted = |server: &String| !(without_loopback && is_loopback(server));
                     resolver.servers.extend(servers.into_iter().take(1).filter(wanted));
                 }
-                // The last one counts.
+                // The last line counts.
                 Some("search" | "domain") => resolver.search = rest(words),
                 Some("options") => resolver.options.extend(rest(words)),
                 _ => {}
@@ -194,7 +194,7 @@ impl Resolver {
 }
 
 fn is_loopback(server: &str) -> bool {
-    // An address with a zone, `fe80::1%eth0`, is none.
+    // An address with a zone, `fe80::1%eth0`, is not a loopback one.
     server.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 

@@ -31,7 +31,7 @@ fn hosts_of_the_hosts_network() {
 }
 
 #[test]
-fn an_extra_host_that_is_none() {
+fn an_invalid_extra_host_is_refused() {
     for entry in [
         "",
         "db",
@@ -82,7 +82,7 @@ fn resolvers() {
         ),
         (&own, plain, asked(&["1.2.3.4"], &["."], &["rotate"]), "nameserver 1.2.3.4\noptions rotate\n"),
         (&own, "", asked(&[], &[], &[]), ""),
-        // Asked for is asked for.
+        // A user's loopback server is kept.
         (&own, "", asked(&["127.0.0.1"], &[], &[]), "nameserver 127.0.0.1\n"),
     ];
     for (network, resolv, dns, expected) in cases {
@@ -99,7 +99,7 @@ fn resolvers() {
 }
 
 #[test]
-fn where_only_a_stub_is_known_what_it_forwards_to_is_taken() {
+fn a_resolver_stub_is_replaced_by_its_upstream_servers() {
     let mut names = host("nameserver 127.0.0.53\nsearch a.example\n");
     assert_eq!(resolv_conf(&definition(), &names, &Default::default()), "search a.example\n");
     names.upstream_resolv_conf = "nameserver 10.0.0.1\nsearch other.example\n".to_owned();
@@ -112,13 +112,13 @@ fn where_only_a_stub_is_known_what_it_forwards_to_is_taken() {
 fn all_three_are_written_and_may_be_written_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut definition = definition();
-    write(dir.path(), &definition, &host("nameserver 10.0.0.2\n"), &OnNetworks::default()).unwrap();
+    write(dir.path(), &definition, &host("nameserver 10.0.0.2\n"), &NetworkSettings::default()).unwrap();
     let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(dir.path().join(name)).unwrap());
     let before = inode("hosts");
-    write(dir.path(), &definition, &host("nameserver 10.0.0.2\n"), &OnNetworks::default()).unwrap();
+    write(dir.path(), &definition, &host("nameserver 10.0.0.2\n"), &NetworkSettings::default()).unwrap();
     assert_eq!(inode("hosts"), before, "the same text is not written again");
     definition.hostname = "other".to_owned();
-    write(dir.path(), &definition, &host("nameserver 10.0.0.3\n"), &OnNetworks::default()).unwrap();
+    write(dir.path(), &definition, &host("nameserver 10.0.0.3\n"), &NetworkSettings::default()).unwrap();
     let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
     assert_eq!(read("hostname"), "other\n");
     assert!(read("hosts").contains("127.0.1.1\tother\n"));
@@ -127,8 +127,8 @@ fn all_three_are_written_and_may_be_written_again() {
 }
 
 #[test]
-fn what_networks_give_stands_before_the_hosts_and_after_what_was_asked_for() {
-    let networks = OnNetworks {
+fn resolver_settings_of_networks_rank_between_the_users_and_the_hosts() {
+    let networks = NetworkSettings {
         addresses: vec!["10.1.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
         dns: network::Dns { nameservers: vec!["10.1.0.1".to_owned()], search: vec!["net".to_owned()], options: vec![] },
     };
@@ -145,7 +145,7 @@ fn what_networks_give_stands_before_the_hosts_and_after_what_was_asked_for() {
 }
 
 #[test]
-fn files_that_are_gone_are_made_anew_and_others_stay() {
+fn missing_files_are_made_anew_and_others_stay() {
     let bundle = tempfile::tempdir().unwrap();
     let mut definition = definition();
     definition.extra_hosts = strings(&["db:10.1.2.3"]);
@@ -160,7 +160,7 @@ fn files_that_are_gone_are_made_anew_and_others_stay() {
 }
 
 #[test]
-fn what_a_power_cut_has_left_empty_is_made_again_and_nothing_else() {
+fn only_files_emptied_by_a_power_cut_are_made_again() {
     let dir = tempfile::tempdir().unwrap();
     let definition = definition();
     let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();

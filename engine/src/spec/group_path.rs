@@ -1,17 +1,17 @@
-//! The path of one container's cgroup, as a type that cannot name anything else: everything in that cgroup is killed when
-//! the container is released.
+//! The path of one container's cgroup, as a type that cannot name anything else: everything in that cgroup is killed
+//! when the container is released.
 
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Below the hierarchies' mount points: absolute, without `..`, and its last part is a container's id (or systemd's scope
-/// of it). So it is never the root, a parent that containers share, nor another container's.
+/// Below the hierarchies' mount points: absolute, without `..`, and its last part is a container's id (or systemd's
+/// scope of it). So it is never the root, a parent that containers share, nor another container's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupPath(String);
 
-/// Why a note of a container's cgroup is not believed.
+/// Why a note of a container's cgroup is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum NoteError {
     #[error("cannot read `{path}`, the note of the container's cgroup")]
@@ -51,12 +51,12 @@ impl GroupPath {
         &self.0
     }
 
-    /// Where it is in the hierarchy that is mounted at `root`.
+    /// The cgroup's directory in the hierarchy that is mounted at `root`.
     pub fn below(&self, root: &Path) -> PathBuf {
         root.join(self.0.trim_start_matches('/'))
     }
 
-    /// A cgroup that a test has made.
+    /// The path of a cgroup that a test has made.
     #[cfg(test)]
     pub(crate) fn unchecked(text: &str) -> Self {
         Self(text.to_owned())
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_start_writes_is_read() {
+    fn a_note_written_by_a_start_is_read() {
         for text in [format!("/isulad/{ID}"), format!("/{ID}"), format!("/a.slice/a-b.slice/isulad-{ID}.scope")] {
             assert_eq!(read(text.as_bytes()).unwrap().unwrap().as_str(), text);
         }
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unusable_note_is_told_by_name() {
+    fn an_unusable_note_is_named_in_the_error() {
         let error = read(b"").unwrap_err().to_string();
         assert!(error.contains("/cgroup`") && error.ends_with("is empty"), "{error}");
         assert!(read(&[0; 9]).unwrap_err().to_string().ends_with("is full of zeros"));

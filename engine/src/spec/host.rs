@@ -1,4 +1,4 @@
-//! What this machine and this process can give a container, looked up once when the daemon starts.
+//! The abilities of this machine and this process that matter to containers, probed once when the daemon starts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,20 +20,20 @@ pub struct ProbeError {
     pub source: io::Error,
 }
 
-/// Facts of the host. Probe after the daemon has set its own limits: containers may not be given more than those.
+/// Facts of the host. Probe after the daemon has set its own limits: those bound the limits of containers.
 #[derive(Debug)]
 pub struct Host {
     pub cgroups: Cgroups,
     pub features: Features,
-    /// What this process may pass on.
+    /// Capabilities that this process may pass on.
     pub capabilities: CapabilitySet,
-    /// What the kernel knows.
+    /// Capabilities that the kernel knows.
     pub known_capabilities: CapabilitySet,
-    /// Whether hard limits and the OOM score are no bound to us.
+    /// Whether this process may exceed hard limits and lower the OOM score.
     pub may_raise_limits: bool,
     /// Hard limits of this process in the order of `process::ULIMITS`; `None` is unlimited.
     pub(super) hard_limits: [Option<u64>; 16],
-    /// The most a process may be allowed to open, whoever asks.
+    /// The kernel's upper limit of open files per process, for privileged ones too.
     pub max_open_files: u64,
     pub oom_score_adj: i32,
     pub architecture: Architecture,
@@ -43,7 +43,7 @@ pub struct Host {
     pub(super) seccomp_cache: Mutex<BTreeMap<CapabilitySet, Arc<oci::Seccomp>>>,
 }
 
-/// What the kernel can do; what it cannot is left out of a spec with a warning.
+/// Features of the kernel; settings that need a missing one are left out of a spec with a warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
     pub memory: bool,
@@ -71,7 +71,7 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// What this program was built for, which is what its runtimes and containers are.
+    /// The architecture that this program was built for. Its runtimes and containers have the same one.
     pub const NATIVE: Self = if cfg!(target_arch = "x86_64") {
         Self::X86_64
     } else if cfg!(target_arch = "aarch64") {
@@ -108,7 +108,8 @@ impl Host {
     }
 }
 
-/// Programs of other kinds than the native one that the kernel runs. What cannot be found out counts as run.
+/// Program formats besides the native one that the kernel runs. Unless the kernel's configuration is readable, all are
+/// assumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Foreign {
     /// 32-bit x86.
@@ -132,9 +133,9 @@ impl Foreign {
     }
 }
 
-/// What the running kernel was built with, where it or its distribution tells.
+/// The running kernel's build configuration; `None` where neither the kernel nor the distribution offers it.
 fn kernel_config() -> Option<String> {
-    /// Far more than any.
+    /// Far above the size of any configuration.
     const MOST_BYTES: u64 = 4 << 20;
     let mut text = String::new();
     match fs::File::open("/proc/config.gz") {
@@ -145,7 +146,7 @@ fn kernel_config() -> Option<String> {
             file.take(MOST_BYTES).read_to_string(&mut text).ok()?
         }
     };
-    // Anything else would be taken for a kernel that has nothing.
+    // Any other text would be taken for a kernel without features.
     text.contains("CONFIG_X86_64=y").then_some(text)
 }
 
@@ -182,7 +183,7 @@ impl Features {
         }
     }
 
-    /// Version 2 shows a controller's files only below the root, so a controller that is there counts with all it has.
+    /// Version 2 shows a controller's files only below the root, so a present controller counts with all of them.
     pub(super) fn v2(cgroups: &Cgroups) -> Self {
         let has = |controller: &str| cgroups.controller_root(controller).is_some();
         Self {
@@ -203,8 +204,8 @@ impl Features {
     }
 }
 
-/// A kernel may account memory but not swap; then `memory.swap.max` is missing beside `memory.max`. Where no cgroup below
-/// the root accounts memory yet nothing can be seen, and swap is taken to be there.
+/// A kernel may account memory but not swap; then `memory.swap.max` is missing beside `memory.max`. If no cgroup below
+/// the root accounts memory yet, neither can be seen, and swap accounting is assumed.
 fn has_swap(root: &Path) -> bool {
     let children = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut accounting = children.filter(|child| child.join("memory.max").exists());
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kernel_was_built_with() {
+    fn the_kernel_configuration_decides_on_program_formats() {
         let foreign = |config: &str| {
             let Foreign { x86, x32 } = Foreign::of_config(config);
             (x86, x32)
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_tells_what_the_kernel_tells() {
+    fn a_probe_matches_the_kernels_files() {
         let host = Host::probe().unwrap();
         assert!(host.known_capabilities.contains(CapabilitySet::SYS_RESOURCE));
         assert!(host.kernel >= (4, 0));

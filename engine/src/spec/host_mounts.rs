@@ -1,4 +1,4 @@
-//! The host's mounts, read when a mount of a container makes it necessary to look at them.
+//! The host's mounts, read only for a container with a mount that depends on them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,16 +14,16 @@ use super::SpecError;
 /// Read at most once.
 #[derive(Default)]
 pub(super) struct HostMounts {
-    /// Of those at one place the last. In the order of components: what is below a path comes right after it.
+    /// The last mount at each place. Sorted by path components: mounts below a path come right after it.
     read: Option<BTreeMap<PathBuf, MountEntry>>,
 }
 
 impl HostMounts {
-    /// Checks that the mount the source lies on takes part at all; otherwise the user would wait for mounts in vain.
+    /// Checks that the mount that holds the source propagates at all; otherwise the user would wait for mounts in vain.
     pub fn expect(&mut self, mount: &Mount, wanted: &'static str, tags: &[&str]) -> Result<(), SpecError> {
         let source = fs::canonicalize(&mount.source).map_err(failed)?;
         let mounts = self.read()?;
-        // Of the mounts over it the deepest holds it.
+        // The deepest mount above the source holds it.
         let Some(holder) = source.ancestors().find_map(|above| mounts.get(above)) else { return Ok(()) };
         if holder.propagation.iter().any(|tag| tags.iter().any(|wanted| tag.starts_with(wanted))) {
             return Ok(());
@@ -31,7 +31,7 @@ impl HostMounts {
         Err(SpecError::NotPropagating { path: mount.source.clone(), mount: holder.target.clone(), wanted })
     }
 
-    /// Whether anything is mounted below `source`. What does not exist has nothing below it.
+    /// Whether a mount lies below `source`. A missing source has none.
     pub fn any_below(&mut self, source: &str) -> Result<bool, SpecError> {
         let source = match fs::canonicalize(source) {
             Ok(source) => source,

@@ -1,9 +1,9 @@
 //! The OCI spec of a container, from its definition and the host.
 //!
-//! [`build`] runs at every start, with the root file system mounted, and is pure apart from reading: the passwd and group
-//! files that the container will see, the places that the runtime will touch, the devices asked for, and bind sources. What a
-//! machine's kernel or our own privileges cannot give is left out with a warning where leaving it out is harmless, and
-//! is an error where it is not. What it writes are the few shapes of `oci`; both runtimes read them.
+//! [`build`] runs at every start, with the root file system mounted, and is pure apart from reading: the passwd and
+//! group files as the container will see them, the places that the runtime will touch, the devices asked for, and bind
+//! sources. Settings that this kernel or the daemon's privileges do not allow are left out with a warning where that is
+//! harmless, and are an error where it is not. The output has the few shapes of `oci`; both runtimes read them.
 
 mod capabilities;
 pub mod cgroup;
@@ -45,33 +45,33 @@ pub use user::UserError;
 /// The cgroup parent when neither the container nor the daemon names one.
 pub const DEFAULT_CGROUP_PARENT: &str = "/isulad";
 
-/// What the engine decided about one start of a container.
+/// The engine's inputs to one start of a container.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
-    /// Where the container's `hosts`, `hostname` and `resolv.conf` are.
+    /// Holds the container's `hosts`, `hostname` and `resolv.conf`.
     pub bundle: &'a Path,
     /// The mounted root.
     pub rootfs: &'a Path,
-    /// What becomes `/dev/shm`: the container's own mount, or that of the container whose ipc namespace it joins. Not
+    /// The source of `/dev/shm`: the container's own mount, or that of the container whose ipc namespace it joins. Not
     /// needed with the host's ipc namespace; without it otherwise, `/dev/shm` is a tmpfs that the runtime mounts.
     pub shm: Option<&'a Path>,
     pub joined: &'a Joined,
-    /// The daemon's; the definition's own goes before it.
+    /// The daemon's; the definition's own takes precedence.
     pub cgroup_parent: &'a str,
-    /// The runtime is told to use systemd for cgroups.
+    /// The runtime uses systemd for cgroups.
     pub systemd_cgroup: bool,
     /// The container's log, named in an annotation when there is one.
     pub log_path: &'a Path,
-    /// The runtime can make a bind read-only with all that is mounted below it.
+    /// The runtime can make a bind read-only with all mounts below it.
     pub recursive_read_only: bool,
-    /// Our init on the host, for a container that has asked for it.
+    /// The engine's init on the host, for a container that has asked for it.
     pub init: &'a Path,
-    /// What a program that asks in its first moment is told of its terminal.
+    /// The terminal's size from the first moment, before a client resizes it.
     pub console_size: Option<Size>,
 }
 
-/// Namespaces of other containers, as `/proc/<pid>/ns/<kind>` of a process that was verified to be theirs. One is needed
-/// for each namespace whose definition says `container`.
+/// Namespaces of other containers, as `/proc/<pid>/ns/<kind>` of a process that was verified to be theirs. One is
+/// needed for each namespace with `container` in the definition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Joined {
     pub network: Option<PathBuf>,
@@ -87,16 +87,17 @@ pub struct Joined {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Built {
     pub json: Vec<u8>,
-    /// For the one who asked for the container.
+    /// For the user who asked for the container.
     pub warnings: Vec<String>,
     pub uid: u32,
     pub gid: u32,
-    /// The container's working directory, where it is to be made in the root before the runtime runs: no link is on the way.
+    /// The container's working directory, where it is to be made in the root before the runtime runs: no link is on the
+    /// way.
     pub missing_workdir: Option<PathBuf>,
     pub group: GroupPath,
 }
 
-/// Why a spec cannot be built. The text is fit for the user who asked for the container.
+/// Why a spec cannot be built. The text is shown to the user.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     #[error("no command specified")]
@@ -196,7 +197,7 @@ pub fn build(definition: &Definition, host: &Host, place: &Place<'_>) -> Result<
     Ok(Built { json, warnings, uid: identity.uid, gid: identity.gid, missing_workdir, group: group.path })
 }
 
-/// The root as the container will see it with what its user mounts.
+/// The root as the container will see it, with the user's mounts.
 pub fn planned_root(definition: &Definition, rootfs: &Path) -> Result<PlannedRoot, SpecError> {
     Ok(mounts::of_user(definition, rootfs)?.1)
 }

@@ -1,4 +1,4 @@
-//! What is mounted inside a container, in which order, and how mounts travel between it and the host.
+//! The mounts inside a container, their order, and how mounts propagate between it and the host.
 
 use std::borrow::Cow;
 use std::fs;
@@ -14,23 +14,23 @@ use crate::rootfs::PlannedRoot;
 use super::host_mounts::HostMounts;
 use super::{Place, SpecError, oci, targets, utf8};
 
-/// Where a container has our init.
+/// The path of the engine's init in a container.
 pub(super) const INIT: &str = "/dev/isulad-init";
 
 pub(super) struct Plan<'a> {
     pub list: Vec<oci::Mount<'a>>,
-    /// How the container's root takes part, if some mount needs more than the runtime's default.
+    /// The propagation of the container's root, if a mount needs more than the runtime's default.
     pub rootfs_propagation: Option<&'static str>,
-    /// As the container will see it, with these mounts.
+    /// The root as the container will see it, with these mounts.
     pub root: PlannedRoot,
 }
 
-/// Makes the missing bind sources that a definition allows to be made. Before the start, and only then: asking for a spec
+/// Makes the missing bind sources that a definition allows to be made. Called only for a start: computing a spec
 /// changes nothing.
 pub fn make_sources(definition: &Definition) -> Result<(), SpecError> {
     for mount in definition.mounts.iter().filter(|mount| mount.kind == MountKind::Bind && mount.create_source) {
         if let Err(source) = fs::DirBuilder::new().recursive(true).mode(0o755).create(&mount.source) {
-            // A file, for example, is a source too.
+            // An existing source of any kind is left alone, for example a file.
             if !Path::new(&mount.source).exists() {
                 return Err(SpecError::MakeSource { path: mount.source.clone(), source });
             }
@@ -39,7 +39,7 @@ pub fn make_sources(definition: &Definition) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// The mounts every container has, without those that the user replaces, and the user's; a mount comes after those it
+/// The mounts of every container, without those that the user replaces, and the user's; a mount comes after those it
 /// lies within, and its target has no link on the way.
 pub(super) fn plan<'a>(
     definition: &'a Definition,
@@ -74,7 +74,7 @@ pub(super) fn plan<'a>(
     Ok(Plan { list, rootfs_propagation: propagation.of_rootfs(), root })
 }
 
-/// Whether something is mounted below a bind that is to be read-only.
+/// Whether a mount lies below a bind that is to be read-only.
 pub fn asks_for_recursion(definition: &Definition) -> Result<bool, SpecError> {
     let mut host = HostMounts::default();
     for mount in &definition.mounts {
@@ -89,7 +89,7 @@ fn is_below_asked_for(mount: &Mount) -> bool {
     mount.kind == MountKind::Bind && mount.read_only && !mount.non_recursive
 }
 
-/// The user's mounts and the root with them, for looking at it before the rest of a start is known.
+/// The user's mounts and the root with them, for checks before the rest of a start is known.
 pub(super) fn of_user<'a>(
     definition: &'a Definition,
     rootfs: &Path,
@@ -107,7 +107,7 @@ pub(super) fn of_user<'a>(
     targets::settle(rootfs, last_at_each_place(list))
 }
 
-/// Of those asked for at one place the last counts.
+/// The last mount asked for at a place replaces the earlier ones.
 fn last_at_each_place(list: Vec<oci::Mount<'_>>) -> Vec<oci::Mount<'_>> {
     latest(list, |mount| &mount.destination)
 }
@@ -145,7 +145,7 @@ fn fresh<'a>() -> impl Iterator<Item = oci::Mount<'a>> {
     list.into_iter().map(|(target, kind, source, options)| mount(target, kind, source, options))
 }
 
-/// `hosts` and `resolv.conf` belong to the network, so a container in another's network sees the other's.
+/// `hosts` and `resolv.conf` belong to the network, so a container that joins another's network sees the other's.
 fn network_files<'a>(definition: &Definition, place: &Place<'a>) -> Result<[oci::Mount<'a>; 3], SpecError> {
     let network = match (&definition.namespaces.network, &place.joined.network_bundle) {
         (Network::Container(_), Some(other)) => other,
@@ -154,7 +154,7 @@ fn network_files<'a>(definition: &Definition, place: &Place<'a>) -> Result<[oci:
     let access: &[&'static str] = if definition.read_only_rootfs { &["ro"] } else { &[] };
     let file = |target, dir: &Path, name| -> Result<_, SpecError> {
         let theirs = dir.join(name);
-        // The other's may be gone; its container keeps what it has mounted.
+        // The other container's file may be gone; that container still has it mounted.
         let own = place.bundle.join(name);
         let path = if dir != place.bundle && !theirs.exists() && own.exists() { own } else { theirs };
         Ok(shared(target, utf8(&path)?.to_owned().into(), access))
@@ -177,7 +177,7 @@ fn exists(mount: &Mount) -> Result<(), SpecError> {
     })
 }
 
-/// A bind has the flags of the mount that its source lies in. A runtime that changes any flag sets all of them anew, so
+/// A bind has the flags of the mount that holds its source. A runtime that changes any flag sets all of them anew, so
 /// they are named, and `rw`, which asks for nothing, is not.
 fn bind(mount: &Mount, target: String, read_only_below: bool) -> oci::Mount<'_> {
     let mut options: Vec<Cow<'_, str>> = vec![if mount.non_recursive { "bind" } else { "rbind" }.into()];
@@ -196,7 +196,7 @@ fn bind(mount: &Mount, target: String, read_only_below: bool) -> oci::Mount<'_> 
     oci::Mount { destination: target.into(), kind: "bind", source: mount.source.as_str().into(), options }
 }
 
-/// Of the mount that holds `path`: each flag that keeps something off, and its opposite.
+/// The flags of the mount that holds `path`: each restricting flag, and its opposite.
 fn flags_of(path: &str) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
     let flags = rustix::fs::statvfs(path).map_or(StatVfsMountFlags::empty(), |facts| facts.f_flag);
     let known = [
@@ -208,7 +208,7 @@ fn flags_of(path: &str) -> impl Iterator<Item = (&'static str, &'static str)> + 
     known.into_iter().filter(move |(flag, _)| flags.contains(*flag)).map(|(_, names)| names)
 }
 
-/// Options of the user's come last and so go before the defaults: `exec`, `size=…`, `mode=…`.
+/// The user's options come last and so override the defaults: `exec`, `size=…`, `mode=…`.
 fn tmpfs(mount: &Mount, target: String) -> oci::Mount<'_> {
     let mut options: Vec<Cow<'_, str>> = ["noexec", "nosuid", "nodev"].map(Cow::Borrowed).into();
     if mount.read_only {
@@ -249,7 +249,8 @@ fn normal(target: &str) -> Result<String, SpecError> {
     Ok(format!("/{}", parts.join("/")))
 }
 
-/// What the user's mounts ask of the container's root: a mount can only travel as far as the root it hangs in lets it.
+/// The propagation that the user's mounts need of the container's root: mount events pass a mount only if the root lets
+/// them.
 #[derive(Default)]
 struct Propagation {
     shared: bool,

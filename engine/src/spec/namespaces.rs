@@ -1,4 +1,4 @@
-//! Which namespaces a container has of its own, and which it joins.
+//! A container's own namespaces, and those that it joins.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use crate::definition::{Namespaces, Network, Sharing};
 
 use super::{Host, Joined, SpecError, oci, utf8};
 
-/// The host's namespace is meant by leaving an entry out: no path to it is needed, and none would be allowed everywhere.
+/// The host's namespace is expressed by a missing entry: no path to it is needed, and none would be allowed everywhere.
 pub(super) fn plan<'a>(
     namespaces: &Namespaces,
     host: &Host,
@@ -16,7 +16,7 @@ pub(super) fn plan<'a>(
         Network::None => Sharing::Own,
         Network::Host => Sharing::Host,
         Network::Container(id) => Sharing::Container(id.clone()),
-        // Made and pinned before.
+        // The named network's namespace was made and pinned before.
         Network::Named(_) => Sharing::Own,
     };
     let kinds = [

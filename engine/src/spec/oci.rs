@@ -1,6 +1,6 @@
-//! The part of the OCI runtime spec that we write, as it stands in `config.json`.
+//! The part of the OCI runtime spec that the engine writes, as it stands in `config.json`.
 //!
-//! Shapes of our own rather than a library's: they borrow from the definition, hold what we use and nothing else, and
+//! Shapes of the engine's own rather than a library's: they borrow from the definition, hold only the used fields, and
 //! are written at every start. The tests read them back with the `oci-spec` crate.
 
 use std::borrow::Cow;
@@ -63,7 +63,7 @@ pub(super) struct User {
     pub additional_gids: Vec<u32>,
 }
 
-/// Inheritable and ambient stay empty: only what the program's file or its user earns crosses an exec.
+/// Inheritable and ambient stay empty: only capabilities of the program's file or of its user survive an exec.
 #[derive(Debug, Serialize)]
 pub(super) struct Capabilities {
     pub bounding: Vec<&'static str>,

@@ -1,9 +1,9 @@
 //! Paths below `/proc` and `/sys` that an unprivileged container must not read or change.
 //!
-//! No kernel has all of them: some belong to a distribution, some to a module that may be loaded later. A runtime passes
-//! over what does not exist, so all are named always.
+//! No kernel has all of them: some belong to a distribution, some to a module that may be loaded later. A runtime skips
+//! missing ones, so all are always named.
 
-/// Hidden.
+/// Not visible in the container.
 pub(super) const MASKED: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
@@ -43,6 +43,6 @@ pub(super) const MASKED: &[&str] = &[
     "/sys/firmware",
 ];
 
-/// Visible, and never written to.
+/// Visible, but never writable.
 pub(super) const READ_ONLY: &[&str] =
     &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-region-size", "/proc/sysrq-trigger"];

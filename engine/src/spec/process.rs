@@ -1,4 +1,4 @@
-//! The first process of a container: what runs, as whom, with which environment and limits.
+//! The first process of a container: its command, user, environment and limits.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use super::{Host, SpecError, oci};
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Names as `ulimit` and as the spec have them, in the order of `Host::hard_limits`.
+/// Names as in `ulimit` and in the spec, in the order of `Host::hard_limits`.
 const ULIMITS: [(&str, &str); 16] = [
     ("core", "RLIMIT_CORE"),
     ("cpu", "RLIMIT_CPU"),
@@ -69,9 +69,9 @@ pub(super) fn plan<'a>(
     })
 }
 
-/// As an exec by that user would leave them: anyone but root starts with nothing in effect. Permitted is what the program's
-/// file may add to: with `no_new_privs` the kernel gives a file's capabilities only as far as they are permitted before. What
-/// a file does not claim, the exec takes away.
+/// As an exec by that user would leave them: any user but root starts with no effective capabilities. The permitted set
+/// bounds a program file's own: with `no_new_privs` the kernel gives a file's capabilities only as far as they were
+/// permitted before. The exec removes those that a file does not claim.
 fn of_user(capabilities: CapabilitySet, uid: u32) -> oci::Capabilities {
     let held = if uid == 0 { capabilities } else { CapabilitySet::EMPTY };
     oci::Capabilities {
@@ -81,7 +81,7 @@ fn of_user(capabilities: CapabilitySet, uid: u32) -> oci::Capabilities {
     }
 }
 
-/// Defaults first, so that what the user gives replaces them in place. An entry without `=` takes a variable away.
+/// Defaults first, so that the user's values replace them in place. An entry without `=` removes a variable.
 fn environment<'a>(definition: &'a Definition, home: &str) -> Vec<Cow<'a, str>> {
     let mut env = Environment::default();
     env.put(DEFAULT_PATH);
@@ -101,8 +101,8 @@ fn environment<'a>(definition: &'a Definition, home: &str) -> Vec<Cow<'a, str>> 
     env.into_entries().collect()
 }
 
-/// Nobody may raise a hard limit above its own without the privilege, and nobody at all the number of open files above
-/// the kernel's. A container with a lower limit runs; one with a limit that cannot be set would not start.
+/// Raising a hard limit needs a privilege, and the number of open files is bounded by the kernel for every process.
+/// A container with a lower limit runs; one with a limit that cannot be set would not start.
 fn rlimits(ulimits: &[Ulimit], host: &Host, warnings: &mut Vec<String>) -> Result<Vec<oci::Rlimit>, SpecError> {
     let mut list: Vec<oci::Rlimit> = Vec::with_capacity(ulimits.len());
     for ulimit in ulimits {
@@ -135,7 +135,7 @@ fn most(index: usize, host: &Host) -> u64 {
     if ULIMITS[index].0 == "nofile" { own.min(host.max_open_files) } else { own }
 }
 
-/// Always given: a daemon that protects itself with a low score would hand it on otherwise.
+/// Always given: a daemon that protects itself with a low score would otherwise pass it on.
 fn oom_score_adj(asked: Option<i32>, host: &Host, warnings: &mut Vec<String>) -> i32 {
     let wanted = asked.unwrap_or(0).clamp(-1000, 1000);
     if wanted >= host.oom_score_adj || host.may_raise_limits {

@@ -1,6 +1,6 @@
 //! Limits of a container, in the terms of cgroup version 1; the runtimes convert them for version 2.
 //!
-//! What the kernel cannot limit is left out with a warning: a container that worked on one machine starts on the next.
+//! A limit that the kernel lacks is left out with a warning: a container that worked on one machine starts on the next.
 
 use crate::definition::{Definition, Resources};
 
@@ -10,7 +10,7 @@ use super::{Host, oci};
 /// Microseconds: the scheduler's default, which `nano_cpus` is measured against.
 const CPU_PERIOD: u64 = 100_000;
 
-/// More than a kernel can have: not every runtime knows how to take a limit away again.
+/// More pids than a kernel can have, as "no limit": not every runtime knows how to remove a limit.
 const ALL_PIDS: i64 = 1 << 22;
 
 pub(super) fn plan<'a>(
@@ -38,16 +38,16 @@ pub(super) fn plan<'a>(
     }
 }
 
-/// New limits of a container that runs.
+/// New limits of a running container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// As the runtimes' `update` takes it.
+    /// In the format of the runtimes' `update`.
     pub json: Vec<u8>,
     pub warnings: Vec<String>,
 }
 
-/// From one definition's limits to another's. All of them are named, so that it may be repeated from anywhere; what was
-/// limited and is no more is named as unlimited.
+/// From one definition's limits to another's. All of them are named, so that it may be repeated from any state; a limit
+/// that no longer applies is named as unlimited.
 pub fn change(from: &Definition, to: &Definition, host: &Host) -> Limits {
     let mut warnings = Vec::new();
     let before = plan(from, host, Vec::new(), &mut Vec::new());
@@ -75,7 +75,7 @@ fn memory(asked: &Resources, support: &mut Support<'_>) -> oci::Memory {
     let swap = asked.memory_swap.filter(|limit| *limit != 0);
     let swap = support.keep(swap, |features| features.memory && features.swap, "swap limit");
     let reservation = asked.memory_reservation.filter(|limit| *limit != 0);
-    // What is left at the kernel's default needs no support: -1 is how a caller says "not asked for".
+    // The kernel's default needs no support: -1 is how a caller requests it.
     let swappiness = asked.memory_swappiness.filter(|value| *value <= 100);
     let disable = asked.oom_kill_disable.filter(|disable| *disable);
     let memory = oci::Memory {
@@ -121,7 +121,7 @@ struct Support<'a> {
 }
 
 impl Support<'_> {
-    /// The value, or a warning in its place where the kernel lacks what it needs.
+    /// The value, or a warning in its place where the kernel lacks the feature.
     fn keep<T>(&mut self, value: Option<T>, has: impl Fn(Features) -> bool, what: &str) -> Option<T> {
         let value = value?;
         if has(self.features) {

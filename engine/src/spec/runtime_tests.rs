@@ -1,4 +1,5 @@
-//! Specs under the real runtimes: what a container started from one sees and may do. Needs root, runc, crun, busybox.
+//! Specs under the real runtimes: the view and the rights of a container started from one. Needs root, runc, crun,
+//! busybox.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,8 +14,8 @@ use super::*;
 use crate::definition::*;
 use crate::rootfs::{self, ContainerDirs};
 
-/// crun 1.8 refuses machines with both cgroup versions, so it is run where the second is not to be seen. The rest of the
-/// mounts stays connected to the host's, which is what propagation is about.
+/// crun 1.8 refuses machines with both cgroup versions, so it runs where the second is hidden. The other mounts stay
+/// connected to the host's, because propagation is under test.
 const RUNTIMES: [&str; 2] = ["runc", "crun"];
 const WITHOUT_UNIFIED: &str = "mountpoint -q /sys/fs/cgroup/unified && mount --make-rprivate /sys/fs/cgroup && \
                                umount /sys/fs/cgroup/unified; exec \"$@\"";
@@ -67,7 +68,7 @@ impl Machine {
         let mut definition = definition();
         definition.id = self.id.clone();
         definition.process.command = strings(&["/bin/sh", "-c", script]);
-        // One each: removing a parent while another container is about to be made below it would stop that.
+        // One parent each: removing a shared one while another container is about to be made below it would stop that.
         definition.cgroup_parent = format!("/isulad-{}", self.id);
         definition.rootfs = self.rootfs();
         change(&mut definition);
@@ -76,8 +77,13 @@ impl Machine {
         let dirs = ContainerDirs { graph: &graph, runtime: self.runtime, id: &self.id };
         let root = rootfs::mount(&dirs, &definition.rootfs).unwrap();
         let shm = rootfs::mount_shm(&dirs, definition.shm_size).unwrap();
-        files::write(&dirs.bundle(), &definition, &files::HostNames::read().unwrap(), &files::OnNetworks::default())
-            .unwrap();
+        files::write(
+            &dirs.bundle(),
+            &definition,
+            &files::HostNames::read().unwrap(),
+            &files::NetworkSettings::default(),
+        )
+        .unwrap();
         let log_path = dirs.bundle().join("console.log");
         let place = Place {
             bundle: &dirs.bundle(),
@@ -123,7 +129,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // After a failed assertion nothing may stay behind either.
+        // Runs after a failed assertion too.
         self.runtime(&["delete", "--force", &self.id]);
         for mount in rootfs::mounts_below(&[self.dir.path()]).unwrap_or_default().iter().rev() {
             let _ = rootfs::release(&mount.target);
@@ -134,7 +140,7 @@ impl Drop for Machine {
     }
 }
 
-/// A root with nothing but busybox, two users and two groups.
+/// A root with only busybox, two users and two groups.
 fn make_root(root: &Path) {
     for dir in ["bin", "etc", "proc", "sys", "dev", "tmp"] {
         fs::create_dir_all(root.join(dir)).unwrap();
@@ -180,7 +186,7 @@ fn a_plain_container_is_confined() {
 }
 
 #[test]
-fn what_the_profile_and_the_masks_deny() {
+fn the_profile_and_the_masks_deny_access() {
     let script = "unshare -U true 2>/dev/null || echo no user namespace; \
                   mount -t tmpfs none /tmp 2>/dev/null || echo no mount; \
                   echo 1 2>/dev/null >/proc/sys/kernel/panic || echo no sysctl; \
@@ -284,7 +290,8 @@ fn users_and_groups_by_name() {
     expect("id -u; id -g; id -G", |definition| definition.process.user = "42:friends".into(), "42\n1100\n1100");
 }
 
-/// With `no_new_privs` too, where the kernel gives no more than was permitted before; what is not bound is never given.
+/// With `no_new_privs` too, where the kernel gives no more than was permitted before; an unbound capability is never
+/// given.
 #[test]
 fn a_programs_own_capabilities_hold_for_any_user() {
     let script = "grep -E '^(CapEff|CapPrm):' /proc/$$/status | tr -d '\\t'";
@@ -310,7 +317,7 @@ fn a_programs_own_capabilities_hold_for_any_user() {
             });
             let case = format!("{runtime}, no_new_privs {no_new_privileges}, {add:?}: {}", ran.err);
             match expected {
-                // A program that needs what the bound lacks is not run.
+                // A program that needs a capability outside the bound is not run.
                 "exec" => assert!(ran.code != 0 && ran.err.to_lowercase().contains("not permitted"), "{case}"),
                 _ => assert_eq!((ran.code, ran.out), (0, format!("CapPrm:{expected}\nCapEff:{expected}")), "{case}"),
             }
@@ -375,7 +382,7 @@ fn binds_keep_the_flags_of_their_source() {
     }
 }
 
-/// What the engine does itself before a start, and leaves to the runtime within a mount.
+/// The engine makes the directory before a start, and leaves it to the runtime within a mount.
 #[test]
 fn a_missing_working_directory_is_made_by_the_runtime_too() {
     let script = "pwd; stat -c '%u %g %a' .";
@@ -455,7 +462,7 @@ fn the_hosts_namespaces() {
 fn namespaces_of_another_process() {
     for runtime in RUNTIMES {
         let machine = Machine::new(runtime);
-        // Any process in namespaces of its own will do: it says that it is there, and stays until its input ends.
+        // Any process in namespaces of its own will do: it reports its readiness, and stays until its input ends.
         let mut other = Command::new("unshare")
             .args(["-n", "-i", "-u", "sh", "-c", "hostname other; echo there; cat"])
             .stdin(Stdio::piped())
@@ -484,7 +491,7 @@ fn namespaces_of_another_process() {
 
 /// A shared mount of the test's own, so that the machine's stay as they are.
 #[test]
-fn what_is_mounted_below_a_shared_bind_shows_on_the_host() {
+fn a_mount_below_a_shared_bind_shows_on_the_host() {
     for runtime in RUNTIMES {
         let machine = Machine::new(runtime);
         let source = machine.path("shared");

@@ -18,7 +18,7 @@ pub(super) fn plan(definition: &Definition) -> Result<Option<&BTreeMap<String, S
             None => return Err(SpecError::GlobalSysctl { key: key.clone() }),
             Some(Owner::Ipc) => ("ipc", namespaces.ipc == Sharing::Own),
             Some(Owner::Uts) => ("uts", namespaces.uts == Sharing::Own),
-            // The network of another container counts as its own, as it would for a pod; the runtime writes through it.
+            // The network of another container counts as its own, as in a sandbox; the runtime writes through it.
             Some(Owner::Network) => ("network", namespaces.network != Network::Host),
         };
         if !own {

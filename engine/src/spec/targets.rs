@@ -1,9 +1,9 @@
-//! Where a runtime is sent: every place that it makes, mounts over or opens by its path is looked at before it runs.
+//! Checks every place that a runtime makes, mounts over or opens by its path, before the runtime runs.
 //!
-//! A root belongs to whoever made the image. What the engine has runtimes set up in it, `/dev`, `/proc`, `/sys` and what is
-//! below them, has to be plain directories there: not every runtime is safe with a link in such a place, and no image has a
-//! use for one. Where a user mounts something a link is common (`/var/run`, `/etc/resolv.conf`); it is followed here,
-//! beneath the root, and the runtime is given the place without it.
+//! A root belongs to the author of its image. The places that the engine has runtimes set up in it, `/dev`, `/proc`,
+//! `/sys` and below, have to be plain directories there: not every runtime is safe with a link in such a place, and no
+//! image has a use for one. At the target of a user's mount a link is common (`/var/run`, `/etc/resolv.conf`); it is
+//! followed here, beneath the root, and the runtime is given the place without it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use crate::rootfs::{BeneathError, Content, Located, PlannedRoot};
 
 use super::{SpecError, oci, paths};
 
-/// What the engine has mounted, in any root.
+/// Mounted by the engine in every root.
 const DIRECTORIES: [&str; 7] = ["/proc", "/sys", "/dev", "/dev/pts", "/dev/mqueue", "/dev/shm", "/sys/fs/cgroup"];
 
-/// Made by runtimes unasked, one of them mounted over what is masked.
+/// Made by runtimes unasked; one of them is mounted over masked paths.
 const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/random", "/dev/urandom"];
 
 /// Puts mounts in the order in which they are made, each with its true target; and the root as it looks with them.
@@ -29,7 +29,7 @@ pub(super) fn settle<'a>(
     for path in DIRECTORIES.into_iter().filter(|path| !is_old_shm(&root, path)) {
         plain_directory(&root, path)?;
     }
-    // Stable: of two with the same depth the one asked for later is mounted later.
+    // Stable: of two mounts with the same depth the one asked for later is mounted later.
     list.sort_by_cached_key(|mount| depth(&root, &mount.destination));
     for mount in &mut list {
         let located = if is_ours(&mount.destination) {
@@ -52,7 +52,7 @@ pub(super) fn settle<'a>(
     Ok((list, root))
 }
 
-/// What runtimes touch beside the mounts; and the devices, each with its true place.
+/// Checks the places that runtimes touch beside the mounts; and the devices, each with its true place.
 pub(super) fn check(
     root: &PlannedRoot,
     devices: &mut [oci::Device],
@@ -91,7 +91,7 @@ pub(super) fn missing_workdir(root: &PlannedRoot, workdir: &str) -> Result<Optio
     }
 }
 
-/// A device of the same kind and numbers is there already, after an earlier start.
+/// A device of the same kind and numbers may be there already, after an earlier start.
 fn settle_device(root: &PlannedRoot, device: &mut oci::Device) -> Result<(), SpecError> {
     let failed = |source| SpecError::Target { path: device.path.clone(), source };
     let located = root.locate(Path::new(&device.path)).map_err(failed)?;
@@ -117,8 +117,8 @@ fn is_ours(destination: &str) -> bool {
     DIRECTORIES.contains(&destination)
 }
 
-/// Images of Debian 7's time lead from `/dev/shm` to `/run/shm`. It is covered by the engine's `/dev`; in one that a user mounts
-/// it is refused like any other link.
+/// Images of Debian 7's time lead from `/dev/shm` to `/run/shm`. The engine's `/dev` covers it; in a `/dev` that a user
+/// mounts it is refused like any other link.
 fn is_old_shm(root: &PlannedRoot, path: &str) -> bool {
     let path = Path::new(path);
     path == Path::new("/dev/shm")
@@ -134,7 +134,7 @@ fn plain_directory(root: &PlannedRoot, path: &str) -> Result<Located, SpecError>
     }
 }
 
-/// No link, and nothing but directories above it.
+/// Requires a place without a link, and with only directories above it.
 fn plain(root: &PlannedRoot, path: &str) -> Result<Located, SpecError> {
     root.locate_plain(Path::new(path)).map_err(|source| match source {
         BeneathError::Link { path } => not_plain(&path.display().to_string(), FileType::Symlink, "a directory"),
@@ -159,14 +159,14 @@ fn name_of(kind: FileType) -> &'static str {
     }
 }
 
-/// A directory covers a directory and anything else something else; the root covers nothing.
+/// A directory covers only a directory, and any other file only a file; the root cannot be covered.
 fn check_kinds(mount: &oci::Mount<'_>, located: &Located) -> Result<(), SpecError> {
     if located.path == Path::new("/") {
         return Err(SpecError::MountTarget { path: mount.destination.clone().into_owned() });
     }
     let Some(found) = &located.found else { return Ok(()) };
     let is_dir = match mount.kind {
-        // One that is gone was told, or is a file of ours.
+        // A missing source was reported before, or is one of the engine's own files.
         "bind" => fs::metadata(&*mount.source).map_or(found.kind == FileType::Directory, |facts| facts.is_dir()),
         _ => true,
     };
@@ -177,7 +177,8 @@ fn check_kinds(mount: &oci::Mount<'_>, located: &Located) -> Result<(), SpecErro
     Err(not_plain(&mount.destination, found.kind, wanted))
 }
 
-/// Of the place that the bare root leads to. What cannot be followed there is told when it is mounted.
+/// The depth of the place that the bare root leads to. A path that cannot be followed there is reported when it is
+/// mounted.
 fn depth(root: &PlannedRoot, destination: &str) -> usize {
     let given = Path::new(destination);
     let located = if is_ours(destination) { None } else { root.locate(given).ok() };

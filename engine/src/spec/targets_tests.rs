@@ -1,4 +1,4 @@
-//! Roots in which something else is where a runtime is sent. Nothing is run in them: what is tested is the refusal.
+//! Roots with other files in the places that a runtime touches. Nothing is run in them: the refusal is tested.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -50,7 +50,7 @@ impl Root {
 }
 
 #[test]
-fn what_runtimes_set_up_has_to_be_plain() {
+fn places_that_runtimes_set_up_have_to_be_plain() {
     for path in DIRECTORIES {
         let root = Root::new();
         assert!(root.settle(vec![]).is_ok(), "nothing is there, so the runtime makes it");
@@ -84,7 +84,7 @@ fn what_runtimes_set_up_has_to_be_plain() {
 }
 
 #[test]
-fn what_a_root_has_below_them_otherwise_is_covered() {
+fn links_below_mounted_directories_are_covered() {
     let root = Root::new();
     for (target, path) in
         [("/run/shm", "/dev/shm"), ("/proc/self/fd", "/dev/fd"), ("/run/log", "/dev/log"), ("pts/ptmx", "/dev/ptmx")]
@@ -98,7 +98,7 @@ fn what_a_root_has_below_them_otherwise_is_covered() {
 }
 
 #[test]
-fn a_dev_that_the_user_mounts_is_looked_at_instead() {
+fn a_dev_mounted_by_the_user_is_checked_instead() {
     let root = Root::new();
     let dev = || vec![bind(&root.host("dir"), "/dev")];
     root.settle(dev()).unwrap();
@@ -130,9 +130,9 @@ fn links_of_the_users_targets_are_followed_in_the_root() {
         (vec![bind(&dir, "/var/run/app")], vec!["/run/app"]),
         (vec![bind(&file, "/var/run/app.sock")], vec!["/run/app.sock"]),
         (vec![bind(&dir, "/var/run/none/../app")], vec!["/run/app"]),
-        // Nothing of the first is hidden by the second, though that was asked for with a shorter path.
+        // The second mount hides nothing of the first, though it has a shorter path.
         (vec![bind(&dir, "/var/lib/x"), bind(&dir, "/run/deep")], vec!["/run/deep", "/run/deep/er/x"]),
-        // The link is hidden by what is mounted over it.
+        // The mount over it hides the link.
         (vec![tmpfs("/var", &[]), bind(&dir, "/var/run/app")], vec!["/var", "/var/run/app"]),
         (vec![bind(&dir, "/plain/none")], vec!["/plain/none"]),
     ];
@@ -140,14 +140,14 @@ fn links_of_the_users_targets_are_followed_in_the_root() {
         let named: Vec<_> = mounts.iter().map(|mount| mount.target.clone()).collect();
         assert_eq!(root.settle(mounts).unwrap(), expected, "{named:?}");
     }
-    // Also those of what is mounted.
+    // The same for links in a mount.
     symlink("/etc", PathBuf::from(&dir).join("link")).unwrap();
     let mounts = vec![bind(&dir, "/data"), bind(&dir, "/data/link/x")];
     assert_eq!(root.settle(mounts).unwrap(), ["/data", "/etc/x"]);
 }
 
 #[test]
-fn what_cannot_be_mounted_over_is_named() {
+fn an_invalid_mount_target_is_named() {
     let root = Root::new();
     root.link("/", "/top");
     root.link("/loop", "/loop");
@@ -202,7 +202,7 @@ fn a_working_directory_is_made_where_the_container_will_see_it() {
     let missing = |path: &str| missing_workdir(&planned, path).map_err(|error| chain(&error));
     assert_eq!(missing("/var/run/app").unwrap(), Some(PathBuf::from("/run/app")));
     assert_eq!(missing("/none/deep/").unwrap(), Some(PathBuf::from("/none/deep")));
-    // There already, or left to the runtime.
+    // Present already, or left to the runtime.
     for path in ["/", "/etc", "/var/run", "/data", "/data/app", "/var/data/app", "/proc/self"] {
         assert_eq!(missing(path).unwrap(), None, "{path}");
     }

@@ -1,4 +1,4 @@
-//! What a spec says, for definitions and hosts of all kinds; read back with a library that is not ours.
+//! The spec's contents, for definitions and hosts of all kinds; read back with another project's library.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -93,7 +93,7 @@ pub(super) fn strings(list: &[&str]) -> Vec<String> {
     list.iter().map(|text| (*text).to_owned()).collect()
 }
 
-/// A machine that can do everything, whatever this one can.
+/// A machine with every feature, independent of the real one.
 fn able_host() -> Host {
     let mut host = Host::probe().unwrap();
     host.features = host::Features {
@@ -167,7 +167,7 @@ impl Case {
         build(&self.definition, &self.host, &place)
     }
 
-    /// The spec, which another's library must accept too, and the warnings.
+    /// The spec, which the other library must accept too, and the warnings.
     fn spec(&self) -> (Value, Vec<String>) {
         let built = self.build().unwrap();
         serde_json::from_slice::<oci_spec::runtime::Spec>(&built.json).unwrap();
@@ -298,7 +298,7 @@ fn only_root_starts_with_capabilities_in_effect() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_by_name() {
+fn invalid_definitions_are_refused_by_name() {
     type Change = Box<dyn FnOnce(&mut Definition)>;
     let cases: Vec<(&str, Change)> = vec![
         ("no command specified", Box::new(|d| d.process.command.clear())),
@@ -466,7 +466,7 @@ fn a_bind_has_the_flags_of_its_source_unless_others_are_asked_for() {
 }
 
 #[test]
-fn read_only_reaches_what_is_mounted_below_or_that_is_told() {
+fn read_only_covers_mounts_below_or_a_warning_is_given() {
     let source = Mounted::new(nix::mount::MsFlags::empty());
     let below = source.0.path().join("below");
     fs::create_dir(&below).unwrap();
@@ -617,7 +617,7 @@ fn zero_and_minus_one_are_no_limit() {
 }
 
 #[test]
-fn what_the_kernel_lacks_is_left_out_with_one_warning_each() {
+fn missing_kernel_features_are_left_out_with_one_warning_each() {
     let mut case = Case::new(|definition| {
         definition.resources = Resources {
             memory: Some(64 << 20),
@@ -648,7 +648,7 @@ fn what_the_kernel_lacks_is_left_out_with_one_warning_each() {
 }
 
 #[test]
-fn what_the_daemon_may_not_raise_is_clamped_with_a_warning() {
+fn limits_above_the_daemons_own_are_clamped_with_a_warning() {
     let change = |definition: &mut Definition| {
         let ulimit = |name: &str, soft, hard| Ulimit { name: name.to_owned(), soft, hard };
         definition.ulimits = vec![ulimit("nofile", 100, 5000), ulimit("nproc", -1, -1), ulimit("core", 0, 0)];
@@ -676,7 +676,7 @@ fn what_the_daemon_may_not_raise_is_clamped_with_a_warning() {
         assert!(warnings.iter().any(|warning| warning.contains(what)), "{what}: {warnings:#?}");
     }
 
-    // With the privilege, all but what nobody may.
+    // With the privilege, all but the kernel's own limit.
     let case = Case::new(change);
     let (spec, warnings) = case.spec();
     assert_eq!(spec["process"]["rlimits"][1], json!({"type": "RLIMIT_NPROC", "soft": u64::MAX, "hard": u64::MAX}));
@@ -789,7 +789,7 @@ fn an_annotation_cannot_pose_as_the_logs() {
     assert_eq!(spec["annotations"], json!({"a": "b", "log.console.file": "/b/console.log"}));
 }
 
-/// Not a promise about any machine: a spec that took as long as the budget of a whole start would show.
+/// No promise about any machine: a spec that took as long as the budget of a whole start would show.
 #[test]
 fn building_costs_far_less_than_reading_it_back() {
     let case = Case::new(|_| {});

@@ -1,7 +1,8 @@
-//! Who a process is: names looked up in the passwd and group files as the container sees them, with its mounts.
+//! The user and groups of a process: names looked up in the passwd and group files as the container sees them, with its
+//! mounts.
 //!
-//! The root belongs to somebody else, so nothing in it is trusted: files are opened with the root as `/` for every link
-//! on the way, only regular ones are read, and only up to a size. What is not a line of the format is passed over.
+//! The root is foreign, so nothing in it is trusted: files are opened with the root as `/` for every link on the way,
+//! only regular ones are read, and only up to a size. Lines that do not have the format are skipped.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,7 +18,7 @@ use super::SpecError;
 /// Far beyond any real file, and small enough to be read at once.
 const MOST_BYTES: u64 = 8 << 20;
 
-/// The kernel's `-1` means "no change"; half the range is what other engines take too.
+/// The kernel's `-1` means "no change"; other engines stop at half the range too.
 const LARGEST_ID: u32 = i32::MAX as u32;
 
 /// Why a user or group cannot be used.
@@ -41,8 +42,8 @@ pub enum UserError {
 pub(super) struct Identity {
     pub uid: u32,
     pub gid: u32,
-    /// All of them, `gid` first: a process that is only a member of its own group by that could give the membership up, and
-    /// with it what a file denies to the group.
+    /// All of them, `gid` first: a process that is a member of its own group only through its gid could give the
+    /// membership up, and escape the file permissions that deny access to the group.
     pub groups: Vec<u32>,
     pub home: String,
 }
@@ -51,7 +52,7 @@ pub(super) struct Identity {
 pub(super) fn lookup(root: &PlannedRoot, process: &Process) -> Result<Identity, SpecError> {
     let named = |source| SpecError::User { user: process.user.clone(), source };
     let passwd = read(root, "etc/passwd").map_err(named)?;
-    // Most containers run as root and ask for no group: then the file is needed for root's own groups all the same.
+    // Most containers run as root and ask for no group: even then the file is needed for root's own groups.
     let group = read(root, "etc/group").map_err(named)?;
     let mut identity = resolve(&process.user, &passwd, &group).map_err(named)?;
     for name in &process.group_add {
@@ -69,7 +70,7 @@ fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, UserError>
         None => (user, None),
     };
     let user = if user.is_empty() { "0" } else { user };
-    // A number is an id, also where somebody is called that.
+    // A number is an id, even if there is a user of that name.
     let (uid, entry) = match number(user)? {
         Some(uid) => (uid, users(passwd).find(|entry| entry.uid == uid)),
         None => match users(passwd).find(|entry| entry.name == user) {
@@ -104,7 +105,7 @@ fn find_group(name: &str, group: &str) -> Result<u32, UserError> {
     }
 }
 
-/// The id that a text of nothing but digits is.
+/// The id in a text of digits; `None` for any other text.
 fn number(text: &str) -> Result<Option<u32>, UserError> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(None);
@@ -151,7 +152,7 @@ fn id(field: &str) -> Option<u32> {
     number(field).ok().flatten()
 }
 
-/// The text of a file below the root; empty when there is none. Bytes that are no UTF-8 cannot be in a name of ours.
+/// The text of a file below the root; empty when there is none. Bytes that are no UTF-8 cannot be in a valid name.
 fn read(root: &PlannedRoot, file: &'static str) -> Result<String, UserError> {
     let failed = |source| UserError::Read { file, source };
     let found = match root.locate(Path::new(file)) {

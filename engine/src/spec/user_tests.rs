@@ -57,7 +57,7 @@ fn names_and_ids_in_every_mix() {
 }
 
 #[test]
-fn what_is_not_there_is_named() {
+fn missing_users_and_groups_are_named() {
     for (user, expected) in [
         ("ghost", "no user `ghost`"),
         ("nina:ghosts", "no group `ghosts`"),
@@ -73,7 +73,7 @@ fn what_is_not_there_is_named() {
 }
 
 #[test]
-fn malformed_lines_are_passed_over() {
+fn malformed_lines_are_skipped() {
     let passwd = "\n#nina:x:1:1::/wrong:\nnina\nnina:x\nnina:x:one:1::/wrong:\nnina:x:1:-1::/wrong:\n:x:5:5::/wrong:\n\
                   nina:x:99999999999:1::/wrong:\n  nina:x:1007:1008:Nina:/right:/bin/sh:more:fields  \nnina:x:1:1::/late:\n";
     let group = "::::\nfriends\nfriends:x\nfriends:x:many:\nfriends:x:1100\n\u{fffd}:x:7:nina,\n+:::\nempty:x:8:,,\n";
@@ -143,7 +143,7 @@ fn links_never_lead_out_of_the_root() {
         assert!(root.lookup("spy", &[]).unwrap_err().contains("no user `spy`"), "{target}");
         fs::remove_file(&passwd).unwrap();
     }
-    // Both lead to the root's own file, `..` at the top being the top.
+    // Both lead to the root's own file, because `..` at the top is the top.
     for target in ["/real", "../real", "../../../../real"] {
         symlink(target, &passwd).unwrap();
         assert_eq!(root.lookup("inner", &[]).unwrap().uid, 2, "{target}");
@@ -164,7 +164,7 @@ fn links_never_lead_out_of_the_root() {
 fn only_regular_files_of_a_sane_size_are_read() {
     let root = Root::new().with_etc();
     let passwd = root.path().join("etc/passwd");
-    // With nobody writing to it, an open that waited would wait for ever.
+    // Without a writer, an open that waited would wait for ever.
     nix::unistd::mkfifo(&passwd, nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert!(root.lookup("", &[]).unwrap_err().contains("`/etc/passwd` of the container is not a regular file"));
     fs::remove_file(&passwd).unwrap();
@@ -179,9 +179,9 @@ fn only_regular_files_of_a_sane_size_are_read() {
 }
 
 proptest::proptest! {
-    /// Whatever stands in the files, an answer is one of the ids that stand there or were asked for.
+    /// Whatever the files contain, an answer is one of the ids in the files or in the request.
     #[test]
-    fn no_text_brings_a_lookup_down(user in "[a-z0-9:]{0,8}", passwd in "([a-z]{1,2}:?|[0-9]{1,3}:|\n|x:){0,40}", group in "([a-z]{1,2}[:,]?|[0-9]{1,3}:|\n|x:){0,40}") {
+    fn no_text_makes_a_lookup_panic(user in "[a-z0-9:]{0,8}", passwd in "([a-z]{1,2}:?|[0-9]{1,3}:|\n|x:){0,40}", group in "([a-z]{1,2}[:,]?|[0-9]{1,3}:|\n|x:){0,40}") {
         if let Ok(found) = resolve(&user, &passwd, &group) {
             let known = |id: u32| id == 0 || [&user, &passwd, &group].iter().any(|text| {
                 text.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.parse() == Ok(id))

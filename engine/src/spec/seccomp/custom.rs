@@ -1,4 +1,4 @@
-//! A profile of the user's, in the format that docker reads, turned into what the OCI spec knows: the conditions on
+//! Translates a user's profile from docker's format into the OCI spec's: the conditions on
 //! capabilities, processors and kernels are decided here, since a runtime does not know them.
 
 use std::borrow::Cow;
@@ -84,7 +84,7 @@ struct Argument {
     op: String,
 }
 
-/// Each list that is there has to match: one of the processors, all of the capabilities, the kernel at least.
+/// Each given list has to match: one of the processors, all of the capabilities, the kernel at least.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Condition {
@@ -164,7 +164,7 @@ fn native_name(architecture: Architecture) -> &'static str {
     }
 }
 
-/// What conditions are decided against.
+/// The machine and container that conditions are decided against.
 struct Machine {
     capabilities: CapabilitySet,
     architecture: Architecture,
@@ -212,7 +212,7 @@ impl Machine {
             || self.is_kernel(rule, condition)?.unwrap_or(false))
     }
 
-    /// In the names that Go gives processors.
+    /// In Go's names of processors.
     fn is(&self, name: &str) -> bool {
         match self.architecture {
             Architecture::X86_64 => name == "amd64",
@@ -222,7 +222,7 @@ impl Machine {
         }
     }
 
-    /// A capability nobody has heard of is one the container does not have.
+    /// An unknown capability is one that the container does not have.
     fn has(&self, name: &str) -> bool {
         CapabilitySet::named(name).is_some_and(|one| self.capabilities.contains(one))
     }

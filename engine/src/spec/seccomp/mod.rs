@@ -12,10 +12,11 @@ use super::{Host, oci};
 
 pub use custom::ProfileError;
 
-/// Far more than a machine's containers differ in; a bound all the same on what callers can make us keep.
+/// Far above the number of different profiles on a machine; it bounds the memory that callers can make the daemon use.
 const MOST_CACHED: usize = 64;
 
-/// The filter, or `None` for none: when unconfined, when privileged, and, with a warning, when the kernel has no filters.
+/// The filter, or `None` for none: when unconfined, when privileged, and, with a warning, when the kernel has no
+/// filters.
 pub(super) fn plan(
     security: &Security,
     capabilities: CapabilitySet,
@@ -24,7 +25,7 @@ pub(super) fn plan(
 ) -> Result<Option<Arc<oci::Seccomp>>, ProfileError> {
     match &security.seccomp {
         Seccomp::Unconfined => Ok(None),
-        // Asked for by name, it also holds for a privileged container.
+        // A profile asked for by name applies to a privileged container too.
         Seccomp::Profile(json) => {
             if !host.features.seccomp {
                 return Err(ProfileError::NoKernelSupport);
@@ -42,7 +43,7 @@ pub(super) fn plan(
 
 /// Nearly all containers have the same capabilities, so one expansion serves them all.
 fn cached(capabilities: CapabilitySet, host: &Host) -> Arc<oci::Seccomp> {
-    // What is left of the set decides which entry is needed: others would only be copies of it.
+    // Only these capabilities decide on the entry: the others would make copies of it.
     let deciding = capabilities & profile::deciding();
     let mut cache = host.seccomp_cache.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if cache.len() >= MOST_CACHED && !cache.contains_key(&deciding) {

@@ -1,8 +1,8 @@
-//! The default profile: what is not named here fails with EPERM.
+//! The default profile: calls that it does not name fail with EPERM.
 //!
-//! Left out is what reaches beyond a container (modules, reboot, clocks, mounts, namespaces, quotas, kernel logs, raw
-//! ports), what has no use today and had bugs (old calls, `keyctl` and `userfaultfd`, io_uring), and what only helps to
-//! attack. A capability that the container was given opens the calls it is about.
+//! Left out are calls that reach beyond a container (modules, reboot, clocks, mounts, namespaces, quotas, kernel logs,
+//! raw ports), calls without a use today that had bugs (old calls, `keyctl` and `userfaultfd`, io_uring), and calls
+//! that only help to attack. A capability of the container opens the calls that need it.
 
 use std::borrow::Cow;
 
@@ -19,10 +19,10 @@ const ENOSYS: u32 = 38;
 const NEW_NAMESPACES: u64 = 0x7e02_0000;
 const AF_VSOCK: u64 = 40;
 
-/// Linux, 32-bit Linux, each with and without the old uname; and the question which one it is.
+/// Linux, 32-bit Linux, each with and without the old uname; and the query of the present one.
 const PERSONALITIES: [u64; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
-/// Open to every container, on every processor; names a processor does not have are passed over by the runtimes.
+/// Open to every container, on every processor; the runtimes skip names that a processor does not have.
 const ALWAYS: &[&str] = &[
     // Files by descriptor.
     "read readv pread64 preadv preadv2 write writev pwrite64 pwritev pwritev2 close close_range dup dup2 dup3 lseek _llseek",
@@ -99,7 +99,7 @@ const BY_CAPABILITY: &[(&str, &str)] = &[
     ("CAP_PERFMON", "perf_event_open"),
 ];
 
-/// Since 4.8 a tracer cannot slip past its own filter.
+/// Since 4.8 a tracer cannot evade its own filter.
 const TRACING: &str = "process_vm_readv process_vm_writev ptrace";
 const TRACING_SINCE: (u32, u32) = (4, 8);
 
@@ -131,7 +131,7 @@ pub(super) fn expand(
     names.dedup();
 
     let mut syscalls = vec![rule(names, ALLOW, None, Vec::new())];
-    // Sockets to the hypervisor are not kept apart by a network namespace.
+    // Sockets to the hypervisor are not isolated by a network namespace.
     syscalls.push(rule(vec!["socket"], ALLOW, None, vec![argument(0, AF_VSOCK, 0, "SCMP_CMP_NE")]));
     for value in PERSONALITIES {
         syscalls.push(rule(vec!["personality"], ALLOW, None, vec![argument(0, value, 0, "SCMP_CMP_EQ")]));
@@ -139,7 +139,7 @@ pub(super) fn expand(
     if !has("CAP_SYS_ADMIN") {
         let no_namespace = argument(0, NEW_NAMESPACES, 0, "SCMP_CMP_MASKED_EQ");
         syscalls.push(rule(vec!["clone"], ALLOW, None, vec![no_namespace]));
-        // Its flags are in memory, where a filter cannot look; told that there is none, a C library takes `clone`.
+        // Its flags are in memory, where a filter cannot look; with ENOSYS a C library falls back to `clone`.
         syscalls.push(rule(vec!["clone3"], ERRNO, Some(ENOSYS), Vec::new()));
     }
     Seccomp {
@@ -151,9 +151,10 @@ pub(super) fn expand(
     }
 }
 
-/// Those whose programs this processor and kernel run. Each costs a start some milliseconds, since runtimes compile the profile for
-/// each anew. A call of any other ends the process with SIGSYS: libseccomp's action for architectures that are not listed, which
-/// an OCI spec cannot change. `docs/cli.md` says so for x32, whose calls would be ENOSYS if it were listed on a kernel without it.
+/// Architectures with programs that this processor and kernel run. Each costs a start some milliseconds, since runtimes
+/// compile the profile for each anew. A call of any other ends the process with SIGSYS: libseccomp's action for
+/// unlisted architectures, which an OCI spec cannot change. `docs/cli.md` documents this for x32, whose calls would be
+/// ENOSYS if it were listed on a kernel without it.
 fn architectures(architecture: Architecture, foreign: Foreign) -> Vec<&'static str> {
     match architecture {
         Architecture::X86_64 => {
@@ -164,7 +165,7 @@ fn architectures(architecture: Architecture, foreign: Foreign) -> Vec<&'static s
         }
         Architecture::Aarch64 => vec!["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
         Architecture::Riscv64 => vec!["SCMP_ARCH_RISCV64"],
-        // The runtime's own.
+        // Left to the runtime.
         Architecture::Other => Vec::new(),
     }
 }

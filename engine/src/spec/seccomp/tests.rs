@@ -1,4 +1,4 @@
-//! Which calls a profile opens, and what becomes of a profile of the user's.
+//! The calls that a profile opens, and the translation of a user's profile.
 
 use std::collections::BTreeSet;
 
@@ -80,7 +80,7 @@ fn a_container_without_capabilities_cannot_reach_beyond_itself() {
 }
 
 #[test]
-fn a_capability_opens_what_it_is_about() {
+fn a_capability_opens_its_calls() {
     for (name, call) in [
         ("SYS_ADMIN", "mount"),
         ("SYS_ADMIN", "clone3"),
@@ -206,7 +206,7 @@ fn conditions_are_decided() {
 }
 
 #[test]
-fn a_bad_profile_is_told_where() {
+fn an_invalid_profile_is_refused_with_its_place() {
     let rule = |rule: &str| format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{rule}]}}"#);
     let cases = [
         ("{\n  \"defaultAction\": oops}".to_owned(), "line 2, column 20"),

@@ -30,7 +30,7 @@ use crate::journal::record::Context;
 use crate::layout::Bundle;
 use crate::ledger::{TurnError, Turned};
 use crate::rootfs::{self, Mounts};
-use crate::spec::files::{self, HostNames, OnNetworks};
+use crate::spec::files::{self, HostNames, NetworkSettings};
 use crate::volume;
 
 /// Volumes that are made at once for one container, which may have thousands.
@@ -296,7 +296,7 @@ fn fill(bundle: &Bundle, definition: &Definition) -> Result<crate::domain::id::D
     // Also for a container in the network of another, which uses that one's hosts and resolv.conf, but its own
     // hostname.
     HostNames::read()
-        .and_then(|names| files::write(bundle.path(), definition, &names, &OnNetworks::default()))
+        .and_then(|names| files::write(bundle.path(), definition, &names, &NetworkSettings::default()))
         .map_err(|error| ApiError::failed(crate::cause::chain(&error)))?;
     // The definition is last: its sync makes the other files durable too, so a directory with a definition is complete.
     Ok(definition::write(&bundle.definition(), definition)?)
