@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Source and name of each. What they need of an architecture lies beside the first.
+/// Source and name of each. Their architecture-dependent parts lie beside the first.
 const PROGRAMS: [(&str, &str); 2] = [("pause/pause.rs", "isulad-pause"), ("init/init.rs", "isulad-init")];
 
 fn main() -> Result<()> {
@@ -44,7 +44,7 @@ fn compile(target: &str, source: &str, out: &Path) -> Result<()> {
     ] {
         command.args(["-C", option]);
     }
-    // Nothing but what is written down: no start files, no libraries, no identification that differs between machines.
+    // Only the programs' own code: no start files, no libraries, no identification that differs between machines.
     let linker = linker(target);
     let arguments: &[&str] = if linker.as_deref().is_some_and(is_bare) {
         &["-static", "--build-id=none", "-znoexecstack"]
@@ -65,7 +65,7 @@ fn compile(target: &str, source: &str, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What links for this target: as cargo was told, else the compiler's own choice.
+/// The linker for this target: cargo's setting, or the compiler's own choice.
 fn linker(target: &str) -> Option<OsString> {
     let variable = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace(['-', '.'], "_"));
     println!("cargo::rerun-if-env-changed={variable}");

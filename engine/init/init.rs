@@ -1,16 +1,16 @@
-//! The first process of a container that was made with `--init`: it runs the command as its child, passes signals on to it,
-//! reaps whoever is left to it, and ends as the command has ended.
+//! The first process of a container that was made with `--init`: it runs the command as its child, passes signals on to
+//! it, reaps orphaned processes, and ends as the command has ended.
 //!
-//! Compiled by `build.rs` like the pause program, without a standard library and without libc. All signals but those that
-//! tell of a fault of our own are blocked and taken one by one; the command begins with the mask that we began with, in a
+//! Compiled by `build.rs` like the pause program, without a standard library and without libc. All signals except those
+//! for faults of its own are blocked and taken one by one; the command begins with the mask that init began with, in a
 //! process group of its own, which is the terminal's foreground if there is a terminal.
 //!
-//! It leaves with the command's status, with 128 and the signal's number if a signal has ended it, with 127 if the command
-//! was not found and 126 if it cannot be executed.
+//! It leaves with the command's status, with 128 and the signal's number if a signal has ended it, with 127 if the
+//! command was not found and 126 if it cannot be executed.
 
 #![no_std]
 #![no_main]
-// What the compiler would make calls of a library of, it leaves as it is.
+// The compiler must not turn loops into calls of library functions.
 #![no_builtins]
 
 #[cfg(target_arch = "aarch64")]
@@ -28,9 +28,9 @@ use core::mem::MaybeUninit;
 use arch::{Call, call};
 
 const SIGCHLD: isize = 17;
-/// SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS: blocked, a fault of ours would be an endless one.
+/// SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS: blocked, a fault of init would be an endless one.
 const FAULTS: [u32; 7] = [4, 5, 6, 7, 8, 11, 31];
-/// SIGTTIN and SIGTTOU: of a terminal that is the command's, not ours.
+/// SIGTTIN and SIGTTOU: they concern the terminal, which is the command's.
 const OF_TERMINAL: [isize; 2] = [21, 22];
 const SIG_BLOCK: usize = 0;
 const SIG_SETMASK: usize = 2;
@@ -48,7 +48,7 @@ const PATH_KEY: &[u8] = b"PATH=";
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\0";
 const PATH_MAX: usize = 4096;
 
-/// The kernel's: a bit for each of 64 signals.
+/// The kernel's signal set: a bit for each of 64 signals.
 type SignalSet = u64;
 
 /// A text that ends with a NUL, or a list of those that ends with a null pointer.
@@ -60,37 +60,37 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     exit(125)
 }
 
-/// Called by the entry point with what the kernel has put on the stack: the number of arguments, the arguments, a null
+/// Called by the entry point with the contents of the initial stack: the number of arguments, the arguments, a null
 /// pointer, the environment, a null pointer.
 ///
 /// # Safety
 /// `stack` is the stack pointer that the process began with.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn begin(stack: List) -> ! {
-    // SAFETY: so the kernel lays it out; both lists end with a null pointer, which makes them what `execve` takes.
+    // SAFETY: the kernel lays the stack out so; both lists end with a null pointer, as `execve` requires.
     let (command, environment) = unsafe {
         let count = *(stack as *const usize);
         if count < 2 {
-            say(&[b"no command was given"]);
+            write_stderr(&[b"no command was given"]);
             exit(125);
         }
         (stack.add(2), stack.add(count + 2))
     };
     let mask = block_signals();
-    // Not process 1 where the host's pid namespace is shared: orphans come to us all the same.
+    // Not process 1 where the host's pid namespace is shared: as a subreaper it gets orphans all the same.
     call(Call::ProcessControl, [PR_SET_CHILD_SUBREAPER, 1, 0, 0]);
     let child = call(Call::Clone, [SIGCHLD as usize, 0, 0, 0]);
     match child {
         0 => run(command, environment, mask),
         1.. => watch(child),
         _ => {
-            say(&[b"cannot make a process"]);
+            write_stderr(&[b"cannot make a process"]);
             exit(125)
         }
     }
 }
 
-/// All but faults; answers what was blocked before.
+/// Blocks all signals but faults; returns the mask before.
 fn block_signals() -> SignalSet {
     let faults = FAULTS.iter().fold(0, |set: SignalSet, signal| set | 1 << (signal - 1));
     let (blocked, mut before): (SignalSet, SignalSet) = (!faults, 0);
@@ -104,9 +104,9 @@ fn watch(child: isize) -> ! {
     let all: SignalSet = !0;
     let set = &raw const all as usize;
     loop {
-        // Whoever ended has told by one signal for all, or before anybody listened.
+        // One signal may stand for several ended children, or have come before it was blocked.
         if let Some(status) = reap(child) {
-            // Others that have ended with it, as the last thing.
+            // Other processes that have ended with it, as the last step.
             reap(child);
             exit(status);
         }
@@ -120,7 +120,7 @@ fn watch(child: isize) -> ! {
     }
 }
 
-/// Everybody who has ended; the command's status when it is among them.
+/// Reaps all ended children; returns the command's status when it is among them.
 fn reap(child: isize) -> Option<usize> {
     let mut of_command = None;
     loop {
@@ -139,7 +139,7 @@ fn reap(child: isize) -> Option<usize> {
 /// The child: becomes the command.
 fn run(command: List, environment: List, mask: SignalSet) -> ! {
     call(Call::SetGroup, [0, 0, 0, 0]);
-    // While SIGTTOU is blocked. Without a terminal it is an error, which is fine.
+    // Done while SIGTTOU is blocked. Without a terminal it fails, which is harmless.
     let own = call(Call::Pid, [0; 4]) as i32;
     call(Call::Ioctl, [STDIN, TIOCSPGRP, &raw const own as usize, 0]);
     let set = &raw const mask as usize;
@@ -153,11 +153,11 @@ fn run(command: List, environment: List, mask: SignalSet) -> ! {
         -8 => (b"exec format error", NOT_EXECUTABLE),
         _ => (b"it cannot be executed", NOT_EXECUTABLE),
     };
-    say(&[b"exec `", &name[..name.len() - 1], b"`: ", reason]);
+    write_stderr(&[b"exec `", &name[..name.len() - 1], b"`: ", reason]);
     exit(status)
 }
 
-/// Along PATH unless the name is a path; returns only with an error.
+/// Looks along PATH unless the name is a path; returns only with an error.
 fn execute(name: &[u8], command: List, environment: List) -> isize {
     if name.contains(&b'/') {
         return attempt(name, command, environment);
@@ -171,14 +171,14 @@ fn execute(name: &[u8], command: List, environment: List) -> isize {
         let mut place = MaybeUninit::<[u8; PATH_MAX]>::uninit();
         let room: *mut u8 = place.as_mut_ptr().cast();
         for (at, byte) in dir.iter().chain(b"/").chain(name).enumerate() {
-            // SAFETY: `at` is below `length`, and that is no more than there is.
+            // SAFETY: `at` is below `length`, which is at most the room's size.
             unsafe { room.add(at).write(*byte) };
         }
         // SAFETY: all of it was written just now.
         let place = unsafe { core::slice::from_raw_parts(room, length) };
         match attempt(place, command, environment) {
             ENOENT | ENOTDIR => {}
-            // There may be a better one further on.
+            // A better match may be further on.
             error => outcome = error,
         }
     }
@@ -190,7 +190,7 @@ fn attempt(place: &[u8], command: List, environment: List) -> isize {
     call(Call::Execute, [place.as_ptr() as usize, command as usize, environment as usize, 0])
 }
 
-/// The value of PATH, or what is usual, with its NUL.
+/// The value of PATH, or the usual default, with its NUL.
 fn path(environment: List) -> &'static [u8] {
     let mut next = environment;
     loop {
@@ -212,7 +212,7 @@ fn path(environment: List) -> &'static [u8] {
 /// A text with its NUL.
 ///
 /// # Safety
-/// `text` points to one, which lives as long as the process.
+/// `text` points to a NUL-terminated text that lives as long as the process.
 unsafe fn bytes(text: Text) -> &'static [u8] {
     let mut length = 0;
     // SAFETY: the NUL is the end.
@@ -224,7 +224,7 @@ unsafe fn bytes(text: Text) -> &'static [u8] {
     }
 }
 
-fn say(parts: &[&[u8]]) {
+fn write_stderr(parts: &[&[u8]]) {
     let write = |part: &[u8]| call(Call::Write, [STDERR, part.as_ptr() as usize, part.len(), 0]);
     write(b"isulad-init: ");
     parts.iter().for_each(|part| {

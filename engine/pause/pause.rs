@@ -1,12 +1,12 @@
-//! The program of a pod's own container: it holds the pod's namespaces and does nothing else.
+//! The program of a sandbox's own container: it holds the sandbox's namespaces and does nothing else.
 //!
-//! Compiled by `build.rs`, without a standard library and without libc, so that it is a few kilobytes on disk and one or
-//! two pages in memory: there is one per pod. As the first process of a pid namespace it becomes the parent of processes
-//! whose own has ended, and reaps them. SIGINT and SIGTERM end it with 0, since that is how a pod ends; other signals
-//! mean nothing to it.
+//! Compiled by `build.rs`, without a standard library and without libc, so that it is a few kilobytes on disk and one
+//! or two pages in memory: there is one per sandbox. As the first process of a pid namespace it becomes the parent of
+//! orphaned processes, and reaps them. SIGINT and SIGTERM end it with 0, since that is how a sandbox ends; other
+//! signals are ignored.
 //!
-//! All signals are blocked and taken one by one: a blocked signal waits for us even where the kernel would drop it, as it
-//! drops those that a namespace's first process has no handler for.
+//! All signals are blocked and taken one by one: a blocked signal stays pending even where the kernel would drop it, as
+//! it drops those that a namespace's first process has no handler for.
 
 #![no_std]
 #![no_main]
@@ -33,7 +33,7 @@ const WNOHANG: usize = 1;
 const ANY_CHILD: usize = usize::MAX;
 const STDOUT: usize = 1;
 
-/// The kernel's: a bit for each of 64 signals.
+/// The kernel's signal set: a bit for each of 64 signals.
 type SignalSet = u64;
 
 #[panic_handler]
@@ -41,7 +41,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     exit(1)
 }
 
-/// Called by the entry point with what the kernel has put on the stack: the number of arguments, and the arguments.
+/// Called by the entry point with the contents of the initial stack: the number of arguments, and the arguments.
 ///
 /// # Safety
 /// `stack` is the stack pointer that the process began with.
@@ -75,7 +75,7 @@ fn run() -> ! {
     let all: SignalSet = !0;
     let set = &raw const all as usize;
     call(Call::SignalMask, [SIG_BLOCK, set, 0, size_of::<SignalSet>()]);
-    // Whoever ended before the signals were blocked has not told.
+    // Children that ended before the signals were blocked have sent none that is pending.
     reap();
     loop {
         match call(Call::SignalWait, [set, 0, 0, size_of::<SignalSet>()]) {
@@ -86,7 +86,7 @@ fn run() -> ! {
     }
 }
 
-/// One signal may stand for several children.
+/// Reaps all ended children: one signal may stand for several.
 fn reap() {
     while call(Call::Wait, [ANY_CHILD, 0, WNOHANG, 0]) > 0 {}
 }

@@ -20,8 +20,8 @@ pub enum Call {
     Wait = 260,
 }
 
-// The stack pointer is the only thing that the kernel hands over. The linker may address data by `gp`, once that is set,
-// which itself must not be addressed that way.
+// The stack pointer is the only thing that the kernel hands over. The linker may address data by `gp`, once that is
+// set, which itself must not be addressed that way.
 global_asm!(
     ".globl _start",
     "_start:",
@@ -38,10 +38,10 @@ global_asm!(
     begin = sym crate::begin,
 );
 
-/// The answer of a system call: a negative one is an error number.
+/// The result of a system call: a negative one is an error number.
 pub fn call(call: Call, [a, b, c, d]: [usize; 4]) -> isize {
     let answer;
-    // SAFETY: our few calls write at most to memory that an argument points to, and none is passed that they write to.
+    // SAFETY: the programs' few calls write at most to memory that an argument points to, which is the caller's own.
     // The kernel leaves all registers but the first as they are.
     unsafe {
         asm!(

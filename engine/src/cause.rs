@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-/// An error with its causes, in one line. A cause that its parent has quoted already is not said twice.
+/// An error with its causes, in one line. A cause that its parent has quoted already is not repeated.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

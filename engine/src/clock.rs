@@ -1,4 +1,4 @@
-//! The world's time and boot, read in one place.
+//! The time and the boot of the host, read in one place.
 
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,7 +29,7 @@ fn overridden() -> Option<String> {
     cfg!(debug_assertions).then(|| std::env::var("ISULAD_BOOT_ID").ok()).flatten()
 }
 
-/// Whether a process had started by then, as the clocks are now. `start_time` is in ticks since boot.
+/// Whether a process had started by `then`, by the clocks of this moment. `start_time` is in ticks since boot.
 pub fn started_by(start_time: u64, then: SystemTime) -> bool {
     started_within(start_time, then).unwrap_or(false)
 }

@@ -1,4 +1,4 @@
-//! Containers beside their ledger: their names, and what belongs to one and is not state.
+//! Containers beside their ledger: their names, and the data of each that is not state.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,127 +9,127 @@ use tokio::sync::watch;
 use crate::domain::container::{Container, Event};
 use crate::domain::id::{ContainerId, Digest, Name, StartId};
 use crate::files::RootAccess;
-use crate::ledger::{Beside, Entry, Index, Ledger, Projection, Published};
+use crate::ledger::{Entry, Index, Ledger, Projection, Published, WithCompanion};
 
 /// All containers.
 pub type Containers = Ledger<Container>;
 
-/// An event of a container as its listeners get it.
+/// An event of a container as passed to its listeners.
 pub type Change = Published<Event>;
 
 /// A container as of one moment.
 pub type Entity = Entry<Container>;
 
-impl Beside for Container {
+impl WithCompanion for Container {
     type Index = Names;
-    type Own = Own;
+    type Companion = ContainerCompanion;
 }
 
 /// A container's labels.
 pub type Labels = Arc<BTreeMap<String, String>>;
 
-/// Bytes of labels that a container may cost in memory. Those of one with more are read when they are asked for.
+/// Bytes of labels cached in memory per container. Larger ones are read from the definition when they are needed.
 const LABELS: usize = 1 << 10;
 
-/// What lives as long as the container and is not state.
+/// A container's data that is not state. It lives as long as the container.
 #[derive(Debug, Default)]
-pub struct Own {
-    /// Once they were read, and if they are few, with the digest of the definition that has them.
+pub struct ContainerCompanion {
+    /// Cached after the first read, if they are few, with the digest of their definition.
     labels: Mutex<Option<(Digest, Labels)>>,
-    /// Updates, one after the other: each is made of what the last one has led to.
+    /// Serializes updates: each is made from the outcome of the last one.
     updates: Arc<tokio::sync::Mutex<()>>,
-    /// Held by blocking work on the container's files and mounts: what was abandoned and goes on late must not meet what
-    /// follows it.
+    /// Held by blocking work on the container's files and mounts: cancelled work that goes on late must not overlap
+    /// with the work after it.
     files: Mutex<()>,
     root_access: RootAccess,
-    /// What the last start did differently from what was asked.
+    /// Differences of the last start from its request.
     warnings: Mutex<Vec<String>>,
-    /// How many clients there are whose end is not recorded.
-    attended: watch::Sender<usize>,
+    /// The number of sessions without a recorded end.
+    sessions: watch::Sender<usize>,
 }
 
 impl Entity {
-    /// The next update's turn; fair. Its holder writes and removes definitions beside the present one.
+    /// The next update's place; fair. Its holder writes and removes definitions beside the present one.
     pub async fn update_place(&self) -> tokio::sync::OwnedMutexGuard<()> {
-        self.own().updates.clone().lock_owned().await
+        self.companion().updates.clone().lock_owned().await
     }
 
     /// The same if it is free.
     pub fn free_update_place(&self) -> Option<tokio::sync::OwnedMutexGuard<()>> {
-        self.own().updates.clone().try_lock_owned().ok()
+        self.companion().updates.clone().try_lock_owned().ok()
     }
 
-    /// The labels of the definition that the journal vouches for, if they were read already and are few.
+    /// The labels of the container's present definition, if they are cached.
     pub fn labels(&self) -> Option<Labels> {
-        let known = lock(&self.own().labels);
+        let known = lock(&self.companion().labels);
         known.as_ref().filter(|(digest, _)| *digest == self.state.card.definition).map(|(_, known)| known.clone())
     }
 
     /// Exclusive work on the container's files and mounts. Blocks.
     pub fn hold_files(&self) -> MutexGuard<'_, ()> {
-        lock(&self.own().files)
+        lock(&self.companion().files)
     }
 
-    /// Notes what the start under way does differently from what was asked.
+    /// Stores the differences of the pending start from its request.
     pub fn put_warnings(&self, warnings: Vec<String>) {
-        *lock(&self.own().warnings) = warnings;
+        *lock(&self.companion().warnings) = warnings;
     }
 
-    /// For the caller that has asked for the start.
+    /// Takes them, for the caller of the start.
     pub fn take_warnings(&self) -> Vec<String> {
-        std::mem::take(&mut *lock(&self.own().warnings))
+        std::mem::take(&mut *lock(&self.companion().warnings))
     }
 
     /// Access to its root filesystem, for copies, starts and removals.
     pub fn root_access(&self) -> &RootAccess {
-        &self.own().root_access
+        &self.companion().root_access
     }
 
-    /// There is one client more, for as long as the guard lives.
-    pub fn attend(&self) -> Attending {
-        Attending::new(&self.own().attended)
+    /// Counts a session until the guard is dropped.
+    pub fn session_guard(&self) -> SessionGuard {
+        SessionGuard::new(&self.companion().sessions)
     }
 
-    /// Waits until the end of every client is recorded; false when patience ends first.
-    pub async fn unattended(&self, patience: Duration) -> bool {
-        let mut attended = self.own().attended.subscribe();
-        tokio::time::timeout(patience, attended.wait_for(|clients| *clients == 0)).await.is_ok()
+    /// Waits until the end of every session is recorded; false when the patience ends first.
+    pub async fn sessions_ended(&self, patience: Duration) -> bool {
+        let mut sessions = self.companion().sessions.subscribe();
+        tokio::time::timeout(patience, sessions.wait_for(|clients| *clients == 0)).await.is_ok()
     }
 
-    /// Remembers the labels of the definition that the journal vouches for, if they are few; gives them back.
+    /// Caches the labels of the container's present definition, if they are few; returns them.
     pub fn remember_labels(&self, labels: &BTreeMap<String, String>) -> Labels {
         let labels = Labels::new(labels.clone());
         if labels.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() <= LABELS {
-            *lock(&self.own().labels) = Some((self.state.card.definition, labels.clone()));
+            *lock(&self.companion().labels) = Some((self.state.card.definition, labels.clone()));
         }
         labels
     }
 }
 
-/// A client whose end is not recorded yet. A clone is another one.
+/// A session without a recorded end. A clone counts as another one.
 #[derive(Debug)]
-pub struct Attending(watch::Sender<usize>);
+pub struct SessionGuard(watch::Sender<usize>);
 
-impl Attending {
-    fn new(attended: &watch::Sender<usize>) -> Self {
-        attended.send_modify(|clients| *clients += 1);
-        Self(attended.clone())
+impl SessionGuard {
+    fn new(sessions: &watch::Sender<usize>) -> Self {
+        sessions.send_modify(|clients| *clients += 1);
+        Self(sessions.clone())
     }
 }
 
-impl Clone for Attending {
+impl Clone for SessionGuard {
     fn clone(&self) -> Self {
         Self::new(&self.0)
     }
 }
 
-impl Drop for Attending {
+impl Drop for SessionGuard {
     fn drop(&mut self) {
         self.0.send_modify(|clients| *clients -= 1);
     }
 }
 
-/// The holders of all names, also of names that are reserved for containers to be. Clones share one table.
+/// The holders of all names, including names reserved for pending creations. Clones share one table.
 #[derive(Debug, Clone, Default)]
 pub struct Names(Arc<Mutex<HashMap<Name, ContainerId>>>);
 
@@ -138,7 +138,7 @@ impl Names {
         lock(&self.0).get(name).copied()
     }
 
-    /// Holds a name for a container to be; the holder when it is taken.
+    /// Reserves a name for a container; fails with the holder when it is taken.
     fn reserve(&self, name: &Name, id: ContainerId) -> Result<(), ContainerId> {
         match *lock(&self.0).entry(name.clone()).or_insert(id) {
             holder if holder == id => Ok(()),
@@ -150,7 +150,7 @@ impl Names {
         lock(&self.0).values().any(|holder| holder == id)
     }
 
-    /// Gives a name back, if this container holds it.
+    /// Releases a name, if this container holds it.
     fn release(&self, name: &Name, id: ContainerId) {
         let mut names = lock(&self.0);
         if names.get(name) == Some(&id) {
@@ -183,7 +183,7 @@ impl Projection<Container> {
     /// By full id, name, or unambiguous prefix of an id, in this order.
     pub fn resolve(&self, reference: &str) -> Result<ContainerId, ResolveError> {
         let containers = self.snapshot();
-        // First of all: a name that looks like somebody's id must not take that one's calls.
+        // Full ids come first: a container with another's id for its name must not receive that one's calls.
         if let Ok(id) = reference.parse::<ContainerId>()
             && containers.contains_key(&id)
         {
@@ -208,22 +208,22 @@ impl Projection<Container> {
         }
     }
 
-    /// Holds a name for a container to be; the holder when it is taken.
+    /// Reserves a name for a container; fails with the holder when it is taken.
     pub fn reserve_name(&self, name: &Name, id: ContainerId) -> Result<(), ContainerId> {
         self.index().reserve(name, id)
     }
 
-    /// Gives a name back, if this container holds it.
+    /// Releases a name, if this container holds it.
     pub fn release_name(&self, name: &Name, id: ContainerId) {
         self.index().release(name, id);
     }
 
-    /// A container, or one that is being created: its name is reserved before its first file is made.
+    /// Whether the container exists or is being created: its name is reserved before its first file is made.
     pub fn knows(&self, id: &ContainerId) -> bool {
         self.get(id).is_some() || self.index().holds_any(id)
     }
 
-    /// Waits until the container is attached to no network by this start or one before it, or it is gone.
+    /// Waits until the container is attached to no network by this start or an earlier one, or it is gone.
     pub async fn detached(&self, id: &ContainerId, start: StartId) {
         let free = |entity: &Entity| entity.state.networks.iter().all(|attachment| attachment.start.0 > start.0);
         self.wait_until(id, free).await;
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_one_holder_until_it_is_given_back() {
+    fn a_name_has_one_holder_until_it_is_released() {
         let containers = Projection::<Container>::default();
         let (a, b) = (container("a", "x"), container("b", "y"));
         let name: Name = "n".parse().unwrap();
@@ -309,20 +309,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_attends_is_waited_for() {
+    async fn open_sessions_are_waited_for() {
         let containers = Projection::<Container>::default();
         let it = container("a", "x");
         containers.restore(it.clone(), 1);
         let entity = || containers.get(&it.id).unwrap();
-        assert!(entity().unattended(Duration::ZERO).await);
-        let first = entity().attend();
+        assert!(entity().sessions_ended(Duration::ZERO).await);
+        let first = entity().session_guard();
         let second = first.clone();
-        // What is kept is kept through every change.
+        // Companion data survives every change of the state.
         containers.publish(&it.id, Some(it.clone()), 2);
         drop(first);
-        assert!(!entity().unattended(Duration::ZERO).await);
+        assert!(!entity().sessions_ended(Duration::ZERO).await);
         let (entity, waiting) = (entity(), Duration::from_secs(60));
-        let waiter = tokio::spawn(async move { entity.unattended(waiting).await });
+        let waiter = tokio::spawn(async move { entity.sessions_ended(waiting).await });
         tokio::task::yield_now().await;
         drop(second);
         assert!(waiter.await.unwrap());

@@ -1,8 +1,8 @@
-//! What a container shall be, as its creator asked for it and as it is kept in `definition.json` beside the bundle.
+//! A container's definition, as requested by its creator and stored in `definition.json` beside the bundle.
 //!
 //! It may hold secrets (environment values), so the file is 0600 and only its digest enters the journal. JSON names its
-//! fields, so a field added later with a default reads old files. Whoever makes one has validated it: see `DefinitionError`
-//! in the API's create.
+//! fields, so a field added later with a default reads old files. Definitions are validated by their maker: see
+//! `DefinitionError` in the API's create.
 
 mod file;
 mod parts;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::container::{Card, HealthAction, RestartPolicy};
 use crate::domain::id::{Digest, Name, Signal, Timestamp};
 use crate::layout::Layout;
-pub use file::{DefinitionError, read, read_unvouched, settle, write, write_beside};
+pub use file::{DefinitionError, read, read_unverified, settle, write, write_pending};
 pub use parts::{
     Device, Dns, Healthcheck, Log, Mount, MountKind, Named, Namespaces, Network, Resources, Seccomp, Security, Sharing,
     Ulimit,
@@ -25,12 +25,12 @@ pub use recent::Recent;
 /// A validated container definition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
-    /// Shape of this file.
+    /// Schema version of this file.
     pub version: u32,
     pub id: String,
-    /// The name at creation; today's is in the journal.
+    /// The name at creation; the present one is in the journal.
     pub name: String,
-    /// As it was asked for; `none` without an image.
+    /// As requested; `none` without an image.
     pub image: String,
     pub rootfs: Rootfs,
     pub runtime: String,
@@ -51,7 +51,7 @@ pub struct Definition {
     pub resources: Resources,
     pub oom_score_adj: Option<i32>,
     pub ulimits: Vec<Ulimit>,
-    /// As asked for; empty takes the daemon's.
+    /// As requested; empty means the daemon's.
     pub cgroup_parent: String,
     pub security: Security,
     pub namespaces: Namespaces,
@@ -59,25 +59,25 @@ pub struct Definition {
     /// "host:ip"
     pub extra_hosts: Vec<String>,
     pub log: Log,
-    /// Ports that the program says it listens on: "80/tcp", "7000-7010/udp".
+    /// Ports that the program is documented to listen on: "80/tcp", "7000-7010/udp".
     #[serde(default)]
     pub exposed: Vec<String>,
-    /// How its health is checked.
+    /// The health probe.
     #[serde(default)]
     pub healthcheck: Option<Healthcheck>,
-    /// An unhealthy one is killed.
+    /// An unhealthy container is killed.
     #[serde(default)]
     pub health_exit_on_unhealthy: bool,
-    /// Whether it is started again when it has ended.
+    /// The restart policy.
     #[serde(default)]
     pub restart: Restart,
-    /// An init of ours runs the command, passes signals on and reaps.
+    /// The engine's init runs the command, passes signals on and reaps.
     #[serde(default)]
     pub init: bool,
 }
 
 impl Definition {
-    /// Volumes lie in the graph, wherever that is today.
+    /// Sets the volumes' sources to their present place in the graph.
     pub fn place_volumes(&mut self, layout: &Layout) {
         for mount in self.mounts.iter_mut().filter(|mount| mount.kind == MountKind::Volume) {
             let data = mount.name.parse().ok().map(|name| layout.volume_data(&name));
@@ -87,7 +87,7 @@ impl Definition {
         }
     }
 
-    /// What the state machine needs to know of it.
+    /// The part of the definition that lists and the state machine need.
     pub fn card(&self, name: Name, digest: Digest, created_at: Timestamp) -> Card {
         Card {
             name,
@@ -112,7 +112,7 @@ impl Definition {
     }
 }
 
-/// The domain's policy as it is kept.
+/// The domain's policy in its stored form.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Restart {
@@ -139,7 +139,7 @@ impl From<Restart> for RestartPolicy {
     }
 }
 
-/// Where the root filesystem comes from.
+/// The source of the root filesystem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rootfs {
@@ -150,7 +150,7 @@ pub enum Rootfs {
 }
 
 impl Rootfs {
-    /// The image that it is made of.
+    /// The image that the container was created from.
     pub fn image(&self) -> Option<Digest> {
         match self {
             Self::External { .. } => None,
@@ -178,7 +178,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Entry point and command: what is executed.
+    /// Entry point and command, as executed.
     pub fn args(&self) -> impl Iterator<Item = &str> {
         self.entrypoint.iter().chain(&self.command).map(String::as_str)
     }

@@ -1,4 +1,4 @@
-//! What the parts of the daemon share.
+//! The shared state of the daemon's parts.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -37,14 +37,14 @@ use crate::usage::Usage;
 use crate::volume::Volumes;
 use crate::warnings::Warnings;
 
-/// How far what was read from the store can be relied on.
+/// How complete the store's records are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
-    /// All of it: what it does not know belongs to nobody.
+    /// Complete: an unknown object has no owner.
     Whole,
-    /// Something is missing or cannot be read: what it does not know may be a container all the same.
+    /// Incomplete: records are missing or unreadable, so an unknown object may belong to a container.
     Partial,
-    /// It is of a newer format: nothing may be changed.
+    /// Written in a newer format: no changes are allowed.
     ReadOnly,
 }
 
@@ -53,7 +53,7 @@ pub enum Trust {
 pub struct FirstClient {
     /// The shim's end.
     pub socket: OwnedFd,
-    /// Of its terminal; the container's has it from the beginning.
+    /// The size of its terminal; the container's has it from the beginning.
     pub size: Option<Size>,
 }
 
@@ -72,7 +72,7 @@ pub struct Engine {
     pub image_configs: Configs,
     pub image_leases: Arc<ImageLeases>,
     pub layer_uses: LayerUses,
-    /// Changes of images' names and removals, one after the other: they decide on what the others have led to.
+    /// Serializes changes of images' names and removals, since each decides on the outcome of the others.
     pub image_changes: tokio::sync::Mutex<()>,
     pub pulls: Pulls,
     pub registry: Registry,
@@ -87,12 +87,12 @@ pub struct Engine {
     pub oom: oom::Changes,
     pub usage: Usage,
     pub files: Files,
-    /// Clients that are to be attached from the first byte of a start that was asked for.
+    /// Clients that wait for a requested start, to be attached from its first byte.
     first_clients: Mutex<HashMap<(ContainerId, OperationId), FirstClient>>,
     warnings: Arc<Warnings>,
-    /// What the store can vouch for: decides what recovery may do.
+    /// The completeness of the store, which decides what recovery may do.
     pub trust: OnceLock<Trust>,
-    /// Effects and other tasks run here, also those enqueued by the journal's own thread.
+    /// Effects and other tasks run here, including those enqueued by the journal's own thread.
     pub tasks: tokio::runtime::Handle,
 }
 
@@ -143,12 +143,12 @@ impl Engine {
         engine
     }
 
-    /// Every ledger there is.
+    /// All ledgers.
     pub fn ledgers(&self) -> [&dyn Restorable; 3] {
         [&self.containers, &self.images, &self.volumes.records]
     }
 
-    /// The runtime of this name, with its binary found now: a binary installed later is found later.
+    /// The runtime of this name. Its binary is looked up now, so that one installed later is found later.
     pub fn runtime(&self, name: &str) -> Result<Runtime, RuntimeError> {
         match self.config.runtimes.get(name) {
             Some(entry) => Runtime::find(name, entry),
@@ -169,7 +169,7 @@ impl Engine {
         self.layout.state_dir(&container.card.runtime, &container.id)
     }
 
-    /// The start that runs, or is about to, as the runtime knows it.
+    /// The present or pending start, as the runtime knows it.
     pub fn instance(&self, container: &Container) -> Option<Instance> {
         let start = if let Phase::Starting(starting) = &container.phase {
             starting.start
@@ -183,20 +183,20 @@ impl Engine {
         Instance::new(self.layout.runtime_root(&container.card.runtime), &container.id, start)
     }
 
-    /// Whether the container's cgroup is frozen; `None` where no file tells.
+    /// Whether the container's cgroup is frozen; `None` where the kernel has no file for it.
     pub fn frozen(&self, container: &Container) -> Option<bool> {
         self.host.cgroups.frozen(&self.group(container)?)
     }
 
-    /// The cgroup of the last start: by its note, or, where that cannot be believed, where a start would put it now.
+    /// The cgroup of the last start: from its note, or, for an invalid note, where a start would put it now.
     /// Blocks on the disk.
     pub fn group(&self, container: &Container) -> Option<GroupPath> {
         let note = self.bundle(container).cgroup_note();
-        let told = match GroupPath::read(&note, &container.id.to_string()) {
+        let foreign = match GroupPath::read(&note, &container.id.to_string()) {
             Ok(Some(group)) => return Some(group),
             Ok(None) if container.phase.never_started() => return None,
             Ok(None) => None,
-            // It may be whole, and tells where the container is once it can be read again.
+            // The note may be whole, and names the cgroup once it can be read again.
             Err(error @ NoteError::Read { .. }) => {
                 self.warn(format!("container {}: {}", container.id.short(), chain(&error)));
                 return None;
@@ -207,10 +207,10 @@ impl Engine {
         let placed = self.definition(&entity).ok().and_then(|definition| {
             Placement::of(&definition, &self.config.cgroup_parent, self.config.systemd_cgroup).ok()
         });
-        if let Some(error) = told {
+        if let Some(error) = foreign {
             let now = match &placed {
                 Some(placed) => {
-                    // Told once; a note that cannot be written is told again the next time.
+                    // Warned once; a note that cannot be written is warned of again the next time.
                     let _ = write_atomically(&note, placed.path.as_str().as_bytes(), 0o600, false);
                     format!("it is written anew, as `{}`", placed.path)
                 }
@@ -221,16 +221,16 @@ impl Engine {
         placed.map(|placed| placed.path)
     }
 
-    /// The cgroup of the last start, where it still exists and is ours to remove.
+    /// The cgroup of the last start, where it still exists and the engine has to remove it.
     pub fn left_group(&self, container: &Container) -> Option<GroupPath> {
         let group = self.group(container)?;
         (!self.config.systemd_cgroup && self.host.cgroups.exists(&group)).then_some(group)
     }
 
-    /// The definition, from memory or from its file, which must be the one that the journal vouches for. Blocks on the
-    /// disk, unless it was used a moment ago.
+    /// The definition, from the cache or from its file, which must have the recorded digest. Blocks on the
+    /// disk, unless it is cached.
     pub fn definition(&self, entity: &Entity) -> Result<Arc<Definition>, DefinitionError> {
-        if let Some(definition) = self.definition_at_hand(entity) {
+        if let Some(definition) = self.cached_definition(entity) {
             return Ok(definition);
         }
         let (definition, digest, bytes) = self.read_definition(entity)?;
@@ -238,24 +238,24 @@ impl Engine {
         Ok(definition)
     }
 
-    /// The same for whoever goes through many containers: read, and not kept.
-    pub fn definition_once(&self, entity: &Entity) -> Result<Arc<Definition>, DefinitionError> {
-        match self.definition_at_hand(entity) {
+    /// The same for a caller that goes through many containers: the cache stays as it is.
+    pub fn definition_uncached(&self, entity: &Entity) -> Result<Arc<Definition>, DefinitionError> {
+        match self.cached_definition(entity) {
             Some(definition) => Ok(definition),
             None => self.read_definition(entity).map(|(definition, ..)| definition),
         }
     }
 
-    /// If it was used a moment ago. Does not block.
-    pub fn definition_at_hand(&self, entity: &Entity) -> Option<Arc<Definition>> {
+    /// The definition if it is cached. Does not block.
+    pub fn cached_definition(&self, entity: &Entity) -> Option<Arc<Definition>> {
         self.definitions.get(&entity.state.card.definition)
     }
 
-    /// The container's labels. Blocks on the disk unless they are few: those are kept once they were read.
+    /// The container's labels. Blocks on the disk unless they are cached, as few ones are after the first read.
     pub fn labels(&self, entity: &Entity) -> Result<Labels, DefinitionError> {
         match entity.labels() {
             Some(labels) => Ok(labels),
-            None => self.definition_once(entity).map(|definition| entity.remember_labels(&definition.labels)),
+            None => self.definition_uncached(entity).map(|definition| entity.remember_labels(&definition.labels)),
         }
     }
 
@@ -267,7 +267,7 @@ impl Engine {
                 entity.remember_labels(&read.labels);
                 Ok((Arc::new(read), digest, bytes))
             }
-            // An update has put another one in its place since the caller has looked.
+            // An update may have replaced it since the caller read the entry.
             Err(DefinitionError::Altered { path }) => match self.containers.get(&container.id) {
                 Some(now) if now.state.card.definition != digest => self.read_definition(&now),
                 Some(_) | None => Err(DefinitionError::Altered { path }),
@@ -276,7 +276,7 @@ impl Engine {
         }
     }
 
-    /// The definition with this digest: the container's, or one that an update would make so. Blocks.
+    /// The definition with this digest: the container's present one, or a pending update's. Blocks.
     pub fn definition_of(&self, container: &Container, digest: &Digest) -> Result<Definition, DefinitionError> {
         self.read_placed(container, digest).map(|(definition, _)| definition)
     }
@@ -288,13 +288,13 @@ impl Engine {
         Ok((definition, bytes))
     }
 
-    /// Puts the definition that the journal vouches for in its place, and removes what refused or interrupted updates have
-    /// left beside it. For whoever has the container's place for updates, or recovery, which nobody's update comes before.
-    /// Blocks.
+    /// Moves the definition with the recorded digest to its place, and removes leftovers of rejected or interrupted
+    /// updates beside it. The caller holds the container's place for updates, or is recovery, which runs before any
+    /// update. Blocks.
     pub fn settle_definition(&self, id: &ContainerId) {
         let Some(before) = self.containers.get(id) else { return };
         let _files = before.hold_files();
-        // Looked at again: the files that are held are those of what is true now.
+        // Read again, since the lock may have been waited for during a change.
         let Some(entity) = self.containers.get(id) else { return };
         let container = &entity.state;
         let wanted = container.update.map(|update| update.definition);
@@ -305,7 +305,7 @@ impl Engine {
         }
     }
 
-    /// The files by which a shim leaves the daemon's cgroup. A machine without such cgroups has none.
+    /// The `cgroup.procs` files by which a shim leaves the daemon's cgroup. Empty on a machine without such cgroups.
     pub fn shim_cgroups(&self) -> Vec<PathBuf> {
         self.host.cgroups.make_shims(&self.config.cgroup_parent).unwrap_or_else(|error| {
             self.warn(format!("cannot make the shims' cgroup: {error}"));
@@ -313,12 +313,12 @@ impl Engine {
         })
     }
 
-    /// For the launch that this operation asks for.
+    /// Leaves a client for the launch that this operation asks for.
     pub fn put_first_client(&self, id: ContainerId, operation: OperationId, client: FirstClient) {
         lock(&self.first_clients).insert((id, operation), client);
     }
 
-    /// This operation's client, if it left one here. Another operation's is not for this launch.
+    /// This operation's client, if it left one. A launch never takes another operation's.
     pub fn take_first_client(&self, id: &ContainerId, operation: OperationId) -> Option<FirstClient> {
         lock(&self.first_clients).remove(&(*id, operation))
     }
@@ -328,7 +328,7 @@ impl Engine {
         self.trust.get().copied().unwrap_or(Trust::Partial)
     }
 
-    /// For the log and `isula info`.
+    /// Logs the warning and keeps it for `isula info`.
     pub fn warn(&self, message: String) {
         self.warnings.add(message);
     }

@@ -1,7 +1,7 @@
-//! Named places where a debug build of the daemon kills itself, so that tests can see what a crash there leaves behind.
+//! Named places where a debug build of the daemon kills itself, so that tests can check recovery from a crash there.
 //! Release builds contain none of it.
 
-/// Names the environment variable that picks one of `ALL`; `NAME:2` is the second time it is reached. `NAME:1:panic` is a
+/// The environment variable that selects one of `ALL`; `NAME:2` is the second time it is reached. `NAME:1:panic` is a
 /// panic there.
 pub const VARIABLE: &str = "ISULAD_FAILPOINT";
 
@@ -88,7 +88,7 @@ failpoints! {
     IMAGE_SWEPT = "image-swept",
 }
 
-/// Dies here, as by `kill -9`, or panics, if this failpoint was picked.
+/// Ends the process here, as by `kill -9`, or panics, if this failpoint was selected.
 #[inline]
 pub fn hit(_name: &str) {
     #[cfg(debug_assertions)]

@@ -1,6 +1,6 @@
-//! A program that the daemon runs for a moment and whose answer it waits for: a runtime, ps. It has a process group of its
-//! own and a deadline. Whoever gives up on it ends all that it has started, and it does not outlive the daemon: what comes
-//! after, a later start or the next daemon, finds nobody at work.
+//! Runs a program for a moment and waits for its answer: a runtime, `ps`. It has a process group of its own and a
+//! deadline. When its caller gives up, its whole process tree is ended, and it does not outlive the daemon: a later
+//! start or the next daemon finds no helper at work.
 
 use std::io;
 use std::process::Output;
@@ -12,22 +12,22 @@ use tokio::process::{Child, Command};
 
 use crate::sys;
 
-/// Killed processes are gone soon after.
+/// How long killed processes may take to be gone.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum HelperError {
-    /// It has been ended, with all that it had started.
+    /// The deadline passed; the process tree was ended.
     #[error("it did not end in time")]
     Slow,
-    /// Ended too.
+    /// The process tree was ended.
     #[error("its output is too long")]
     TooMuch,
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// How long it may take, what it may write, and what is kept of its complaints.
+/// The deadline, the allowed output, and the bytes kept of stderr.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub deadline: Duration,
@@ -35,7 +35,8 @@ pub struct Limits {
     pub errors: u64,
 }
 
-/// Runs it to its end. Cancelling ends it.
+/// Runs the program to its end. Dropping the future ends its process tree. Fails when the deadline or the limit of
+/// output is exceeded.
 pub async fn run(mut command: Command, input: &[u8], limits: Limits) -> Result<Output, HelperError> {
     sys::die_with_parent(command.process_group(0).kill_on_drop(true));
     let mut helper = Helper::of(command.spawn()?);
@@ -55,7 +56,7 @@ pub async fn run(mut command: Command, input: &[u8], limits: Limits) -> Result<O
     }
 }
 
-/// Whoever drops it ends the program.
+/// A running program. Dropping it ends the program's process tree.
 struct Helper {
     child: Option<Child>,
     /// `None`: it has ended and was reaped already.
@@ -64,7 +65,7 @@ struct Helper {
 
 impl Helper {
     fn of(child: Child) -> Self {
-        // Not reaped before it is waited for, so the number is its own.
+        // Not reaped before it is waited for, so its pid is not reused.
         let root = child.id().and_then(|pid| ProcessRef::of(pid.cast_signed()).ok());
         Self { child: Some(child), root }
     }
@@ -74,7 +75,7 @@ impl Helper {
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let writing = async {
             if let Some(mut stdin) = stdin {
-                // One that does not read it says why, which is the better complaint.
+                // A program that does not read its input reports why on stderr, which is the better error.
                 let _ = stdin.write_all(input).await;
             }
             Ok(())
@@ -84,7 +85,7 @@ impl Helper {
         Ok(Output { status: child.wait().await?, stdout, stderr })
     }
 
-    /// It has left by itself: what it leaves running is its own affair.
+    /// The program has ended by itself: processes that it leaves running are intended.
     fn leave(&mut self) {
         self.child = None;
     }
@@ -95,7 +96,7 @@ impl Helper {
         }
     }
 
-    /// Ends it with all that it has started. Blocks.
+    /// Ends the process tree. Blocks.
     fn ending(&mut self) -> Option<impl FnOnce() + Send + 'static> {
         let (child, root) = (self.child.take()?, self.root?);
         Some(move || {
@@ -110,7 +111,7 @@ impl Helper {
 impl Drop for Helper {
     fn drop(&mut self) {
         if let Some(work) = self.ending() {
-            // Outside of a runtime nobody waits for anything, and the child is killed with its handle.
+            // Without a tokio runtime the child is killed with its handle.
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                 drop(runtime.spawn_blocking(work));
             }
@@ -126,7 +127,7 @@ async fn read(from: Option<impl AsyncRead + Unpin>, limit: u64) -> Result<Vec<u8
     if bytes.len() as u64 > limit { Err(HelperError::TooMuch) } else { Ok(bytes) }
 }
 
-/// What is beyond the limit is read and forgotten, so that the program does not wait with a full pipe.
+/// Output beyond the limit is read and dropped, so that the program does not block on a full pipe.
 async fn read_beginning(from: Option<impl AsyncRead + Unpin>, limit: u64) -> Result<Vec<u8>, HelperError> {
     let mut bytes = Vec::new();
     if let Some(mut from) = from {
@@ -155,7 +156,7 @@ mod tests {
         text.lines().filter_map(|line| ProcessRef::of(line.parse().ok()?).ok()).collect()
     }
 
-    /// Itself, a child, and an orphan that is in its group.
+    /// The shell itself, a child, and an orphan in its group.
     fn hanging(marks: &Path) -> Command {
         let marks = marks.display();
         shell(&format!("(sleep 1000 & echo $! >>{marks}); sleep 1001 & echo $! >>{marks}; echo $$ >>{marks}; wait"))
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_is_told_as_it_is() {
+    async fn output_and_status_are_returned() {
         let output = run(shell("cat; echo no >&2; exit 3"), b"hello", LIMITS).await.unwrap();
         assert_eq!(
             (output.status.code(), &output.stdout[..], &output.stderr[..]),
@@ -182,10 +183,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn at_its_deadline_its_whole_tree_is_ended() {
+    async fn a_deadline_ends_the_process_tree() {
         let dir = tempfile::tempdir().unwrap();
         let marks = dir.path().join("marks");
-        // Long enough for all three to be there, whatever else the machine does; if not, there is less to be ended.
+        // Long enough for all three to exist even under load; if not, fewer are ended.
         let limits = Limits { deadline: Duration::from_secs(2), ..LIMITS };
         assert!(matches!(run(hanging(&marks), b"", limits).await, Err(HelperError::Slow)));
         let left: Vec<_> = pids(&marks).into_iter().filter(ProcessRef::alive).collect();
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn cancelled_its_whole_tree_is_ended() {
+    async fn a_cancelled_call_ends_its_process_tree() {
         let dir = tempfile::tempdir().unwrap();
         let marks = dir.path().join("marks");
         let running = tokio::spawn(run(hanging(&marks), b"", LIMITS));
@@ -204,11 +205,11 @@ mod tests {
     }
 
     #[test]
-    fn it_does_not_outlive_the_thread_that_started_it() {
+    fn a_helper_does_not_outlive_the_thread_that_started_it() {
         let dir = tempfile::tempdir().unwrap();
         let marks = dir.path().join("marks");
         let of = marks.clone();
-        // As a daemon that is killed: nothing is dropped.
+        // As in a killed daemon: no destructor runs.
         std::thread::spawn(move || {
             let mut command = std::process::Command::new("sh");
             command.args(["-c", &format!("echo $$ >{0}.new; mv {0}.new {0}; exec sleep 1000", of.display())]);

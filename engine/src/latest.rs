@@ -1,11 +1,11 @@
-//! Lists in which a later entry takes the place of an earlier one of the same name. In linear time: a request decides how
-//! long such a list is.
+//! Lists in which a later entry replaces an earlier one of the same name. In linear time, because a request decides on
+//! the length of such a list.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-/// Of the entries with the same key the last one, in their order.
+/// The last entry of each key, in order.
 pub fn latest<T, K: Eq + Hash + ?Sized>(list: Vec<T>, key: impl Fn(&T) -> &K) -> Vec<T> {
     let mut seen = HashSet::with_capacity(list.len());
     let mut keep: Vec<bool> = list.iter().rev().map(|entry| seen.insert(key(entry))).collect();
@@ -17,13 +17,13 @@ pub fn latest<T, K: Eq + Hash + ?Sized>(list: Vec<T>, key: impl Fn(&T) -> &K) ->
 /// Variables, `KEY=VALUE` each, in the order in which their names came first.
 #[derive(Debug, Default)]
 pub struct Environment<'a> {
-    /// `None` where one was taken away.
+    /// `None` in the place of a removed one.
     entries: Vec<Option<Cow<'a, str>>>,
     places: HashMap<String, usize>,
 }
 
 impl<'a> Environment<'a> {
-    /// Takes the place of the one with the same name.
+    /// Replaces the one with the same name.
     pub fn put(&mut self, entry: impl Into<Cow<'a, str>>) {
         let entry = entry.into();
         match self.places.get(name_of(&entry)) {
@@ -46,16 +46,16 @@ impl<'a> Environment<'a> {
     }
 }
 
-/// What is before the first `=`, or all of it.
+/// The part before the first `=`, or all of it.
 pub fn name_of(entry: &str) -> &str {
     entry.split_once('=').map_or(entry, |(name, _)| name)
 }
 
-/// For tests of what is to be linear.
+/// Measures growth, for tests of linear time.
 #[cfg(test)]
 pub(crate) mod cost {
-    /// How much more of this thread's time `work` takes for four times as much. Linear work is at 4, quadratic at 16; the least of
-    /// some attempts, so that a cache that another process has emptied does not count.
+    /// How much more of this thread's time `work` takes for four times as much. Linear work is at 4, quadratic at 16;
+    /// the least of some attempts, so that a cache that another process has emptied does not count.
     pub(crate) fn growth(many: usize, work: impl Fn(usize)) -> f64 {
         let spent = |count| {
             let before = on_cpu();

@@ -1,4 +1,4 @@
-//! Where everything is: the persistent tree under `graph`, the volatile one under `state`.
+//! Paths of all files: the persistent tree under `graph`, the volatile one under `state`.
 
 use std::path::{Path, PathBuf};
 
@@ -71,22 +71,22 @@ impl Layout {
         self.volumes().join(name.as_str())
     }
 
-    /// What containers see of it.
+    /// The part of a volume that containers see.
     pub fn volume_data(&self, name: &VolumeName) -> PathBuf {
         self.volume(name).join("_data")
     }
 
-    /// Where a volume lies that is being deleted: no volume's name begins with a dot.
+    /// The place of a volume that is being deleted: no volume's name begins with a dot.
     pub fn volume_removing(&self, name: &VolumeName) -> PathBuf {
         self.volumes().join(format!(".removing-{name}"))
     }
 
-    /// Names volumes whose recorded removal may be an older one's.
+    /// Names volumes with a recorded removal that may be an earlier life's.
     pub fn volumes_in_doubt(&self) -> PathBuf {
         self.graph.join("volumes-in-doubt")
     }
 
-    /// What is kept of networks.
+    /// The records of networks.
     pub fn network(&self) -> PathBuf {
         self.graph.join("network")
     }
@@ -115,7 +115,7 @@ impl Bundle {
         self.path.join("console.log")
     }
 
-    /// What the last probes of its health said.
+    /// The results of the last health probes.
     pub fn health(&self) -> PathBuf {
         self.path.join("health.json")
     }
@@ -124,19 +124,20 @@ impl Bundle {
         self.path.join("exit")
     }
 
-    /// Names the cgroup of the last start, for the release after it: also when the state directory is gone.
+    /// The note of the last start's cgroup. Outside the state directory, so that the release after the start finds it
+    /// when that is gone.
     pub fn cgroup_note(&self) -> PathBuf {
         self.path.join("cgroup")
     }
 
-    /// There when the container's volumes were looked after at its first start.
+    /// Exists once the container's volumes were filled at its first start.
     pub fn filled_note(&self) -> PathBuf {
         self.path.join("filled")
     }
 
-    /// The record of the networks that the container is attached to, and of an attachment that was begun.
+    /// The record of the container's network attachments, and of a pending one.
     pub fn network(&self) -> crate::network::attach::Place {
-        // The directory has the container's id for its name.
+        // The directory is named by the container's id.
         let id = self.path.file_name().unwrap_or_default().to_string_lossy();
         let (record, busy) = (self.path.join("network.json"), self.path.join("network-call"));
         crate::network::attach::Place { prefix: format!("{id}-"), record, busy }

@@ -1,7 +1,7 @@
 //! The engine behind `isulad`.
 
-pub mod abandon;
 pub mod api;
+pub mod cancel;
 pub mod cause;
 pub mod clock;
 pub mod config;

@@ -1,11 +1,11 @@
-//! The daemon's own log: an event is a line, whatever the texts of strangers in it are.
+//! The daemon's own log: each event stays one line, whatever foreign texts it contains.
 //!
-//! Names in archives, answers of registries, messages of plugins and runtimes end up in events. What would move an operator's
-//! cursor, or look like a line of its own, is spelled out as Rust spells it.
+//! Names in archives, answers of registries, messages of plugins and runtimes end up in events. Characters that would
+//! move an operator's cursor, or start a line of their own, are escaped in Rust's notation.
 
 use std::io::{self, Write};
 
-/// To be written to once for each event, as the subscriber does it.
+/// The subscriber writes once for each event.
 #[derive(Debug)]
 pub struct LogLines<W>(pub W);
 

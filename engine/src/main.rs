@@ -11,7 +11,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Most threads that poll tasks.
+/// The upper limit of threads that poll tasks.
 const WORKERS: usize = 8;
 
 fn main() -> ExitCode {
@@ -37,7 +37,7 @@ fn run(flags: &Flags, notify: server::Notify) -> anyhow::Result<()> {
     log_to_stderr(&config.log_level);
     panics::install();
     config.open_files = raise_open_files();
-    // What computes or waits has threads of its own: more workers would only cost memory.
+    // Computing and waiting have threads of their own: more workers would only cost memory.
     let workers = std::thread::available_parallelism().map_or(WORKERS, |cores| cores.get().min(WORKERS));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -46,7 +46,7 @@ fn run(flags: &Flags, notify: server::Notify) -> anyhow::Result<()> {
         .build()?;
     panics::workers_are_started();
     let outcome = runtime.block_on(server::run(config, notify));
-    // Blocking work that hangs must not hold up the end.
+    // Blocking work that hangs must not hold up the exit.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     outcome
 }
@@ -61,8 +61,8 @@ fn log_to_stderr(level: &str) {
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
 }
 
-/// Each container costs a few descriptors: as many as the hard limit allows. Answers the limits as they were, for the
-/// containers: a program that walks its descriptors, or uses `select`, must not see a daemon's limit.
+/// Each container costs a few descriptors, so the soft limit is raised to the hard one. Returns the former limits, for
+/// the containers: a program that walks its descriptors, or uses `select`, must not see a daemon's limit.
 fn raise_open_files() -> Option<(i64, i64)> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;

@@ -1,9 +1,9 @@
-//! What a panic ends.
+//! The consequences of a panic.
 //!
-//! A panic is a bug. Where somebody waits for the work and makes an answer or an outcome of its end, it costs that work alone:
-//! work that is [`contained`], the threads for blocking work, and those of the journal's database, whose owner reports it. A
-//! panic anywhere else leaves something undone that nobody knows of, down to a daemon that answers nobody. It ends the process
-//! at once: the containers run on, and the next daemon finds out how everything is.
+//! A panic is a bug. Where a caller waits for the work and turns its end into an answer or an outcome, it costs that
+//! work alone: work that is [`contained`], the threads for blocking work, and those of the journal's database, whose
+//! owner reports it. A panic anywhere else leaves unfinished work without an owner, down to a daemon that does not
+//! answer. It ends the process at once: the containers run on, and the next daemon recovers.
 
 use std::cell::Cell;
 use std::panic::PanicHookInfo;
@@ -13,7 +13,7 @@ use std::thread;
 
 /// Threads that poll tasks.
 const WORKER: &str = "isulad-worker";
-/// Threads for blocking work: whoever has asked for it is told of its end.
+/// Threads for blocking work: its caller gets the panic as an error.
 const BLOCKING: &str = "isulad-block";
 
 /// The runtime has its workers: threads that are started from now on are for blocking work.
@@ -35,7 +35,7 @@ pub fn workers_are_started() {
     HAS_WORKERS.store(true, Ordering::Relaxed);
 }
 
-/// From now on a panic that nobody expects ends the process.
+/// From now on an uncontained panic ends the process.
 pub fn install() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -55,11 +55,11 @@ fn survives() -> bool {
         Some(BLOCKING) => true,
         // Opening catches it; the writer's end is the journal's fault, with which the daemon stops.
         Some("journal-open" | "journal-writer") => true,
-        // Joined by whoever started it.
+        // Joined by its starter.
         Some("netns") => true,
-        // A precaution that a start does without.
+        // An optimisation that a start does without.
         Some("cgroup-moves") => true,
-        // The database's own.
+        // The database's own threads.
         Some(_) => OPENING.load(Ordering::Relaxed),
         None => false,
     }
@@ -92,7 +92,7 @@ impl Drop for Opening {
     }
 }
 
-/// Work whose panic is an outcome: for tasks whose end is awaited and made known.
+/// Work with a panic as a possible outcome: for tasks with an awaited and reported end.
 pub async fn contained<T>(work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     std::future::poll_fn(|context| {
@@ -129,7 +129,7 @@ mod tests {
         let opening = Opening::new();
         assert!(survives());
         drop(opening);
-        // What unwinds through it leaves no mark.
+        // An unwinding panic leaves the counter as it was.
         let panicking = tokio::spawn(contained(async { panic!("as wanted") }));
         assert!(panicking.await.unwrap_err().is_panic());
         assert!(!survives());

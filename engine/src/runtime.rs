@@ -1,8 +1,8 @@
-//! The runtime binary, run directly: everything but making a process in a container, which is the shim's. Each call
-//! has a deadline and ends with the daemon, and what it says on failure is passed on.
+//! The runtime binary, run directly for all but making a process in a container, which is the shim's part. Each call
+//! has a deadline and ends with the daemon, and its error text is passed on.
 
 pub mod instance;
-mod words;
+mod message;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,9 +24,9 @@ pub struct Runtime {
     pub args: Vec<String>,
 }
 
-/// Longest a call may take: a runtime that hangs hurts its own container only.
+/// The deadline of a call: a runtime that hangs affects its own container only.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// What a runtime may answer, and what is kept of its complaints.
+/// The allowed size of a runtime's answer, and the bytes kept of its stderr.
 const LIMITS: Limits = Limits { deadline: DEADLINE, output: 1 << 20, errors: 64 << 10 };
 
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum RuntimeError {
     Failed { name: String, verb: String, message: String },
 }
 
-/// What the runtime knows of a container.
+/// A container's state according to the runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct RuntimeState {
     #[serde(default)]
@@ -66,17 +66,18 @@ impl Runtime {
         self.run(of, &["resume"], &[]).await.map(drop)
     }
 
-    /// Changes the limits of a container that runs or is paused. What the JSON does not name stays as it is.
+    /// Changes the limits of a running or paused container. Limits missing in the JSON stay as they are.
     pub async fn update(&self, of: &Instance, limits: &[u8]) -> Result<(), RuntimeError> {
         self.run(of, &["update", "--resources", "-"], limits).await.map(drop)
     }
 
-    /// Removes the runtime's own records of what does not run. A container it does not know is fine.
+    /// Removes the runtime's own records of a stopped container. An unknown container is no error.
     pub async fn delete(&self, of: &Instance) -> Result<(), RuntimeError> {
         self.delete_with(of, &["delete"]).await
     }
 
-    /// Kills what is left first. By force only where it has to be: some runtimes wait then, even for what does not run.
+    /// Kills the remaining processes first. Used only where needed: some runtimes wait then, even for a stopped
+    /// container.
     pub async fn delete_by_force(&self, of: &Instance) -> Result<(), RuntimeError> {
         match self.delete(of).await {
             Err(RuntimeError::Failed { .. }) => self.delete_with(of, &["delete", "--force"]).await,
@@ -94,7 +95,7 @@ impl Runtime {
         }
     }
 
-    /// `None` when it does not know the container.
+    /// `None` when the runtime does not know the container.
     pub async fn state(&self, of: &Instance) -> Result<Option<RuntimeState>, RuntimeError> {
         if !self.has_record(of, "state")? {
             return Ok(None);
@@ -105,13 +106,13 @@ impl Runtime {
                 verb: "state".to_owned(),
                 message: format!("its answer is not valid: {error}"),
             }),
-            // runc and crun both say so of what was never made or is half deleted.
+            // runc and crun both report this for a container that was never made or is half deleted.
             Err(RuntimeError::Failed { message, .. }) if message.contains("does not exist") => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// What cannot be looked at is not absent.
+    /// Whether the runtime has a record. A directory that cannot be read is an error, not an absent one.
     fn has_record(&self, of: &Instance, verb: &str) -> Result<bool, RuntimeError> {
         of.directory().try_exists().map_err(|error| RuntimeError::Failed {
             name: self.name.clone(),
@@ -148,7 +149,7 @@ impl Runtime {
         if output.status.success() {
             return Ok(output.stdout);
         }
-        let message = words::of(&String::from_utf8_lossy(&output.stderr));
+        let message = message::error_text(&String::from_utf8_lossy(&output.stderr));
         let message = if message.is_empty() { output.status.to_string() } else { message };
         Err(RuntimeError::Failed { name: name(), verb: verb(), message })
     }

@@ -15,7 +15,7 @@ pub fn parse(text: &str) -> Option<i32> {
         let offset = if rest.is_empty() { 0 } else { rest.strip_prefix('-')?.parse().ok()? };
         return (0..=30).contains(&offset).then_some(64 - offset);
     }
-    // Other names of the same, as `kill -l` and other engines take them.
+    // Aliases, as `kill -l` and other engines accept them.
     let name = match name {
         "CLD" => "CHLD",
         "POLL" => "IO",

@@ -17,10 +17,10 @@ use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{pid_file, shims};
 use tokio::sync::watch;
 
-pub use exit::{status_by_pidfd, to_found, to_status};
+pub use exit::{status_by_pidfd, to_recorded_exit, to_status};
 pub use orphan::OrphanHold;
 
-use crate::abandon;
+use crate::cancel;
 use crate::domain::container::{Cause, Container, ExitStatus};
 use crate::domain::id::{ContainerId, StartId};
 use crate::effects;
@@ -156,7 +156,7 @@ impl Engine {
         let ended = async {
             let entity = self.containers.get(&id)?;
             let state = self.state_dir(&entity.state);
-            let named = abandon::blocking(move |_| match shims::named(&state) {
+            let named = cancel::blocking(move |_| match shims::named(&state) {
                 // No living process: the file still names the one that has ended.
                 Ok(None) => pid_file::read(&state.shim_pid()).ok().flatten(),
                 named => named.ok().flatten(),

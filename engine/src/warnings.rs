@@ -10,7 +10,7 @@ const LIMIT: usize = 100;
 pub struct Warnings(Mutex<VecDeque<String>>);
 
 impl Warnings {
-    /// Logs it, and keeps it unless the same is kept already: a fault that repeats itself must not grow the daemon.
+    /// Logs it, and keeps it unless the same one is kept already: a repeated fault must not grow the daemon.
     pub fn add(&self, message: String) {
         tracing::warn!("{message}");
         let mut kept = self.lock();

@@ -1,4 +1,4 @@
-//! The file of a definition, and those that updates put beside it.
+//! The file of a definition, and the files of pending updates beside it.
 
 use std::fs;
 use std::io::{self, Write};
@@ -41,19 +41,19 @@ pub fn write(path: &Path, definition: &Definition) -> Result<Digest, DefinitionE
     Ok(digest(&bytes))
 }
 
-/// Reads a definition that nothing vouches for any more, and the digest that it has.
-pub fn read_unvouched(path: &Path) -> Result<(Definition, Digest), DefinitionError> {
+/// Reads a definition without a recorded digest to check it against, and returns its own.
+pub fn read_unverified(path: &Path) -> Result<(Definition, Digest), DefinitionError> {
     let bytes = fs::read(path).map_err(|source| DefinitionError::Read { path: path.to_owned(), source })?;
     let definition =
         serde_json::from_slice(&bytes).map_err(|source| DefinitionError::Parse { path: path.to_owned(), source })?;
     Ok((definition, digest(&bytes)))
 }
 
-/// Reads the definition that `expected` vouches for: the one at `path`, or one that an update has put beside it. Also gives
-/// the length of the file.
+/// Reads the definition with the digest `expected`: the one at `path`, or one that an update has put beside it. Also
+/// returns the length of the file. Fails if no file has that digest.
 pub fn read(path: &Path, expected: &Digest) -> Result<(Definition, usize), DefinitionError> {
     let bytes = fs::read(path).map_err(|source| DefinitionError::Read { path: path.to_owned(), source })?;
-    let other = || fs::read(beside(path, expected)).ok().filter(|bytes| digest(bytes) == *expected);
+    let other = || fs::read(pending_path(path, expected)).ok().filter(|bytes| digest(bytes) == *expected);
     let bytes = match digest(&bytes) == *expected {
         true => bytes,
         false => other().ok_or_else(|| DefinitionError::Altered { path: path.to_owned() })?,
@@ -63,17 +63,17 @@ pub fn read(path: &Path, expected: &Digest) -> Result<(Definition, usize), Defin
     Ok((definition, bytes.len()))
 }
 
-/// Writes a definition (0600) durably beside the present one, which it may take the place of.
-pub fn write_beside(path: &Path, definition: &Definition) -> Result<Digest, DefinitionError> {
+/// Writes an update's definition (0600) durably beside the present one.
+pub fn write_pending(path: &Path, definition: &Definition) -> Result<Digest, DefinitionError> {
     let failed = |source| DefinitionError::Write { path: path.to_owned(), source };
     let bytes = serde_json::to_vec(definition).map_err(|error| failed(error.into()))?;
     let digest = digest(&bytes);
-    write_atomically(&beside(path, &digest), &bytes, 0o600, true).map_err(|error| failed(error.source))?;
+    write_atomically(&pending_path(path, &digest), &bytes, 0o600, true).map_err(|error| failed(error.source))?;
     Ok(digest)
 }
 
-/// Moves the definition that `present` vouches for to `path`, if it lies beside it, and removes what else does but the one
-/// that is `wanted`. May be repeated from anywhere; `path` always is a whole definition.
+/// Moves the definition with the digest `present` to `path`, if it lies beside it, and removes all others beside it but
+/// the `wanted` one. May be repeated after any interruption; `path` always is a whole definition.
 pub fn settle(path: &Path, present: &Digest, wanted: Option<&Digest>) -> Result<(), DefinitionError> {
     let failed = |source| DefinitionError::Write { path: path.to_owned(), source };
     let dir = path.parent().unwrap_or(path);
@@ -81,12 +81,12 @@ pub fn settle(path: &Path, present: &Digest, wanted: Option<&Digest>) -> Result<
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(failed)?,
     };
-    let (of_present, of_wanted) = (beside(path, present), wanted.map(|digest| beside(path, digest)));
+    let (of_present, of_wanted) = (pending_path(path, present), wanted.map(|digest| pending_path(path, digest)));
     for entry in entries {
         let found = entry.map_err(failed)?.path();
         if found == of_present {
             fs::rename(&found, path).and_then(|()| fs::File::open(dir)?.sync_all()).map_err(failed)?;
-        } else if is_beside(path, &found) && Some(&found) != of_wanted.as_ref() {
+        } else if is_pending(path, &found) && Some(&found) != of_wanted.as_ref() {
             fs::remove_file(&found).map_err(failed)?;
         }
     }
@@ -94,13 +94,13 @@ pub fn settle(path: &Path, present: &Digest, wanted: Option<&Digest>) -> Result<
 }
 
 /// `definition-<digest>.json`
-fn beside(path: &Path, digest: &Digest) -> PathBuf {
+fn pending_path(path: &Path, digest: &Digest) -> PathBuf {
     path.with_file_name(format!("{BESIDE}{}.json", digest.hex()))
 }
 
 const BESIDE: &str = "definition-";
 
-fn is_beside(path: &Path, other: &Path) -> bool {
+fn is_pending(path: &Path, other: &Path) -> bool {
     other != path && other.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(BESIDE))
 }
 
@@ -120,11 +120,11 @@ mod tests {
         let old = crate::spec::tests::definition();
         let first = write(&path, &old).unwrap();
         let with = |stop_timeout| Definition { stop_timeout, ..old.clone() };
-        let (second, third) = (write_beside(&path, &with(1)).unwrap(), write_beside(&path, &with(2)).unwrap());
+        let (second, third) = (write_pending(&path, &with(1)).unwrap(), write_pending(&path, &with(2)).unwrap());
         for (digest, stop_timeout) in [(first, old.stop_timeout), (second, 1), (third, 2)] {
             assert_eq!(read(&path, &digest).unwrap().0.stop_timeout, stop_timeout);
         }
-        // While an update is under way, what it is to become stays.
+        // While an update is pending, its definition stays.
         settle(&path, &first, Some(&second)).unwrap();
         assert!(read(&path, &second).is_ok() && matches!(read(&path, &third), Err(DefinitionError::Altered { .. })));
         for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! What a definition consists of beside the process and its root filesystem.
+//! The parts of a definition beside the process and its root filesystem.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,13 +20,13 @@ pub struct Mount {
     pub options: Vec<String>,
     pub create_source: bool,
     pub non_recursive: bool,
-    /// Of the volume; empty for other kinds.
+    /// The volume's name; empty for other kinds.
     #[serde(default)]
     pub name: String,
-    /// The volume was made for this container and goes with it.
+    /// The volume was made for this container and is removed with it.
     #[serde(default)]
     pub anonymous: bool,
-    /// An empty volume is filled with what the image has at `target`.
+    /// An empty volume is filled with the image's files at `target`.
     #[serde(default)]
     pub copy: bool,
 }

@@ -1,5 +1,5 @@
-//! The definitions that were read last. A start, an exec or a check reads its container's several times within a moment; all
-//! others lie in their files, so that containers cost no more memory because their definitions are large, or many.
+//! A cache of the definitions read last. A start, an exec or a health probe reads its container's several times within
+//! a moment; all others stay in their files, so that memory does not grow with the size or number of definitions.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Definition;
 use crate::domain::id::Digest;
 
-/// Bytes of all files whose definitions are kept.
+/// Bytes of all files with cached definitions.
 const BYTES: usize = 256 << 10;
 
-/// By the digest, which names the container too: it is of a file with the container's id in it.
+/// The key is the digest, which identifies the container too, because the file contains the container's id.
 #[derive(Debug, Default)]
 pub struct Recent {
     kept: Mutex<VecDeque<Known>>,
@@ -27,7 +27,7 @@ impl Recent {
     pub fn get(&self, digest: &Digest) -> Option<Arc<Definition>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let at = kept.iter().position(|known| known.digest == *digest)?;
-        // The one that was used last goes last.
+        // The one used last goes to the end.
         let known = kept.remove(at)?;
         let definition = known.definition.clone();
         kept.push_back(known);
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_used_last_stays_within_the_bound() {
+    fn the_definitions_used_last_stay_within_the_bound() {
         let recent = Recent::default();
         let definition = Arc::new(crate::spec::tests::definition());
         let digest = |byte| Digest([byte; 32]);

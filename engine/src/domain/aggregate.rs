@@ -8,7 +8,7 @@ pub trait Aggregate: Clone + fmt::Debug + Send + Sync + 'static {
     /// The kind's name in log lines.
     const NOUN: &'static str;
     /// Whether an id may be used again after a removal. The versions of its next life begin at 1.
-    const IDS_COME_AGAIN: bool;
+    const REUSES_IDS: bool;
 
     type Id: Ord + Hash + Clone + fmt::Debug + fmt::Display + Send + Sync + 'static;
     type Command: fmt::Debug + Send + Sync + 'static;

@@ -26,7 +26,7 @@ pub async fn dismantle(engine: &Arc<Engine>, id: ContainerId, context: &Context)
     engine.supervisor.shim_left(&id, Duration::from_secs(60)).await;
     // Before any removal: a client may still read missed output in the log, and the end of a session cannot be recorded
     // after the removal.
-    if !entity.unattended(CLIENTS_PATIENCE).await {
+    if !entity.sessions_ended(CLIENTS_PATIENCE).await {
         engine.warn(format!("container {}: it is removed before all of its clients have left", id.short()));
     }
     // Copies must not run beside the removal; one that begins after this point is refused.

@@ -15,7 +15,7 @@ use isulad_shim::{Outcome, ProcessRef, Ready, StateDir, shims};
 
 use super::release::{give_back, undo_start};
 use super::{network, volumes};
-use crate::abandon;
+use crate::cancel;
 use crate::clock;
 use crate::containers::Entity;
 use crate::domain::container::{Command, Phase};
@@ -158,7 +158,7 @@ async fn attempt(
     let attached = network::attach(engine, entity, start, context).await?;
     let spawned = {
         let (engine, entity) = (engine.clone(), entity.clone());
-        abandon::blocking(move |owner| begin(&engine, &entity, start, attached.as_ref(), client, owner))
+        cancel::blocking(move |cancel| begin(&engine, &entity, start, attached.as_ref(), client, cancel))
     };
     let spawned = tokio::time::timeout(BEGIN_DEADLINE, spawned).await.map_err(|_| LaunchError::Slow)?;
     let SpawnedShim { state, fifo, answer, middle, joined } = spawned.unwrap_or_else(|panic| {
@@ -177,21 +177,21 @@ async fn attempt(
 /// Fills new volumes before the other steps of a first start, with a deadline of its own: only this step's length
 /// depends on the user's data.
 async fn fill_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>) -> Result<(), LaunchError> {
-    if engine.definition_at_hand(entity).is_some_and(|definition| definition.mounts.iter().all(|mount| !mount.copy)) {
+    if engine.cached_definition(entity).is_some_and(|definition| definition.mounts.iter().all(|mount| !mount.copy)) {
         return Ok(());
     }
     let (engine, entity) = (engine.clone(), entity.clone());
-    let filling = abandon::blocking(move |owner| {
+    let filling = cancel::blocking(move |cancel| {
         let _files = entity.hold_files();
         let definition = engine.definition(&entity)?;
         let container = &entity.state;
         if !volumes::are_to_be_filled(&engine, container, &definition) {
             return Ok(());
         }
-        still_wanted(owner)?;
+        still_wanted(cancel)?;
         let rootfs = super::prepare::mount_root(&engine, container, &definition)?;
-        let filled = volumes::fill(&engine, container, &definition, &rootfs, &|| owner.has_left());
-        if owner.has_left() {
+        let filled = volumes::fill(&engine, container, &definition, &rootfs, &|| cancel.is_cancelled());
+        if cancel.is_cancelled() {
             super::release::unmount(&engine, container);
         }
         Ok(filled?)

@@ -43,7 +43,7 @@ pub(super) async fn attach(
     start: StartId,
     context: &Context,
 ) -> Result<Option<Attached>, LaunchError> {
-    let definition = match engine.definition_at_hand(entity) {
+    let definition = match engine.cached_definition(entity) {
         Some(definition) => definition,
         None => {
             let (reader, read) = (engine.clone(), entity.clone());

@@ -10,7 +10,7 @@ use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{ProcessRef, StateDir, pid_file, shims, tree};
 
 use super::network;
-use crate::abandon::{self, Owner};
+use crate::cancel::{self, CancelToken};
 use crate::cause::chain;
 use crate::domain::container::Container;
 use crate::domain::id::{ContainerId, Signal};
@@ -83,7 +83,7 @@ pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Re
     problems.extend(network::give_back(engine, container).await);
     let blocking = {
         let (engine, container, clear) = (engine.clone(), container.clone(), problems.is_empty());
-        abandon::blocking(move |owner| unmount_and_clear(&engine, &container, clear, owner))
+        cancel::blocking(move |cancel| unmount_and_clear(&engine, &container, clear, cancel))
     };
     match tokio::time::timeout(UNMOUNT_PATIENCE, blocking).await {
         Ok(Ok(more)) => problems.extend(more),
@@ -130,7 +130,7 @@ fn nothing_lives(engine: &Engine, container: &Container, state: &StateDir) -> bo
 /// Removes the runtime's files of the container; returns the failures.
 async fn remove_instances(engine: &Arc<Engine>, container: &Container) -> Vec<String> {
     let (root, id) = (engine.layout.runtime_root(&container.card.runtime), container.id);
-    let removing = abandon::blocking(move |_| {
+    let removing = cancel::blocking(move |_| {
         let left = match instance::left_of(&root, &id) {
             Ok(left) => left.into_iter().map(|instance| instance.directory()),
             Err(error) => return vec![unreadable(&root, &error)],
@@ -184,16 +184,16 @@ pub(super) fn unmount(engine: &Engine, container: &Container) -> Vec<String> {
     outcomes.into_iter().filter_map(Result::err).map(|error| chain(&error)).collect()
 }
 
-fn unmount_and_clear(engine: &Engine, container: &Container, clear: bool, owner: &Owner) -> Vec<String> {
+fn unmount_and_clear(engine: &Engine, container: &Container, clear: bool, cancel: &CancelToken) -> Vec<String> {
     let entity = engine.containers.get(&container.id);
     let _files = entity.as_ref().map(|entity| entity.hold_files());
     // This call has waited for the files, and its caller may have given up meanwhile: the mounts may be those of a
     // later start.
-    if owner.has_left() {
+    if cancel.is_cancelled() {
         return vec![];
     }
     let mut problems = unmount(engine, container);
-    if owner.has_left() {
+    if cancel.is_cancelled() {
         return problems;
     }
     failpoint::hit(failpoint::RELEASE_UNMOUNTED);
@@ -203,7 +203,7 @@ fn unmount_and_clear(engine: &Engine, container: &Container, clear: bool, owner:
     {
         problems.push(format!("cannot remove the cgroup `{group}`: {error}"));
     }
-    if !clear || !problems.is_empty() || owner.has_left() {
+    if !clear || !problems.is_empty() || cancel.is_cancelled() {
         return problems;
     }
     let state = engine.state_dir(container);
@@ -222,7 +222,7 @@ pub async fn end_shim(state: &StateDir) -> io::Result<()> {
 /// The same, except for shims that were there before.
 pub(super) async fn end_shims_but(state: &StateDir, spared: &[ProcessRef]) -> io::Result<()> {
     let (state, spared) = (state.clone(), spared.to_vec());
-    let ending = abandon::blocking(move |_| end_shims_now(&state, &spared));
+    let ending = cancel::blocking(move |_| end_shims_now(&state, &spared));
     ending.await.map_err(io::Error::other)?
 }
 

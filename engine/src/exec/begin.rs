@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::ExecError;
 use super::keep::{self, ExecRef};
-use crate::abandon::Owner;
+use crate::cancel::CancelToken;
 use crate::containers::Entity;
 use crate::domain::container::{Command, Event, Rejection};
 use crate::domain::id::{ContainerId, Process, SessionId, StartId};
@@ -95,7 +95,7 @@ impl Engine {
             // Recorded while the shim starts: the caller waits only for the longer of the two.
             let recording = |NamedExec { exec, start, recorded }| async move {
                 failpoint::hit(failpoint::EXEC_BEFORE_RECORD);
-                engine.containers.ask(Queue::Beside, &id, context, || vec![command(start, exec)]).await?;
+                engine.containers.ask(Queue::Execs, &id, context, || vec![command(start, exec)]).await?;
                 failpoint::hit(failpoint::EXEC_RECORDED);
                 let _ = recorded.send(true);
                 Ok::<_, ExecError>(())
@@ -166,7 +166,7 @@ pub(super) async fn prepare(
     engine.moves.expect();
     let preparing = {
         let (engine, program) = (engine.clone(), program.clone());
-        move |owner: &Owner| begin(&engine, &entity, &program, options, named, owner)
+        move |cancel: &CancelToken| begin(&engine, &entity, &program, options, named, cancel)
     };
     engine.execs.places.run(id, PREPARE_DEADLINE, preparing).await?
 }
@@ -191,7 +191,7 @@ fn begin(
     program: &Program,
     options: ExecOptions,
     named: Option<oneshot::Sender<NamedExec>>,
-    owner: &Owner,
+    cancel: &CancelToken,
 ) -> Result<PreparedExec, ExecError> {
     let container = &entity.state;
     let definition = engine.definition(entity)?;
@@ -209,7 +209,7 @@ fn begin(
         return Err(ExecError::Rejected(Rejection::NotRunning));
     }
     let (spec, state) = (built?, engine.state_dir(container));
-    if owner.has_left() {
+    if cancel.is_cancelled() {
         return Err(ExecError::Slow { limit: PREPARE_DEADLINE });
     }
     let exec = new_id()?;

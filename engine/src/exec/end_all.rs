@@ -7,7 +7,7 @@ use isulad_shim::StateDir;
 use isulad_shim::sys::pidfd::PidFd;
 
 use super::keep::DIRECTORY;
-use crate::abandon;
+use crate::cancel;
 use crate::domain::container::Container;
 use crate::effects;
 use crate::engine::Engine;
@@ -26,7 +26,7 @@ pub async fn end_all(engine: &Arc<Engine>, container: &Container) -> bool {
     }
     for signal in [15, 9] {
         let parent = engine.state_dir(container).file(DIRECTORY);
-        let signalling = abandon::blocking(move |_| {
+        let signalling = cancel::blocking(move |_| {
             for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
                 for shim in effects::living_shims(&StateDir::new(entry.path())).unwrap_or_default() {
                     let _ = PidFd::open(shim).and_then(|pidfd| pidfd.send_signal(signal));

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::ExecError;
-use crate::abandon;
+use crate::cancel;
 use crate::clock;
 use crate::domain::container::{Cause, Command, ExitStatus};
 use crate::domain::id::{ContainerId, SessionId, Timestamp};
@@ -123,7 +123,7 @@ async fn end_of_named(find: impl Fn() -> io::Result<Option<ProcessRef>> + Clone 
     loop {
         let find = find.clone();
         let waiting = async {
-            let found = abandon::blocking(move |_| find()).await.map_err(io::Error::other)?;
+            let found = cancel::blocking(move |_| find()).await.map_err(io::Error::other)?;
             let Some(process) = found? else { return Ok(()) };
             let pidfd = match PidFd::open(process) {
                 // A process that is gone has ended.

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::ExecError;
-use crate::abandon::{self, Owner};
+use crate::cancel::{self, CancelToken};
 use crate::domain::id::ContainerId;
 
 /// Places of one container.
@@ -41,14 +41,14 @@ impl Places {
         &self,
         id: ContainerId,
         limit: Duration,
-        work: impl FnOnce(&Owner) -> T + Send + 'static,
+        work: impl FnOnce(&CancelToken) -> T + Send + 'static,
     ) -> Result<T, ExecError> {
         let end = Instant::now() + limit;
         let own = take(self.of(id), OF_ONE, "this container", end, limit).await?;
         let all = take(self.all.clone(), OF_ALL, "all containers", end, limit).await?;
-        let working = abandon::blocking(move |owner| {
+        let working = cancel::blocking(move |cancel| {
             let _places = (own, all);
-            work(owner)
+            work(cancel)
         });
         let done = tokio::time::timeout(limit, working).await.map_err(|_| ExecError::Slow { limit })?;
         done.map_err(|panic| ExecError::State { what: "prepare the process", source: io::Error::other(panic) })

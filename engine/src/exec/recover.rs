@@ -12,13 +12,13 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::keep::{self, DIRECTORY, ExecRef, PROBE};
-use crate::abandon;
+use crate::cancel;
 use crate::clock;
 use crate::domain::container::{Cause, Command, Container, ExitStatus};
 use crate::domain::id::SessionId;
 use crate::effects;
 use crate::engine::Engine;
-use crate::journal::recent::{Begun, Recent};
+use crate::journal::recent::{ExecRecord, Recent};
 use crate::journal::record::{Actor, Context};
 use crate::sys;
 
@@ -74,19 +74,19 @@ pub async fn recover(engine: &Arc<Engine>, container: &Container, recent: &Recen
 }
 
 /// Whether the journal still needs the end of an exec that has a directory.
-fn wants_end(begun: Begun, directory: &StateDir) -> bool {
+fn wants_end(begun: ExecRecord, directory: &StateDir) -> bool {
     match begun {
-        Begun::Open | Begun::Unknown => true,
-        Begun::Ended => false,
+        ExecRecord::Open | ExecRecord::Unknown => true,
+        ExecRecord::Ended => false,
         // An exec that was run had been recorded before, however long ago.
-        Begun::Never => was_run(directory),
+        ExecRecord::Never => was_run(directory),
     }
 }
 
 async fn recover_one(engine: &Arc<Engine>, target: ExecRef, recorded: bool, runs: bool) {
     let shim = {
         let directory = target.directory.clone();
-        let looking = abandon::blocking(move |_| effects::living_shims(&directory));
+        let looking = cancel::blocking(move |_| effects::living_shims(&directory));
         looking.await.ok().and_then(|found| found.ok()?.into_iter().next())
     };
     if let Some(shim) = shim

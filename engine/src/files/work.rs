@@ -17,7 +17,7 @@ use super::open::{self, Held};
 use super::pack::{self, Callbacks};
 use super::view::{Found, last};
 use super::{FilesError, UnpackOptions, unpack};
-use crate::abandon;
+use crate::cancel;
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
 use crate::image::Pieces;
@@ -223,9 +223,9 @@ impl Engine {
         let held = open::hold(self, id).await?;
         let mut give_way = held.access.subscribe();
         let (engine, path) = (self.clone(), absolute(path));
-        let work = abandon::blocking(move |owner| {
+        let work = cancel::blocking(move |cancel| {
             let _place = place;
-            let stop = || owner.has_left() || held.access.must_give_way().is_some();
+            let stop = || cancel.is_cancelled() || held.access.must_give_way().is_some();
             let asked = OsStr::from_bytes(&path);
             let opened = held.open(&engine, Path::new(asked))?;
             match opened.view.find(asked, true)? {

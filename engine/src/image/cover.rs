@@ -21,7 +21,7 @@ use super::find::stack;
 use super::layer;
 use super::making;
 use super::store::{Hold, StoreError};
-use crate::abandon;
+use crate::cancel;
 use crate::domain::id::Digest;
 use crate::engine::Engine;
 
@@ -30,10 +30,10 @@ const OPAQUE: &str = "trusted.overlay.opaque";
 /// Makes the cover that these layers need, if any. They are all here, and held.
 pub(super) async fn make(engine: &Arc<Engine>, diff_ids: &[Digest]) -> Result<Option<(Digest, Hold)>, ImageError> {
     let (store, layers) = (engine.image_store.clone(), stack(diff_ids));
-    let looking = abandon::blocking(move |owner| {
+    let looking = cancel::blocking(move |cancel| {
         let top_first = layers.iter().rev().map(|diff_id| LayerView::at(&store.dirs().layer(diff_id), *diff_id));
         let layers = top_first.collect::<Result<Vec<_>, StoreError>>()?;
-        tar_of(&layers, &|| owner.has_left()).map_err(|source| StoreError::Io {
+        tar_of(&layers, &|| cancel.is_cancelled()).map_err(|source| StoreError::Io {
             action: "examine the layers in",
             path: store.dirs().layers(),
             source,

@@ -7,7 +7,7 @@ use super::error::ImageError;
 use super::layer::{self, Unpacked};
 use super::progress::{Cell, Stage};
 use super::store::{Ingest, Maker};
-use crate::abandon;
+use crate::cancel;
 use crate::domain::id::Digest;
 use crate::engine::Engine;
 use crate::failpoint;
@@ -29,10 +29,10 @@ pub(super) async fn unpack(
 ) -> Result<(Ingest, Unpacked), ImageError> {
     let (store, limits) = (engine.image_store.clone(), engine.config.images.limits.clone());
     // The directory stays with the work: when that is abandoned, it removes it as soon as it notices.
-    let work = abandon::blocking(move |owner| {
+    let work = cancel::blocking(move |cancel| {
         let ingest = store.ingest()?;
         let named = expected.as_ref().map_or(Digest([0; 32]), Expected::name);
-        let unpacked = layer::unpack(source, ingest.path(), &limits, &|| owner.has_left())
+        let unpacked = layer::unpack(source, ingest.path(), &limits, &|| cancel.is_cancelled())
             .map_err(|source| ImageError::Layer { layer: named, source: source.into() })?;
         expected.map_or(Ok(()), |expected| expected.compare(&unpacked))?;
         Ok((ingest, unpacked))

@@ -7,7 +7,7 @@ use store::AppendError;
 
 use crate::domain::id::{Digest, Timestamp};
 use crate::domain::image::Image;
-use crate::ledger::{Beside, Entry, Index, Ledger, Projection, Snapshot};
+use crate::ledger::{Entry, Index, Ledger, Projection, Snapshot, WithCompanion};
 
 /// All images.
 pub type Images = Ledger<Image>;
@@ -15,9 +15,9 @@ pub type Images = Ledger<Image>;
 /// An image as of one moment.
 pub type Entity = Entry<Image>;
 
-impl Beside for Image {
+impl WithCompanion for Image {
     type Index = Names;
-    type Own = ();
+    type Companion = ();
 }
 
 /// A name and every image that lists it.

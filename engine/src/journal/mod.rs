@@ -1,4 +1,4 @@
-//! The journal as the engine sees it: events of containers, not bytes.
+//! The engine's side of the journal: events of containers, not bytes.
 
 pub mod recent;
 pub mod record;
@@ -12,7 +12,7 @@ impl Context {
     /// A new operation. Name and image are filled in when an event is recorded.
     pub fn new(actor: Actor) -> Self {
         let mut operation = [0; 8];
-        // Ids only tie log lines and events together: without randomness they are zero, and nothing else is worse.
+        // Ids only tie log lines and events together: without randomness they are zero, with no other consequence.
         let _ = getrandom::fill(&mut operation);
         Self { actor, operation: OperationId(operation), name: String::new(), image: String::new() }
     }

@@ -1,5 +1,5 @@
-//! What the newest records say was begun and, perhaps, never ended: read once after a start of the daemon, for all
-//! containers.
+//! Execs and sessions that earlier daemons began and perhaps never ended, from the journal's newest records: read once
+//! after a start of the daemon, for all containers.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,25 +9,26 @@ use super::record::{Actor, Codec};
 use crate::domain::container::{Container, Event};
 use crate::domain::id::{BootId, ContainerId, SessionId};
 
-/// How many records are looked at: what is in the database and not yet in an archive, and a little more. What was under
-/// way when a daemon ended was, but for a client that had been attached for very long, among the last things done; an older
-/// exec has a directory that tells of it, unless the host was restarted. After that everything is looked at.
+/// How many records are read: those in the database and not yet in an archive, and a few more. An operation that was
+/// pending when a daemon ended is among its last records, except for a client that had been attached for very long; an
+/// older exec has a directory as evidence, unless the host was restarted. After a restart of the host all records are
+/// read.
 const LOOK_BACK: u64 = 10_000;
 /// How many are in memory at once: as many as an archive file has.
 const PORTION: u64 = 1_000;
 
-/// What was begun by earlier daemons.
+/// Execs and sessions of earlier daemons.
 #[derive(Debug, Default)]
 pub struct Recent {
     /// `false` when the newest records could not be read.
     known: bool,
-    /// Execs whose beginning is recorded, and not their end.
+    /// Execs with a recorded beginning and no recorded end.
     open: HashMap<SessionId, Exec>,
-    /// Those whose end is, wherever their beginning: their directories may be there still.
+    /// Execs with a recorded end, wherever their beginning: their directories may still exist.
     ended: HashSet<SessionId>,
     /// Clients that were attached when their daemon ended.
     attached: HashMap<ContainerId, HashMap<SessionId, Attached>>,
-    /// The last record, and when it was made.
+    /// The last record, and its time.
     seq: Seq,
     last: u64,
 }
@@ -38,12 +39,12 @@ struct Exec {
     boot: [u8; 16],
 }
 
-/// Whether an exec is one that somebody has to see the end of.
+/// The state of an exec according to the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begun {
+pub enum ExecRecord {
     Open,
     Ended,
-    /// Or so long ago that nobody looks.
+    /// Not recorded within the records read.
     Never,
     /// The journal could not be read.
     Unknown,
@@ -52,17 +53,18 @@ pub enum Begun {
 #[derive(Debug)]
 struct Attached {
     since: u64,
-    /// The last sign of life of the daemon that it was attached to.
+    /// The time of the last record of the daemon that it was attached to.
     until: Option<u64>,
 }
 
 impl Recent {
-    /// `trouble` hears of what cannot be read: what is newer than that is known all the same. Blocks.
-    pub fn read(journal: &Journal, boot: BootId, trouble: impl FnMut(&ReadError)) -> Self {
-        Self::look_back(journal, boot, LOOK_BACK, trouble)
+    /// Reads the newest records. Blocks. `on_error` is called for records that cannot be read; newer ones are used all
+    /// the same.
+    pub fn read(journal: &Journal, boot: BootId, on_error: impl FnMut(&ReadError)) -> Self {
+        Self::look_back(journal, boot, LOOK_BACK, on_error)
     }
 
-    fn look_back(journal: &Journal, boot: BootId, records: u64, mut trouble: impl FnMut(&ReadError)) -> Self {
+    fn look_back(journal: &Journal, boot: BootId, records: u64, mut on_error: impl FnMut(&ReadError)) -> Self {
         let last = journal.last();
         let mut next = last.saturating_sub(records).max(journal.first());
         if is_of_another(journal, next, boot) {
@@ -78,8 +80,8 @@ impl Recent {
                     records.iter().for_each(|record| recent.take(record));
                 }
                 Err(error) => {
-                    trouble(&error);
-                    // A damaged file of the archive takes nothing away from what the database has.
+                    on_error(&error);
+                    // A damaged file of the archive affects none of the newer records in the database.
                     let hot = journal.first_hot();
                     if next >= hot {
                         return Self::default();
@@ -91,17 +93,17 @@ impl Recent {
         recent
     }
 
-    /// The next record.
+    /// Takes the next record.
     fn take(&mut self, record: &Record) {
         if record.seq != self.seq + 1 {
-            // Some are missing, and may be the ends of what began before them.
+            // Records are missing, and may be the ends of earlier beginnings.
             self.open.clear();
             self.attached.clear();
         }
-        // What cannot be read tells nothing.
+        // An unreadable record is ignored.
         if let (Some(id), Ok((context, event))) = (Container::id_of(&record.stream), Container::decode(record)) {
             if context.actor == Actor::Recovery {
-                // A daemon has ended before this.
+                // A record by recovery marks the end of the daemon before it.
                 for session in self.attached.values_mut().flat_map(HashMap::values_mut) {
                     session.until.get_or_insert(self.last);
                 }
@@ -125,24 +127,23 @@ impl Recent {
         }
     }
 
-    pub fn exec(&self, exec: &SessionId) -> Begun {
+    pub fn exec(&self, exec: &SessionId) -> ExecRecord {
         match (self.open.contains_key(exec), self.ended.contains(exec), self.known) {
-            (_, true, _) => Begun::Ended,
-            (true, false, _) => Begun::Open,
-            (false, false, true) => Begun::Never,
-            (false, false, false) => Begun::Unknown,
+            (_, true, _) => ExecRecord::Ended,
+            (true, false, _) => ExecRecord::Open,
+            (false, false, true) => ExecRecord::Never,
+            (false, false, false) => ExecRecord::Unknown,
         }
     }
 
-    /// The execs of a container whose end nobody has recorded, and whether that was in `boot`.
+    /// The execs of a container without a recorded end, and whether each began in `boot`.
     pub fn open_execs(&self, id: &ContainerId, boot: BootId) -> Vec<(SessionId, bool)> {
         let open = self.open.iter().filter(|(_, exec)| exec.container == *id);
         open.map(|(session, exec)| (*session, BootId(exec.boot) == boot)).collect()
     }
 
-    /// The sessions of a container whose end nobody has recorded, and how many milliseconds each is known to have lasted:
-    /// until the last record that its daemon has made, of whatever container. It was killed some time after that, and
-    /// nobody knows when.
+    /// The sessions of a container without a recorded end, and how many milliseconds each lasted at least: until the
+    /// last record of its daemon, of whatever container. The daemon was killed some time later, at an unknown moment.
     pub fn attached(&self, id: &ContainerId) -> Vec<(SessionId, u64)> {
         let known = |session: &Attached| session.until.unwrap_or(self.last).saturating_sub(session.since) / 1_000_000;
         let open = self.attached.get(id).into_iter().flatten();
@@ -150,7 +151,8 @@ impl Recent {
     }
 }
 
-/// Whether this record was made before the host was restarted. One that cannot be read is met again.
+/// Whether this record was made before the host was restarted. False for an unreadable one, which the caller meets
+/// again.
 fn is_of_another(journal: &Journal, seq: Seq, boot: BootId) -> bool {
     journal.read(seq, 1).is_ok_and(|records| records.first().is_some_and(|record| BootId(record.boot) != boot))
 }

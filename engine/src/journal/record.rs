@@ -1,7 +1,7 @@
-//! Between the domain's types and the stored shapes: the only place where both are known.
+//! Converts between the domain's types and the stored shapes: the only place that knows both.
 //!
-//! Texts of unbounded origin (a path, an image's name, an error message) are cut here as a last resort, so that no event
-//! and no row ever reaches the journal's limit for a value: an event that cannot be stored would be a fact denied.
+//! Texts of unbounded origin (a path, an image's name, an error message) are cut here as a last resort, so that no
+//! event and no row ever reaches the journal's limit for a value: an event that cannot be stored would be a lost fact.
 
 mod codec;
 mod event;
@@ -26,21 +26,21 @@ pub use codec::Codec;
 
 /// Bytes kept of an executable's path.
 const EXE_LIMIT: usize = 512;
-/// Bytes kept of a name; what passes as a name is never longer.
+/// Bytes kept of a name. Valid names are never longer.
 const NAME_LIMIT: usize = 255;
 
-/// Who asked for an event, in which operation, and what to call the container, image or volume when it is told.
+/// The origin of an event: actor and operation, and the name of its container, image or volume for later readers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
     pub actor: Actor,
     pub operation: OperationId,
-    /// The container's name and image at the time: an event is read long after its container is gone. Of an image only
-    /// `image` is set, of a volume only `name`.
+    /// The container's name and image at the time: an event is read long after its container is gone. For an image only
+    /// `image` is set, for a volume only `name`.
     pub name: String,
     pub image: String,
 }
 
-/// Who asked.
+/// The origin of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Actor {
     /// A process at the socket.
@@ -65,7 +65,7 @@ impl fmt::Display for Actor {
     }
 }
 
-/// One request and all it leads to: its events and log lines carry the same.
+/// One request and all that follows from it: its events and log lines carry the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OperationId(pub [u8; 8]);
 
@@ -75,16 +75,16 @@ impl fmt::Display for OperationId {
     }
 }
 
-/// A stored event or row cannot be understood.
+/// A stored event or row cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// Of a newer program, or not of this kind of stream at all: to be skipped, not repaired.
     #[error("{what} of stream `{stream}` is of a kind that this program does not know")]
     UnknownKind { what: Shape, stream: StreamId },
-    /// Written by a newer program in a shape of its own.
+    /// Written by a newer program in a newer shape.
     #[error("{what} of stream `{stream}` has schema {found}, this program knows up to {known}")]
     NewerSchema { what: Shape, stream: StreamId, found: u16, known: u16 },
-    /// The bytes are whole, as their checksum says, but not what they claim to be.
+    /// The checksum matches, but the bytes are not of the kind that they name.
     #[error("{what} of stream `{stream}` is damaged")]
     Damaged {
         what: Shape,
@@ -94,7 +94,7 @@ pub enum DecodeError {
     },
 }
 
-/// What is wrong with damaged bytes.
+/// The problem with damaged bytes.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     #[error(transparent)]

@@ -1,4 +1,5 @@
-//! Which containers were removed, of those that have left something: the only proof that it is nobody's any more.
+//! Finds the removed containers among those with leftover files: a recorded removal is the only proof that the files
+//! have no owner.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +9,10 @@ use super::record::Codec;
 use crate::domain::container::{Container, Event};
 use crate::domain::id::ContainerId;
 
-/// How many are in memory at once.
+/// How many records are in memory at once.
 const PORTION: usize = 1_000;
 
-/// Those of `ids` whose removal is the last that is recorded of them. Reads the whole history; blocks.
+/// The containers of `ids` with a removal as their last record. Reads the whole history; blocks.
 pub fn removed(journal: &Journal, ids: &BTreeSet<ContainerId>) -> Result<BTreeSet<ContainerId>, ReadError> {
     let mut removed = BTreeSet::new();
     if ids.is_empty() {
@@ -26,7 +27,7 @@ pub fn removed(journal: &Journal, ids: &BTreeSet<ContainerId>) -> Result<BTreeSe
             let Some(id) = Container::id_of(&record.stream).filter(|id| ids.contains(id)) else { continue };
             match Container::decode(record) {
                 Ok((_, Event::Removed)) => removed.insert(id),
-                // What cannot be read may be anything.
+                // An unreadable record might be a later event, so the container does not count as removed.
                 Ok(_) | Err(_) => removed.remove(&id),
             };
         }

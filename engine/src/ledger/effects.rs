@@ -13,16 +13,18 @@ use crate::domain::aggregate::Aggregate;
 use crate::journal::record::{Actor, Context};
 use crate::panics::contained;
 
-/// Something to do in the world.
+/// A change to make in the world.
 pub trait Effect: Clone + fmt::Debug + Send + 'static {
-    /// Whether it waits behind the aggregate's earlier effects. Those that do not are neither ordered nor limited.
+    /// Whether it waits behind the aggregate's earlier effects. Effects that do not queue are neither ordered nor
+    /// limited.
     fn queues(&self) -> bool;
 
-    /// Of those that queue: beyond the deadlines of all its parts together. An effect that takes longer hangs in the kernel.
+    /// For effects that queue: longer than the deadlines of all parts together. Beyond it the effect hangs in the
+    /// kernel.
     fn limit(&self) -> Duration;
 }
 
-/// Does the effects of one kind of aggregate. Each may run twice without harm and reports its outcome as a command.
+/// Performs the effects of one kind of aggregate. Each may run twice without harm and reports its outcome as a command.
 pub trait Performer<A: Aggregate>: Send + Sync + 'static {
     type Effect: Effect;
 
@@ -33,7 +35,7 @@ pub trait Performer<A: Aggregate>: Send + Sync + 'static {
         context: Context,
     ) -> impl Future<Output = ()> + Send + 'static;
 
-    /// The outcome of an effect that has none of its own, because it panicked or hung: every intent gets one.
+    /// Reports the outcome of an effect that panicked or hung, because every intent needs an outcome.
     fn fail(
         self: Arc<Self>,
         id: A::Id,
@@ -48,13 +50,13 @@ type Queued<E> = VecDeque<(E, Context)>;
 /// Effects that wait for their turn, per aggregate.
 #[derive(Debug)]
 pub struct Effects<A: Aggregate, E> {
-    /// An aggregate with an entry has a task at work.
+    /// An aggregate with an entry has a running task.
     waiting: Mutex<HashMap<A::Id, Queued<E>>>,
-    /// The daemon is leaving: what is not begun is left to the next one.
+    /// The daemon is ending: effects that have not begun are left to the next daemon.
     stopped: AtomicBool,
     /// Notified when no aggregate has effects any more.
     idle: Notify,
-    /// Also those enqueued by the journal's own thread run here.
+    /// Effects enqueued by the journal's own thread run here too.
     tasks: Handle,
 }
 
@@ -64,7 +66,7 @@ impl<A: Aggregate, E: Effect> Effects<A, E> {
         Arc::new(Self { waiting, stopped, idle: Notify::new(), tasks })
     }
 
-    /// No effect is begun from now on.
+    /// From now on no effect begins.
     pub fn stop(&self) {
         // Under the lock: `idle` must not see empty queues while an enqueuer that found it unset is about to fill one.
         let _waiting = self.lock();
@@ -75,7 +77,7 @@ impl<A: Aggregate, E: Effect> Effects<A, E> {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    /// Waits until what was begun is done.
+    /// Waits until all effects that have begun are done.
     pub async fn idle(&self) {
         loop {
             let notified = self.idle.notified();
@@ -114,13 +116,13 @@ impl<A: Aggregate, E: Effect> Effects<A, E> {
         self.tasks.spawn(self.clone().work(performer.clone(), id, effect, context));
     }
 
-    /// One aggregate's effects, until none is left.
+    /// Runs one aggregate's effects, until none is left.
     async fn work<P>(self: Arc<Self>, performer: Arc<P>, id: A::Id, mut effect: E, mut context: Context)
     where
         P: Performer<A, Effect = E>,
     {
         loop {
-            // A task of its own: an effect that panics or hangs must not take those behind it along.
+            // A task of its own, so that an effect that panics or hangs does not stop the later ones.
             let work = performer.clone().perform(id.clone(), effect.clone(), context.clone());
             let mut task = self.tasks.spawn(contained(work));
             let problem = match tokio::time::timeout(effect.limit(), &mut task).await {
@@ -142,7 +144,7 @@ impl<A: Aggregate, E: Effect> Effects<A, E> {
         }
     }
 
-    /// The aggregate's next effect; its queue ends without one. A daemon that leaves begins nothing more.
+    /// The aggregate's next effect; removes the queue when there is none. A daemon that is ending begins no more.
     fn next(&self, id: &A::Id) -> Option<(E, Context)> {
         let mut waiting = self.lock();
         let next = waiting.get_mut(id).filter(|_| !self.stopped()).and_then(VecDeque::pop_front);
@@ -167,14 +169,14 @@ mod tests {
     use crate::domain::volume::Volume;
 
     #[derive(Debug, Clone, PartialEq, Eq)]
-    enum Deed {
+    enum TestEffect {
         Note(u32),
         Panic,
         Hang,
         AtOnce,
     }
 
-    impl Effect for Deed {
+    impl Effect for TestEffect {
         fn queues(&self) -> bool {
             *self != Self::AtOnce
         }
@@ -197,34 +199,35 @@ mod tests {
     }
 
     impl Performer<Volume> for Log {
-        type Effect = Deed;
+        type Effect = TestEffect;
 
-        async fn perform(self: Arc<Self>, id: VolumeName, effect: Deed, _: Context) {
+        async fn perform(self: Arc<Self>, id: VolumeName, effect: TestEffect, _: Context) {
             match effect {
-                Deed::Note(0) => {
+                TestEffect::Note(0) => {
                     self.proceed.notified().await;
                     self.write(format!("{id} 0"));
                 }
-                Deed::Note(n) => self.write(format!("{id} {n}")),
-                Deed::Panic => panic!("as the test wants"),
-                Deed::Hang => std::future::pending().await,
-                Deed::AtOnce => {
+                TestEffect::Note(n) => self.write(format!("{id} {n}")),
+                TestEffect::Panic => panic!("as the test wants"),
+                TestEffect::Hang => std::future::pending().await,
+                TestEffect::AtOnce => {
                     self.write(format!("{id} at once"));
                     self.proceed.notify_one();
                 }
             }
         }
 
-        async fn fail(self: Arc<Self>, id: VolumeName, effect: Deed, problem: String, _: Context) {
+        async fn fail(self: Arc<Self>, id: VolumeName, effect: TestEffect, problem: String, _: Context) {
             self.write(format!("{id} {effect:?} {}", problem.split(':').next().unwrap()));
         }
     }
 
     #[tokio::test]
-    async fn effects_of_one_are_in_order_and_each_has_an_outcome() {
-        let (effects, log) = (Effects::<Volume, Deed>::new(Handle::current()), Arc::<Log>::default());
+    async fn effects_of_an_aggregate_are_in_order_and_each_has_an_outcome() {
+        let (effects, log) = (Effects::<Volume, TestEffect>::new(Handle::current()), Arc::<Log>::default());
         let (name, context): (VolumeName, _) = ("a".parse().unwrap(), Context::new(Actor::Engine));
-        for deed in [Deed::Note(0), Deed::Panic, Deed::Hang, Deed::Note(1), Deed::AtOnce] {
+        for deed in [TestEffect::Note(0), TestEffect::Panic, TestEffect::Hang, TestEffect::Note(1), TestEffect::AtOnce]
+        {
             effects.enqueue(&log, name.clone(), deed, &context);
         }
         effects.idle().await;
@@ -234,13 +237,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stop_finishes_what_was_begun_and_begins_nothing() {
-        let (effects, log) = (Effects::<Volume, Deed>::new(Handle::current()), Arc::<Log>::default());
+    async fn a_stop_finishes_running_effects_and_begins_no_more() {
+        let (effects, log) = (Effects::<Volume, TestEffect>::new(Handle::current()), Arc::<Log>::default());
         let (name, context): (VolumeName, _) = ("a".parse().unwrap(), Context::new(Actor::Engine));
-        effects.enqueue(&log, name.clone(), Deed::Note(0), &context);
-        effects.enqueue(&log, name.clone(), Deed::Note(1), &context);
+        effects.enqueue(&log, name.clone(), TestEffect::Note(0), &context);
+        effects.enqueue(&log, name.clone(), TestEffect::Note(1), &context);
         effects.stop();
-        effects.enqueue(&log, "b".parse().unwrap(), Deed::Note(2), &context);
+        effects.enqueue(&log, "b".parse().unwrap(), TestEffect::Note(2), &context);
         log.proceed.notify_one();
         effects.idle().await;
         assert_eq!(*log.lines.lock().unwrap(), ["a 0"]);

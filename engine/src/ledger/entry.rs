@@ -4,65 +4,66 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
-use super::Beside;
+use super::WithCompanion;
 
-/// An aggregate and where its record stands. Never changed: a turn puts another one in its place.
+/// An aggregate's state and its last place in the journal. Never changed: a turn replaces it by another entry.
 #[derive(Debug)]
-pub struct Entry<A: Beside> {
+pub struct Entry<A: WithCompanion> {
     pub state: A,
-    /// Its last event's place in the journal.
+    /// The place of its last event in the journal.
     pub seq: u64,
     /// `false` until recovery has compared it with the world.
     pub verified: bool,
-    pub(super) lasting: Arc<Lasting<A::Own>>,
+    pub(super) shared: Arc<Shared<A::Companion>>,
 }
 
-/// Lives as long as the aggregate, through all its entries.
+/// Shared by all entries of an aggregate, from its first to its last.
 #[derive(Debug, Default)]
-pub(super) struct Lasting<T> {
+pub(super) struct Shared<T> {
     pub(super) changed: Notify,
     commands: Arc<Mutex<()>>,
-    beside: Arc<Mutex<()>>,
+    execs: Arc<Mutex<()>>,
     reports: Arc<Mutex<()>>,
-    own: T,
+    companion: T,
 }
 
 /// Commands of one queue are served in order; queues do not wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Queue {
     Commands,
-    /// For commands that one in `Commands` may be waiting for. A stop waits for the end of execs; an exec behind that stop would
-    /// wait for itself.
-    Beside,
+    /// For commands that a command in `Commands` may be waiting for. A stop waits for the end of execs; an exec behind
+    /// that stop would wait for itself.
+    Execs,
 }
 
-impl<A: Beside> Entry<A> {
+impl<A: WithCompanion> Entry<A> {
     pub(super) fn new(state: A, seq: u64, verified: bool) -> Self {
-        Self { state, seq, verified, lasting: Arc::default() }
+        Self { state, seq, verified, shared: Arc::default() }
     }
 
     /// The next place in the queue; fair.
     pub(super) async fn place(&self, queue: Queue) -> OwnedMutexGuard<()> {
         let places = match queue {
-            Queue::Commands => &self.lasting.commands,
-            Queue::Beside => &self.lasting.beside,
+            Queue::Commands => &self.shared.commands,
+            Queue::Execs => &self.shared.execs,
         };
         places.clone().lock_owned().await
     }
 
-    /// The next report's place; fair. Held also while a report waits for room on the disk, so that reports stay in order.
+    /// The next report's place; fair. Held also while a report waits for room on the disk, so that reports stay in
+    /// order.
     pub(super) async fn report_place(&self) -> OwnedMutexGuard<()> {
-        self.lasting.reports.clone().lock_owned().await
+        self.shared.reports.clone().lock_owned().await
     }
 
-    /// What is kept beside the state.
-    pub fn own(&self) -> &A::Own {
-        &self.lasting.own
+    /// The aggregate's companion data, which is not part of its state.
+    pub fn companion(&self) -> &A::Companion {
+        &self.shared.companion
     }
 }
 
-impl<A: Beside> Clone for Entry<A> {
+impl<A: WithCompanion> Clone for Entry<A> {
     fn clone(&self) -> Self {
-        Self { state: self.state.clone(), seq: self.seq, verified: self.verified, lasting: self.lasting.clone() }
+        Self { state: self.state.clone(), seq: self.seq, verified: self.verified, shared: self.shared.clone() }
     }
 }

@@ -1,12 +1,12 @@
-//! One turn at a time for what may come again under the same id.
+//! Serializes the turns of aggregates with reusable ids.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use tokio::sync::{Mutex, MutexGuard};
 
-/// A container's id is never used twice. An image's or a volume's is, and its versions begin at 1 again: a decision on one
-/// life must not be recorded in the next. So those who decide on the same one wait for each other; others who share the
-/// lane by chance do too, for one sync.
+/// A container's id is never used twice. An image's or a volume's is, and its versions begin at 1 again: a decision on
+/// one life must not be recorded in the next. So turns on the same id wait for each other; ids that share a lane by
+/// chance wait too, for one sync.
 #[derive(Debug)]
 pub(super) struct Lanes([Mutex<()>; 32]);
 

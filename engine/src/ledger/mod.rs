@@ -1,13 +1,13 @@
 //! The flow, once for every aggregate: request → command → decide → events → append → evolve → subscribers → reply.
 //!
-//! A ledger owns all aggregates of one kind. Every change of one is a *turn* (`turn.rs`): a decision on its present state,
-//! recorded durably, then published to the projection (`projection.rs`), which every read is answered from, and to the
-//! subscriber, which plans effects and puts them in their queues (`effects.rs`). Users' commands queue per aggregate and wait for an operation under way (`ask.rs`); reports
-//! of the world are retried while the disk is full (`report.rs`). At start the projection is restored from savepoint rows and the
-//! tail of the journal (`restore.rs`).
+//! A ledger owns all aggregates of one kind. Every change of one is a *turn* (`turn.rs`): a decision on its present
+//! state, recorded durably, then published to the projection (`projection.rs`), which every read is answered from, and
+//! to the subscriber, which plans effects and puts them in their queues (`effects.rs`). Users' commands queue per
+//! aggregate and wait for an operation under way (`ask.rs`); reports of the world are retried while the disk is full
+//! (`report.rs`). At start the projection is restored from savepoint rows and the tail of the journal (`restore.rs`).
 //!
 //! The ledger knows neither shims nor files nor wire types. A further aggregate is a folder of `domain`, a codec
-//! (`journal/record`) and what is kept beside its state ([`Beside`]).
+//! (`journal/record`) and its companion data ([`WithCompanion`]).
 
 mod ask;
 mod effects;
@@ -35,24 +35,24 @@ pub use effects::{Effect, Effects, Performer};
 pub use entry::{Entry, Queue};
 pub use projection::{Index, Projection, Published, Snapshot};
 pub use restore::Restorable;
-pub use turn::{TurnError, Turned};
+pub use turn::{TurnError, TurnOutcome};
 
-/// What the engine keeps beside the states of an aggregate: secondary indices of all, and what belongs to one and is not state.
-pub trait Beside: Aggregate {
+/// The engine's data beside the states of an aggregate: secondary indices of all, and data of each that is not state.
+pub trait WithCompanion: Aggregate {
     type Index: Index<Self>;
-    /// Made when one appears, shared by all its entries, dropped with the last.
-    type Own: fmt::Debug + Default + Send + Sync + 'static;
+    /// Made with an aggregate, shared by all its entries, dropped with the last.
+    type Companion: fmt::Debug + Default + Send + Sync + 'static;
 }
 
 /// An aggregate that a ledger can be made of.
-pub trait Recorded: Codec + Beside {}
+pub trait Recorded: Codec + WithCompanion {}
 
-impl<A: Codec + Beside> Recorded for A {}
+impl<A: Codec + WithCompanion> Recorded for A {}
 
 /// Called by the journal's thread after each turn became durable and visible, in journal order. It must not block.
 pub type Subscriber<A> = Box<dyn Fn(Turn<'_, A>) + Send + Sync>;
 
-/// One turn, as its subscriber gets it.
+/// One turn, as passed to its subscriber.
 #[derive(Debug)]
 pub struct Turn<'a, A: Aggregate> {
     pub id: &'a A::Id,

@@ -8,32 +8,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
 use tokio::sync::{Notify, mpsc};
 
-use super::{Beside, Entry};
+use super::{Entry, WithCompanion};
 use crate::domain::aggregate::Aggregate;
 
-/// Above this, ids whose listeners are all closed are dropped at the next `listen`.
+/// Above this number, ids with only closed listeners are dropped at the next `listen`.
 const LISTENED: usize = 1_000;
 
 /// A secondary index, kept in step with the states.
 pub trait Index<A: Aggregate>: Clone + fmt::Debug + Default + Send + Sync + 'static {
-    /// One state takes the place of another. Called under the projection's lock, so it must not block; cheap to clone
+    /// Replaces one state by another. Called under the projection's lock, so it must not block; cheap to clone
     /// afterwards.
     fn replace(&mut self, id: &A::Id, before: Option<&A>, after: Option<&A>);
 }
 
-/// For aggregates that are found by their id alone.
+/// For aggregates without a secondary index.
 impl<A: Aggregate> Index<A> for () {
     fn replace(&mut self, _: &A::Id, _: Option<&A>, _: Option<&A>) {}
 }
 
 /// All aggregates as of one moment. Cheap to clone.
 #[derive(Debug)]
-pub struct Snapshot<A: Beside> {
+pub struct Snapshot<A: WithCompanion> {
     entries: imbl::OrdMap<A::Id, Arc<Entry<A>>>,
     pub index: A::Index,
 }
 
-impl<A: Beside> Snapshot<A> {
+impl<A: WithCompanion> Snapshot<A> {
     pub fn get(&self, id: &A::Id) -> Option<&Arc<Entry<A>>> {
         self.entries.get(id)
     }
@@ -52,7 +52,7 @@ impl<A: Beside> Snapshot<A> {
         self.entries.values()
     }
 
-    /// Those with this id or a greater one, in order.
+    /// Aggregates with this id or a greater one, in order.
     pub fn since(&self, id: A::Id) -> impl Iterator<Item = (&A::Id, &Arc<Entry<A>>)> {
         self.entries.range(id..)
     }
@@ -66,22 +66,22 @@ impl<A: Beside> Snapshot<A> {
     }
 }
 
-impl<A: Beside> Clone for Snapshot<A> {
+impl<A: WithCompanion> Clone for Snapshot<A> {
     fn clone(&self) -> Self {
         Self { entries: self.entries.clone(), index: self.index.clone() }
     }
 }
 
-impl<A: Beside> Default for Snapshot<A> {
+impl<A: WithCompanion> Default for Snapshot<A> {
     fn default() -> Self {
         Self { entries: imbl::OrdMap::default(), index: A::Index::default() }
     }
 }
 
-/// An event as listeners get it.
+/// An event as passed to listeners.
 #[derive(Debug, Clone)]
 pub struct Published<E> {
-    /// Of the state after all events of the turn; `u64::MAX` when it is gone.
+    /// The version after all events of the turn; `u64::MAX` when the aggregate is gone.
     pub version: u64,
     pub event: E,
 }
@@ -90,20 +90,20 @@ type Listeners<A> = HashMap<<A as Aggregate>::Id, Vec<mpsc::UnboundedSender<Publ
 
 /// The read side of a ledger.
 #[derive(Debug)]
-pub struct Projection<A: Beside> {
+pub struct Projection<A: WithCompanion> {
     current: RwLock<Snapshot<A>>,
     listeners: Mutex<Listeners<A>>,
-    /// Notified when there is an aggregate that was not there before.
+    /// Notified when a new aggregate appears.
     appeared: Notify,
 }
 
-impl<A: Beside> Default for Projection<A> {
+impl<A: WithCompanion> Default for Projection<A> {
     fn default() -> Self {
         Self { current: RwLock::default(), listeners: Mutex::default(), appeared: Notify::new() }
     }
 }
 
-impl<A: Beside> Projection<A> {
+impl<A: WithCompanion> Projection<A> {
     pub fn get(&self, id: &A::Id) -> Option<Arc<Entry<A>>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
@@ -118,7 +118,8 @@ impl<A: Beside> Projection<A> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).index.clone()
     }
 
-    /// All events of an aggregate from now on, until it is gone. Listen first, then look at the state.
+    /// All events of an aggregate from now on, until it is gone. Listen first, then read the state, so that no event is
+    /// missed.
     pub fn listen(&self, id: A::Id) -> mpsc::UnboundedReceiver<Published<A::Event>> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut listeners = lock(&self.listeners);
@@ -132,7 +133,7 @@ impl<A: Beside> Projection<A> {
         receiver
     }
 
-    /// Waits until the version of the aggregate is another than `version`, which is 0 for one that is not there.
+    /// Waits until the version of the aggregate differs from `version`, which is 0 for an absent one.
     pub async fn changed_since(&self, id: &A::Id, version: u64) {
         loop {
             let appeared = self.appeared.notified();
@@ -145,10 +146,10 @@ impl<A: Beside> Projection<A> {
                 appeared.await;
                 continue;
             };
-            let changed = entry.lasting.changed.notified();
+            let changed = entry.shared.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            // Enabled before looking again: a change in between is not missed.
+            // Enabled before the next read, so that a change in between is not missed.
             if self.get(id).map_or(0, |entry| entry.state.version()) != version {
                 return;
             }
@@ -156,14 +157,14 @@ impl<A: Beside> Projection<A> {
         }
     }
 
-    /// Waits until this holds of the aggregate, or it is gone.
+    /// Waits until `holds` is true for the aggregate, or it is gone.
     pub async fn wait_until(&self, id: &A::Id, holds: impl Fn(&Entry<A>) -> bool) {
         loop {
             let Some(entry) = self.get(id) else { return };
-            let changed = entry.lasting.changed.notified();
+            let changed = entry.shared.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            // Enabled before looking again: a change in between is not missed.
+            // Enabled before the next read, so that a change in between is not missed.
             if self.get(id).is_none_or(|entry| holds(&entry)) {
                 return;
             }
@@ -176,16 +177,16 @@ impl<A: Beside> Projection<A> {
         self.wait_until(id, |entry| entry.verified).await;
     }
 
-    /// Recovery has compared it with the world.
+    /// Marks the aggregate as compared with the world by recovery.
     pub fn mark_verified(&self, id: &A::Id) {
         let mut current = self.write();
         let Some(entry) = current.entries.get(id).filter(|entry| !entry.verified).cloned() else { return };
         current.entries.insert(id.clone(), Arc::new(Entry { verified: true, ..(*entry).clone() }));
         drop(current);
-        entry.lasting.changed.notify_waiters();
+        entry.shared.changed.notify_waiters();
     }
 
-    /// Puts in a state read from the store, not compared with the world yet.
+    /// Adds a state read from the store, not compared with the world yet.
     pub fn restore(&self, state: A, seq: u64) {
         let mut current = self.write();
         let id = state.id().clone();
@@ -194,12 +195,12 @@ impl<A: Beside> Projection<A> {
         current.entries.insert(id, Arc::new(Entry::new(state, seq, false)));
         drop(current);
         match before {
-            Some(before) => before.lasting.changed.notify_waiters(),
+            Some(before) => before.shared.changed.notify_waiters(),
             None => self.appeared.notify_waiters(),
         }
     }
 
-    /// Takes out a state whose events, read at start, say that it is gone.
+    /// Removes a state that, by its events read at start, is gone.
     pub fn forget(&self, id: &A::Id) {
         let mut current = self.write();
         if let Some(before) = current.entries.remove(id) {
@@ -207,7 +208,7 @@ impl<A: Beside> Projection<A> {
         }
     }
 
-    /// The journal's publication: the state after its events, for every reader. Gives the entry before.
+    /// The journal's publication: the state after its events becomes visible to every reader. Returns the entry before.
     pub(crate) fn publish(&self, id: &A::Id, after: Option<A>, seq: u64) -> Option<Arc<Entry<A>>> {
         let mut current = self.write();
         // Read under the lock: recovery marks entries as verified meanwhile.
@@ -217,7 +218,7 @@ impl<A: Beside> Projection<A> {
             Some(state) => {
                 let entry = match &before {
                     Some(before) => Entry { state, seq, ..(**before).clone() },
-                    // Born while the daemon runs: it needs no comparison with the world.
+                    // Created while the daemon runs: it needs no comparison with the world.
                     None => Entry::new(state, seq, true),
                 };
                 current.entries.insert(id.clone(), Arc::new(entry));
@@ -229,16 +230,16 @@ impl<A: Beside> Projection<A> {
         before
     }
 
-    /// After the publication, when the events can be read, too: a notification of all that wait or listen.
+    /// After the publication, when the events are readable too: notifies all waiters and listeners.
     pub(crate) fn notify(&self, id: &A::Id, before: Option<&Entry<A>>, events: &[A::Event], after: Option<&A>) {
         self.send(id, after.map_or(u64::MAX, A::version), events);
         match before {
-            Some(before) => before.lasting.changed.notify_waiters(),
+            Some(before) => before.shared.changed.notify_waiters(),
             None => self.appeared.notify_waiters(),
         }
     }
 
-    /// A state that differs in nothing that events tell, if the aggregate is still of its version.
+    /// Replaces the state without an event, if the aggregate still has its version.
     pub(crate) fn amend(&self, state: A) {
         let mut current = self.write();
         let same = |entry: &&Arc<Entry<A>>| entry.state.version() == state.version();
@@ -253,7 +254,7 @@ impl<A: Beside> Projection<A> {
         for event in events {
             senders.retain(|sender| sender.send(Published { version, event: event.clone() }).is_ok());
         }
-        // A closed channel tells its listeners that the aggregate is gone.
+        // A closed channel signals to its listeners that the aggregate is gone.
         if version == u64::MAX || senders.is_empty() {
             listeners.remove(id);
         }

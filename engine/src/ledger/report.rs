@@ -1,4 +1,5 @@
-//! Reports of the world, which nothing may lose: recorded in their order per aggregate, and retried while the disk is full.
+//! Reports of the world, none of which may be lost: recorded in order per aggregate, and retried while the disk is
+//! full.
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl<A: Recorded> Ledger<A> {
-    /// Records it before anything that is reported of this aggregate later. One that finds the disk full waits for room in the
-    /// background, and the caller goes on. A journal that has failed stops the daemon elsewhere.
+    /// Records the report before any later one of this aggregate. On a full disk it waits for room in the background,
+    /// and the caller goes on. A failed journal stops the daemon elsewhere.
     pub async fn report(&self, id: &A::Id, context: &Context, command: A::Command) {
         let Some(entry) = self.get(id) else { return };
         let place = entry.report_place().await;
@@ -22,23 +23,23 @@ impl<A: Recorded> Ledger<A> {
         if !self.try_report(id, context, &command).await {
             let (ledger, id, context) = (self.clone(), id.clone(), context.clone());
             tokio::spawn(async move {
-                ledger.insist(&id, &context, &command).await;
+                ledger.retry_report(&id, &context, &command).await;
                 drop(place);
             });
         }
     }
 
-    /// The same for a caller whose next step depends on what the report has led to: it waits until that is recorded.
+    /// The same for a caller with a next step that depends on the report's outcome: waits until it is recorded.
     pub async fn report_recorded(&self, id: &A::Id, context: &Context, command: A::Command) {
         let Some(entry) = self.get(id) else { return };
         let _place = entry.report_place().await;
         drop(entry);
         if !self.try_report(id, context, &command).await {
-            self.insist(id, context, &command).await;
+            self.retry_report(id, context, &command).await;
         }
     }
 
-    async fn insist(&self, id: &A::Id, context: &Context, command: &A::Command) {
+    async fn retry_report(&self, id: &A::Id, context: &Context, command: &A::Command) {
         let mut pause = FIRST_PAUSE;
         loop {
             tokio::time::sleep(pause).await;
@@ -49,9 +50,9 @@ impl<A: Recorded> Ledger<A> {
         }
     }
 
-    /// `false` when it is worth another attempt.
+    /// `false` when it has to be retried.
     async fn try_report(&self, id: &A::Id, context: &Context, command: &A::Command) -> bool {
-        // In a box: a watcher of a container lives for long and may never report.
+        // Boxed: a container's watcher lives for long and may never report.
         match Box::pin(self.turn(id, context, command)).await {
             Ok(_) => true,
             Err(TurnError::Journal(error @ (AppendError::DiskFull { .. } | AppendError::Conflict { .. }))) => {

@@ -1,5 +1,5 @@
-//! From the store to the projection: savepoint rows first, then the tail of the journal. Nothing is dropped because it cannot
-//! be read.
+//! Restores the projection from the store: savepoint rows first, then the tail of the journal. Unreadable rows and
+//! events are warned of and never mean that an aggregate is gone.
 
 use store::{Record, SavedRow, StreamId};
 
@@ -7,19 +7,19 @@ use super::{Ledger, Recorded};
 use crate::cause::chain;
 use crate::journal::record::DecodeError;
 
-/// A ledger of any kind, before anything else runs.
+/// A ledger of any kind, before any turn.
 pub trait Restorable {
-    /// Of what it is a ledger.
+    /// The kind's name in log lines.
     fn noun(&self) -> &'static str;
 
     /// Whether its aggregates have streams of this kind.
     fn has(&self, stream: &StreamId) -> bool;
 
-    /// Puts in the state that a row saves.
+    /// Adds the state of a row to the projection.
     fn restore_row(&self, row: &SavedRow) -> Result<(), DecodeError>;
 
-    /// Folds in the events of a stream whose row is older than its last event; `last` is that event's version. What is missing
-    /// or cannot be read is warned of.
+    /// Applies the events of a stream with a row older than its last event; `last` is that event's version. Missing and
+    /// unreadable ones are warned of.
     fn replay(&self, stream: &StreamId, last: u64);
 }
 
@@ -56,7 +56,7 @@ impl<A: Recorded> Restorable for Ledger<A> {
                 Ok((_, event)) => state = A::evolve(state, &event),
                 Err(error) => warn(format!("an event cannot be used: {}", chain(&error))),
             }
-            // Also past an event that cannot be used: the store counts it.
+            // Counts an unusable event too, because the store does.
             if let Some(state) = &mut state {
                 state.set_version(record.version);
             }

@@ -39,7 +39,7 @@ fn tag(name: &str, since: u64) -> image::Command {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn racing_turns_each_decide_on_what_is_true() {
+async fn racing_turns_each_decide_on_the_present_state() {
     let (journal, containers) = ledger::<Container>();
     let (id, create) = create(1);
     containers.turn(&id, &context(), &create).await.unwrap();
@@ -85,7 +85,7 @@ async fn several_commands_are_recorded_together_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn what_is_already_so_is_not_recorded_again() {
+async fn a_repeated_command_is_not_recorded_again() {
     let (journal, containers) = ledger::<Container>();
     let (id, create) = create(3);
     containers.turn(&id, &context(), &create).await.unwrap();
@@ -137,7 +137,7 @@ async fn readers_see_state_and_events_before_the_subscriber() {
 }
 
 #[tokio::test]
-async fn a_command_is_asked_again_when_the_operation_has_its_outcome() {
+async fn a_command_is_decided_again_after_the_pending_outcome() {
     let (_, containers) = ledger::<Container>();
     let (id, create) = create(6);
     containers.turn(&id, &context(), &create).await.unwrap();
@@ -193,7 +193,7 @@ async fn a_name_moves_with_the_event_of_its_new_image() {
 }
 
 #[tokio::test]
-async fn an_id_that_was_removed_comes_again() {
+async fn a_removed_id_can_be_used_again() {
     let (journal, images) = ledger::<Image>();
     for round in 1..=3 {
         images.turn(&ID, &context(), &add(&["a"], round)).await.unwrap();
@@ -206,14 +206,14 @@ async fn an_id_that_was_removed_comes_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_whose_caller_went_away_is_decided_upon() {
+async fn a_turn_of_a_cancelled_caller_leaves_no_gap() {
     let (journal, images) = ledger::<Image>();
     images.turn(&ID, &context(), &add(&[], 0)).await.unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     for n in 0..32_u64 {
         let images = images.clone();
         tasks.spawn(async move {
-            // Its caller goes away, perhaps while the turn is being recorded.
+            // The caller is cancelled, perhaps while the turn is being recorded.
             let (lost, of) = (tag(&format!("lost{n}"), n + 1), context());
             tokio::select! {
                 biased;

@@ -11,10 +11,10 @@ use crate::clock;
 use crate::domain::aggregate::{Title, Urgency};
 use crate::journal::record::{Actor, Context};
 
-/// Between the journal's knowing of an event and its publication is one sync.
+/// An event is published one sync after the journal has it.
 const CONFLICT_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Why a turn did not happen: an answer, or trouble.
+/// Why a turn did not happen: a rejection, or an error.
 #[derive(Debug, thiserror::Error)]
 pub enum TurnError<R> {
     #[error("the command was refused")]
@@ -23,19 +23,19 @@ pub enum TurnError<R> {
     Journal(#[from] AppendError),
 }
 
-/// What a turn has led to.
+/// The outcome of a turn.
 #[derive(Debug)]
-pub struct Turned<A: Recorded> {
+pub struct TurnOutcome<A: Recorded> {
     /// The state after it; `None` when it is gone.
     pub state: Option<A>,
-    /// What has happened; empty when it was already so.
+    /// The recorded events; empty when the state was already as wanted.
     pub events: Vec<A::Event>,
 }
 
-/// What one turn adds to one stream.
+/// The additions of one turn to one stream.
 struct Addition<'a, A: Recorded> {
     id: &'a A::Id,
-    /// The version that was decided on.
+    /// The version that the decision was made on.
     expected: u64,
     context: &'a Context,
     events: &'a [A::Event],
@@ -43,26 +43,26 @@ struct Addition<'a, A: Recorded> {
 }
 
 impl<A: Recorded> Ledger<A> {
-    /// One command, now: durable and visible when it returns.
+    /// One command; its events are durable and visible when it returns.
     pub async fn turn(
         &self,
         id: &A::Id,
         context: &Context,
         command: &A::Command,
-    ) -> Result<Turned<A>, TurnError<A::Rejection>> {
+    ) -> Result<TurnOutcome<A>, TurnError<A::Rejection>> {
         self.turn_all(id, context, std::slice::from_ref(command)).await
     }
 
-    /// Several commands in one step: each decides on what the ones before it have led to, and all of it is recorded, or
-    /// nothing. Subscribers see the state after the last one.
+    /// Several commands in one step: each decides on the outcome of those before it, and either all events are recorded
+    /// or none. Subscribers see the state after the last one.
     pub async fn turn_all(
         &self,
         id: &A::Id,
         context: &Context,
         commands: &[A::Command],
-    ) -> Result<Turned<A>, TurnError<A::Rejection>> {
+    ) -> Result<TurnOutcome<A>, TurnError<A::Rejection>> {
         // A decision on one life must not be recorded in the next, which begins at version 1 too.
-        let _lane = if A::IDS_COME_AGAIN { Some(self.0.lanes.enter(id).await) } else { None };
+        let _lane = if A::REUSES_IDS { Some(self.0.lanes.enter(id).await) } else { None };
         loop {
             let before = self.get(id).map(|entry| entry.state.clone());
             let expected = before.as_ref().map_or(0, A::version);
@@ -73,28 +73,28 @@ impl<A: Recorded> Ledger<A> {
                 events.extend(decided);
             }
             if events.is_empty() {
-                return Ok(Turned { state: after, events });
+                return Ok(TurnOutcome { state: after, events });
             }
             let Title { name, image } = A::title(id, before.as_ref(), &events, after.as_ref());
             let context = Context { name, image, ..context.clone() };
             log::<A>(id, &context, &events);
             let addition = Addition { id, expected, context: &context, events: &events, after: after.as_ref() };
             match self.append(addition, Publication::Turn).await {
-                // Another turn came first: decide again on its outcome once that is published. If it never is, the store and
+                // Another turn came first: decide again once its outcome is published. If it never is, the store and
                 // the projection do not agree.
                 Err(error @ AppendError::Conflict { .. }) => {
                     timeout(CONFLICT_PATIENCE, self.changed_since(id, expected)).await.map_err(|_| error)?;
                 }
                 Err(error) => return Err(error.into()),
-                Ok(()) => return Ok(Turned { state: after, events }),
+                Ok(()) => return Ok(TurnOutcome { state: after, events }),
             }
         }
     }
 
-    /// Saves a state that differs in nothing that events tell: its row alone, which a crash may lose. `change` gives `None` for
-    /// what is to stay as it is. One that is gone, or that changes at this moment, stays so.
+    /// Saves a change of the state without an event: the row alone, which a crash may lose. `change` returns `None` to
+    /// leave the state alone. An absent aggregate, or one that changes at this moment, is left alone too.
     pub async fn amend(&self, id: &A::Id, change: impl FnOnce(A) -> Option<A>) -> Result<(), AppendError> {
-        let _lane = if A::IDS_COME_AGAIN { Some(self.0.lanes.enter(id).await) } else { None };
+        let _lane = if A::REUSES_IDS { Some(self.0.lanes.enter(id).await) } else { None };
         let Some(state) = self.get(id).and_then(|entry| change(entry.state.clone())) else { return Ok(()) };
         let context = Context::new(Actor::Engine);
         let addition = Addition { id, expected: state.version(), context: &context, events: &[], after: Some(&state) };
@@ -104,8 +104,8 @@ impl<A: Recorded> Ledger<A> {
         }
     }
 
-    /// Puts in the history of an aggregate that the store has lost, as far as it could be found out: facts, decided long
-    /// ago. Recovery takes it from there, so subscribers see nothing.
+    /// Records the history of an aggregate that the store has lost, as far as it was found out: facts, decided long
+    /// ago. Recovery continues from there, so subscribers see none of it.
     pub async fn record_rebuilt(&self, id: &A::Id, context: &Context, events: &[A::Event]) -> Result<(), AppendError> {
         let mut known = 0;
         loop {
@@ -117,14 +117,14 @@ impl<A: Recorded> Ledger<A> {
             let context = Context { name, image, ..context.clone() };
             let addition = Addition { id, expected: known, context: &context, events, after: after.as_ref() };
             match self.append(addition, Publication::Rebuilt).await {
-                // Its state is lost, but not all of its history: this goes on behind it.
+                // Its state is lost, but not all of its history: the new events follow it.
                 Err(AppendError::Conflict { found, .. }) if found > known => known = found,
                 outcome => return outcome,
             }
         }
     }
 
-    /// Durable and visible when it returns. It becomes so also when the caller has gone meanwhile.
+    /// Durable and visible when it returns, even if the caller is cancelled meanwhile.
     async fn append(&self, addition: Addition<'_, A>, publication: Publication) -> Result<(), AppendError> {
         let Addition { id, expected, context, events, after } = addition;
         let inner = self.0.clone();

@@ -13,7 +13,7 @@ use super::port::Published;
 use super::record::{Attachment, Record};
 use super::result::Attached;
 use super::{NetworkConf, NetworkError, PluginError, Settings, netns, plugin, reach, steady};
-use crate::abandon::{self, Owner};
+use crate::cancel::{self, CancelToken};
 use crate::failpoint;
 
 /// Longest all plugins of all networks of one attachment may take.
@@ -132,17 +132,17 @@ async fn attach_all(
     let mut record = blocking({
         let (record_path, record, bin_dirs) = (place.record.clone(), record, settings.bin_dirs.clone());
         let confs: Vec<_> = order.networks.iter().map(|wanted| wanted.conf.clone()).collect();
-        move |owner| {
+        move |cancel| {
             // Before anything is done: the DEL of a missing plugin would have to be postponed.
             for conf in &confs {
                 find_all(conf, &bin_dirs)?;
             }
-            still_wanted(owner)?;
+            still_wanted(cancel)?;
             record.write(&record_path)?;
             failpoint::hit(failpoint::NET_RECORDED);
             netns::make(&record.netns)?;
             failpoint::hit(failpoint::NET_PINNED);
-            if owner.has_left() {
+            if cancel.is_cancelled() {
                 // `detach` may have run before the namespace was made.
                 netns::remove(&record.netns)?;
             }
@@ -204,8 +204,8 @@ async fn add(
         // Before the next plugin runs: its work is undone by this record.
         record.networks[index].result = Some(result);
         let (path, written) = (place.record.clone(), record.clone());
-        blocking(move |owner| {
-            still_wanted(owner)?;
+        blocking(move |cancel| {
+            still_wanted(cancel)?;
             written.write(&path)
         })
         .await?;
@@ -246,16 +246,16 @@ fn check(attachment: &Attachment, wanted: &Wanted) -> Result<(), NetworkError> {
 }
 
 /// A caller that has given up undoes the attachment: nothing may be added behind its back.
-pub(super) fn still_wanted(owner: &Owner) -> Result<(), NetworkError> {
-    if owner.has_left() {
+pub(super) fn still_wanted(cancel: &CancelToken) -> Result<(), NetworkError> {
+    if cancel.is_cancelled() {
         return Err(NetworkError::Task { message: "its caller has gone".to_owned() });
     }
     Ok(())
 }
 
 pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce(&Owner) -> Result<T, NetworkError> + Send + 'static,
+    work: impl FnOnce(&CancelToken) -> Result<T, NetworkError> + Send + 'static,
 ) -> Result<T, NetworkError> {
-    let done = abandon::blocking(work).await;
+    let done = cancel::blocking(work).await;
     done.unwrap_or_else(|panic| Err(NetworkError::Task { message: panic.to_string() }))
 }

@@ -80,7 +80,7 @@ pub fn unknown_containers(engine: &Engine) -> Result<BTreeMap<ContainerId, Optio
         states.iter().filter(|state| is_unknown(state)).map(|state| (state.id, None)).collect();
     for bundle in bundles.iter().filter(|bundle| is_unknown(bundle)) {
         let path = bundle.path.join("definition.json");
-        let read = definition::read_unvouched(&path).ok().map(|(definition, _)| definition);
+        let read = definition::read_unverified(&path).ok().map(|(definition, _)| definition);
         let own = read.filter(|read| read.id == bundle.id.to_string() && read.runtime == bundle.runtime);
         // A creation that ended before its definition was written, or a removal that has ended meanwhile.
         let uses_nothing = !path.try_exists().unwrap_or(true) && (is_unborn(&bundle.path) || !is_unknown(bundle));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::abandon;
+use crate::cancel;
 use crate::cause::chain;
 use crate::engine::{Engine, Trust};
 use crate::network::{addresses, netns};
@@ -18,14 +18,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// is read that was released meanwhile.
 pub(super) async fn remember(engine: &Arc<Engine>) {
     let of = engine.clone();
-    let reading = abandon::blocking(move |owner| {
+    let reading = cancel::blocking(move |cancel| {
         // Also of containers without a recorded network: the attachment of an interrupted start has its ports all the
         // same.
         for (id, entity) in of.containers.snapshot().iter().filter(|(_, entity)| !entity.verified) {
             let place = of.bundle(&entity.state).network();
             of.networks.reads(&place.record);
             let read = place.read();
-            if owner.has_left() {
+            if cancel.is_cancelled() {
                 return;
             }
             match read {

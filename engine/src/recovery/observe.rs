@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use isulad_shim::{ExitRecord, ProcessRef, StateDir, pid_file, shims, state_dir};
 
-use crate::abandon;
+use crate::cancel;
 use crate::cause::chain;
 use crate::clock;
-use crate::domain::container::{Container, Found, Observation, Phase};
+use crate::domain::container::{Container, Observation, Phase, RecordedExit};
 use crate::domain::id::{Process, StartId};
 use crate::effects::{to_process, to_reference};
 use crate::engine::Engine;
-use crate::supervisor::to_found;
+use crate::supervisor::to_recorded_exit;
 
 pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Observation {
     let state = engine.state_dir(container);
@@ -25,7 +25,7 @@ pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Obse
         phase => phase.run().map(|run| run.start),
     };
     let record = engine.bundle(container).exit_record();
-    let looking = abandon::blocking({
+    let looking = cancel::blocking({
         let (engine, container, state) = (engine.clone(), container.clone(), state.clone());
         move |_| {
             let files = read_files(&state, starting, start, (recorded, recorded_shim), &record);
@@ -63,7 +63,7 @@ pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Obse
 struct Files {
     shim: Option<Process>,
     process: Option<Process>,
-    exit: Option<Found>,
+    exit: Option<RecordedExit>,
     problems: Vec<String>,
 }
 
@@ -99,7 +99,7 @@ fn read_files(
     let mut exits = Vec::new();
     for path in [record, &state.exit_fallback()] {
         match ExitRecord::read(path) {
-            Ok(found) => exits.extend(found.map(to_found)),
+            Ok(found) => exits.extend(found.map(to_recorded_exit)),
             Err(error) => problems.push(chain(&error)),
         }
     }

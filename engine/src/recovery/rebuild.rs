@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
 use crate::network::record::Record as NetworkRecord;
 use crate::runtime::instance;
-use crate::supervisor::to_found;
+use crate::supervisor::to_recorded_exit;
 use crate::volume;
 
 pub(super) async fn rebuild(engine: &Arc<Engine>) {
@@ -99,7 +99,7 @@ struct FoundContainer {
 /// Blocks on the disk.
 fn read(engine: &Engine, candidate: &Candidate) -> Result<FoundContainer, String> {
     let path = candidate.path.join("definition.json");
-    let (definition, digest) = definition::read_unvouched(&path).map_err(|error| chain(&error))?;
+    let (definition, digest) = definition::read_unverified(&path).map_err(|error| chain(&error))?;
     if definition.id != candidate.id.to_string() || definition.runtime != candidate.runtime {
         return Err("its definition is of another container".to_owned());
     }
@@ -171,7 +171,7 @@ fn start_by_record(engine: &Engine, candidate: &Candidate) -> Result<Option<Star
 fn ended_run(engine: &Engine, candidate: &Candidate) -> Vec<Event> {
     let bundle = engine.layout.bundle(&candidate.runtime, &candidate.id);
     let record = match ExitRecord::read(&bundle.exit_record()) {
-        Ok(Some(record)) => to_found(record),
+        Ok(Some(record)) => to_recorded_exit(record),
         Ok(None) => return vec![],
         Err(error) => {
             engine.warn(format!("container {}: {}", candidate.id.short(), chain(&error)));

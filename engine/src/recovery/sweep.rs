@@ -100,7 +100,7 @@ async fn take_back_volumes(engine: &Arc<Engine>) {
         let unborn = bundles.filter(|candidate| !of.containers.knows(&candidate.id) && is_unborn(&candidate.path));
         let read = |candidate: Candidate| {
             let path = of.layout.bundle(&candidate.runtime, &candidate.id).definition();
-            definition::read_unvouched(&path).ok().map(|(definition, _)| (candidate.id, definition))
+            definition::read_unverified(&path).ok().map(|(definition, _)| (candidate.id, definition))
         };
         unborn.filter_map(read).collect::<Vec<_>>()
     });
@@ -274,7 +274,7 @@ fn group_lives(engine: &Engine, candidate: &Candidate) -> bool {
     let note = engine.layout.bundle(&candidate.runtime, &candidate.id).cgroup_note();
     let noted = GroupPath::read(&note, &id).ok().flatten();
     let path = engine.layout.bundle(&candidate.runtime, &candidate.id).definition();
-    let parent = definition::read_unvouched(&path).map(|(definition, _)| definition.cgroup_parent).unwrap_or_default();
+    let parent = definition::read_unverified(&path).map(|(definition, _)| definition.cgroup_parent).unwrap_or_default();
     let config = &engine.config;
     let placed = Placement::below(&parent, &config.cgroup_parent, config.systemd_cgroup, &id);
     let placed = placed.ok().map(|placed| placed.path);

@@ -1,7 +1,8 @@
-//! One start of a container, as its runtime knows it: `<container>-<start>` below the runtime's root.
+//! One start of a container in its runtime's records: `<container>-<start>` below the runtime's root.
 //!
-//! The root is one for all containers of a runtime, since crun keeps its compiled seccomp programs there. The id is another
-//! one for each start, so that a call of a runtime that comes late, however it was given up, does not know a later start.
+//! The root is one for all containers of a runtime, since crun keeps its compiled seccomp programs there. The id
+//! differs for each start, so that a late call of a runtime, in whatever way it was given up, never finds a later
+//! start.
 
 use std::ffi::OsStr;
 use std::io;
@@ -10,12 +11,12 @@ use std::path::{Path, PathBuf};
 use crate::domain::id::{ContainerId, StartId};
 use crate::rootfs;
 
-/// By what a runtime is asked for a container.
+/// Identifies a container to its runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
     /// The runtime's `--root`.
     pub root: PathBuf,
-    /// The runtime's id of it.
+    /// The runtime's id of the container.
     pub id: String,
 }
 
@@ -24,12 +25,12 @@ impl Instance {
         Self { root, id: format!("{container}-{}", start.0) }
     }
 
-    /// What runtimes keep of it. Absent: the runtime does not know it.
+    /// The runtime's record of the instance. Absent: unknown to the runtime.
     pub fn directory(&self) -> PathBuf {
         self.root.join(&self.id)
     }
 
-    /// Takes away what a runtime that was killed has left mounted there: some releases of runc mount their own binary for
+    /// Unmounts leftovers of a killed runtime: some releases of runc mount their own binary for
     /// a moment. Blocks.
     pub fn unmount(&self) -> Result<(), String> {
         let directory = self.directory();
@@ -38,25 +39,25 @@ impl Instance {
     }
 }
 
-/// All that is below a runtime's root, by container. What is not named as one of ours is not ours. Blocks.
+/// All instances below a runtime's root, by container. Other names are foreign and skipped. Blocks.
 pub fn all_in(root: &Path) -> io::Result<Vec<(ContainerId, Instance)>> {
     named(root, |_| true)
 }
 
-/// Those of one container. Blocks.
+/// The instances of one container. Blocks.
 pub fn left_of(root: &Path, container: &ContainerId) -> io::Result<Vec<Instance>> {
     let prefix = format!("{container}-");
-    // By the raw name: there are as many as containers run, and each that ends looks through them.
+    // Compared by the raw name: there are as many as containers run, and each that ends looks through them.
     let ours = named(root, |name| name.as_encoded_bytes().starts_with(prefix.as_bytes()))?;
     Ok(ours.into_iter().map(|(_, instance)| instance).collect())
 }
 
-/// The start that it is of.
+/// The instance's start.
 pub fn start_of(instance: &Instance) -> Option<StartId> {
     instance.id.split_once('-')?.1.parse().ok().map(StartId)
 }
 
-/// Without a root there are none; any other trouble is not their absence.
+/// A missing root has none; any other failure is an error.
 fn named(root: &Path, wanted: impl Fn(&OsStr) -> bool) -> io::Result<Vec<(ContainerId, Instance)>> {
     let entries = match std::fs::read_dir(root) {
         Ok(entries) => entries,
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_named_as_ours_is_ours() {
+    fn foreign_names_are_skipped() {
         let root = tempfile::tempdir().unwrap();
         let (one, other) = ("a".repeat(64), "b".repeat(64));
         for name in [

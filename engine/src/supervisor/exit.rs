@@ -9,10 +9,10 @@ use isulad_shim::sys::pidfd::{ExitInfo, PidFd};
 use isulad_shim::{ExitRecord, ExitStatus as ShimStatus};
 
 use super::OrphanHold;
-use crate::abandon;
+use crate::cancel;
 use crate::cause::chain;
 use crate::clock;
-use crate::domain::container::{Cause, Command, Container, ExitStatus, Found};
+use crate::domain::container::{Cause, Command, Container, ExitStatus, RecordedExit};
 use crate::domain::id::{ContainerId, Process, Signal, StartId, Timestamp};
 use crate::engine::Engine;
 use crate::failpoint;
@@ -53,7 +53,7 @@ impl Engine {
         }
     }
 
-    pub async fn report_exit(self: &Arc<Self>, id: ContainerId, context: &Context, found: &Found) {
+    pub async fn report_exit(self: &Arc<Self>, id: ContainerId, context: &Context, found: &RecordedExit) {
         let exit = Command::ReportExit {
             start: found.start,
             status: found.status,
@@ -66,13 +66,13 @@ impl Engine {
 
     /// The exit record of this start, if there is one: beside the bundle, or where a shim that met a full disk put it. An
     /// unreadable one is warned of and counts as none.
-    pub async fn exit_record(&self, container: &Container, start: StartId) -> Option<Found> {
+    pub async fn exit_record(&self, container: &Container, start: StartId) -> Option<RecordedExit> {
         let bundle = self.bundle(container);
         let places = [bundle.exit_record(), self.state_dir(container).exit_fallback()];
-        let read = abandon::blocking(move |_| places.map(|path| ExitRecord::read(&path)));
+        let read = cancel::blocking(move |_| places.map(|path| ExitRecord::read(&path)));
         for record in read.await.ok()? {
             match record {
-                Ok(Some(record)) if StartId(record.start) == start => return Some(to_found(record)),
+                Ok(Some(record)) if StartId(record.start) == start => return Some(to_recorded_exit(record)),
                 Ok(_) => {}
                 Err(error) => self.warn(format!("container {}: {}", container.id.short(), chain(&error))),
             }
@@ -108,8 +108,8 @@ pub async fn status_by_pidfd(pidfd: PidFd) -> ExitStatus {
     waiting.await.unwrap_or(ExitStatus::Unknown(Cause::ShimLost))
 }
 
-pub fn to_found(record: ExitRecord) -> Found {
-    Found {
+pub fn to_recorded_exit(record: ExitRecord) -> RecordedExit {
+    RecordedExit {
         start: StartId(record.start),
         // Only the pid is recorded; the process is gone, so its start time is of no use.
         process: Process { pid: record.pid.unsigned_abs(), start_time: 0 },

@@ -1,5 +1,5 @@
-//! The engine's only `unsafe`: registering a descriptor with the event loop, a change of its own environment, what a program of
-//! the daemon does before it begins, and the settings of the allocator.
+//! The engine's only `unsafe`: registering a descriptor with the event loop, changing the daemon's own environment,
+//! preparing a child process before its program runs, and the settings of the allocator.
 
 use std::ffi::OsString;
 use std::io;
@@ -7,11 +7,11 @@ use std::os::fd::OwnedFd;
 
 use tokio::io::unix::AsyncFd;
 
-/// Waits for this descriptor in the event loop, as long as the result lives. It must be non-blocking, and of a kind that
-/// can be waited for (a pipe, a pidfd, inotify; no regular file).
+/// Waits for this descriptor in the event loop, as long as the result lives. It must be non-blocking, and of a kind
+/// that can be waited for (a pipe, a pidfd, inotify; no regular file).
 pub fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` is one open descriptor from here until it is dropped, and `AsyncFd` owns it: nobody can close
-    // or replace it while it is registered.
+    // SAFETY: an `OwnedFd` is one open descriptor from here until it is dropped, and `AsyncFd` owns it: it cannot be
+    // closed or replaced while it is registered.
     unsafe { AsyncFd::register(fd) }.map_err(Into::into)
 }
 
@@ -21,10 +21,11 @@ pub fn die_with_parent(command: &mut tokio::process::Command) {
     let parent = nix::unistd::getpid();
     let ask = move || {
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
-        // It may have ended before the kernel was asked.
+        // The parent may have ended before the signal was requested.
         if nix::unistd::getppid() == parent { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
     };
-    // SAFETY: between fork and exec only `prctl` and `getppid` run, which are async-signal-safe; nothing allocates or locks.
+    // SAFETY: between fork and exec only `prctl` and `getppid` run, which are async-signal-safe; nothing allocates or
+    // locks.
     unsafe { command.pre_exec(ask) };
 }
 
@@ -36,7 +37,7 @@ pub fn take_variable(name: &str) -> Option<OsString> {
     let value = std::env::var_os(name)?;
     let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
     assert_eq!(threads, 1, "the environment is changed before any thread is started");
-    // SAFETY: this is the only thread of the process, so nobody reads the environment meanwhile.
+    // SAFETY: this is the only thread of the process, so the environment is not read meanwhile.
     unsafe { std::env::remove_var(name) };
     Some(value)
 }
@@ -46,14 +47,14 @@ pub fn take_variable(name: &str) -> Option<OsString> {
 pub fn limit_memory() {
     #[cfg(target_env = "gnu")]
     for (parameter, value) in [
-        // By default eight for each processor, each with holes of its own. Nothing here allocates so much at once that
+        // By default eight for each processor, each with holes of its own. No thread allocates so much at once that
         // threads wait for each other.
         (libc::M_ARENA_MAX, 2),
-        // Fixed: by default the threshold grows with what is freed, and large blocks come to lie among small ones.
+        // Fixed: by default the threshold grows with the freed blocks, and large blocks come to lie among small ones.
         (libc::M_MMAP_THRESHOLD, 256 << 10),
         (libc::M_TRIM_THRESHOLD, 256 << 10),
     ] {
-        // SAFETY: both are plain numbers; an unknown parameter is refused, and then all is as it was.
+        // SAFETY: both are plain numbers; an unknown parameter is refused, without any change.
         unsafe { libc::mallopt(parameter, value) };
     }
 }
@@ -61,7 +62,7 @@ pub fn limit_memory() {
 /// Gives all free pages of the allocator back to the kernel.
 pub fn give_back_memory() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: it takes the allocator's own locks and touches nothing that is allocated.
+    // SAFETY: it takes the allocator's own locks and touches no allocated memory.
     unsafe {
         libc::malloc_trim(0)
     };

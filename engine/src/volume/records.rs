@@ -1,7 +1,7 @@
 //! Volumes beside their ledger.
 
 use crate::domain::volume::Volume;
-use crate::ledger::{Beside, Entry, Ledger};
+use crate::ledger::{Entry, Ledger, WithCompanion};
 
 /// All volumes.
 pub type Records = Ledger<Volume>;
@@ -9,7 +9,7 @@ pub type Records = Ledger<Volume>;
 /// A volume as of one moment.
 pub type Entity = Entry<Volume>;
 
-impl Beside for Volume {
+impl WithCompanion for Volume {
     type Index = ();
-    type Own = ();
+    type Companion = ();
 }

@@ -6,7 +6,7 @@ use crate::domain::id::ContainerId;
 
 impl Aggregate for Container {
     const NOUN: &'static str = "container";
-    const IDS_COME_AGAIN: bool = false;
+    const REUSES_IDS: bool = false;
 
     type Id = ContainerId;
     type Command = Command;

@@ -42,7 +42,7 @@ pub use command::Command;
 pub use decide::{Rejection, decide};
 pub use event::Event;
 pub use evolve::evolve;
-pub use recover::{Found, Observation, Step, recover};
+pub use recover::{Observation, RecordedExit, Step, recover};
 pub use restart::{RestartPolicy, Restarts};
 
 use super::id::{BootId, ContainerId, Digest, Name, Process, Signal, StartId, Timestamp};

@@ -20,14 +20,14 @@ pub struct Observation {
     /// running: a process that is merely created waits for ever, and is undone.
     pub process: Option<Process>,
     /// The exit record.
-    pub exit: Option<Found>,
+    pub exit: Option<RecordedExit>,
     /// Frozen, according to the runtime or the cgroup.
     pub frozen: bool,
 }
 
 /// An exit record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct RecordedExit {
     pub start: StartId,
     pub process: Process,
     pub status: ExitStatus,
@@ -205,11 +205,11 @@ fn interrupted_resume() -> Command {
     Command::ReportResumeFailed { message: "the daemon ended before the container was thawed".to_owned() }
 }
 
-fn exit_of(start: StartId, seen: &Observation) -> Option<&Found> {
+fn exit_of(start: StartId, seen: &Observation) -> Option<&RecordedExit> {
     seen.exit.as_ref().filter(|found| found.start == start)
 }
 
-fn report_exit(start: StartId, found: &Found, boot: BootId) -> Step {
+fn report_exit(start: StartId, found: &RecordedExit, boot: BootId) -> Step {
     Step::Report(Command::ReportExit { start, status: found.status, at: found.at, oom: found.oom, boot })
 }
 

@@ -6,7 +6,7 @@ use crate::domain::id::Digest;
 
 impl Aggregate for Image {
     const NOUN: &'static str = "image";
-    const IDS_COME_AGAIN: bool = true;
+    const REUSES_IDS: bool = true;
 
     type Id = Digest;
     type Command = Command;

@@ -6,7 +6,7 @@ use crate::domain::id::VolumeName;
 
 impl Aggregate for Volume {
     const NOUN: &'static str = "volume";
-    const IDS_COME_AGAIN: bool = true;
+    const REUSES_IDS: bool = true;
 
     type Id = VolumeName;
     type Command = Command;

@@ -9,7 +9,7 @@ use isulad_shim::sys::spawn::{self, Mode};
 use isulad_shim::{ProcessRef, StateDir};
 
 use super::LaunchError;
-use crate::abandon::Owner;
+use crate::cancel::CancelToken;
 use crate::containers::Entity;
 use crate::domain::id::{ContainerId, StartId};
 use crate::effects::network::Attached;
@@ -39,7 +39,7 @@ pub(super) fn begin(
     start: StartId,
     attached: Option<&Attached>,
     client: Option<FirstClient>,
-    owner: &Owner,
+    cancel: &CancelToken,
 ) -> Result<SpawnedShim, LaunchError> {
     let _files = entity.hold_files();
     let container = &entity.state;
@@ -47,7 +47,7 @@ pub(super) fn begin(
     let runtime = engine.runtime(&container.card.runtime)?;
     let shim = engine.shim().ok_or_else(|| LaunchError::ShimMissing { path: engine.config.shim.clone() })?;
     let state = engine.state_dir(container);
-    still_wanted(owner)?;
+    still_wanted(cancel)?;
     fresh_state_dir(&state)?;
     let fifo = state.open_exit_fifo().map_err(|source| LaunchError::State { what: "make the exit fifo", source })?;
     let bundle = engine.bundle(container);
@@ -59,7 +59,7 @@ pub(super) fn begin(
     }
     let size = client.as_ref().and_then(|client| client.size);
     let spec = prepare::mount_and_specify(engine, container, &definition, attached, size)?;
-    if owner.has_left() {
+    if cancel.is_cancelled() {
         release::unmount(engine, container);
         return Err(LaunchError::Slow);
     }
@@ -74,15 +74,15 @@ pub(super) fn begin(
     let middle = spawn::start(&shim, Mode::Run, &state, ready.as_fd(), client)
         .map_err(|source| LaunchError::Spawn { path: shim, source })?;
     failpoint::hit(failpoint::START_SHIM_SPAWNED);
-    if owner.has_left() {
+    if cancel.is_cancelled() {
         end_at_once(&state, middle);
         return Err(LaunchError::Slow);
     }
     Ok(SpawnedShim { state, fifo, answer: answer.into(), middle, joined: spec.joined })
 }
 
-pub(super) fn still_wanted(owner: &Owner) -> Result<(), LaunchError> {
-    if owner.has_left() { Err(LaunchError::Slow) } else { Ok(()) }
+pub(super) fn still_wanted(cancel: &CancelToken) -> Result<(), LaunchError> {
+    if cancel.is_cancelled() { Err(LaunchError::Slow) } else { Ok(()) }
 }
 
 /// Ends a shim after its caller has given up, with all that it has started. Blocks for as long as processes need to

@@ -8,7 +8,7 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 
 use super::bad;
-use crate::abandon::Owner;
+use crate::cancel::CancelToken;
 use crate::image::error::ImageError;
 use crate::image::progress::Cell;
 
@@ -44,10 +44,10 @@ pub(super) struct Archive {
 
 impl Archive {
     /// Finds the files. Nothing of their names is ever a path of the host.
-    pub(super) fn read(mut file: File, owner: &Owner) -> Result<Self, ImageError> {
+    pub(super) fn read(mut file: File, cancel: &CancelToken) -> Result<Self, ImageError> {
         let failed = |source| ImageError::Receive { source };
         let end = file.seek(SeekFrom::End(0)).map_err(failed)?;
-        check_descriptions(&mut file, owner)?;
+        check_descriptions(&mut file, cancel)?;
         file.rewind().map_err(failed)?;
         let mut tar = tar::Archive::new(BufReader::with_capacity(64 << 10, &file));
         let mut places = HashMap::new();
@@ -136,7 +136,7 @@ impl Read for SectionReader {
 }
 
 /// Refuses archives with long descriptions of entries: the library would read them into memory, however long they are.
-fn check_descriptions(file: &mut File, owner: &Owner) -> Result<(), ImageError> {
+fn check_descriptions(file: &mut File, cancel: &CancelToken) -> Result<(), ImageError> {
     file.rewind().map_err(|source| ImageError::Receive { source })?;
     let mut tar = tar::Archive::new(BufReader::with_capacity(4 << 10, &*file));
     let entries = tar.entries_with_seek().map_err(|source| ImageError::Receive { source })?;
@@ -153,7 +153,7 @@ fn check_descriptions(file: &mut File, owner: &Owner) -> Result<(), ImageError> 
         if number >= FILES {
             return Err(bad(format!("it holds more than {FILES} files")));
         }
-        if owner.has_left() {
+        if cancel.is_cancelled() {
             return Err(ImageError::GivenUp);
         }
     }
@@ -211,9 +211,9 @@ mod tests {
     }
 
     /// An owner that waits for ever.
-    fn owned() -> Owner {
+    fn owned() -> CancelToken {
         let owner = std::sync::Arc::new(());
-        let held = Owner::of(&owner);
+        let held = CancelToken::of(&owner);
         std::mem::forget(owner);
         held
     }

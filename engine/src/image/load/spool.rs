@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::archive::Archive;
-use crate::abandon::{self, Owner};
+use crate::cancel::{self, CancelToken};
 use crate::engine::Engine;
 use crate::image::error::ImageError;
 use crate::image::feed::Pieces;
@@ -19,15 +19,15 @@ const BUFFER: usize = 1 << 20;
 /// Receives the archive, decompressed, and reads where each file is in it.
 pub(super) async fn receive(engine: &Arc<Engine>, pieces: Pieces) -> Result<Arc<Archive>, ImageError> {
     let (store, limits) = (engine.image_store.clone(), engine.config.images.limits.clone());
-    let work = abandon::blocking(move |owner| {
+    let work = cancel::blocking(move |cancel| {
         let spool = store.spool()?;
-        copy(pieces, &spool, &limits, owner)?;
-        Archive::read(spool.file, owner).map(Arc::new)
+        copy(pieces, &spool, &limits, cancel)?;
+        Archive::read(spool.file, cancel).map(Arc::new)
     });
     work.await.map_err(|source| ImageError::Task { source })?
 }
 
-fn copy(pieces: Pieces, spool: &Spool, limits: &Limits, owner: &Owner) -> Result<(), ImageError> {
+fn copy(pieces: Pieces, spool: &Spool, limits: &Limits, cancel: &CancelToken) -> Result<(), ImageError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::StorageFull => {
             ImageError::Store(StoreError::Io { action: "write to", path: spool.dir.clone(), source })
@@ -47,7 +47,7 @@ fn copy(pieces: Pieces, spool: &Spool, limits: &Limits, owner: &Owner) -> Result
         if length == 0 {
             return Ok(());
         }
-        if owner.has_left() {
+        if cancel.is_cancelled() {
             return Err(ImageError::GivenUp);
         }
         total += length as u64;

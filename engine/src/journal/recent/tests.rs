@@ -57,13 +57,13 @@ fn of(records: impl IntoIterator<Item = Record>) -> Recent {
     recent
 }
 
-/// Of records that were made at these milliseconds.
-fn recent(told: &[(u64, ContainerId, Actor, Event)]) -> Recent {
-    of((1..).zip(told).map(|(seq, (ms, id, actor, event))| record(seq, *ms, id, actor.clone(), event)))
+/// Records made at these milliseconds.
+fn recent(records: &[(u64, ContainerId, Actor, Event)]) -> Recent {
+    of((1..).zip(records).map(|(seq, (ms, id, actor, event))| record(seq, *ms, id, actor.clone(), event)))
 }
 
 #[test]
-fn who_was_attached_to_the_end_lasted_until_the_last_record_at_least() {
+fn a_session_open_at_the_end_lasted_at_least_until_the_last_record() {
     let recent = recent(&[
         (100, X, Actor::Engine, attached(1)),
         (110, X, Actor::Engine, attached(2)),
@@ -76,7 +76,7 @@ fn who_was_attached_to_the_end_lasted_until_the_last_record_at_least() {
 }
 
 #[test]
-fn what_the_next_daemon_did_is_no_sign_of_life_of_the_one_before() {
+fn records_of_the_next_daemon_do_not_extend_sessions_of_the_last() {
     let recent = recent(&[
         (100, X, Actor::Engine, attached(1)),
         (105, X, Actor::Engine, attached(2)),
@@ -96,24 +96,24 @@ fn execs_are_open_until_their_end_is_recorded() {
         (2, Y, Actor::Engine, began(2)),
         (3, X, Actor::Engine, ended(1)),
         (4, X, Actor::Engine, began(4)),
-        // It began long before.
+        // It began before the records read.
         (5, X, Actor::Engine, ended(5)),
     ]);
-    let told: Vec<_> = [1, 2, 3, 4, 5].map(|byte| recent.exec(&session(byte))).into();
-    assert_eq!(told, [Begun::Ended, Begun::Open, Begun::Never, Begun::Open, Begun::Ended]);
+    let execs: Vec<_> = [1, 2, 3, 4, 5].map(|byte| recent.exec(&session(byte))).into();
+    assert_eq!(execs, [ExecRecord::Ended, ExecRecord::Open, ExecRecord::Never, ExecRecord::Open, ExecRecord::Ended]);
     assert_eq!(recent.open_execs(&X, BootId([0; 16])), [(session(4), true)]);
     assert_eq!(recent.open_execs(&Y, BootId([1; 16])), [(session(2), false)]);
-    assert_eq!(Recent::default().exec(&session(3)), Begun::Unknown);
+    assert_eq!(Recent::default().exec(&session(3)), ExecRecord::Unknown);
     assert_eq!(Recent::default().open_execs(&X, BootId([0; 16])), []);
 }
 
-/// What is missing may be the end.
+/// A missing record may be an end.
 #[test]
-fn before_missing_records_nothing_is_open() {
-    let told = [(1, began(1)), (2, attached(2)), (3, ended(3)), (5, began(4)), (6, attached(5))];
-    let recent = of(told.map(|(seq, event)| record(seq, seq, &X, Actor::Engine, &event)));
+fn records_before_a_gap_leave_nothing_open() {
+    let records = [(1, began(1)), (2, attached(2)), (3, ended(3)), (5, began(4)), (6, attached(5))];
+    let recent = of(records.map(|(seq, event)| record(seq, seq, &X, Actor::Engine, &event)));
     let execs: Vec<_> = [1, 3, 4].map(|byte| recent.exec(&session(byte))).into();
-    assert_eq!(execs, [Begun::Never, Begun::Ended, Begun::Open]);
+    assert_eq!(execs, [ExecRecord::Never, ExecRecord::Ended, ExecRecord::Open]);
     assert_eq!(recent.open_execs(&X, BootId([0; 16])), [(session(4), true)]);
     assert_eq!(recent.attached(&X), [(session(5), 0)]);
 }
@@ -147,7 +147,7 @@ impl Store {
         Journal::open(dir, options).unwrap().journal
     }
 
-    /// Opened again, after `meanwhile`.
+    /// Reopened, after `meanwhile`.
     async fn again(self, boot: BootId, meanwhile: impl FnOnce(&std::path::Path)) -> Self {
         self.journal.close().await;
         let Self { dir, journal } = self;
@@ -157,7 +157,7 @@ impl Store {
         Self { dir, journal }
     }
 
-    /// All is of one container, so that a record's number is its version.
+    /// All records are of one container, so that a record's number is its version.
     async fn append(&self, event: &Event) {
         let append = store::Append {
             stream: Container::stream(&X),
@@ -171,7 +171,7 @@ impl Store {
         self.journal.append(append).await.unwrap();
     }
 
-    /// Appends what means nothing until the records up to `seq` are in the archive: they move there beside appending.
+    /// Appends irrelevant records until those up to `seq` are in the archive, which a background task moves there.
     async fn archive(&self, seq: Seq) {
         while self.journal.first_hot() <= seq {
             self.append(&Event::PauseRequested).await;
@@ -179,25 +179,25 @@ impl Store {
     }
 
     fn looking_back(&self, boot: BootId, records: u64) -> (Recent, usize) {
-        let mut troubles = 0;
-        let recent = Recent::look_back(&self.journal, boot, records, |_| troubles += 1);
-        (recent, troubles)
+        let mut errors = 0;
+        let recent = Recent::look_back(&self.journal, boot, records, |_| errors += 1);
+        (recent, errors)
     }
 }
 
 #[tokio::test]
-async fn a_damaged_archive_takes_nothing_away_from_what_is_newer() {
+async fn a_damaged_archive_does_not_affect_newer_records() {
     let store = Store::new();
     store.append(&began(1)).await;
     store.archive(30).await;
     store.append(&began(2)).await;
-    let (recent, troubles) = store.looking_back(Store::BOOT, LOOK_BACK);
+    let (recent, errors) = store.looking_back(Store::BOOT, LOOK_BACK);
     let execs = |recent: &Recent| [1, 2].map(|byte| recent.exec(&session(byte)));
-    assert_eq!((execs(&recent), troubles), ([Begun::Open, Begun::Open], 0));
+    assert_eq!((execs(&recent), errors), ([ExecRecord::Open, ExecRecord::Open], 0));
 
     let store = store
         .again(Store::BOOT, |dir| {
-            // The second file: what comes before it is no longer to be relied on either.
+            // The second file: records before it are unreliable as well.
             let mut files: Vec<_> =
                 std::fs::read_dir(dir.join("archive")).unwrap().map(|entry| entry.unwrap().path()).collect();
             files.sort();
@@ -206,34 +206,34 @@ async fn a_damaged_archive_takes_nothing_away_from_what_is_newer() {
             std::fs::write(&files[1], bytes).unwrap();
         })
         .await;
-    let (recent, troubles) = store.looking_back(Store::BOOT, LOOK_BACK);
-    assert_eq!((execs(&recent), troubles), ([Begun::Never, Begun::Open], 1));
+    let (recent, errors) = store.looking_back(Store::BOOT, LOOK_BACK);
+    assert_eq!((execs(&recent), errors), ([ExecRecord::Never, ExecRecord::Open], 1));
     assert_eq!(recent.open_execs(&X, Store::BOOT), [(session(2), true)]);
 }
 
-/// Their directories went with the host's memory: nothing else tells of them.
+/// The execs' directories were lost with the host's memory, so the journal is the only evidence.
 #[tokio::test]
-async fn after_a_restart_of_the_host_everything_is_looked_at() {
+async fn after_a_restart_of_the_host_all_records_are_read() {
     let store = Store::new();
     for event in [began(1), attached(2), began(3), ended(3)] {
         store.append(&event).await;
     }
     store.archive(40).await;
-    let (recent, troubles) = store.looking_back(Store::BOOT, 10);
-    assert_eq!((recent.exec(&session(1)), troubles), (Begun::Never, 0));
+    let (recent, errors) = store.looking_back(Store::BOOT, 10);
+    assert_eq!((recent.exec(&session(1)), errors), (ExecRecord::Never, 0));
 
     let store = store.again(Store::NEXT_BOOT, |_| {}).await;
-    // Also by the daemon after one that has died at it, having recorded this and that.
+    // Also for the daemon after one that has died at it, with some records of its own.
     for _ in 0..3 {
-        let (recent, troubles) = store.looking_back(Store::NEXT_BOOT, 10);
+        let (recent, errors) = store.looking_back(Store::NEXT_BOOT, 10);
         assert_eq!(recent.open_execs(&X, Store::NEXT_BOOT), [(session(1), false)]);
         assert_eq!(recent.attached(&X), [(session(2), 0)]);
-        assert_eq!((recent.exec(&session(3)), troubles), (Begun::Ended, 0));
+        assert_eq!((recent.exec(&session(3)), errors), (ExecRecord::Ended, 0));
         store.append(&Event::PauseRequested).await;
     }
     for _ in 0..10 {
         store.append(&Event::PauseRequested).await;
     }
-    let (recent, troubles) = store.looking_back(Store::NEXT_BOOT, 10);
-    assert_eq!((recent.exec(&session(1)), troubles), (Begun::Never, 0));
+    let (recent, errors) = store.looking_back(Store::NEXT_BOOT, 10);
+    assert_eq!((recent.exec(&session(1)), errors), (ExecRecord::Never, 0));
 }

@@ -1,5 +1,5 @@
-//! What all aggregates have in common as records: an event is its context and its own fields under a kind's number, a row is
-//! a state without its id and version, which its stream has.
+//! The common part of all aggregates' records: an event is its context and its own fields under a kind's number, a row
+//! is a state without its id and version, which its stream has.
 
 use migrations::codec::{self, Malformed};
 use migrations::kinds::{ContainerEvent, ImageEvent, Kind, VolumeEvent};
@@ -12,7 +12,7 @@ use store::{NewEvent, Record, Row, SavedRow, StreamId};
 use super::{Context, DecodeError, Problem, load_context, store_context};
 use crate::domain::aggregate::Aggregate;
 
-/// A kind of aggregate and the shapes it is stored in today.
+/// A kind of aggregate and its present stored shapes.
 pub trait Codec: Aggregate {
     /// The kind of its streams.
     const STREAM: u8;
@@ -36,19 +36,19 @@ pub trait Codec: Aggregate {
         StreamId::new(Self::STREAM, Self::id_bytes(id)).expect("1 to 128 bytes can name a stream")
     }
 
-    /// Of which the stream is; `None` when it is another kind's.
+    /// The aggregate's id; `None` when the stream is of another kind.
     fn id_of(stream: &StreamId) -> Option<Self::Id> {
         if stream.kind() == Self::STREAM { Self::id_from(stream.id()) } else { None }
     }
 
-    /// The event as it goes into its stream.
+    /// The event as stored in its stream.
     fn encode(context: &Context, event: &Self::Event) -> NewEvent {
         let stored = Self::store_event(event);
         let kind = stored.kind();
         NewEvent { kind: kind.number, schema: kind.schema, payload: stored.encode(&store_context(context)) }
     }
 
-    /// The event that a record holds, in whatever shape it was written.
+    /// The event of a record, in any of its stored shapes. Fails for unknown kinds, newer shapes and damaged bytes.
     fn decode(record: &Record) -> Result<(Context, Self::Event), DecodeError> {
         let (what, stream) = (Shape::Event(record.kind), &record.stream);
         let unknown = || DecodeError::UnknownKind { what, stream: stream.clone() };
@@ -62,12 +62,12 @@ pub trait Codec: Aggregate {
         Ok((load_context(context), Self::load_event(id, event).map_err(damaged)?))
     }
 
-    /// The row that saves this state, for the batch that brings it about.
+    /// The savepoint row of this state, for the batch that records its events.
     fn encode_row(&self) -> Row {
         Row::Put { schema: Self::ROW_SCHEMA, bytes: codec::encode(&self.store_row()) }
     }
 
-    /// The state that a row saves, in whatever shape it was written.
+    /// The state of a row, in any of its stored shapes. Fails for newer shapes and damaged bytes.
     fn decode_row(row: &SavedRow) -> Result<Self, DecodeError> {
         let (what, stream) = (Shape::Row(row.stream.kind()), &row.stream);
         let damaged = |problem| DecodeError::Damaged { what, stream: stream.clone(), problem };
@@ -83,7 +83,7 @@ pub trait Codec: Aggregate {
     }
 }
 
-/// The table of a kind's events in the shapes of today.
+/// The table of a kind's events in their present shapes.
 pub trait StoredEvent: Sized {
     fn kind(&self) -> Kind;
     fn encode(&self, context: &ContextV1) -> Vec<u8>;

@@ -133,7 +133,7 @@ mod tests {
     }
 
     prop_compose! {
-        /// The largest there can be.
+        /// The largest possible.
         fn context()(exe in ".{0,600}", image in ".{0,600}") -> Context {
             let actor = Actor::Peer { uid: 1, pid: 2, exe };
             Context { actor, operation: OperationId([1; 8]), name: String::new(), image }
@@ -165,9 +165,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever `decide` allows can be stored, and what is read back leads to the same state.
+        /// Every history that `decide` allows can be stored, and leads to the same state when it is read back.
         #[test]
-        fn a_history_fits_into_the_journal_and_comes_back(
+        fn any_history_fits_into_the_journal_and_is_restored(
             context in context(), commands in prop::collection::vec(command(), 1..20),
         ) {
             let (mut live, mut replayed) = (None, None);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_says_why() {
+    fn unreadable_records_report_the_cause() {
         let context = Context::new(Actor::Engine);
         let good = record(Image::encode(&context, &Event::Removed));
         assert_eq!(Image::decode(&good).unwrap().1, Event::Removed);

@@ -40,7 +40,7 @@ impl Codec for Container {
             phase: store_phase(&self.phase),
             last: match (&self.last, &self.phase) {
                 (None, _) => LastV1::Never,
-                // As they are stored: what is cut may be all that they differ in.
+                // Compared in stored form, since they may differ only beyond the cut.
                 (Some(last), Phase::Exited(end) | Phase::Restarting(Restarting { end, .. }))
                     if store_end(last) == store_end(end) =>
                 {

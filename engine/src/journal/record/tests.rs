@@ -16,7 +16,7 @@ use crate::domain::id::{Digest, Name, SessionId, Signal, StartId};
 use crate::domain::image::Image;
 use crate::domain::volume::Volume;
 
-/// What the journal adds to a payload or a row of a container: an upper bound of its envelopes.
+/// An upper bound of the envelopes that the journal adds to a payload or a row of a container.
 const ENVELOPE: usize = 128;
 
 fn context() -> Context {
@@ -57,14 +57,14 @@ fn actors() -> [Actor; 4] {
 }
 
 #[test]
-fn actors_and_operations_read_as_words() {
+fn actors_and_operations_have_readable_texts() {
     let words: Vec<_> = actors().iter().map(Actor::to_string).collect();
     assert_eq!(words, ["uid=0 pid=42 exe=/usr/bin/isula", "restart-policy", "recovery", "engine"]);
     assert_eq!(context().operation.to_string(), "00010203040506ff");
 }
 
 #[test]
-fn every_actor_comes_back() {
+fn every_actor_survives_encoding() {
     for actor in actors() {
         let context = Context { actor, ..context() };
         let (decoded, event) = Container::decode(&record(Container::encode(&context, &Event::Removed))).unwrap();
@@ -73,7 +73,7 @@ fn every_actor_comes_back() {
 }
 
 #[test]
-fn a_stream_tells_its_container() {
+fn a_stream_names_its_container() {
     assert_eq!(Container::id_of(&Container::stream(&ID)), Some(ID));
     assert_eq!(Container::id_of(&StreamId::new(Container::STREAM + 1, ID.as_bytes()).unwrap()), None);
     assert_eq!(Container::id_of(&StreamId::new(Container::STREAM, b"short").unwrap()), None);
@@ -89,7 +89,7 @@ fn events_are_stored_under_their_own_names() {
 }
 
 #[test]
-fn an_unknown_kind_a_newer_schema_and_damage_are_told_apart() {
+fn an_unknown_kind_a_newer_schema_and_damage_are_distinguished() {
     let good = record(Container::encode(&context(), &Event::Removed));
     let unknown = Record { kind: 4711, ..good.clone() };
     assert!(matches!(Container::decode(&unknown), Err(DecodeError::UnknownKind { what: Shape::Event(4711), .. })));
@@ -106,7 +106,7 @@ fn an_unknown_kind_a_newer_schema_and_damage_are_told_apart() {
 }
 
 #[test]
-fn a_name_that_is_none_is_damage() {
+fn an_invalid_name_is_damage() {
     let shape = migrations::kinds::ContainerEvent::Renamed(RenamedV1 { from: "web".to_owned(), to: "../x".to_owned() });
     let payload = shape.encode(&store_context(&context()));
     let error = Container::decode(&record(NewEvent { kind: shape.kind().number, schema: 1, payload })).unwrap_err();
@@ -114,7 +114,7 @@ fn a_name_that_is_none_is_damage() {
 }
 
 #[test]
-fn rows_that_cannot_be_read_say_why() {
+fn unreadable_rows_report_the_cause() {
     let container = container(Phase::Created);
     let good = saved(&container, Container::encode_row(&container));
     let foreign = SavedRow { stream: StreamId::new(9, b"x").unwrap(), ..good.clone() };
@@ -143,7 +143,7 @@ fn an_end_is_stored_once() {
     let once = saved(&exited, Container::encode_row(&exited));
     assert!(once.bytes.len() < 1000, "{}", once.bytes.len());
     assert_eq!(Container::decode_row(&once).unwrap(), exited);
-    // Which decides nothing by itself: another end than the phase's is kept too.
+    // Not by itself the rule: an end other than the phase's is kept too.
     let other = Container { last: Some(End { start: StartId(1), ..end() }), ..exited };
     assert_eq!(Container::decode_row(&saved(&other, Container::encode_row(&other))).unwrap(), other);
 }
@@ -209,7 +209,7 @@ fn huge_event() -> impl Strategy<Value = Event> {
 }
 
 prop_compose! {
-    /// The largest states: a removal that failed of a container that runs and whose last start failed, and the like.
+    /// The largest states: a failed removal of a running container with a failed last start, and the like.
     fn huge_container()(
         card in huge_card(), error in huge(), other in huge(), which in 0..4, network in huge(), count in 0usize..9,
     ) -> Container {
@@ -236,7 +236,7 @@ proptest! {
         let stored = Container::encode(&context, &event);
         prop_assert!(stored.payload.len() + ENVELOPE < VALUE_LIMIT, "{} bytes", stored.payload.len());
         let (context, event) = Container::decode(&record(stored.clone())).unwrap();
-        // What was cut stays as it was cut.
+        // A text is cut only once.
         prop_assert_eq!(Container::encode(&context, &event), stored);
     }
 
@@ -248,7 +248,8 @@ proptest! {
         prop_assert_eq!(saved(&decoded, Container::encode_row(&decoded)), row);
     }
 
-    /// What is read back from the journal is the state of the time, for every prefix, with and without a row to begin with.
+    /// The state replayed from the journal equals the state at the time, for every prefix, with and without a row to
+    /// begin with.
     #[test]
     fn the_replay_of_stored_records_is_the_state_of_the_time(turns in turns()) {
         let mut replayed: Option<Container> = None;

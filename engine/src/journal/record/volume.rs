@@ -94,7 +94,7 @@ mod tests {
     use crate::journal::record::{Actor, Context, DecodeError, OperationId};
 
     #[test]
-    fn the_largest_history_fits_and_comes_back() {
+    fn the_largest_history_fits_and_is_restored() {
         let name: VolumeName = "n".repeat(VolumeName::LIMIT).parse().unwrap();
         let exe = "e".repeat(9999);
         let context = Context {

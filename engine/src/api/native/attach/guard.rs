@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::api::native::ApiError;
 use crate::api::native::status::Verb;
-use crate::containers::{Attending, Entity};
+use crate::containers::{Entity, SessionGuard};
 use crate::domain::container::Command;
 use crate::domain::id::{ContainerId, SessionId};
 use crate::engine::Engine;
@@ -25,7 +25,7 @@ pub(in crate::api::native) struct AttachGuard {
     stdin: bool,
     tty: bool,
     since: Option<Instant>,
-    presence: Option<Attending>,
+    presence: Option<SessionGuard>,
 }
 
 impl AttachGuard {
@@ -38,7 +38,7 @@ impl AttachGuard {
         tty: bool,
     ) -> Result<Self, ApiError> {
         let mut guard = Self::for_new(engine, entity.state.id, context, stdin, tty)?;
-        guard.presence = Some(entity.attend());
+        guard.presence = Some(entity.session_guard());
         Ok(guard)
     }
 
@@ -73,7 +73,7 @@ impl AttachGuard {
     /// To be called when the command is recorded.
     pub(in crate::api::native) fn recorded(&mut self) {
         if self.presence.is_none() {
-            self.presence = self.engine.containers.get(&self.id).map(|entity| entity.attend());
+            self.presence = self.engine.containers.get(&self.id).map(|entity| entity.session_guard());
         }
         self.since = Some(Instant::now());
         failpoint::hit(failpoint::ATTACH_RECORDED);

@@ -17,10 +17,10 @@ use tonic::{Status, Streaming};
 use super::client::Client;
 use super::resume::SessionTarget;
 use super::{Answer, AttachGuard, choose, wanted};
-use crate::abandon::Owner;
 use crate::api::native::container::{START_PATIENCE, outcome_of, started_by};
 use crate::api::native::relay::{self, IN_FLIGHT};
 use crate::api::native::{ApiError, Native};
+use crate::cancel::CancelToken;
 use crate::clock;
 use crate::containers::Change;
 use crate::domain::container::{Card, Command};
@@ -60,12 +60,12 @@ impl Native {
         // Until it is recorded the creation checks whether its caller is alive; the call is dropped here when the
         // client has gone.
         let caller = Arc::new(());
-        let owner = Owner::of(&caller);
+        let cancel = CancelToken::of(&caller);
         let (answer, answered) = oneshot::channel();
         // In a task of its own: a recorded creation is finished also when the client leaves.
         self.engine.tasks.spawn(contained(async move {
             let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-            match native.make(create, &open, &owner, &context).await {
+            match native.make(create, &open, &cancel, &context).await {
                 Ok(made) => {
                     let created = CreateResponse { id: made.id.to_string(), warnings: made.warnings.clone() };
                     let _ = sender.send(Ok(AttachOutput { output: Some(Output::Created(created)) })).await;
@@ -85,7 +85,7 @@ impl Native {
         &self,
         create: CreateRequest,
         open: &AttachOpen,
-        caller: &Owner,
+        caller: &CancelToken,
         context: &Context,
     ) -> Result<StartedRun, ApiError> {
         let pair = Session::pair();

@@ -14,9 +14,9 @@ use super::network;
 use super::start::{outcome_of, started_by};
 use super::validate::{self, References};
 use super::volumes::volumes_of;
-use crate::abandon::Owner;
 use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native, limits};
+use crate::cancel::CancelToken;
 use crate::clock;
 use crate::containers::Change;
 use crate::definition::{self, Definition};
@@ -28,7 +28,7 @@ use crate::failpoint;
 use crate::image::ImageLease;
 use crate::journal::record::Context;
 use crate::layout::Bundle;
-use crate::ledger::{TurnError, Turned};
+use crate::ledger::{TurnError, TurnOutcome};
 use crate::rootfs::{self, Mounts};
 use crate::spec::files::{self, HostNames, NetworkSettings};
 use crate::volume;
@@ -40,7 +40,7 @@ impl Native {
     pub(super) async fn create_container(
         &self,
         request: CreateRequest,
-        caller: &Owner,
+        caller: &CancelToken,
         context: &Context,
     ) -> Result<CreateResponse, ApiError> {
         let prepared = self.prepare(request, caller, context).await?;
@@ -54,7 +54,7 @@ impl Native {
     pub(super) async fn run_container(
         &self,
         request: CreateRequest,
-        caller: &Owner,
+        caller: &CancelToken,
         context: &Context,
     ) -> Result<RunResponse, ApiError> {
         let prepared = self.prepare(request, caller, context).await?;
@@ -89,7 +89,7 @@ impl Native {
     pub(in crate::api::native) async fn prepare(
         &self,
         mut request: CreateRequest,
-        caller: &Owner,
+        caller: &CancelToken,
         context: &Context,
     ) -> Result<Prepared<'_>, ApiError> {
         limits::create(&request)?;
@@ -148,7 +148,7 @@ impl Native {
     async fn make_volumes(
         &self,
         volumes: Vec<(VolumeName, bool)>,
-        caller: &Owner,
+        caller: &CancelToken,
         context: &Context,
     ) -> Result<(), ApiError> {
         let each = futures_util::stream::iter(volumes).map(|(name, anonymous)| async move {
@@ -166,9 +166,9 @@ impl Native {
         &self,
         prepared: Prepared<'_>,
         further: &[Command],
-        caller: &Owner,
+        caller: &CancelToken,
         context: &Context,
-    ) -> Result<Turned<Container>, ApiError> {
+    ) -> Result<TurnOutcome<Container>, ApiError> {
         failpoint::hit(failpoint::CREATE_BEFORE_INTENT);
         if let Err(gone) = still_wanted(caller) {
             self.undo(prepared, context).await;
@@ -208,8 +208,8 @@ impl Native {
 }
 
 /// An error when the client has gone: nothing is recorded yet, and the client could not learn of the container.
-fn still_wanted(caller: &Owner) -> Result<(), ApiError> {
-    if caller.has_left() {
+fn still_wanted(caller: &CancelToken) -> Result<(), ApiError> {
+    if caller.is_cancelled() {
         Err(ApiError::failed("the client has gone before the container was created"))
     } else {
         Ok(())

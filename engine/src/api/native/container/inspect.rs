@@ -20,7 +20,7 @@ impl Native {
         let not_found = || ApiError::NoSuchContainer { reference: reference.to_owned() };
         let entity = engine.containers.get(&id).ok_or_else(not_found)?;
         let reading = tokio::task::spawn_blocking(move || {
-            let definition = engine.definition_once(&entity);
+            let definition = engine.definition_uncached(&entity);
             let problem = definition.as_ref().err().map(|error| crate::cause::chain(error));
             object(&engine, &entity, definition.as_deref().ok(), problem.as_deref())
         });

@@ -38,7 +38,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{ApiError, Native, peer};
-use crate::abandon::Owner;
+use crate::cancel::CancelToken;
 use crate::domain::container;
 use crate::domain::id::{ContainerId, Timestamp};
 use crate::panics::contained;
@@ -95,10 +95,10 @@ impl Containers for Native {
         // In a task of its own: a cancelled caller must not leave half a container. Until it is recorded the creation
         // checks whether its caller is alive; the call is dropped here when the client has gone.
         let caller = Arc::new(());
-        let owner = Owner::of(&caller);
+        let cancel = CancelToken::of(&caller);
         let creating =
             tokio::spawn(contained(
-                async move { native.create_container(request.into_inner(), &owner, &context).await },
+                async move { native.create_container(request.into_inner(), &cancel, &context).await },
             ));
         let created = finished(creating).await;
         drop(caller);
@@ -109,9 +109,9 @@ impl Containers for Native {
         self.engine.moves.expect();
         let (native, context) = (self.clone(), peer::context(&request));
         let caller = Arc::new(());
-        let owner = Owner::of(&caller);
+        let cancel = CancelToken::of(&caller);
         let running =
-            tokio::spawn(contained(async move { native.run_container(request.into_inner(), &owner, &context).await }));
+            tokio::spawn(contained(async move { native.run_container(request.into_inner(), &cancel, &context).await }));
         let ran = finished(running).await;
         drop(caller);
         Ok(Response::new(ran?))

@@ -70,7 +70,7 @@ impl Native {
                 }
                 let digest = match definition == *present {
                     true => entity.state.card.definition,
-                    false => definition::write_beside(&engine.bundle(&entity.state).definition(), &definition)?,
+                    false => definition::write_pending(&engine.bundle(&entity.state).definition(), &definition)?,
                 };
                 Ok::<_, ApiError>((digest, definition.restart, live, warnings))
             })

@@ -25,7 +25,7 @@ fn observations() -> impl Strategy<Value = Observation> {
         shim: shim.then_some(if other { OTHER_SHIM } else { SHIM }),
         process: process.then_some(PROCESS),
         // Corrected when the container is known.
-        exit: exit.map(|ours| Found {
+        exit: exit.map(|ours| RecordedExit {
             start: StartId(if ours { 1 } else { 0 }),
             process: PROCESS,
             status: CODE,

@@ -12,7 +12,7 @@ const PROCESS_DEAD: Observation = Observation { process: None, ..LIVES };
 const REBOOTED: Observation = Observation { boot: NEXT_BOOT, ..NOTHING };
 
 fn exited(start: StartId, seen: Observation) -> Observation {
-    Observation { exit: Some(Found { start, process: PROCESS, status: CODE, at: at(30), oom: true }), ..seen }
+    Observation { exit: Some(RecordedExit { start, process: PROCESS, status: CODE, at: at(30), oom: true }), ..seen }
 }
 
 fn frozen(seen: Observation) -> Observation {

@@ -1,12 +1,12 @@
-//! What a runtime says on stderr, without the frame of its own log.
+//! Extracts a runtime's error text from its stderr, without the frame of its log.
 //!
-//! runc writes `time="…" level=error msg="…"`, crun `2026-11-01T10:00:00.000000Z: …` or `crun: …`. What went wrong is in the lines
-//! that are errors; warnings matter only when there is nothing else.
+//! runc writes `time="…" level=error msg="…"`, crun `2026-11-01T10:00:00.000000Z: …` or `crun: …`. The cause is in the
+//! lines of level error; warnings matter only without any.
 
 use serde_json::Value;
 
 /// The text for a user.
-pub(super) fn of(stderr: &str) -> String {
+pub(super) fn error_text(stderr: &str) -> String {
     let (mut errors, mut others) = (Vec::new(), Vec::new());
     for line in stderr.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (is_error, text) = match logged(line) {
@@ -21,7 +21,7 @@ pub(super) fn of(stderr: &str) -> String {
     if errors.is_empty() { others.join("; ") } else { errors.join("; ") }
 }
 
-/// Level and message of a line of a log.
+/// Level and message of a log line.
 fn logged(line: &str) -> Option<(String, String)> {
     if line.starts_with('{') {
         let value: Value = serde_json::from_str(line).ok()?;
@@ -37,7 +37,7 @@ fn logged(line: &str) -> Option<(String, String)> {
     Some((level.to_owned(), message.trim().to_owned()))
 }
 
-/// Up to the closing quote of a string as Go writes it.
+/// Up to the closing quote of a string in Go's notation.
 fn unquote(quoted: &str) -> String {
     let mut text = String::with_capacity(quoted.len());
     let mut letters = quoted.chars();
@@ -56,7 +56,7 @@ fn unquote(quoted: &str) -> String {
     text
 }
 
-/// Without the name or the time that some begin with.
+/// The line without a leading name or time.
 fn plain(line: &str) -> &str {
     let timed = |word: &str| word.len() >= 19 && word.as_bytes()[4] == b'-' && word.as_bytes()[10] == b'T';
     match line.split_once(": ") {
@@ -68,11 +68,11 @@ fn plain(line: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::of;
+    use super::error_text;
 
     #[test]
     fn the_frame_of_a_log_is_left_out() {
-        for (said, words) in [
+        for (stderr, text) in [
             ("", ""),
             ("the disk is on fire\n", "the disk is on fire"),
             (
@@ -87,7 +87,7 @@ mod tests {
             ("2026-11-28T10:00:00.123456Z: writing file `memory.max`: busy", "writing file `memory.max`: busy"),
             ("crun: a\ncrun: a\n", "a"),
         ] {
-            assert_eq!(of(said), words, "{said}");
+            assert_eq!(error_text(stderr), text, "{stderr}");
         }
     }
 }
