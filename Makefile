@@ -64,10 +64,10 @@ compat: deps
 	$(CARGO) build --locked --workspace
 	scripts/compat --dir '$(TARGET_DIR)/compat' -- $(CARGO) test --locked -p integration $(TESTS)
 
-check:
+check: deps
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) test --locked -p integration layers::
+	$(CARGO) test --locked -p integration --test engine -- layers:: tidy::
 
 # CHAOS has further flags: `make chaos CHAOS='--runc /opt/runc --crun /opt/crun'`.
 chaos: deps

@@ -50,6 +50,7 @@ mod slow_clients;
 mod store_trouble;
 mod strangers;
 mod terminal;
+mod tidy;
 mod update;
 mod usage;
 mod world_changed;
