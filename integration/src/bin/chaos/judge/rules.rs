@@ -123,7 +123,8 @@ pub fn fault(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Repl
         Op::Copy => seen.ids.is_empty().then(|| "there was no container".to_owned()),
         Op::Top => {
             let rows = output.text().lines().count();
-            (rows < 2 || !seen.was(&UP)).then(|| format!("{} processes are listed", rows.saturating_sub(1)))
+            (rows < 2 || !(seen.was(&UP) || seen.was(&[State::Removing])))
+                .then(|| format!("{} processes are listed", rows.saturating_sub(1)))
         }
     }
 }
@@ -207,7 +208,11 @@ fn waited(reply: &Reply, seen: &Observed) -> Option<String> {
 fn inspected(reply: &Reply, seen: &Observed) -> Option<String> {
     let text = reply.output.text();
     let Some((id, word)) = text.split_once(' ') else { return Some("it is no id and no state".to_owned()) };
-    let fits = seen.states.iter().any(|state| state.word() == word || (word == "created" && state.word() == "inited"));
+    let fits = seen.states.iter().any(|state| {
+        state.word() == word
+            || (word == "created" && state.word() == "inited")
+            || (word == "restarting" && *state == State::Running)
+    });
     (!fits || !seen.ids.iter().any(|seen| seen == id)).then(|| format!("it was {:?}", seen.states))
 }
 
