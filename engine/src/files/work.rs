@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use rustix::fs::FileType;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
+use super::access::SharedAccess;
 use super::diff::{self, Change};
 use super::open::{self, Held};
 use super::pack::{self, Callbacks};
@@ -107,6 +108,14 @@ impl<T> Outgoing<T> {
                 Some(Err(FilesError::GaveWay { why }))
             }
         }
+    }
+}
+
+/// The end of work that had to give way, with the reason. Called while the access is held: the reason is gone with it.
+fn reason_of(error: FilesError, access: &SharedAccess) -> FilesError {
+    match (error, access.must_give_way()) {
+        (FilesError::Stopped, Some(why)) => FilesError::GaveWay { why },
+        (error, _) => error,
     }
 }
 
@@ -229,7 +238,8 @@ impl Engine {
             let asked = OsStr::from_bytes(&path);
             let opened = held.open(&engine, Path::new(asked))?;
             match opened.view.find(asked, true)? {
-                Found::Directory { above } => unpack::unpack(&opened.view, above, pieces, options, &stop),
+                Found::Directory { above } => unpack::unpack(&opened.view, above, pieces, options, &stop)
+                    .map_err(|error| reason_of(error, &held.access)),
                 Found::Other { node, .. } => Err(FilesError::NotADirectory { path: node.path }),
                 Found::Missing { above, name } => Err(FilesError::NoSuchPath { path: last(&above).path.join(name) }),
             }
@@ -268,7 +278,7 @@ impl Engine {
             let abnormal = || io::Error::other("the work that wrote it ended abnormally");
             if let Err(error) = outcome.unwrap_or_else(|_| Err(output(abnormal()))) {
                 // The receiver may have gone.
-                let _ = pipe.parts.blocking_send(Err(error));
+                let _ = pipe.parts.blocking_send(Err(reason_of(error, &held.access)));
             }
         });
         Ok(Outgoing { parts, give_way })
@@ -338,4 +348,27 @@ fn facts(found: &Found, asked: &[u8]) -> Result<Facts, FilesError> {
         target,
         path,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::access::RootAccess;
+    use super::*;
+
+    #[tokio::test]
+    async fn an_end_that_was_asked_for_has_its_reason() {
+        let access = Arc::new(RootAccess::default());
+        let shared = access.shared().await;
+        assert!(matches!(reason_of(FilesError::Stopped, &shared), FilesError::Stopped));
+        let removing = tokio::spawn({
+            let access = access.clone();
+            async move { access.exclusive(Duration::ZERO, "it is being removed").await.is_some() }
+        });
+        shared.subscribe().wait_for(Option::is_some).await.unwrap();
+        assert!(matches!(reason_of(FilesError::Stopped, &shared), FilesError::GaveWay { why: "it is being removed" }));
+        drop(shared);
+        assert!(removing.await.unwrap());
+    }
 }
