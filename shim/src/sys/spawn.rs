@@ -235,7 +235,8 @@ mod tests {
         let (mut second_read, second_write) = io::pipe().unwrap();
         // Each target is the number of the other descriptor.
         let fds = [(first_write.as_fd(), second_write.as_raw_fd()), (second_write.as_fd(), first_write.as_raw_fd())];
-        let script = format!("echo one >&{}; echo two >&{}", fds[0].1, fds[1].1);
+        // A shell need not know a descriptor of more than one digit by its number.
+        let script = format!("echo one >/proc/self/fd/{}; echo two >/proc/self/fd/{}", fds[0].1, fds[1].1);
         let pid =
             spawn(Path::new("/bin/sh"), &[OsStr::new("sh"), OsStr::new("-c"), OsStr::new(&script)], &fds).unwrap();
         drop((first_write, second_write));
