@@ -328,11 +328,14 @@ fn act(node: &Node, when: When) -> Option<std::process::Child> {
             client.kill().expect("it runs");
             Some(client)
         }
+        // A change that recovery sees is recorded by recovery, not by the watch of the shim.
         When::Signalled(signal) => {
+            node.verified();
             node.process_of("x").signal(signal);
             None
         }
         When::ShimKilled => {
+            node.verified();
             node.shim_of("x").signal(Signal::KILL);
             None
         }
