@@ -238,7 +238,7 @@ impl Exec {
         let refused = |error: String| runtime::failed(Step::Exec, error);
         let found = launch::find(&self.directory, shim_ends, self.process.console_size);
         let launched = found.map_err(|error| refused(format!("{error:#}")))?;
-        let parent = launch::handed_over(&launched.init, launched.parent, self.me.pid).await;
+        let parent = launch::handed_over(&launched.init, launched.parent, self.me.pid, reaper).await;
         if parent != self.me.pid {
             let pid = launched.init.pid;
             return Err(refused(format!("process {pid} is not the shim's child but that of {parent}")));

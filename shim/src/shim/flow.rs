@@ -74,7 +74,7 @@ pub(crate) fn run(shim: &Shim, answer: &mut Answer, first: Option<OwnedFd>) -> a
         let pid = launched.init.pid;
         // Opened before the wait: its parent may reap it meanwhile.
         let watched = if launched.parent == shim.me.pid { None } else { PidFd::open(launched.init).ok() };
-        let parent = launch::handed_over(&launched.init, launched.parent, shim.me.pid).await;
+        let parent = launch::handed_over(&launched.init, launched.parent, shim.me.pid, &reaper).await;
         let ended = if parent == shim.me.pid {
             let status = reaper.until(pid).await.context("cannot wait for the container")?;
             Ended { pid, status, cause: Cause::Exited }

@@ -7,6 +7,7 @@ use anyhow::Context;
 use isulad_shim::process::ConsoleSize;
 use isulad_shim::sys::process_ref::Stat;
 use isulad_shim::{Failed, ProcessRef, StateDir, Step, failpoint, state_dir};
+use tokio::time::{Instant, sleep};
 
 use super::Shim;
 use super::reaper::Reaper;
@@ -78,17 +79,29 @@ pub(crate) fn find(
     Ok(Launched { init: ProcessRef { pid, start_time: stat.start_time }, parent: stat.parent, io })
 }
 
-/// How long a helper of the runtime may outlive it. Only runtimes that keep the container as their own child take all of it.
+/// How long a helper of the runtime may outlive it. Only runtimes that keep the container as their own child take all
+/// of it.
 const HANDOVER: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Waits until the container's process is this shim's child, which it becomes when the runtime's last process has ended. Gives
-/// its parent: another one's child can only be watched, not waited for.
-pub(crate) async fn handed_over(init: &ProcessRef, parent: i32, me: i32) -> i32 {
-    let end = tokio::time::Instant::now() + HANDOVER;
-    let mut parent = parent;
-    while parent != me && tokio::time::Instant::now() < end {
-        tokio::time::sleep(PAUSE).await;
+/// Waits until the container's process is this shim's child, which it becomes when the runtime's last process has
+/// ended. Gives its parent: another one's child can only be watched, not waited for. `reaper` receives signals
+/// meanwhile.
+pub(crate) async fn handed_over(init: &ProcessRef, parent: i32, me: i32, reaper: &Reaper) -> i32 {
+    if parent == me {
+        return parent;
+    }
+    tokio::select! {
+        parent = adopted(init, parent, me) => parent,
+        // Without signals the end of the process cannot be waited for either; the caller finds the same error.
+        _error = reaper.listen() => parent,
+    }
+}
+
+async fn adopted(init: &ProcessRef, mut parent: i32, me: i32) -> i32 {
+    let end = Instant::now() + HANDOVER;
+    while parent != me && Instant::now() < end {
+        sleep(PAUSE).await;
         match Stat::read(init.pid) {
             Ok(stat) if stat.start_time == init.start_time => parent = stat.parent,
             // It has ended, and another process has reaped it.
@@ -96,4 +109,24 @@ pub(crate) async fn handed_over(init: &ProcessRef, parent: i32, me: i32) -> i32 
         }
     }
     parent
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::{Signal, raise};
+
+    use super::*;
+    use crate::shim::reaper::Signals;
+
+    #[tokio::test]
+    async fn sigterm_is_noticed_while_the_process_is_handed_over() {
+        let reaper = Reaper::with_sigterm(Signals::block().unwrap()).unwrap();
+        // Process 1 never becomes a child of this one.
+        let init = ProcessRef::of(1).unwrap();
+        raise(Signal::SIGTERM).unwrap();
+        tokio::select! {
+            _parent = handed_over(&init, 0, i32::MAX, &reaper) => panic!("SIGTERM came during the wait"),
+            () = reaper.sigterm() => {}
+        }
+    }
 }
