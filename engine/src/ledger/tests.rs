@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use store::Journal;
+use store::{Append, Journal};
 
 use super::*;
 use crate::domain::container::tests::card;
@@ -36,6 +36,15 @@ fn name(text: String) -> Name {
 
 fn tag(name: &str, since: u64) -> image::Command {
     image::Command::Tag { name: name.to_owned(), since }
+}
+
+/// A history whose state cannot be read.
+async fn append_unreadable(journal: &Journal, id: &Digest, events: usize) {
+    let event = image::Event::Tagged { name: "old".to_owned(), since: 1 };
+    let events = vec![Image::encode(&context(), &event); events];
+    let row = store::Row::Put { schema: 1, bytes: vec![1, 2, 3] };
+    let (stream, urgency) = (Image::stream(id), store::Urgency::Ordinary);
+    journal.append(Append { stream, expected: 0, at: 1, urgency, events, row, on_durable: None }).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,6 +212,34 @@ async fn a_removed_id_can_be_used_again() {
     let refused = images.turn(&ID, &context(), &image::Command::Remove).await;
     assert!(matches!(refused, Err(TurnError::Rejected(image::Rejection::NoSuchImage))));
     assert_eq!(journal.last(), 6);
+}
+
+#[tokio::test]
+async fn a_creation_follows_a_history_without_a_readable_state() {
+    let (journal, images) = ledger::<Image>();
+    append_unreadable(&journal, &ID, 3).await;
+    for expected in [4, 1] {
+        let added = images.turn(&ID, &context(), &add(&["a"], 2)).await.unwrap().state.unwrap();
+        assert_eq!((added.version, journal.read(journal.last(), 1).unwrap()[0].version), (expected, expected));
+        assert_eq!(images.named("a").unwrap().state, added);
+        images.turn(&ID, &context(), &image::Command::Remove).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_is_decided_after_that_of_a_cancelled_caller() {
+    let (_, images) = ledger::<Image>();
+    for byte in 10..42 {
+        let (id, of, first) = (Digest([byte; 32]), context(), add(&["first"], 1));
+        // The append is queued at the first poll.
+        tokio::select! {
+            biased;
+            _ = images.turn(&id, &of, &first) => {}
+            () = std::future::ready(()) => {}
+        }
+        let image = images.turn(&id, &context(), &add(&["second"], 2)).await.unwrap().state.unwrap();
+        assert!(image.holds("first") && image.holds("second") && image.version == 2);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

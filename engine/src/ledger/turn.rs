@@ -63,9 +63,11 @@ impl<A: Recorded> Ledger<A> {
     ) -> Result<TurnOutcome<A>, TurnError<A::Rejection>> {
         // A decision on one life must not be recorded in the next, which begins at version 1 too.
         let _lane = if A::REUSES_IDS { Some(self.0.lanes.enter(id).await) } else { None };
+        // The version of an absent aggregate. Not 0 when its row could not be read: the new history follows the old one.
+        let mut absent = 0;
         loop {
             let before = self.get(id).map(|entry| entry.state.clone());
-            let expected = before.as_ref().map_or(0, A::version);
+            let expected = before.as_ref().map_or(absent, A::version);
             let (mut after, mut events) = (before.clone(), Vec::new());
             for command in commands {
                 let decided = A::decide(id, after.as_ref(), command).map_err(TurnError::Rejected)?;
@@ -75,11 +77,19 @@ impl<A: Recorded> Ledger<A> {
             if events.is_empty() {
                 return Ok(TurnOutcome { state: after, events });
             }
+            if let Some(state) = after.as_mut().filter(|_| before.is_none()) {
+                state.set_version(expected + events.len() as u64);
+            }
             let Title { name, image } = A::title(id, before.as_ref(), &events, after.as_ref());
             let context = Context { name, image, ..context.clone() };
             log::<A>(id, &context, &events);
             let addition = Addition { id, expected, context: &context, events: &events, after: after.as_ref() };
             match self.append(addition, Publication::Turn).await {
+                Err(AppendError::Conflict { found, .. }) if before.is_none() => {
+                    if self.all_published(id, found).await? {
+                        absent = found;
+                    }
+                }
                 // Another turn came first: decide again once its outcome is published. If it never is, the store and
                 // the projection do not agree.
                 Err(error @ AppendError::Conflict { .. }) => {
@@ -121,6 +131,24 @@ impl<A: Recorded> Ledger<A> {
                 Err(AppendError::Conflict { found, .. }) if found > known => known = found,
                 outcome => return outcome,
             }
+        }
+    }
+
+    /// Waits until all turns that the journal has taken are published. `false` if the stream has another version by now.
+    async fn all_published(&self, id: &A::Id, version: u64) -> Result<bool, AppendError> {
+        // The journal publishes in order, so an append of nothing is answered after everything before it.
+        let nothing = Append {
+            stream: A::stream(id),
+            expected: version,
+            at: clock::now().0,
+            urgency: store::Urgency::Ordinary,
+            events: vec![],
+            row: Row::Keep,
+            on_durable: None,
+        };
+        match self.0.journal.append(nothing).await {
+            Err(AppendError::Conflict { .. }) => Ok(false),
+            outcome => outcome.map(|_| true),
         }
     }
 

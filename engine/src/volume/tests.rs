@@ -101,6 +101,19 @@ fn mount(name: &str) -> Mount {
     }
 }
 
+#[tokio::test]
+async fn a_volume_with_an_unreadable_record_is_taken_over_with_its_data() {
+    let world = World::new();
+    let data = world.ensure("data", false).await;
+    fs::write(data.join("file"), "kept").unwrap();
+    world.engine.volumes.records.forget(&name("data"));
+    assert_eq!(world.ensure("data", false).await, data);
+    assert_eq!(fs::read_to_string(data.join("file")).unwrap(), "kept");
+    assert_eq!(world.engine.volumes.records.get(&name("data")).unwrap().state.version, 2);
+    world.remove("data").await.unwrap();
+    assert!(!data.exists());
+}
+
 #[test]
 fn names_are_short_enough_for_a_stream() {
     for good in ["a", "0", "data_1.x-y", &"n".repeat(128)] {
