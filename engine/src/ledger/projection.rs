@@ -244,6 +244,7 @@ impl<A: WithCompanion> Projection<A> {
         let mut current = self.write();
         let same = |entry: &&Arc<Entry<A>>| entry.state.version() == state.version();
         if let Some(entry) = current.entries.get(state.id()).filter(same).cloned() {
+            current.index.replace(state.id(), Some(&entry.state), Some(&state));
             current.entries.insert(state.id().clone(), Arc::new(Entry { state, ..(*entry).clone() }));
         }
     }

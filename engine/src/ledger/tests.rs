@@ -287,3 +287,16 @@ async fn an_amendment_is_saved_without_an_event() {
     images.turn(&ID, &context(), &tag("b", 2)).await.unwrap();
     assert_eq!(images.get(&ID).unwrap().state.facts.used_at, later);
 }
+
+#[tokio::test]
+async fn an_amendment_is_indexed() {
+    let (_, images) = ledger::<Image>();
+    images.turn(&ID, &context(), &add(&["a"], 1)).await.unwrap();
+    let rename = |mut image: Image| {
+        image.names[0].name = "b".to_owned();
+        Some(image)
+    };
+    images.amend(&ID, rename).await.unwrap();
+    assert!(images.named("a").is_none());
+    assert_eq!(images.named("b").unwrap().state.id, ID);
+}
