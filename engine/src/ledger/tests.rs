@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use futures_util::FutureExt;
 use store::{Append, Journal};
 
 use super::*;
@@ -299,4 +300,20 @@ async fn an_amendment_is_indexed() {
     images.amend(&ID, rename).await.unwrap();
     assert!(images.named("a").is_none());
     assert_eq!(images.named("b").unwrap().state.id, ID);
+}
+
+#[tokio::test]
+async fn a_rebuilt_history_waits_for_a_turn_on_the_same_id() {
+    let (journal, images) = ledger::<Image>();
+    let turn = images.0.lanes.enter(&ID).await;
+    let added = Image::decide(&ID, None, &add(&["a"], 1)).unwrap();
+    let of = context();
+    let mut rebuilding = std::pin::pin!(images.record_rebuilt(&ID, &of, &added));
+    assert!(rebuilding.as_mut().now_or_never().is_none());
+    // Durable after whatever was queued before it.
+    append_unreadable(&journal, &Digest([9; 32]), 1).await;
+    assert_eq!(journal.last(), 1);
+    drop(turn);
+    rebuilding.await.unwrap();
+    assert_eq!((journal.last(), images.named("a").unwrap().state.version), (2, 1));
 }

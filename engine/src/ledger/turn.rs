@@ -117,6 +117,7 @@ impl<A: Recorded> Ledger<A> {
     /// Records the history of an aggregate that the store has lost, as far as it was found out: facts, decided long
     /// ago. Recovery continues from there, so subscribers see none of it.
     pub async fn record_rebuilt(&self, id: &A::Id, context: &Context, events: &[A::Event]) -> Result<(), AppendError> {
+        let _lane = if A::REUSES_IDS { Some(self.0.lanes.enter(id).await) } else { None };
         let mut known = 0;
         loop {
             let mut after = events.iter().fold(None, A::evolve);
