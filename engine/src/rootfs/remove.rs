@@ -43,7 +43,7 @@ pub fn remove_tree(path: &Path, mounts: Mounts) -> io::Result<()> {
                 let problem = format!("`{}` is mounted there; unmount it first", mount.display());
                 return Err(io::Error::new(io::ErrorKind::ResourceBusy, problem));
             }
-            (Mounts::Refuse, None) | (Mounts::Detach, _) => detach(&found)?,
+            (Mounts::Refuse, None) | (Mounts::Detach, _) => drop(detach(&found)?),
         }
     }
     let problem = "something below is busy, or is mounted again and again (see /proc/self/mountinfo)";
@@ -56,8 +56,7 @@ pub fn detach_below(path: &Path) -> io::Result<usize> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         found => found?,
     };
-    detach(&found)?;
-    Ok(found.len())
+    detach(&found)
 }
 
 /// The mounts at or below `path`, as the kernel spells them, the innermost last.
@@ -67,20 +66,25 @@ fn mounted_below(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(mounts_below(&[&real])?.into_iter().map(|mount| mount.target).collect())
 }
 
-fn detach(mounts: &[PathBuf]) -> io::Result<()> {
+/// Unmounts these, the last first, and returns how many were still there.
+fn detach(mounts: &[PathBuf]) -> io::Result<usize> {
+    let mut detached = 0;
     for mount in mounts.iter().rev() {
         match umount2(mount, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-            // Gone meanwhile, or with the one that it was mounted in.
-            Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => {
-                tracing::warn!(mount = %mount.display(), "unmounted a mount that was left below a directory that is removed");
+            Ok(()) => {
+                detached += 1;
+                let mount = mount.display();
+                tracing::warn!(%mount, "unmounted a mount that was left below a directory that is removed");
             }
+            // Gone meanwhile, or with the one that it was mounted in.
+            Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => {}
             Err(errno) => {
                 let error = io::Error::from(errno);
                 return Err(io::Error::new(error.kind(), format!("cannot unmount `{}`: {error}", mount.display())));
             }
         }
     }
-    Ok(())
+    Ok(detached)
 }
 
 #[derive(Debug, PartialEq, Eq)]

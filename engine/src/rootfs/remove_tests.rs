@@ -86,6 +86,15 @@ fn a_mount_within_a_mount_is_unmounted_too() {
 }
 
 #[test]
+fn a_mount_that_is_gone_is_not_counted() {
+    let place = Place::new();
+    place.bind("others", "own/a/b");
+    let mounts = [place.at("own/a/b"), place.at("own/a"), place.at("own/none")];
+    assert_eq!(detach(&mounts).unwrap(), 1);
+    assert_eq!(detach(&mounts).unwrap(), 0);
+}
+
+#[test]
 fn a_foreign_mount_is_refused_and_named() {
     let place = Place::new();
     place.bind("others", "own/a/b");
