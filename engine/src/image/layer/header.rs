@@ -72,23 +72,24 @@ impl Extended {
     fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         let mut all = Self::default();
         for (key, value) in pax::records(bytes)? {
-            let number = |field| pax::digits(value).ok_or_else(|| Problem::Number { field, value: shown(value) });
+            // An empty value takes back an earlier one: the field of the entry's own header counts again.
+            let given = Some(value).filter(|value| !value.is_empty());
+            let not_a_number = |field| move || Problem::Number { field, value: shown(value) };
+            let number = |field| given.map(|value| pax::digits(value).ok_or_else(not_a_number(field))).transpose();
             match key {
-                // A record with an empty value sets nothing.
-                _ if value.is_empty() && !key.starts_with(b"SCHILY.xattr.") => {}
-                b"path" => all.name = Some(value.to_vec()),
-                b"linkpath" => all.link = Some(value.to_vec()),
-                b"size" => all.size = Some(number("size")?),
-                b"uid" => all.uid = Some(number("uid")?),
-                b"gid" => all.gid = Some(number("gid")?),
+                b"path" => all.name = given.map(<[u8]>::to_vec),
+                b"linkpath" => all.link = given.map(<[u8]>::to_vec),
+                b"size" => all.size = number("size")?,
+                b"uid" => all.uid = number("uid")?,
+                b"gid" => all.gid = number("gid")?,
                 b"mtime" => {
-                    let time = pax::time(value);
-                    all.mtime = Some(time.ok_or_else(|| Problem::Number { field: "mtime", value: shown(value) })?);
+                    let time = given.map(|value| pax::time(value).ok_or_else(not_a_number("mtime")));
+                    all.mtime = time.transpose()?;
                 }
                 _ => {
                     if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                         all.xattrs.push((name.to_vec(), value.to_vec()));
-                    } else if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                    } else if let (Some(key), Some(value)) = (key.strip_prefix(b"GNU.sparse."), given) {
                         all.sparse.take(key, value)?;
                     }
                 }

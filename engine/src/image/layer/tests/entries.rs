@@ -147,6 +147,20 @@ fn a_size_in_an_extended_header_is_the_size() {
 }
 
 #[test]
+fn an_empty_value_in_an_extended_header_takes_back_an_earlier_one() {
+    let keys = ["path", "linkpath", "size", "uid", "gid", "mtime"];
+    let records: Vec<(&str, &[u8])> = keys.iter().flat_map(|key| [(*key, &b"7"[..]), (*key, b"")]).collect();
+    let place = good(&Tar::new().pax(&records).file("f", "content").pax(&records).symlink("l", "f").end());
+    let file = fs::metadata(place.path("f")).unwrap();
+    assert_eq!((file.uid(), file.gid(), file.mtime()), (0, 0, 1_000_000_000));
+    assert_eq!(read(place.path("f")), "content");
+    assert_eq!(fs::read_link(place.path("l")).unwrap(), Path::new("f"));
+    // Alone it takes back nothing.
+    let place = good(&Tar::new().pax(&[("path", b""), ("size", b"")]).file("f", "content").end());
+    assert_eq!(read(place.path("f")), "content");
+}
+
+#[test]
 fn sizes_of_entries_without_content_are_ignored() {
     let mut link = header(b'2', "l", 5);
     link.set_link_name("there").unwrap();
