@@ -8,7 +8,6 @@ pub mod config;
 pub mod container_log;
 pub mod containers;
 pub mod definition;
-pub mod domain;
 pub mod effects;
 pub mod engine;
 pub mod exec;
@@ -41,4 +40,5 @@ pub mod usage;
 pub mod volume;
 pub mod warnings;
 
+pub use engine_domain as domain;
 pub use sys::limit_memory;

@@ -120,7 +120,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::image::tests::facts;
+    use crate::domain::image::testing::facts;
     use crate::domain::image::{Image, NameHeld};
     use crate::ledger::Projection;
 

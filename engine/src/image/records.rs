@@ -106,7 +106,7 @@ impl Ledger<Image> {
 mod tests {
     use super::*;
     use crate::domain::image::NameHeld;
-    use crate::domain::image::tests::facts;
+    use crate::domain::image::testing::facts;
 
     fn image(byte: u8, version: u64, names: &[(&str, u64)]) -> Image {
         let names = names.iter().map(|(name, since)| NameHeld { name: (*name).to_owned(), since: *since }).collect();

@@ -5,10 +5,10 @@ use futures_util::FutureExt;
 use store::{Append, Journal};
 
 use super::*;
-use crate::domain::container::tests::card;
+use crate::domain::container::testing::card;
 use crate::domain::container::{self, Card, Command, Container, Event, Phase};
 use crate::domain::id::{ContainerId, Digest, Name, Timestamp};
-use crate::domain::image::tests::{ID, add, facts};
+use crate::domain::image::testing::{ID, add, facts};
 use crate::domain::image::{self, Image};
 use crate::journal::record::Actor;
 

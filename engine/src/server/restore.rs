@@ -137,7 +137,7 @@ mod tests {
     use super::*;
     use crate::domain::id::{Digest, Timestamp, VolumeName};
     use crate::domain::image::Image;
-    use crate::domain::image::tests::{ID, add};
+    use crate::domain::image::testing::{ID, add};
     use crate::domain::volume::Volume;
     use crate::domain::{image, volume};
     use crate::journal::record::{Actor, Codec, Context};

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use store::{NewEvent, Record, Row, SavedRow, StreamId, VALUE_LIMIT};
 
 use super::*;
-use crate::domain::container::tests::random::{Turn, ideas, live, started};
-use crate::domain::container::tests::{BOOT, CODE, ID, PROCESS, SHIM, START, at, card, container, end, run};
+use crate::domain::container::testing::random::{Turn, ideas, live, started};
+use crate::domain::container::testing::{BOOT, CODE, ID, PROCESS, SHIM, START, at, card, container, end, run};
 use crate::domain::container::{
     Attachment, Container, End, Event, Phase, Removing, RestartPolicy, Restarting, Update, evolve,
 };

@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn an_ancestor_matches_in_any_spelling_or_by_its_id() {
-        let mut card = crate::domain::container::tests::card();
+        let mut card = crate::domain::container::testing::card();
         let comes_from = |card: &Card, values: &[&str]| {
             let values = values.iter().map(|value| (*value).to_owned()).collect();
             comes_from(&[ByKey { key: Key::Ancestor, values }], card)

@@ -5,7 +5,7 @@ use cri_api::isula::v1::Filter;
 use super::*;
 use crate::config::Config;
 use crate::domain::id::{BootId, Digest};
-use crate::domain::image::tests::{ID, add};
+use crate::domain::image::testing::{ID, add};
 use crate::domain::volume;
 use crate::domain::{container, image};
 use crate::journal::record::{Actor, Context};
@@ -16,8 +16,8 @@ async fn recorded() -> Vec<WireEvent> {
     let journal = store::Journal::in_memory(store::Options::default()).unwrap();
     let engine = Engine::new(Config::built_in(), Host::probe().unwrap(), BootId::default(), journal);
     let context = Context::new(Actor::Engine);
-    let card = crate::domain::container::tests::card();
-    let id = crate::domain::container::tests::ID;
+    let card = crate::domain::container::testing::card();
+    let id = crate::domain::container::testing::ID;
     let remove = container::Command::Remove { force: false, volumes: true };
     let removed = container::Command::ReportRemoved;
     // In one step: no effects are left to be done.
