@@ -1,7 +1,7 @@
 //! Watches running containers: the exit FIFO of their shim and a pidfd of their first process.
 //!
-//! The shim's notice is four bytes on the FIFO: the exit record is durable, the container has ended. A hang-up after the
-//! notice: the shim has left. A hang-up without it: the shim is lost; the container may still run.
+//! The shim's notice is four bytes on the FIFO: the exit record is durable, the container has ended. A hang-up after
+//! the notice: the shim has left. A hang-up without it: the shim is lost; the container may still run.
 
 mod exit;
 mod notice;
@@ -92,7 +92,7 @@ impl Engine {
                 return self.shim_lost(id, start, pidfd, &context).await;
             }
         };
-        // Readers from the end of the process on: unread output would be lost with a shim that dies before it has read it.
+        // Readers from the end of the process on: output would be lost with a shim that dies before it has read it.
         let mut output = Vec::new();
         let hold = || {
             if let Some(entity) = self.containers.get(&id) {
@@ -105,7 +105,7 @@ impl Engine {
         let container = &entity.state;
         match (self.exit_record(container, start).await, notice) {
             (Some(found), _) => self.report_exit(id, &context, &found).await,
-            // A notice without a record: the shim could not write to the disk. The status in the notice is true all the same.
+            // A notice without a record: the shim could not write to the disk. The status in the notice is still true.
             (None, Notice::Exited(status)) => {
                 self.warn(format!("container {}: the shim left no exit record", id.short()));
                 self.report_status(id, start, to_status(status, Cause::ShimLost), &context).await;

@@ -3,9 +3,9 @@
 //!
 //! The directory of one exec is a [`StateDir`] with fewer files. Its life:
 //!
-//! 1. The daemon makes the directory, writes [`ExecProcess`] to `process.json` and the OCI process beside it, and starts
-//!    the shim with [`crate::sys::spawn::start_exec`]. The shim writes `shim-pid`, starts the runtime, which waits for the
-//!    process, and waits itself.
+//! 1. The daemon makes the directory, writes [`ExecProcess`] to `process.json` and the OCI process beside it, and
+//!    starts the shim with [`crate::sys::spawn::start_exec`]. The shim writes `shim-pid`, starts the runtime, which
+//!    waits for the process, and waits itself.
 //! 2. [`crate::Request::Go`] on the shim's socket, and only that, makes it pass the process to the runtime. When the
 //!    socket hangs up before, the shim kills the runtime and exits: nothing was run.
 //! 3. The shim writes `pid` and answers [`crate::Frame::Ready`]; or it writes `exit` and answers

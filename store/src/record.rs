@@ -70,8 +70,9 @@ pub struct Append {
     pub events: Vec<NewEvent>,
     /// The change of the savepoint row.
     pub row: Row,
-    /// Runs on the writer's thread after the events are durable. Those of a batch run in journal order, then its records can be read,
-    /// then the callbacks that they gave run in the same order. Both must be short and must not wait for the journal. A panic in them is fatal to the journal.
+    /// Runs on the writer's thread after the events are durable. Those of a batch run in journal order, then its
+    /// records can be read, then the callbacks that they gave run in the same order. Both must be short and must not
+    /// wait for the journal. A panic in them is fatal to the journal.
     pub on_durable: Option<OnDurable>,
 }
 

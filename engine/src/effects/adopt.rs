@@ -74,8 +74,8 @@ pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId,
     }
 }
 
-/// Waits for the end of the lost shim: its descriptors are closed a moment before its end, and a living shim would block the
-/// next one.
+/// Waits for the end of the lost shim: its descriptors are closed a moment before its end, and a living shim would
+/// block the next one.
 async fn last_shim_gone(state: &StateDir) {
     let leaving = |shim| sys::watch(PidFd::open(shim)?.into());
     if let Ok(Some(shim)) = shims::named(state)

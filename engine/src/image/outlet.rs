@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 const PIECE: usize = 256 << 10;
 const IN_FLIGHT: usize = 4;
 
-/// The writing side: a writer for a thread that may block. Every use ends with [`Outlet::finish`]: without it, as after a
-/// panic, the stream ends with an error, so that no receiver takes a part for the whole.
+/// The writing side: a writer for a thread that may block. Every use ends with [`Outlet::finish`]: without it, as after
+/// a panic, the stream ends with an error, so that no receiver takes a part for the whole.
 #[derive(Debug)]
 pub struct Outlet {
     sender: mpsc::Sender<Result<Bytes, io::Error>>,

@@ -1,6 +1,6 @@
-//! The present states of all aggregates of a kind, from which every read is answered. The journal's publication writes them in
-//! journal order, restore fills them before that, and recovery marks them as verified. A reader takes a structurally shared
-//! copy and never waits.
+//! The present states of all aggregates of a kind, from which every read is answered. The journal's publication writes
+//! them in journal order, restore fills them before that, and recovery marks them as verified. A reader takes a
+//! structurally shared copy and never waits.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -63,7 +63,7 @@ impl<A: Recorded> Ledger<A> {
     ) -> Result<TurnOutcome<A>, TurnError<A::Rejection>> {
         // A decision on one life must not be recorded in the next, which begins at version 1 too.
         let _lane = if A::REUSES_IDS { Some(self.0.lanes.enter(id).await) } else { None };
-        // The version of an absent aggregate. Not 0 when its row could not be read: the new history follows the old one.
+        // The version of an absent aggregate. Not 0 when its row could not be read: the new history follows the old.
         let mut absent = 0;
         loop {
             let before = self.get(id).map(|entry| entry.state.clone());
@@ -135,7 +135,7 @@ impl<A: Recorded> Ledger<A> {
         }
     }
 
-    /// Waits until all turns that the journal has taken are published. `false` if the stream has another version by now.
+    /// Waits until all turns that the journal has taken are published. `false` if the stream has a new version by now.
     async fn all_published(&self, id: &A::Id, version: u64) -> Result<bool, AppendError> {
         // The journal publishes in order, so an append of nothing is answered after everything before it.
         let nothing = Append {

@@ -78,7 +78,8 @@ async fn unparsable_bytes_are_passed_on() {
     }
 }
 
-/// `%2Frun/a` as compressed by the code of RFC 7541: 010101 00010 1100001 101100 101101 101010 011000 00011 and padding.
+/// `%2Frun/a` as compressed by the code of RFC 7541: 010101 00010 1100001 101100 101101 101010 011000 00011 and
+/// padding.
 #[test]
 fn a_compressed_authority_keeps_its_length() {
     let bits = |text: &str| -> Vec<u8> {

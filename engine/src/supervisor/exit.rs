@@ -64,8 +64,8 @@ impl Engine {
         self.containers.report(&id, context, exit).await;
     }
 
-    /// The exit record of this start, if there is one: beside the bundle, or where a shim that met a full disk put it. An
-    /// unreadable one is warned of and counts as none.
+    /// The exit record of this start, if there is one: beside the bundle, or where a shim that met a full disk put it.
+    /// An unreadable one is warned of and counts as none.
     pub async fn exit_record(&self, container: &Container, start: StartId) -> Option<RecordedExit> {
         let bundle = self.bundle(container);
         let places = [bundle.exit_record(), self.state_dir(container).exit_fallback()];
@@ -86,8 +86,8 @@ impl Engine {
     }
 }
 
-/// Waits for the end of a process and takes its status from the pidfd; `Unknown` on a kernel that does not give it, after an
-/// error, or when process 1 has not reaped the process in time.
+/// Waits for the end of a process and takes its status from the pidfd; `Unknown` on a kernel that does not give it,
+/// after an error, or when process 1 has not reaped the process in time.
 pub async fn status_by_pidfd(pidfd: PidFd) -> ExitStatus {
     let waiting = async {
         drop(sys::watch(pidfd.as_fd().try_clone_to_owned()?)?.readable().await?);

@@ -25,8 +25,8 @@ pub(super) enum Notice {
 }
 
 /// Waits for the shim's notice, which may come some time after the end of the process, since the shim drains the output
-/// first. `shim_end` ends the wait, too: a shim that is gone sends nothing more, also where the FIFO that it holds is not
-/// this one because it was removed and remade. `at_the_end` is called when the process has ended before the notice.
+/// first. `shim_end` ends the wait, too: a shim that is gone sends nothing more, also where the FIFO that it holds is
+/// not this one because it was removed and remade. `at_the_end` is called when the process has ended before the notice.
 pub(super) async fn wait_for_exit(
     fifo: &AsyncFd<OwnedFd>,
     pidfd: Option<&PidFd>,

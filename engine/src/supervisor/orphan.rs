@@ -1,4 +1,5 @@
-//! Holds on a container that has lost its shim, from the loss until a new shim adopts the container or its end is recorded.
+//! Holds on a container that has lost its shim, from the loss until a new shim adopts the container or its end is
+//! recorded.
 
 use std::fs::File;
 use std::io;

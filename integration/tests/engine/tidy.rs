@@ -1,4 +1,5 @@
-//! Habits that can be counted. The limits are those of today: a change may better them, and then tightens the number here.
+//! Habits that can be counted. The limits are those of today: a change may better them, and then tightens the number
+//! here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

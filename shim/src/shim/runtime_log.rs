@@ -1,7 +1,8 @@
 //! Extracts the errors from a runtime's log, in any of the forms runtimes write.
 //!
-//! Asked for text, runc writes `time="…" level=error msg="…"` and crun the bare message. A configured argument or another
-//! runtime may have it write JSON all the same: one object a line (runc, crun up to 1.2x), or one over several lines.
+//! Asked for text, runc writes `time="…" level=error msg="…"` and crun the bare message. A configured argument or
+//! another runtime may have it write JSON all the same: one object a line (runc, crun up to 1.2x), or one over several
+//! lines.
 
 /// The messages of all error entries, whole and each once; `None` when there is none.
 pub(super) fn errors_in(log: &str) -> Option<String> {

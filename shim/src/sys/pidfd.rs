@@ -44,7 +44,8 @@ impl PidFd {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let (info, flags) = (std::ptr::null::<libc::siginfo_t>(), 0);
-        // SAFETY: the descriptor is open for the call, and without a `siginfo` the kernel reads no memory of this process.
+        // SAFETY: the descriptor is open for the call, and without a `siginfo` the kernel reads no memory of this
+        // process.
         let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.fd.as_raw_fd(), signal, info, flags) };
         if result == 0 {
             return Ok(());

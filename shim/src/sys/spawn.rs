@@ -153,8 +153,8 @@ impl Plan<'_> {
         let mut before = SigSet::empty();
         nix::sys::signal::pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
         // SAFETY: `top` is the end of an allocation that outlives the child's use of it, since the caller's thread is
-        // suspended until the child has replaced its memory or left; it is aligned as a u128 is. The argument is `self`,
-        // which outlives the call for the same reason. `in_child` neither allocates nor unwinds.
+        // suspended until the child has replaced its memory or left; it is aligned as a u128 is. The argument is
+        // `self`, which outlives the call for the same reason. `in_child` neither allocates nor unwinds.
         let pid = unsafe {
             let top = stack.as_mut_ptr().add(stack.capacity());
             let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;

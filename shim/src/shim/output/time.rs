@@ -17,7 +17,8 @@ pub(crate) fn rfc3339(nanoseconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z")
 }
 
-/// The Gregorian date of a day after 1970-01-01. Counted in years that begin in March, so that the leap day is the last.
+/// The Gregorian date of a day after 1970-01-01. Counted in years that begin in March, so that the leap day is the
+/// last.
 fn civil(days: u64) -> (u64, u64, u64) {
     const DAYS_TO_1970: u64 = 719_468;
     const DAYS_OF_400_YEARS: u64 = 146_097;
