@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::results::OUTPUT_LIMIT;
 use crate::cause::chain;
-use crate::domain::container::ExitStatus;
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
 use crate::exec::{ExecError, Program};
@@ -38,12 +37,8 @@ pub(super) async fn probe(engine: &Arc<Engine>, id: ContainerId, args: &[String]
     };
     match engine.exec_sync(id, &program, Some(timeout), OUTPUT_LIMIT).await {
         Ok(captured) => {
-            let code = match captured.status {
-                ExitStatus::Code(code) => i32::from(code),
-                ExitStatus::Signal(signal) => 128 + signal.0,
-                ExitStatus::Unknown(_) => {
-                    return Outcome::EngineError { message: "the status of the probe is unknown".to_owned() };
-                }
+            let Some(code) = captured.status.code() else {
+                return Outcome::EngineError { message: "the status of the probe is unknown".to_owned() };
             };
             let bytes = [captured.stdout, captured.stderr].concat();
             Outcome::Ended { code, output: String::from_utf8_lossy(&bytes).into_owned() }

@@ -146,3 +146,25 @@ fn the_domain_knows_only_itself() {
         }
     }
 }
+
+/// The files below `engine/src` with a line of code, outside of the given places, that names one of the words.
+fn naming(words: &[&str], dir: &str, places: &[&str]) -> Vec<String> {
+    let base = workspace().join("engine/src");
+    let mut files = Vec::new();
+    sources(&base.join(dir), &mut files);
+    assert!(!files.is_empty(), "`{dir}` has moved");
+    files.retain(|file| !places.iter().any(|place| file.starts_with(base.join(place))));
+    let lines = files.iter().flat_map(|file| {
+        let lines = code_lines(file).into_iter();
+        lines.map(move |(number, line)| (line.clone(), format!("{}:{number}: {line}", file.display())))
+    });
+    lines.filter(|(line, _)| words.iter().any(|word| line.contains(word))).map(|(_, place)| place).collect()
+}
+
+#[test]
+fn wire_types_stop_in_the_api() {
+    let found = naming(&["cri_api::", "crate::api"], "", &["api", "server.rs"]);
+    assert_eq!(found, Vec::<String>::new());
+    let found = naming(&["cri_api", "tonic", "crate::api"], "containers", &[]);
+    assert_eq!(found, Vec::<String>::new(), "the verbs know no API");
+}

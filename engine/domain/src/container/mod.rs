@@ -221,6 +221,17 @@ pub enum ExitStatus {
     Unknown(Cause),
 }
 
+impl ExitStatus {
+    /// As a shell gives it, with 128 and the signal's number for a process that was killed; `None` when it is unknown.
+    pub fn code(self) -> Option<i32> {
+        match self {
+            Self::Code(code) => Some(code.into()),
+            Self::Signal(signal) => Some(128 + signal.0),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
 /// Why an exit status cannot be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {

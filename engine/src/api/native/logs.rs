@@ -43,12 +43,8 @@ impl Native {
         request: LogsRequest,
     ) -> Result<ReceiverStream<Result<LogBatch, Status>>, ApiError> {
         let reference = &request.container;
-        let id = self.engine.containers.resolve(reference).map_err(|error| ApiError::of_resolve(error, reference))?;
-        let entity = self
-            .engine
-            .containers
-            .get(&id)
-            .ok_or_else(|| ApiError::NoSuchContainer { reference: reference.clone() })?;
+        let target = self.target(reference)?;
+        let (id, entity) = (target.id, target.entity(&self.engine)?);
         let engine = self.engine.clone();
         let definition = tokio::task::spawn_blocking(move || engine.definition(&entity))
             .await

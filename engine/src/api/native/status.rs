@@ -4,10 +4,9 @@ use store::AppendError;
 use tonic::{Code, Status};
 
 use crate::cause::chain;
-use crate::containers::ResolveError;
+use crate::containers::ContainerError;
 use crate::definition::DefinitionError;
 use crate::domain::container::Rejection;
-use crate::domain::id::{ContainerId, Name};
 use crate::domain::image;
 use crate::domain::text::cut;
 use crate::files::FilesError;
@@ -15,7 +14,6 @@ use crate::image::ImageError;
 use crate::image::layer::LayerError;
 use crate::image::registry::RegistryError;
 use crate::image::store::StoreError;
-use crate::ledger::TurnError;
 use crate::network::NetworkError;
 use crate::runtime::RuntimeError;
 use crate::usage::{PsError, TopError};
@@ -28,18 +26,10 @@ const MESSAGE_LIMIT: usize = 4000;
 /// The errors of a request.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    #[error("No such container:{reference}")]
-    NoSuchContainer { reference: String },
-    #[error("Multiple IDs found with provided prefix: {reference}")]
-    Ambiguous { reference: String },
     #[error("{message}")]
     Invalid { message: String },
-    #[error(
-        "Conflict. The name \"{name}\" is already in use by container {holder}. You have to remove (or rename) that container to be able to reuse that name."
-    )]
-    NameTaken { name: Name, holder: ContainerId },
-    #[error("{}", rejection_text(.verb, .reference, .rejection))]
-    Rejected { verb: Verb, reference: String, rejection: Rejection },
+    #[error(transparent)]
+    Container(#[from] ContainerError),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     #[error(transparent)]
@@ -62,26 +52,6 @@ pub enum ApiError {
     Deadline { message: String },
 }
 
-/// The verb of a request, for the text of its rejection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
-    Create,
-    Start,
-    Stop,
-    Restart,
-    Kill,
-    Pause,
-    Resume,
-    Rename,
-    Remove,
-    Attach,
-    Resize,
-    Exec,
-    Top,
-    Update,
-    Copy,
-}
-
 impl ApiError {
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::Invalid { message: message.into() }
@@ -91,42 +61,10 @@ impl ApiError {
         Self::Failed { message: message.into() }
     }
 
-    /// The error of a turn in which `reference` names the container.
-    pub fn of_turn(error: TurnError<Rejection>, verb: Verb, reference: &str) -> Self {
-        match error {
-            TurnError::Rejected(Rejection::NoSuchContainer) => {
-                Self::NoSuchContainer { reference: reference.to_owned() }
-            }
-            TurnError::Rejected(rejection) => Self::Rejected { verb, reference: reference.to_owned(), rejection },
-            TurnError::Journal(error) => Self::Journal(error),
-        }
-    }
-
-    pub fn of_resolve(error: ResolveError, reference: &str) -> Self {
-        let reference = reference.to_owned();
-        match error {
-            ResolveError::NotFound => Self::NoSuchContainer { reference },
-            ResolveError::Ambiguous => Self::Ambiguous { reference },
-        }
-    }
-
     fn code(&self) -> Code {
         match self {
-            Self::NoSuchContainer { .. } => Code::NotFound,
-            Self::Ambiguous { .. } | Self::Invalid { .. } => Code::InvalidArgument,
-            Self::NameTaken { .. } => Code::AlreadyExists,
-            Self::Rejected { rejection, .. } => match rejection {
-                Rejection::NoSuchContainer => Code::NotFound,
-                Rejection::IdTaken => Code::AlreadyExists,
-                Rejection::InTransition => Code::DeadlineExceeded,
-                Rejection::NotRunning
-                | Rejection::Paused
-                | Rejection::StillRunning
-                | Rejection::StillPaused
-                | Rejection::BeingRemoved
-                | Rejection::DefinitionChanged
-                | Rejection::SameName { .. } => Code::FailedPrecondition,
-            },
+            Self::Container(error) => of_container(error),
+            Self::Invalid { .. } => Code::InvalidArgument,
             Self::Runtime(error) => match error {
                 RuntimeError::Missing { .. } => Code::FailedPrecondition,
                 RuntimeError::Spawn { .. } | RuntimeError::Failed { .. } => Code::Internal,
@@ -158,6 +96,40 @@ impl From<VolumeError> for ApiError {
             VolumeError::Journal(error) => Self::Journal(error),
             other => Self::Volume(other),
         }
+    }
+}
+
+fn of_container(error: &ContainerError) -> Code {
+    match error {
+        ContainerError::NoSuchContainer { .. } => Code::NotFound,
+        ContainerError::Ambiguous { .. } => Code::InvalidArgument,
+        ContainerError::NameTaken { .. } => Code::AlreadyExists,
+        ContainerError::Rejected { rejection, .. } => of_rejection(rejection),
+        ContainerError::Journal(error) => of_journal(error),
+        ContainerError::StartFailed { .. }
+        | ContainerError::RestartReplaced { .. }
+        | ContainerError::OperationFailed { .. }
+        | ContainerError::NoId(_)
+        | ContainerError::Stopping
+        | ContainerError::Panicked { .. } => Code::Internal,
+        ContainerError::OutlivesKill { .. }
+        | ContainerError::NoOutcome { .. }
+        | ContainerError::RemovalPending { .. } => Code::DeadlineExceeded,
+    }
+}
+
+fn of_rejection(rejection: &Rejection) -> Code {
+    match rejection {
+        Rejection::NoSuchContainer => Code::NotFound,
+        Rejection::IdTaken => Code::AlreadyExists,
+        Rejection::InTransition => Code::DeadlineExceeded,
+        Rejection::NotRunning
+        | Rejection::Paused
+        | Rejection::StillRunning
+        | Rejection::StillPaused
+        | Rejection::BeingRemoved
+        | Rejection::DefinitionChanged
+        | Rejection::SameName { .. } => Code::FailedPrecondition,
     }
 }
 
@@ -315,52 +287,19 @@ impl From<ApiError> for Status {
     }
 }
 
-fn rejection_text(verb: &Verb, id: &str, rejection: &Rejection) -> String {
-    match (rejection, verb) {
-        (Rejection::NoSuchContainer, _) => format!("No such container:{id}"),
-        (Rejection::IdTaken, _) => format!("Conflict. The id {id} is already in use"),
-        (Rejection::InTransition, _) => {
-            format!("Container {id} is busy: an operation on it has not finished; try again or see `isula events`")
-        }
-        (Rejection::NotRunning, Verb::Kill) => format!("Cannot kill container: Container {id} is not running"),
-        (Rejection::NotRunning, _) => format!("Container {id} is not running"),
-        (Rejection::Paused, Verb::Start) => "Cannot start a paused container, try unpause instead.".to_owned(),
-        (Rejection::Paused, Verb::Stop | Verb::Kill | Verb::Restart) => {
-            format!("Container {id} is paused. Unpause the container before stopping or killing")
-        }
-        (Rejection::Paused, Verb::Exec) => format!("Container {id} is paused, unpause the container before exec"),
-        (Rejection::Paused, Verb::Attach) => {
-            format!("You cannot attach to container {id}, which is paused. Unpause it first")
-        }
-        (Rejection::Paused, _) => format!("Container {id} is paused"),
-        (Rejection::DefinitionChanged, _) => {
-            format!("Container {id} was changed by somebody else in the same moment; try again")
-        }
-        (Rejection::StillRunning, _) => format!(
-            "You cannot remove a running container {id}. Stop the container before attempting removal or use -f"
-        ),
-        (Rejection::StillPaused, _) => format!(
-            "You cannot remove a paused container {id}. Unpause and then stop the container before attempting removal or use -f"
-        ),
-        (Rejection::BeingRemoved, _) => format!("Container {id} is being removed"),
-        (Rejection::SameName { name }, _) => {
-            format!("Renaming a container with the same name as its current name: {name}")
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::containers::Verb;
 
     fn rejected(verb: Verb, rejection: Rejection) -> (Code, String) {
-        let status = Status::from(ApiError::Rejected { verb, reference: "x".into(), rejection });
+        let status = Status::from(ApiError::from(ContainerError::Rejected { verb, reference: "x".into(), rejection }));
         (status.code(), status.message().to_owned())
     }
 
     #[test]
     fn a_message_is_limited_for_long_requests() {
-        let status = Status::from(ApiError::NoSuchContainer { reference: "x".repeat(1 << 20) });
+        let status = Status::from(ApiError::from(ContainerError::NoSuchContainer { reference: "x".repeat(1 << 20) }));
         assert_eq!(status.message().len(), MESSAGE_LIMIT);
     }
 

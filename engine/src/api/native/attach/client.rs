@@ -8,11 +8,10 @@ use cri_api::isula::v1::{AttachInput, AttachOpen, AttachOutput, AttachStarted};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use super::AttachGuard;
 use super::resume::{Resumption, SessionTarget, TERMINAL};
-use crate::api::native::container::{ending, exit_status, networks_released};
+use crate::api::native::container::run_end;
 use crate::api::native::relay::{self, RelayEnd};
-use crate::containers::Change;
+use crate::containers::{AttachGuard, Change, ending, networks_released};
 use crate::domain::container::{End, Event};
 use crate::domain::id::Timestamp;
 use crate::session::{Exit, Places, Session, Size};
@@ -138,7 +137,7 @@ impl Client {
         self.events.wait(EXIT_PATIENCE, |events| events.end.is_some()).await;
         self.drop_guard();
         let last = match &self.events.end {
-            Some(end) => Ok(AttachOutput { output: Some(Output::Exited(exit_status(end))) }),
+            Some(end) => Ok(AttachOutput { output: Some(Output::Exited(run_end(end))) }),
             None => Err(Status::unavailable(NOT_RECORDED)),
         };
         let known = last.is_ok();

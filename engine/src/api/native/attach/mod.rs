@@ -1,19 +1,17 @@
 //! Attached clients of a container's first process. The daemon only relays bytes, see [`super::relay`].
 
 mod client;
-mod guard;
 mod resize;
 mod resume;
 mod run;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Duration;
 
 use cri_api::isula::v1::attach_input::Input;
 use cri_api::isula::v1::attach_output::Output;
-use cri_api::isula::v1::{AttachInput, AttachOpen, AttachOutput};
+use cri_api::isula::v1::{AttachInput, AttachOpen, AttachOutput, StartFailure};
 use isulad_shim::control::{Follower, Streams};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -22,15 +20,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use client::Client;
-pub(super) use guard::AttachGuard;
 use resume::SessionTarget;
 
-use super::container::StartOutcome;
+use super::container::start_failure;
 use super::relay::IN_FLIGHT;
-use super::status::Verb;
 use super::{ApiError, Native};
+use crate::containers::{self, AttachGuard, ContainerError, StartOutcome, Target, Verb};
 use crate::domain::container::Rejection;
-use crate::domain::id::{ContainerId, StartId};
+use crate::domain::id::StartId;
 use crate::engine::{Engine, FirstClient};
 use crate::journal::record::Context;
 use crate::session::{Session, Size};
@@ -69,17 +66,15 @@ impl Native {
         start: bool,
         context: Context,
     ) -> Answer {
-        let reference = &open.container;
-        let id = self.engine.containers.resolve(reference).map_err(|error| ApiError::of_resolve(error, reference))?;
-        let entity = self.engine.containers.get(&id);
-        let entity = entity.ok_or_else(|| ApiError::NoSuchContainer { reference: reference.clone() })?;
+        let target = self.target(&open.container)?;
+        let (id, entity) = (target.id, target.entity(&self.engine)?);
         let card = &entity.state.card;
         let (tty, feeds, removes_itself) = (card.tty, open.stdin && card.open_stdin, card.auto_remove);
         let changes = self.engine.containers.listen(id);
         let mut guard = AttachGuard::new(&self.engine, &entity, &context, open.stdin, tty)?;
         let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-        let (session, start, first) = if start {
-            match self.connect_by_start(id, &open, &mut guard, &context).await? {
+        let (session, start, warnings) = if start {
+            match self.connect_by_start(target, &open, &mut guard, &context).await? {
                 Ok(connected) => connected,
                 Err(failure) => {
                     let _ = sender.send(Ok(AttachOutput { output: Some(Output::Failed(failure)) })).await;
@@ -87,44 +82,44 @@ impl Native {
                 }
             }
         } else {
-            guard.begin(reference).await?;
-            let (session, start) = self.connect_to_running(id, &open).await?;
-            (session, start, false)
+            guard.begin(target.reference).await?;
+            let (session, start) = self.connect_to_running(target, &open).await?;
+            (session, start, None)
         };
-        let warnings = if first { entity.take_warnings() } else { vec![] };
+        let first = warnings.is_some();
         let target = SessionTarget { engine: self.engine.clone(), id, start, wanted: wanted(&open), first, feeds };
         let client = Client::new(sender, changes, target, (tty, removes_itself), Some(guard));
-        tokio::spawn(client.serve(session, input, open, warnings));
+        tokio::spawn(client.serve(session, input, open, warnings.unwrap_or_default()));
         Ok(ReceiverStream::new(receiver))
     }
 
+    /// With the warnings of the start, if this client has started the container.
     async fn connect_by_start(
         &self,
-        id: ContainerId,
+        target: Target<'_>,
         open: &AttachOpen,
         guard: &mut AttachGuard,
         context: &Context,
-    ) -> Result<Result<(Session, StartId, bool), cri_api::isula::v1::StartFailure>, ApiError> {
+    ) -> Result<Result<(Session, StartId, Option<Vec<String>>), StartFailure>, ApiError> {
         let pair = Session::pair();
         let (session, theirs) =
             pair.map_err(|error| ApiError::failed(format!("cannot make a socket pair: {error}")))?;
         choose(&session, open).await?;
         let size = open.size.and_then(|size| Size::new(size.width, size.height));
         let client = FirstClient { socket: OwnedFd::from(theirs), size };
-        match self.begin(&open.container, Some((client, guard)), context).await? {
-            StartOutcome::Started(start) => Ok(Ok((session, start, true))),
-            StartOutcome::Failed(failure) => Ok(Err(failure)),
+        match containers::start(&self.engine, target, Some((client, guard)), context).await? {
+            StartOutcome::Started { start, warnings } => Ok(Ok((session, start, Some(warnings)))),
+            StartOutcome::Failed(failure) => Ok(Err(start_failure(failure))),
             // The container ran already: the client joins like any other.
             StartOutcome::AlreadyRunning => {
-                let (session, start) = self.connect_to_running(id, open).await?;
-                Ok(Ok((session, start, false)))
+                let (session, start) = self.connect_to_running(target, open).await?;
+                Ok(Ok((session, start, None)))
             }
         }
     }
 
-    async fn connect_to_running(&self, id: ContainerId, open: &AttachOpen) -> Result<(Session, StartId), ApiError> {
-        let reference = &open.container;
-        let (stream, start) = connect(&self.engine, id, (Verb::Attach, reference)).await?;
+    async fn connect_to_running(&self, target: Target<'_>, open: &AttachOpen) -> Result<(Session, StartId), ApiError> {
+        let (stream, start) = connect(&self.engine, target, Verb::Attach).await?;
         let session = Session::over(stream);
         choose(&session, open).await?;
         Ok((session, start))
@@ -132,18 +127,13 @@ impl Native {
 }
 
 /// Connects to the shim of a running container. A lost shim is replaced within moments: that is waited for.
-async fn connect(
-    engine: &Arc<Engine>,
-    id: ContainerId,
-    (verb, reference): (Verb, &str),
-) -> Result<(UnixStream, StartId), ApiError> {
+async fn connect(engine: &Engine, target: Target<'_>, verb: Verb) -> Result<(UnixStream, StartId), ApiError> {
     let deadline = tokio::time::Instant::now() + ADOPTION_PATIENCE;
     loop {
-        let entity = engine.containers.get(&id);
-        let entity = entity.ok_or_else(|| ApiError::NoSuchContainer { reference: reference.to_owned() })?;
+        let Target { id, reference } = target;
+        let entity = target.entity(engine)?;
         let Some(run) = entity.state.phase.run() else {
-            let rejection = Rejection::NotRunning;
-            return Err(ApiError::Rejected { verb, reference: reference.to_owned(), rejection });
+            return Err(ContainerError::of_rejection(Rejection::NotRunning, verb, reference).into());
         };
         let error = match shim_process::connect(&engine.state_dir(&entity.state)).await {
             Ok(stream) => return Ok((stream, run.start)),

@@ -6,8 +6,8 @@ use cri_api::isula::v1::WindowSize;
 use isulad_shim::control::kind;
 
 use super::connect;
-use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
+use crate::containers::Verb;
 use crate::session::{Session, SessionEvent, Size};
 
 /// How long a shim may take to answer, which it does at once.
@@ -19,11 +19,11 @@ impl Native {
         reference: &str,
         size: WindowSize,
     ) -> Result<(), ApiError> {
-        let id = self.engine.containers.resolve(reference).map_err(|error| ApiError::of_resolve(error, reference))?;
+        let target = self.target(reference)?;
         let Some(size) = Size::new(size.width, size.height) else {
             return Err(ApiError::invalid(format!("a window of {} by {} is no window", size.width, size.height)));
         };
-        let (stream, _) = connect(&self.engine, id, (Verb::Resize, reference)).await?;
+        let (stream, _) = connect(&self.engine, target, Verb::Resize).await?;
         let answered = async {
             let (mut input, mut output) = Session::over(stream).split();
             input.resize(size).await.map_err(|error| ApiError::failed(format!("cannot resize: {error}")))?;

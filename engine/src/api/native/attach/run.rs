@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use cri_api::isula::v1::attach_input::Input;
 use cri_api::isula::v1::attach_output::Output;
-use cri_api::isula::v1::{
-    AttachInput, AttachOpen, AttachOutput, AttachRun, CreateRequest, CreateResponse, StartFailure,
-};
+use cri_api::isula::v1::{AttachInput, AttachOpen, AttachOutput, AttachRun, CreateRequest, CreateResponse};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -16,15 +14,15 @@ use tonic::{Status, Streaming};
 
 use super::client::Client;
 use super::resume::SessionTarget;
-use super::{Answer, AttachGuard, choose, wanted};
-use crate::api::native::container::{START_PATIENCE, outcome_of, started_by};
+use super::{Answer, choose, wanted};
+use crate::api::native::container::start_failure;
 use crate::api::native::relay::{self, IN_FLIGHT};
 use crate::api::native::{ApiError, Native};
 use crate::cancel::CancelToken;
 use crate::clock;
-use crate::containers::Change;
+use crate::containers::{self, AskedCommand, AttachGuard, Target, start_outcome, started_by};
 use crate::domain::container::{Card, Command};
-use crate::domain::id::{ContainerId, StartId};
+use crate::domain::id::{ContainerId, Signal, StartId};
 use crate::engine::FirstClient;
 use crate::journal::record::Context;
 use crate::panics::contained;
@@ -37,7 +35,7 @@ struct StartedRun {
     start: StartId,
     session: Session,
     guard: AttachGuard,
-    changes: mpsc::UnboundedReceiver<Change>,
+    asked: AskedCommand,
     warnings: Vec<String>,
 }
 
@@ -103,9 +101,10 @@ impl Native {
         let turned = self.record(prepared, &[start, guard.command(true)], caller, context).await;
         let turned = turned.inspect_err(|_| drop(self.engine.take_first_client(&id, context.operation)))?;
         guard.recorded();
-        let start = turned.events.iter().find_map(started_by);
+        let asked = AskedCommand::of(turned, changes);
+        let start = asked.events.iter().find_map(started_by);
         let start = start.ok_or_else(|| ApiError::failed("the container was made, and not started".to_owned()))?;
-        Ok(StartedRun { id, card, start, session, guard, changes, warnings })
+        Ok(StartedRun { id, card, start, session, guard, asked, warnings })
     }
 
     async fn serve_started(
@@ -116,19 +115,11 @@ impl Native {
         sender: relay::Sender<AttachOutput>,
         context: &Context,
     ) {
-        let StartedRun { id, card, start, session, guard, mut changes, warnings: _ } = made;
+        let StartedRun { id, card, start, session, guard, mut asked, warnings: _ } = made;
         let entity = self.engine.containers.get(&id);
-        let outcome = async {
-            loop {
-                let Change { event, .. } = changes.recv().await?;
-                if let Some(outcome) = outcome_of(&event, start) {
-                    return Some(outcome);
-                }
-            }
-        };
-        let outcome = tokio::time::timeout(START_PATIENCE, outcome).await.ok().flatten();
+        let outcome = start_outcome(&mut asked, start).await;
         drop(self.engine.take_first_client(&id, context.operation));
-        let failed = |failure: StartFailure| Ok(AttachOutput { output: Some(Output::Failed(failure)) });
+        let failed = |failure| Ok(AttachOutput { output: Some(Output::Failed(start_failure(failure))) });
         match outcome {
             Some(Ok(())) if sender.is_closed() => {
                 drop((session, guard));
@@ -140,7 +131,7 @@ impl Native {
                 let target =
                     SessionTarget { engine: self.engine.clone(), id, start, wanted: wanted(&open), first: true, feeds };
                 let behaviour = (card.tty, card.auto_remove);
-                let client = Client::new(sender, changes, target, behaviour, Some(guard));
+                let client = Client::new(sender, asked.into_changes(), target, behaviour, Some(guard));
                 client.serve(session, input, open, warnings).await;
             }
             Some(Err(failure)) => drop(sender.send(failed(failure)).await),
@@ -154,7 +145,9 @@ impl Native {
     /// Kills a container that was started after its client has left.
     async fn end_unwanted(&self, id: ContainerId, context: &Context) {
         tracing::info!(container_id = %id.short(), "its client has left before it was started: it is ended");
-        if let Err(error) = self.kill_container(&id.to_string(), "", context).await {
+        let reference = id.to_string();
+        let target = Target { id, reference: &reference };
+        if let Err(error) = containers::kill(&self.engine, target, Signal::KILL, context).await {
             // The container has ended by itself.
             tracing::debug!(container_id = %id.short(), %error, "it is not killed");
         }

@@ -9,16 +9,13 @@ use cri_api::isula::v1::{CreateRequest, CreateResponse, RunResponse, StartFailur
 use futures_util::StreamExt;
 use store::AppendError;
 
-use super::ask::START_PATIENCE;
-use super::network;
-use super::start::{outcome_of, started_by};
 use super::validate::{self, References};
 use super::volumes::volumes_of;
-use crate::api::native::status::Verb;
+use super::{invalid_name, network, start_failure};
 use crate::api::native::{ApiError, Native, limits};
 use crate::cancel::CancelToken;
 use crate::clock;
-use crate::containers::Change;
+use crate::containers::{AskedCommand, ContainerError, Verb, start_outcome, started_by};
 use crate::definition::{self, Definition};
 use crate::domain::container::{Card, Command, Container, Rejection};
 use crate::domain::id::{ContainerId, Digest, Name, VolumeName};
@@ -59,25 +56,16 @@ impl Native {
     ) -> Result<RunResponse, ApiError> {
         let prepared = self.prepare(request, caller, context).await?;
         let (id, mut warnings) = (prepared.id, prepared.warnings.clone());
-        let mut changes = self.engine.containers.listen(id);
+        let changes = self.engine.containers.listen(id);
         let start = Command::Start { boot: self.engine.boot, at: clock::now() };
         let turned = self.record(prepared, &[start], caller, context).await?;
         let entity = self.engine.containers.get(&id);
-        let failure = match turned.events.iter().find_map(started_by) {
-            Some(start) => {
-                let outcome = async {
-                    loop {
-                        let Change { event, .. } = changes.recv().await?;
-                        if let Some(outcome) = outcome_of(&event, start) {
-                            return Some(outcome);
-                        }
-                    }
-                };
-                match tokio::time::timeout(START_PATIENCE, outcome).await.ok().flatten() {
-                    Some(outcome) => outcome.err(),
-                    None => Some(StartFailure { message: "the start has no outcome yet".to_owned(), exit_code: 125 }),
-                }
-            }
+        let mut asked = AskedCommand::of(turned, changes);
+        let failure = match asked.events.iter().find_map(started_by) {
+            Some(start) => match start_outcome(&mut asked, start).await {
+                Some(outcome) => outcome.err().map(start_failure),
+                None => Some(StartFailure { message: "the start has no outcome yet".to_owned(), exit_code: 125 }),
+            },
             None => None,
         };
         warnings.extend(entity.map_or_else(Vec::new, |entity| entity.take_warnings()));
@@ -98,12 +86,7 @@ impl Native {
             "" => id.to_string().parse::<Name>(),
             given => given.parse(),
         };
-        let name = name.map_err(|_| {
-            ApiError::invalid(format!(
-                "Invalid container name ({}), only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed",
-                request.name
-            ))
-        })?;
+        let name = name.map_err(|_| invalid_name(&request.name))?;
         let (image, image_lease) = match request.image.as_str() {
             "" | "none" => (None, None),
             reference => self.image_for_create(reference).await.map(|(image, lease)| (Some(image), Some(lease)))?,
@@ -183,7 +166,7 @@ impl Native {
             Ok(_) => self.note_use(prepared.definition.rootfs.image()),
             Err(_) => {}
         }
-        recorded.map_err(|error| ApiError::of_turn(error, Verb::Create, &id.to_string()))
+        recorded.map_err(|error| ContainerError::of_turn(error, Verb::Create, &id.to_string()).into())
     }
 
     /// Undoes a creation that was not recorded. The files are removed last, since they name the rest.
@@ -255,7 +238,7 @@ impl Reservation {
         engine
             .containers
             .reserve_name(name, id)
-            .map_err(|holder| ApiError::NameTaken { name: name.clone(), holder })?;
+            .map_err(|holder| ContainerError::NameTaken { name: name.clone(), holder })?;
         Ok(Self { engine: engine.clone(), name: name.clone(), id })
     }
 }

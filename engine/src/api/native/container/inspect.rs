@@ -15,10 +15,8 @@ use crate::signals;
 
 impl Native {
     pub(super) async fn inspect_container(&self, reference: &str) -> Result<String, ApiError> {
-        let id = self.resolve(reference)?;
         let engine = self.engine.clone();
-        let not_found = || ApiError::NoSuchContainer { reference: reference.to_owned() };
-        let entity = engine.containers.get(&id).ok_or_else(not_found)?;
+        let entity = self.target(reference)?.entity(&engine)?;
         let reading = tokio::task::spawn_blocking(move || {
             let definition = engine.definition_uncached(&entity);
             let problem = definition.as_ref().err().map(|error| crate::cause::chain(error));
@@ -82,9 +80,8 @@ fn state(entity: &Entity) -> Value {
     // An unknown status is `null`, since any number would look like a real one.
     let (code, cause) = match end.map(|end| end.status) {
         None => (json!(0), ""),
-        Some(ExitStatus::Code(code)) => (json!(code), ""),
-        Some(ExitStatus::Signal(signal)) => (json!(128 + signal.0), ""),
         Some(ExitStatus::Unknown(cause)) => (Value::Null, cause_text(cause)),
+        Some(status) => (json!(status.code()), ""),
     };
     json!({
         "Status": status,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use cri_api::isula::v1::{ContainerSummary, Filter, ListRequest, ListResponse};
 
-use super::{exit_status, nanoseconds};
+use super::{nanoseconds, run_end};
 use crate::api::native::events::health_word;
 use crate::api::native::{ApiError, Native, limits};
-use crate::containers::{Entity, Labels};
+use crate::containers::{Entity, Labels, Target};
 use crate::domain::container::{Card, End, Phase};
 use crate::domain::id::Timestamp;
 use crate::engine::Engine;
@@ -95,11 +95,8 @@ fn parse(filters: &[Filter], engine: &Engine) -> Result<Vec<ByKey>, ApiError> {
         let value = match key {
             // The creation time of the named container.
             Key::Before | Key::Since => {
-                let id = engine
-                    .containers
-                    .resolve(&filter.value)
-                    .map_err(|error| ApiError::of_resolve(error, &filter.value))?;
-                engine.containers.get(&id).map_or(0, |entity| entity.state.card.created_at.0).to_string()
+                let target = Target::find(engine, &filter.value)?;
+                engine.containers.get(&target.id).map_or(0, |entity| entity.state.card.created_at.0).to_string()
             }
             Key::Status => status(&filter.value)?.to_owned(),
             Key::Health if !["starting", "healthy", "unhealthy", "none"].contains(&filter.value.as_str()) => {
@@ -211,7 +208,7 @@ fn summary(engine: &Engine, entity: &Entity) -> ContainerSummary {
         started_at: started_at(&container.phase, last).map_or(0, nanoseconds),
         finished_at: if run.is_some() { 0 } else { last.map_or(0, |end| nanoseconds(end.at)) },
         pid: run.map_or(0, |run| run.process.pid),
-        exit: last.filter(|_| run.is_none()).map(exit_status),
+        exit: last.filter(|_| run.is_none()).map(run_end),
         restart_count: container.restarts.count,
         // Added for listed containers, when the request asks for them.
         labels: HashMap::new(),

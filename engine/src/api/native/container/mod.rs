@@ -1,6 +1,5 @@
 //! The containers service: one file per verb.
 
-mod ask;
 mod create;
 mod health;
 mod image;
@@ -8,23 +7,11 @@ mod inspect;
 mod list;
 mod network;
 mod networks;
-mod networks_released;
-mod remove;
-mod rename;
 mod resolve_image;
 mod restart;
-mod start;
-mod stop;
-mod suspend;
 mod update;
 mod validate;
 mod volumes;
-mod wait;
-
-pub(super) use ask::START_PATIENCE;
-pub(super) use networks_released::networks_released;
-pub(super) use start::{StartOutcome, outcome_of, started_by};
-pub(super) use wait::ending;
 
 use std::sync::Arc;
 
@@ -32,38 +19,57 @@ use cri_api::isula::v1::containers_server::Containers;
 use cri_api::isula::v1::{
     AttachInput, AttachOutput, ContainerRequest, CreateRequest, CreateResponse, Empty, ExitStatus, InspectResponse,
     KillRequest, ListRequest, ListResponse, LogBatch, LogsRequest, RemoveRequest, RenameRequest, ResizeRequest,
-    RestartRequest, RunResponse, StartRequest, StartResponse, StopRequest, UpdateRequest, UpdateResponse, WaitResponse,
+    RestartRequest, RunResponse, StartFailure, StartRequest, StartResponse, StopRequest, UpdateRequest, UpdateResponse,
+    WaitResponse,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{ApiError, Native, peer};
 use crate::cancel::CancelToken;
+use crate::containers::{self, ContainerError, StartOutcome, Target};
 use crate::domain::container;
-use crate::domain::id::{ContainerId, Timestamp};
+use crate::domain::id::{ContainerId, Signal, Timestamp};
 use crate::panics::contained;
+use crate::signals;
 
 type Answer<T> = Result<Response<T>, Status>;
 
 impl Native {
+    pub(in crate::api::native) fn target<'a>(&self, reference: &'a str) -> Result<Target<'a>, ApiError> {
+        Ok(Target::find(&self.engine, reference)?)
+    }
+
     pub(in crate::api::native) fn resolve(&self, reference: &str) -> Result<ContainerId, ApiError> {
-        self.engine.containers.resolve(reference).map_err(|error| ApiError::of_resolve(error, reference))
+        Ok(self.target(reference)?.id)
     }
 }
 
-/// The end of a run as clients get it.
-pub(in crate::api::native) fn exit_status(end: &container::End) -> ExitStatus {
-    let (code, signal, unknown) = match end.status {
-        container::ExitStatus::Code(code) => (Some(i32::from(code)), 0, ""),
-        container::ExitStatus::Signal(signal) => (Some(128 + signal.0), signal.0, ""),
-        container::ExitStatus::Unknown(cause) => (None, 0, cause_text(cause)),
+/// The end of a container's run as clients get it.
+pub(in crate::api::native) fn run_end(end: &container::End) -> ExitStatus {
+    ExitStatus { oom_killed: end.oom, ..exit_status(end.status, end.at) }
+}
+
+/// The end of a process as clients get it.
+pub(in crate::api::native) fn exit_status(status: container::ExitStatus, at: Timestamp) -> ExitStatus {
+    let (signal, unknown) = match status {
+        container::ExitStatus::Code(_) => (0, ""),
+        container::ExitStatus::Signal(signal) => (signal.0, ""),
+        container::ExitStatus::Unknown(cause) => (0, cause_text(cause)),
     };
-    ExitStatus {
-        code,
-        signal,
-        oom_killed: end.oom,
-        unknown_cause: unknown.to_owned(),
-        finished_at: nanoseconds(end.at),
+    let finished_at = nanoseconds(at);
+    ExitStatus { code: status.code(), signal, oom_killed: false, unknown_cause: unknown.to_owned(), finished_at }
+}
+
+/// A start that failed, as clients get it.
+pub(in crate::api::native) fn start_failure(failure: containers::StartFailure) -> StartFailure {
+    StartFailure { message: failure.message, exit_code: failure.code.into() }
+}
+
+fn kill_signal(text: &str) -> Result<Signal, ApiError> {
+    match text {
+        "" => Ok(Signal::KILL),
+        text => signals::parse(text).map(Signal).ok_or_else(|| ApiError::invalid(format!("Invalid signal: {text}"))),
     }
 }
 
@@ -77,6 +83,16 @@ pub(in crate::api::native) fn cause_text(cause: container::Cause) -> &'static st
 
 pub(in crate::api::native) fn nanoseconds(at: Timestamp) -> i64 {
     i64::try_from(at.0).unwrap_or(i64::MAX)
+}
+
+fn invalid_name(name: &str) -> ApiError {
+    ApiError::invalid(format!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed"))
+}
+
+/// The answer of a verb without a result.
+fn done(outcome: Result<(), ContainerError>) -> Answer<Empty> {
+    outcome.map_err(ApiError::from)?;
+    Ok(Response::new(Empty {}))
 }
 
 async fn finished<T>(task: tokio::task::JoinHandle<Result<T, ApiError>>) -> Result<T, ApiError> {
@@ -126,7 +142,13 @@ impl Containers for Native {
     async fn start(&self, request: Request<StartRequest>) -> Answer<StartResponse> {
         self.engine.moves.expect();
         let context = peer::context(&request);
-        Ok(Response::new(self.start_container(&request.into_inner().container, &context).await?))
+        let reference = request.into_inner().container;
+        let outcome = containers::start(&self.engine, self.target(&reference)?, None, &context).await;
+        Ok(Response::new(match outcome.map_err(ApiError::from)? {
+            StartOutcome::Started { warnings, .. } => StartResponse { failure: None, warnings },
+            StartOutcome::AlreadyRunning => StartResponse::default(),
+            StartOutcome::Failed(failure) => StartResponse { failure: Some(start_failure(failure)), warnings: vec![] },
+        }))
     }
 
     async fn start_attached(&self, request: Request<Streaming<AttachInput>>) -> Answer<Self::StartAttachedStream> {
@@ -143,55 +165,53 @@ impl Containers for Native {
     async fn stop(&self, request: Request<StopRequest>) -> Answer<Empty> {
         let context = peer::context(&request);
         let StopRequest { container, timeout, force } = request.into_inner();
-        self.stop_container(&container, if force { Some(0) } else { timeout }, &context).await?;
-        Ok(Response::new(Empty {}))
+        let grace = if force { Some(0) } else { timeout };
+        done(containers::stop(&self.engine, self.target(&container)?, grace, &context).await)
     }
 
     async fn kill(&self, request: Request<KillRequest>) -> Answer<Empty> {
         let context = peer::context(&request);
         let KillRequest { container, signal } = request.into_inner();
-        self.kill_container(&container, &signal, &context).await?;
-        Ok(Response::new(Empty {}))
+        let target = self.target(&container)?;
+        done(containers::kill(&self.engine, target, kill_signal(&signal)?, &context).await)
     }
 
     async fn restart(&self, request: Request<RestartRequest>) -> Answer<Empty> {
         let context = peer::context(&request);
         let RestartRequest { container, timeout } = request.into_inner();
-        self.restart_container(&container, timeout, &context).await?;
-        Ok(Response::new(Empty {}))
+        done(containers::restart(&self.engine, self.target(&container)?, timeout, &context).await)
     }
 
     async fn pause(&self, request: Request<ContainerRequest>) -> Answer<Empty> {
         let context = peer::context(&request);
-        self.pause_container(&request.into_inner().container, &context).await?;
-        Ok(Response::new(Empty {}))
+        let reference = request.into_inner().container;
+        done(containers::pause(&self.engine, self.target(&reference)?, &context).await)
     }
 
     async fn unpause(&self, request: Request<ContainerRequest>) -> Answer<Empty> {
         let context = peer::context(&request);
-        self.resume_container(&request.into_inner().container, &context).await?;
-        Ok(Response::new(Empty {}))
+        let reference = request.into_inner().container;
+        done(containers::resume(&self.engine, self.target(&reference)?, &context).await)
     }
 
     async fn remove(&self, request: Request<RemoveRequest>) -> Answer<Empty> {
         let context = peer::context(&request);
         let RemoveRequest { container, force, volumes } = request.into_inner();
-        self.remove_container(&container, (force, volumes), &context).await?;
-        Ok(Response::new(Empty {}))
+        done(containers::remove(&self.engine, self.target(&container)?, (force, volumes), &context).await)
     }
 
     async fn rename(&self, request: Request<RenameRequest>) -> Answer<Empty> {
-        let (native, context) = (self.clone(), peer::context(&request));
+        let context = peer::context(&request);
         let RenameRequest { container, name } = request.into_inner();
-        let renaming =
-            tokio::spawn(contained(async move { native.rename_container(&container, &name, &context).await }));
-        finished(renaming).await?;
-        Ok(Response::new(Empty {}))
+        let target = self.target(&container)?;
+        let name = name.parse().map_err(|_| invalid_name(&name))?;
+        done(containers::rename(&self.engine, target, name, &context).await)
     }
 
     async fn wait(&self, request: Request<ContainerRequest>) -> Answer<WaitResponse> {
-        let status = self.wait_container(&request.into_inner().container).await?;
-        Ok(Response::new(WaitResponse { status }))
+        let reference = request.into_inner().container;
+        let end = containers::wait(&self.engine, self.target(&reference)?).await.map_err(ApiError::from)?;
+        Ok(Response::new(WaitResponse { status: end.as_ref().map(run_end) }))
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Answer<ListResponse> {

@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use cri_api::isula::v1::{self as wire, UpdateRequest};
 
-use super::ask::ask;
 use super::{restart, validate};
-use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
-use crate::containers::Entity;
+use crate::containers::{AskedCommand, ContainerError, Entity, Target, Verb};
 use crate::definition::{self, Definition, Resources};
 use crate::domain::container::{Command, Event, Rejection};
 use crate::domain::id::ContainerId;
@@ -35,16 +33,14 @@ impl Native {
         let _place = self.entity(&id, &reference)?.update_place().await;
         // Recovery settles an update that an earlier daemon left.
         let verified = tokio::time::timeout(PATIENCE, self.engine.containers.verified(&id)).await;
-        verified.map_err(|_| ApiError::Rejected {
-            verb: Verb::Update,
-            reference: reference.clone(),
-            rejection: Rejection::InTransition,
-        })?;
+        verified.map_err(|_| ContainerError::of_rejection(Rejection::InTransition, Verb::Update, &reference))?;
         let mut attempt = 1;
         loop {
             let entity = self.entity(&id, &reference)?;
             match self.update_once(&entity, &request, context).await {
-                Err(ApiError::Rejected { rejection: Rejection::DefinitionChanged, .. }) if attempt < ATTEMPTS => {
+                Err(ApiError::Container(ContainerError::Rejected {
+                    rejection: Rejection::DefinitionChanged, ..
+                })) if attempt < ATTEMPTS => {
                     attempt += 1;
                 }
                 outcome => return outcome,
@@ -79,8 +75,9 @@ impl Native {
             written.await.map_err(|panic| ApiError::failed(panic.to_string()))??;
         failpoint::hit(failpoint::UPDATE_BEFORE_INTENT);
         let base = entity.state.card.definition;
-        let command = || Command::Update { base, definition, restart: restart.into(), live };
-        let asked = ask(&self.engine, id, (Verb::Update, reference), context, command).await;
+        let command = || vec![Command::Update { base, definition, restart: restart.into(), live }];
+        let target = Target { id, reference };
+        let asked = AskedCommand::ask(&self.engine.containers, target, Verb::Update, context, command).await;
         let outcome = match asked {
             Ok(mut asked) if asked.events.last().is_some_and(|event| outcome_of(event).is_none()) => {
                 asked.until(PATIENCE, outcome_of).await.unwrap_or_else(|| {
@@ -88,7 +85,7 @@ impl Native {
                 })
             }
             Ok(_) => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         };
         let engine = self.engine.clone();
         let _ = tokio::task::spawn_blocking(move || engine.settle_definition(&id)).await;
@@ -96,8 +93,7 @@ impl Native {
     }
 
     fn entity(&self, id: &ContainerId, reference: &str) -> Result<Arc<Entity>, ApiError> {
-        let gone = || ApiError::NoSuchContainer { reference: reference.to_owned() };
-        self.engine.containers.get(id).ok_or_else(gone)
+        Ok(Target { id: *id, reference }.entity(&self.engine)?)
     }
 }
 

@@ -10,6 +10,7 @@ use super::image::{self, ImageForCreate};
 use super::{health, network, restart, volumes};
 use crate::api::native::ApiError;
 use crate::config::Config;
+use crate::containers::Target;
 use crate::definition::{
     Definition, Device, Dns, Log, Mount, Namespaces, Process, Resources, Rootfs, Seccomp, Security, Sharing, Ulimit,
 };
@@ -367,8 +368,7 @@ fn sharing(engine: &Engine, what: &str, mode: &str, joinable: bool) -> Checked<S
 }
 
 fn joined(engine: &Engine, reference: &str) -> Checked<String> {
-    let id = engine.containers.resolve(reference).map_err(|error| ApiError::of_resolve(error, reference))?;
-    Ok(id.to_string())
+    Ok(Target::find(engine, reference)?.id.to_string())
 }
 
 fn log(config: &Config, given: wire::LogConfig, warnings: &mut Vec<String>) -> Checked<Log> {

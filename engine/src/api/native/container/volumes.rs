@@ -132,10 +132,7 @@ impl Native {
                     return Err(ApiError::invalid(format!("--volumes-from {text}: mode `{other}` is not ro or rw")));
                 }
             };
-            let id = self.resolve(reference)?;
-            let entity = self.engine.containers.get(&id);
-            let gone = || ApiError::NoSuchContainer { reference: reference.to_owned() };
-            sources.push((entity.ok_or_else(gone)?, read_only));
+            sources.push((self.target(reference)?.entity(&self.engine)?, read_only));
         }
         if sources.is_empty() {
             return Ok(vec![]);

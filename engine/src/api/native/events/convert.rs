@@ -238,14 +238,11 @@ fn facts(event: &Event) -> Vec<(String, String)> {
 
 fn status_facts(status: ExitStatus) -> Vec<(String, String)> {
     let fact = |key: &str, value: String| (key.to_owned(), value);
+    let code = fact("exitCode", status.code().map_or_else(|| "unknown".to_owned(), |code| code.to_string()));
     match status {
-        ExitStatus::Code(code) => vec![fact("exitCode", code.to_string())],
-        ExitStatus::Signal(signal) => {
-            vec![fact("exitCode", (128 + signal.0).to_string()), fact("signal", signals::name(signal.0))]
-        }
-        ExitStatus::Unknown(cause) => {
-            vec![fact("exitCode", "unknown".to_owned()), fact("cause", cause_text(cause).to_owned())]
-        }
+        ExitStatus::Code(_) => vec![code],
+        ExitStatus::Signal(signal) => vec![code, fact("signal", signals::name(signal.0))],
+        ExitStatus::Unknown(cause) => vec![code, fact("cause", cause_text(cause).to_owned())],
     }
 }
 

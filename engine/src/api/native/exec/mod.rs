@@ -4,18 +4,14 @@ mod run;
 mod sync;
 
 use cri_api::isula::v1::execs_server::Execs;
-use cri_api::isula::v1::{
-    ExecInput, ExecOutput, ExecProcess, ExecSyncRequest, ExecSyncResponse, ExitStatus, StartFailure,
-};
+use cri_api::isula::v1::{ExecInput, ExecOutput, ExecProcess, ExecSyncRequest, ExecSyncResponse, StartFailure};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::container::{cause_text, nanoseconds};
-use super::status::Verb;
 use super::{ApiError, Native, limits, peer};
 use crate::cause::chain;
-use crate::domain::container;
-use crate::domain::id::{ContainerId, Timestamp};
+use crate::containers::{ContainerError, Verb};
+use crate::domain::id::ContainerId;
 use crate::exec::{ExecError, Program};
 use crate::spec::SpecError;
 
@@ -40,7 +36,7 @@ impl Native {
     fn program(&self, process: Option<ExecProcess>) -> Result<(ContainerId, String, Program), ApiError> {
         let process = process.ok_or_else(|| ApiError::invalid("an exec needs a process"))?;
         let reference = process.container;
-        let id = self.engine.containers.resolve(&reference).map_err(|error| ApiError::of_resolve(error, &reference))?;
+        let id = self.resolve(&reference)?;
         let program = Program {
             args: process.command,
             env: process.env,
@@ -78,11 +74,9 @@ fn check(program: &Program) -> Result<(), ApiError> {
 
 /// The answer to an exec that could not be started, or the error that replaces an answer.
 fn failure(error: ExecError, reference: &str) -> Result<StartFailure, ApiError> {
-    let reference = reference.to_owned();
     Err(match error {
         ExecError::NotStarted { code, message } => return Ok(StartFailure { message, exit_code: i32::from(code) }),
-        ExecError::Rejected(container::Rejection::NoSuchContainer) => ApiError::NoSuchContainer { reference },
-        ExecError::Rejected(rejection) => ApiError::Rejected { verb: Verb::Exec, reference, rejection },
+        ExecError::Rejected(rejection) => ContainerError::of_rejection(rejection, Verb::Exec, reference).into(),
         ExecError::Journal(error) => ApiError::Journal(error),
         ExecError::Spec(error @ (SpecError::Decode { .. } | SpecError::Encode { .. })) => {
             ApiError::failed(chain(&error))
@@ -101,16 +95,6 @@ fn failure(error: ExecError, reference: &str) -> Result<StartFailure, ApiError> 
         | ExecError::Spawn { .. }
         | ExecError::ShimDied) => ApiError::failed(chain(&error)),
     })
-}
-
-fn status(status: container::ExitStatus, at: Timestamp) -> ExitStatus {
-    let (code, signal, unknown) = match status {
-        container::ExitStatus::Code(code) => (Some(i32::from(code)), 0, ""),
-        container::ExitStatus::Signal(signal) => (Some(128 + signal.0), signal.0, ""),
-        container::ExitStatus::Unknown(cause) => (None, 0, cause_text(cause)),
-    };
-    let finished_at = nanoseconds(at);
-    ExitStatus { code, signal, oom_killed: false, unknown_cause: unknown.to_owned(), finished_at }
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::{failure, status};
+use super::failure;
+use crate::api::native::container::exit_status;
 use crate::api::native::relay::{self, IN_FLIGHT, RelayEnd};
 use crate::api::native::{ApiError, Native};
 use crate::cause::chain;
@@ -80,7 +81,7 @@ async fn serve(exec: Exec, mut input: Streaming<ExecInput>, sender: relay::Sende
 }
 
 fn exited(exit: Exit) -> ExecOutput {
-    wrap(Output::Exited(status(status_of(exit.status), ended_at(exit))))
+    wrap(Output::Exited(exit_status(status_of(exit.status), ended_at(exit))))
 }
 
 fn wrap(output: Output) -> ExecOutput {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use cri_api::isula::v1::{ExecSyncRequest, ExecSyncResponse};
 
-use super::{failure, status};
+use super::failure;
+use crate::api::native::container::exit_status;
 use crate::api::native::{ApiError, Native};
 use crate::engine::Engine;
 
@@ -19,7 +20,7 @@ impl Native {
             Ok(captured) => Ok(ExecSyncResponse {
                 stdout: captured.stdout,
                 stderr: captured.stderr,
-                status: Some(status(captured.status, captured.at)),
+                status: Some(exit_status(captured.status, captured.at)),
                 failure: None,
             }),
             Err(error) => {

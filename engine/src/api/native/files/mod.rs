@@ -15,9 +15,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::status::Verb;
 use super::{ApiError, Native};
-use crate::domain::container::Rejection;
+use crate::containers::{ContainerError, Verb};
 use crate::files::{FilesError, Outgoing, Part};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -29,13 +28,9 @@ const IN_FLIGHT: usize = 1;
 /// Converts errors of the container that `reference` names.
 fn refusal(reference: &str) -> impl Fn(FilesError) -> ApiError + Send + 'static {
     let reference = reference.to_owned();
-    move |error| {
-        let reference = reference.clone();
-        match error {
-            FilesError::Rejected(Rejection::NoSuchContainer) => ApiError::NoSuchContainer { reference },
-            FilesError::Rejected(rejection) => ApiError::Rejected { verb: Verb::Copy, reference, rejection },
-            source => ApiError::Files { reference, source },
-        }
+    move |error| match error {
+        FilesError::Rejected(rejection) => ContainerError::of_rejection(rejection, Verb::Copy, &reference).into(),
+        source => ApiError::Files { reference: reference.clone(), source },
     }
 }
 

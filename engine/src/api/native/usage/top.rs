@@ -3,9 +3,8 @@
 use cri_api::isula::v1::TopResponse;
 use cri_api::isula::v1::top_response::Row;
 
-use crate::api::native::status::Verb;
 use crate::api::native::{ApiError, Native};
-use crate::domain::container::Rejection;
+use crate::containers::{ContainerError, Verb};
 use crate::usage::{Table, TopError};
 
 impl Native {
@@ -17,10 +16,10 @@ impl Native {
 }
 
 fn refusal(error: TopError, reference: &str) -> ApiError {
-    let reference = reference.to_owned();
     match error {
-        TopError::Rejected(Rejection::NoSuchContainer) => ApiError::NoSuchContainer { reference },
-        TopError::Rejected(rejection) => ApiError::Rejected { verb: Verb::Top, reference, rejection },
-        source @ (TopError::NoGroup | TopError::Slow | TopError::Ps(_)) => ApiError::Top { reference, source },
+        TopError::Rejected(rejection) => ContainerError::of_rejection(rejection, Verb::Top, reference).into(),
+        source @ (TopError::NoGroup | TopError::Slow | TopError::Ps(_)) => {
+            ApiError::Top { reference: reference.to_owned(), source }
+        }
     }
 }

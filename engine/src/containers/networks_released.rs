@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::Entity;
 use crate::domain::id::{ContainerId, StartId};
 use crate::engine::Engine;
 
@@ -10,8 +11,10 @@ use crate::engine::Engine;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Returns at once for a container without networks.
-pub(in crate::api::native) async fn networks_released(engine: &Engine, id: ContainerId, start: StartId) {
-    if tokio::time::timeout(PATIENCE, engine.containers.detached(&id, start)).await.is_err() {
+pub async fn networks_released(engine: &Engine, id: ContainerId, start: StartId) {
+    // By this start and by earlier ones.
+    let free = |entity: &Entity| entity.state.networks.iter().all(|attachment| attachment.start.0 > start.0);
+    if tokio::time::timeout(PATIENCE, engine.containers.wait_until(&id, free)).await.is_err() {
         tracing::warn!(container_id = %id.short(), "its end is answered before its networks are given back");
     }
 }

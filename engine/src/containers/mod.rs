@@ -1,15 +1,49 @@
-//! Containers beside their ledger: their names, and the data of each that is not state.
+//! Containers above their ledger: their names, the data of each that is not state, and the verbs, which do what a user
+//! asks for.
+//!
+//! A verb takes the container as its caller named it ([`Target`]) and values of the domain, and answers when the outcome
+//! of its command is recorded ([`AskedCommand`]), or with a [`ContainerError`]. Every API has the same verbs: its doors
+//! parse a request, call one, and convert the answer.
 
-use std::collections::{BTreeMap, HashMap};
+mod ask;
+mod attach_guard;
+mod error;
+mod names;
+mod networks_released;
+mod remove;
+mod rename;
+mod restart;
+mod start;
+mod stop;
+mod suspend;
+mod target;
+mod uncancelled;
+mod wait;
+
+pub use ask::AskedCommand;
+pub use attach_guard::AttachGuard;
+pub use error::{ContainerError, Verb};
+pub use names::{Names, ResolveError};
+pub use networks_released::networks_released;
+pub use remove::remove;
+pub use rename::rename;
+pub use restart::restart;
+pub use start::{StartFailure, StartOutcome, start, start_outcome, started_by};
+pub use stop::{kill, stop};
+pub use suspend::{pause, resume};
+pub use target::Target;
+pub use wait::{ending, wait};
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::domain::container::{Container, Event};
-use crate::domain::id::{ContainerId, Digest, Name, StartId};
+use crate::domain::id::Digest;
 use crate::files::RootAccess;
-use crate::ledger::{Entry, Index, Ledger, Projection, Published, WithCompanion};
+use crate::ledger::{Entry, Ledger, Published, WithCompanion};
 
 /// All containers.
 pub type Containers = Ledger<Container>;
@@ -129,107 +163,6 @@ impl Drop for SessionGuard {
     }
 }
 
-/// The holders of all names, including names reserved for pending creations. Clones share one table.
-#[derive(Debug, Clone, Default)]
-pub struct Names(Arc<Mutex<HashMap<Name, ContainerId>>>);
-
-impl Names {
-    fn holder(&self, name: &Name) -> Option<ContainerId> {
-        lock(&self.0).get(name).copied()
-    }
-
-    /// Reserves a name for a container; fails with the holder when it is taken.
-    fn reserve(&self, name: &Name, id: ContainerId) -> Result<(), ContainerId> {
-        match *lock(&self.0).entry(name.clone()).or_insert(id) {
-            holder if holder == id => Ok(()),
-            holder => Err(holder),
-        }
-    }
-
-    fn holds_any(&self, id: &ContainerId) -> bool {
-        lock(&self.0).values().any(|holder| holder == id)
-    }
-
-    /// Releases a name, if this container holds it.
-    fn release(&self, name: &Name, id: ContainerId) {
-        let mut names = lock(&self.0);
-        if names.get(name) == Some(&id) {
-            names.remove(name);
-        }
-    }
-}
-
-impl Index<Container> for Names {
-    fn replace(&mut self, id: &ContainerId, before: Option<&Container>, after: Option<&Container>) {
-        let (old, new) = (before.map(|container| &container.card.name), after.map(|container| &container.card.name));
-        if let Some(old) = old.filter(|_| old != new) {
-            self.release(old, *id);
-        }
-        // Reserved by a creation or a rename already; repeated so that the table never depends on it.
-        if let Some(new) = new.filter(|_| old != new) {
-            lock(&self.0).insert(new.clone(), *id);
-        }
-    }
-}
-
-/// A reference that names no container, or several.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ResolveError {
-    NotFound,
-    Ambiguous,
-}
-
-impl Projection<Container> {
-    /// By full id, name, or unambiguous prefix of an id, in this order.
-    pub fn resolve(&self, reference: &str) -> Result<ContainerId, ResolveError> {
-        let containers = self.snapshot();
-        // Full ids come first: a container with another's id for its name must not receive that one's calls.
-        if let Ok(id) = reference.parse::<ContainerId>()
-            && containers.contains_key(&id)
-        {
-            return Ok(id);
-        }
-        if let Ok(name) = reference.parse::<Name>()
-            && let Some(id) = containers.index.holder(&name).filter(|id| containers.contains_key(id))
-        {
-            return Ok(id);
-        }
-        let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-        if reference.is_empty() || reference.len() > 64 || !reference.bytes().all(hex) {
-            return Err(ResolveError::NotFound);
-        }
-        let lowest = format!("{reference:0<64}").parse::<ContainerId>().map_err(|_| ResolveError::NotFound)?;
-        let ids = containers.since(lowest).map(|(id, _)| *id);
-        let mut matching = ids.take_while(|id| id.to_string().starts_with(reference));
-        match (matching.next(), matching.next()) {
-            (None, _) => Err(ResolveError::NotFound),
-            (Some(id), None) => Ok(id),
-            (Some(_), Some(_)) => Err(ResolveError::Ambiguous),
-        }
-    }
-
-    /// Reserves a name for a container; fails with the holder when it is taken.
-    pub fn reserve_name(&self, name: &Name, id: ContainerId) -> Result<(), ContainerId> {
-        self.index().reserve(name, id)
-    }
-
-    /// Releases a name, if this container holds it.
-    pub fn release_name(&self, name: &Name, id: ContainerId) {
-        self.index().release(name, id);
-    }
-
-    /// Whether the container exists or is being created: its name is reserved before its first file is made.
-    pub fn knows(&self, id: &ContainerId) -> bool {
-        self.get(id).is_some() || self.index().holds_any(id)
-    }
-
-    /// Waits until the container is attached to no network by this start or an earlier one, or it is gone.
-    pub async fn detached(&self, id: &ContainerId, start: StartId) {
-        let free = |entity: &Entity| entity.state.networks.iter().all(|attachment| attachment.start.0 > start.0);
-        self.wait_until(id, free).await;
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -238,7 +171,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::domain::container::{Card, HealthAction, Phase, RestartPolicy};
-    use crate::domain::id::{Digest, Signal, Timestamp};
+    use crate::domain::id::{Signal, Timestamp};
+    use crate::ledger::Projection;
 
     pub fn container(id: &str, name: &str) -> Container {
         let card = Card {
@@ -259,53 +193,6 @@ mod tests {
         };
         let id = format!("{id:0<64}").parse().unwrap();
         Container { phase: Phase::Created, ..Container::new(id, card) }
-    }
-
-    #[test]
-    fn references_resolve_by_name_then_id_then_prefix() {
-        let containers = Projection::<Container>::default();
-        let (a, b) = (container("ab1", "one"), container("ab2", "ab1"));
-        containers.restore(a.clone(), 1);
-        containers.restore(b.clone(), 2);
-        assert_eq!(containers.resolve("one"), Ok(a.id));
-        assert_eq!(containers.resolve("ab1"), Ok(b.id), "a name wins over a prefix");
-        assert_eq!(containers.resolve("ab10"), Ok(a.id));
-        let taken = container("cd", &a.id.to_string());
-        containers.restore(taken, 3);
-        assert_eq!(containers.resolve(&a.id.to_string()), Ok(a.id), "a full id wins over a name");
-        assert_eq!(containers.resolve("ab"), Err(ResolveError::Ambiguous));
-        assert_eq!(containers.resolve(&b.id.to_string()), Ok(b.id));
-        for nothing in ["", "ac", "zz", "no such", &"a".repeat(65), &"f".repeat(64)] {
-            assert_eq!(containers.resolve(nothing), Err(ResolveError::NotFound), "{nothing}");
-        }
-    }
-
-    #[test]
-    fn a_name_has_one_holder_until_it_is_released() {
-        let containers = Projection::<Container>::default();
-        let (a, b) = (container("a", "x"), container("b", "y"));
-        let name: Name = "n".parse().unwrap();
-        assert_eq!(containers.reserve_name(&name, a.id), Ok(()));
-        assert_eq!(containers.reserve_name(&name, b.id), Err(a.id));
-        containers.release_name(&name, b.id);
-        assert_eq!(containers.reserve_name(&name, b.id), Err(a.id));
-        assert!(containers.knows(&a.id) && !containers.knows(&b.id), "a name is held before its container is recorded");
-        containers.release_name(&name, a.id);
-        assert!(!containers.knows(&a.id));
-        assert_eq!(containers.reserve_name(&name, b.id), Ok(()));
-    }
-
-    #[test]
-    fn a_rename_moves_the_name_and_a_removal_frees_it() {
-        let containers = Projection::<Container>::default();
-        let mut it = container("a", "old");
-        containers.publish(&it.id, Some(it.clone()), 1);
-        it.card.name = "new".parse().unwrap();
-        containers.publish(&it.id, Some(it.clone()), 2);
-        assert_eq!(containers.resolve("new"), Ok(it.id));
-        assert_eq!(containers.resolve("old"), Err(ResolveError::NotFound));
-        containers.publish(&it.id, None, 3);
-        assert_eq!(containers.resolve("new"), Err(ResolveError::NotFound));
     }
 
     #[tokio::test]

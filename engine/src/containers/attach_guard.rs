@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::api::native::ApiError;
-use crate::api::native::status::Verb;
-use crate::containers::{Entity, SessionGuard};
+use super::{ContainerError, Entity, SessionGuard, Verb};
 use crate::domain::container::Command;
 use crate::domain::id::{ContainerId, SessionId};
 use crate::engine::Engine;
@@ -17,7 +15,7 @@ use crate::ledger::Queue;
 /// records the end, in the background, unless that was done before: a client that leaves, a failed connection and a
 /// failed start all do so. Sessions that a killed daemon left open are ended by recovery, see `crate::recovery`.
 #[derive(Debug)]
-pub(in crate::api::native) struct AttachGuard {
+pub struct AttachGuard {
     engine: Arc<Engine>,
     id: ContainerId,
     context: Context,
@@ -30,48 +28,48 @@ pub(in crate::api::native) struct AttachGuard {
 
 impl AttachGuard {
     /// Makes a guard that has recorded nothing yet.
-    pub(super) fn new(
+    pub fn new(
         engine: &Arc<Engine>,
         entity: &Entity,
         context: &Context,
         stdin: bool,
         tty: bool,
-    ) -> Result<Self, ApiError> {
+    ) -> Result<Self, ContainerError> {
         let mut guard = Self::for_new(engine, entity.state.id, context, stdin, tty)?;
         guard.presence = Some(entity.session_guard());
         Ok(guard)
     }
 
     /// The same for a container that is still to be made.
-    pub(super) fn for_new(
+    pub fn for_new(
         engine: &Arc<Engine>,
         id: ContainerId,
         context: &Context,
         stdin: bool,
         tty: bool,
-    ) -> Result<Self, ApiError> {
+    ) -> Result<Self, ContainerError> {
         let mut session = [0; 8];
-        getrandom::fill(&mut session).map_err(|error| ApiError::failed(format!("cannot make an id: {error}")))?;
+        getrandom::fill(&mut session).map_err(ContainerError::NoId)?;
         let (engine, context, session) = (engine.clone(), context.clone(), SessionId(session));
         Ok(Self { engine, id, context, session, stdin, tty, since: None, presence: None })
     }
 
     /// Records the beginning; rejected for a container that is paused or not running.
-    pub(super) async fn begin(&mut self, reference: &str) -> Result<(), ApiError> {
+    pub async fn begin(&mut self, reference: &str) -> Result<(), ContainerError> {
         let asked =
             self.engine.containers.ask(Queue::Commands, &self.id, &self.context, || vec![self.command(false)]).await;
-        asked.map_err(|error| ApiError::of_turn(error, Verb::Attach, reference))?;
+        asked.map_err(|error| ContainerError::of_turn(error, Verb::Attach, reference))?;
         self.recorded();
         Ok(())
     }
 
     /// The command that records the beginning. `starting`: along with the start that this client asked for.
-    pub(in crate::api::native) fn command(&self, starting: bool) -> Command {
+    pub fn command(&self, starting: bool) -> Command {
         Command::BeginAttach { session: self.session, stdin: self.stdin, tty: self.tty, starting }
     }
 
     /// To be called when the command is recorded.
-    pub(in crate::api::native) fn recorded(&mut self) {
+    pub fn recorded(&mut self) {
         if self.presence.is_none() {
             self.presence = self.engine.containers.get(&self.id).map(|entity| entity.session_guard());
         }
@@ -80,7 +78,7 @@ impl AttachGuard {
     }
 
     /// Records the end now. A removal still waits until the guard is dropped.
-    pub(super) fn end(&mut self) {
+    pub fn end(&mut self) {
         let Some(since) = self.since.take() else { return };
         failpoint::hit(failpoint::ATTACH_LEFT);
         let lasted_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
