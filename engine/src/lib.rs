@@ -1,9 +1,6 @@
 //! The engine behind `isulad`.
 
 pub mod api;
-pub mod cancel;
-pub mod cause;
-pub mod clock;
 pub mod config;
 pub mod container_log;
 pub mod containers;
@@ -11,34 +8,29 @@ pub mod definition;
 pub mod effects;
 pub mod engine;
 pub mod exec;
-pub mod failpoint;
 pub mod files;
 pub mod health;
-pub mod helper;
 pub mod image;
 pub mod journal;
-pub mod latest;
 pub mod layout;
 pub mod ledger;
-pub mod log_lines;
 mod memory;
 pub mod moves;
 pub mod network;
 pub mod oom;
-pub mod panics;
 pub mod recovery;
 pub mod rootfs;
 pub mod runtime;
 pub mod server;
 pub mod session;
 pub mod shim_process;
-pub mod signals;
 pub mod spec;
 pub mod supervisor;
-mod sys;
 pub mod usage;
 pub mod volume;
-pub mod warnings;
 
 pub use engine_domain as domain;
-pub use sys::limit_memory;
+pub use engine_host::sys::limit_memory;
+pub use engine_host::{cancel, cause, clock, failpoint, helper, latest, log_lines, panics, signals, warnings};
+
+use engine_host::sys;

@@ -10,16 +10,9 @@
 //! namespace of the daemon's own would break the `rshared` binds users ask for. The daemon's own mounts are made
 //! private at once, so that nothing mounted inside a container's root ever travels back to the host.
 
-pub mod attributes;
-pub mod beneath;
-mod copy;
-mod mountinfo;
 mod mountpoint;
 mod overlay;
-mod planned;
-mod remove;
 mod view;
-mod write;
 
 use std::fs;
 use std::io;
@@ -32,13 +25,12 @@ use nix::mount::MsFlags;
 use crate::definition::Rootfs;
 use crate::failpoint;
 
-pub use beneath::{BeneathError, open_root};
-pub use copy::{Copied, CopyError, copy_facts, copy_tree};
-pub use mountinfo::{MountEntry, mounts_below, parse as parse_mountinfo};
-pub use planned::{Content, Found, Located, PlannedRoot};
-pub use remove::{Mounts, detach_below, remove_tree};
+pub use engine_host::fs::{
+    BeneathError, Content, Copied, CopyError, Found, Located, MountEntry, Mounts, PlannedRoot, WriteError, attributes,
+    beneath, copy_facts, copy_tree, detach_below, mounts_below, open_root, parse_mountinfo, remove_tree,
+    write_atomically,
+};
 pub use view::{mount_view, unmount_view};
-pub use write::{WriteError, write_atomically};
 
 /// Bytes of `/dev/shm` when the request has no size.
 pub const DEFAULT_SHM_SIZE: u64 = 64 << 20;

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The allowed dependencies within the workspace.
-const ARROWS: [(&str, &[&str]); 8] = [
-    ("engine", &["cri-api", "engine-domain", "isulad-shim", "migrations", "store"]),
+const ARROWS: [(&str, &[&str]); 9] = [
+    ("engine", &["cri-api", "engine-domain", "engine-host", "isulad-shim", "migrations", "store"]),
     ("engine-domain", &[]),
+    ("engine-host", &["engine-domain", "isulad-shim"]),
     ("isulad-shim", &[]),
     ("cri-api", &[]),
     ("store", &[]),

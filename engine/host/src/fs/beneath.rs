@@ -41,7 +41,7 @@ pub fn open_root(rootfs: &Path) -> io::Result<OwnedFd> {
 
 /// Opens a directory for reading; `None` when there is nothing, or something else.
 #[cfg(test)]
-pub(crate) fn open_dir(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>, BeneathError> {
+pub fn open_dir(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>, BeneathError> {
     match open(root, path, OFlags::RDONLY | OFlags::DIRECTORY) {
         Ok(dir) => Ok(Some(dir)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),

@@ -52,11 +52,12 @@ pub fn name_of(entry: &str) -> &str {
 }
 
 /// Measures growth, for tests of linear time.
-#[cfg(test)]
-pub(crate) mod cost {
+#[cfg(any(test, feature = "testing"))]
+#[allow(clippy::unwrap_used, reason = "only tests use it")]
+pub mod cost {
     /// How much more of this thread's time `work` takes for four times as much. Linear work is at 4, quadratic at 16;
     /// the least of some attempts, so that a cache that another process has emptied does not count.
-    pub(crate) fn growth(many: usize, work: impl Fn(usize)) -> f64 {
+    pub fn growth(many: usize, work: impl Fn(usize)) -> f64 {
         let spent = |count| {
             let before = on_cpu();
             work(count);

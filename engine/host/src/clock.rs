@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::domain::id::{BootId, Timestamp};
+use engine_domain::id::{BootId, Timestamp};
 
 /// Seconds by which a file's time and a process's may disagree: both are rounded, and a clock may run a little fast.
 const CLOCK_SLACK: f64 = 1.0;

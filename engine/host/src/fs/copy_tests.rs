@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 
 use super::*;
-use crate::rootfs::beneath::open_dir;
-use crate::rootfs::open_root;
+use crate::fs::beneath::open_dir;
+use crate::fs::open_root;
 
 struct Pair(tempfile::TempDir);
 
