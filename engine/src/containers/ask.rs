@@ -24,7 +24,7 @@ pub struct AskedCommand {
 
 impl AskedCommand {
     /// Asks for a user's commands in one step, and listens for their outcome.
-    pub async fn ask(
+    pub(super) async fn ask(
         containers: &Containers,
         target: Target<'_>,
         verb: Verb,

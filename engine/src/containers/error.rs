@@ -4,6 +4,7 @@ use store::AppendError;
 
 use super::ResolveError;
 use crate::cause::chain;
+use crate::definition::DefinitionError;
 use crate::domain::container::Rejection;
 use crate::domain::id::{ContainerId, Name};
 use crate::ledger::TurnError;
@@ -23,6 +24,12 @@ pub enum ContainerError {
     Rejected { verb: Verb, reference: String, rejection: Rejection },
     #[error("cannot write the journal: {}", chain(.0))]
     Journal(AppendError),
+    #[error("{message}")]
+    Invalid { message: String },
+    #[error(transparent)]
+    Definition(#[from] DefinitionError),
+    #[error("Cannot update container: {message}")]
+    UpdateFailed { message: String },
     #[error("{message}")]
     StartFailed { message: String },
     #[error("the restart of {reference} gave way to a stop or removal")]
@@ -65,6 +72,10 @@ pub enum Verb {
 }
 
 impl ContainerError {
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::Invalid { message: message.into() }
+    }
+
     /// The error of a turn in which `reference` names the container.
     pub fn of_turn(error: TurnError<Rejection>, verb: Verb, reference: &str) -> Self {
         match error {

@@ -8,6 +8,7 @@
 mod ask;
 mod attach_guard;
 mod error;
+mod limits;
 mod names;
 mod networks_released;
 mod remove;
@@ -17,21 +18,24 @@ mod start;
 mod stop;
 mod suspend;
 mod target;
-mod uncancelled;
+mod tasks;
+mod update;
 mod wait;
 
 pub use ask::AskedCommand;
 pub use attach_guard::AttachGuard;
 pub use error::{ContainerError, Verb};
+pub use limits::Limits;
 pub use names::{Names, ResolveError};
 pub use networks_released::networks_released;
 pub use remove::remove;
 pub use rename::rename;
-pub use restart::restart;
+pub use restart::{restart, suits_removal};
 pub use start::{StartFailure, StartOutcome, start, start_outcome, started_by};
 pub use stop::{kill, stop};
 pub use suspend::{pause, resume};
 pub use target::Target;
+pub use update::{Update, update};
 pub use wait::{ending, wait};
 
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::uncancelled::uncancelled;
+use super::tasks::uncancelled;
 use super::{ContainerError, Target, Verb};
 use crate::domain::container::Command;
 use crate::domain::id::Name;

@@ -6,6 +6,7 @@ use super::start::no_outcome;
 use super::stop::{outlives_kill, patience_of};
 use super::{AskedCommand, ContainerError, Target, Verb, start_outcome, started_by};
 use crate::clock;
+use crate::definition::Restart;
 use crate::domain::container::{Command, Event};
 use crate::engine::Engine;
 use crate::journal::record::Context;
@@ -43,4 +44,12 @@ pub async fn restart(
         Some(Err(failure)) => Err(ContainerError::StartFailed { message: failure.message }),
         None => Err(no_outcome(target)),
     }
+}
+
+/// The policy, which automatic removal must leave something to do.
+pub fn suits_removal(policy: Restart, auto_remove: bool) -> Result<Restart, ContainerError> {
+    if auto_remove && policy != Restart::No {
+        return Err(ContainerError::invalid("Conflicting options: --restart and --rm"));
+    }
+    Ok(policy)
 }

@@ -102,11 +102,13 @@ impl From<VolumeError> for ApiError {
 fn of_container(error: &ContainerError) -> Code {
     match error {
         ContainerError::NoSuchContainer { .. } => Code::NotFound,
-        ContainerError::Ambiguous { .. } => Code::InvalidArgument,
+        ContainerError::Ambiguous { .. } | ContainerError::Invalid { .. } => Code::InvalidArgument,
         ContainerError::NameTaken { .. } => Code::AlreadyExists,
         ContainerError::Rejected { rejection, .. } => of_rejection(rejection),
         ContainerError::Journal(error) => of_journal(error),
-        ContainerError::StartFailed { .. }
+        ContainerError::Definition(_)
+        | ContainerError::UpdateFailed { .. }
+        | ContainerError::StartFailed { .. }
         | ContainerError::RestartReplaced { .. }
         | ContainerError::OperationFailed { .. }
         | ContainerError::NoId(_)

@@ -9,7 +9,6 @@ mod network;
 mod networks;
 mod resolve_image;
 mod restart;
-mod update;
 mod validate;
 mod volumes;
 
@@ -17,17 +16,17 @@ use std::sync::Arc;
 
 use cri_api::isula::v1::containers_server::Containers;
 use cri_api::isula::v1::{
-    AttachInput, AttachOutput, ContainerRequest, CreateRequest, CreateResponse, Empty, ExitStatus, InspectResponse,
-    KillRequest, ListRequest, ListResponse, LogBatch, LogsRequest, RemoveRequest, RenameRequest, ResizeRequest,
-    RestartRequest, RunResponse, StartFailure, StartRequest, StartResponse, StopRequest, UpdateRequest, UpdateResponse,
-    WaitResponse,
+    self as wire, AttachInput, AttachOutput, ContainerRequest, CreateRequest, CreateResponse, Empty, ExitStatus,
+    InspectResponse, KillRequest, ListRequest, ListResponse, LogBatch, LogsRequest, RemoveRequest, RenameRequest,
+    ResizeRequest, RestartRequest, RunResponse, StartFailure, StartRequest, StartResponse, StopRequest, UpdateRequest,
+    UpdateResponse, WaitResponse,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{ApiError, Native, peer};
 use crate::cancel::CancelToken;
-use crate::containers::{self, ContainerError, StartOutcome, Target};
+use crate::containers::{self, ContainerError, Limits, StartOutcome, Target, Update};
 use crate::domain::container;
 use crate::domain::id::{ContainerId, Signal, Timestamp};
 use crate::panics::contained;
@@ -64,6 +63,28 @@ pub(in crate::api::native) fn exit_status(status: container::ExitStatus, at: Tim
 /// A start that failed, as clients get it.
 pub(in crate::api::native) fn start_failure(failure: containers::StartFailure) -> StartFailure {
     StartFailure { message: failure.message, exit_code: failure.code.into() }
+}
+
+/// The limits of a request.
+fn given_limits(given: wire::Resources) -> Limits {
+    Limits {
+        memory: given.memory,
+        memory_swap: given.memory_swap,
+        memory_reservation: given.memory_reservation,
+        memory_swappiness: given.memory_swappiness,
+        oom_kill_disable: given.oom_kill_disable,
+        kernel_memory: given.kernel_memory,
+        nano_cpus: given.nano_cpus,
+        cpu_shares: given.cpu_shares,
+        cpu_period: given.cpu_period,
+        cpu_quota: given.cpu_quota,
+        cpuset_cpus: given.cpuset_cpus,
+        cpuset_mems: given.cpuset_mems,
+        cpu_rt_runtime: given.cpu_rt_runtime,
+        cpu_rt_period: given.cpu_rt_period,
+        pids_limit: given.pids_limit,
+        blkio_weight: given.blkio_weight,
+    }
 }
 
 fn kill_signal(text: &str) -> Result<Signal, ApiError> {
@@ -234,9 +255,12 @@ impl Containers for Native {
     }
 
     async fn update(&self, request: Request<UpdateRequest>) -> Answer<UpdateResponse> {
-        let (native, context) = (self.clone(), peer::context(&request));
-        let updating =
-            tokio::spawn(contained(async move { native.update_container(request.into_inner(), &context).await }));
-        Ok(Response::new(UpdateResponse { warnings: finished(updating).await? }))
+        let context = peer::context(&request);
+        let UpdateRequest { container, resources, restart } = request.into_inner();
+        let target = self.target(&container)?;
+        let restart = restart.as_ref().map(restart::policy).transpose()?;
+        let update = Update { limits: resources.map(given_limits), restart };
+        let updated = containers::update(&self.engine, target, update, &context).await;
+        Ok(Response::new(UpdateResponse { warnings: updated.map_err(ApiError::from)? }))
     }
 }

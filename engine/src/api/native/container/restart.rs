@@ -7,9 +7,8 @@ use crate::api::native::ApiError;
 use crate::definition::Restart;
 use crate::domain::container::RestartPolicy;
 
-/// The policy of a request, which must suit automatic removal.
-pub(super) fn policy(given: Option<&wire::RestartPolicy>, auto_remove: bool) -> Result<Restart, ApiError> {
-    let Some(given) = given else { return Ok(Restart::No) };
+/// The policy of a request.
+pub(super) fn policy(given: &wire::RestartPolicy) -> Result<Restart, ApiError> {
     let retries = given.maximum_retries;
     let policy = match given.name.as_str() {
         "" | "no" => Restart::No,
@@ -28,9 +27,6 @@ pub(super) fn policy(given: Option<&wire::RestartPolicy>, auto_remove: bool) -> 
             "maximum retry count cannot be used with restart policy `{}`",
             given.name
         )));
-    }
-    if auto_remove && policy != Restart::No {
-        return Err(ApiError::invalid("Conflicting options: --restart and --rm"));
     }
     Ok(policy)
 }
@@ -65,19 +61,17 @@ mod tests {
             ("on-failure", 3, Restart::OnFailure { retries: 3 }),
             ("on-reboot", 0, Restart::OnReboot),
         ] {
-            assert_eq!(policy(Some(&given(name, retries)), false).unwrap(), wanted);
+            assert_eq!(policy(&given(name, retries)).unwrap(), wanted);
             let shown = words(wanted.into());
             assert_eq!(shown["Name"], if name.is_empty() { "no" } else { name });
             assert_eq!(shown["MaximumRetryCount"], retries);
         }
-        assert_eq!(policy(None, true).unwrap(), Restart::No);
     }
 
     #[test]
     fn invalid_policies_are_refused() {
-        let refused = |name, retries, rm| policy(Some(&given(name, retries)), rm).unwrap_err().to_string();
-        assert!(refused("never", 0, false).starts_with("restart policy `never` is unknown"));
-        assert_eq!(refused("always", 2, false), "maximum retry count cannot be used with restart policy `always`");
-        assert_eq!(refused("on-failure", 2, true), "Conflicting options: --restart and --rm");
+        let refused = |name, retries| policy(&given(name, retries)).unwrap_err().to_string();
+        assert!(refused("never", 0).starts_with("restart policy `never` is unknown"));
+        assert_eq!(refused("always", 2), "maximum retry count cannot be used with restart policy `always`");
     }
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use cri_api::isula::v1::{self as wire, CreateRequest};
 
 use super::image::{self, ImageForCreate};
-use super::{health, network, restart, volumes};
+use super::{given_limits, health, network, restart, volumes};
 use crate::api::native::ApiError;
 use crate::config::Config;
-use crate::containers::Target;
+use crate::containers::{Target, suits_removal};
 use crate::definition::{
     Definition, Device, Dns, Log, Mount, Namespaces, Process, Resources, Rootfs, Seccomp, Security, Sharing, Ulimit,
 };
@@ -21,7 +21,6 @@ use crate::signals;
 use crate::spec::files;
 
 const VERSION: u32 = 1;
-const MINIMUM_MEMORY: i64 = 4 << 20;
 const DEFAULT_SHM: u64 = 64 << 20;
 const DEFAULT_GRACE: u32 = 10;
 
@@ -58,6 +57,7 @@ pub(super) fn definition(
         cgroup: sharing(engine, "cgroupns", &request.cgroupns, false)?,
         network,
     };
+    let restart = request.restart.as_ref().map(restart::policy).transpose()?.unwrap_or_default();
     let definition = Definition {
         version: VERSION,
         id: id.to_string(),
@@ -107,7 +107,7 @@ pub(super) fn definition(
         exposed: from_image.exposed,
         healthcheck,
         health_exit_on_unhealthy: request.health_exit_on_unhealthy,
-        restart: restart::policy(request.restart.as_ref(), request.auto_remove)?,
+        restart: suits_removal(restart, request.auto_remove)?,
         init: request.init,
     };
     Ok((definition, warnings))
@@ -223,98 +223,9 @@ fn device(device: &wire::Device) -> Checked<Device> {
 }
 
 fn limits(given: wire::Resources, warnings: &mut Vec<String>) -> Checked<Resources> {
-    warn_of_kernel_memory(&given, warnings);
-    resources(given)
-}
-
-/// Limits that go together, for a creation or an update.
-pub(super) fn resources(given: wire::Resources) -> Checked<Resources> {
-    let refuse = |message: String| Err(ApiError::Invalid { message });
-    let sizes = [
-        ("memory", given.memory),
-        ("memory reservation", given.memory_reservation),
-        ("kernel memory", given.kernel_memory),
-    ];
-    for (what, bytes) in sizes {
-        if bytes.is_some_and(|bytes| bytes != 0 && bytes != -1 && bytes < MINIMUM_MEMORY) {
-            return refuse(format!("Minimum {what} limit allowed is 4MB"));
-        }
-    }
-    if let (Some(memory), Some(swap)) = (given.memory, given.memory_swap)
-        && memory > 0
-        && swap > 0
-        && swap < memory
-    {
-        return refuse("Minimum memoryswap limit should be larger than memory limit, see usage".to_owned());
-    }
-    if given.memory_swap.is_some_and(|swap| swap > 0) && given.memory.unwrap_or(0) <= 0 {
-        return refuse("You should always set the Memory limit when using Memoryswap limit, see usage".to_owned());
-    }
-    if let (Some(memory), Some(reservation)) = (given.memory, given.memory_reservation)
-        && memory > 0
-        && reservation > memory
-    {
-        return refuse("Minimum memory limit should be larger than memory reservation limit, see usage".to_owned());
-    }
-    if given.memory_swappiness.is_some_and(|swappiness| swappiness > 100) {
-        return refuse("Invalid value: memory swappiness is of 0-100".to_owned());
-    }
-    if given.nano_cpus.is_some() && (given.cpu_period.is_some() || given.cpu_quota.is_some()) {
-        return refuse("Conflicting options: --cpus excludes --cpu-period and --cpu-quota".to_owned());
-    }
-    if given.nano_cpus.is_some_and(|cpus| cpus <= 0) {
-        return refuse("Range of CPUs is above 0".to_owned());
-    }
-    if given.cpu_period.is_some_and(|period| period != 0 && !(1_000..=1_000_000).contains(&period)) {
-        return refuse(
-            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)".to_owned(),
-        );
-    }
-    if given.cpu_quota.is_some_and(|quota| quota > 0 && quota < 1_000) {
-        return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)".to_owned());
-    }
-    for (what, list) in [("cpus", &given.cpuset_cpus), ("mems", &given.cpuset_mems)] {
-        if !list.bytes().all(|b| b.is_ascii_digit() || matches!(b, b',' | b'-')) {
-            return refuse(format!("Invalid value {list} for cpuset {what}"));
-        }
-    }
-    let blkio_weight = match given.blkio_weight {
-        None | Some(0) => None,
-        Some(weight @ 10..=1000) => Some(weight as u16),
-        Some(_) => return refuse("Range of blkio weight is from 10 to 1000".to_owned()),
-    };
-    Ok(Resources {
-        memory: given.memory.filter(|bytes| *bytes != 0),
-        // By default as much swap as memory.
-        memory_swap: given.memory_swap.filter(|bytes| *bytes != 0).or_else(|| doubled(given.memory)),
-        memory_reservation: given.memory_reservation.filter(|bytes| *bytes != 0),
-        memory_swappiness: given.memory_swappiness,
-        oom_kill_disable: given.oom_kill_disable,
-        nano_cpus: given.nano_cpus,
-        cpu_shares: given.cpu_shares.filter(|shares| *shares != 0),
-        cpu_period: given.cpu_period.filter(|period| *period != 0),
-        cpu_quota: given.cpu_quota.filter(|quota| *quota != 0),
-        cpuset_cpus: given.cpuset_cpus,
-        cpuset_mems: given.cpuset_mems,
-        cpu_rt_runtime: given.cpu_rt_runtime,
-        cpu_rt_period: given.cpu_rt_period,
-        pids_limit: given.pids_limit.filter(|limit| *limit > 0),
-        blkio_weight,
-    })
-}
-
-/// Kernel memory is part of memory on every kernel of today.
-pub(super) fn warn_of_kernel_memory(given: &wire::Resources, warnings: &mut Vec<String>) {
-    if given.kernel_memory.is_some_and(|bytes| bytes != 0) {
-        warnings.push(
-            "Your kernel does not support a limit of kernel memory of its own; --memory limits both. It is discarded."
-                .to_owned(),
-        );
-    }
-}
-
-fn doubled(memory: Option<i64>) -> Option<i64> {
-    memory.filter(|bytes| *bytes > 0).and_then(|bytes| bytes.checked_mul(2))
+    let given = given_limits(given);
+    given.warn_of_kernel_memory(warnings);
+    Ok(given.checked()?)
 }
 
 /// Checks the DNS settings: each becomes a word of a line in resolv.conf.
