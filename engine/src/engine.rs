@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use engine_host::fs::locate;
 use store::Journal;
 
 use crate::cause::chain;
@@ -28,7 +29,7 @@ use crate::moves::Moves;
 use crate::network::Networks;
 use crate::oom;
 use crate::rootfs::write_atomically;
-use crate::runtime::{Instance, Runtime, RuntimeError, locate};
+use crate::runtime::{Instance, Runtime, RuntimeError};
 use crate::session::Size;
 use crate::spec::cgroup::Placement;
 use crate::spec::{GroupPath, Host, NoteError};

@@ -16,7 +16,6 @@ pub mod layout;
 pub mod ledger;
 mod memory;
 pub mod moves;
-pub mod network;
 pub mod oom;
 pub mod recovery;
 pub mod rootfs;
@@ -32,5 +31,6 @@ pub mod volume;
 pub use engine_domain as domain;
 pub use engine_host::sys::limit_memory;
 pub use engine_host::{cancel, cause, clock, failpoint, helper, latest, log_lines, panics, signals, warnings};
+pub use engine_networks as network;
 
 use engine_host::sys;

@@ -5,10 +5,11 @@ pub mod instance;
 mod message;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use engine_host::fs::locate;
 use serde::Deserialize;
 use tokio::process::Command;
 
@@ -153,17 +154,4 @@ impl Runtime {
         let message = if message.is_empty() { output.status.to_string() } else { message };
         Err(RuntimeError::Failed { name: name(), verb: verb(), message })
     }
-}
-
-/// An executable file for this path or name.
-pub fn locate(path: &Path) -> Option<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    let runnable =
-        |path: &Path| path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
-    if path.is_absolute() {
-        return runnable(path).then(|| path.to_owned());
-    }
-    let search = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from);
-    std::env::split_paths(&search).chain(usual).map(|dir| dir.join(path)).find(|path| runnable(path))
 }

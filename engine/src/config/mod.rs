@@ -6,7 +6,6 @@ mod roots;
 
 pub use file::ConfigError;
 pub use flags::Flags;
-pub use roots::without_links;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

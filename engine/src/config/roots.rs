@@ -2,9 +2,9 @@
 //! the kernel lists mounts without it, runtimes refuse a root filesystem below one, and two spellings of one root would
 //! count as two.
 
-use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+
+use engine_host::fs::without_links;
 
 use super::{Config, ConfigError};
 
@@ -22,19 +22,6 @@ impl Config {
         *netns = without_links(netns).map_err(|source| ConfigError::Root { path: netns.clone(), source })?;
         Ok(())
     }
-}
-
-/// The path without links; of a path that does not exist yet, its existing part is resolved.
-pub fn without_links(path: &Path) -> io::Result<PathBuf> {
-    for there in path.ancestors() {
-        match there.canonicalize() {
-            Ok(real) => return Ok(path.strip_prefix(there).map_or_else(|_| real.clone(), |rest| real.join(rest))),
-            // A dangling link is an error when the directory is made.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(path.to_owned())
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use engine_host::fs::locate;
 use tokio::process::Command;
 
 use super::Table;
 use crate::helper::{self, HelperError, Limits};
-use crate::runtime::locate;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Longer output is not taken for a list of processes.

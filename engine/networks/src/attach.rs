@@ -13,8 +13,8 @@ use super::port::Published;
 use super::record::{Attachment, Record};
 use super::result::Attached;
 use super::{NetworkConf, NetworkError, PluginError, Settings, netns, plugin, reach, steady};
-use crate::cancel::{self, CancelToken};
-use crate::failpoint;
+use engine_host::cancel::{self, CancelToken};
+use engine_host::failpoint;
 
 /// Longest all plugins of all networks of one attachment may take.
 pub const ATTACH_DEADLINE: Duration = Duration::from_secs(150);
@@ -228,7 +228,7 @@ fn check(attachment: &Attachment, wanted: &Wanted) -> Result<(), NetworkError> {
             kind: plugin(),
             verb: plugin::Verb::Add.word(),
             problem,
-            answer: format!("said `{}`", crate::domain::text::cut(&result.to_string(), 400)),
+            answer: format!("said `{}`", engine_domain::text::cut(&result.to_string(), 400)),
         },
     })?;
     match wanted.ip {

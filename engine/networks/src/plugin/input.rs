@@ -11,7 +11,7 @@ use rustix::fs::FlockOperation;
 use tokio::time::Instant;
 
 use super::running::KILL_PATIENCE;
-use crate::network::orphan;
+use crate::orphan;
 
 /// The locked file with this in it, from its beginning; `None` when another process has it for longer than `patience`.
 /// Only the holder of the lock writes it.

@@ -66,7 +66,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::network::port::Protocol;
+    use crate::port::Protocol;
 
     fn conf(ipam: &Value, publisher: &str) -> NetworkConf {
         let list = json!({"cniVersion":"0.4.0","name":"net","plugins":[

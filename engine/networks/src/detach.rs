@@ -14,8 +14,8 @@ use super::conf::{Confs, NetworkConf, PluginConf};
 use super::plugin::Idle;
 use super::record::{Attachment, Record};
 use super::{NetworkError, PluginError, Settings, netns, plugin};
-use crate::cause::chain;
-use crate::failpoint;
+use engine_host::cause::chain;
+use engine_host::failpoint;
 
 /// Longest all plugins of all networks of one attachment may take while a caller waits; after it the rest is postponed.
 pub const DETACH_DEADLINE: Duration = Duration::from_secs(90);

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::port::Published;
 use super::result::Attached;
 use super::{NetworkConf, NetworkError, netns};
-use crate::rootfs::write_atomically;
+use engine_host::fs::write_atomically;
 
 const VERSION: u32 = 1;
 

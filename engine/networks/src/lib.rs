@@ -46,7 +46,7 @@ use std::time::Duration;
 use sha2::Digest as _;
 use tokio::sync::SetOnce;
 
-use crate::config::without_links;
+use engine_host::fs::without_links;
 
 pub use conf::NetworkConf;
 pub use error::NetworkError;

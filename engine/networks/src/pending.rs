@@ -17,8 +17,8 @@ use super::detach::{detach_again, remove_file};
 use super::ports::Ports;
 use super::record::Record;
 use super::{NetworkError, Settings, mark, netns};
-use crate::cause::chain;
-use crate::panics::contained;
+use engine_host::cause::chain;
+use engine_host::panics::contained;
 
 /// Concurrent attempts.
 const PARALLEL: usize = 4;

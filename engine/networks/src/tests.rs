@@ -19,7 +19,7 @@ use super::first::FirstRuns;
 use super::port::{Protocol, Published};
 use super::record::Record;
 use super::{NetworkConf, NetworkError, Settings, bridge, netns};
-use crate::cause::chain;
+use engine_host::cause::chain;
 
 const RESULT: &str = r#"{"cniVersion":"0.4.0","ips":[{"version":"4","address":"10.7.0.2/24","gateway":"10.7.0.1"}]}"#;
 

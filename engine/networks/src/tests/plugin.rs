@@ -1,7 +1,7 @@
 //! Single plugins: their output, their hanging, and the processes that they leave in the background.
 
 use super::*;
-use crate::network::plugin::{Idle, await_idle};
+use crate::plugin::{Idle, await_idle};
 
 #[tokio::test]
 async fn nonsense_and_silence_are_failures_that_quote_the_output() {

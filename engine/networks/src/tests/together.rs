@@ -24,7 +24,7 @@ echo '{RESULT}'"#,
 }
 
 async fn attach_one(stand: &Stand, deadline: Duration) -> Result<Record, NetworkError> {
-    let number = crate::network::mark().unwrap();
+    let number = crate::mark().unwrap();
     let bundle = stand.at(&format!("bundle-{number}"));
     fs::create_dir_all(&bundle).unwrap();
     let place =

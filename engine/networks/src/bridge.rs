@@ -9,8 +9,8 @@ use super::conf::{Confs, Found, is_name};
 use super::detach::remove_file;
 use super::subnet::{POOL, Subnet};
 use super::{NetworkError, Settings, netlink, plugin};
-use crate::failpoint;
-use crate::rootfs::{self, Mounts, write_atomically};
+use engine_host::failpoint;
+use engine_host::fs::{Mounts, remove_tree, write_atomically};
 
 /// The longest name of a new network: plugins put names into the comments of firewall rules, which are short.
 pub const NAME_LIMIT: usize = 64;
@@ -76,7 +76,7 @@ pub fn remove(settings: &Settings, addresses: &Path, name: &str) -> Result<(), N
     }
     let noted = addresses.join(name);
     if is_unused(&noted) {
-        let _ = rootfs::remove_tree(&noted, Mounts::Refuse);
+        let _ = remove_tree(&noted, Mounts::Refuse);
     }
     failpoint::hit(failpoint::NET_BRIDGE_REMOVED);
     // The configuration goes last: a repeated removal finds the rest by it.
@@ -140,7 +140,7 @@ fn name(request: &Request, confs: &Confs) -> Result<String, NetworkError> {
 }
 
 fn shown(name: &str) -> String {
-    crate::domain::text::cut(name, 200).escape_default().to_string()
+    engine_domain::text::cut(name, 200).escape_default().to_string()
 }
 
 /// The subnet of the request if it is free, or a free one.

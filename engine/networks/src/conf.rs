@@ -299,7 +299,7 @@ mod tests {
         let networks = Confs::read(dir.path());
         assert_eq!(networks.by_name.len(), 1);
         assert!(networks.by_name["a"].path.ends_with("20-a.conflist"));
-        let errors: Vec<_> = networks.errors.iter().map(|error| crate::cause::chain(error)).collect();
+        let errors: Vec<_> = networks.errors.iter().map(|error| engine_host::cause::chain(error)).collect();
         assert_eq!(errors.len(), 11, "{errors:#?}");
         for words in [
             "10-bad.conflist` is not valid: EOF",

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::network::pending::{Patience, Pending};
-use crate::network::ports::Ports;
+use crate::pending::{Patience, Pending};
+use crate::ports::Ports;
 
 #[tokio::test]
 async fn a_failed_detach_is_retried_also_after_a_restart() {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::network::pending::{Patience, Pending};
-use crate::network::record::Attachment;
+use crate::pending::{Patience, Pending};
+use crate::record::Attachment;
 
 /// A network of one plugin, with more of its configuration.
 fn wanted(name: &str, ifname: &str, plugin: Value) -> Wanted {

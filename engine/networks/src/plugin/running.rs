@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
 use super::input;
-use crate::sys;
+use engine_host::sys;
 
 /// The longest answer of a plugin.
 pub(super) const OUTPUT_LIMIT: u64 = 1 << 20;

@@ -9,7 +9,7 @@ use super::NetworkError;
 use super::attach::blocking;
 use super::conf::PluginConf;
 use super::netlink::{self, Bridge, Mac};
-use crate::cause::chain;
+use engine_host::cause::chain;
 
 /// The plugin's default name of the bridge.
 const DEFAULT: &str = "cni0";

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::conf::ConfError;
 use super::plugin::PluginError;
-use crate::domain::text::cut;
+use engine_domain::text::cut;
 
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {

@@ -12,9 +12,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::domain::text::cut;
-use crate::failpoint;
-use crate::runtime::locate;
+use engine_domain::text::cut;
+use engine_host::failpoint;
+use engine_host::fs::locate;
 pub use input::{Idle, await_idle};
 use running::{Ended, OUTPUT_LIMIT, Running};
 
