@@ -168,8 +168,9 @@ impl Signal {
     pub const TERM: Self = Self(15);
 }
 
-/// A start of a container: the stream version of its `StartRequested`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// A start of a container: the stream version of its `StartRequested`, or greater where a rebuilt history is shorter than
+/// the lost one. Later starts have greater numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StartId(pub u64);
 
 /// SHA-256 of a file recorded by an event, or of content named by its digest. As a text: `sha256:` and 64 digits.

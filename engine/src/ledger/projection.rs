@@ -186,18 +186,24 @@ impl<A: WithCompanion> Projection<A> {
         entry.shared.changed.notify_waiters();
     }
 
-    /// Adds a state read from the store, not compared with the world yet.
-    pub fn restore(&self, state: A, seq: u64) {
+    /// Adds a state read from the store, not compared with the world yet. Returns the entry before.
+    pub fn restore(&self, state: A, seq: u64) -> Option<Arc<Entry<A>>> {
         let mut current = self.write();
         let id = state.id().clone();
         let before = current.entries.remove(&id);
         current.index.replace(&id, before.as_ref().map(|entry| &entry.state), Some(&state));
-        current.entries.insert(id, Arc::new(Entry::new(state, seq, false)));
+        let entry = match &before {
+            // Its waiters, queues and companion data stay.
+            Some(before) => Entry { state, seq, verified: false, ..(**before).clone() },
+            None => Entry::new(state, seq, false),
+        };
+        current.entries.insert(id, Arc::new(entry));
         drop(current);
-        match before {
+        match &before {
             Some(before) => before.shared.changed.notify_waiters(),
             None => self.appeared.notify_waiters(),
         }
+        before
     }
 
     /// Removes a state that, by its events read at start, is gone.

@@ -42,16 +42,20 @@ impl<A: Recorded> Restorable for Ledger<A> {
         let warn = |message| self.0.warnings.add(message);
         let known = self.get(&id);
         let (mut state, mut seq) = known.map_or((None, 0), |entry| (Some(entry.state.clone()), entry.seq));
-        let Some(rest) = self.read_stream(stream, seq + 1) else {
-            warn(format!("the events of `{stream}` cannot be read; its state may be old"));
-            return;
-        };
+        let rest = self.read_stream(stream, seq + 1);
         // Versions follow each other, up to the one that the store counted.
-        let whole = rest.windows(2).all(|pair| pair[0].version + 1 == pair[1].version);
-        if !whole || rest.last().is_none_or(|record| record.version != last) {
-            warn(format!("events of `{stream}` are lost; its state may be old, and is compared with the world"));
+        let whole = |rest: &[Record]| {
+            rest.windows(2).all(|pair| pair[0].version + 1 == pair[1].version)
+                && rest.last().is_some_and(|record| record.version == last)
+        };
+        match &rest {
+            Some(rest) if whole(rest) => {}
+            Some(_) => {
+                warn(format!("events of `{stream}` are lost; its state may be old, and is compared with the world"));
+            }
+            None => warn(format!("the events of `{stream}` cannot be read; its state may be old")),
         }
-        for record in rest {
+        for record in rest.unwrap_or_default() {
             match A::decode(&record) {
                 Ok((_, event)) => state = A::evolve(state, &event),
                 Err(error) => warn(format!("an event cannot be used: {}", chain(&error))),
@@ -63,7 +67,11 @@ impl<A: Recorded> Restorable for Ledger<A> {
             seq = record.seq;
         }
         match state {
-            Some(state) => self.restore(state, seq),
+            Some(mut state) => {
+                // The store counts lost events too, and later turns are appended to its count.
+                state.set_version(state.version().max(last));
+                self.restore(state, seq);
+            }
             None => self.forget(&id),
         }
     }

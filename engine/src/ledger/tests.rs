@@ -10,7 +10,7 @@ use crate::domain::container::{self, Card, Command, Container, Event, Phase};
 use crate::domain::id::{ContainerId, Digest, Name, Timestamp};
 use crate::domain::image::testing::{ID, add, facts};
 use crate::domain::image::{self, Image};
-use crate::journal::record::Actor;
+use crate::journal::record::{Actor, Codec};
 
 fn journal() -> Journal {
     Journal::in_memory(store::Options::default()).unwrap()
@@ -272,6 +272,36 @@ async fn a_turn_of_a_cancelled_caller_leaves_no_gap() {
         image::evolve(image, &Image::decode(record).unwrap().1)
     });
     assert_eq!(replayed, Some(image));
+}
+
+#[tokio::test]
+async fn a_rebuilt_history_follows_the_present_state_and_lost_events() {
+    let (journal, containers) = ledger::<Container>();
+    let (id, create) = create(7);
+    containers.turn(&id, &context(), &create).await.unwrap();
+    let known = containers.get(&id).unwrap().state.clone();
+    containers.turn(&id, &context(), &Command::Rename { name: name("lost".to_owned()) }).await.unwrap();
+    // After a restart with an old row: the journal counts one event more.
+    let containers = Ledger::<Container>::new(journal.clone(), Arc::default());
+    containers.restore(known, 1);
+    containers.subscribe(Box::new(|_| panic!("it was decided long ago")));
+    let mut changes = containers.listen(id);
+    let rebuilt = Event::Renamed { from: name("c7".to_owned()), to: name("found".to_owned()) };
+    containers.record_rebuilt(&id, &context(), std::slice::from_ref(&rebuilt)).await.unwrap();
+    let entry = containers.get(&id).unwrap();
+    assert_eq!((entry.state.card.name.as_str(), entry.state.version, entry.seq), ("found", 3, 3));
+    assert!(!entry.verified);
+    assert_eq!(changes.recv().await.unwrap().event, rebuilt);
+    assert_eq!(Container::decode(&journal.read(3, 1).unwrap()[0]).unwrap().1, rebuilt);
+}
+
+#[tokio::test]
+async fn lost_events_count_after_a_restart() {
+    let (_, containers) = ledger::<Container>();
+    let (id, create) = create(8);
+    containers.turn(&id, &context(), &create).await.unwrap();
+    containers.replay(&Container::stream(&id), 5);
+    assert_eq!(containers.get(&id).unwrap().state.version, 5, "the store expects turns after its own count");
 }
 
 #[tokio::test]

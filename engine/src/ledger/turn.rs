@@ -115,21 +115,31 @@ impl<A: Recorded> Ledger<A> {
     }
 
     /// Records the history of an aggregate that the store has lost, as far as it was found out: facts, decided long
-    /// ago. Recovery continues from there, so subscribers see none of it.
+    /// ago. They follow the present state, if there is one. Recovery continues from there, so the subscriber sees none
+    /// of it.
     pub async fn record_rebuilt(&self, id: &A::Id, context: &Context, events: &[A::Event]) -> Result<(), AppendError> {
         let _lane = if A::REUSES_IDS { Some(self.0.lanes.enter(id).await) } else { None };
-        let mut known = 0;
+        let before = self.get(id).map(|entry| entry.state.clone());
+        let present = before.as_ref().map_or(0, A::version);
+        let mut known = present;
         loop {
-            let mut after = events.iter().fold(None, A::evolve);
+            let mut after = events.iter().fold(before.clone(), A::evolve);
             if let Some(state) = &mut after {
                 state.set_version(known + events.len() as u64);
             }
-            let Title { name, image } = A::title(id, None, events, after.as_ref());
+            let Title { name, image } = A::title(id, before.as_ref(), events, after.as_ref());
             let context = Context { name, image, ..context.clone() };
             let addition = Addition { id, expected: known, context: &context, events, after: after.as_ref() };
             match self.append(addition, Publication::Rebuilt).await {
-                // Its state is lost, but not all of its history: the new events follow it.
-                Err(AppendError::Conflict { found, .. }) if found > known => known = found,
+                Err(error @ AppendError::Conflict { found, .. }) if found > known => {
+                    self.all_published(id, found).await?;
+                    // The store counts events that are lost: the new ones follow those. After another turn, however,
+                    // they would not fit.
+                    if self.get(id).map_or(0, |entry| entry.state.version()) != present {
+                        return Err(error);
+                    }
+                    known = found;
+                }
                 outcome => return outcome,
             }
         }
@@ -204,7 +214,10 @@ impl<A: Recorded> Inner<A> {
                 }));
             }
             (Publication::Amendment, Some(state)) => self.projection.amend(state),
-            (Publication::Rebuilt, Some(state)) => self.projection.restore(state, seq),
+            (Publication::Rebuilt, Some(state)) => {
+                let before = self.projection.restore(state.clone(), seq);
+                return Some(Box::new(move || self.projection.notify(&id, before.as_deref(), &events, Some(&state))));
+            }
             (Publication::Amendment | Publication::Rebuilt, None) => {}
         }
         None

@@ -4,6 +4,8 @@
 
 mod boot;
 mod candidates;
+mod catch_up;
+mod history;
 mod networks;
 mod observe;
 mod rebuild;
@@ -149,6 +151,10 @@ async fn recover_one(engine: &Arc<Engine>, id: ContainerId, recent: &Recent) {
     for (session, lasted_ms) in recent.attached(&id) {
         engine.containers.report_recorded(&id, &context, Command::ReportDetached { session, lasted_ms }).await;
         failpoint::hit(failpoint::ATTACH_END_RECOVERED);
+    }
+    let Some(entity) = engine.containers.get(&id) else { return };
+    if !catch_up::catch_up(engine, &entity.state, &context).await {
+        return;
     }
     // A crash may have come between the record of an update and its definition, or the other way round.
     let settling = tokio::task::spawn_blocking({

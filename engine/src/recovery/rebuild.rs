@@ -2,25 +2,16 @@
 //! warning. A container with a new history is better than one without supervision.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
-use isulad_shim::process::ProcessError;
-use isulad_shim::{ExitRecord, pid_file, process, shims, state_dir};
-
 use super::candidates::{Candidate, Candidates, candidates};
+use super::history::{Files, Newest, made_at};
 use crate::cause::chain;
-use crate::clock;
 use crate::definition::{self, Definition, MountKind};
 use crate::domain::container::Event;
-use crate::domain::id::{Digest, Name, StartId, Timestamp, VolumeName};
-use crate::effects::to_process;
+use crate::domain::id::{Digest, Name, Timestamp, VolumeName};
 use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
-use crate::network::record::Record as NetworkRecord;
-use crate::runtime::instance;
-use crate::supervisor::to_recorded_exit;
 use crate::volume;
 
 pub(super) async fn rebuild(engine: &Arc<Engine>) {
@@ -103,7 +94,16 @@ fn read(engine: &Engine, candidate: &Candidate) -> Result<FoundContainer, String
     if definition.id != candidate.id.to_string() || definition.runtime != candidate.runtime {
         return Err("its definition is of another container".to_owned());
     }
-    Ok(FoundContainer { definition, digest, made_at: made_at(&path), start_events: start_events(engine, candidate)? })
+    let files = Files::read(engine, candidate);
+    for problem in &files.problems {
+        engine.warn(format!("container {}: {problem}", candidate.id.short()));
+    }
+    let start_events = match &files.newest {
+        Newest::None => vec![],
+        Newest::Start(start) => files.events(engine, candidate, start),
+        Newest::Unknown(problem) => return Err(problem.clone()),
+    };
+    Ok(FoundContainer { definition, digest, made_at: made_at(&path), start_events })
 }
 
 /// The name with which it was created, if it is free; otherwise its id.
@@ -116,93 +116,4 @@ fn free_name(engine: &Engine, wanted: &str, candidate: &Candidate) -> Result<Nam
         }
     }
     Err("no name is free for it".to_owned())
-}
-
-fn made_at(path: &Path) -> Timestamp {
-    let modified = path.metadata().and_then(|meta| meta.modified()).ok();
-    let since = modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-    since.and_then(|since| u64::try_from(since.as_nanos()).ok()).map_or_else(clock::now, Timestamp)
-}
-
-/// The events of the start in the state directory: recovery compares it with the world like any other. Where that
-/// directory is cleared, those of the run before, as far as its exit record shows.
-fn start_events(engine: &Engine, candidate: &Candidate) -> Result<Vec<Event>, String> {
-    let state = engine.layout.state_dir(&candidate.runtime, &candidate.id);
-    let description = state.file(state_dir::PROCESS);
-    let start = match process::Process::read(&description) {
-        Ok(process) => StartId(process.start),
-        Err(ProcessError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Ok(ended_run(engine, candidate));
-        }
-        Err(error) => match start_by_record(engine, candidate)? {
-            Some(start) => {
-                let known = "its start is taken from the runtime's record";
-                engine.warn(format!("container {}: {}; {known}", candidate.id.short(), chain(&error)));
-                start
-            }
-            None if pid_file::read(&state.pid()).is_ok_and(|first| first.is_none_or(|first| !first.alive())) => {
-                engine.warn(format!("container {}: {}; nothing of it runs", candidate.id.short(), chain(&error)));
-                return Ok(ended_run(engine, candidate));
-            }
-            None => return Err(format!("{}; whether it runs is not known", chain(&error))),
-        },
-    };
-    let at = made_at(&description);
-    let mut events = vec![Event::StartRequested { start, boot: engine.boot, at }];
-    if let Ok(Some(first)) = pid_file::read(&state.pid()) {
-        // A foreign process is not recorded as the shim: recovery would watch it.
-        let shim = shims::named(&state).ok().flatten().map(to_process);
-        events.push(Event::Started { start, process: to_process(first), shim, at });
-    }
-    events.extend(attached(engine, candidate, start));
-    Ok(events)
-}
-
-/// The last start that the runtime has a record of.
-fn start_by_record(engine: &Engine, candidate: &Candidate) -> Result<Option<StartId>, String> {
-    let root = engine.layout.runtime_root(&candidate.runtime);
-    let left = instance::left_of(&root, &candidate.id);
-    let left = left.map_err(|error| format!("cannot read the runtime's records in `{}`: {error}", root.display()))?;
-    Ok(left.iter().filter_map(instance::start_of).max_by_key(|start| start.0))
-}
-
-/// The events of the whole run that ended with the exit record. As events, not as a report: the consequence of the
-/// exit, a restart or not, was decided at the time and is not decided again.
-fn ended_run(engine: &Engine, candidate: &Candidate) -> Vec<Event> {
-    let bundle = engine.layout.bundle(&candidate.runtime, &candidate.id);
-    let record = match ExitRecord::read(&bundle.exit_record()) {
-        Ok(Some(record)) => to_recorded_exit(record),
-        Ok(None) => return vec![],
-        Err(error) => {
-            engine.warn(format!("container {}: {}", candidate.id.short(), chain(&error)));
-            return vec![];
-        }
-    };
-    // Every start writes the spec.
-    let at = made_at(&bundle.spec()).min(record.at);
-    let start = record.start;
-    let mut events = vec![
-        Event::StartRequested { start, boot: engine.boot, at },
-        Event::Started { start, process: record.process, shim: None, at },
-    ];
-    if record.oom {
-        events.push(Event::OomKilled { start });
-    }
-    events.push(Event::Exited { start, status: record.status, at: record.at });
-    events
-}
-
-/// The events of this start's networks.
-fn attached(engine: &Engine, candidate: &Candidate, start: StartId) -> Vec<Event> {
-    let place = engine.layout.bundle(&candidate.runtime, &candidate.id).network();
-    let record = match place.read() {
-        Ok(record) => record.filter(|record| record.container.starts_with(&format!("{}-{}-", candidate.id, start.0))),
-        Err(error) => {
-            engine.warn(format!("container {}: {}", candidate.id.short(), chain(&error)));
-            None
-        }
-    };
-    let attachments = |record: NetworkRecord| record.addresses().collect::<Vec<_>>();
-    let networks = record.map(attachments).unwrap_or_default().into_iter();
-    networks.map(|(network, addresses)| Event::NetworkAttached { start, network, addresses }).collect()
 }

@@ -254,7 +254,7 @@ async fn sweep_state_dir(engine: &Arc<Engine>, candidate: &Candidate) {
 }
 
 /// Whether a process lives, by the pid files and by the cgroup: a missing or damaged pid file proves nothing.
-fn has_processes(engine: &Engine, candidate: &Candidate) -> bool {
+pub(super) fn has_processes(engine: &Engine, candidate: &Candidate) -> bool {
     let state = StateDir::new(candidate.path.clone());
     for path in [state.shim_pid(), state.pid()] {
         match pid_file::read(&path) {

@@ -1,5 +1,8 @@
 //! Tests of containers on disk that the store does not know.
 
+mod catch_up;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;

@@ -38,6 +38,7 @@ mod lost_shims;
 mod many_names;
 mod names;
 mod networks;
+mod old_store;
 mod oom;
 mod options;
 mod panics;

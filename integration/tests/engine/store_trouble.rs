@@ -35,7 +35,9 @@ fn survives(damage: impl Fn(&Node)) {
     assert_eq!(bundles, 3, "nothing was deleted");
     let warnings = node.info().warnings;
     assert!(!warnings.is_empty(), "the operator is warned");
-    assert_eq!(node.process_of(&running), process);
+    assert_eq!((node.process_of(&running), node.status_of(&running)), (process, "running".to_owned()));
+    assert_eq!(node.status_of("created"), "inited");
+    // Also where the store still knows its creation.
     assert_eq!(
         (&node.state_of("ended")["Status"], &node.state_of("ended")["ExitCode"]),
         (&"exited".into(), &7.into()),

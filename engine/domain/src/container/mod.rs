@@ -253,6 +253,16 @@ pub struct Removing {
     pub volumes: bool,
 }
 
+impl Container {
+    /// The newest recorded start; number 0 before the first.
+    pub fn last_start(&self) -> StartId {
+        let starting = if let Phase::Starting(starting) = &self.phase { Some(starting.start) } else { None };
+        let present = starting.or_else(|| self.phase.run().map(|run| run.start));
+        let ended = self.last.as_ref().map(|end| end.start);
+        StartId(present.max(ended).map_or(0, |start| start.0))
+    }
+}
+
 impl Phase {
     /// The run of a container with a first process that is believed to be alive.
     pub fn run(&self) -> Option<&Run> {

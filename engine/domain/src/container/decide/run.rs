@@ -26,7 +26,9 @@ impl Container {
 
     /// `after`: the number of events before it in the same decision.
     pub(super) fn request_start(&self, after: usize, boot: BootId, at: Timestamp) -> Event {
-        Event::StartRequested { start: StartId(self.version + after as u64 + 1), boot, at }
+        let version = self.version + after as u64 + 1;
+        // A rebuilt history is shorter than the lost one, and files of its starts may be left.
+        Event::StartRequested { start: StartId(version.max(self.last_start().0 + 1)), boot, at }
     }
 
     pub(super) fn stop(&self, signal: Option<Signal>, grace: Option<u32>, at: Timestamp, then_start: bool) -> Decision {

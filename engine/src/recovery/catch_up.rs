@@ -1,0 +1,141 @@
+//! Containers with a state that is older than their files: a damaged store has lost the newest events, or the journal is
+//! a copy of an earlier one. In a whole store an intent is durable before its files are written, so newer files prove
+//! the loss. The lost part of the history is recorded first; otherwise recovery would end a later run as a remainder of
+//! the older one.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::candidates::Candidate;
+use super::history::{Files, FoundStart, Newest, ended};
+use super::sweep::has_processes;
+use crate::cancel;
+use crate::cause::chain;
+use crate::domain::container::{Cause, Command, Container, Event, ExitStatus, Phase};
+use crate::domain::id::StartId;
+use crate::effects::to_reference;
+use crate::engine::Engine;
+use crate::journal::record::Context;
+
+/// The relation of a container's state to its files.
+enum Found {
+    /// The files show no later start.
+    UpToDate,
+    /// The process of the recorded run lives, so a file that shows a later start is wrong.
+    Disproved { start: StartId, source: PathBuf },
+    /// A later start, and the events that are missing in the store.
+    Later { start: StartId, shown_by: String, events: Vec<Event> },
+    /// A removal is recorded, and processes of a later start live.
+    RemovedAlive,
+    /// A later start may run.
+    Unknown(String),
+}
+
+/// Records the lost history of a container. False when recovery must leave the container alone, because processes of a
+/// start that the store does not know would be ended.
+pub(super) async fn catch_up(engine: &Arc<Engine>, container: &Container, context: &Context) -> bool {
+    let (id, name) = (container.id, &container.card.name);
+    let comparing = cancel::blocking({
+        let (engine, container) = (engine.clone(), container.clone());
+        move |_| compare(&engine, &container)
+    });
+    let found = comparing.await.unwrap_or_else(|panic| Found::Unknown(panic.to_string()));
+    let of = format!("container {} ({name})", id.short());
+    let by_hand = format!("end by hand what runs of it and restart the daemon, or remove it with `isula rm -f {name}`");
+    match found {
+        Found::UpToDate => true,
+        Found::Disproved { start, source } => {
+            engine.warn(format!(
+                "{of}: `{}` shows start {}, but the process of an earlier one runs; it is not believed",
+                source.display(),
+                start.0
+            ));
+            true
+        }
+        Found::Later { start, shown_by, events } => {
+            let recorded = engine.containers.record_rebuilt(&id, context, &events).await;
+            let outcome = match &recorded {
+                Ok(()) => format!("start {} is taken from {shown_by}", start.0),
+                Err(error) => format!("it cannot be recorded again and is left alone: {}", chain(error)),
+            };
+            engine.warn(format!("{of}: its later history was lost in the store; {outcome}"));
+            recorded.is_ok()
+        }
+        Found::RemovedAlive => {
+            let message =
+                "its later history was lost in the store, and processes of a later start live: remove it again";
+            engine.warn(format!("{of} is not removed: its later history was lost, and it is alive; {by_hand}"));
+            let failed = Command::ReportRemoveFailed { message: message.to_owned() };
+            engine.containers.report_recorded(&id, context, failed).await;
+            false
+        }
+        Found::Unknown(problem) => {
+            engine.warn(format!("{of} is left alone, since a later start may run: {problem}; {by_hand}"));
+            false
+        }
+    }
+}
+
+/// Blocks on the disk.
+fn compare(engine: &Engine, container: &Container) -> Found {
+    let bundle = engine.bundle(container);
+    let candidate =
+        Candidate { id: container.id, runtime: container.card.runtime.clone(), path: bundle.path().to_owned() };
+    let files = Files::read(engine, &candidate);
+    let removing = matches!(container.phase, Phase::Removing(_));
+    let lives = container.phase.run().is_some_and(|run| to_reference(run.process).alive());
+    match &files.newest {
+        Newest::None => Found::UpToDate,
+        Newest::Start(found) if found.start <= container.last_start() => Found::UpToDate,
+        Newest::Unknown(_) if lives || matches!(container.phase, Phase::Starting(_)) => Found::UpToDate,
+        // The removal may end all that has ended; only a life is a reason to ask again.
+        Newest::Start(_) | Newest::Unknown(_) if removing && !lives => {
+            let state = engine.state_dir(container).path().to_owned();
+            if has_processes(engine, &Candidate { path: state, ..candidate }) {
+                Found::RemovedAlive
+            } else {
+                Found::UpToDate
+            }
+        }
+        Newest::Unknown(problem) => Found::Unknown(problem.clone()),
+        Newest::Start(found) if lives => Found::Disproved { start: found.start, source: found.source.clone() },
+        Newest::Start(found) => {
+            let newer = files.events(engine, &candidate, found);
+            let mut events = closing(container, &files, found, &newer);
+            events.extend(newer);
+            let problems = files.problems.iter().map(|problem| format!("; {problem}")).collect::<String>();
+            let shown_by = format!("`{}`{problems}", found.source.display());
+            Found::Later { start: found.start, shown_by, events }
+        }
+    }
+}
+
+/// The end of what the store last knew of, before the events of the later start.
+fn closing(container: &Container, files: &Files, found: &FoundStart, newer: &[Event]) -> Vec<Event> {
+    let exit_of = |start| files.exits.iter().find(|exit| exit.start == start);
+    let mut events = Vec::new();
+    if let Phase::Starting(starting) = &container.phase {
+        // Without a record its outcome stays open: the next intent follows it.
+        if let Some(exit) = exit_of(starting.start) {
+            let (start, process, at) = (starting.start, exit.process, starting.since);
+            events.push(Event::Started { start, process, shim: None, at });
+            events.extend(ended(exit));
+        }
+    } else if let Some(run) = container.phase.run() {
+        match exit_of(run.start) {
+            Some(exit) => events.extend(ended(exit)),
+            // It ended before the later start at the latest.
+            None => {
+                let status = ExitStatus::Unknown(Cause::ShimAndProcessLost);
+                events.push(Event::Exited { start: run.start, status, at: found.at });
+            }
+        }
+    }
+    // The one record of networks is the later start's.
+    if newer.iter().any(|event| matches!(event, Event::NetworkAttached { .. })) {
+        let older: BTreeSet<StartId> = container.networks.iter().map(|attachment| attachment.start).collect();
+        events.extend(older.into_iter().map(|start| Event::NetworkDetached { start }));
+    }
+    events
+}
