@@ -2,7 +2,7 @@
 //!
 //! It may hold secrets (environment values), so the file is 0600 and only its digest enters the journal. JSON names its
 //! fields, so a field added later with a default reads old files. Definitions are validated by their maker: see
-//! `DefinitionError` in the API's create.
+//! `containers/create/validate.rs`.
 
 mod file;
 mod parts;

@@ -1,5 +1,8 @@
 //! The errors of the verbs. Their texts are the reference's where it has one.
 
+use std::io;
+use std::path::PathBuf;
+
 use store::AppendError;
 
 use super::ResolveError;
@@ -7,7 +10,13 @@ use crate::cause::chain;
 use crate::definition::DefinitionError;
 use crate::domain::container::Rejection;
 use crate::domain::id::{ContainerId, Name};
+use crate::image::ImageError;
 use crate::ledger::TurnError;
+use crate::network::NetworkError;
+use crate::rootfs::RootfsError;
+use crate::runtime::RuntimeError;
+use crate::spec::files::FilesError;
+use crate::volume::VolumeError;
 
 /// A verb that was refused, failed, or has no outcome yet.
 #[derive(Debug, thiserror::Error)]
@@ -26,8 +35,30 @@ pub enum ContainerError {
     Journal(AppendError),
     #[error("{message}")]
     Invalid { message: String },
+    #[error("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed")]
+    InvalidName { name: String },
     #[error(transparent)]
     Definition(#[from] DefinitionError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    #[error(transparent)]
+    Volume(VolumeError),
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
+    #[error(transparent)]
+    HostFiles(#[from] FilesError),
+    #[error("cannot make `{path}`: {source}")]
+    Bundle { path: PathBuf, source: io::Error },
+    #[error("the volumes' directory `{path}` is not valid UTF-8")]
+    VolumesPath { path: PathBuf },
+    #[error("the client has gone before the container was created")]
+    CallerGone,
+    #[error("the container was made, and not started")]
+    NotStarted,
     #[error("Cannot update container: {message}")]
     UpdateFailed { message: String },
     #[error("{message}")]
@@ -97,6 +128,15 @@ impl ContainerError {
         match error {
             ResolveError::NotFound => Self::NoSuchContainer { reference },
             ResolveError::Ambiguous => Self::Ambiguous { reference },
+        }
+    }
+}
+
+impl From<VolumeError> for ContainerError {
+    fn from(error: VolumeError) -> Self {
+        match error {
+            VolumeError::Journal(error) => Self::Journal(error),
+            other => Self::Volume(other),
         }
     }
 }

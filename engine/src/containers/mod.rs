@@ -7,6 +7,7 @@
 
 mod ask;
 mod attach_guard;
+mod create;
 mod error;
 mod limits;
 mod names;
@@ -14,6 +15,7 @@ mod networks_released;
 mod remove;
 mod rename;
 mod restart;
+pub(crate) mod sizes;
 mod start;
 mod stop;
 mod suspend;
@@ -24,6 +26,9 @@ mod wait;
 
 pub use ask::AskedCommand;
 pub use attach_guard::AttachGuard;
+pub use create::{
+    AttachedRun, ContainerSpec, Created, HealthcheckSpec, LogSpec, MountSpec, PortSpec, Ran, create, run, run_attached,
+};
 pub use error::{ContainerError, Verb};
 pub use limits::Limits;
 pub use names::{Names, ResolveError};

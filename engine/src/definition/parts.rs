@@ -31,9 +31,10 @@ pub struct Mount {
     pub copy: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MountKind {
+    #[default]
     Bind,
     Tmpfs,
     Volume,
@@ -90,10 +91,11 @@ pub struct Security {
     pub sysctls: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Seccomp {
     /// The engine's own profile.
+    #[default]
     Default,
     Unconfined,
     /// A profile in the docker format, as JSON.

@@ -1,67 +1,11 @@
-//! Limits of one request. No program could use more than these, and the daemon would have to store it: the messages
-//! name the kind, the limit and the given number.
+//! Limits of lists of filters.
 
-use cri_api::isula::v1::{CreateRequest, Filter};
+use cri_api::isula::v1::Filter;
 
 use super::ApiError;
-use crate::exec::Program;
 
-/// Arguments, variables, labels, annotations, lines for the hosts file.
-const ENTRIES: usize = 65_536;
-/// Bytes of all entries of one of these kinds together.
-const BYTES: usize = 4 << 20;
-/// The kernel gives a mount namespace 100,000 mounts, and runtimes read the table again and again.
-const MOUNTS: usize = 16_384;
-/// Entries of lists that are short in real containers.
-const FEW: usize = 4_096;
 /// Filters of one list, prune or subscription: each is compared with every object.
 const FILTERS: usize = 1_024;
-/// Pages of the longest argument or variable that execve(2) takes, its zero byte included.
-const PAGES_OF_TEXT: usize = 32;
-
-/// Checks the lengths of a request before its content is examined.
-pub(super) fn create(request: &CreateRequest) -> Result<(), ApiError> {
-    let texts = |list: &[String]| (list.len(), list.iter().map(String::len).sum());
-    let pairs = |map: &std::collections::HashMap<String, String>| {
-        (map.len(), map.iter().map(|(key, value)| key.len() + value.len()).sum())
-    };
-    let (entrypoint, command) = (texts(&request.entrypoint), texts(&request.command));
-    sized("arguments", (entrypoint.0 + command.0, entrypoint.1 + command.1))?;
-    sized("environment variables", texts(&request.env))?;
-    sized("labels", pairs(&request.labels))?;
-    sized("annotations", pairs(&request.annotations))?;
-    sized("lines for its hosts file", texts(&request.extra_hosts))?;
-    let mounts = request.mounts.iter().map(|mount| {
-        let options: usize = mount.options.iter().map(String::len).sum();
-        mount.source.len() + mount.target.len() + options
-    });
-    counted("mounts", request.mounts.len(), MOUNTS)?;
-    bytes("mounts", mounts.sum())?;
-    for (what, count) in [
-        ("ports to expose", request.expose.len()),
-        ("devices", request.devices.len()),
-        ("further groups", request.group_add.len()),
-        ("ulimits", request.ulimits.len()),
-        ("capabilities", request.cap_add.len() + request.cap_drop.len()),
-        ("sysctls", request.sysctls.len()),
-        ("name servers", request.dns.len()),
-        ("search domains", request.dns_search.len()),
-        ("resolver options", request.dns_options.len()),
-        ("containers to take volumes from", request.volumes_from.len()),
-        ("published ports", request.ports.len()),
-    ] {
-        counted(what, count, FEW)?;
-    }
-    passable(request.entrypoint.iter().chain(&request.command), &request.env)
-}
-
-/// Checks the lengths of an exec's program.
-pub(super) fn exec(program: &Program) -> Result<(), ApiError> {
-    let size = |list: &[String]| (list.len(), list.iter().map(String::len).sum());
-    sized("arguments", size(&program.args))?;
-    sized("environment variables", size(&program.env))?;
-    passable(program.args.iter(), &program.env)
-}
 
 pub(super) fn filters(filters: &[Filter]) -> Result<(), ApiError> {
     if filters.len() > FILTERS {
@@ -70,85 +14,14 @@ pub(super) fn filters(filters: &[Filter]) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn sized(what: &str, (count, size): (usize, usize)) -> Result<(), ApiError> {
-    counted(what, count, ENTRIES)?;
-    bytes(what, size)
-}
-
-fn counted(what: &str, count: usize, most: usize) -> Result<(), ApiError> {
-    if count > most {
-        return Err(ApiError::invalid(format!("a container can have {most} {what} at most, not {count}")));
-    }
-    Ok(())
-}
-
-fn bytes(what: &str, size: usize) -> Result<(), ApiError> {
-    if size > BYTES {
-        return Err(ApiError::invalid(format!(
-            "the {what} of a container can have {BYTES} bytes together at most, not {size}"
-        )));
-    }
-    Ok(())
-}
-
-/// Refuses arguments and variables that execve(2) would refuse by their length alone.
-fn passable<'a>(arguments: impl Iterator<Item = &'a String>, env: &[String]) -> Result<(), ApiError> {
-    let most = rustix::param::page_size() * PAGES_OF_TEXT - 1;
-    let refuse = |what: String, size: usize| {
-        Err(ApiError::invalid(format!("{what} has {size} bytes: the kernel passes {most} at most to a program")))
-    };
-    if let Some((index, long)) = arguments.enumerate().find(|(_, text)| text.len() > most) {
-        return refuse(format!("argument {index} of the command"), long.len());
-    }
-    match env.iter().find(|entry| entry.len() > most) {
-        Some(long) => {
-            let name: String = crate::latest::name_of(long).chars().take(100).collect();
-            refuse(format!("environment variable `{name}`"), long.len())
-        }
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use cri_api::isula::v1::Mount;
-
     use super::*;
 
-    fn refused(request: CreateRequest) -> String {
-        create(&request).unwrap_err().to_string()
-    }
-
     #[test]
-    fn excess_is_refused_with_its_limit() {
-        assert!(create(&CreateRequest { env: vec!["A=b".into(); ENTRIES], ..Default::default() }).is_ok());
-        let many = CreateRequest { env: vec!["A=b".into(); ENTRIES + 1], ..Default::default() };
-        assert_eq!(refused(many), "a container can have 65536 environment variables at most, not 65537");
-        let labels = (0..50).map(|n| (n.to_string(), "x".repeat(100_000))).collect();
-        assert!(
-            refused(CreateRequest { labels, ..Default::default() })
-                .starts_with("the labels of a container can have 4194304 bytes together at most, not 50000")
-        );
-        let mounts = vec![Mount::default(); MOUNTS + 1];
-        assert_eq!(
-            refused(CreateRequest { mounts, ..Default::default() }),
-            "a container can have 16384 mounts at most, not 16385"
-        );
-        let group_add = vec!["1".to_owned(); FEW + 1];
-        assert!(refused(CreateRequest { group_add, ..Default::default() }).contains("4096 further groups at most"));
+    fn excess_filters_are_refused_with_their_limit() {
         assert!(filters(&vec![Filter::default(); FILTERS]).is_ok());
         let refused = filters(&vec![Filter::default(); FILTERS + 1]).unwrap_err().to_string();
         assert_eq!(refused, "1024 filters at most are taken, not 1025");
-    }
-
-    #[test]
-    fn texts_too_long_for_execve_are_refused() {
-        let long = "x".repeat(rustix::param::page_size() * PAGES_OF_TEXT);
-        let command = vec!["sh".to_owned(), long.clone()];
-        assert!(refused(CreateRequest { command, ..Default::default() }).starts_with("argument 1 of the command has "));
-        let env = vec![format!("SECRET={long}")];
-        let text = refused(CreateRequest { env: env.clone(), ..Default::default() });
-        assert!(text.starts_with("environment variable `SECRET` has ") && !text.contains("xx"), "{text}");
-        assert!(exec(&Program { args: vec!["true".into()], env, ..Program::default() }).is_err());
     }
 }

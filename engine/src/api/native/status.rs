@@ -65,22 +65,10 @@ impl ApiError {
         match self {
             Self::Container(error) => of_container(error),
             Self::Invalid { .. } => Code::InvalidArgument,
-            Self::Runtime(error) => match error {
-                RuntimeError::Missing { .. } => Code::FailedPrecondition,
-                RuntimeError::Spawn { .. } | RuntimeError::Failed { .. } => Code::Internal,
-                RuntimeError::Deadline { .. } => Code::DeadlineExceeded,
-            },
+            Self::Runtime(error) => of_runtime(error),
             Self::Top { source, .. } => of_top(source),
             Self::Files { source, .. } => of_files(source),
-            Self::Volume(error) => match error {
-                VolumeError::NoSuchVolume { .. } => Code::NotFound,
-                VolumeError::InvalidName { .. } | VolumeError::LabelsTooLong { .. } => Code::InvalidArgument,
-                VolumeError::InUse { .. } | VolumeError::BeingRemoved { .. } | VolumeError::Mounted { .. } => {
-                    Code::FailedPrecondition
-                }
-                VolumeError::Io { .. } => Code::Internal,
-                VolumeError::Journal(_) => Code::Unavailable,
-            },
+            Self::Volume(error) => of_volume(error),
             Self::Definition(_) | Self::Failed { .. } => Code::Internal,
             Self::Image(error) => of_image(error),
             Self::Network(error) => of_network(error),
@@ -102,11 +90,23 @@ impl From<VolumeError> for ApiError {
 fn of_container(error: &ContainerError) -> Code {
     match error {
         ContainerError::NoSuchContainer { .. } => Code::NotFound,
-        ContainerError::Ambiguous { .. } | ContainerError::Invalid { .. } => Code::InvalidArgument,
+        ContainerError::Ambiguous { .. }
+        | ContainerError::Invalid { .. }
+        | ContainerError::InvalidName { .. }
+        | ContainerError::Rootfs(_) => Code::InvalidArgument,
         ContainerError::NameTaken { .. } => Code::AlreadyExists,
         ContainerError::Rejected { rejection, .. } => of_rejection(rejection),
         ContainerError::Journal(error) => of_journal(error),
+        ContainerError::Image(error) => of_image(error),
+        ContainerError::Network(error) => of_network(error),
+        ContainerError::Volume(error) => of_volume(error),
+        ContainerError::Runtime(error) => of_runtime(error),
         ContainerError::Definition(_)
+        | ContainerError::HostFiles(_)
+        | ContainerError::Bundle { .. }
+        | ContainerError::VolumesPath { .. }
+        | ContainerError::CallerGone
+        | ContainerError::NotStarted
         | ContainerError::UpdateFailed { .. }
         | ContainerError::StartFailed { .. }
         | ContainerError::RestartReplaced { .. }
@@ -117,6 +117,26 @@ fn of_container(error: &ContainerError) -> Code {
         ContainerError::OutlivesKill { .. }
         | ContainerError::NoOutcome { .. }
         | ContainerError::RemovalPending { .. } => Code::DeadlineExceeded,
+    }
+}
+
+fn of_runtime(error: &RuntimeError) -> Code {
+    match error {
+        RuntimeError::Missing { .. } => Code::FailedPrecondition,
+        RuntimeError::Spawn { .. } | RuntimeError::Failed { .. } => Code::Internal,
+        RuntimeError::Deadline { .. } => Code::DeadlineExceeded,
+    }
+}
+
+fn of_volume(error: &VolumeError) -> Code {
+    match error {
+        VolumeError::NoSuchVolume { .. } => Code::NotFound,
+        VolumeError::InvalidName { .. } | VolumeError::LabelsTooLong { .. } => Code::InvalidArgument,
+        VolumeError::InUse { .. } | VolumeError::BeingRemoved { .. } | VolumeError::Mounted { .. } => {
+            Code::FailedPrecondition
+        }
+        VolumeError::Io { .. } => Code::Internal,
+        VolumeError::Journal(_) => Code::Unavailable,
     }
 }
 

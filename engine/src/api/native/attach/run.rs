@@ -15,28 +15,21 @@ use tonic::{Status, Streaming};
 use super::client::Client;
 use super::resume::SessionTarget;
 use super::{Answer, choose, wanted};
-use crate::api::native::container::start_failure;
+use crate::api::native::container::{self, start_failure};
 use crate::api::native::relay::{self, IN_FLIGHT};
 use crate::api::native::{ApiError, Native};
 use crate::cancel::CancelToken;
-use crate::clock;
-use crate::containers::{self, AskedCommand, AttachGuard, Target, start_outcome, started_by};
-use crate::domain::container::{Card, Command};
-use crate::domain::id::{ContainerId, Signal, StartId};
+use crate::containers::{self, AttachedRun, Target, start_outcome};
+use crate::domain::id::{ContainerId, Signal};
 use crate::engine::FirstClient;
 use crate::journal::record::Context;
 use crate::panics::contained;
 use crate::session::{Session, Size};
 
-/// A container that is recorded and being started.
+/// A container that is recorded and being started, and the client's session with it.
 struct StartedRun {
-    id: ContainerId,
-    card: Card,
-    start: StartId,
+    run: AttachedRun,
     session: Session,
-    guard: AttachGuard,
-    asked: AskedCommand,
-    warnings: Vec<String>,
 }
 
 impl Native {
@@ -65,7 +58,8 @@ impl Native {
             let (sender, receiver) = mpsc::channel(IN_FLIGHT);
             match native.make(create, &open, &cancel, &context).await {
                 Ok(made) => {
-                    let created = CreateResponse { id: made.id.to_string(), warnings: made.warnings.clone() };
+                    let run = &made.run;
+                    let created = CreateResponse { id: run.id.to_string(), warnings: run.warnings.clone() };
                     let _ = sender.send(Ok(AttachOutput { output: Some(Output::Created(created)) })).await;
                     // A dropped receiver means that the client has left.
                     drop(answer.send(Ok(receiver)));
@@ -90,21 +84,11 @@ impl Native {
         let (session, theirs) =
             pair.map_err(|error| ApiError::failed(format!("cannot make a socket pair: {error}")))?;
         choose(&session, open).await?;
-        let prepared = self.prepare(create, caller, context).await?;
-        let (id, card, warnings) = (prepared.id, prepared.card.clone(), prepared.warnings.clone());
-        let changes = self.engine.containers.listen(id);
-        let mut guard = AttachGuard::for_new(&self.engine, id, context, open.stdin, card.tty)?;
         let size = open.size.and_then(|size| Size::new(size.width, size.height));
         let client = FirstClient { socket: OwnedFd::from(theirs), size };
-        self.engine.put_first_client(id, context.operation, client);
-        let start = Command::Start { boot: self.engine.boot, at: clock::now() };
-        let turned = self.record(prepared, &[start, guard.command(true)], caller, context).await;
-        let turned = turned.inspect_err(|_| drop(self.engine.take_first_client(&id, context.operation)))?;
-        guard.recorded();
-        let asked = AskedCommand::of(turned, changes);
-        let start = asked.events.iter().find_map(started_by);
-        let start = start.ok_or_else(|| ApiError::failed("the container was made, and not started".to_owned()))?;
-        Ok(StartedRun { id, card, start, session, guard, asked, warnings })
+        let spec = container::spec::container(create)?;
+        let run = containers::run_attached(&self.engine, spec, (client, open.stdin), caller, context).await?;
+        Ok(StartedRun { run, session })
     }
 
     async fn serve_started(
@@ -115,7 +99,7 @@ impl Native {
         sender: relay::Sender<AttachOutput>,
         context: &Context,
     ) {
-        let StartedRun { id, card, start, session, guard, mut asked, warnings: _ } = made;
+        let StartedRun { run: AttachedRun { id, card, start, guard, mut asked, warnings: _ }, session } = made;
         let entity = self.engine.containers.get(&id);
         let outcome = start_outcome(&mut asked, start).await;
         drop(self.engine.take_first_client(&id, context.operation));

@@ -1,35 +1,26 @@
 //! The containers service: one file per verb.
 
-mod create;
 mod health;
-mod image;
 mod inspect;
 mod list;
-mod network;
 mod networks;
-mod resolve_image;
 mod restart;
-mod validate;
-mod volumes;
-
-use std::sync::Arc;
+pub(super) mod spec;
 
 use cri_api::isula::v1::containers_server::Containers;
 use cri_api::isula::v1::{
-    self as wire, AttachInput, AttachOutput, ContainerRequest, CreateRequest, CreateResponse, Empty, ExitStatus,
-    InspectResponse, KillRequest, ListRequest, ListResponse, LogBatch, LogsRequest, RemoveRequest, RenameRequest,
-    ResizeRequest, RestartRequest, RunResponse, StartFailure, StartRequest, StartResponse, StopRequest, UpdateRequest,
-    UpdateResponse, WaitResponse,
+    AttachInput, AttachOutput, ContainerRequest, CreateRequest, CreateResponse, Empty, ExitStatus, InspectResponse,
+    KillRequest, ListRequest, ListResponse, LogBatch, LogsRequest, RemoveRequest, RenameRequest, ResizeRequest,
+    RestartRequest, RunResponse, StartFailure, StartRequest, StartResponse, StopRequest, UpdateRequest, UpdateResponse,
+    WaitResponse,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{ApiError, Native, peer};
-use crate::cancel::CancelToken;
-use crate::containers::{self, ContainerError, Limits, StartOutcome, Target, Update};
+use crate::containers::{self, ContainerError, StartOutcome, Target, Update};
 use crate::domain::container;
 use crate::domain::id::{ContainerId, Signal, Timestamp};
-use crate::panics::contained;
 use crate::signals;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -65,28 +56,6 @@ pub(in crate::api::native) fn start_failure(failure: containers::StartFailure) -
     StartFailure { message: failure.message, exit_code: failure.code.into() }
 }
 
-/// The limits of a request.
-fn given_limits(given: wire::Resources) -> Limits {
-    Limits {
-        memory: given.memory,
-        memory_swap: given.memory_swap,
-        memory_reservation: given.memory_reservation,
-        memory_swappiness: given.memory_swappiness,
-        oom_kill_disable: given.oom_kill_disable,
-        kernel_memory: given.kernel_memory,
-        nano_cpus: given.nano_cpus,
-        cpu_shares: given.cpu_shares,
-        cpu_period: given.cpu_period,
-        cpu_quota: given.cpu_quota,
-        cpuset_cpus: given.cpuset_cpus,
-        cpuset_mems: given.cpuset_mems,
-        cpu_rt_runtime: given.cpu_rt_runtime,
-        cpu_rt_period: given.cpu_rt_period,
-        pids_limit: given.pids_limit,
-        blkio_weight: given.blkio_weight,
-    }
-}
-
 fn kill_signal(text: &str) -> Result<Signal, ApiError> {
     match text {
         "" => Ok(Signal::KILL),
@@ -106,18 +75,10 @@ pub(in crate::api::native) fn nanoseconds(at: Timestamp) -> i64 {
     i64::try_from(at.0).unwrap_or(i64::MAX)
 }
 
-fn invalid_name(name: &str) -> ApiError {
-    ApiError::invalid(format!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed"))
-}
-
 /// The answer of a verb without a result.
 fn done(outcome: Result<(), ContainerError>) -> Answer<Empty> {
     outcome.map_err(ApiError::from)?;
     Ok(Response::new(Empty {}))
-}
-
-async fn finished<T>(task: tokio::task::JoinHandle<Result<T, ApiError>>) -> Result<T, ApiError> {
-    task.await.unwrap_or_else(|panic| Err(ApiError::failed(panic.to_string())))
 }
 
 #[tonic::async_trait]
@@ -128,30 +89,19 @@ impl Containers for Native {
     type LogsStream = ReceiverStream<Result<LogBatch, Status>>;
 
     async fn create(&self, request: Request<CreateRequest>) -> Answer<CreateResponse> {
-        let (native, context) = (self.clone(), peer::context(&request));
-        // In a task of its own: a cancelled caller must not leave half a container. Until it is recorded the creation
-        // checks whether its caller is alive; the call is dropped here when the client has gone.
-        let caller = Arc::new(());
-        let cancel = CancelToken::of(&caller);
-        let creating =
-            tokio::spawn(contained(
-                async move { native.create_container(request.into_inner(), &cancel, &context).await },
-            ));
-        let created = finished(creating).await;
-        drop(caller);
-        Ok(Response::new(created?))
+        let context = peer::context(&request);
+        let spec = spec::container(request.into_inner())?;
+        let created = containers::create(&self.engine, spec, &context).await.map_err(ApiError::from)?;
+        Ok(Response::new(CreateResponse { id: created.id.to_string(), warnings: created.warnings }))
     }
 
     async fn run(&self, request: Request<CreateRequest>) -> Answer<RunResponse> {
         self.engine.moves.expect();
-        let (native, context) = (self.clone(), peer::context(&request));
-        let caller = Arc::new(());
-        let cancel = CancelToken::of(&caller);
-        let running =
-            tokio::spawn(contained(async move { native.run_container(request.into_inner(), &cancel, &context).await }));
-        let ran = finished(running).await;
-        drop(caller);
-        Ok(Response::new(ran?))
+        let context = peer::context(&request);
+        let spec = spec::container(request.into_inner())?;
+        let ran = containers::run(&self.engine, spec, &context).await.map_err(ApiError::from)?;
+        let failure = ran.failure.map(start_failure);
+        Ok(Response::new(RunResponse { id: ran.id.to_string(), warnings: ran.warnings, failure }))
     }
 
     async fn run_attached(&self, request: Request<Streaming<AttachInput>>) -> Answer<Self::RunAttachedStream> {
@@ -225,7 +175,7 @@ impl Containers for Native {
         let context = peer::context(&request);
         let RenameRequest { container, name } = request.into_inner();
         let target = self.target(&container)?;
-        let name = name.parse().map_err(|_| invalid_name(&name))?;
+        let name = name.parse().map_err(|_| ApiError::from(ContainerError::InvalidName { name }))?;
         done(containers::rename(&self.engine, target, name, &context).await)
     }
 
@@ -259,7 +209,7 @@ impl Containers for Native {
         let UpdateRequest { container, resources, restart } = request.into_inner();
         let target = self.target(&container)?;
         let restart = restart.as_ref().map(restart::policy).transpose()?;
-        let update = Update { limits: resources.map(given_limits), restart };
+        let update = Update { limits: resources.map(spec::limits), restart };
         let updated = containers::update(&self.engine, target, update, &context).await;
         Ok(Response::new(UpdateResponse { warnings: updated.map_err(ApiError::from)? }))
     }

@@ -8,9 +8,9 @@ use cri_api::isula::v1::{ExecInput, ExecOutput, ExecProcess, ExecSyncRequest, Ex
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{ApiError, Native, limits, peer};
+use super::{ApiError, Native, peer};
 use crate::cause::chain;
-use crate::containers::{ContainerError, Verb};
+use crate::containers::{ContainerError, Verb, sizes};
 use crate::domain::id::ContainerId;
 use crate::exec::{ExecError, Program};
 use crate::spec::SpecError;
@@ -54,7 +54,7 @@ fn check(program: &Program) -> Result<(), ApiError> {
     if program.args.first().is_none_or(String::is_empty) {
         return Err(ApiError::invalid("No command specified"));
     }
-    limits::exec(program)?;
+    sizes::program(program)?;
     let texts = program.args.iter().chain(&program.env).chain([&program.user, &program.workdir]);
     if texts.into_iter().any(|text| text.contains('\0')) {
         return Err(ApiError::invalid("arguments and environment cannot hold a NUL byte"));

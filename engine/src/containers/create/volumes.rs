@@ -2,23 +2,25 @@
 //! precedence.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use cri_api::isula::v1::{self as wire};
-
+use super::MountSpec;
 use super::image::plain;
-use crate::api::native::{ApiError, Native};
+use crate::containers::tasks::blocking;
+use crate::containers::{ContainerError, Target};
 use crate::definition::{Definition, Mount, MountKind};
 use crate::domain::id::VolumeName;
+use crate::engine::Engine;
 use crate::latest::latest;
 use crate::layout::Layout;
 use crate::volume;
 
-type Checked<T> = Result<T, ApiError>;
+type Checked<T> = Result<T, ContainerError>;
 
 /// All mounts, each at a different path. Nothing is made: volumes without a name get one.
 pub(super) fn mounts(
     layout: &Layout,
-    asked: &[wire::Mount],
+    asked: &[MountSpec],
     inherited: Vec<Mount>,
     of_image: &[String],
 ) -> Checked<Vec<Mount>> {
@@ -27,7 +29,7 @@ pub(super) fn mounts(
     for wanted in asked {
         let mount = mount(layout, wanted)?;
         if !taken.insert(plain(&mount.target)) {
-            return Err(ApiError::invalid(format!("Duplicate mount point: {}", mount.target)));
+            return Err(ContainerError::invalid(format!("Duplicate mount point: {}", mount.target)));
         }
         mounts.push(mount);
     }
@@ -46,31 +48,30 @@ pub(super) fn mounts(
     Ok(mounts)
 }
 
-fn mount(layout: &Layout, mount: &wire::Mount) -> Checked<Mount> {
+fn mount(layout: &Layout, mount: &MountSpec) -> Checked<Mount> {
     let climbs =
         |path: &str| std::path::Path::new(path).components().any(|part| part == std::path::Component::ParentDir);
     if !mount.target.starts_with('/') || climbs(&mount.target) || plain(&mount.target) == "/" {
-        return Err(ApiError::invalid(format!("mount target `{}` is not an absolute path below `/`", mount.target)));
+        return Err(ContainerError::invalid(format!(
+            "mount target `{}` is not an absolute path below `/`",
+            mount.target
+        )));
     }
     if !matches!(mount.propagation.as_str(), "" | "private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared") {
-        return Err(ApiError::invalid(format!("mount propagation `{}` is unknown", mount.propagation)));
+        return Err(ContainerError::invalid(format!("mount propagation `{}` is unknown", mount.propagation)));
     }
-    let kind = match mount.kind() {
-        wire::mount::Kind::Bind => MountKind::Bind,
-        wire::mount::Kind::Tmpfs => MountKind::Tmpfs,
-        wire::mount::Kind::Volume => {
-            if !mount.propagation.is_empty() {
-                return Err(ApiError::invalid(format!("the volume at `{}` cannot have a propagation", mount.target)));
-            }
-            let volume = volume(layout, &mount.source, &mount.target, !mount.no_copy)?;
-            return Ok(Mount { read_only: mount.read_only, options: mount.options.clone(), ..volume });
+    if mount.kind == MountKind::Volume {
+        if !mount.propagation.is_empty() {
+            return Err(ContainerError::invalid(format!("the volume at `{}` cannot have a propagation", mount.target)));
         }
-    };
-    if kind == MountKind::Bind && !mount.source.starts_with('/') {
-        return Err(ApiError::invalid(format!("mount source `{}` is not an absolute path", mount.source)));
+        let volume = volume(layout, &mount.source, &mount.target, !mount.no_copy)?;
+        return Ok(Mount { read_only: mount.read_only, options: mount.options.clone(), ..volume });
+    }
+    if mount.kind == MountKind::Bind && !mount.source.starts_with('/') {
+        return Err(ContainerError::invalid(format!("mount source `{}` is not an absolute path", mount.source)));
     }
     Ok(Mount {
-        kind,
+        kind: mount.kind,
         source: mount.source.clone(),
         target: mount.target.clone(),
         read_only: mount.read_only,
@@ -93,9 +94,7 @@ fn volume(layout: &Layout, name: &str, target: &str, copy: bool) -> Checked<Moun
         name.parse().map_err(|_| volume::VolumeError::InvalidName { name: name.to_owned() })?
     };
     let source = layout.volume_data(&name);
-    let source = source.to_str().ok_or_else(|| {
-        ApiError::failed(format!("the volumes' directory `{}` is not valid UTF-8", layout.volumes().display()))
-    })?;
+    let source = source.to_str().ok_or_else(|| ContainerError::VolumesPath { path: layout.volumes() })?;
     Ok(Mount {
         kind: MountKind::Volume,
         source: source.to_owned(),
@@ -119,35 +118,33 @@ pub(super) fn volumes_of(definition: &Definition) -> Vec<(VolumeName, bool)> {
     once.filter_map(|mount| Some((mount.name.parse().ok()?, mount.anonymous))).collect()
 }
 
-impl Native {
-    /// The bind mounts and volumes of other containers: `container[:ro|:rw]` each.
-    pub(super) async fn inherited(&self, from: Vec<String>) -> Checked<Vec<Mount>> {
-        let mut sources = Vec::with_capacity(from.len());
-        for text in from {
-            let (reference, mode) = text.split_once(':').unwrap_or((&text, "rw"));
-            let read_only = match mode {
-                "ro" => true,
-                "rw" => false,
-                other => {
-                    return Err(ApiError::invalid(format!("--volumes-from {text}: mode `{other}` is not ro or rw")));
-                }
-            };
-            sources.push((self.target(reference)?.entity(&self.engine)?, read_only));
-        }
-        if sources.is_empty() {
-            return Ok(vec![]);
-        }
-        let engine = self.engine.clone();
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut mounts = Vec::new();
-            for (entity, read_only) in sources {
-                let definition = engine.definition(&entity)?;
-                mounts.extend(inherit(&definition, read_only));
+/// The bind mounts and volumes of other containers: `container[:ro|:rw]` each.
+pub(super) async fn inherited(engine: &Arc<Engine>, from: Vec<String>) -> Checked<Vec<Mount>> {
+    let mut sources = Vec::with_capacity(from.len());
+    for text in from {
+        let (reference, mode) = text.split_once(':').unwrap_or((&text, "rw"));
+        let read_only = match mode {
+            "ro" => true,
+            "rw" => false,
+            other => {
+                return Err(ContainerError::invalid(format!("--volumes-from {text}: mode `{other}` is not ro or rw")));
             }
-            Ok(mounts)
-        });
-        reading.await.map_err(|panic| ApiError::failed(panic.to_string()))?
+        };
+        sources.push((Target::find(engine, reference)?.entity(engine)?, read_only));
     }
+    if sources.is_empty() {
+        return Ok(vec![]);
+    }
+    let engine = engine.clone();
+    blocking(move || {
+        let mut mounts = Vec::new();
+        for (entity, read_only) in sources {
+            let definition = engine.definition(&entity)?;
+            mounts.extend(inherit(&definition, read_only));
+        }
+        Ok(mounts)
+    })
+    .await
 }
 
 /// The inherited mounts of a definition, which are never filled again: that is left to the container for which they
@@ -168,8 +165,8 @@ mod tests {
         Layout { graph: "/graph".into(), state: "/state".into() }
     }
 
-    fn asked(kind: wire::mount::Kind, source: &str, target: &str) -> wire::Mount {
-        wire::Mount { kind: kind.into(), source: source.into(), target: target.into(), ..wire::Mount::default() }
+    fn asked(kind: MountKind, source: &str, target: &str) -> MountSpec {
+        MountSpec { kind, source: source.into(), target: target.into(), ..MountSpec::default() }
     }
 
     fn named(name: &str, target: &str) -> Mount {
@@ -186,7 +183,7 @@ mod tests {
 
     #[test]
     fn own_mounts_override_inherited_ones_and_those_the_images() {
-        let own = [asked(wire::mount::Kind::Volume, "own", "/a/"), asked(wire::mount::Kind::Volume, "", "/b")];
+        let own = [asked(MountKind::Volume, "own", "/a/"), asked(MountKind::Volume, "", "/b")];
         let inherited = vec![named("x", "/a"), named("x", "/c"), named("y", "/c"), named("y", "/d")];
         let of_image = ["/a", "/b", "/c", "/e"].map(str::to_owned);
         let mounts = mounts(&layout(), &own, inherited, &of_image).unwrap();
@@ -199,7 +196,7 @@ mod tests {
     #[test]
     fn many_mounts_are_put_together_in_linear_time() {
         let growth = crate::latest::cost::growth(16_000, |count| {
-            let own: Vec<_> = (0..count).map(|n| asked(wire::mount::Kind::Bind, "/x", &format!("/own/{n}"))).collect();
+            let own: Vec<_> = (0..count).map(|n| asked(MountKind::Bind, "/x", &format!("/own/{n}"))).collect();
             let inherited = (0..count).map(|n| named("v", &format!("/inherited/{}", n / 2))).collect();
             let of_image: Vec<_> = (0..count).map(|n| format!("/image/{n}")).collect();
             let mounts = mounts(&layout(), &own, inherited, &of_image).unwrap();
@@ -213,7 +210,7 @@ mod tests {
 
     #[test]
     fn invalid_mounts_are_refused_by_name() {
-        use wire::mount::Kind::{Bind, Tmpfs, Volume};
+        use MountKind::{Bind, Tmpfs, Volume};
         for (list, expected) in [
             (vec![asked(Bind, "/x", "/a"), asked(Tmpfs, "", "//a/")], "Duplicate mount point: //a/"),
             (vec![asked(Volume, "a/b", "/a")], "`a/b` is not a volume name"),
@@ -222,7 +219,7 @@ mod tests {
             (vec![asked(Volume, "v", "/./")], "mount target `/./`"),
             (vec![asked(Bind, "x", "/a")], "mount source `x` is not an absolute path"),
             (
-                vec![wire::Mount { propagation: "shared".into(), ..asked(Volume, "v", "/a") }],
+                vec![MountSpec { propagation: "shared".into(), ..asked(Volume, "v", "/a") }],
                 "the volume at `/a` cannot have a propagation",
             ),
         ] {

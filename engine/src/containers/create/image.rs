@@ -3,9 +3,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use cri_api::isula::v1::CreateRequest;
-
-use crate::api::native::ApiError;
+use super::ContainerSpec;
+use crate::containers::ContainerError;
 use crate::definition::Healthcheck;
 use crate::domain::id::Digest;
 use crate::image::manifest::ImageConfig;
@@ -33,37 +32,37 @@ pub(super) struct FromImage {
     pub healthcheck: Option<Healthcheck>,
 }
 
-/// Completes the request with the image's settings. Invalid settings that can be left out are, with a warning: the user
+/// Completes the specification with the image's settings. Invalid settings that can be left out are, with a warning: the user
 /// cannot change the image.
 pub(super) fn merge(
-    request: &mut CreateRequest,
+    spec: &mut ContainerSpec,
     image: Option<&ImageForCreate>,
     warnings: &mut Vec<String>,
-) -> Result<FromImage, ApiError> {
+) -> Result<FromImage, ContainerError> {
     let mut from_image = FromImage::default();
     let mut known = HashSet::new();
-    for port in &request.expose {
-        from_image.expose(port, &mut known).map_err(ApiError::invalid)?;
+    for port in &spec.expose {
+        from_image.expose(port, &mut known).map_err(ContainerError::invalid)?;
     }
     let Some(image) = image else { return Ok(from_image) };
     let (name, config) = (&image.name, &image.config.execution);
     let mut ignored = |what: String| warnings.push(format!("image {name}: {what}; it is ignored"));
-    command(request, config.entrypoint.as_deref(), config.cmd.as_deref());
-    request.env = environment(&config.env, &request.env, &mut ignored);
-    if request.user.is_empty() {
-        request.user.clone_from(&config.user);
+    command(spec, config.entrypoint.as_deref(), config.cmd.as_deref());
+    spec.env = environment(&config.env, &spec.env, &mut ignored);
+    if spec.user.is_empty() {
+        spec.user.clone_from(&config.user);
     }
-    if request.workdir.is_empty() && !config.working_dir.is_empty() {
-        request.workdir = from_root(&config.working_dir);
+    if spec.workdir.is_empty() && !config.working_dir.is_empty() {
+        spec.workdir = from_root(&config.working_dir);
     }
-    if let Some(signal) = config.stop_signal.as_deref().filter(|_| request.stop_signal.is_empty()) {
+    if let Some(signal) = config.stop_signal.as_deref().filter(|_| spec.stop_signal.is_empty()) {
         match signals::parse(signal) {
-            Some(_) => request.stop_signal = signal.to_owned(),
+            Some(_) => spec.stop_signal = signal.to_owned(),
             None => ignored(format!("stop signal `{signal}` is unknown")),
         }
     }
     for (key, value) in config.labels.iter().filter(|(key, _)| !key.is_empty()) {
-        request.labels.entry(key.clone()).or_insert_with(|| value.clone());
+        spec.labels.entry(key.clone()).or_insert_with(|| value.clone());
     }
     for port in &config.exposed_ports {
         if let Err(problem) = from_image.expose(port, &mut known) {
@@ -72,13 +71,15 @@ pub(super) fn merge(
     }
     let volumes: BTreeSet<String> = config.volumes.iter().map(|path| plain(path)).collect();
     if volumes.contains("/") {
-        return Err(ApiError::invalid(format!("image {name} wants a volume at `/`, which no container can have")));
+        return Err(ContainerError::invalid(format!(
+            "image {name} wants a volume at `/`, which no container can have"
+        )));
     }
     from_image.volumes = volumes.into_iter().collect();
     from_image.healthcheck = config
         .healthcheck
         .as_ref()
-        .filter(|check| !request.no_healthcheck && check.test.first().is_some_and(|kind| kind != "NONE"))
+        .filter(|check| !spec.no_healthcheck && check.test.first().is_some_and(|kind| kind != "NONE"))
         .map(|check| Healthcheck {
             test: check.test.clone(),
             interval: check.interval,
@@ -91,13 +92,13 @@ pub(super) fn merge(
 
 /// The image's command belongs to the image's entry point: a request that replaces the entry point has to give the
 /// command as well.
-fn command(request: &mut CreateRequest, entrypoint: Option<&[String]>, command: Option<&[String]>) {
-    if !request.entrypoint.is_empty() || request.no_entrypoint {
+fn command(spec: &mut ContainerSpec, entrypoint: Option<&[String]>, command: Option<&[String]>) {
+    if !spec.entrypoint.is_empty() || spec.no_entrypoint {
         return;
     }
-    request.entrypoint = entrypoint.unwrap_or_default().to_vec();
-    if request.command.is_empty() {
-        request.command = command.unwrap_or_default().to_vec();
+    spec.entrypoint = entrypoint.unwrap_or_default().to_vec();
+    if spec.command.is_empty() {
+        spec.command = command.unwrap_or_default().to_vec();
     }
 }
 

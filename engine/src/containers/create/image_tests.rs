@@ -13,10 +13,10 @@ fn image(execution: Execution) -> ImageForCreate {
     ImageForCreate { id: Digest([1; 32]), name: "app".to_owned(), config: Arc::new(config), layers: vec![] }
 }
 
-fn merged(mut request: CreateRequest, execution: Execution) -> (CreateRequest, FromImage, Vec<String>) {
+fn merged(mut spec: ContainerSpec, execution: Execution) -> (ContainerSpec, FromImage, Vec<String>) {
     let mut warnings = Vec::new();
-    let from_image = merge(&mut request, Some(&image(execution)), &mut warnings).unwrap();
-    (request, from_image, warnings)
+    let from_image = merge(&mut spec, Some(&image(execution)), &mut warnings).unwrap();
+    (spec, from_image, warnings)
 }
 
 #[test]
@@ -25,9 +25,9 @@ fn long_requests_are_merged_in_linear_time() {
         let env = |from: usize| (from..from + count).map(|n| format!("NAME{n}=x")).collect::<Vec<_>>();
         let labels = (0..count).map(|n| (format!("l{n}"), String::new())).collect();
         let ports = (0..count).map(|n| format!("{}/tcp", n % 65_000 + 1));
-        let request = CreateRequest { env: env(0), labels, expose: ports.collect(), ..CreateRequest::default() };
-        let (request, from_image, _) = merged(request, Execution { env: env(count / 2), ..Execution::default() });
-        assert_eq!((request.env.len(), from_image.exposed.len()), (count + count / 2, count.min(65_000)));
+        let spec = ContainerSpec { env: env(0), labels, expose: ports.collect(), ..ContainerSpec::default() };
+        let (spec, from_image, _) = merged(spec, Execution { env: env(count / 2), ..Execution::default() });
+        assert_eq!((spec.env.len(), from_image.exposed.len()), (count + count / 2, count.min(65_000)));
     });
     assert!(growth < 10.0, "{growth}");
 }
@@ -51,14 +51,14 @@ fn entry_point_and_command() {
     ];
     for (entrypoint, cmd, own_entrypoint, own_command, without, expected) in cases {
         let execution = Execution { entrypoint: entrypoint.map(texts), cmd: cmd.map(texts), ..Execution::default() };
-        let request = CreateRequest {
+        let spec = ContainerSpec {
             entrypoint: texts(own_entrypoint),
             command: texts(own_command),
             no_entrypoint: *without,
-            ..CreateRequest::default()
+            ..ContainerSpec::default()
         };
-        let (request, ..) = merged(request, execution);
-        let executed = [request.entrypoint, request.command].concat();
+        let (spec, ..) = merged(spec, execution);
+        let executed = [spec.entrypoint, spec.command].concat();
         assert_eq!(executed, texts(expected), "{own_entrypoint:?} {own_command:?} {without}");
     }
 }
@@ -73,31 +73,31 @@ fn the_requests_settings_override_the_images() {
         labels: [("a".to_owned(), "image".to_owned()), ("b".to_owned(), "image".to_owned())].into(),
         ..Execution::default()
     };
-    let (request, _, warnings) = merged(CreateRequest::default(), execution.clone());
-    assert_eq!((request.user.as_str(), request.workdir.as_str()), ("web", "/app"));
-    assert_eq!(request.stop_signal, "SIGQUIT");
-    assert_eq!(request.env, texts(&["PATH=/bin", "A=image"]));
+    let (spec, _, warnings) = merged(ContainerSpec::default(), execution.clone());
+    assert_eq!((spec.user.as_str(), spec.workdir.as_str()), ("web", "/app"));
+    assert_eq!(spec.stop_signal, "SIGQUIT");
+    assert_eq!(spec.env, texts(&["PATH=/bin", "A=image"]));
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[0].contains("image app: environment variable `=x` is not KEY=VALUE"), "{warnings:?}");
-    let own = CreateRequest {
+    let own = ContainerSpec {
         user: "me".to_owned(),
         workdir: "/mine".to_owned(),
         stop_signal: "9".to_owned(),
         env: texts(&["B=1", "A=own"]),
         labels: [("a".to_owned(), "own".to_owned())].into(),
-        ..CreateRequest::default()
+        ..ContainerSpec::default()
     };
-    let (request, ..) = merged(own, execution);
-    assert_eq!((request.user.as_str(), request.workdir.as_str()), ("me", "/mine"));
-    assert_eq!((request.stop_signal.as_str(), request.env), ("9", texts(&["PATH=/bin", "A=own", "B=1"])));
-    assert_eq!((request.labels["a"].as_str(), request.labels["b"].as_str()), ("own", "image"));
+    let (spec, ..) = merged(own, execution);
+    assert_eq!((spec.user.as_str(), spec.workdir.as_str()), ("me", "/mine"));
+    assert_eq!((spec.stop_signal.as_str(), spec.env), ("9", texts(&["PATH=/bin", "A=own", "B=1"])));
+    assert_eq!((spec.labels["a"].as_str(), spec.labels["b"].as_str()), ("own", "image"));
 }
 
 #[test]
 fn an_unknown_stop_signal_is_left_out() {
     let execution = Execution { stop_signal: Some("SIGNOPE".to_owned()), ..Execution::default() };
-    let (request, _, warnings) = merged(CreateRequest::default(), execution);
-    assert_eq!(request.stop_signal, "");
+    let (spec, _, warnings) = merged(ContainerSpec::default(), execution);
+    assert_eq!(spec.stop_signal, "");
     assert_eq!(warnings, ["image app: stop signal `SIGNOPE` is unknown; it is ignored"]);
 }
 
@@ -121,12 +121,12 @@ fn ports() {
         assert_eq!(port(text).as_deref(), expected, "{text:?}");
     }
     let execution = Execution { exposed_ports: ["80/tcp", "bad"].map(str::to_owned).into(), ..Execution::default() };
-    let request = CreateRequest { expose: texts(&["80", "81"]), ..CreateRequest::default() };
-    let (_, from_image, warnings) = merged(request, execution);
+    let spec = ContainerSpec { expose: texts(&["80", "81"]), ..ContainerSpec::default() };
+    let (_, from_image, warnings) = merged(spec, execution);
     assert_eq!(from_image.exposed, ["80/tcp", "81/tcp"]);
     assert_eq!(warnings.len(), 1);
-    let mut request = CreateRequest { expose: texts(&["x"]), ..CreateRequest::default() };
-    assert!(merge(&mut request, None, &mut vec![]).unwrap_err().to_string().contains("exposed port `x`"));
+    let mut spec = ContainerSpec { expose: texts(&["x"]), ..ContainerSpec::default() };
+    assert!(merge(&mut spec, None, &mut vec![]).unwrap_err().to_string().contains("exposed port `x`"));
 }
 
 #[test]
@@ -136,10 +136,10 @@ fn volumes_are_plain_paths_and_never_the_root() {
         ..Execution::default()
     };
     let (_, from_image, _) =
-        merged(CreateRequest::default(), volumes(&["/data/", "/data", "var//lib/../db", "/a/./b"]));
+        merged(ContainerSpec::default(), volumes(&["/data/", "/data", "var//lib/../db", "/a/./b"]));
     assert_eq!(from_image.volumes, ["/a/b", "/data", "/var/db"]);
     for root in ["/", "", "/..", "a/.."] {
-        let error = merge(&mut CreateRequest::default(), Some(&image(volumes(&[root]))), &mut vec![]).unwrap_err();
+        let error = merge(&mut ContainerSpec::default(), Some(&image(volumes(&[root]))), &mut vec![]).unwrap_err();
         assert!(error.to_string().contains("image app wants a volume at `/`"), "{error}");
     }
 }
@@ -150,12 +150,12 @@ fn an_images_health_check_is_kept_unless_disabled() {
         healthcheck: Some(OfImage { test: texts(test), interval: 5, timeout: 6, start_period: 7, retries: 8 }),
         ..Execution::default()
     };
-    let (_, from_image, _) = merged(CreateRequest::default(), check(&["CMD", "true"]));
+    let (_, from_image, _) = merged(ContainerSpec::default(), check(&["CMD", "true"]));
     let expected = Healthcheck { test: texts(&["CMD", "true"]), interval: 5, timeout: 6, start_period: 7, retries: 8 };
     assert_eq!(from_image.healthcheck, Some(expected));
-    let unwanted = CreateRequest { no_healthcheck: true, ..CreateRequest::default() };
+    let unwanted = ContainerSpec { no_healthcheck: true, ..ContainerSpec::default() };
     assert_eq!(merged(unwanted, check(&["CMD", "true"])).1.healthcheck, None);
     for none in [&["NONE"][..], &[]] {
-        assert_eq!(merged(CreateRequest::default(), check(none)).1.healthcheck, None);
+        assert_eq!(merged(ContainerSpec::default(), check(none)).1.healthcheck, None);
     }
 }

@@ -2,16 +2,17 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use cri_api::isula::v1::{CreateRequest, PortMapping};
-
-use crate::api::native::{ApiError, Native};
+use super::{ContainerSpec, PortSpec};
+use crate::containers::ContainerError;
+use crate::containers::tasks::blocking;
 use crate::definition::{Named, Network};
 use crate::domain::container::Attachment;
+use crate::engine::Engine;
 use crate::network::conf::Confs;
 use crate::network::port::{Protocol, Published};
 use crate::network::{NetworkError, bridge, reach};
 
-type Checked<T> = Result<T, ApiError>;
+type Checked<T> = Result<T, ContainerError>;
 
 /// Ports of one container. Each is one or several rules of the firewall.
 const PORT_LIMIT: usize = 1024;
@@ -22,45 +23,47 @@ pub(super) fn names(mode: &str) -> Vec<String> {
     if other { vec![] } else { mode.split(',').map(str::to_owned).collect() }
 }
 
-impl Native {
-    /// The configured networks; nothing is read for a container that needs none.
-    pub(super) async fn confs_for(&self, names: &[String]) -> Checked<Confs> {
-        if names.is_empty() {
-            return Ok(Confs::default());
-        }
-        self.confs().await
+/// The configured networks; nothing is read for a container that needs none.
+pub(super) async fn confs_for(engine: &Engine, names: &[String]) -> Checked<Confs> {
+    if names.is_empty() {
+        return Ok(Confs::default());
     }
+    let dir = engine.networks.settings.conf_dir.clone();
+    blocking(move || Ok(Confs::read(&dir))).await
 }
 
 /// The requested network. `joined` looks up a container's id.
 pub(super) fn network(
-    request: &CreateRequest,
+    spec: &ContainerSpec,
     exposed: &[String],
     confs: &Confs,
     joined: impl Fn(&str) -> Checked<String>,
 ) -> Checked<Network> {
-    let names = names(&request.network);
+    let names = names(&spec.network);
     if names.is_empty() {
-        return without_network(request, joined);
+        return without_network(spec, joined);
     }
     for (index, name) in names.iter().enumerate() {
         if names[..index].contains(name) {
-            return Err(ApiError::invalid(format!("network {name} is given twice")));
+            return Err(ContainerError::invalid(format!("network {name} is given twice")));
         }
         if names.len() > 1 && (matches!(name.as_str(), "none" | "host") || name.starts_with("container:")) {
-            return Err(ApiError::invalid(format!("conflicting options: network `{name}` and other networks")));
+            return Err(ContainerError::invalid(format!("conflicting options: network `{name}` and other networks")));
         }
         if name.len() > Attachment::NAME_LIMIT {
             let limit = Attachment::NAME_LIMIT;
-            return Err(ApiError::invalid(format!("network `{name}` has a name of more than {limit} bytes")));
+            return Err(ContainerError::invalid(format!("network `{name}` has a name of more than {limit} bytes")));
         }
         bridge::find(confs, name)?;
     }
     if names.len() > Attachment::LIMIT {
         let limit = Attachment::LIMIT;
-        return Err(ApiError::invalid(format!("a container can be in {limit} networks at most, not {}", names.len())));
+        return Err(ContainerError::invalid(format!(
+            "a container can be in {limit} networks at most, not {}",
+            names.len()
+        )));
     }
-    let ports = ports(request, exposed)?;
+    let ports = ports(spec, exposed)?;
     if !ports.is_empty() {
         let found = names.iter().filter_map(|name| confs.by_name.get(name));
         // The first network that can publish ports publishes them all.
@@ -68,21 +71,21 @@ pub(super) fn network(
         let publishing = publishing.ok_or_else(|| NetworkError::NoPorts { network: names.join(", ") })?;
         reach::foresee(&ports, publishing)?;
     }
-    Ok(Network::Named(Named { ip: ip(&request.ip, &names)?, networks: names, ports }))
+    Ok(Network::Named(Named { ip: ip(&spec.ip, &names)?, networks: names, ports }))
 }
 
-fn without_network(request: &CreateRequest, joined: impl Fn(&str) -> Checked<String>) -> Checked<Network> {
-    if !request.ports.is_empty() || request.publish_all {
-        return Err(ApiError::invalid(match request.network.as_str() {
+fn without_network(spec: &ContainerSpec, joined: impl Fn(&str) -> Checked<String>) -> Checked<Network> {
+    if !spec.ports.is_empty() || spec.publish_all {
+        return Err(ContainerError::invalid(match spec.network.as_str() {
             "host" => "conflicting options: publishing ports and the host's network".to_owned(),
             "" | "none" => "conflicting options: publishing ports needs a network, given with --net NAME".to_owned(),
             other => format!("conflicting options: publishing ports and the network of {other}"),
         }));
     }
-    if !request.ip.is_empty() {
-        return Err(ApiError::invalid("conflicting options: an address needs a network, given with --net NAME"));
+    if !spec.ip.is_empty() {
+        return Err(ContainerError::invalid("conflicting options: an address needs a network, given with --net NAME"));
     }
-    match request.network.as_str() {
+    match spec.network.as_str() {
         // A container without a network gets an empty one: it is never silently on the host's.
         "" | "none" => Ok(Network::None),
         "host" => Ok(Network::Host),
@@ -95,28 +98,29 @@ fn ip(text: &str, names: &[String]) -> Checked<Option<IpAddr>> {
         return Ok(None);
     }
     if names.len() > 1 {
-        return Err(ApiError::invalid("conflicting options: an address and several networks"));
+        return Err(ContainerError::invalid("conflicting options: an address and several networks"));
     }
-    let ip = text.parse().map_err(|_| ApiError::invalid(format!("{} is not an ip address", text.escape_default())))?;
+    let ip =
+        text.parse().map_err(|_| ContainerError::invalid(format!("{} is not an ip address", text.escape_default())))?;
     Ok(Some(ip))
 }
 
 /// The given ports, and with `publish_all` the exposed ones that are not given.
-fn ports(request: &CreateRequest, exposed: &[String]) -> Checked<Vec<Published>> {
+fn ports(spec: &ContainerSpec, exposed: &[String]) -> Checked<Vec<Published>> {
     let mut ports: Vec<Published> = Vec::new();
     let limited = |ports: &[Published]| match ports.len() {
         0..=PORT_LIMIT => Ok(()),
-        _ => Err(ApiError::invalid(format!("a container can publish {PORT_LIMIT} ports at most"))),
+        _ => Err(ContainerError::invalid(format!("a container can publish {PORT_LIMIT} ports at most"))),
     };
-    for given in &request.ports {
+    for given in &spec.ports {
         let port = published(given)?;
         if port.host_port != 0 && ports.iter().any(|other| other.collides(&port)) {
-            return Err(ApiError::invalid(format!("host port {} is published twice", port.host_text())));
+            return Err(ContainerError::invalid(format!("host port {} is published twice", port.host_text())));
         }
         ports.push(port);
         limited(&ports)?;
     }
-    if request.publish_all {
+    if spec.publish_all {
         for text in exposed {
             let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
             let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -134,8 +138,9 @@ fn ports(request: &CreateRequest, exposed: &[String]) -> Checked<Vec<Published>>
     Ok(ports)
 }
 
-fn published(given: &PortMapping) -> Checked<Published> {
-    let wrong = |what: &str, value: &dyn std::fmt::Display| ApiError::invalid(format!("{what} `{value}` is not valid"));
+fn published(given: &PortSpec) -> Checked<Published> {
+    let wrong =
+        |what: &str, value: &dyn std::fmt::Display| ContainerError::invalid(format!("{what} `{value}` is not valid"));
     let host_ip = match given.host_ip.as_str() {
         "" => None,
         text => Some(text.parse::<IpAddr>().map_err(|_| wrong("host address", &text.escape_default()))?),
@@ -170,17 +175,17 @@ mod tests {
         confs
     }
 
-    fn checked(request: &CreateRequest, exposed: &[&str]) -> Result<Network, String> {
+    fn checked(spec: &ContainerSpec, exposed: &[&str]) -> Result<Network, String> {
         let exposed: Vec<_> = exposed.iter().map(|text| (*text).to_owned()).collect();
-        network(request, &exposed, &confs(), |reference| Ok(reference.to_owned())).map_err(|error| error.to_string())
+        network(spec, &exposed, &confs(), |reference| Ok(reference.to_owned())).map_err(|error| error.to_string())
     }
 
-    fn request(network: &str) -> CreateRequest {
-        CreateRequest { network: network.to_owned(), ..CreateRequest::default() }
+    fn spec(network: &str) -> ContainerSpec {
+        ContainerSpec { network: network.to_owned(), ..ContainerSpec::default() }
     }
 
-    fn mapping(host_port: u32, container_port: u32) -> PortMapping {
-        PortMapping { host_port, container_port, ..PortMapping::default() }
+    fn mapping(host_port: u32, container_port: u32) -> PortSpec {
+        PortSpec { host_port, container_port, ..PortSpec::default() }
     }
 
     #[test]
@@ -192,7 +197,7 @@ mod tests {
             ("container:x", Network::Container("x".to_owned())),
             ("a,b", Network::Named(Named { networks: vec!["a".to_owned(), "b".to_owned()], ip: None, ports: vec![] })),
         ] {
-            assert_eq!(checked(&request(mode), &[]).unwrap(), expected);
+            assert_eq!(checked(&spec(mode), &[]).unwrap(), expected);
         }
         for (mode, words) in [
             ("z", "No such network: z; there are a, b, c, d"),
@@ -201,15 +206,15 @@ mod tests {
             ("a,host", "conflicting options"),
             ("a,b,c,d", "3 networks at most, not 4"),
         ] {
-            let problem = checked(&request(mode), &[]).unwrap_err();
+            let problem = checked(&spec(mode), &[]).unwrap_err();
             assert!(problem.contains(words), "{mode}: {problem}");
         }
     }
 
     #[test]
     fn ports_and_addresses_need_a_suitable_network() {
-        let with = |mode: &str, ports: Vec<PortMapping>, ip: &str| {
-            checked(&CreateRequest { ports, ip: ip.to_owned(), ..request(mode) }, &[])
+        let with = |mode: &str, ports: Vec<PortSpec>, ip: &str| {
+            checked(&ContainerSpec { ports, ip: ip.to_owned(), ..spec(mode) }, &[])
         };
         for (mode, ip, words) in [
             ("", "", "needs a network, given with --net NAME"),
@@ -228,9 +233,9 @@ mod tests {
             vec![mapping(80, 0)],
             vec![mapping(80, 65536)],
             vec![mapping(65536, 80)],
-            vec![PortMapping { protocol: "icmp".to_owned(), ..mapping(1, 1) }],
-            vec![PortMapping { host_ip: "x".to_owned(), ..mapping(1, 1) }],
-            vec![mapping(1, 1), PortMapping { host_ip: "127.0.0.1".to_owned(), ..mapping(1, 2) }],
+            vec![PortSpec { protocol: "icmp".to_owned(), ..mapping(1, 1) }],
+            vec![PortSpec { host_ip: "x".to_owned(), ..mapping(1, 1) }],
+            vec![mapping(1, 1), PortSpec { host_ip: "127.0.0.1".to_owned(), ..mapping(1, 2) }],
             vec![mapping(0, 1); 1025],
         ] {
             assert!(with("a", ports, "").is_err());
@@ -239,7 +244,7 @@ mod tests {
 
     #[test]
     fn publish_all_publishes_each_exposed_port_once() {
-        let all = CreateRequest { publish_all: true, ports: vec![mapping(8080, 80)], ..request("a") };
+        let all = ContainerSpec { publish_all: true, ports: vec![mapping(8080, 80)], ..spec("a") };
         let Ok(Network::Named(named)) = checked(&all, &["80/tcp", "80/udp", "90-91/tcp"]) else { panic!() };
         let texts: Vec<_> = named.ports.iter().map(ToString::to_string).collect();
         assert_eq!(texts, ["0.0.0.0:8080->80/tcp", "0.0.0.0:0->80/udp", "0.0.0.0:0->90/tcp", "0.0.0.0:0->91/tcp"]);
