@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::container::{Card, HealthAction, RestartPolicy};
 use crate::domain::id::{Digest, Name, Signal, Timestamp};
 use crate::layout::Layout;
+pub use crate::rootfs::Rootfs;
 pub use file::{DefinitionError, read, read_unverified, settle, write, write_pending};
 pub use parts::{
     Device, Dns, Healthcheck, Log, Mount, MountKind, Named, Namespaces, Network, Resources, Seccomp, Security, Sharing,
@@ -135,26 +136,6 @@ impl From<Restart> for RestartPolicy {
             Restart::UnlessStopped => Self::UnlessStopped,
             Restart::OnFailure { retries } => Self::OnFailure { retries },
             Restart::OnReboot => Self::OnReboot,
-        }
-    }
-}
-
-/// The source of the root filesystem.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Rootfs {
-    /// A directory of the host, through an overlay (`direct: false`) or itself.
-    External { dir: String, direct: bool },
-    /// The layers of an image through an overlay, bottom first: each is named by the 64 digits of its diff id.
-    Image { id: String, layers: Vec<String> },
-}
-
-impl Rootfs {
-    /// The image that the container was created from.
-    pub fn image(&self) -> Option<Digest> {
-        match self {
-            Self::External { .. } => None,
-            Self::Image { id, .. } => id.parse().ok(),
         }
     }
 }

@@ -152,7 +152,7 @@ impl Engine {
     /// The runtime of this name. Its binary is looked up now, so that one installed later is found later.
     pub fn runtime(&self, name: &str) -> Result<Runtime, RuntimeError> {
         match self.config.runtimes.get(name) {
-            Some(entry) => Runtime::find(name, entry),
+            Some(entry) => Runtime::find(name, &entry.path, &entry.args),
             None => Err(RuntimeError::Missing { name: name.to_owned(), path: PathBuf::from(name) }),
         }
     }

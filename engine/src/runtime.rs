@@ -5,7 +5,7 @@ pub mod instance;
 mod message;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use engine_host::fs::locate;
 use serde::Deserialize;
 use tokio::process::Command;
 
-use crate::config::RuntimeEntry;
 use crate::helper::{self, HelperError, Limits};
 pub use instance::Instance;
 
@@ -53,10 +52,10 @@ pub struct RuntimeState {
 
 impl Runtime {
     /// Finds the binary: an absolute path as it is, a name along PATH and the usual directories.
-    pub fn find(name: &str, entry: &RuntimeEntry) -> Result<Self, RuntimeError> {
-        let missing = || RuntimeError::Missing { name: name.to_owned(), path: entry.path.clone() };
-        let path = locate(&entry.path).ok_or_else(missing)?;
-        Ok(Self { name: name.to_owned(), path, args: entry.args.clone() })
+    pub fn find(name: &str, path: &Path, args: &[String]) -> Result<Self, RuntimeError> {
+        let missing = || RuntimeError::Missing { name: name.to_owned(), path: path.to_owned() };
+        let path = locate(path).ok_or_else(missing)?;
+        Ok(Self { name: name.to_owned(), path, args: args.to_vec() })
     }
 
     pub async fn pause(&self, of: &Instance) -> Result<(), RuntimeError> {

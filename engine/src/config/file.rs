@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use engine_images::registry::InvalidSetting;
 use serde::Deserialize;
 
 use super::{Config, RuntimeEntry};
-use crate::image::registry::InvalidSetting;
 
 /// The errors of the daemon's settings.
 #[derive(Debug, thiserror::Error)]

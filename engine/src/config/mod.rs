@@ -10,8 +10,8 @@ pub use flags::Flags;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::image::layer::Limits;
-use crate::image::registry::{InsecureRule, Mirror};
+use engine_images::layer::Limits;
+use engine_images::registry::{InsecureRule, Mirror};
 
 /// The effective configuration.
 #[derive(Debug, Clone)]

@@ -17,9 +17,9 @@ use rustix::io::Errno;
 
 use super::FilesError;
 use crate::containers::Entity;
-use crate::definition::Rootfs;
 use crate::engine::Engine;
 use crate::layout::Bundle;
+use crate::rootfs::Rootfs;
 use crate::rootfs::{self, attributes};
 
 /// Open directories one within another.

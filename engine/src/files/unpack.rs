@@ -50,7 +50,7 @@ pub fn unpack(
     let mut archive = Archive::new(Stream::new(Source::new(source), &limits, stop)?, Writer::nowhere());
     let mut unpacking =
         Unpacking { view, base, options, stop, last: None, last_is_made: false, times: BTreeMap::new(), kept: 0 };
-    while let Some(entry) = archive.next()? {
+    while let Some(entry) = archive.next_entry()? {
         unpacking.add(&entry, &mut archive)?;
     }
     archive.finish()?;

@@ -12,23 +12,20 @@ mod error;
 mod feed;
 mod find;
 mod import;
-pub mod layer;
 mod list;
 mod load;
 mod making;
-pub mod manifest;
 mod outlet;
 pub mod pause;
 pub mod progress;
 mod pull;
 pub mod records;
-pub mod reference;
-pub mod registry;
 mod remove;
 mod save;
-pub mod store;
 mod uses;
 mod view;
+
+pub use engine_images::{layer, manifest, reference, registry, store};
 
 pub use error::ImageError;
 pub use feed::{Feed, Pieces, Unwanted, feed};

@@ -21,8 +21,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
+use serde::{Deserialize, Serialize};
 
-use crate::definition::Rootfs;
+use crate::domain::id::Digest;
 use crate::failpoint;
 
 pub use engine_host::fs::{
@@ -75,6 +76,26 @@ pub enum RootfsError {
     Unmount { path: PathBuf, source: io::Error },
     #[error("cannot remove mount point `{path}`")]
     RemoveMountPoint { path: PathBuf, source: io::Error },
+}
+
+/// The source of the root filesystem.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rootfs {
+    /// A directory of the host, through an overlay (`direct: false`) or itself.
+    External { dir: String, direct: bool },
+    /// The layers of an image through an overlay, bottom first: each is named by the 64 digits of its diff id.
+    Image { id: String, layers: Vec<String> },
+}
+
+impl Rootfs {
+    /// The image that the container was created from.
+    pub fn image(&self) -> Option<Digest> {
+        match self {
+            Self::External { .. } => None,
+            Self::Image { id, .. } => id.parse().ok(),
+        }
+    }
 }
 
 /// The directories of one container. Pure names: nothing is made or read by asking for one.

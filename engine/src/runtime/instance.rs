@@ -8,8 +8,9 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use engine_host::fs;
+
 use crate::domain::id::{ContainerId, StartId};
-use crate::rootfs;
 
 /// Identifies a container to its runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,7 @@ impl Instance {
     pub fn unmount(&self) -> Result<(), String> {
         let directory = self.directory();
         let failed = |error| format!("cannot unmount what is mounted below `{}`: {error}", directory.display());
-        rootfs::detach_below(&directory).map(drop).map_err(failed)
+        fs::detach_below(&directory).map(drop).map_err(failed)
     }
 }
 

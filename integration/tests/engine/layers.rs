@@ -5,10 +5,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The allowed dependencies within the workspace.
-const ARROWS: [(&str, &[&str]); 10] = [
-    ("engine", &["cri-api", "engine-domain", "engine-host", "engine-networks", "isulad-shim", "migrations", "store"]),
+const ARROWS: [(&str, &[&str]); 11] = [
+    (
+        "engine",
+        &[
+            "cri-api",
+            "engine-domain",
+            "engine-host",
+            "engine-images",
+            "engine-networks",
+            "isulad-shim",
+            "migrations",
+            "store",
+        ],
+    ),
     ("engine-domain", &[]),
     ("engine-host", &["engine-domain", "isulad-shim"]),
+    ("engine-images", &["engine-domain", "engine-host"]),
     ("engine-networks", &["engine-domain", "engine-host", "isulad-shim"]),
     ("isulad-shim", &[]),
     ("cri-api", &[]),
