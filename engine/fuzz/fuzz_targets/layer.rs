@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use engine::image::layer::{Limits, assemble, unpack};
+use engine_images::layer::{Limits, assemble, unpack};
 use libfuzzer_sys::fuzz_target;
 use tar_sums::correct;
 

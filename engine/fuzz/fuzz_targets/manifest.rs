@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use engine::image::manifest::write::parse_archive;
-use engine::image::manifest::{Document, ImageConfig, Platform, check_layers};
+use engine_images::manifest::write::parse_archive;
+use engine_images::manifest::{Document, ImageConfig, Platform, check_layers};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

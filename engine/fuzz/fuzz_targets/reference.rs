@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use engine::image::reference::Reference;
+use engine_images::reference::Reference;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

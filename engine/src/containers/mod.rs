@@ -27,7 +27,7 @@ mod wait;
 pub use ask::AskedCommand;
 pub use attach_guard::AttachGuard;
 pub use create::{
-    AttachedRun, ContainerSpec, Created, HealthcheckSpec, LogSpec, MountSpec, PortSpec, Ran, create, run, run_attached,
+    AttachedRun, ContainerSpec, HealthcheckSpec, LogSpec, MountSpec, PortSpec, create, run, run_attached,
 };
 pub use error::{ContainerError, Verb};
 pub use limits::Limits;

@@ -29,7 +29,6 @@ pub use dismantle::dismantle;
 pub use launch::{RUNTIME_DEADLINE, await_launch, exit_code_of, reap, to_process, to_reference};
 pub use prepare::Specified;
 pub use release::{delete_instances, end_shim, living_shims, release, undo_start};
-pub use signal::deliver;
 pub use volumes::{FillError, take_back};
 pub(crate) use volumes::{are_to_be_filled, fill};
 

@@ -29,7 +29,6 @@ pub use error::ExecError;
 pub(crate) use keep::DIRECTORY;
 pub use keep::{ended_at, status_of};
 pub use recover::recover;
-pub use sync::Captured;
 
 use crate::domain::id::ContainerId;
 

@@ -60,7 +60,7 @@ pub fn pack<'a>(
         Found::Missing { above, name } => {
             return Err(FilesError::NoSuchPath { path: last(&above).path.join(name) });
         }
-        Found::Other { node, .. } => {
+        Found::Other(node) => {
             let kernels = is_kernels(&node.fd);
             packing.entry(&node, base.to_vec(), kernels)?;
         }

@@ -74,10 +74,8 @@ pub enum Found {
     Directory {
         above: Vec<Dir>,
     },
-    Other {
-        above: Vec<Dir>,
-        node: Node,
-    },
+    /// A file of any other kind.
+    Other(Node),
     /// All but the last component is there.
     Missing {
         above: Vec<Dir>,
@@ -128,7 +126,7 @@ impl View {
     fn cover(&mut self, target: &Path, over: Over) -> Result<(), FilesError> {
         let resolved = match self.find(target.as_os_str(), true)? {
             Found::Directory { above } => last(&above).path.clone(),
-            Found::Other { node, .. } => node.path,
+            Found::Other(node) => node.path,
             Found::Missing { above, name } => last(&above).path.join(name),
         };
         if resolved != Path::new("/") {
@@ -208,7 +206,7 @@ impl View {
                         ahead.push_front(part);
                     }
                 }
-                _ if is_last && !directory => return Ok(Found::Other { above, node }),
+                _ if is_last && !directory => return Ok(Found::Other(node)),
                 _ => return Err(FilesError::NotADirectory { path: node.path }),
             }
         }
@@ -239,7 +237,7 @@ impl View {
         for _ in 0..PATIENCE {
             match self.find_from(start.clone(), part, true)? {
                 Found::Directory { above } => return Ok(above),
-                Found::Other { node, .. } => return Err(FilesError::NotADirectory { path: node.path }),
+                Found::Other(node) => return Err(FilesError::NotADirectory { path: node.path }),
                 Found::Missing { above, name } => {
                     let dir = last(&above);
                     let path = dir.path.join(&name);

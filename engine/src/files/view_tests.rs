@@ -39,8 +39,8 @@ fn led(view: &View, path: &str, follow: bool) -> Result<String, String> {
     let found = view.find(OsStr::new(path), follow).map_err(|error| error.to_string())?;
     Ok(match found {
         Found::Directory { above } => format!("dir:{}", last(&above).path.display()),
-        Found::Other { node, .. } if node.kind() == FileType::Symlink => format!("link:{}", node.path.display()),
-        Found::Other { node, .. } => format!("file:{}", node.path.display()),
+        Found::Other(node) if node.kind() == FileType::Symlink => format!("link:{}", node.path.display()),
+        Found::Other(node) => format!("file:{}", node.path.display()),
         Found::Missing { above, name } => format!("none:{}", last(&above).path.join(name).display()),
     })
 }
@@ -119,7 +119,7 @@ fn mounts_of_a_container_that_does_not_run_are_found_where_they_will_be() {
     }
     assert!(led(&view, "/memory/x", true).unwrap_err().contains("only while the container runs"));
     assert!(led(&view, "/etc/gone", true).unwrap_err().contains("whose source cannot be opened"));
-    let Found::Other { node, .. } = view.find(OsStr::new("/etc/passwd"), false).unwrap() else { panic!() };
+    let Found::Other(node) = view.find(OsStr::new("/etc/passwd"), false).unwrap() else { panic!() };
     assert!(node.mounted && node.read_only);
     // A later mount lies over those beneath it.
     view.lay(Path::new("/etc"), &source, false).unwrap();

@@ -240,7 +240,7 @@ impl Engine {
             match opened.view.find(asked, true)? {
                 Found::Directory { above } => unpack::unpack(&opened.view, above, pieces, options, &stop)
                     .map_err(|error| reason_of(error, &held.access)),
-                Found::Other { node, .. } => Err(FilesError::NotADirectory { path: node.path }),
+                Found::Other(node) => Err(FilesError::NotADirectory { path: node.path }),
                 Found::Missing { above, name } => Err(FilesError::NoSuchPath { path: last(&above).path.join(name) }),
             }
         });
@@ -317,7 +317,7 @@ fn facts(found: &Found, asked: &[u8]) -> Result<Facts, FilesError> {
             let stat = rustix::fs::fstat(&*dir.fd);
             (stat.map_err(|errno| FilesError::io("examine", &dir.path, errno.into()))?, &dir.path, Vec::new())
         }
-        Found::Other { node, .. } => {
+        Found::Other(node) => {
             let target = match node.kind() {
                 FileType::Symlink => {
                     node.target().map_err(|error| FilesError::io("read the link", &node.path, error))?

@@ -28,12 +28,12 @@ mod view;
 pub use engine_images::{layer, manifest, reference, registry, store};
 
 pub use error::ImageError;
-pub use feed::{Feed, Pieces, Unwanted, feed};
+pub use feed::{Feed, Pieces, feed};
 pub use find::{Configs, stack};
 pub use import::Import;
 pub use list::{Chosen, Listed};
 pub use load::Loaded;
-pub use pull::{Pulled, Pulling, Pulls, Wanted};
+pub use pull::{Pulling, Pulls, Wanted};
 pub(crate) use remove::familiar;
 pub use remove::{Pruned, Removal};
 pub use save::Format;

@@ -60,10 +60,6 @@ impl<A: WithCompanion> Snapshot<A> {
     pub fn len(&self) -> usize {
         self.entries.len()
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
 }
 
 impl<A: WithCompanion> Clone for Snapshot<A> {

@@ -27,9 +27,8 @@ use crate::domain::id::Digest;
 use crate::failpoint;
 
 pub use engine_host::fs::{
-    BeneathError, Content, Copied, CopyError, Found, Located, MountEntry, Mounts, PlannedRoot, WriteError, attributes,
-    beneath, copy_facts, copy_tree, detach_below, mounts_below, open_root, parse_mountinfo, remove_tree,
-    write_atomically,
+    BeneathError, Content, CopyError, Located, MountEntry, Mounts, PlannedRoot, WriteError, attributes, beneath,
+    copy_facts, copy_tree, mounts_below, open_root, remove_tree, write_atomically,
 };
 pub use view::{mount_view, unmount_view};
 

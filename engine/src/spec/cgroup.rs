@@ -51,7 +51,7 @@ impl Cgroups {
     /// Finds the hierarchies in the text of a mountinfo file.
     #[cfg(test)]
     pub(crate) fn from_mountinfo(text: &[u8]) -> Self {
-        Self::from_mounts(&crate::rootfs::parse_mountinfo(text))
+        Self::from_mounts(&engine_host::fs::parse_mountinfo(text))
     }
 
     fn from_mounts(mounts: &[MountEntry]) -> Self {

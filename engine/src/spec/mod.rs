@@ -33,12 +33,12 @@ use crate::definition::{Definition, Sharing};
 use crate::rootfs::{BeneathError, PlannedRoot};
 use crate::session::Size;
 
-pub use capabilities::{CapabilityError, CapabilitySet};
+pub use capabilities::CapabilityError;
 pub use exec::{Program, exec};
 pub use group_path::{GroupPath, NoteError};
-pub use host::{Host, ProbeError};
+pub use host::Host;
 pub use mounts::{asks_for_recursion, make_sources};
-pub use resources::{Limits, change as change_limits};
+pub use resources::change as change_limits;
 pub use seccomp::ProfileError;
 pub use user::UserError;
 

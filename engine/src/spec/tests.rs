@@ -5,6 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use super::capabilities::CapabilitySet;
 use super::*;
 use crate::definition::*;
 

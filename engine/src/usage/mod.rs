@@ -17,7 +17,6 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub use counters::{Counters, Meter};
-pub use network::Traffic;
 pub use ps::PsError;
 pub use rounds::{Measured, Samples};
 pub use top::{Table, TopError};

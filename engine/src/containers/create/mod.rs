@@ -11,7 +11,7 @@ mod spec;
 mod validate;
 mod volumes;
 
-pub use run::{AttachedRun, Ran, run, run_attached};
+pub use run::{AttachedRun, run, run_attached};
 pub use spec::{ContainerSpec, HealthcheckSpec, LogSpec, MountSpec, PortSpec};
 
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use engine::image::registry::{Registry, Settings};
+use engine_images::registry::{Registry, Settings};
 
 use super::images::Layout;
 use super::server::Server;

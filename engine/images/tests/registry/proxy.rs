@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::sync::mpsc;
 
-use engine::image::registry::Registry;
+use engine_images::registry::Registry;
 
 use super::images::Layout;
 use super::server::Server;

@@ -1,8 +1,8 @@
 //! Without TLS, which needs no permission on a loopback address.
 
-use engine::image::manifest::document::{DOCKER_MANIFEST, OCI_MANIFEST};
-use engine::image::manifest::{CONFIG_LIMIT, Document, ImageConfig, Manifest, Platform, digest_of};
-use engine::image::registry::{Credentials, Registry, Resolved, Secret};
+use engine_images::manifest::document::{DOCKER_MANIFEST, OCI_MANIFEST};
+use engine_images::manifest::{CONFIG_LIMIT, Document, ImageConfig, Manifest, Platform, digest_of};
+use engine_images::registry::{Credentials, Registry, Resolved, Secret};
 
 use super::images::Layout;
 use super::server::Server;

@@ -10,8 +10,8 @@ mod tls;
 use std::path::Path;
 use std::process::Command;
 
-use engine::image::manifest::{Descriptor, digest_of};
-use engine::image::registry::{Registry, RegistryError, Resolved, Settings, Source};
+use engine_images::manifest::{Descriptor, digest_of};
+use engine_images::registry::{Registry, RegistryError, Resolved, Settings, Source};
 
 /// Runs this test alone again, with these variables in its environment and no others that matter.
 fn run_again(test: &str, variables: &[(&str, &str)]) {
@@ -61,5 +61,5 @@ async fn receive(registry: &Registry, source: &Source, descriptor: &Descriptor) 
 }
 
 fn error_text<T: std::fmt::Debug>(outcome: Result<T, RegistryError>) -> String {
-    engine::cause::chain(&outcome.expect_err("it was to fail"))
+    engine_host::cause::chain(&outcome.expect_err("it was to fail"))
 }

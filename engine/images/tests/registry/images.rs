@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-use engine::domain::id::Digest;
-use engine::image::manifest::document::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
-use engine::image::manifest::{Platform, digest_of};
+use engine_domain::id::Digest;
+use engine_images::manifest::document::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
+use engine_images::manifest::{Platform, digest_of};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
