@@ -1,5 +1,5 @@
-//! One file per verb, one folder per noun. A verb has its flags, its request to the daemon and its way to show the
-//! answer.
+//! One file per verb, one folder per noun; verbs that differ in a name and a call are in one table. A verb has its flags,
+//! its request to the daemon and its way to show the answer.
 
 mod attach;
 mod completion;
@@ -12,23 +12,17 @@ mod export;
 mod image;
 mod info;
 mod inspect;
-mod kill;
 mod login;
 mod logout;
 mod logs;
 mod network;
-mod pause;
 mod port;
 mod ps;
-mod rename;
-mod restart;
-mod rm;
 mod run;
 mod start;
 mod stats;
-mod stop;
+mod table;
 mod top;
-mod unpause;
 mod update;
 pub(crate) mod version;
 mod volume;
@@ -83,14 +77,14 @@ pub(crate) static VERBS: &[Verb] = &[
     run::VERB,
     create::VERB,
     start::VERB,
-    stop::VERB,
-    restart::VERB,
-    kill::VERB,
-    pause::VERB,
-    unpause::VERB,
+    table::STOP,
+    table::RESTART,
+    table::KILL,
+    table::PAUSE,
+    table::UNPAUSE,
     update::VERB,
-    rm::VERB,
-    rename::VERB,
+    table::REMOVE,
+    table::RENAME,
     wait::VERB,
     attach::VERB,
     exec::VERB,
@@ -108,7 +102,7 @@ pub(crate) static VERBS: &[Verb] = &[
     image::LOAD,
     image::SAVE,
     image::IMPORT,
-    image::TAG,
+    table::TAG,
     image::REMOVE,
     image::HISTORY,
     login::VERB,

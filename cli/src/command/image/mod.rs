@@ -10,10 +10,9 @@ mod prune;
 pub(super) mod pull;
 mod remove;
 mod save;
-mod tag;
-mod unmount;
 
 use super::inspect as inspection;
+use super::table::{TAG, UNMOUNT};
 use super::{Group, Invocation, Verb};
 
 pub(super) use history::VERB as HISTORY;
@@ -23,7 +22,6 @@ pub(super) use load::VERB as LOAD;
 pub(super) use pull::VERB as PULL;
 pub(super) use remove::VERB as REMOVE;
 pub(super) use save::VERB as SAVE;
-pub(super) use tag::VERB as TAG;
 
 pub(super) static GROUP: Group = Group {
     name: "image",
@@ -40,7 +38,7 @@ pub(super) static GROUP: Group = Group {
         HISTORY,
         prune::VERB,
         mount::VERB,
-        unmount::VERB,
+        UNMOUNT,
     ],
 };
 

@@ -3,13 +3,13 @@
 mod create;
 mod inspect;
 mod list;
-mod remove;
 
 use super::inspect as inspection;
+use super::table::REMOVE_NETWORK;
 use super::{Group, Invocation, Verb};
 
 pub(super) static GROUP: Group = Group {
     name: "network",
     about: "Work with networks",
-    verbs: &[list::VERB, create::VERB, inspect::VERB, remove::VERB],
+    verbs: &[list::VERB, create::VERB, inspect::VERB, REMOVE_NETWORK],
 };
