@@ -10,6 +10,7 @@ use crate::cause::chain;
 use crate::definition::DefinitionError;
 use crate::domain::container::Rejection;
 use crate::domain::id::{ContainerId, Name};
+use crate::exec::ExecError;
 use crate::image::ImageError;
 use crate::ledger::TurnError;
 use crate::network::NetworkError;
@@ -61,6 +62,18 @@ pub enum ContainerError {
     NotStarted,
     #[error("Cannot update container: {message}")]
     UpdateFailed { message: String },
+    #[error(transparent)]
+    Exec(ExecError),
+    #[error("cannot reach the shim of container {reference}: {source}")]
+    ShimUnreachable { reference: String, source: io::Error },
+    #[error("cannot resize: {source}")]
+    Resize { source: io::Error },
+    #[error("{message}")]
+    ShimRefused { message: String },
+    #[error("the shim left without an answer")]
+    ShimLeft,
+    #[error("the shim does not answer")]
+    ShimSilent,
     #[error("{message}")]
     StartFailed { message: String },
     #[error("the restart of {reference} gave way to a stop or removal")]

@@ -7,15 +7,18 @@
 
 mod ask;
 mod attach_guard;
+mod connect;
 mod create;
 mod error;
+mod exec;
 mod limits;
 mod names;
 mod networks_released;
 mod remove;
 mod rename;
+mod resize;
 mod restart;
-pub(crate) mod sizes;
+mod sizes;
 mod start;
 mod stop;
 mod suspend;
@@ -26,15 +29,18 @@ mod wait;
 
 pub use ask::AskedCommand;
 pub use attach_guard::AttachGuard;
+pub use connect::connect;
 pub use create::{
     AttachedRun, ContainerSpec, HealthcheckSpec, LogSpec, MountSpec, PortSpec, create, run, run_attached,
 };
 pub use error::{ContainerError, Verb};
+pub use exec::{exec, exec_sync};
 pub use limits::Limits;
 pub use names::{Names, ResolveError};
 pub use networks_released::networks_released;
 pub use remove::remove;
 pub use rename::rename;
+pub use resize::resize;
 pub use restart::{restart, suits_removal};
 pub use start::{StartFailure, StartOutcome, start, start_outcome, started_by};
 pub use stop::{kill, stop};

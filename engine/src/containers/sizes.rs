@@ -52,7 +52,7 @@ pub(super) fn creation(spec: &ContainerSpec) -> Result<(), ContainerError> {
 }
 
 /// Checks the lengths of an exec's program.
-pub fn program(program: &Program) -> Result<(), ContainerError> {
+pub(super) fn program(program: &Program) -> Result<(), ContainerError> {
     let size = |list: &[String]| (list.len(), list.iter().map(String::len).sum());
     sized("arguments", size(&program.args))?;
     sized("environment variables", size(&program.env))?;

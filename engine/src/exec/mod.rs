@@ -29,6 +29,7 @@ pub use error::ExecError;
 pub(crate) use keep::DIRECTORY;
 pub use keep::{ended_at, status_of};
 pub use recover::recover;
+pub use sync::Captured;
 
 use crate::domain::id::ContainerId;
 

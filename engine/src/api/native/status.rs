@@ -9,6 +9,7 @@ use crate::definition::DefinitionError;
 use crate::domain::container::Rejection;
 use crate::domain::image;
 use crate::domain::text::cut;
+use crate::exec::ExecError;
 use crate::files::FilesError;
 use crate::image::ImageError;
 use crate::image::layer::LayerError;
@@ -16,6 +17,7 @@ use crate::image::registry::RegistryError;
 use crate::image::store::StoreError;
 use crate::network::NetworkError;
 use crate::runtime::RuntimeError;
+use crate::spec::SpecError;
 use crate::usage::{PsError, TopError};
 use crate::volume::VolumeError;
 
@@ -101,11 +103,16 @@ fn of_container(error: &ContainerError) -> Code {
         ContainerError::Network(error) => of_network(error),
         ContainerError::Volume(error) => of_volume(error),
         ContainerError::Runtime(error) => of_runtime(error),
+        ContainerError::Exec(error) => of_exec(error),
         ContainerError::Definition(_)
         | ContainerError::HostFiles(_)
         | ContainerError::Bundle { .. }
         | ContainerError::VolumesPath { .. }
         | ContainerError::CallerGone
+        | ContainerError::ShimUnreachable { .. }
+        | ContainerError::Resize { .. }
+        | ContainerError::ShimRefused { .. }
+        | ContainerError::ShimLeft
         | ContainerError::NotStarted
         | ContainerError::UpdateFailed { .. }
         | ContainerError::StartFailed { .. }
@@ -114,7 +121,8 @@ fn of_container(error: &ContainerError) -> Code {
         | ContainerError::NoId(_)
         | ContainerError::Stopping
         | ContainerError::Panicked { .. } => Code::Internal,
-        ContainerError::OutlivesKill { .. }
+        ContainerError::ShimSilent
+        | ContainerError::OutlivesKill { .. }
         | ContainerError::NoOutcome { .. }
         | ContainerError::RemovalPending { .. } => Code::DeadlineExceeded,
     }
@@ -137,6 +145,28 @@ fn of_volume(error: &VolumeError) -> Code {
         }
         VolumeError::Io { .. } => Code::Internal,
         VolumeError::Journal(_) => Code::Unavailable,
+    }
+}
+
+fn of_exec(error: &ExecError) -> Code {
+    match error {
+        ExecError::Rejected(rejection) => of_rejection(rejection),
+        ExecError::Journal(error) => of_journal(error),
+        ExecError::Spec(SpecError::Decode { .. } | SpecError::Encode { .. }) => Code::Internal,
+        ExecError::Spec(_) => Code::InvalidArgument,
+        ExecError::Runtime(error) => of_runtime(error),
+        ExecError::Timeout { .. }
+        | ExecError::NoAnswer { .. }
+        | ExecError::NotReleased { .. }
+        | ExecError::Crowded { .. }
+        | ExecError::Slow { .. } => Code::DeadlineExceeded,
+        ExecError::Definition(_)
+        | ExecError::NotStarted { .. }
+        | ExecError::ShimMissing { .. }
+        | ExecError::State { .. }
+        | ExecError::Describe(_)
+        | ExecError::Spawn { .. }
+        | ExecError::ShimDied => Code::Internal,
     }
 }
 

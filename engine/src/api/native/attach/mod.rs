@@ -5,15 +5,12 @@ mod resize;
 mod resume;
 mod run;
 
-use std::io;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use cri_api::isula::v1::attach_input::Input;
 use cri_api::isula::v1::attach_output::Output;
 use cri_api::isula::v1::{AttachInput, AttachOpen, AttachOutput, StartFailure};
 use isulad_shim::control::{Follower, Streams};
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,16 +22,11 @@ use resume::SessionTarget;
 use super::container::start_failure;
 use super::relay::IN_FLIGHT;
 use super::{ApiError, Native};
-use crate::containers::{self, AttachGuard, ContainerError, StartOutcome, Target, Verb};
-use crate::domain::container::Rejection;
+use crate::containers::{self, AttachGuard, StartOutcome, Target, Verb};
 use crate::domain::id::StartId;
-use crate::engine::{Engine, FirstClient};
+use crate::engine::FirstClient;
 use crate::journal::record::Context;
 use crate::session::{Session, Size};
-use crate::shim_process;
-
-/// How long a shim that replaces a lost one may take to listen.
-const ADOPTION_PATIENCE: Duration = Duration::from_secs(10);
 
 type Answer = Result<ReceiverStream<Result<AttachOutput, Status>>, ApiError>;
 
@@ -119,31 +111,10 @@ impl Native {
     }
 
     async fn connect_to_running(&self, target: Target<'_>, open: &AttachOpen) -> Result<(Session, StartId), ApiError> {
-        let (stream, start) = connect(&self.engine, target, Verb::Attach).await?;
+        let (stream, start) = containers::connect(&self.engine, target, Verb::Attach).await?;
         let session = Session::over(stream);
         choose(&session, open).await?;
         Ok((session, start))
-    }
-}
-
-/// Connects to the shim of a running container. A lost shim is replaced within moments: that is waited for.
-async fn connect(engine: &Engine, target: Target<'_>, verb: Verb) -> Result<(UnixStream, StartId), ApiError> {
-    let deadline = tokio::time::Instant::now() + ADOPTION_PATIENCE;
-    loop {
-        let Target { id, reference } = target;
-        let entity = target.entity(engine)?;
-        let Some(run) = entity.state.phase.run() else {
-            return Err(ContainerError::of_rejection(Rejection::NotRunning, verb, reference).into());
-        };
-        let error = match shim_process::connect(&engine.state_dir(&entity.state)).await {
-            Ok(stream) => return Ok((stream, run.start)),
-            Err(error) => error,
-        };
-        let absent = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
-        let changed = engine.containers.changed_since(&id, entity.state.version);
-        if !absent || tokio::time::timeout_at(deadline, changed).await.is_err() {
-            return Err(ApiError::failed(format!("cannot reach the shim of container {reference}: {error}")));
-        }
     }
 }
 

@@ -9,11 +9,12 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::failure;
-use crate::api::native::container::exit_status;
+use super::program;
+use crate::api::native::container::{exit_status, start_failure};
 use crate::api::native::relay::{self, IN_FLIGHT, RelayEnd};
 use crate::api::native::{ApiError, Native};
 use crate::cause::chain;
+use crate::containers;
 use crate::exec::{Exec, ExecOptions, ended_at, release, status_of};
 use crate::journal::record::Context;
 use crate::session::{Exit, Size};
@@ -29,14 +30,14 @@ impl Native {
             _ => return Err(ApiError::invalid("the first message of an exec must be `open`")),
         };
         let ExecOpen { process, stdin, stdout, stderr, detach, size } = open;
-        let (id, reference, program) = self.program(process)?;
+        let (reference, program) = program(process)?;
+        let target = self.target(&reference)?;
         let options = ExecOptions { stdin, size: window(size)?, detached: detach };
         let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-        let exec = match self.engine.exec(id, program, options, &context).await {
+        let exec = match containers::exec(&self.engine, target, program, options, &context).await? {
             Ok(exec) => exec,
-            Err(error) => {
-                let failure = failure(error, &reference)?;
-                let _ = sender.send(Ok(wrap(Output::Failed(failure)))).await;
+            Err(failure) => {
+                let _ = sender.send(Ok(wrap(Output::Failed(start_failure(failure))))).await;
                 return Ok(ReceiverStream::new(receiver));
             }
         };
