@@ -1,6 +1,8 @@
 //! `isula`: the command line of the engine. It turns words into one request on the daemon's socket and the answer
 //! into text and an exit code; it decides nothing about containers itself.
 
+#![forbid(unsafe_code)]
+
 mod archive;
 mod arguments;
 mod client;

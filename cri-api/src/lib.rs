@@ -1,5 +1,7 @@
 //! Messages and stubs of the protocols on the sockets, without logic.
 
+#![forbid(unsafe_code)]
+
 /// The native API, spoken by `isula`.
 pub mod isula {
     /// Version 1.

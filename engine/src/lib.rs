@@ -1,5 +1,7 @@
 //! The engine behind `isulad`.
 
+#![forbid(unsafe_code)]
+
 mod api;
 pub mod config;
 mod container_log;

@@ -1,5 +1,7 @@
 //! `isulad`: the daemon.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::Parser;

@@ -4,6 +4,8 @@
 //! Needs root, `runc` or `crun`, and a static `busybox`; for images `docker-registry`, `skopeo`, `umoci`, `openssl` and
 //! `htpasswd`. A missing program is a panic that names it: no test is skipped.
 
+#![forbid(unsafe_code)]
+
 pub mod authority;
 pub mod binaries;
 pub mod cgroup;

@@ -6,6 +6,8 @@
 //! their golden files. After that a shape is never edited but gets a successor: a new struct (`StartedV2`), the next
 //! schema number in the table of [`kinds`], an [`Upcast`] from its predecessor, golden files, and the next [`FORMAT`].
 
+#![forbid(unsafe_code)]
+
 pub mod codec;
 pub mod kinds;
 mod run;

@@ -12,6 +12,8 @@
 //!
 //! The journal knows bytes, streams and numbers. The meaning, time and encoding of an event are the caller's.
 
+#![forbid(unsafe_code)]
+
 mod archive;
 mod backend;
 mod bytes;

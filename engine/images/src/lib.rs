@@ -3,6 +3,8 @@
 //! Content is addressed by SHA-256. A layer is unpacked once, whatever images it is in: an unpacked layer looks the same
 //! on any layers below it. Nothing is visible in the store before it is whole and on disk.
 
+#![forbid(unsafe_code)]
+
 pub mod layer;
 pub mod manifest;
 pub mod reference;

@@ -14,6 +14,8 @@
 //! record gives everything back, also when conflist, namespace or boot are gone. A plugin that outlives the daemon
 //! holds the lock of its call; DEL waits for it, and ends it when its time is over.
 
+#![forbid(unsafe_code)]
+
 pub mod addresses;
 pub mod attach;
 pub mod bridge;

@@ -9,6 +9,8 @@
 //! The ledger knows neither shims nor files nor wire types. A further aggregate is a folder of `domain`, a codec
 //! (`journal/record`) and its companion data ([`WithCompanion`]).
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod ask;
 mod effects;
 mod entry;

@@ -69,13 +69,10 @@ async fn racing_turns_each_decide_on_the_present_state() {
     let records = journal.read(2, 100).unwrap();
     let mut current = name("c1".to_owned());
     for record in &records {
-        match Container::decode(record).unwrap().1 {
-            Event::Renamed { from, to } => {
-                assert_eq!(from, current);
-                current = to;
-            }
-            other => panic!("{other:?}"),
-        }
+        let event = Container::decode(record).unwrap().1;
+        let Event::Renamed { from, to } = event else { panic!("{event:?}") };
+        assert_eq!(from, current);
+        current = to;
     }
     assert_eq!((records.len(), current), (64, container.card.name));
 }
