@@ -247,6 +247,11 @@ impl Engine {
         }
     }
 
+    /// Caches a definition that was just written and is needed at once. `bytes`: the length of its file.
+    pub fn cache_definition(&self, digest: Digest, definition: Arc<Definition>, bytes: usize) {
+        self.definitions.put(digest, definition, bytes);
+    }
+
     /// The definition if it is cached. Does not block.
     pub fn cached_definition(&self, entity: &Entity) -> Option<Arc<Definition>> {
         self.definitions.get(&entity.state.card.definition)

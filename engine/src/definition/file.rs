@@ -26,8 +26,9 @@ pub enum DefinitionError {
     Parse { path: PathBuf, source: serde_json::Error },
 }
 
-/// Writes the definition (0600) durably, its directory's entry included, and returns the digest for the journal.
-pub fn write(path: &Path, definition: &Definition) -> Result<Digest, DefinitionError> {
+/// Writes the definition (0600) durably, its directory's entry included. Returns the digest for the journal, and the
+/// length of the file.
+pub fn write(path: &Path, definition: &Definition) -> Result<(Digest, usize), DefinitionError> {
     let failed = |source| DefinitionError::Write { path: path.to_owned(), source };
     let bytes = serde_json::to_vec(definition).map_err(|error| failed(error.into()))?;
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
@@ -38,7 +39,7 @@ pub fn write(path: &Path, definition: &Definition) -> Result<Digest, DefinitionE
     for dir in path.ancestors().skip(1).take(2) {
         fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
     }
-    Ok(digest(&bytes))
+    Ok((digest(&bytes), bytes.len()))
 }
 
 /// Reads a definition without a recorded digest to check it against, and returns its own.
@@ -118,7 +119,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("definition.json");
         let old = crate::spec::tests::definition();
-        let first = write(&path, &old).unwrap();
+        let (first, _) = write(&path, &old).unwrap();
         let with = |stop_timeout| Definition { stop_timeout, ..old.clone() };
         let (second, third) = (write_pending(&path, &with(1)).unwrap(), write_pending(&path, &with(2)).unwrap());
         for (digest, stop_timeout) in [(first, old.stop_timeout), (second, 1), (third, 2)] {

@@ -64,7 +64,7 @@ impl World {
             let path = self.engine.layout.bundle("runc", &id).definition();
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let definition = Definition { mounts, ..crate::spec::tests::definition() };
-            card.definition = crate::definition::write(&path, &definition).unwrap();
+            card.definition = crate::definition::write(&path, &definition).unwrap().0;
         }
         self.engine.containers.turn(&id, &self.context, &container::Command::Create { id, card }).await.unwrap();
         id

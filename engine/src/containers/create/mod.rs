@@ -8,6 +8,8 @@ mod network;
 mod resolve_image;
 mod run;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod validate;
 mod volumes;
 
@@ -106,7 +108,7 @@ async fn prepare<'a>(
     let definition = Arc::new(definition);
     let volumes = volumes_of(&definition);
     let volume_lease = engine.volumes.lease(volumes.iter().map(|(name, _)| name.clone())).await?;
-    let (card, bundle) = blocking({
+    let (card, bundle, bytes) = blocking({
         let (engine, definition, caller) = (engine.clone(), definition.clone(), caller.clone());
         move || {
             still_wanted(&caller)?;
@@ -115,7 +117,7 @@ async fn prepare<'a>(
     })
     .await?;
     let leases = Leases { _image: image_lease, _volumes: volume_lease, _networks: network_lease };
-    let prepared = Prepared { id, definition, card, bundle, warnings, reservation, leases };
+    let prepared = Prepared { id, definition, bytes, card, bundle, warnings, reservation, leases };
     // After the definition, which names the volumes to remove after a crash.
     if let Err(error) = make_volumes(engine, volumes, caller, context).await {
         undo(engine, prepared, context).await;
@@ -155,6 +157,10 @@ async fn record(
         return Err(gone);
     }
     let (id, card) = (prepared.id, prepared.card.clone());
+    if !further.is_empty() {
+        // The start in the same record needs it at once.
+        engine.cache_definition(card.definition, prepared.definition.clone(), prepared.bytes);
+    }
     let mut commands = vec![Command::Create { id, card }];
     commands.extend_from_slice(further);
     let recorded = engine.containers.turn_all(&id, context, &commands).await;
@@ -204,6 +210,8 @@ fn nothing_recorded(error: &TurnError<Rejection>) -> bool {
 struct Prepared<'a> {
     id: ContainerId,
     definition: Arc<Definition>,
+    /// The length of the definition's file.
+    bytes: usize,
     card: Card,
     bundle: Bundle,
     warnings: Vec<String>,
@@ -243,13 +251,14 @@ impl Drop for Reservation {
     }
 }
 
-/// Makes the bundle's directory durable with the definition in it, and the card with the definition's digest. Blocks.
+/// Makes the bundle's directory durable with the definition in it, whose length is returned, and the card with the
+/// definition's digest. Blocks.
 fn write_files(
     engine: &Engine,
     id: ContainerId,
     name: Name,
     definition: &Definition,
-) -> Result<(Card, Bundle), ContainerError> {
+) -> Result<(Card, Bundle, usize), ContainerError> {
     failpoint::hit(failpoint::CREATE_BEFORE_FILES);
     rootfs::check(&engine.layout.graph, &definition.rootfs)?;
     let bundle = engine.layout.bundle(&definition.runtime, &id);
@@ -257,10 +266,11 @@ fn write_files(
     if written.is_err() {
         let _ = rootfs::remove_tree(bundle.path(), Mounts::Detach);
     }
-    Ok((definition.card(name, written?, clock::now()), bundle))
+    let (digest, bytes) = written?;
+    Ok((definition.card(name, digest, clock::now()), bundle, bytes))
 }
 
-fn fill(bundle: &Bundle, definition: &Definition) -> Result<Digest, ContainerError> {
+fn fill(bundle: &Bundle, definition: &Definition) -> Result<(Digest, usize), ContainerError> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
         .mode(0o700)
