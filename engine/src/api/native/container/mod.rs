@@ -1,4 +1,4 @@
-//! The containers service: one file per verb.
+//! The containers service: each call parses its request, calls a verb of `crate::containers`, and converts the answer.
 
 mod health;
 mod inspect;
