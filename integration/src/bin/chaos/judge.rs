@@ -29,6 +29,8 @@ const KILLED: i32 = 137;
 
 /// How long the end of a container may take to be recorded after its processes are gone. Only a hang takes as long.
 const RECORDING: Duration = Duration::from_secs(60);
+/// The refusal of a command that needs the container's process.
+const NOT_RUNNING: &str = "is not running";
 
 /// All that a reply is judged by.
 #[derive(Clone, Copy)]
@@ -133,12 +135,18 @@ pub fn reply(world: &World, op: Op, name: &str, token: &str, reply: &Reply) {
     }
 }
 
-/// A process that was run in a container and was killed with it answers before the container's end is recorded: its
-/// reply with all events up to that end.
+/// A process that was run in a container and was killed with it answers before the container's end is recorded, and so
+/// does a command that met the container without its process: the reply with all events up to that end.
 fn complete(world: &Evidence<'_>, op: Op, name: &str, reply: &Reply) -> Reply {
     let killed = reply.timely && reply.output.code() == KILLED;
     let runs = matches!(op, Op::Exec(_) | Op::VolumeWrite | Op::VolumeRead);
-    let end = if killed && runs { end_after(world, name, reply) } else { None };
+    let end = if killed && runs {
+        end_after(world, name, reply)
+    } else if reply.output.stderr.contains(NOT_RUNNING) {
+        end_met(world, name, reply)
+    } else {
+        None
+    };
     Reply { to: end.unwrap_or(reply.to), output: reply.output.clone(), words: reply.words.clone(), ..*reply }
 }
 
@@ -148,6 +156,20 @@ fn end_after(world: &Evidence<'_>, name: &str, reply: &Reply) -> Option<u64> {
         let ends = |event: &&Event| event.name == "Exited" && ids.iter().flatten().any(|id| *id == event.id);
         history.between(reply.from, history.last()).iter().find(ends).map(|event| event.seq.max(reply.to))
     })
+}
+
+/// The end that a refusal met before it was recorded: the next change of a container that ran all the time until then.
+fn end_met(world: &Evidence<'_>, name: &str, reply: &Reply) -> Option<u64> {
+    if Observed::of(world, name, reply).was_not_only(&[State::Running]) {
+        return None;
+    }
+    world.journal.first(RECORDING, |history| {
+        let ids = history.model.holders(name, reply.from, reply.to);
+        let own = |event: &&Event| ids.iter().flatten().any(|id| *id == event.id);
+        let ends_with_it = |event: &&Event| ["ExecExited", "Detached", "OomKilled"].contains(&event.name.as_str());
+        let mut next = history.between(reply.to, history.last()).iter().filter(own).skip_while(ends_with_it);
+        next.next().map(|event| (event.name == "Exited").then_some(event.seq))
+    })?
 }
 
 /// The rule that a reply breaks, and how.

@@ -276,6 +276,17 @@ fn a_process_that_is_killed_with_its_container_answers_first() {
     }
 }
 
+#[test]
+fn a_refusal_may_meet_an_end_before_it_is_recorded() {
+    let refused = Answer { code: 125, stdout: "", stderr: "Container c1-0 is not running", timely: true };
+    let exec = |then: &str, answer| judge(NAME, Op::Exec(30), &[RUNS, "|", then].concat(), answer);
+    assert_eq!(exec(" a c1-0 Exited exitCode=5;", refused), None);
+    assert_eq!(exec(" a c1-0 ExecExited exitCode=137; a c1-0 Exited exitCode=5;", refused), None);
+    assert_eq!(exec(" a c1-0 PauseRequested; a c1-0 Exited exitCode=5;", refused), Some(DONE), "it ran on");
+    let other = Answer { stderr: "no", ..refused };
+    assert_eq!(exec(" a c1-0 Exited exitCode=5;", other), Some(DONE), "another refusal");
+}
+
 /// Ends and beginnings of runs: the last event of a history that can be, and of one that cannot.
 #[test]
 fn an_end_needs_its_cause() {
