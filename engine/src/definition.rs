@@ -15,17 +15,17 @@ use serde::{Deserialize, Serialize};
 use crate::domain::container::{Card, HealthAction, RestartPolicy};
 use crate::domain::id::{Digest, Name, Signal, Timestamp};
 use crate::layout::Layout;
-pub use crate::rootfs::Rootfs;
-pub use file::{DefinitionError, read, read_unverified, settle, write, write_pending};
-pub use parts::{
+pub(crate) use crate::rootfs::Rootfs;
+pub(crate) use file::{DefinitionError, read, read_unverified, settle, write, write_pending};
+pub(crate) use parts::{
     Device, Dns, Healthcheck, Log, Mount, MountKind, Named, Namespaces, Network, Resources, Seccomp, Security, Sharing,
     Ulimit,
 };
-pub use recent::Recent;
+pub(crate) use recent::Recent;
 
 /// A validated container definition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Definition {
+pub(crate) struct Definition {
     /// Schema version of this file.
     pub version: u32,
     pub id: String,
@@ -79,7 +79,7 @@ pub struct Definition {
 
 impl Definition {
     /// Sets the volumes' sources to their present place in the graph.
-    pub fn place_volumes(&mut self, layout: &Layout) {
+    pub(crate) fn place_volumes(&mut self, layout: &Layout) {
         for mount in self.mounts.iter_mut().filter(|mount| mount.kind == MountKind::Volume) {
             let data = mount.name.parse().ok().map(|name| layout.volume_data(&name));
             if let Some(data) = data.and_then(|data| data.into_os_string().into_string().ok()) {
@@ -89,7 +89,7 @@ impl Definition {
     }
 
     /// The part of the definition that lists and the state machine need.
-    pub fn card(&self, name: Name, digest: Digest, created_at: Timestamp) -> Card {
+    pub(crate) fn card(&self, name: Name, digest: Digest, created_at: Timestamp) -> Card {
         Card {
             name,
             image: self.image.clone(),
@@ -142,7 +142,7 @@ impl From<Restart> for RestartPolicy {
 
 /// The first process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
+pub(crate) struct Process {
     pub entrypoint: Vec<String>,
     pub command: Vec<String>,
     /// "KEY=VALUE"
@@ -160,7 +160,7 @@ pub struct Process {
 
 impl Process {
     /// Entry point and command, as executed.
-    pub fn args(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn args(&self) -> impl Iterator<Item = &str> {
         self.entrypoint.iter().chain(&self.command).map(String::as_str)
     }
 }

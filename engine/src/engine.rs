@@ -40,7 +40,7 @@ use crate::warnings::Warnings;
 
 /// How complete the store's records are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trust {
+pub(crate) enum Trust {
     /// Complete: an unknown object has no owner.
     Whole,
     /// Incomplete: records are missing or unreadable, so an unknown object may belong to a container.
@@ -51,7 +51,7 @@ pub enum Trust {
 
 /// A client that is to be attached from a container's first byte.
 #[derive(Debug)]
-pub struct FirstClient {
+pub(crate) struct FirstClient {
     /// The shim's end.
     pub socket: OwnedFd,
     /// The size of its terminal; the container's has it from the beginning.
@@ -60,7 +60,7 @@ pub struct FirstClient {
 
 /// The engine: one for the process's life.
 #[derive(Debug)]
-pub struct Engine {
+pub(crate) struct Engine {
     pub config: Config,
     pub layout: Layout,
     pub host: Host,
@@ -98,7 +98,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    pub fn new(config: Config, host: Host, boot: BootId, journal: Journal) -> Arc<Self> {
+    pub(crate) fn new(config: Config, host: Host, boot: BootId, journal: Journal) -> Arc<Self> {
         let layout = Layout { graph: config.graph.clone(), state: config.state.clone() };
         let networks = Networks::new(config.network.clone(), &layout.network());
         let registry = Registry::new(registry_settings(&config, &layout));
@@ -145,12 +145,12 @@ impl Engine {
     }
 
     /// All ledgers.
-    pub fn ledgers(&self) -> [&dyn Restorable; 3] {
+    pub(crate) fn ledgers(&self) -> [&dyn Restorable; 3] {
         [&self.containers, &self.images, &self.volumes.records]
     }
 
     /// The runtime of this name. Its binary is looked up now, so that one installed later is found later.
-    pub fn runtime(&self, name: &str) -> Result<Runtime, RuntimeError> {
+    pub(crate) fn runtime(&self, name: &str) -> Result<Runtime, RuntimeError> {
         match self.config.runtimes.get(name) {
             Some(entry) => Runtime::find(name, &entry.path, &entry.args),
             None => Err(RuntimeError::Missing { name: name.to_owned(), path: PathBuf::from(name) }),
@@ -158,20 +158,20 @@ impl Engine {
     }
 
     /// The shim's binary; `None` when it is missing.
-    pub fn shim(&self) -> Option<PathBuf> {
+    pub(crate) fn shim(&self) -> Option<PathBuf> {
         locate(&self.config.shim)
     }
 
-    pub fn bundle(&self, container: &Container) -> Bundle {
+    pub(crate) fn bundle(&self, container: &Container) -> Bundle {
         self.layout.bundle(&container.card.runtime, &container.id)
     }
 
-    pub fn state_dir(&self, container: &Container) -> isulad_shim::StateDir {
+    pub(crate) fn state_dir(&self, container: &Container) -> isulad_shim::StateDir {
         self.layout.state_dir(&container.card.runtime, &container.id)
     }
 
     /// The present or pending start, as the runtime knows it.
-    pub fn instance(&self, container: &Container) -> Option<Instance> {
+    pub(crate) fn instance(&self, container: &Container) -> Option<Instance> {
         let start = if let Phase::Starting(starting) = &container.phase {
             starting.start
         } else {
@@ -180,18 +180,18 @@ impl Engine {
         Some(self.instance_of(container, start))
     }
 
-    pub fn instance_of(&self, container: &Container, start: StartId) -> Instance {
+    pub(crate) fn instance_of(&self, container: &Container, start: StartId) -> Instance {
         Instance::new(self.layout.runtime_root(&container.card.runtime), &container.id, start)
     }
 
     /// Whether the container's cgroup is frozen; `None` where the kernel has no file for it.
-    pub fn frozen(&self, container: &Container) -> Option<bool> {
+    pub(crate) fn frozen(&self, container: &Container) -> Option<bool> {
         self.host.cgroups.frozen(&self.group(container)?)
     }
 
     /// The cgroup of the last start: from its note, or, for an invalid note, where a start would put it now.
     /// Blocks on the disk.
-    pub fn group(&self, container: &Container) -> Option<GroupPath> {
+    pub(crate) fn group(&self, container: &Container) -> Option<GroupPath> {
         let note = self.bundle(container).cgroup_note();
         let foreign = match GroupPath::read(&note, &container.id.to_string()) {
             Ok(Some(group)) => return Some(group),
@@ -223,14 +223,14 @@ impl Engine {
     }
 
     /// The cgroup of the last start, where it still exists and the engine has to remove it.
-    pub fn left_group(&self, container: &Container) -> Option<GroupPath> {
+    pub(crate) fn left_group(&self, container: &Container) -> Option<GroupPath> {
         let group = self.group(container)?;
         (!self.config.systemd_cgroup && self.host.cgroups.exists(&group)).then_some(group)
     }
 
     /// The definition, from the cache or from its file, which must have the recorded digest. Blocks on the
     /// disk, unless it is cached.
-    pub fn definition(&self, entity: &Entity) -> Result<Arc<Definition>, DefinitionError> {
+    pub(crate) fn definition(&self, entity: &Entity) -> Result<Arc<Definition>, DefinitionError> {
         if let Some(definition) = self.cached_definition(entity) {
             return Ok(definition);
         }
@@ -240,7 +240,7 @@ impl Engine {
     }
 
     /// The same for a caller that goes through many containers: the cache stays as it is.
-    pub fn definition_uncached(&self, entity: &Entity) -> Result<Arc<Definition>, DefinitionError> {
+    pub(crate) fn definition_uncached(&self, entity: &Entity) -> Result<Arc<Definition>, DefinitionError> {
         match self.cached_definition(entity) {
             Some(definition) => Ok(definition),
             None => self.read_definition(entity).map(|(definition, ..)| definition),
@@ -248,17 +248,17 @@ impl Engine {
     }
 
     /// Caches a definition that was just written and is needed at once. `bytes`: the length of its file.
-    pub fn cache_definition(&self, digest: Digest, definition: Arc<Definition>, bytes: usize) {
+    pub(crate) fn cache_definition(&self, digest: Digest, definition: Arc<Definition>, bytes: usize) {
         self.definitions.put(digest, definition, bytes);
     }
 
     /// The definition if it is cached. Does not block.
-    pub fn cached_definition(&self, entity: &Entity) -> Option<Arc<Definition>> {
+    pub(crate) fn cached_definition(&self, entity: &Entity) -> Option<Arc<Definition>> {
         self.definitions.get(&entity.state.card.definition)
     }
 
     /// The container's labels. Blocks on the disk unless they are cached, as few ones are after the first read.
-    pub fn labels(&self, entity: &Entity) -> Result<Labels, DefinitionError> {
+    pub(crate) fn labels(&self, entity: &Entity) -> Result<Labels, DefinitionError> {
         match entity.labels() {
             Some(labels) => Ok(labels),
             None => self.definition_uncached(entity).map(|definition| entity.remember_labels(&definition.labels)),
@@ -283,7 +283,7 @@ impl Engine {
     }
 
     /// The definition with this digest: the container's present one, or a pending update's. Blocks.
-    pub fn definition_of(&self, container: &Container, digest: &Digest) -> Result<Definition, DefinitionError> {
+    pub(crate) fn definition_of(&self, container: &Container, digest: &Digest) -> Result<Definition, DefinitionError> {
         self.read_placed(container, digest).map(|(definition, _)| definition)
     }
 
@@ -297,7 +297,7 @@ impl Engine {
     /// Moves the definition with the recorded digest to its place, and removes leftovers of rejected or interrupted
     /// updates beside it. The caller holds the container's place for updates, or is recovery, which runs before any
     /// update. Blocks.
-    pub fn settle_definition(&self, id: &ContainerId) {
+    pub(crate) fn settle_definition(&self, id: &ContainerId) {
         let Some(before) = self.containers.get(id) else { return };
         let _files = before.hold_files();
         // Read again, since the lock may have been waited for during a change.
@@ -312,7 +312,7 @@ impl Engine {
     }
 
     /// The `cgroup.procs` files by which a shim leaves the daemon's cgroup. Empty on a machine without such cgroups.
-    pub fn shim_cgroups(&self) -> Vec<PathBuf> {
+    pub(crate) fn shim_cgroups(&self) -> Vec<PathBuf> {
         self.host.cgroups.make_shims(&self.config.cgroup_parent).unwrap_or_else(|error| {
             self.warn(format!("cannot make the shims' cgroup: {error}"));
             vec![]
@@ -320,26 +320,26 @@ impl Engine {
     }
 
     /// Leaves a client for the launch that this operation asks for.
-    pub fn put_first_client(&self, id: ContainerId, operation: OperationId, client: FirstClient) {
+    pub(crate) fn put_first_client(&self, id: ContainerId, operation: OperationId, client: FirstClient) {
         lock(&self.first_clients).insert((id, operation), client);
     }
 
     /// This operation's client, if it left one. A launch never takes another operation's.
-    pub fn take_first_client(&self, id: &ContainerId, operation: OperationId) -> Option<FirstClient> {
+    pub(crate) fn take_first_client(&self, id: &ContainerId, operation: OperationId) -> Option<FirstClient> {
         lock(&self.first_clients).remove(&(*id, operation))
     }
 
-    pub fn trust(&self) -> Trust {
+    pub(crate) fn trust(&self) -> Trust {
         // Nothing is known before the store was read.
         self.trust.get().copied().unwrap_or(Trust::Partial)
     }
 
     /// Logs the warning and keeps it for `isula info`.
-    pub fn warn(&self, message: String) {
+    pub(crate) fn warn(&self, message: String) {
         self.warnings.add(message);
     }
 
-    pub fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         self.warnings.list()
     }
 }

@@ -11,151 +11,151 @@ const RUNTIME_ROOT: &str = "root";
 
 /// The two roots and the paths below them.
 #[derive(Debug, Clone)]
-pub struct Layout {
+pub(crate) struct Layout {
     pub graph: PathBuf,
     pub state: PathBuf,
 }
 
 impl Layout {
-    pub fn journal(&self) -> PathBuf {
+    pub(crate) fn journal(&self) -> PathBuf {
         self.graph.join("journal")
     }
 
     /// Held for the daemon's life: one daemon for these roots.
-    pub fn locks(&self) -> [PathBuf; 2] {
+    pub(crate) fn locks(&self) -> [PathBuf; 2] {
         [self.graph.join("isulad.lock"), self.state.join("isulad.lock")]
     }
 
-    pub fn engines(&self) -> PathBuf {
+    pub(crate) fn engines(&self) -> PathBuf {
         self.graph.join("engines")
     }
 
-    pub fn bundle(&self, runtime: &str, id: &ContainerId) -> Bundle {
+    pub(crate) fn bundle(&self, runtime: &str, id: &ContainerId) -> Bundle {
         Bundle { path: self.engines().join(runtime).join(id.to_string()) }
     }
 
-    pub fn state_dir(&self, runtime: &str, id: &ContainerId) -> StateDir {
+    pub(crate) fn state_dir(&self, runtime: &str, id: &ContainerId) -> StateDir {
         StateDir::new(self.state.join(runtime).join(id.to_string()))
     }
 
     /// The runtime's `--root`: no container's id has this name.
-    pub fn runtime_root(&self, runtime: &str) -> PathBuf {
+    pub(crate) fn runtime_root(&self, runtime: &str) -> PathBuf {
         self.state.join(runtime).join(RUNTIME_ROOT)
     }
 
     /// The store of images' content.
-    pub fn images(&self) -> PathBuf {
+    pub(crate) fn images(&self) -> PathBuf {
         self.graph.join("images")
     }
 
     /// Credentials for registries, unless the configuration names another file.
-    pub fn auth_file(&self) -> PathBuf {
+    pub(crate) fn auth_file(&self) -> PathBuf {
         self.graph.join("auth.json")
     }
 
     /// Where root filesystems are mounted.
-    pub fn mounts(&self) -> PathBuf {
+    pub(crate) fn mounts(&self) -> PathBuf {
         self.graph.join("mnt/rootfs")
     }
 
     /// The init of containers that ask for one.
-    pub fn init(&self) -> PathBuf {
+    pub(crate) fn init(&self) -> PathBuf {
         self.graph.join("isulad-init")
     }
 
-    pub fn volumes(&self) -> PathBuf {
+    pub(crate) fn volumes(&self) -> PathBuf {
         self.graph.join("volumes")
     }
 
-    pub fn volume(&self, name: &VolumeName) -> PathBuf {
+    pub(crate) fn volume(&self, name: &VolumeName) -> PathBuf {
         self.volumes().join(name.as_str())
     }
 
     /// The part of a volume that containers see.
-    pub fn volume_data(&self, name: &VolumeName) -> PathBuf {
+    pub(crate) fn volume_data(&self, name: &VolumeName) -> PathBuf {
         self.volume(name).join("_data")
     }
 
     /// The place of a volume that is being deleted: no volume's name begins with a dot.
-    pub fn volume_removing(&self, name: &VolumeName) -> PathBuf {
+    pub(crate) fn volume_removing(&self, name: &VolumeName) -> PathBuf {
         self.volumes().join(format!(".removing-{name}"))
     }
 
     /// Names volumes with a recorded removal that may be an earlier life's.
-    pub fn volumes_in_doubt(&self) -> PathBuf {
+    pub(crate) fn volumes_in_doubt(&self) -> PathBuf {
         self.graph.join("volumes-in-doubt")
     }
 
     /// The records of networks.
-    pub fn network(&self) -> PathBuf {
+    pub(crate) fn network(&self) -> PathBuf {
         self.graph.join("network")
     }
 }
 
 /// A container's persistent directory, which is its OCI bundle too.
 #[derive(Debug, Clone)]
-pub struct Bundle {
+pub(crate) struct Bundle {
     path: PathBuf,
 }
 
 impl Bundle {
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub fn definition(&self) -> PathBuf {
+    pub(crate) fn definition(&self) -> PathBuf {
         self.path.join("definition.json")
     }
 
-    pub fn spec(&self) -> PathBuf {
+    pub(crate) fn spec(&self) -> PathBuf {
         self.path.join("config.json")
     }
 
-    pub fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.path.join("console.log")
     }
 
     /// The results of the last health probes.
-    pub fn health(&self) -> PathBuf {
+    pub(crate) fn health(&self) -> PathBuf {
         self.path.join("health.json")
     }
 
-    pub fn exit_record(&self) -> PathBuf {
+    pub(crate) fn exit_record(&self) -> PathBuf {
         self.path.join("exit")
     }
 
     /// The note of the last start's cgroup. Outside the state directory, so that the release after the start finds it
     /// when that is gone.
-    pub fn cgroup_note(&self) -> PathBuf {
+    pub(crate) fn cgroup_note(&self) -> PathBuf {
         self.path.join("cgroup")
     }
 
     /// Exists once the container's volumes were filled at its first start.
-    pub fn filled_note(&self) -> PathBuf {
+    pub(crate) fn filled_note(&self) -> PathBuf {
         self.path.join("filled")
     }
 
     /// The record of the container's network attachments, and of a pending one.
-    pub fn network(&self) -> crate::network::attach::Place {
+    pub(crate) fn network(&self) -> crate::network::attach::Place {
         // The directory is named by the container's id.
         let id = self.path.file_name().unwrap_or_default().to_string_lossy();
         let (record, busy) = (self.path.join("network.json"), self.path.join("network-call"));
         crate::network::attach::Place { prefix: format!("{id}-"), record, busy }
     }
 
-    pub fn hostname(&self) -> PathBuf {
+    pub(crate) fn hostname(&self) -> PathBuf {
         self.path.join("hostname")
     }
 
-    pub fn hosts(&self) -> PathBuf {
+    pub(crate) fn hosts(&self) -> PathBuf {
         self.path.join("hosts")
     }
 
-    pub fn resolv_conf(&self) -> PathBuf {
+    pub(crate) fn resolv_conf(&self) -> PathBuf {
         self.path.join("resolv.conf")
     }
 
-    pub fn shm(&self) -> PathBuf {
+    pub(crate) fn shm(&self) -> PathBuf {
         self.path.join("mounts/shm")
     }
 }

@@ -10,7 +10,7 @@ const SLACK: u64 = 2 << 20;
 
 /// Gives free memory back whenever the process, or the free part of its heaps, has grown: the allocator does so by
 /// itself only at the end of its heaps, and one block in use there keeps all below it. Never returns.
-pub async fn trim_heap() {
+pub(crate) async fn trim_heap() {
     let (mut least, mut least_free) = (resident().unwrap_or(0), sys::free_memory());
     loop {
         tokio::time::sleep(PAUSE).await;

@@ -19,12 +19,12 @@ use crate::spec::cgroup::Cgroups;
 
 /// The thread that writes. It ends with this value.
 #[derive(Debug)]
-pub struct Moves {
+pub(crate) struct Moves {
     sender: SyncSender<()>,
 }
 
 impl Moves {
-    pub fn new(cgroups: Cgroups) -> Self {
+    pub(crate) fn new(cgroups: Cgroups) -> Self {
         // One pending request is enough for all callers meanwhile.
         let (sender, requests) = sync_channel(1);
         // Without the thread, requests are dropped.
@@ -34,7 +34,7 @@ impl Moves {
     }
 
     /// Announces a runtime that will move processes between cgroups. Does not wait.
-    pub fn expect(&self) {
+    pub(crate) fn expect(&self) {
         let _ = self.sender.try_send(());
     }
 }

@@ -1,7 +1,7 @@
 //! The runtime binary, run directly for all but making a process in a container, which is the shim's part. Each call
 //! has a deadline and ends with the daemon, and its error text is passed on.
 
-pub mod instance;
+pub(crate) mod instance;
 mod message;
 
 use std::io;
@@ -14,11 +14,11 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use crate::helper::{self, HelperError, Limits};
-pub use instance::Instance;
+pub(crate) use instance::Instance;
 
 /// One OCI runtime with runc's command line.
 #[derive(Debug, Clone)]
-pub struct Runtime {
+pub(crate) struct Runtime {
     pub name: String,
     pub path: PathBuf,
     pub args: Vec<String>,
@@ -43,7 +43,7 @@ pub enum RuntimeError {
 
 /// A container's state according to the runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct RuntimeState {
+pub(crate) struct RuntimeState {
     #[serde(default)]
     pub pid: i32,
     /// creating, created, running, paused, stopped
@@ -52,33 +52,33 @@ pub struct RuntimeState {
 
 impl Runtime {
     /// Finds the binary: an absolute path as it is, a name along PATH and the usual directories.
-    pub fn find(name: &str, path: &Path, args: &[String]) -> Result<Self, RuntimeError> {
+    pub(crate) fn find(name: &str, path: &Path, args: &[String]) -> Result<Self, RuntimeError> {
         let missing = || RuntimeError::Missing { name: name.to_owned(), path: path.to_owned() };
         let path = locate(path).ok_or_else(missing)?;
         Ok(Self { name: name.to_owned(), path, args: args.to_vec() })
     }
 
-    pub async fn pause(&self, of: &Instance) -> Result<(), RuntimeError> {
+    pub(crate) async fn pause(&self, of: &Instance) -> Result<(), RuntimeError> {
         self.run(of, &["pause"], &[]).await.map(drop)
     }
 
-    pub async fn resume(&self, of: &Instance) -> Result<(), RuntimeError> {
+    pub(crate) async fn resume(&self, of: &Instance) -> Result<(), RuntimeError> {
         self.run(of, &["resume"], &[]).await.map(drop)
     }
 
     /// Changes the limits of a running or paused container. Limits missing in the JSON stay as they are.
-    pub async fn update(&self, of: &Instance, limits: &[u8]) -> Result<(), RuntimeError> {
+    pub(crate) async fn update(&self, of: &Instance, limits: &[u8]) -> Result<(), RuntimeError> {
         self.run(of, &["update", "--resources", "-"], limits).await.map(drop)
     }
 
     /// Removes the runtime's own records of a stopped container. An unknown container is no error.
-    pub async fn delete(&self, of: &Instance) -> Result<(), RuntimeError> {
+    pub(crate) async fn delete(&self, of: &Instance) -> Result<(), RuntimeError> {
         self.delete_with(of, &["delete"]).await
     }
 
     /// Kills the remaining processes first. Used only where needed: some runtimes wait then, even for a stopped
     /// container.
-    pub async fn delete_by_force(&self, of: &Instance) -> Result<(), RuntimeError> {
+    pub(crate) async fn delete_by_force(&self, of: &Instance) -> Result<(), RuntimeError> {
         match self.delete(of).await {
             Err(RuntimeError::Failed { .. }) => self.delete_with(of, &["delete", "--force"]).await,
             other => other,
@@ -96,7 +96,7 @@ impl Runtime {
     }
 
     /// `None` when the runtime does not know the container.
-    pub async fn state(&self, of: &Instance) -> Result<Option<RuntimeState>, RuntimeError> {
+    pub(crate) async fn state(&self, of: &Instance) -> Result<Option<RuntimeState>, RuntimeError> {
         if !self.has_record(of, "state")? {
             return Ok(None);
         }

@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::runtime::Runtime;
 
 /// `process.json` for a start.
-pub fn describe(
+pub(crate) fn describe(
     engine: &Engine,
     container: &Container,
     definition: &Definition,
@@ -56,7 +56,7 @@ pub fn describe(
 }
 
 /// Asks a shim how its start went; answered as soon as that is known.
-pub async fn ask_status(state: &StateDir) -> io::Result<Outcome> {
+pub(crate) async fn ask_status(state: &StateDir) -> io::Result<Outcome> {
     let mut stream = connect(state).await?;
     let mut bytes = Vec::new();
     Request::Status.encode(&mut bytes);
@@ -72,7 +72,7 @@ pub async fn ask_status(state: &StateDir) -> io::Result<Outcome> {
 }
 
 /// The attach socket of a running container.
-pub async fn connect(state: &StateDir) -> io::Result<UnixStream> {
+pub(crate) async fn connect(state: &StateDir) -> io::Result<UnixStream> {
     let state = Arc::new(state.clone());
     let stream = tokio::task::spawn_blocking(move || state.connect_attach()).await.map_err(io::Error::other)??;
     stream.set_nonblocking(true)?;
@@ -80,7 +80,7 @@ pub async fn connect(state: &StateDir) -> io::Result<UnixStream> {
 }
 
 /// The next frame; `None` at the end of the stream. Not cancellation safe.
-pub async fn read_frame(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Result<Option<Frame>> {
+pub(crate) async fn read_frame(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Result<Option<Frame>> {
     let mut header = [0; isulad_shim::control::HEADER];
     match stream.read_exact(&mut header).await {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),

@@ -17,8 +17,8 @@ use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{pid_file, shims};
 use tokio::sync::watch;
 
-pub use exit::{status_by_pidfd, to_recorded_exit, to_status};
-pub use orphan::OrphanHold;
+pub(crate) use exit::{status_by_pidfd, to_recorded_exit, to_status};
+pub(crate) use orphan::OrphanHold;
 
 use crate::cancel;
 use crate::domain::container::{Cause, Container, ExitStatus};
@@ -37,7 +37,7 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(150);
 
 /// The runs that are watched, and the holds on orphaned containers.
 #[derive(Debug, Default)]
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     /// Turns `true` when the shim has left.
     shims: Mutex<HashMap<ContainerId, (StartId, watch::Receiver<bool>)>>,
     /// Of containers that have lost their shim, for the adoption.
@@ -46,7 +46,7 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Waits until the container's shim has left; `false` when patience ended first.
-    pub async fn shim_left(&self, id: &ContainerId, patience: Duration) -> bool {
+    pub(crate) async fn shim_left(&self, id: &ContainerId, patience: Duration) -> bool {
         let watched = lock(&self.shims).get(id).map(|(_, left)| left.clone());
         let Some(mut left) = watched else { return true };
         tokio::time::timeout(patience, left.wait_for(|left| *left)).await.is_ok()
@@ -55,7 +55,7 @@ impl Supervisor {
 
 impl Engine {
     /// Watches a run from now on. `pidfd` is of the first process, when it still could be opened.
-    pub fn supervise(self: &Arc<Self>, id: ContainerId, start: StartId, fifo: OwnedFd, pidfd: Option<PidFd>) {
+    pub(crate) fn supervise(self: &Arc<Self>, id: ContainerId, start: StartId, fifo: OwnedFd, pidfd: Option<PidFd>) {
         let (sender, receiver) = watch::channel(false);
         let own = receiver.clone();
         lock(&self.supervisor.shims).insert(id, (start, receiver));

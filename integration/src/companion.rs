@@ -23,14 +23,14 @@ rm -rf "$dir""#;
 
 /// The running program.
 #[derive(Debug)]
-pub struct Companion {
+pub(crate) struct Companion {
     dir: PathBuf,
     keeper: Child,
 }
 
 impl Companion {
     /// A new directory for one, removed with it.
-    pub fn directory() -> PathBuf {
+    pub(crate) fn directory() -> PathBuf {
         tempfile::Builder::new().prefix("isula-").tempdir_in("/tmp").expect("/tmp can be written").keep()
     }
 
@@ -39,7 +39,7 @@ impl Companion {
     /// # Panics
     /// When there is no such line.
     #[track_caller]
-    pub fn start<S: AsRef<OsStr>, T: Send + 'static>(
+    pub(crate) fn start<S: AsRef<OsStr>, T: Send + 'static>(
         dir: &Path,
         words: &[S],
         mut wanted: impl FnMut(&str) -> Option<T> + Send + 'static,
@@ -72,7 +72,7 @@ impl Companion {
         }
     }
 
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 }

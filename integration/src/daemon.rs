@@ -27,7 +27,7 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts the daemon and waits until it is ready. `Err` when it ended before that.
-    pub fn start(mut command: Command, dir: &Path, log: &Path) -> Result<Self, Ended> {
+    pub(crate) fn start(mut command: Command, dir: &Path, log: &Path) -> Result<Self, Ended> {
         let socket = dir.join("notify");
         let _ = std::fs::remove_file(&socket);
         let notify = UnixDatagram::bind(&socket).expect("a socket can be bound in the node's directory");
@@ -72,7 +72,7 @@ impl Daemon {
     }
 
     /// SIGKILL.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -81,13 +81,13 @@ impl Daemon {
     ///
     /// # Panics
     /// When it does not end.
-    pub fn terminate(self) -> ExitStatus {
+    pub(crate) fn terminate(self) -> ExitStatus {
         self.process.signal(Signal::TERM);
         self.wait(PATIENCE).unwrap_or_else(|_| panic!("the daemon does not end after SIGTERM"))
     }
 
     /// Waits until it ends by itself; gives it back when it does not.
-    pub fn wait(mut self, patience: Duration) -> Result<ExitStatus, Self> {
+    pub(crate) fn wait(mut self, patience: Duration) -> Result<ExitStatus, Self> {
         if !self.process.wait_gone(patience) {
             return Err(self);
         }

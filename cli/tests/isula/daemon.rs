@@ -27,17 +27,17 @@ mod images;
 mod networks;
 mod volumes;
 
-pub use execs::Executed;
-pub use images::{DIGEST, Received, Upload, layer, piece};
+pub(crate) use execs::Executed;
+pub(crate) use images::{DIGEST, Received, Upload, layer, piece};
 
 /// Long enough for the slowest machine; only a failing test waits so long.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
-pub type Items<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub(crate) type Items<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The daemon's behaviour on an attached stream.
 #[derive(Clone, Default)]
-pub enum Attached {
+pub(crate) enum Attached {
     /// These messages, then the end of the stream.
     #[default]
     Nothing,
@@ -53,7 +53,7 @@ pub enum Attached {
 }
 
 #[derive(Clone, Default)]
-pub struct Script {
+pub(crate) struct Script {
     /// Containers with the message that refuses every request about them.
     pub refused: HashMap<String, String>,
     pub containers: Vec<ContainerSummary>,
@@ -88,7 +88,7 @@ pub struct Script {
     pub network_details: HashMap<String, String>,
 }
 
-pub const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+pub(crate) const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 struct Part {
     script: Script,
@@ -100,7 +100,7 @@ struct Part {
 }
 
 /// A running daemon; gone when dropped.
-pub struct Daemon {
+pub(crate) struct Daemon {
     directory: tempfile::TempDir,
     asked: Receiver<String>,
     go_ahead: Arc<Notify>,
@@ -108,7 +108,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub fn start(script: Script) -> Self {
+    pub(crate) fn start(script: Script) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (sender, asked) = channel();
@@ -138,21 +138,21 @@ impl Daemon {
         Self { directory, asked, go_ahead, runtime: Some(runtime) }
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("socket")
     }
 
-    pub fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         format!("unix://{}", self.socket().display())
     }
 
     /// All that was asked so far.
-    pub fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.try_iter().collect()
     }
 
     /// Waits for the next request that begins so, and returns it.
-    pub fn wait_for(&self, beginning: &str) -> String {
+    pub(crate) fn wait_for(&self, beginning: &str) -> String {
         loop {
             let asked = self.asked.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no such request: {beginning}"));
             if asked.starts_with(beginning) {
@@ -161,12 +161,12 @@ impl Daemon {
         }
     }
 
-    pub fn go_ahead(&self) {
+    pub(crate) fn go_ahead(&self) {
         self.go_ahead.notify_one();
     }
 
     /// As `kill -9` does: connections close without a message.
-    pub fn die(&mut self) {
+    pub(crate) fn die(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(PATIENCE);
         }
@@ -278,7 +278,7 @@ impl Part {
     }
 }
 
-pub fn exited(code: i32) -> Output {
+pub(crate) fn exited(code: i32) -> Output {
     Output::Exited(ExitStatus { code: Some(code), ..ExitStatus::default() })
 }
 

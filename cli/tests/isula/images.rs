@@ -12,7 +12,7 @@ fn message(progress: Progress) -> PullProgress {
 }
 
 /// A pull of two layers, of which one is here.
-pub fn pulled() -> Vec<PullProgress> {
+pub(crate) fn pulled() -> Vec<PullProgress> {
     let (new, old) = (format!("sha256:{}", "1".repeat(64)), format!("sha256:{}", "2".repeat(64)));
     let size = |digest: &str| LayerSize { digest: digest.into(), size: 100 };
     let mut all = vec![

@@ -11,13 +11,13 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use super::daemon::{Attached, Daemon, Script};
 use super::{finish, isula};
 
-pub struct Terminal {
+pub(crate) struct Terminal {
     pub ours: OwnedFd,
     theirs: File,
 }
 
 impl Terminal {
-    pub fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
@@ -31,17 +31,17 @@ impl Terminal {
         tcsetwinsize(&self.ours, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
     }
 
-    pub fn echoes(&self) -> bool {
+    pub(crate) fn echoes(&self) -> bool {
         tcgetattr(&self.theirs).unwrap().local_modes.contains(LocalModes::ECHO | LocalModes::ICANON)
     }
 
     /// For marks that a test writes behind the program's output.
-    pub fn theirs_for_marks(&self) -> &File {
+    pub(crate) fn theirs_for_marks(&self) -> &File {
         &self.theirs
     }
 
     /// The program's output, up to and with `text`.
-    pub fn read_until(&self, text: &str) -> String {
+    pub(crate) fn read_until(&self, text: &str) -> String {
         let mut shown = Vec::new();
         let mut buffer = [0; 4096];
         while !String::from_utf8_lossy(&shown).contains(text) {
@@ -51,7 +51,7 @@ impl Terminal {
         String::from_utf8_lossy(&shown).into_owned()
     }
 
-    pub fn spawn(&self, command: &mut Command) -> Child {
+    pub(crate) fn spawn(&self, command: &mut Command) -> Child {
         let copy = || self.theirs.try_clone().unwrap();
         command.stdin(copy()).stdout(copy()).stderr(copy()).spawn().unwrap()
     }

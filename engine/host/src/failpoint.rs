@@ -108,7 +108,7 @@ mod armed {
 
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
 
-    pub fn hit(name: &str) {
+    pub(super) fn hit(name: &str) {
         let armed = ARMED.get_or_init(|| {
             let text = std::env::var(super::VARIABLE).ok()?;
             let (name, count) = text.split_once(':').unwrap_or((&text, "1"));

@@ -67,15 +67,15 @@ pub struct Wanted {
 pub(super) struct Step(Mutex<String>);
 
 impl Step {
-    pub fn set(&self, step: String) {
+    pub(crate) fn set(&self, step: String) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = step;
     }
 
-    pub fn set_plugin(&self, kind: &str, network: &str) {
+    pub(crate) fn set_plugin(&self, kind: &str, network: &str) {
         self.set(format!("plugin `{kind}` of network {network} is at work"));
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

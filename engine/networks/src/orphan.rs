@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// The processes that had the file as their standard input.
 #[derive(Debug, Default)]
-pub struct Readers {
+pub(crate) struct Readers {
     /// Signalled, with their groups.
     pub ended: usize,
     /// Processes in sessions of their own, which are left alone.
@@ -31,7 +31,7 @@ pub struct Readers {
 
 /// Kills every process whose standard input is this file, with its process group, and waits for their ends. Blocks, no
 /// longer than `patience`.
-pub fn end_readers(file: &Path, patience: Duration) -> io::Result<Readers> {
+pub(crate) fn end_readers(file: &Path, patience: Duration) -> io::Result<Readers> {
     let mut readers = Readers::default();
     let wanted = match fs::metadata(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(readers),

@@ -18,7 +18,7 @@ const SET: &str = "3";
 
 /// Makes the bridge of this plugin, if there is one, keep the address that it has, or one that it gets here.
 /// A failure is only logged: the plugin may do without.
-pub async fn keep(plugin: &PluginConf) {
+pub(crate) async fn keep(plugin: &PluginConf) {
     let Some(name) = bridge_of(plugin).map(str::to_owned) else { return };
     let bridge = name.clone();
     if let Err(error) = blocking(move |_| set(&name).map_err(|source| NetworkError::Netlink { source })).await {

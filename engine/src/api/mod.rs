@@ -1,3 +1,3 @@
 //! The doors: requests in, replies out. Nothing here decides anything about a container.
 
-pub mod native;
+pub(crate) mod native;

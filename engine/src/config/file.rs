@@ -243,7 +243,7 @@ pub(super) fn socket_path(host: &str) -> Result<PathBuf, String> {
 }
 
 /// Whether a runtime may have this name: it becomes a directory's name.
-pub fn is_runtime_name(name: &str) -> bool {
+pub(super) fn is_runtime_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 64
         && !name.starts_with('.')

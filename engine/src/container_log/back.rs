@@ -21,7 +21,7 @@ pub(super) struct Backward<'f> {
 
 impl<'f> Backward<'f> {
     /// From `end` of the file; bytes behind the last newline before that are no line.
-    pub fn new(file: &'f File, end: u64) -> io::Result<Self> {
+    pub(super) fn new(file: &'f File, end: u64) -> io::Result<Self> {
         let mut backward = Self { file, block: Vec::new(), begin: end, left: 0 };
         while backward.begin > 0 {
             backward.load()?;
@@ -35,12 +35,12 @@ impl<'f> Backward<'f> {
     }
 
     /// The offset behind the last line that is left.
-    pub fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.begin + self.left as u64
     }
 
     /// The line before, as its place in the file and in [`Self::text`].
-    pub fn previous(&mut self) -> io::Result<Option<(u64, Range<usize>)>> {
+    pub(super) fn previous(&mut self) -> io::Result<Option<(u64, Range<usize>)>> {
         loop {
             let Some(last) = self.left.checked_sub(1) else { return Ok(None) };
             if let Some(newline) = memrchr(b'\n', &self.block[..last]) {
@@ -60,7 +60,7 @@ impl<'f> Backward<'f> {
         }
     }
 
-    pub fn text(&self, line: Range<usize>) -> &[u8] {
+    pub(super) fn text(&self, line: Range<usize>) -> &[u8] {
         &self.block[line]
     }
 

@@ -9,12 +9,12 @@ mod tail;
 
 use isulad_shim::control::LogPlace;
 
-pub use reader::Reader;
-pub use record::{Record, Stream};
+pub(crate) use reader::Reader;
+pub(crate) use record::{Record, Stream};
 
 /// The wanted range of time, both ends included. Unix nanoseconds.
 #[derive(Debug, Clone, Copy)]
-pub struct Window {
+pub(crate) struct Window {
     pub since: i64,
     pub until: i64,
 }
@@ -23,7 +23,7 @@ impl Window {
     #[cfg(test)]
     const ALL: Self = Self { since: i64::MIN, until: i64::MAX };
 
-    pub fn has(&self, record: &Record<'_>) -> bool {
+    pub(crate) fn has(&self, record: &Record<'_>) -> bool {
         // Most requests have no bounds, and the time need not be parsed.
         let bounded = self.since > 0 || self.until < i64::MAX;
         !bounded || (self.since..=self.until).contains(&record.time())
@@ -32,7 +32,7 @@ impl Window {
 
 /// The places from which on records of each output are wanted. `None`: none is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Starts {
+pub(crate) struct Starts {
     pub stdout: Option<LogPlace>,
     pub stderr: Option<LogPlace>,
 }

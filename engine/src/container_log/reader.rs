@@ -20,7 +20,7 @@ const LONGEST: usize = 1 << 20;
 
 /// A place in the log from which reading goes on.
 #[derive(Debug)]
-pub struct Reader {
+pub(crate) struct Reader {
     path: PathBuf,
     file: Option<Open>,
     /// `block[given..filled]` was read and not returned yet.
@@ -63,20 +63,20 @@ impl Open {
 
 impl Reader {
     /// A reader from the oldest file on.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = open(&numbered(path, oldest(path)))?;
         Self::new(path, file.map(|file| Open::at(file, 0)).transpose()?, None)
     }
 
     /// A reader of the last `count` lines of the window, and of all later ones.
-    pub fn tail(path: &Path, count: u64, window: Window) -> io::Result<Self> {
+    pub(crate) fn tail(path: &Path, count: u64, window: Window) -> io::Result<Self> {
         let tail = tail::find(path, count, window)?;
         let file = tail.file.map(|(file, position)| Open::at(file, position)).transpose()?;
         Self::new(path, file, tail.starts)
     }
 
     /// Each output from its own place on, up to `end`. `None` when one of the places is gone.
-    pub fn between(path: &Path, starts: Starts, end: Option<LogPlace>) -> io::Result<Option<Self>> {
+    pub(crate) fn between(path: &Path, starts: Starts, end: Option<LogPlace>) -> io::Result<Option<Self>> {
         let mut wanted: Vec<LogPlace> = [starts.stdout, starts.stderr].into_iter().flatten().collect();
         let mut first = None;
         for number in 0..=oldest(path) {
@@ -112,7 +112,7 @@ impl Reader {
     }
 
     /// Ends with the present end of the log: a container that writes as fast as it is read would be read for ever.
-    pub fn until_now(mut self) -> io::Result<Self> {
+    pub(crate) fn until_now(mut self) -> io::Result<Self> {
         self.end = match open(&self.path)? {
             Some(file) => Some(LogPlace::file(&file)?),
             None => None,
@@ -121,12 +121,12 @@ impl Reader {
     }
 
     /// Whether nothing was missing between the beginning and the end that was given.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         !self.gap && self.end.is_none_or(|end| self.file.as_ref().is_some_and(|file| file.ino == end.ino))
     }
 
     /// Gives every record that is there now and wanted, until `each` has enough.
-    pub fn read(&mut self, mut each: impl FnMut(&Record<'_>) -> ControlFlow<()>) -> io::Result<ControlFlow<()>> {
+    pub(crate) fn read(&mut self, mut each: impl FnMut(&Record<'_>) -> ControlFlow<()>) -> io::Result<ControlFlow<()>> {
         while let Some(Line { range, ino, at }) = self.next_line()? {
             let Some(record) = Record::parse(&self.block[range]) else {
                 // Cut by a full disk or a crash of the host: the rest of the log is good.

@@ -8,14 +8,14 @@ use serde::Deserialize;
 
 /// Which output a record is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
+pub(crate) enum Stream {
     Stdout,
     Stderr,
 }
 
 /// A piece of a line: all of it, or as much as one record holds.
 #[derive(Debug)]
-pub struct Record<'a> {
+pub(crate) struct Record<'a> {
     pub stream: Stream,
     text: Text<'a>,
     time: Time<'a>,
@@ -52,7 +52,7 @@ const TIME_LENGTH: usize = 30;
 
 impl<'a> Record<'a> {
     /// Parses one line of the file, without its newline. `None` for a damaged one.
-    pub fn parse(line: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
         Self::as_written(line).or_else(|| Self::as_any_json(line))
     }
 
@@ -79,7 +79,7 @@ impl<'a> Record<'a> {
     }
 
     /// Whether a line ends with it.
-    pub fn ends_line(&self) -> bool {
+    pub(crate) fn ends_line(&self) -> bool {
         match &self.text {
             Text::Escaped(text) => {
                 text.strip_suffix(b"n").is_some_and(|before| backslashes_at_end(before) % 2 == 1)
@@ -90,7 +90,7 @@ impl<'a> Record<'a> {
     }
 
     /// Adds the text; false, and nothing is added, when it is damaged.
-    pub fn append_text(&self, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn append_text(&self, out: &mut Vec<u8>) -> bool {
         match &self.text {
             Text::Escaped(text) => {
                 let before = out.len();
@@ -108,7 +108,7 @@ impl<'a> Record<'a> {
     }
 
     /// Unix nanoseconds; 0 where it cannot be read.
-    pub fn time(&self) -> i64 {
+    pub(crate) fn time(&self) -> i64 {
         match self.time {
             Time::Written(text) => nanoseconds(text).unwrap_or_default(),
             Time::Known(time) => time,
@@ -116,7 +116,7 @@ impl<'a> Record<'a> {
     }
 
     /// Adds the time as `2026-11-22T02:22:34.000000001Z`.
-    pub fn append_time(&self, out: &mut Vec<u8>) {
+    pub(crate) fn append_time(&self, out: &mut Vec<u8>) {
         match self.time {
             Time::Written(text) => out.extend_from_slice(text),
             Time::Known(time) => {

@@ -12,7 +12,7 @@ use crate::ledger::{Queue, TurnOutcome};
 
 /// A command that had its turn, and the listener for its outcome.
 #[derive(Debug)]
-pub struct AskedCommand {
+pub(crate) struct AskedCommand {
     /// The state after the turn.
     pub container: Option<Container>,
     /// The events of the turn.
@@ -38,7 +38,7 @@ impl AskedCommand {
     }
 
     /// `changes` has every event since before the turn.
-    pub fn of(turned: TurnOutcome<Container>, changes: UnboundedReceiver<Change>) -> Self {
+    pub(crate) fn of(turned: TurnOutcome<Container>, changes: UnboundedReceiver<Change>) -> Self {
         let TurnOutcome { state: container, events } = turned;
         let version = container.as_ref().map_or(u64::MAX, |container| container.version);
         // While the command waited in the queue, earlier commands of the same kind had their outcomes. A turn without
@@ -53,7 +53,11 @@ impl AskedCommand {
     }
 
     /// The first event since the turn that `pick` maps to a value; `None` when the daemon stops first, or patience ends.
-    pub async fn until<T>(&mut self, patience: Duration, mut pick: impl FnMut(&Event) -> Option<T>) -> Option<T> {
+    pub(crate) async fn until<T>(
+        &mut self,
+        patience: Duration,
+        mut pick: impl FnMut(&Event) -> Option<T>,
+    ) -> Option<T> {
         let waiting = async {
             while let Some(change) = self.changes.recv().await {
                 if change.version >= self.since
@@ -68,7 +72,7 @@ impl AskedCommand {
     }
 
     /// The further events, for a caller that goes on listening.
-    pub fn into_changes(self) -> UnboundedReceiver<Change> {
+    pub(crate) fn into_changes(self) -> UnboundedReceiver<Change> {
         self.changes
     }
 }

@@ -15,7 +15,7 @@ use crate::ledger::Queue;
 /// records the end, in the background, unless that was done before: a client that leaves, a failed connection and a
 /// failed start all do so. Sessions that a killed daemon left open are ended by recovery, see `crate::recovery`.
 #[derive(Debug)]
-pub struct AttachGuard {
+pub(crate) struct AttachGuard {
     engine: Arc<Engine>,
     id: ContainerId,
     context: Context,
@@ -28,7 +28,7 @@ pub struct AttachGuard {
 
 impl AttachGuard {
     /// Makes a guard that has recorded nothing yet.
-    pub fn new(
+    pub(crate) fn new(
         engine: &Arc<Engine>,
         entity: &Entity,
         context: &Context,
@@ -41,7 +41,7 @@ impl AttachGuard {
     }
 
     /// The same for a container that is still to be made.
-    pub fn for_new(
+    pub(crate) fn for_new(
         engine: &Arc<Engine>,
         id: ContainerId,
         context: &Context,
@@ -55,7 +55,7 @@ impl AttachGuard {
     }
 
     /// Records the beginning; rejected for a container that is paused or not running.
-    pub async fn begin(&mut self, reference: &str) -> Result<(), ContainerError> {
+    pub(crate) async fn begin(&mut self, reference: &str) -> Result<(), ContainerError> {
         let asked =
             self.engine.containers.ask(Queue::Commands, &self.id, &self.context, || vec![self.command(false)]).await;
         asked.map_err(|error| ContainerError::of_turn(error, Verb::Attach, reference))?;
@@ -64,12 +64,12 @@ impl AttachGuard {
     }
 
     /// The command that records the beginning. `starting`: along with the start that this client asked for.
-    pub fn command(&self, starting: bool) -> Command {
+    pub(crate) fn command(&self, starting: bool) -> Command {
         Command::BeginAttach { session: self.session, stdin: self.stdin, tty: self.tty, starting }
     }
 
     /// To be called when the command is recorded.
-    pub fn recorded(&mut self) {
+    pub(crate) fn recorded(&mut self) {
         if self.presence.is_none() {
             self.presence = self.engine.containers.get(&self.id).map(|entity| entity.session_guard());
         }
@@ -78,7 +78,7 @@ impl AttachGuard {
     }
 
     /// Records the end now. A removal still waits until the guard is dropped.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         let Some(since) = self.since.take() else { return };
         failpoint::hit(failpoint::ATTACH_LEFT);
         let lasted_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);

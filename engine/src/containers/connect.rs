@@ -15,7 +15,11 @@ use crate::shim_process;
 const ADOPTION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The connection, and the start whose shim it leads to. A lost shim is replaced within moments: that is waited for.
-pub async fn connect(engine: &Engine, target: Target<'_>, verb: Verb) -> Result<(UnixStream, StartId), ContainerError> {
+pub(crate) async fn connect(
+    engine: &Engine,
+    target: Target<'_>,
+    verb: Verb,
+) -> Result<(UnixStream, StartId), ContainerError> {
     let deadline = tokio::time::Instant::now() + ADOPTION_PATIENCE;
     loop {
         let entity = target.entity(engine)?;

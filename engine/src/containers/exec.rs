@@ -9,10 +9,10 @@ use crate::exec::{Captured, Exec, ExecError, ExecOptions, Program};
 use crate::journal::record::Context;
 
 /// A process that ran, or why it did not, which is an answer and not an error.
-pub type Begun<T> = Result<T, StartFailure>;
+pub(super) type Begun<T> = Result<T, StartFailure>;
 
 /// Begins an exec, with its session unless it is detached.
-pub async fn exec(
+pub(crate) async fn exec(
     engine: &Arc<Engine>,
     target: Target<'_>,
     program: Program,
@@ -24,7 +24,7 @@ pub async fn exec(
 }
 
 /// Runs a program to its end, or kills it when the timeout passes.
-pub async fn exec_sync(
+pub(crate) async fn exec_sync(
     engine: &Arc<Engine>,
     target: Target<'_>,
     program: &Program,

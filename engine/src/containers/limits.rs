@@ -7,7 +7,7 @@ const MINIMUM_MEMORY: i64 = 4 << 20;
 
 /// Limits of a container, not checked yet. Absent, 0 and empty ones are not given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// -1 is no limit, here and below.
     pub memory: Option<i64>,
     /// Of memory and swap together.
@@ -32,7 +32,7 @@ pub struct Limits {
 
 impl Limits {
     /// As a definition has them, if they go together.
-    pub fn checked(self) -> Result<Resources, ContainerError> {
+    pub(crate) fn checked(self) -> Result<Resources, ContainerError> {
         let given = self;
         let refuse = |message: String| Err(ContainerError::Invalid { message });
         let sizes = [
@@ -109,7 +109,7 @@ impl Limits {
     }
 
     /// Kernel memory is part of memory on every kernel of today.
-    pub fn warn_of_kernel_memory(&self, warnings: &mut Vec<String>) {
+    pub(crate) fn warn_of_kernel_memory(&self, warnings: &mut Vec<String>) {
         if self.kernel_memory.is_some_and(|bytes| bytes != 0) {
             warnings.push(
                 "Your kernel does not support a limit of kernel memory of its own; --memory limits both. It is discarded."

@@ -27,27 +27,27 @@ mod tasks;
 mod update;
 mod wait;
 
-pub use ask::AskedCommand;
-pub use attach_guard::AttachGuard;
-pub use connect::connect;
-pub use create::{
+pub(crate) use ask::AskedCommand;
+pub(crate) use attach_guard::AttachGuard;
+pub(crate) use connect::connect;
+pub(crate) use create::{
     AttachedRun, ContainerSpec, HealthcheckSpec, LogSpec, MountSpec, PortSpec, create, run, run_attached,
 };
-pub use error::{ContainerError, Verb};
-pub use exec::{exec, exec_sync};
-pub use limits::Limits;
-pub use names::{Names, ResolveError};
-pub use networks_released::networks_released;
-pub use remove::remove;
-pub use rename::rename;
-pub use resize::resize;
-pub use restart::{restart, suits_removal};
-pub use start::{StartFailure, StartOutcome, start, start_outcome, started_by};
-pub use stop::{kill, stop};
-pub use suspend::{pause, resume};
-pub use target::Target;
-pub use update::{Update, update};
-pub use wait::{ending, wait};
+pub(crate) use error::{ContainerError, Verb};
+pub(crate) use exec::{exec, exec_sync};
+pub(crate) use limits::Limits;
+pub(crate) use names::{Names, ResolveError};
+pub(crate) use networks_released::networks_released;
+pub(crate) use remove::remove;
+pub(crate) use rename::rename;
+pub(crate) use resize::resize;
+pub(crate) use restart::{restart, suits_removal};
+pub(crate) use start::{StartFailure, StartOutcome, start, start_outcome, started_by};
+pub(crate) use stop::{kill, stop};
+pub(crate) use suspend::{pause, resume};
+pub(crate) use target::Target;
+pub(crate) use update::{Update, update};
+pub(crate) use wait::{ending, wait};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,13 +61,13 @@ use crate::files::RootAccess;
 use crate::ledger::{Entry, Ledger, Published, WithCompanion};
 
 /// All containers.
-pub type Containers = Ledger<Container>;
+pub(crate) type Containers = Ledger<Container>;
 
 /// An event of a container as passed to its listeners.
-pub type Change = Published<Event>;
+pub(crate) type Change = Published<Event>;
 
 /// A container as of one moment.
-pub type Entity = Entry<Container>;
+pub(crate) type Entity = Entry<Container>;
 
 impl WithCompanion for Container {
     type Index = Names;
@@ -75,14 +75,14 @@ impl WithCompanion for Container {
 }
 
 /// A container's labels.
-pub type Labels = Arc<BTreeMap<String, String>>;
+pub(crate) type Labels = Arc<BTreeMap<String, String>>;
 
 /// Bytes of labels cached in memory per container. Larger ones are read from the definition when they are needed.
 const LABELS: usize = 1 << 10;
 
 /// A container's data that is not state. It lives as long as the container.
 #[derive(Debug, Default)]
-pub struct ContainerCompanion {
+pub(crate) struct ContainerCompanion {
     /// Cached after the first read, if they are few, with the digest of their definition.
     labels: Mutex<Option<(Digest, Labels)>>,
     /// Serializes updates: each is made from the outcome of the last one.
@@ -99,54 +99,54 @@ pub struct ContainerCompanion {
 
 impl Entity {
     /// The next update's place; fair. Its holder writes and removes definitions beside the present one.
-    pub async fn update_place(&self) -> tokio::sync::OwnedMutexGuard<()> {
+    pub(crate) async fn update_place(&self) -> tokio::sync::OwnedMutexGuard<()> {
         self.companion().updates.clone().lock_owned().await
     }
 
     /// The same if it is free.
-    pub fn free_update_place(&self) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+    pub(crate) fn free_update_place(&self) -> Option<tokio::sync::OwnedMutexGuard<()>> {
         self.companion().updates.clone().try_lock_owned().ok()
     }
 
     /// The labels of the container's present definition, if they are cached.
-    pub fn labels(&self) -> Option<Labels> {
+    pub(crate) fn labels(&self) -> Option<Labels> {
         let known = lock(&self.companion().labels);
         known.as_ref().filter(|(digest, _)| *digest == self.state.card.definition).map(|(_, known)| known.clone())
     }
 
     /// Exclusive work on the container's files and mounts. Blocks.
-    pub fn hold_files(&self) -> MutexGuard<'_, ()> {
+    pub(crate) fn hold_files(&self) -> MutexGuard<'_, ()> {
         lock(&self.companion().files)
     }
 
     /// Stores the differences of the pending start from its request.
-    pub fn put_warnings(&self, warnings: Vec<String>) {
+    pub(crate) fn put_warnings(&self, warnings: Vec<String>) {
         *lock(&self.companion().warnings) = warnings;
     }
 
     /// Takes them, for the caller of the start.
-    pub fn take_warnings(&self) -> Vec<String> {
+    pub(crate) fn take_warnings(&self) -> Vec<String> {
         std::mem::take(&mut *lock(&self.companion().warnings))
     }
 
     /// Access to its root filesystem, for copies, starts and removals.
-    pub fn root_access(&self) -> &RootAccess {
+    pub(crate) fn root_access(&self) -> &RootAccess {
         &self.companion().root_access
     }
 
     /// Counts a session until the guard is dropped.
-    pub fn session_guard(&self) -> SessionGuard {
+    pub(crate) fn session_guard(&self) -> SessionGuard {
         SessionGuard::new(&self.companion().sessions)
     }
 
     /// Waits until the end of every session is recorded; false when the patience ends first.
-    pub async fn sessions_ended(&self, patience: Duration) -> bool {
+    pub(crate) async fn sessions_ended(&self, patience: Duration) -> bool {
         let mut sessions = self.companion().sessions.subscribe();
         tokio::time::timeout(patience, sessions.wait_for(|clients| *clients == 0)).await.is_ok()
     }
 
     /// Caches the labels of the container's present definition, if they are few; returns them.
-    pub fn remember_labels(&self, labels: &BTreeMap<String, String>) -> Labels {
+    pub(crate) fn remember_labels(&self, labels: &BTreeMap<String, String>) -> Labels {
         let labels = Labels::new(labels.clone());
         if labels.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() <= LABELS {
             *lock(&self.companion().labels) = Some((self.state.card.definition, labels.clone()));
@@ -157,7 +157,7 @@ impl Entity {
 
 /// A session without a recorded end. A clone counts as another one.
 #[derive(Debug)]
-pub struct SessionGuard(watch::Sender<usize>);
+pub(crate) struct SessionGuard(watch::Sender<usize>);
 
 impl SessionGuard {
     fn new(sessions: &watch::Sender<usize>) -> Self {
@@ -189,7 +189,7 @@ mod tests {
     use crate::domain::id::{Signal, Timestamp};
     use crate::ledger::Projection;
 
-    pub fn container(id: &str, name: &str) -> Container {
+    pub(super) fn container(id: &str, name: &str) -> Container {
         let card = Card {
             name: name.parse().unwrap(),
             image: "none".into(),

@@ -10,7 +10,7 @@ use crate::ledger::{Index, Projection};
 
 /// The holders of all names, including names reserved for pending creations. Clones share one table.
 #[derive(Debug, Clone, Default)]
-pub struct Names(Arc<Mutex<HashMap<Name, ContainerId>>>);
+pub(crate) struct Names(Arc<Mutex<HashMap<Name, ContainerId>>>);
 
 impl Names {
     fn holder(&self, name: &Name) -> Option<ContainerId> {
@@ -60,7 +60,7 @@ pub enum ResolveError {
 
 impl Projection<Container> {
     /// By full id, name, or unambiguous prefix of an id, in this order.
-    pub fn resolve(&self, reference: &str) -> Result<ContainerId, ResolveError> {
+    pub(crate) fn resolve(&self, reference: &str) -> Result<ContainerId, ResolveError> {
         let containers = self.snapshot();
         // Full ids come first: a container with another's id for its name must not receive that one's calls.
         if let Ok(id) = reference.parse::<ContainerId>()
@@ -88,17 +88,17 @@ impl Projection<Container> {
     }
 
     /// Reserves a name for a container; fails with the holder when it is taken.
-    pub fn reserve_name(&self, name: &Name, id: ContainerId) -> Result<(), ContainerId> {
+    pub(crate) fn reserve_name(&self, name: &Name, id: ContainerId) -> Result<(), ContainerId> {
         self.index().reserve(name, id)
     }
 
     /// Releases a name, if this container holds it.
-    pub fn release_name(&self, name: &Name, id: ContainerId) {
+    pub(crate) fn release_name(&self, name: &Name, id: ContainerId) {
         self.index().release(name, id);
     }
 
     /// Whether the container exists or is being created: its name is reserved before its first file is made.
-    pub fn knows(&self, id: &ContainerId) -> bool {
+    pub(crate) fn knows(&self, id: &ContainerId) -> bool {
         self.get(id).is_some() || self.index().holds_any(id)
     }
 }

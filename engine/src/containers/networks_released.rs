@@ -11,7 +11,7 @@ use crate::engine::Engine;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Returns at once for a container without networks.
-pub async fn networks_released(engine: &Engine, id: ContainerId, start: StartId) {
+pub(crate) async fn networks_released(engine: &Engine, id: ContainerId, start: StartId) {
     // By this start and by earlier ones.
     let free = |entity: &Entity| entity.state.networks.iter().all(|attachment| attachment.start.0 > start.0);
     if tokio::time::timeout(PATIENCE, engine.containers.wait_until(&id, free)).await.is_err() {

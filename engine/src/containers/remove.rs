@@ -12,7 +12,7 @@ use crate::journal::record::Context;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// `force`: also a container that runs. `volumes`: its anonymous volumes too.
-pub async fn remove(
+pub(crate) async fn remove(
     engine: &Arc<Engine>,
     target: Target<'_>,
     (force, volumes): (bool, bool),

@@ -11,7 +11,7 @@ use crate::journal::record::Context;
 use crate::ledger::Queue;
 
 /// Renames also when the caller is cancelled: a reserved name is used or released.
-pub async fn rename(
+pub(crate) async fn rename(
     engine: &Arc<Engine>,
     target: Target<'_>,
     name: Name,

@@ -12,7 +12,7 @@ use crate::session::{Session, SessionEvent, Size};
 /// How long a shim may take to answer, which it does at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub async fn resize(engine: &Engine, target: Target<'_>, size: Size) -> Result<(), ContainerError> {
+pub(crate) async fn resize(engine: &Engine, target: Target<'_>, size: Size) -> Result<(), ContainerError> {
     let (stream, _) = connect(engine, target, Verb::Resize).await?;
     tokio::time::timeout(PATIENCE, resize_over(stream, size)).await.unwrap_or(Err(ContainerError::ShimSilent))
 }

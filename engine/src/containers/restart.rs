@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::journal::record::Context;
 
 /// As for a stop, `grace` is in seconds and defaults to the container's own.
-pub async fn restart(
+pub(crate) async fn restart(
     engine: &Arc<Engine>,
     target: Target<'_>,
     grace: Option<u32>,
@@ -47,7 +47,7 @@ pub async fn restart(
 }
 
 /// The policy, which automatic removal must leave something to do.
-pub fn suits_removal(policy: Restart, auto_remove: bool) -> Result<Restart, ContainerError> {
+pub(crate) fn suits_removal(policy: Restart, auto_remove: bool) -> Result<Restart, ContainerError> {
     if auto_remove && policy != Restart::No {
         return Err(ContainerError::invalid("Conflicting options: --restart and --rm"));
     }

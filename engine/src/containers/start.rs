@@ -16,7 +16,7 @@ const PATIENCE: Duration = LAUNCH_LIMIT.saturating_add(Duration::from_secs(60));
 
 /// The outcome of a request to start.
 #[derive(Debug)]
-pub enum StartOutcome {
+pub(crate) enum StartOutcome {
     /// With the differences of the start from its request.
     Started {
         start: StartId,
@@ -29,14 +29,14 @@ pub enum StartOutcome {
 
 /// Why a process does not run, with the exit code that stands for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StartFailure {
+pub(crate) struct StartFailure {
     pub message: String,
     pub code: u8,
 }
 
 /// Starts a container. A client is attached from the first byte, and recorded with the start. The failure of the start
 /// itself is an answer, not an error.
-pub async fn start(
+pub(crate) async fn start(
     engine: &Arc<Engine>,
     target: Target<'_>,
     attached: Option<(FirstClient, &mut AttachGuard)>,
@@ -65,7 +65,7 @@ pub async fn start(
 }
 
 /// The outcome of a start; `None` when it is not recorded in time, or the daemon stops first.
-pub async fn start_outcome(asked: &mut AskedCommand, start: StartId) -> Option<Result<(), StartFailure>> {
+pub(crate) async fn start_outcome(asked: &mut AskedCommand, start: StartId) -> Option<Result<(), StartFailure>> {
     asked.until(PATIENCE, |event| outcome_of(event, start)).await
 }
 
@@ -95,7 +95,7 @@ impl Drop for WaitingClient {
 }
 
 /// The start that an event requests.
-pub fn started_by(event: &Event) -> Option<StartId> {
+pub(crate) fn started_by(event: &Event) -> Option<StartId> {
     match event {
         Event::StartRequested { start, .. } => Some(*start),
         _ => None,

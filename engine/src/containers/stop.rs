@@ -14,7 +14,7 @@ use crate::journal::record::Context;
 const KILL_PATIENCE: Duration = Duration::from_secs(90);
 
 /// Ends the run within `grace` seconds, which default to the container's own; 0 is SIGKILL at once.
-pub async fn stop(
+pub(crate) async fn stop(
     engine: &Arc<Engine>,
     target: Target<'_>,
     grace: Option<u32>,
@@ -26,7 +26,7 @@ pub async fn stop(
 }
 
 /// Sends a signal. Only SIGKILL ends a process for certain: then the end is waited for, as scripts expect.
-pub async fn kill(
+pub(crate) async fn kill(
     engine: &Arc<Engine>,
     target: Target<'_>,
     signal: Signal,

@@ -11,7 +11,7 @@ use crate::journal::record::Context;
 /// Longer than twice the runtime's own deadline.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-pub async fn pause(engine: &Arc<Engine>, target: Target<'_>, context: &Context) -> Result<(), ContainerError> {
+pub(crate) async fn pause(engine: &Arc<Engine>, target: Target<'_>, context: &Context) -> Result<(), ContainerError> {
     switch(engine, target, (Verb::Pause, "pause"), Command::Pause, context, |event| match event {
         Event::Paused => Some(Ok(())),
         Event::PauseFailed { message } => Some(Err(message.clone())),
@@ -21,7 +21,7 @@ pub async fn pause(engine: &Arc<Engine>, target: Target<'_>, context: &Context) 
     .await
 }
 
-pub async fn resume(engine: &Arc<Engine>, target: Target<'_>, context: &Context) -> Result<(), ContainerError> {
+pub(crate) async fn resume(engine: &Arc<Engine>, target: Target<'_>, context: &Context) -> Result<(), ContainerError> {
     switch(engine, target, (Verb::Resume, "unpause"), Command::Resume, context, |event| match event {
         Event::Resumed => Some(Ok(())),
         Event::ResumeFailed { message } => Some(Err(message.clone())),

@@ -20,13 +20,13 @@ const ATTEMPTS: u32 = 3;
 
 /// The changes of an update; what is absent stays as it is.
 #[derive(Debug, Clone, Default)]
-pub struct Update {
+pub(crate) struct Update {
     pub limits: Option<Limits>,
     pub restart: Option<Restart>,
 }
 
 /// Updates a container, also when the caller is cancelled; returns warnings.
-pub async fn update(
+pub(crate) async fn update(
     engine: &Arc<Engine>,
     target: Target<'_>,
     update: Update,

@@ -7,7 +7,7 @@ use crate::domain::id::StartId;
 use crate::engine::Engine;
 
 /// `None` for a container that never ran.
-pub async fn wait(engine: &Engine, target: Target<'_>) -> Result<Option<End>, ContainerError> {
+pub(crate) async fn wait(engine: &Engine, target: Target<'_>) -> Result<Option<End>, ContainerError> {
     let Some(end) = await_end(engine, target).await? else { return Ok(None) };
     networks_released(engine, target.id, end.start).await;
     Ok(Some(end))
@@ -31,7 +31,7 @@ async fn await_end(engine: &Engine, target: Target<'_>) -> Result<Option<End>, C
 }
 
 /// Picks the end of one start from the container's events.
-pub fn ending(of: StartId) -> impl FnMut(&Event) -> Option<End> {
+pub(crate) fn ending(of: StartId) -> impl FnMut(&Event) -> Option<End> {
     let mut oom = false;
     move |event| match event {
         Event::OomKilled { start } if *start == of => {

@@ -28,7 +28,7 @@ pub enum DefinitionError {
 
 /// Writes the definition (0600) durably, its directory's entry included. Returns the digest for the journal, and the
 /// length of the file.
-pub fn write(path: &Path, definition: &Definition) -> Result<(Digest, usize), DefinitionError> {
+pub(crate) fn write(path: &Path, definition: &Definition) -> Result<(Digest, usize), DefinitionError> {
     let failed = |source| DefinitionError::Write { path: path.to_owned(), source };
     let bytes = serde_json::to_vec(definition).map_err(|error| failed(error.into()))?;
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
@@ -43,7 +43,7 @@ pub fn write(path: &Path, definition: &Definition) -> Result<(Digest, usize), De
 }
 
 /// Reads a definition without a recorded digest to check it against, and returns its own.
-pub fn read_unverified(path: &Path) -> Result<(Definition, Digest), DefinitionError> {
+pub(crate) fn read_unverified(path: &Path) -> Result<(Definition, Digest), DefinitionError> {
     let bytes = fs::read(path).map_err(|source| DefinitionError::Read { path: path.to_owned(), source })?;
     let definition =
         serde_json::from_slice(&bytes).map_err(|source| DefinitionError::Parse { path: path.to_owned(), source })?;
@@ -52,7 +52,7 @@ pub fn read_unverified(path: &Path) -> Result<(Definition, Digest), DefinitionEr
 
 /// Reads the definition with the digest `expected`: the one at `path`, or one that an update has put beside it. Also
 /// returns the length of the file. Fails if no file has that digest.
-pub fn read(path: &Path, expected: &Digest) -> Result<(Definition, usize), DefinitionError> {
+pub(crate) fn read(path: &Path, expected: &Digest) -> Result<(Definition, usize), DefinitionError> {
     let bytes = fs::read(path).map_err(|source| DefinitionError::Read { path: path.to_owned(), source })?;
     let other = || fs::read(pending_path(path, expected)).ok().filter(|bytes| digest(bytes) == *expected);
     let bytes = match digest(&bytes) == *expected {
@@ -65,7 +65,7 @@ pub fn read(path: &Path, expected: &Digest) -> Result<(Definition, usize), Defin
 }
 
 /// Writes an update's definition (0600) durably beside the present one.
-pub fn write_pending(path: &Path, definition: &Definition) -> Result<Digest, DefinitionError> {
+pub(crate) fn write_pending(path: &Path, definition: &Definition) -> Result<Digest, DefinitionError> {
     let failed = |source| DefinitionError::Write { path: path.to_owned(), source };
     let bytes = serde_json::to_vec(definition).map_err(|error| failed(error.into()))?;
     let digest = digest(&bytes);
@@ -75,7 +75,7 @@ pub fn write_pending(path: &Path, definition: &Definition) -> Result<Digest, Def
 
 /// Moves the definition with the digest `present` to `path`, if it lies beside it, and removes all others beside it but
 /// the `wanted` one. May be repeated after any interruption; `path` always is a whole definition.
-pub fn settle(path: &Path, present: &Digest, wanted: Option<&Digest>) -> Result<(), DefinitionError> {
+pub(crate) fn settle(path: &Path, present: &Digest, wanted: Option<&Digest>) -> Result<(), DefinitionError> {
     let failed = |source| DefinitionError::Write { path: path.to_owned(), source };
     let dir = path.parent().unwrap_or(path);
     let entries = match fs::read_dir(dir) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::network::port::Published;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mount {
+pub(crate) struct Mount {
     pub kind: MountKind,
     /// Absolute host path, of a volume that of its data; empty for tmpfs.
     pub source: String,
@@ -33,7 +33,7 @@ pub struct Mount {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum MountKind {
+pub(crate) enum MountKind {
     #[default]
     Bind,
     Tmpfs,
@@ -41,7 +41,7 @@ pub enum MountKind {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Device {
+pub(crate) struct Device {
     pub host: String,
     pub container: String,
     /// A subset of "rwm".
@@ -51,7 +51,7 @@ pub struct Device {
 /// Limits; `None` leaves the kernel's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Resources {
+pub(crate) struct Resources {
     pub memory: Option<i64>,
     pub memory_swap: Option<i64>,
     pub memory_reservation: Option<i64>,
@@ -72,7 +72,7 @@ pub struct Resources {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ulimit {
+pub(crate) struct Ulimit {
     /// As in `ulimit`: "nofile".
     pub name: String,
     /// -1 is unlimited.
@@ -81,7 +81,7 @@ pub struct Ulimit {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Security {
+pub(crate) struct Security {
     pub privileged: bool,
     /// Upper case, with or without `CAP_`; `ALL` is all.
     pub cap_add: Vec<String>,
@@ -93,7 +93,7 @@ pub struct Security {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Seccomp {
+pub(crate) enum Seccomp {
     /// The engine's own profile.
     #[default]
     Default,
@@ -104,7 +104,7 @@ pub enum Seccomp {
 
 /// Which namespaces are shared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Namespaces {
+pub(crate) struct Namespaces {
     pub network: Network,
     pub pid: Sharing,
     pub ipc: Sharing,
@@ -114,7 +114,7 @@ pub struct Namespaces {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Network {
+pub(crate) enum Network {
     /// An own namespace with nothing but `lo`.
     None,
     Host,
@@ -125,7 +125,7 @@ pub enum Network {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Named {
+pub(crate) struct Named {
     /// Their names, each once; the first has the interface `eth0`.
     pub networks: Vec<String>,
     /// In the first network; `None` is any.
@@ -137,7 +137,7 @@ pub struct Named {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Sharing {
+pub(crate) enum Sharing {
     Own,
     Host,
     /// The namespace of the container with this full id.
@@ -145,7 +145,7 @@ pub enum Sharing {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dns {
+pub(crate) struct Dns {
     pub servers: Vec<String>,
     pub search: Vec<String>,
     pub options: Vec<String>,
@@ -153,7 +153,7 @@ pub struct Dns {
 
 /// The container's own log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Log {
+pub(crate) struct Log {
     /// `false` keeps no log.
     pub enabled: bool,
     /// Bytes before rotation; 0 never rotates.
@@ -164,7 +164,7 @@ pub struct Log {
 
 /// Times are nanoseconds, 0 is the default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Healthcheck {
+pub(crate) struct Healthcheck {
     /// `["CMD", …]` or `["CMD-SHELL", "…"]`
     pub test: Vec<String>,
     pub interval: u64,

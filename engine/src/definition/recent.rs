@@ -12,7 +12,7 @@ const BYTES: usize = 256 << 10;
 
 /// The key is the digest, which identifies the container too, because the file contains the container's id.
 #[derive(Debug, Default)]
-pub struct Recent {
+pub(crate) struct Recent {
     kept: Mutex<VecDeque<Known>>,
 }
 
@@ -24,7 +24,7 @@ struct Known {
 }
 
 impl Recent {
-    pub fn get(&self, digest: &Digest) -> Option<Arc<Definition>> {
+    pub(crate) fn get(&self, digest: &Digest) -> Option<Arc<Definition>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let at = kept.iter().position(|known| known.digest == *digest)?;
         // The one used last goes to the end.
@@ -35,7 +35,7 @@ impl Recent {
     }
 
     /// `bytes`: the length of its file.
-    pub fn put(&self, digest: Digest, definition: Arc<Definition>, bytes: usize) {
+    pub(crate) fn put(&self, digest: Digest, definition: Arc<Definition>, bytes: usize) {
         if bytes > BYTES {
             return;
         }

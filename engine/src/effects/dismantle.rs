@@ -20,7 +20,7 @@ use crate::rootfs::{self, Mounts};
 /// removes itself, and the ends of their sessions are recorded.
 const CLIENTS_PATIENCE: Duration = Duration::from_secs(20);
 
-pub async fn dismantle(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
+pub(crate) async fn dismantle(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
     failpoint::hit(failpoint::REMOVE_AFTER_INTENT);
     let Some(entity) = engine.containers.get(&id) else { return };
     engine.supervisor.shim_left(&id, Duration::from_secs(60)).await;

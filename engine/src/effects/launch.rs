@@ -25,14 +25,14 @@ use crate::failpoint;
 use crate::journal::record::Context;
 use crate::network::record::Record;
 use crate::shim_process;
-pub use answer::reap;
+pub(crate) use answer::reap;
 pub(super) use answer::{accept, read_outcome};
 use begin::{SpawnedShim, begin, still_wanted};
 use error::failure_of;
-pub use error::{LaunchError, exit_code_of};
+pub(crate) use error::{LaunchError, exit_code_of};
 
 /// The longest that one execution of the runtime may take at a start.
-pub const RUNTIME_DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const RUNTIME_DEADLINE: Duration = Duration::from_secs(120);
 /// How long copies of a container's files may go on before a start ends them.
 const COPY_PATIENCE: Duration = Duration::from_secs(10);
 /// The preparation mounts and writes files: one that takes longer hangs.
@@ -73,7 +73,7 @@ fn is_starting(entity: &Entity, start: StartId) -> bool {
 
 /// Waits for the answer of a start that an earlier daemon began, while its shim is at work; by the attach socket, since
 /// the pipe went with that daemon.
-pub async fn await_launch(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
+pub(crate) async fn await_launch(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
     let Some(entity) = engine.containers.get(&id).filter(|entity| is_starting(entity, start)) else { return };
     let container = &entity.state;
     let state = engine.state_dir(container);
@@ -200,11 +200,11 @@ async fn fill_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>) -> Result<(), 
     filled.unwrap_or_else(|panic| Err(LaunchError::State { what: "fill volumes", source: io::Error::other(panic) }))
 }
 
-pub fn to_process(process: ProcessRef) -> Process {
+pub(crate) fn to_process(process: ProcessRef) -> Process {
     Process { pid: process.pid.unsigned_abs(), start_time: process.start_time }
 }
 
-pub fn to_reference(process: Process) -> ProcessRef {
+pub(crate) fn to_reference(process: Process) -> ProcessRef {
     ProcessRef { pid: process.pid.cast_signed(), start_time: process.start_time }
 }
 

@@ -25,16 +25,16 @@ use crate::engine::Engine;
 use crate::journal::record::Context;
 use crate::ledger::{self, Performer};
 
-pub use dismantle::dismantle;
-pub use launch::{RUNTIME_DEADLINE, await_launch, exit_code_of, reap, to_process, to_reference};
-pub use prepare::Specified;
-pub use release::{delete_instances, end_shim, living_shims, release, undo_start};
-pub use volumes::{FillError, take_back};
+pub(crate) use dismantle::dismantle;
+pub(crate) use launch::{RUNTIME_DEADLINE, await_launch, exit_code_of, reap, to_process, to_reference};
+pub(crate) use prepare::Specified;
+pub(crate) use release::{delete_instances, end_shim, living_shims, release, undo_start};
+pub(crate) use volumes::{FillError, take_back};
 pub(crate) use volumes::{are_to_be_filled, fill};
 
 /// A change of the world that follows from an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
+pub(crate) enum Effect {
     Launch {
         start: StartId,
     },
@@ -100,10 +100,10 @@ impl ledger::Effect for Effect {
 
 /// A start waits for copies, releases leftovers of the last run, fills volumes, attaches networks, prepares, waits for
 /// the shim, and undoes a failed attempt: 10 + 260 + 240 + 230 + 60 + 260 + 260 s at most.
-pub const LAUNCH_LIMIT: Duration = Duration::from_secs(1400);
+pub(crate) const LAUNCH_LIMIT: Duration = Duration::from_secs(1400);
 
 /// Plans the effects of one decision's events; `after` is the container after all of them.
-pub fn plan(events: &[Event], after: Option<&Container>) -> Vec<Effect> {
+pub(crate) fn plan(events: &[Event], after: Option<&Container>) -> Vec<Effect> {
     let Some(after) = after else { return vec![] };
     let mut effects = Vec::new();
     for event in events {
@@ -170,11 +170,11 @@ fn signal_run(after: &Container, signal: Signal) -> Option<Effect> {
 }
 
 /// The queues of all containers.
-pub type Effects = ledger::Effects<Container, Effect>;
+pub(crate) type Effects = ledger::Effects<Container, Effect>;
 
 impl Engine {
     /// Puts an effect in its container's queue, or runs it at once. Never blocks.
-    pub fn enqueue(self: &Arc<Self>, id: ContainerId, effect: Effect, context: &Context) {
+    pub(crate) fn enqueue(self: &Arc<Self>, id: ContainerId, effect: Effect, context: &Context) {
         self.effects.enqueue(self, id, effect, context);
     }
 }

@@ -22,7 +22,7 @@ use crate::spec::{self, Joined, Place, SpecError, cgroup};
 
 /// Facts about the written spec that the start needs further on.
 #[derive(Debug, Clone)]
-pub struct Specified {
+pub(crate) struct Specified {
     pub shim_cgroups: Vec<PathBuf>,
     pub oom: Option<OomCounter>,
     /// The processes of joined namespaces, which the spec names by pid.

@@ -31,7 +31,7 @@ const UNMOUNT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Releases a container after an exit, or one that does not run. A failure is a warning; the next start, removal or
 /// restart of the daemon tries again.
-pub async fn release(engine: &Arc<Engine>, id: ContainerId) {
+pub(crate) async fn release(engine: &Arc<Engine>, id: ContainerId) {
     let Some(entity) = engine.containers.get(&id) else { return };
     if !engine.supervisor.shim_left(&id, SHIM_PATIENCE).await {
         engine.warn(format!("container {}: its shim did not leave and is ended", id.short()));
@@ -44,7 +44,7 @@ pub async fn release(engine: &Arc<Engine>, id: ContainerId) {
 
 /// Undoes a start that failed or was interrupted: its shim is ended and everything that it made is removed. A failure
 /// is a warning.
-pub async fn undo_start(engine: &Arc<Engine>, container: &Container) {
+pub(crate) async fn undo_start(engine: &Arc<Engine>, container: &Container) {
     if let Err(problem) = give_back(engine, container).await {
         engine.warn(format!("container {}: the undone start left something: {problem}", container.id.short()));
     }
@@ -94,7 +94,7 @@ pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Re
 }
 
 /// Deletes the runtime's records of all starts of the container, none of which runs; returns the failures.
-pub async fn delete_instances(engine: &Arc<Engine>, runtime: &str, id: &ContainerId) -> Vec<String> {
+pub(crate) async fn delete_instances(engine: &Arc<Engine>, runtime: &str, id: &ContainerId) -> Vec<String> {
     let (root, of) = (engine.layout.runtime_root(runtime), *id);
     let looking = tokio::task::spawn_blocking(move || {
         let left = instance::left_of(&root, &of).map_err(|error| unreadable(&root, &error))?;
@@ -215,7 +215,7 @@ fn unmount_and_clear(engine: &Engine, container: &Container, clear: bool, cancel
 
 /// Kills the shims of this directory, with all that they have started, and waits for their end: a runtime that a shim
 /// has begun would go on, and reach a later start.
-pub async fn end_shim(state: &StateDir) -> io::Result<()> {
+pub(crate) async fn end_shim(state: &StateDir) -> io::Result<()> {
     end_shims_but(state, &[]).await
 }
 
@@ -234,7 +234,7 @@ pub(super) fn end_shims_now(state: &StateDir, spared: &[ProcessRef]) -> io::Resu
 
 /// The living shims of this directory, by their arguments; a `shim-pid` that names another process is a warning.
 /// Blocks.
-pub fn living_shims(state: &StateDir) -> io::Result<Vec<ProcessRef>> {
+pub(crate) fn living_shims(state: &StateDir) -> io::Result<Vec<ProcessRef>> {
     let found = shims::living(state)?;
     if let Some(problem) = found.problem {
         tracing::warn!(error = chain(&problem), "the shim is looked for by its arguments");

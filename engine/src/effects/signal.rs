@@ -15,7 +15,7 @@ use crate::failpoint;
 use crate::journal::record::Context;
 
 /// Sends a signal. A process that is gone is no error: its exit is reported elsewhere.
-pub fn deliver(process: Process, signal: Signal) -> io::Result<()> {
+pub(super) fn deliver(process: Process, signal: Signal) -> io::Result<()> {
     match PidFd::open(to_reference(process)).and_then(|pidfd| pidfd.send_signal(signal.0)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,

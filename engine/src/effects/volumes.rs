@@ -146,7 +146,12 @@ fn settle(full: &Path, data: &Path) -> Result<(), FillError> {
 
 /// Removes the anonymous volumes of a failed creation. One with files in it belongs to another container, since this
 /// one never ran.
-pub async fn take_back(engine: &Arc<Engine>, container: ContainerId, definition: &Definition, context: &Context) {
+pub(crate) async fn take_back(
+    engine: &Arc<Engine>,
+    container: ContainerId,
+    definition: &Definition,
+    context: &Context,
+) {
     let names = anonymous(definition);
     let of = engine.clone();
     let looked = tokio::task::spawn_blocking(move || {

@@ -40,7 +40,7 @@ const ANSWER_DEADLINE: Duration = RUNTIME_DEADLINE.saturating_add(Duration::from
 
 /// Options of an exec beyond its program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ExecOptions {
+pub(crate) struct ExecOptions {
     /// The process reads the session's input; without it, it reads an end of file.
     pub stdin: bool,
     pub size: Option<Size>,
@@ -49,7 +49,7 @@ pub struct ExecOptions {
 }
 
 /// A started process, and its session: dropping both halves ends the process, unless it is detached.
-pub struct Exec {
+pub(crate) struct Exec {
     pub exec: SessionId,
     /// The pid on the host.
     pub pid: i32,
@@ -79,7 +79,7 @@ pub(super) struct NamedExec {
 impl Engine {
     /// Runs a process with a session, recorded in the journal. In a task of its own: a cancelled caller leaves nothing
     /// half done.
-    pub async fn exec(
+    pub(crate) async fn exec(
         self: &Arc<Self>,
         id: ContainerId,
         program: Program,
@@ -307,7 +307,7 @@ pub(super) async fn go(first: Process, exec: SessionId, session: Session) -> Res
 
 /// Lets the process outlive its session, and closes the session; returns the exit, if it ended at the same moment.
 /// After an error it is not known whether the process goes on: it may have ended with its session.
-pub async fn release((mut input, mut output): (Input, Output)) -> Result<Option<Exit>, ExecError> {
+pub(crate) async fn release((mut input, mut output): (Input, Output)) -> Result<Option<Exit>, ExecError> {
     let releasing = async {
         // A failure to send means that the shim has died, which the answer below shows.
         let _ = input.request(&Request::Release).await;

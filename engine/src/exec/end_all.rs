@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Waits until every exec of a container that has ended is recorded; shims that stay get SIGTERM, upon which they kill
 /// and leave, then SIGKILL. False when some are still there.
-pub async fn end_all(engine: &Arc<Engine>, container: &Container) -> bool {
+pub(crate) async fn end_all(engine: &Arc<Engine>, container: &Container) -> bool {
     if gone(engine, container).await {
         return true;
     }

@@ -270,12 +270,12 @@ fn recorded_end(record: &ExecRecord) -> End {
 }
 
 /// The time of the exit, or at least of its arrival here.
-pub fn ended_at(exit: Exit) -> Timestamp {
+pub(crate) fn ended_at(exit: Exit) -> Timestamp {
     exit.at.map_or_else(clock::now, Timestamp)
 }
 
 /// The domain's form of a status.
-pub fn status_of(status: ShimStatus) -> ExitStatus {
+pub(crate) fn status_of(status: ShimStatus) -> ExitStatus {
     supervisor::to_status(status, Cause::ShimLost)
 }
 

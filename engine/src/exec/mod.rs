@@ -22,20 +22,20 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-pub use crate::spec::Program;
-pub use begin::{Exec, ExecOptions, release};
-pub use end_all::end_all;
-pub use error::ExecError;
+pub(crate) use crate::spec::Program;
+pub(crate) use begin::{Exec, ExecOptions, release};
+pub(crate) use end_all::end_all;
+pub(crate) use error::ExecError;
 pub(crate) use keep::DIRECTORY;
-pub use keep::{ended_at, status_of};
-pub use recover::recover;
-pub use sync::Captured;
+pub(crate) use keep::{ended_at, status_of};
+pub(crate) use recover::recover;
+pub(crate) use sync::Captured;
 
 use crate::domain::id::ContainerId;
 
 /// The number of execs with a keeper, by container.
 #[derive(Debug, Default)]
-pub struct Execs {
+pub(crate) struct Execs {
     keepers: Mutex<HashMap<ContainerId, usize>>,
     left: Notify,
     hurry: Notify,
@@ -56,7 +56,7 @@ impl Execs {
     }
 
     /// Waits until no exec of the container has a keeper; false when patience ends first.
-    pub async fn gone(&self, id: &ContainerId, patience: Duration) -> bool {
+    pub(crate) async fn gone(&self, id: &ContainerId, patience: Duration) -> bool {
         let waiting = async {
             loop {
                 let left = self.left.notified();

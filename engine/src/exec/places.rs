@@ -37,7 +37,7 @@ impl Default for Places {
 impl Places {
     /// Runs `work` on a thread that may block, in a place that it keeps until it returns. The wait for a place, and
     /// then the work, may each take as long as `limit`; after that it is `Crowded` or `Slow`.
-    pub async fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         id: ContainerId,
         limit: Duration,

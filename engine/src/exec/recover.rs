@@ -29,7 +29,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Watches the execs that run on, and waits for the end of the others. Before anything else of the container's
 /// recovery, which may clear its state directory.
-pub async fn recover(engine: &Arc<Engine>, container: &Container, recent: &Recent) {
+pub(crate) async fn recover(engine: &Arc<Engine>, container: &Container, recent: &Recent) {
     let mut open: HashMap<_, _> = recent.open_execs(&container.id, engine.boot).into_iter().collect();
     let mut tasks = JoinSet::new();
     let parent = engine.state_dir(container).file(DIRECTORY);

@@ -16,7 +16,7 @@ const KILL_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The exit and the output of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Captured {
+pub(crate) struct Captured {
     pub status: ExitStatus,
     pub at: Timestamp,
     pub stdout: Vec<u8>,
@@ -25,14 +25,14 @@ pub struct Captured {
 
 impl Engine {
     /// The largest part of each stream that a caller gets.
-    pub const OUTPUT_LIMIT: usize = 16 << 20;
+    pub(crate) const OUTPUT_LIMIT: usize = 16 << 20;
 
     /// Runs a process without input to its end. Of each stream at most `limit` bytes are kept; further bytes are read
     /// and dropped, so that the process does not block on its output. After `timeout` (`None` is no limit) the process
     /// and everything that it has started are killed, and it is [`ExecError::Timeout`]; the call then takes up to a few
     /// seconds longer where the kernel ends processes slowly. Dropping the future kills likewise. Nothing of it is
     /// recorded in the journal. Many may run at once.
-    pub async fn exec_sync(
+    pub(crate) async fn exec_sync(
         self: &Arc<Self>,
         id: ContainerId,
         program: &Program,

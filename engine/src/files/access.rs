@@ -15,7 +15,7 @@ const LAST_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The access to one container's root filesystem.
 #[derive(Debug)]
-pub struct RootAccess {
+pub(crate) struct RootAccess {
     lock: Arc<RwLock<()>>,
     /// Why copies are to give way.
     give_way: watch::Sender<Option<&'static str>>,
@@ -31,26 +31,26 @@ impl Default for RootAccess {
 
 /// A copy's place: nothing is started or removed while it is held.
 #[derive(Debug)]
-pub struct SharedAccess {
+pub(crate) struct SharedAccess {
     _guard: OwnedRwLockReadGuard<()>,
     give_way: watch::Receiver<Option<&'static str>>,
 }
 
 /// The access of a start or a removal: no copy runs while it is held.
 #[derive(Debug)]
-pub struct ExclusiveAccess {
+pub(crate) struct ExclusiveAccess {
     _guard: OwnedRwLockWriteGuard<()>,
 }
 
 impl RootAccess {
     /// Waits while a start or a removal has exclusive access.
-    pub async fn shared(&self) -> SharedAccess {
+    pub(crate) async fn shared(&self) -> SharedAccess {
         let guard = self.lock.clone().read_owned().await;
         SharedAccess { _guard: guard, give_way: self.give_way.subscribe() }
     }
 
     /// The root filesystem that another copy has mounted, or that `mount` does.
-    pub fn root<E>(&self, mount: impl FnOnce() -> Result<OwnedFd, E>) -> Result<Arc<OwnedFd>, E> {
+    pub(crate) fn root<E>(&self, mount: impl FnOnce() -> Result<OwnedFd, E>) -> Result<Arc<OwnedFd>, E> {
         let mut root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mounted) = root.upgrade() {
             return Ok(mounted);
@@ -62,7 +62,7 @@ impl RootAccess {
 
     /// Waits for copies as long as `patience`, then makes them give way. `None` when one does not: it hangs in the
     /// kernel.
-    pub async fn exclusive(&self, patience: Duration, why: &'static str) -> Option<ExclusiveAccess> {
+    pub(crate) async fn exclusive(&self, patience: Duration, why: &'static str) -> Option<ExclusiveAccess> {
         let exclusive = self.lock.clone().write_owned();
         tokio::pin!(exclusive);
         if let Ok(guard) = tokio::time::timeout(patience, &mut exclusive).await {
@@ -77,12 +77,12 @@ impl RootAccess {
 
 impl SharedAccess {
     /// Why the copy must give way, if it must.
-    pub fn must_give_way(&self) -> Option<&'static str> {
+    pub(crate) fn must_give_way(&self) -> Option<&'static str> {
         *self.give_way.borrow()
     }
 
     /// Resolves for a waiting task as soon as the copy must give way.
-    pub fn subscribe(&self) -> watch::Receiver<Option<&'static str>> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<&'static str>> {
         self.give_way.clone()
     }
 }

@@ -28,7 +28,7 @@ const MOST_DEPTH: usize = 256;
 const LONGEST_SPEC: u64 = 16 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChangeKind {
+pub(crate) enum ChangeKind {
     Changed,
     Added,
     Deleted,
@@ -36,13 +36,17 @@ pub enum ChangeKind {
 
 /// One changed path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub(crate) struct Change {
     pub kind: ChangeKind,
     pub path: Vec<u8>,
 }
 
 /// The changes of a container, sorted by path. Blocks.
-pub fn of_container(engine: &Engine, entity: &Entity, stop: &dyn Fn() -> bool) -> Result<Vec<Change>, FilesError> {
+pub(crate) fn of_container(
+    engine: &Engine,
+    entity: &Entity,
+    stop: &dyn Fn() -> bool,
+) -> Result<Vec<Change>, FilesError> {
     let definition = engine.definition(entity)?;
     let lowers: Vec<PathBuf> = match &definition.rootfs {
         Rootfs::External { direct: true, .. } => return Err(FilesError::Direct),
@@ -73,7 +77,7 @@ fn mount_points(bundle: &Bundle) -> Result<Vec<PathBuf>, FilesError> {
 
 /// The changes in `upper` against `lowers`, the topmost first. `points` are mount points, which the engine may have
 /// made.
-pub fn compare(
+pub(crate) fn compare(
     upper: &Path,
     lowers: &[PathBuf],
     points: &[PathBuf],

@@ -14,20 +14,20 @@
 //! are mounted by handle, and files have no name before they are whole (or one that begins with `.isula-cp-`, where the
 //! file system cannot do that).
 
-pub mod access;
-pub mod diff;
+pub(crate) mod access;
+pub(crate) mod diff;
 mod error;
 mod open;
-pub mod pack;
+pub(crate) mod pack;
 mod tar_writer;
-pub mod unpack;
-pub mod view;
+pub(crate) mod unpack;
+pub(crate) mod view;
 mod work;
 
-pub use access::RootAccess;
-pub use error::FilesError;
-pub use unpack::UnpackOptions;
-pub use work::{Facts, FactsKind, Files, Outgoing, Part};
+pub(crate) use access::RootAccess;
+pub(crate) use error::FilesError;
+pub(crate) use unpack::UnpackOptions;
+pub(crate) use work::{Facts, FactsKind, Files, Outgoing, Part};
 
 #[cfg(test)]
 mod tests;

@@ -26,20 +26,20 @@ const PATIENCE: Duration = Duration::from_secs(150);
 
 /// A container with its files held: while this lives, it is neither started nor removed.
 #[derive(Debug)]
-pub struct Held {
+pub(super) struct Held {
     pub entity: Arc<Entity>,
     pub access: SharedAccess,
 }
 
 /// A tree, and the handle that keeps it mounted.
 #[derive(Debug)]
-pub struct Opened {
+pub(super) struct Opened {
     pub view: View,
     _root: Option<Arc<OwnedFd>>,
 }
 
 /// Waits until nothing is under way that would make or remove the container's files.
-pub async fn hold(engine: &Engine, id: ContainerId) -> Result<Held, FilesError> {
+pub(super) async fn hold(engine: &Engine, id: ContainerId) -> Result<Held, FilesError> {
     let deadline = Instant::now() + PATIENCE;
     let busy = |_| FilesError::Rejected(Rejection::InTransition);
     timeout_at(deadline, engine.containers.verified(&id)).await.map_err(busy)?;
@@ -73,7 +73,7 @@ impl Held {
 
     /// The tree as the container sees it. `path` is the path to be looked up: mount points on the way to it are made,
     /// as a start would. Blocks.
-    pub fn open(&self, engine: &Engine, path: &Path) -> Result<Opened, FilesError> {
+    pub(super) fn open(&self, engine: &Engine, path: &Path) -> Result<Opened, FilesError> {
         if let Some(process) = self.process() {
             let root = open_root_of(process)?;
             return Ok(Opened { view: View::new(root, false), _root: None });
@@ -86,7 +86,7 @@ impl Held {
     }
 
     /// The root filesystem alone, without the mounts in it. Blocks.
-    pub fn open_rootfs(&self, engine: &Engine) -> Result<Opened, FilesError> {
+    pub(super) fn open_rootfs(&self, engine: &Engine) -> Result<Opened, FilesError> {
         if self.process().is_some() {
             let container = &self.entity.state;
             let id = container.id.to_string();

@@ -32,7 +32,7 @@ const SMALL: usize = 64 << 10;
 const LONGEST_UNSIZED: usize = 16 << 20;
 
 /// The callbacks of a packing.
-pub struct Callbacks<'a> {
+pub(crate) struct Callbacks<'a> {
     /// Packing ends with [`FilesError::Stopped`] once it returns true.
     pub stop: &'a dyn Fn() -> bool,
     /// Gets a text about each file that is left out.
@@ -41,7 +41,7 @@ pub struct Callbacks<'a> {
 
 /// Writes the found file or tree as a tar whose names begin with `base`; below an empty one they begin at the top,
 /// which is `./`.
-pub fn pack<'a>(
+pub(crate) fn pack<'a>(
     view: &'a View,
     found: Found,
     base: &[u8],

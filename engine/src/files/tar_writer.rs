@@ -13,7 +13,7 @@ const BUFFER: usize = 256 << 10;
 
 /// One entry without its content.
 #[derive(Debug)]
-pub struct Entry<'a> {
+pub(super) struct Entry<'a> {
     pub name: &'a [u8],
     pub kind: EntryType,
     pub facts: &'a Stat,
@@ -25,18 +25,18 @@ pub struct Entry<'a> {
 }
 
 #[derive(Debug)]
-pub struct TarWriter<W> {
+pub(super) struct TarWriter<W> {
     out: W,
     buffer: Box<[u8]>,
 }
 
 impl<W: Write> TarWriter<W> {
-    pub fn new(out: W) -> Self {
+    pub(super) fn new(out: W) -> Self {
         Self { out, buffer: vec![0; BUFFER].into_boxed_slice() }
     }
 
     /// An entry without content, or the beginning of one.
-    pub fn begin(&mut self, entry: &Entry<'_>) -> io::Result<()> {
+    pub(super) fn begin(&mut self, entry: &Entry<'_>) -> io::Result<()> {
         let records = records(entry);
         if !records.is_empty() {
             let mut header = Header::new_ustar();
@@ -54,7 +54,7 @@ impl<W: Write> TarWriter<W> {
 
     /// The announced content, exactly `size` bytes. Bytes that a file has lost meanwhile become zeros, and their number
     /// is returned; bytes that it has gained are left out.
-    pub fn content(&mut self, mut from: impl Read, size: u64) -> io::Result<u64> {
+    pub(super) fn content(&mut self, mut from: impl Read, size: u64) -> io::Result<u64> {
         let (mut left, mut missing) = (size, 0);
         while left > 0 {
             let wanted = left.min(BUFFER as u64) as usize;
@@ -75,7 +75,7 @@ impl<W: Write> TarWriter<W> {
         Ok(missing)
     }
 
-    pub fn finish(&mut self) -> io::Result<()> {
+    pub(super) fn finish(&mut self) -> io::Result<()> {
         self.out.write_all(&[0; 2 * BLOCK])?;
         self.out.flush()
     }

@@ -30,7 +30,7 @@ const NAME_COST: usize = 64;
 
 /// The options beside the archive.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct UnpackOptions {
+pub(crate) struct UnpackOptions {
     /// Owners as in the archive; else everything is root's.
     pub keep_owners: bool,
     /// Never put a directory in the place of something else, nor the other way round.
@@ -38,7 +38,7 @@ pub struct UnpackOptions {
 }
 
 /// Unpacks the archive of `source` into the directory at the end of `base`. Files unpacked before an error stay.
-pub fn unpack(
+pub(crate) fn unpack(
     view: &View,
     base: Vec<Dir>,
     source: impl Read,

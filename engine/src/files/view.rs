@@ -29,7 +29,7 @@ const PATIENCE: usize = 16;
 
 /// An open directory, and where it is in the container.
 #[derive(Debug, Clone)]
-pub struct Dir {
+pub(crate) struct Dir {
     pub fd: Rc<OwnedFd>,
     pub path: PathBuf,
     pub read_only: bool,
@@ -37,7 +37,7 @@ pub struct Dir {
 
 /// A file in a directory, by a handle that neither reads nor writes.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     pub fd: Rc<OwnedFd>,
     pub facts: Stat,
     pub path: PathBuf,
@@ -47,30 +47,30 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn kind(&self) -> FileType {
+    pub(crate) fn kind(&self) -> FileType {
         FileType::from_raw_mode(self.facts.st_mode)
     }
 
-    pub fn into_dir(self) -> Dir {
+    pub(crate) fn into_dir(self) -> Dir {
         Dir { fd: self.fd, path: self.path, read_only: self.read_only }
     }
 
     /// Opens the very file that the handle names. Never waits, for instance for the other end of a FIFO.
-    pub fn reopen(&self, flags: OFlags) -> io::Result<OwnedFd> {
+    pub(crate) fn reopen(&self, flags: OFlags) -> io::Result<OwnedFd> {
         let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
         let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         Ok(rustix::fs::open(path, flags, Mode::empty())?)
     }
 
     /// The text of a link.
-    pub fn target(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn target(&self) -> io::Result<Vec<u8>> {
         Ok(rustix::fs::readlinkat(&*self.fd, "", Vec::new())?.into_bytes())
     }
 }
 
 /// Where a path leads. Every `above` begins with the root and ends with the directory that it is about.
 #[derive(Debug)]
-pub enum Found {
+pub(crate) enum Found {
     Directory {
         above: Vec<Dir>,
     },
@@ -92,24 +92,24 @@ enum Over {
 }
 
 #[derive(Debug)]
-pub struct View {
+pub(crate) struct View {
     root: Dir,
     mounts: BTreeMap<PathBuf, Over>,
 }
 
 impl View {
     /// A view of a running container, whose mounts the kernel knows; or of a tree without any.
-    pub fn new(root: OwnedFd, read_only: bool) -> Self {
+    pub(crate) fn new(root: OwnedFd, read_only: bool) -> Self {
         Self { root: Dir { fd: Rc::new(root), path: "/".into(), read_only }, mounts: BTreeMap::new() }
     }
 
-    pub fn root(&self) -> Dir {
+    pub(crate) fn root(&self) -> Dir {
         self.root.clone()
     }
 
     /// A source of the host's that lies at `target`, which is looked up: it may lead through links. Later ones lie over
     /// earlier ones.
-    pub fn lay(&mut self, target: &Path, source: &Path, read_only: bool) -> Result<(), FilesError> {
+    pub(crate) fn lay(&mut self, target: &Path, source: &Path, read_only: bool) -> Result<(), FilesError> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let over = match rustix::fs::open(source, flags, Mode::empty()) {
             Ok(fd) => Over::Source { fd: Rc::new(fd), read_only },
@@ -119,7 +119,7 @@ impl View {
     }
 
     /// A tmpfs that will be at `target`.
-    pub fn lay_memory(&mut self, target: &Path) -> Result<(), FilesError> {
+    pub(crate) fn lay_memory(&mut self, target: &Path) -> Result<(), FilesError> {
         self.cover(target, Over::Memory)
     }
 
@@ -140,7 +140,7 @@ impl View {
     }
 
     /// The file of this name in a directory; `None` when there is none.
-    pub fn child(&self, dir: &Dir, name: &OsStr) -> Result<Option<Node>, FilesError> {
+    pub(crate) fn child(&self, dir: &Dir, name: &OsStr) -> Result<Option<Node>, FilesError> {
         let path = dir.path.join(name);
         if let Some(over) = self.mounts.get(&path) {
             return mounted(over, path).map(Some);
@@ -157,12 +157,12 @@ impl View {
 
     /// Where a path leads from the root. A link at its end is followed if `follow` is set, or if the path ends as a
     /// directory's.
-    pub fn find(&self, path: &OsStr, follow: bool) -> Result<Found, FilesError> {
+    pub(crate) fn find(&self, path: &OsStr, follow: bool) -> Result<Found, FilesError> {
         self.find_from(vec![self.root()], path, follow)
     }
 
     /// The same from another directory, unless the path begins at the root.
-    pub fn find_from(&self, start: Vec<Dir>, path: &OsStr, follow: bool) -> Result<Found, FilesError> {
+    pub(crate) fn find_from(&self, start: Vec<Dir>, path: &OsStr, follow: bool) -> Result<Found, FilesError> {
         let mut above = start;
         if path.as_bytes().first() == Some(&b'/') {
             above.truncate(1);
@@ -215,7 +215,7 @@ impl View {
 
     /// The directory that a path leads to from another; missing directories are made, as root's. `made` is called with
     /// each of those.
-    pub fn make_dirs(
+    pub(crate) fn make_dirs(
         &self,
         start: Vec<Dir>,
         path: &OsStr,
@@ -272,17 +272,17 @@ fn mounted(over: &Over, path: PathBuf) -> Result<Node, FilesError> {
 }
 
 /// A tree that was described as read-only, which the kernel does not know of one that does not run.
-pub fn may_write(dir: &Dir, path: &Path) -> Result<(), FilesError> {
+pub(crate) fn may_write(dir: &Dir, path: &Path) -> Result<(), FilesError> {
     if dir.read_only { Err(FilesError::ReadOnly { path: path.to_path_buf() }) } else { Ok(()) }
 }
 
 /// The directory that a walk has led to.
-pub fn last(above: &[Dir]) -> &Dir {
+pub(crate) fn last(above: &[Dir]) -> &Dir {
     above.last().expect("a walk begins at the root and never leaves it")
 }
 
 /// A path that ends like a directory's.
-pub fn is_directory_path(path: &OsStr) -> bool {
+pub(crate) fn is_directory_path(path: &OsStr) -> bool {
     let path = path.as_bytes();
     path.ends_with(b"/") || path.ends_with(b"/.") || path == b"."
 }

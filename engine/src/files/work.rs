@@ -33,7 +33,7 @@ const IN_FLIGHT: usize = 4;
 
 /// The engine's limit of concurrent copies.
 #[derive(Debug)]
-pub struct Files {
+pub(crate) struct Files {
     places: Arc<Semaphore>,
 }
 
@@ -51,7 +51,7 @@ impl Files {
 
 /// The facts about the file at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// The last part of the path as it was asked for; empty for the root.
     pub name: Vec<u8>,
     pub kind: FactsKind,
@@ -66,7 +66,7 @@ pub struct Facts {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FactsKind {
+pub(crate) enum FactsKind {
     File,
     Directory,
     Link,
@@ -75,7 +75,7 @@ pub enum FactsKind {
 
 /// A piece of a stream to a client.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Part<T> {
+pub(crate) enum Part<T> {
     Item(T),
     /// A text about a file that was left out.
     Note(String),
@@ -83,14 +83,14 @@ pub enum Part<T> {
 
 /// On its way to a client; dropped, it ends the work.
 #[derive(Debug)]
-pub struct Outgoing<T> {
+pub(crate) struct Outgoing<T> {
     parts: mpsc::Receiver<Result<Part<T>, FilesError>>,
     give_way: watch::Receiver<Option<&'static str>>,
 }
 
 impl<T> Outgoing<T> {
     /// The next one. After an error there is nothing more.
-    pub async fn next(&mut self) -> Option<Result<Part<T>, FilesError>> {
+    pub(crate) async fn next(&mut self) -> Option<Result<Part<T>, FilesError>> {
         let given_way = async {
             let why = self.give_way.wait_for(Option::is_some).await.map(|why| *why);
             // A copy that has ended need not give way any more.
@@ -157,7 +157,12 @@ impl Write for PieceWriter<'_> {
 
 impl Engine {
     /// The facts about the file at a path of a container.
-    pub async fn file_facts(self: &Arc<Self>, id: ContainerId, path: &[u8], follow: bool) -> Result<Facts, FilesError> {
+    pub(crate) async fn file_facts(
+        self: &Arc<Self>,
+        id: ContainerId,
+        path: &[u8],
+        follow: bool,
+    ) -> Result<Facts, FilesError> {
         let place = self.files.place()?;
         let held = open::hold(self, id).await?;
         let (engine, path) = (self.clone(), absolute(path));
@@ -172,7 +177,7 @@ impl Engine {
     }
 
     /// A path of a container as a tar, after its facts. Names in the tar begin with the path's last part.
-    pub async fn copy_from(
+    pub(crate) async fn copy_from(
         self: &Arc<Self>,
         id: ContainerId,
         path: &[u8],
@@ -202,7 +207,7 @@ impl Engine {
     }
 
     /// The root filesystem of a container as a tar, without the mounts in it.
-    pub async fn export(self: &Arc<Self>, id: ContainerId) -> Result<Outgoing<Bytes>, FilesError> {
+    pub(crate) async fn export(self: &Arc<Self>, id: ContainerId) -> Result<Outgoing<Bytes>, FilesError> {
         self.send_out(id, |engine, held, pipe, stop| {
             let opened = held.open_rootfs(engine)?;
             let root = Found::Directory { above: vec![opened.view.root()] };
@@ -212,7 +217,7 @@ impl Engine {
     }
 
     /// The changes of the container against its image, sorted by path.
-    pub async fn diff(self: &Arc<Self>, id: ContainerId) -> Result<Outgoing<Change>, FilesError> {
+    pub(crate) async fn diff(self: &Arc<Self>, id: ContainerId) -> Result<Outgoing<Change>, FilesError> {
         self.send_out(id, |engine, held, pipe, stop| {
             let changes = diff::of_container(engine, &held.entity, stop)?;
             changes.into_iter().try_for_each(|change| pipe.send(Part::Item(change))).map_err(output)
@@ -221,7 +226,7 @@ impl Engine {
     }
 
     /// Unpacks a tar into a directory of a container. Files unpacked before an error stay.
-    pub async fn copy_to(
+    pub(crate) async fn copy_to(
         self: &Arc<Self>,
         id: ContainerId,
         path: &[u8],

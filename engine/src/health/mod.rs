@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-pub use results::{ProbeResult, Results};
+pub(crate) use results::{ProbeResult, Results};
 
 use crate::clock;
 use crate::definition::Healthcheck;
@@ -27,9 +27,9 @@ use crate::engine::Engine;
 use probe::Outcome;
 
 /// The default of a check without its own interval.
-pub const INTERVAL: Duration = Duration::from_secs(30);
-pub const TIMEOUT: Duration = Duration::from_secs(30);
-pub const RETRIES: u32 = 3;
+pub(crate) const INTERVAL: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const RETRIES: u32 = 3;
 /// Probes of all containers at once: each runs a runtime.
 const PARALLEL: usize = 8;
 /// The files of a check are small: a read that takes this long hangs.
@@ -37,7 +37,7 @@ const READ_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The results of all watched containers.
 #[derive(Debug)]
-pub struct HealthResults {
+pub(crate) struct HealthResults {
     results: Mutex<HashMap<ContainerId, Arc<Results>>>,
     places: Semaphore,
 }
@@ -50,7 +50,7 @@ impl Default for HealthResults {
 
 impl HealthResults {
     /// The results of a container's present run, or of the run that has ended last. Blocks.
-    pub fn of(&self, engine: &Engine, container: &Container) -> Option<Arc<Results>> {
+    pub(crate) fn of(&self, engine: &Engine, container: &Container) -> Option<Arc<Results>> {
         let run = container.phase.run().map(|run| run.start);
         let start = run.or(container.last.as_ref().map(|end| end.start))?;
         let watched = self.lock().get(&container.id).cloned().filter(|results| results.belong_to(start));
@@ -93,7 +93,7 @@ impl Plan {
 }
 
 /// Probes for as long as the run lasts; returns when no further probe can follow. To be dropped with the run.
-pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
+pub(crate) async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
     let Some(entity) = engine.containers.get(&id) else { return };
     if entity.state.card.health == HealthAction::Unwatched || running(engine, &id, start).is_none() {
         return;
@@ -147,7 +147,7 @@ async fn keep(engine: &Arc<Engine>, id: ContainerId, known: &Results, path: &Pat
 }
 
 /// The word for this health in answers and files.
-pub fn word(health: Health) -> &'static str {
+pub(crate) fn word(health: Health) -> &'static str {
     match health {
         Health::Starting => "starting",
         Health::Healthy => "healthy",

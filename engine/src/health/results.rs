@@ -14,10 +14,10 @@ use crate::rootfs::{WriteError, write_atomically};
 /// The number of results that are kept.
 const MAX_RESULTS: usize = 5;
 /// Bytes of a probe's output that are kept.
-pub const OUTPUT_LIMIT: usize = 4096;
+pub(super) const OUTPUT_LIMIT: usize = 4096;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Results {
+pub(crate) struct Results {
     /// The run.
     start: u64,
     /// The health by these results: `starting`, `healthy`, `unhealthy`.
@@ -31,7 +31,7 @@ pub struct Results {
 
 /// One probe. Times are nanoseconds since the epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProbeResult {
+pub(crate) struct ProbeResult {
     pub start: u64,
     pub end: u64,
     /// -1 when there is no exit code.
@@ -42,28 +42,28 @@ pub struct ProbeResult {
 }
 
 impl Results {
-    pub fn new(start: StartId) -> Self {
+    pub(crate) fn new(start: StartId) -> Self {
         Self { start: start.0, status: String::new(), streak: 0, log: VecDeque::new() }
     }
 
     /// The results of this run from the file; `None` when it has none, or cannot be read.
-    pub fn read(path: &Path, start: StartId) -> Option<Self> {
+    pub(crate) fn read(path: &Path, start: StartId) -> Option<Self> {
         let kept = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
         kept.filter(|kept| kept.start == start.0)
     }
 
     /// Whether these results belong to this run.
-    pub fn belong_to(&self, start: StartId) -> bool {
+    pub(crate) fn belong_to(&self, start: StartId) -> bool {
         self.start == start.0
     }
 
     /// Written without a sync: no decision depends on the results of an earlier run.
-    pub fn write(&self, path: &Path) -> Result<(), WriteError> {
+    pub(crate) fn write(&self, path: &Path) -> Result<(), WriteError> {
         let bytes = serde_json::to_vec(self).unwrap_or_default();
         write_atomically(path, &bytes, 0o600, false)
     }
 
-    pub fn add(&mut self, result: ProbeResult, failure_counts: bool) {
+    pub(crate) fn add(&mut self, result: ProbeResult, failure_counts: bool) {
         if result.counts && result.code == 0 {
             self.streak = 0;
         } else if failure_counts {
@@ -77,7 +77,7 @@ impl Results {
 }
 
 /// The part of the output that is kept.
-pub fn shortened(output: &str) -> String {
+pub(super) fn shortened(output: &str) -> String {
     cut(output, OUTPUT_LIMIT).to_owned()
 }
 

@@ -16,7 +16,10 @@ use crate::journal::record::{Actor, Context};
 
 impl Engine {
     /// Makes the pause image when the name means it and it is missing, or is not this daemon's own.
-    pub async fn provide_built_in(self: &Arc<Self>, reference: &Reference) -> Result<Option<Digest>, ImageError> {
+    pub(crate) async fn provide_built_in(
+        self: &Arc<Self>,
+        reference: &Reference,
+    ) -> Result<Option<Digest>, ImageError> {
         let name = reference.to_string();
         if name != pause::REFERENCE {
             return Ok(None);

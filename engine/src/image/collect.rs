@@ -15,7 +15,7 @@ const LEFT_LAYERS: Duration = Duration::from_secs(24 * 3600);
 
 impl Engine {
     /// Removes those of the layers that no image needs and no work holds. Returns the bytes given back.
-    pub async fn collect_layers(
+    pub(crate) async fn collect_layers(
         self: &Arc<Self>,
         diff_ids: Vec<Digest>,
         older_than: Duration,
@@ -32,7 +32,7 @@ impl Engine {
     }
 
     /// The same in the background, once the tasks that make one of them now are done.
-    pub fn collect_soon(self: &Arc<Self>, diff_ids: Vec<Digest>) {
+    pub(crate) fn collect_soon(self: &Arc<Self>, diff_ids: Vec<Digest>) {
         let engine = self.clone();
         self.tasks.spawn(async move {
             for diff_id in &diff_ids {
@@ -69,7 +69,7 @@ impl Engine {
 
     /// Reads the files of images, clears the remains of interrupted work, and compares them with the records. Once,
     /// after the daemon's start; pulls and the like wait for it.
-    pub async fn recover_images(self: &Arc<Self>) {
+    pub(crate) async fn recover_images(self: &Arc<Self>) {
         let engine = self.clone();
         let opened = tokio::task::spawn_blocking(move || engine.open_images());
         if let Err(error) = opened.await {

@@ -16,32 +16,32 @@ enum Piece {
 
 /// The receiving side.
 #[derive(Debug)]
-pub struct Feed(mpsc::Sender<Piece>);
+pub(crate) struct Feed(mpsc::Sender<Piece>);
 
 /// The other side has stopped reading; it knows why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unwanted;
+pub(crate) struct Unwanted;
 
 impl Feed {
     /// Waits while the other side is behind.
-    pub async fn push(&self, bytes: Bytes) -> Result<(), Unwanted> {
+    pub(crate) async fn push(&self, bytes: Bytes) -> Result<(), Unwanted> {
         self.0.send(Piece::Bytes(bytes)).await.map_err(|_| Unwanted)
     }
 
     /// Declares the end: all pieces were pushed.
-    pub async fn end(self) -> Result<(), Unwanted> {
+    pub(crate) async fn end(self) -> Result<(), Unwanted> {
         self.0.send(Piece::End).await.map_err(|_| Unwanted)
     }
 }
 
 /// The unpacking side: a reader for a thread that may block.
-pub struct Pieces {
+pub(crate) struct Pieces {
     receiver: mpsc::Receiver<Piece>,
     current: Bytes,
     ended: bool,
 }
 
-pub fn feed() -> (Feed, Pieces) {
+pub(crate) fn feed() -> (Feed, Pieces) {
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
     (Feed(sender), Pieces { receiver, current: Bytes::new(), ended: false })
 }

@@ -17,7 +17,7 @@ const CONFIGS: usize = 64;
 
 /// Parsed configs, by image.
 #[derive(Debug, Default)]
-pub struct Configs(Mutex<HashMap<Digest, Arc<ImageConfig>>>);
+pub(crate) struct Configs(Mutex<HashMap<Digest, Arc<ImageConfig>>>);
 
 impl Configs {
     /// Drops the config of a removed image: the image may be added again, with or without its file.
@@ -28,14 +28,14 @@ impl Configs {
 
 impl Engine {
     /// By full id, name, or unambiguous beginning of an id, in this order.
-    pub fn find_image(&self, reference: &str) -> Result<Arc<Entity>, ImageError> {
+    pub(crate) fn find_image(&self, reference: &str) -> Result<Arc<Entity>, ImageError> {
         let images = self.images.snapshot();
         let found = find(&images, reference)?;
         Ok(images.get(&found).expect("it was found in this snapshot").clone())
     }
 
     /// The image's config, with its layers. Blocks on the disk the first time.
-    pub fn image_config(&self, id: &Digest) -> Result<Arc<ImageConfig>, ImageError> {
+    pub(crate) fn image_config(&self, id: &Digest) -> Result<Arc<ImageConfig>, ImageError> {
         if let Some(config) = lock(&self.image_configs.0).get(id) {
             return Ok(config.clone());
         }
@@ -51,7 +51,7 @@ impl Engine {
     }
 
     /// The layers that an overlay of the image is made of, bottom first. Looks at them; blocks.
-    pub fn image_layers(&self, id: &Digest, config: &ImageConfig) -> Result<Vec<Digest>, ImageError> {
+    pub(crate) fn image_layers(&self, id: &Digest, config: &ImageConfig) -> Result<Vec<Digest>, ImageError> {
         let mut layers = stack(&config.diff_ids);
         // The kernel does not read the opaque attribute of a lower root, so layers below such a root are left out here.
         let hides = |diff_id: &Digest| {
@@ -66,7 +66,7 @@ impl Engine {
     }
 
     /// A container that was made of the image.
-    pub fn user_of_image(&self, id: &Digest) -> Option<ContainerId> {
+    pub(crate) fn user_of_image(&self, id: &Digest) -> Option<ContainerId> {
         let containers = self.containers.snapshot();
         let user = containers.values().find(|entity| entity.state.card.image_id.as_ref() == Some(id));
         user.map(|entity| entity.state.id)
@@ -106,7 +106,7 @@ pub(super) fn names_to_try(reference: &Reference) -> Vec<String> {
 }
 
 /// Diff ids as an overlay takes them: bottom first, each once. The upper of two equal layers hides the lower.
-pub fn stack(diff_ids: &[Digest]) -> Vec<Digest> {
+pub(crate) fn stack(diff_ids: &[Digest]) -> Vec<Digest> {
     let mut seen = HashSet::new();
     let mut stack: Vec<Digest> = diff_ids.iter().rev().filter(|diff_id| seen.insert(**diff_id)).copied().collect();
     stack.reverse();

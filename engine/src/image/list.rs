@@ -12,7 +12,7 @@ use crate::engine::Engine;
 
 /// A filter of a list: values of one key are alternatives, keys must all match.
 #[derive(Debug, Default)]
-pub struct Chosen {
+pub(crate) struct Chosen {
     dangling: Option<bool>,
     labels: Vec<String>,
     before: Vec<String>,
@@ -23,7 +23,7 @@ pub struct Chosen {
 
 /// An image as lists show it.
 #[derive(Debug, Clone)]
-pub struct Listed {
+pub(crate) struct Listed {
     pub entity: Arc<Entity>,
     /// Familiar, sorted.
     pub tags: Vec<String>,
@@ -32,7 +32,7 @@ pub struct Listed {
 }
 
 impl Chosen {
-    pub fn parse<'a>(filters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ImageError> {
+    pub(crate) fn parse<'a>(filters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ImageError> {
         let mut chosen = Self::default();
         for (key, value) in filters {
             match key {
@@ -54,7 +54,7 @@ impl Chosen {
 
 impl Engine {
     /// The newest first. Blocks on the disk when labels are asked for.
-    pub fn list_images(&self, chosen: &Chosen) -> Result<Vec<Listed>, ImageError> {
+    pub(crate) fn list_images(&self, chosen: &Chosen) -> Result<Vec<Listed>, ImageError> {
         let images = self.images.snapshot();
         let born = |text: &String| {
             self.find_image(text).map(|entity| (entity.state.facts.created, entity.state.facts.added_at))

@@ -12,13 +12,13 @@ const IN_FLIGHT: usize = 4;
 /// The writing side: a writer for a thread that may block. Every use ends with [`Outlet::finish`]: without it, as after
 /// a panic, the stream ends with an error, so that no receiver takes a part for the whole.
 #[derive(Debug)]
-pub struct Outlet {
+pub(super) struct Outlet {
     sender: mpsc::Sender<Result<Bytes, io::Error>>,
     piece: BytesMut,
     is_finished: bool,
 }
 
-pub fn outlet() -> (Outlet, mpsc::Receiver<Result<Bytes, io::Error>>) {
+pub(super) fn outlet() -> (Outlet, mpsc::Receiver<Result<Bytes, io::Error>>) {
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
     (Outlet { sender, piece: BytesMut::with_capacity(PIECE), is_finished: false }, receiver)
 }
@@ -33,7 +33,7 @@ impl Outlet {
     }
 
     /// Ends the stream: sends the rest, or the error that ended the writing.
-    pub fn finish(mut self, outcome: io::Result<()>) {
+    pub(super) fn finish(mut self, outcome: io::Result<()>) {
         self.is_finished = true;
         let outcome = outcome.and_then(|()| self.send());
         if let Err(error) = outcome {

@@ -8,7 +8,7 @@ use sha2::Digest as _;
 use crate::domain::id::Digest;
 
 /// A request for this name gets the image, though it was never pulled.
-pub const REFERENCE: &str = "localhost/isulad-pause:1";
+pub(crate) const REFERENCE: &str = "localhost/isulad-pause:1";
 
 /// Built from `engine/pause` by the build script.
 static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/isulad-pause"));
@@ -17,7 +17,7 @@ const EPOCH: &str = "1970-01-01T00:00:00Z";
 
 /// The documents and the layer of the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PauseImage {
+pub(crate) struct PauseImage {
     /// The only layer, an uncompressed tar, and its digest.
     pub layer: Vec<u8>,
     pub diff_id: Digest,
@@ -27,7 +27,7 @@ pub struct PauseImage {
 }
 
 /// The whole image.
-pub fn pause_image() -> PauseImage {
+pub(crate) fn pause_image() -> PauseImage {
     let layer = pause_layer_tar();
     let diff_id = digest(&layer);
     let config = config(&diff_id);
@@ -36,7 +36,7 @@ pub fn pause_image() -> PauseImage {
 }
 
 /// `/pause`, root's, and nothing else.
-pub fn pause_layer_tar() -> Vec<u8> {
+pub(crate) fn pause_layer_tar() -> Vec<u8> {
     let mut header = tar::Header::new_ustar();
     header.set_entry_type(tar::EntryType::Regular);
     header.set_mode(0o755);

@@ -10,7 +10,7 @@ use crate::domain::id::Digest;
 
 /// The stage of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     Waiting,
     Pulling,
     Storing,
@@ -25,7 +25,7 @@ impl Stage {
 
 /// The present state of one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LayerState {
+pub(crate) struct LayerState {
     /// As the manifest names it.
     pub digest: Digest,
     pub stage: Stage,
@@ -36,7 +36,7 @@ pub struct LayerState {
 
 /// Written by the workers. Counting bytes wakes no watcher; a change of stage does.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     layers: OnceLock<Layers>,
     changed: watch::Sender<()>,
 }
@@ -50,7 +50,7 @@ struct Layers {
 
 /// One layer's counters.
 #[derive(Debug)]
-pub struct Cell {
+pub(crate) struct Cell {
     digest: Digest,
     total: u64,
     stage: AtomicU8,
@@ -59,12 +59,12 @@ pub struct Cell {
 }
 
 impl Progress {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { layers: OnceLock::new(), changed: watch::Sender::new(()) })
     }
 
     /// Publishes the digest and the layers, once.
-    pub fn resolved(&self, digest: Digest, layers: &[(Digest, u64)]) {
+    pub(crate) fn resolved(&self, digest: Digest, layers: &[(Digest, u64)]) {
         let cell = |&(digest, total): &(Digest, u64)| {
             let (stage, current) = (AtomicU8::new(Stage::Waiting as u8), AtomicU64::new(0));
             Arc::new(Cell { digest, total, stage, current, changed: self.changed.clone() })
@@ -74,33 +74,33 @@ impl Progress {
     }
 
     /// The counters of the layer at this place.
-    pub fn cell(&self, index: usize) -> Option<Arc<Cell>> {
+    pub(crate) fn cell(&self, index: usize) -> Option<Arc<Cell>> {
         self.layers.get().and_then(|layers| layers.cells.get(index).cloned())
     }
 
     /// The digest that the name stands for, and all layers; `None` before the name is resolved.
-    pub fn state(&self) -> Option<(Digest, Vec<LayerState>)> {
+    pub(crate) fn state(&self) -> Option<(Digest, Vec<LayerState>)> {
         let layers = self.layers.get()?;
         Some((layers.digest, layers.cells.iter().map(|cell| cell.state()).collect()))
     }
 
     /// Wakes after changes of stage.
-    pub fn subscribe(&self) -> watch::Receiver<()> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 }
 
 impl Cell {
-    pub fn set(&self, stage: Stage) {
+    pub(crate) fn set(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::Relaxed);
         self.changed.send_replace(());
     }
 
-    pub fn add(&self, bytes: u64) {
+    pub(crate) fn add(&self, bytes: u64) {
         self.current.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub fn stage(&self) -> Stage {
+    pub(crate) fn stage(&self) -> Stage {
         Stage::ALL[usize::from(self.stage.load(Ordering::Relaxed))]
     }
 
@@ -116,11 +116,11 @@ impl Cell {
 
 /// The states that one watcher has seen already.
 #[derive(Debug, Default)]
-pub struct Seen(HashMap<usize, LayerState>);
+pub(crate) struct Seen(HashMap<usize, LayerState>);
 
 impl Seen {
     /// The layers that have moved on since the last time.
-    pub fn news(&mut self, layers: &[LayerState]) -> Vec<LayerState> {
+    pub(crate) fn news(&mut self, layers: &[LayerState]) -> Vec<LayerState> {
         let moved =
             |(index, state): (usize, &LayerState)| (self.0.insert(index, *state) != Some(*state)).then_some(*state);
         layers.iter().enumerate().filter_map(moved).collect()

@@ -10,10 +10,10 @@ use crate::domain::image::Image;
 use crate::ledger::{Entry, Index, Ledger, Projection, Snapshot, WithCompanion};
 
 /// All images.
-pub type Images = Ledger<Image>;
+pub(crate) type Images = Ledger<Image>;
 
 /// An image as of one moment.
-pub type Entity = Entry<Image>;
+pub(crate) type Entity = Entry<Image>;
 
 impl WithCompanion for Image {
     type Index = Names;
@@ -22,7 +22,7 @@ impl WithCompanion for Image {
 
 /// A name and every image that lists it.
 #[derive(Debug, Clone, Default)]
-pub struct Names {
+pub(crate) struct Names {
     /// The images that list each name, with their numbers. Nearly always one.
     holders: imbl::OrdMap<String, imbl::Vector<(u64, Digest)>>,
     /// The largest number that was ever given, as far as the records show; one for all clones.
@@ -50,24 +50,24 @@ impl Index<Image> for Names {
 
 impl Snapshot<Image> {
     /// The image that has this name: of several that list it, the one with the largest number.
-    pub fn named(&self, name: &str) -> Option<&Arc<Entity>> {
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<Entity>> {
         let (_, id) = self.index.holders.get(name)?.iter().max()?;
         self.get(id)
     }
 
     /// Every image that lists the name. All but `named` have lost it, and are to be untagged.
-    pub fn listing(&self, name: &str) -> Vec<Digest> {
+    pub(crate) fn listing(&self, name: &str) -> Vec<Digest> {
         self.index.holders.get(name).into_iter().flatten().map(|(_, id)| *id).collect()
     }
 
     /// The names that the image has, not counting those that another one has taken.
-    pub fn names_of(&self, image: &Image) -> Vec<String> {
+    pub(crate) fn names_of(&self, image: &Image) -> Vec<String> {
         let has = |name: &str| self.named(name).is_some_and(|entity| entity.state.id == image.id);
         image.names.iter().map(|held| &held.name).filter(|name| has(name)).cloned().collect()
     }
 
     /// The images whose id begins with these hexadecimal digits, two at most: enough to see that it is ambiguous.
-    pub fn with_prefix(&self, digits: &str) -> Vec<Digest> {
+    pub(crate) fn with_prefix(&self, digits: &str) -> Vec<Digest> {
         let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
         if digits.is_empty() || digits.len() > 64 || !digits.bytes().all(hex) {
             return vec![];
@@ -79,12 +79,12 @@ impl Snapshot<Image> {
 }
 
 impl Projection<Image> {
-    pub fn named(&self, name: &str) -> Option<Arc<Entity>> {
+    pub(crate) fn named(&self, name: &str) -> Option<Arc<Entity>> {
         self.snapshot().named(name).cloned()
     }
 
     /// A number for names that are to be given now: a later call gets a larger one.
-    pub fn next_since(&self) -> u64 {
+    pub(crate) fn next_since(&self) -> u64 {
         self.index().since.fetch_add(1, Ordering::SeqCst) + 1
     }
 }
@@ -92,7 +92,7 @@ impl Projection<Image> {
 impl Ledger<Image> {
     /// Notes in the image's row that it was used at this time: no event, and nothing is lost if it is. An image that is
     /// gone, or that changes at this moment, is not touched.
-    pub async fn save_use(&self, id: &Digest, used_at: Timestamp) -> Result<(), AppendError> {
+    pub(crate) async fn save_use(&self, id: &Digest, used_at: Timestamp) -> Result<(), AppendError> {
         self.amend(id, |mut image| {
             let later = image.facts.used_at < used_at;
             image.facts.used_at = used_at;

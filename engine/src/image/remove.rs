@@ -18,7 +18,7 @@ use crate::rootfs;
 
 /// The outcome of a removal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Removal {
+pub(crate) struct Removal {
     /// Familiar.
     pub untagged: Vec<String>,
     pub deleted: Vec<Digest>,
@@ -28,7 +28,7 @@ pub struct Removal {
 
 /// Which images a prune is about.
 #[derive(Debug, Default)]
-pub struct Pruned {
+pub(crate) struct Pruned {
     /// Images with a name are removed, too.
     pub all: bool,
     /// Only images that were added before.
@@ -39,7 +39,12 @@ pub struct Pruned {
 
 impl Engine {
     /// Gives an image one more name.
-    pub async fn tag_image(self: &Arc<Self>, image: &str, name: &str, context: &Context) -> Result<(), ImageError> {
+    pub(crate) async fn tag_image(
+        self: &Arc<Self>,
+        image: &str,
+        name: &str,
+        context: &Context,
+    ) -> Result<(), ImageError> {
         let reference: Reference = name.parse()?;
         if reference.digest().is_some() || reference.tag().is_none() {
             return Err(ImageError::NotATag { name: name.to_owned() });
@@ -59,7 +64,7 @@ impl Engine {
 
     /// Takes away the name, or the image when it is its last one or is named by its id. By force also from an image
     /// that containers use: then it stays without a name.
-    pub async fn remove_image(
+    pub(crate) async fn remove_image(
         self: &Arc<Self>,
         reference: &str,
         force: bool,
@@ -89,7 +94,11 @@ impl Engine {
     }
 
     /// Removes every image that matches and that nothing uses, and layers that no image needs.
-    pub async fn prune_images(self: &Arc<Self>, pruned: Pruned, context: &Context) -> Result<Removal, ImageError> {
+    pub(crate) async fn prune_images(
+        self: &Arc<Self>,
+        pruned: Pruned,
+        context: &Context,
+    ) -> Result<Removal, ImageError> {
         self.image_store.ready().await;
         let mut total = Removal::default();
         for entity in self.images.snapshot().values() {

@@ -26,7 +26,7 @@ pub(super) const PLAIN_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// The layout of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     DockerArchive,
     OciLayout,
 }
@@ -43,7 +43,7 @@ struct Saved {
 
 impl Engine {
     /// Everything is checked before the first byte; a later failure is an error in the stream.
-    pub async fn save_images(
+    pub(crate) async fn save_images(
         self: &Arc<Self>,
         references: &[String],
         format: Format,

@@ -13,7 +13,7 @@ use crate::rootfs;
 
 impl Engine {
     /// Mounts the image and returns the directory.
-    pub async fn mount_image(self: &Arc<Self>, reference: &str) -> Result<PathBuf, ImageError> {
+    pub(crate) async fn mount_image(self: &Arc<Self>, reference: &str) -> Result<PathBuf, ImageError> {
         self.image_store.ready().await;
         let id = self.find_image(reference)?.state.id;
         let lease = self.image_leases.lease(id)?;
@@ -33,7 +33,7 @@ impl Engine {
     }
 
     /// Unmounts it again; one that is not mounted is fine.
-    pub async fn unmount_image(self: &Arc<Self>, reference: &str) -> Result<(), ImageError> {
+    pub(crate) async fn unmount_image(self: &Arc<Self>, reference: &str) -> Result<(), ImageError> {
         let id: Digest = self.find_image(reference)?.state.id;
         let target = self.image_store.dirs().view(&id);
         let unmounting = tokio::task::spawn_blocking(move || rootfs::unmount_view(&target));

@@ -19,7 +19,7 @@ const PORTION: u64 = 1_000;
 
 /// Execs and sessions of earlier daemons.
 #[derive(Debug, Default)]
-pub struct Recent {
+pub(crate) struct Recent {
     /// `false` when the newest records could not be read.
     known: bool,
     /// Execs with a recorded beginning and no recorded end.
@@ -41,7 +41,7 @@ struct Exec {
 
 /// The state of an exec according to the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExecRecord {
+pub(crate) enum ExecRecord {
     Open,
     Ended,
     /// Not recorded within the records read.
@@ -60,7 +60,7 @@ struct Attached {
 impl Recent {
     /// Reads the newest records. Blocks. `on_error` is called for records that cannot be read; newer ones are used all
     /// the same.
-    pub fn read(journal: &Journal, boot: BootId, on_error: impl FnMut(&ReadError)) -> Self {
+    pub(crate) fn read(journal: &Journal, boot: BootId, on_error: impl FnMut(&ReadError)) -> Self {
         Self::look_back(journal, boot, LOOK_BACK, on_error)
     }
 
@@ -127,7 +127,7 @@ impl Recent {
         }
     }
 
-    pub fn exec(&self, exec: &SessionId) -> ExecRecord {
+    pub(crate) fn exec(&self, exec: &SessionId) -> ExecRecord {
         match (self.open.contains_key(exec), self.ended.contains(exec), self.known) {
             (_, true, _) => ExecRecord::Ended,
             (true, false, _) => ExecRecord::Open,
@@ -137,14 +137,14 @@ impl Recent {
     }
 
     /// The execs of a container without a recorded end, and whether each began in `boot`.
-    pub fn open_execs(&self, id: &ContainerId, boot: BootId) -> Vec<(SessionId, bool)> {
+    pub(crate) fn open_execs(&self, id: &ContainerId, boot: BootId) -> Vec<(SessionId, bool)> {
         let open = self.open.iter().filter(|(_, exec)| exec.container == *id);
         open.map(|(session, exec)| (*session, BootId(exec.boot) == boot)).collect()
     }
 
     /// The sessions of a container without a recorded end, and how many milliseconds each lasted at least: until the
     /// last record of its daemon, of whatever container. The daemon was killed some time later, at an unknown moment.
-    pub fn attached(&self, id: &ContainerId) -> Vec<(SessionId, u64)> {
+    pub(crate) fn attached(&self, id: &ContainerId) -> Vec<(SessionId, u64)> {
         let known = |session: &Attached| session.until.unwrap_or(self.last).saturating_sub(session.since) / 1_000_000;
         let open = self.attached.get(id).into_iter().flatten();
         open.map(|(session, attached)| (*session, known(attached))).collect()

@@ -22,7 +22,7 @@ use crate::domain::container::Card;
 use crate::domain::id::Process;
 use crate::domain::text::cut;
 
-pub use codec::Codec;
+pub(crate) use codec::Codec;
 
 /// Bytes kept of an executable's path.
 const EXE_LIMIT: usize = 512;
@@ -31,7 +31,7 @@ const NAME_LIMIT: usize = 255;
 
 /// The origin of an event: actor and operation, and the name of its container, image or volume for later readers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Context {
+pub(crate) struct Context {
     pub actor: Actor,
     pub operation: OperationId,
     /// The container's name and image at the time: an event is read long after its container is gone. For an image only
@@ -42,7 +42,7 @@ pub struct Context {
 
 /// The origin of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Actor {
+pub(crate) enum Actor {
     /// A process at the socket.
     Peer {
         uid: u32,
@@ -67,7 +67,7 @@ impl fmt::Display for Actor {
 
 /// One request and all that follows from it: its events and log lines carry the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct OperationId(pub [u8; 8]);
+pub(crate) struct OperationId(pub [u8; 8]);
 
 impl fmt::Display for OperationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,7 +77,7 @@ impl fmt::Display for OperationId {
 
 /// A stored event or row cannot be decoded.
 #[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
+pub(crate) enum DecodeError {
     /// Of a newer program, or not of this kind of stream at all: to be skipped, not repaired.
     #[error("{what} of stream `{stream}` is of a kind that this program does not know")]
     UnknownKind { what: Shape, stream: StreamId },
@@ -96,7 +96,7 @@ pub enum DecodeError {
 
 /// The problem with damaged bytes.
 #[derive(Debug, thiserror::Error)]
-pub enum Problem {
+pub(crate) enum Problem {
     #[error(transparent)]
     Shape(#[from] Malformed),
     #[error(transparent)]

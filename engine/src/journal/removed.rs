@@ -13,7 +13,7 @@ use crate::domain::id::ContainerId;
 const PORTION: usize = 1_000;
 
 /// The containers of `ids` with a removal as their last record. Reads the whole history; blocks.
-pub fn removed(journal: &Journal, ids: &BTreeSet<ContainerId>) -> Result<BTreeSet<ContainerId>, ReadError> {
+pub(crate) fn removed(journal: &Journal, ids: &BTreeSet<ContainerId>) -> Result<BTreeSet<ContainerId>, ReadError> {
     let mut removed = BTreeSet::new();
     if ids.is_empty() {
         return Ok(removed);

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(150);
 impl<A: Recorded + Queued> Ledger<A> {
     /// Waits for a place in the queue, for recovery, and for a pending operation, then takes its turn: see
     /// [`Self::turn_all`]. `commands` are made anew for each attempt, since they carry the time.
-    pub async fn ask(
+    pub(crate) async fn ask(
         &self,
         queue: Queue,
         id: &A::Id,

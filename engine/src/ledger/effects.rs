@@ -14,7 +14,7 @@ use crate::journal::record::{Actor, Context};
 use crate::panics::contained;
 
 /// A change to make in the world.
-pub trait Effect: Clone + fmt::Debug + Send + 'static {
+pub(crate) trait Effect: Clone + fmt::Debug + Send + 'static {
     /// Whether it waits behind the aggregate's earlier effects. Effects that do not queue are neither ordered nor
     /// limited.
     fn queues(&self) -> bool;
@@ -25,7 +25,7 @@ pub trait Effect: Clone + fmt::Debug + Send + 'static {
 }
 
 /// Performs the effects of one kind of aggregate. Each may run twice without harm and reports its outcome as a command.
-pub trait Performer<A: Aggregate>: Send + Sync + 'static {
+pub(crate) trait Performer<A: Aggregate>: Send + Sync + 'static {
     type Effect: Effect;
 
     fn perform(
@@ -49,7 +49,7 @@ type Queued<E> = VecDeque<(E, Context)>;
 
 /// Effects that wait for their turn, per aggregate.
 #[derive(Debug)]
-pub struct Effects<A: Aggregate, E> {
+pub(crate) struct Effects<A: Aggregate, E> {
     /// An aggregate with an entry has a running task.
     waiting: Mutex<HashMap<A::Id, Queued<E>>>,
     /// The daemon is ending: effects that have not begun are left to the next daemon.
@@ -61,24 +61,24 @@ pub struct Effects<A: Aggregate, E> {
 }
 
 impl<A: Aggregate, E: Effect> Effects<A, E> {
-    pub fn new(tasks: Handle) -> Arc<Self> {
+    pub(crate) fn new(tasks: Handle) -> Arc<Self> {
         let (waiting, stopped) = (Mutex::default(), AtomicBool::new(false));
         Arc::new(Self { waiting, stopped, idle: Notify::new(), tasks })
     }
 
     /// From now on no effect begins.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         // Under the lock: `idle` must not see empty queues while an enqueuer that found it unset is about to fill one.
         let _waiting = self.lock();
         self.stopped.store(true, Ordering::SeqCst);
     }
 
-    pub fn stopped(&self) -> bool {
+    pub(crate) fn stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
     }
 
     /// Waits until all effects that have begun are done.
-    pub async fn idle(&self) {
+    pub(crate) async fn idle(&self) {
         loop {
             let notified = self.idle.notified();
             tokio::pin!(notified);
@@ -91,7 +91,7 @@ impl<A: Aggregate, E: Effect> Effects<A, E> {
     }
 
     /// Puts an effect in its aggregate's queue, or runs it at once. Never blocks: the journal's thread calls it.
-    pub fn enqueue<P>(self: &Arc<Self>, performer: &Arc<P>, id: A::Id, effect: E, context: &Context)
+    pub(crate) fn enqueue<P>(self: &Arc<Self>, performer: &Arc<P>, id: A::Id, effect: E, context: &Context)
     where
         P: Performer<A, Effect = E>,
     {

@@ -8,7 +8,7 @@ use super::WithCompanion;
 
 /// An aggregate's state and its last place in the journal. Never changed: a turn replaces it by another entry.
 #[derive(Debug)]
-pub struct Entry<A: WithCompanion> {
+pub(crate) struct Entry<A: WithCompanion> {
     pub state: A,
     /// The place of its last event in the journal.
     pub seq: u64,
@@ -29,7 +29,7 @@ pub(super) struct Shared<T> {
 
 /// Commands of one queue are served in order; queues do not wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Queue {
+pub(crate) enum Queue {
     Commands,
     /// For commands that a command in `Commands` may be waiting for. A stop waits for the end of execs; an exec behind
     /// that stop would wait for itself.
@@ -57,7 +57,7 @@ impl<A: WithCompanion> Entry<A> {
     }
 
     /// The aggregate's companion data, which is not part of its state.
-    pub fn companion(&self) -> &A::Companion {
+    pub(crate) fn companion(&self) -> &A::Companion {
         &self.shared.companion
     }
 }

@@ -33,30 +33,30 @@ use crate::domain::aggregate::Aggregate;
 use crate::journal::record::{Codec, Context};
 use crate::warnings::Warnings;
 
-pub use effects::{Effect, Effects, Performer};
-pub use entry::{Entry, Queue};
-pub use projection::{Index, Projection, Published, Snapshot};
-pub use restore::Restorable;
-pub use turn::{TurnError, TurnOutcome};
+pub(crate) use effects::{Effect, Effects, Performer};
+pub(crate) use entry::{Entry, Queue};
+pub(crate) use projection::{Index, Projection, Published, Snapshot};
+pub(crate) use restore::Restorable;
+pub(crate) use turn::{TurnError, TurnOutcome};
 
 /// The engine's data beside the states of an aggregate: secondary indices of all, and data of each that is not state.
-pub trait WithCompanion: Aggregate {
+pub(crate) trait WithCompanion: Aggregate {
     type Index: Index<Self>;
     /// Made with an aggregate, shared by all its entries, dropped with the last.
     type Companion: fmt::Debug + Default + Send + Sync + 'static;
 }
 
 /// An aggregate that a ledger can be made of.
-pub trait Recorded: Codec + WithCompanion {}
+pub(crate) trait Recorded: Codec + WithCompanion {}
 
 impl<A: Codec + WithCompanion> Recorded for A {}
 
 /// Called by the journal's thread after each turn became durable and visible, in journal order. It must not block.
-pub type Subscriber<A> = Box<dyn Fn(Turn<'_, A>) + Send + Sync>;
+pub(crate) type Subscriber<A> = Box<dyn Fn(Turn<'_, A>) + Send + Sync>;
 
 /// One turn, as passed to its subscriber.
 #[derive(Debug)]
-pub struct Turn<'a, A: Aggregate> {
+pub(crate) struct Turn<'a, A: Aggregate> {
     pub id: &'a A::Id,
     pub context: &'a Context,
     pub events: &'a [A::Event],
@@ -65,7 +65,7 @@ pub struct Turn<'a, A: Aggregate> {
 }
 
 /// All aggregates of one kind. A clone is the same ledger.
-pub struct Ledger<A: Recorded>(Arc<Inner<A>>);
+pub(crate) struct Ledger<A: Recorded>(Arc<Inner<A>>);
 
 struct Inner<A: Recorded> {
     journal: Journal,
@@ -76,7 +76,7 @@ struct Inner<A: Recorded> {
 }
 
 impl<A: Recorded> Ledger<A> {
-    pub fn new(journal: Journal, warnings: Arc<Warnings>) -> Self {
+    pub(crate) fn new(journal: Journal, warnings: Arc<Warnings>) -> Self {
         Self(Arc::new(Inner {
             journal,
             warnings,
@@ -87,7 +87,7 @@ impl<A: Recorded> Ledger<A> {
     }
 
     /// To be called once, before the first turn; a second subscriber is ignored.
-    pub fn subscribe(&self, subscriber: Subscriber<A>) {
+    pub(crate) fn subscribe(&self, subscriber: Subscriber<A>) {
         let _ = self.0.subscriber.set(subscriber);
     }
 }

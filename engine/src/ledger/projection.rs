@@ -15,7 +15,7 @@ use crate::domain::aggregate::Aggregate;
 const LISTENED: usize = 1_000;
 
 /// A secondary index, kept in step with the states.
-pub trait Index<A: Aggregate>: Clone + fmt::Debug + Default + Send + Sync + 'static {
+pub(crate) trait Index<A: Aggregate>: Clone + fmt::Debug + Default + Send + Sync + 'static {
     /// Replaces one state by another. Called under the projection's lock, so it must not block; cheap to clone
     /// afterwards.
     fn replace(&mut self, id: &A::Id, before: Option<&A>, after: Option<&A>);
@@ -28,36 +28,36 @@ impl<A: Aggregate> Index<A> for () {
 
 /// All aggregates as of one moment. Cheap to clone.
 #[derive(Debug)]
-pub struct Snapshot<A: WithCompanion> {
+pub(crate) struct Snapshot<A: WithCompanion> {
     entries: imbl::OrdMap<A::Id, Arc<Entry<A>>>,
     pub index: A::Index,
 }
 
 impl<A: WithCompanion> Snapshot<A> {
-    pub fn get(&self, id: &A::Id) -> Option<&Arc<Entry<A>>> {
+    pub(crate) fn get(&self, id: &A::Id) -> Option<&Arc<Entry<A>>> {
         self.entries.get(id)
     }
 
-    pub fn contains_key(&self, id: &A::Id) -> bool {
+    pub(crate) fn contains_key(&self, id: &A::Id) -> bool {
         self.entries.contains_key(id)
     }
 
     /// In the order of their ids.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&A::Id, &Arc<Entry<A>>)> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&A::Id, &Arc<Entry<A>>)> {
         self.entries.iter()
     }
 
     /// In the order of their ids.
-    pub fn values(&self) -> impl DoubleEndedIterator<Item = &Arc<Entry<A>>> {
+    pub(crate) fn values(&self) -> impl DoubleEndedIterator<Item = &Arc<Entry<A>>> {
         self.entries.values()
     }
 
     /// Aggregates with this id or a greater one, in order.
-    pub fn since(&self, id: A::Id) -> impl Iterator<Item = (&A::Id, &Arc<Entry<A>>)> {
+    pub(crate) fn since(&self, id: A::Id) -> impl Iterator<Item = (&A::Id, &Arc<Entry<A>>)> {
         self.entries.range(id..)
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 }
@@ -76,7 +76,7 @@ impl<A: WithCompanion> Default for Snapshot<A> {
 
 /// An event as passed to listeners.
 #[derive(Debug, Clone)]
-pub struct Published<E> {
+pub(crate) struct Published<E> {
     /// The version after all events of the turn; `u64::MAX` when the aggregate is gone.
     pub version: u64,
     pub event: E,
@@ -86,7 +86,7 @@ type Listeners<A> = HashMap<<A as Aggregate>::Id, Vec<mpsc::UnboundedSender<Publ
 
 /// The read side of a ledger.
 #[derive(Debug)]
-pub struct Projection<A: WithCompanion> {
+pub(crate) struct Projection<A: WithCompanion> {
     current: RwLock<Snapshot<A>>,
     listeners: Mutex<Listeners<A>>,
     /// Notified when a new aggregate appears.
@@ -100,23 +100,23 @@ impl<A: WithCompanion> Default for Projection<A> {
 }
 
 impl<A: WithCompanion> Projection<A> {
-    pub fn get(&self, id: &A::Id) -> Option<Arc<Entry<A>>> {
+    pub(crate) fn get(&self, id: &A::Id) -> Option<Arc<Entry<A>>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
     /// All of them, as of one moment.
-    pub fn snapshot(&self) -> Snapshot<A> {
+    pub(crate) fn snapshot(&self) -> Snapshot<A> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The secondary index alone.
-    pub fn index(&self) -> A::Index {
+    pub(crate) fn index(&self) -> A::Index {
         self.current.read().unwrap_or_else(PoisonError::into_inner).index.clone()
     }
 
     /// All events of an aggregate from now on, until it is gone. Listen first, then read the state, so that no event is
     /// missed.
-    pub fn listen(&self, id: A::Id) -> mpsc::UnboundedReceiver<Published<A::Event>> {
+    pub(crate) fn listen(&self, id: A::Id) -> mpsc::UnboundedReceiver<Published<A::Event>> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut listeners = lock(&self.listeners);
         // Listeners of creations that failed are never removed by an event; closed ones are dropped here.
@@ -130,7 +130,7 @@ impl<A: WithCompanion> Projection<A> {
     }
 
     /// Waits until the version of the aggregate differs from `version`, which is 0 for an absent one.
-    pub async fn changed_since(&self, id: &A::Id, version: u64) {
+    pub(crate) async fn changed_since(&self, id: &A::Id, version: u64) {
         loop {
             let appeared = self.appeared.notified();
             tokio::pin!(appeared);
@@ -154,7 +154,7 @@ impl<A: WithCompanion> Projection<A> {
     }
 
     /// Waits until `holds` is true for the aggregate, or it is gone.
-    pub async fn wait_until(&self, id: &A::Id, holds: impl Fn(&Entry<A>) -> bool) {
+    pub(crate) async fn wait_until(&self, id: &A::Id, holds: impl Fn(&Entry<A>) -> bool) {
         loop {
             let Some(entry) = self.get(id) else { return };
             let changed = entry.shared.changed.notified();
@@ -169,12 +169,12 @@ impl<A: WithCompanion> Projection<A> {
     }
 
     /// Waits until recovery is done with the aggregate, or it is gone.
-    pub async fn verified(&self, id: &A::Id) {
+    pub(crate) async fn verified(&self, id: &A::Id) {
         self.wait_until(id, |entry| entry.verified).await;
     }
 
     /// Marks the aggregate as compared with the world by recovery.
-    pub fn mark_verified(&self, id: &A::Id) {
+    pub(crate) fn mark_verified(&self, id: &A::Id) {
         let mut current = self.write();
         let Some(entry) = current.entries.get(id).filter(|entry| !entry.verified).cloned() else { return };
         current.entries.insert(id.clone(), Arc::new(Entry { verified: true, ..(*entry).clone() }));
@@ -183,7 +183,7 @@ impl<A: WithCompanion> Projection<A> {
     }
 
     /// Adds a state read from the store, not compared with the world yet. Returns the entry before.
-    pub fn restore(&self, state: A, seq: u64) -> Option<Arc<Entry<A>>> {
+    pub(crate) fn restore(&self, state: A, seq: u64) -> Option<Arc<Entry<A>>> {
         let mut current = self.write();
         let id = state.id().clone();
         let before = current.entries.remove(&id);
@@ -203,7 +203,7 @@ impl<A: WithCompanion> Projection<A> {
     }
 
     /// Removes a state that, by its events read at start, is gone.
-    pub fn forget(&self, id: &A::Id) {
+    pub(crate) fn forget(&self, id: &A::Id) {
         let mut current = self.write();
         if let Some(before) = current.entries.remove(id) {
             current.index.replace(id, Some(&before.state), None);

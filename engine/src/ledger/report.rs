@@ -15,7 +15,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 impl<A: Recorded> Ledger<A> {
     /// Records the report before any later one of this aggregate. On a full disk it waits for room in the background,
     /// and the caller goes on. A failed journal stops the daemon elsewhere.
-    pub async fn report(&self, id: &A::Id, context: &Context, command: A::Command) {
+    pub(crate) async fn report(&self, id: &A::Id, context: &Context, command: A::Command) {
         let Some(entry) = self.get(id) else { return };
         let place = entry.report_place().await;
         // An entry held through a long wait would keep an old state in memory.
@@ -30,7 +30,7 @@ impl<A: Recorded> Ledger<A> {
     }
 
     /// The same for a caller with a next step that depends on the report's outcome: waits until it is recorded.
-    pub async fn report_recorded(&self, id: &A::Id, context: &Context, command: A::Command) {
+    pub(crate) async fn report_recorded(&self, id: &A::Id, context: &Context, command: A::Command) {
         let Some(entry) = self.get(id) else { return };
         let _place = entry.report_place().await;
         drop(entry);

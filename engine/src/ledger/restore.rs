@@ -8,7 +8,7 @@ use crate::cause::chain;
 use crate::journal::record::DecodeError;
 
 /// A ledger of any kind, before any turn.
-pub trait Restorable {
+pub(crate) trait Restorable {
     /// The kind's name in log lines.
     fn noun(&self) -> &'static str;
 

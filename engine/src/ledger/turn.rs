@@ -25,7 +25,7 @@ pub enum TurnError<R> {
 
 /// The outcome of a turn.
 #[derive(Debug)]
-pub struct TurnOutcome<A: Recorded> {
+pub(crate) struct TurnOutcome<A: Recorded> {
     /// The state after it; `None` when it is gone.
     pub state: Option<A>,
     /// The recorded events; empty when the state was already as wanted.
@@ -44,7 +44,7 @@ struct Addition<'a, A: Recorded> {
 
 impl<A: Recorded> Ledger<A> {
     /// One command; its events are durable and visible when it returns.
-    pub async fn turn(
+    pub(crate) async fn turn(
         &self,
         id: &A::Id,
         context: &Context,
@@ -55,7 +55,7 @@ impl<A: Recorded> Ledger<A> {
 
     /// Several commands in one step: each decides on the outcome of those before it, and either all events are recorded
     /// or none. Subscribers see the state after the last one.
-    pub async fn turn_all(
+    pub(crate) async fn turn_all(
         &self,
         id: &A::Id,
         context: &Context,
@@ -103,7 +103,7 @@ impl<A: Recorded> Ledger<A> {
 
     /// Saves a change of the state without an event: the row alone, which a crash may lose. `change` returns `None` to
     /// leave the state alone. An absent aggregate, or one that changes at this moment, is left alone too.
-    pub async fn amend(&self, id: &A::Id, change: impl FnOnce(A) -> Option<A>) -> Result<(), AppendError> {
+    pub(crate) async fn amend(&self, id: &A::Id, change: impl FnOnce(A) -> Option<A>) -> Result<(), AppendError> {
         let _lane = if A::REUSES_IDS { Some(self.0.lanes.enter(id).await) } else { None };
         let Some(state) = self.get(id).and_then(|entry| change(entry.state.clone())) else { return Ok(()) };
         let context = Context::new(Actor::Engine);
@@ -117,7 +117,12 @@ impl<A: Recorded> Ledger<A> {
     /// Records the history of an aggregate that the store has lost, as far as it was found out: facts, decided long
     /// ago. They follow the present state, if there is one. Recovery continues from there, so the subscriber sees none
     /// of it.
-    pub async fn record_rebuilt(&self, id: &A::Id, context: &Context, events: &[A::Event]) -> Result<(), AppendError> {
+    pub(crate) async fn record_rebuilt(
+        &self,
+        id: &A::Id,
+        context: &Context,
+        events: &[A::Event],
+    ) -> Result<(), AppendError> {
         let _lane = if A::REUSES_IDS { Some(self.0.lanes.enter(id).await) } else { None };
         let before = self.get(id).map(|entry| entry.state.clone());
         let present = before.as_ref().map_or(0, A::version);

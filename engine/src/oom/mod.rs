@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-pub use changes::Changes;
+pub(crate) use changes::Changes;
 
 use crate::domain::container::{Command, Container};
 use crate::domain::id::{ContainerId, StartId};
@@ -28,7 +28,7 @@ use crate::sys;
 const KILL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Reports the first kill; returns when no further report can follow. To be dropped with the run.
-pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
+pub(crate) async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
     let Some(entity) = engine.containers.get(&id) else { return };
     if entity.state.phase.run().is_none_or(|run| run.start != start || run.oom) {
         return;
@@ -44,7 +44,7 @@ pub async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
 }
 
 /// Whether the container's cgroup has counted a kill; false when there is no cgroup any more.
-pub fn has_killed(engine: &Engine, container: &Container) -> bool {
+pub(crate) fn has_killed(engine: &Engine, container: &Container) -> bool {
     let kills = engine.group(container).and_then(|group| engine.host.cgroups.oom_kills(&group).ok().flatten());
     kills.is_some_and(|kills| kills > 0)
 }

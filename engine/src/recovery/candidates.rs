@@ -28,7 +28,7 @@ pub(super) struct Candidates {
 
 impl Candidates {
     /// All candidates; the error lists the directories that could not be listed.
-    pub fn whole(self) -> Result<Vec<Candidate>, String> {
+    pub(super) fn whole(self) -> Result<Vec<Candidate>, String> {
         if self.unlisted.is_empty() { Ok(self.found) } else { Err(self.unlisted.join("; ")) }
     }
 
@@ -70,7 +70,7 @@ pub(super) fn unlisted(dir: &Path, error: &io::Error) -> String {
 
 /// Containers that have a directory and that the engine does not know, each with its definition where that can be read.
 /// An error means that the list is incomplete. Blocks.
-pub fn unknown_containers(engine: &Engine) -> Result<BTreeMap<ContainerId, Option<Definition>>, String> {
+pub(crate) fn unknown_containers(engine: &Engine) -> Result<BTreeMap<ContainerId, Option<Definition>>, String> {
     let bundles = candidates(&engine.layout.engines()).whole()?;
     let states = candidates(&engine.layout.state).whole()?;
     // In this order: a known container stays known until its directories are gone.

@@ -55,7 +55,7 @@ enum Description {
 
 impl Files {
     /// Blocks on the disk.
-    pub fn read(engine: &Engine, candidate: &Candidate) -> Self {
+    pub(super) fn read(engine: &Engine, candidate: &Candidate) -> Self {
         let state = engine.layout.state_dir(&candidate.runtime, &candidate.id);
         let mut files = Self { newest: Newest::None, exits: vec![], problems: vec![] };
         files.read_exits(engine, candidate, &state);
@@ -122,7 +122,7 @@ impl Files {
 
     /// The events of this start: recovery compares it with the world like any other. As events, not as reports: the
     /// consequence of an exit, a restart or not, was decided at the time and is not decided again.
-    pub fn events(&self, engine: &Engine, candidate: &Candidate, found: &FoundStart) -> Vec<Event> {
+    pub(super) fn events(&self, engine: &Engine, candidate: &Candidate, found: &FoundStart) -> Vec<Event> {
         let (start, at) = (found.start, found.at);
         let mut events = vec![Event::StartRequested { start, boot: engine.boot, at }];
         if let Some(end) = &found.end {

@@ -34,13 +34,13 @@ use crate::journal::recent::Recent;
 use crate::journal::record::{Actor, Context};
 use crate::panics::contained;
 
-pub use candidates::unknown_containers;
+pub(crate) use candidates::unknown_containers;
 
 /// Containers recovered at once: enough to hide waiting, few enough to leave the machine to the containers.
 const PARALLEL: usize = 32;
 
 /// Compares every container that was loaded, then sweeps orphaned mounts, directories and records.
-pub async fn run(engine: &Arc<Engine>) {
+pub(crate) async fn run(engine: &Arc<Engine>) {
     let begun = Instant::now();
     if engine.trust() != Trust::ReadOnly {
         boot::remove_stale_pids(engine).await;
@@ -105,7 +105,7 @@ pub async fn run(engine: &Arc<Engine>) {
 
 /// Whether an unknown container with an id that begins so has a persistent or a volatile directory. A directory that
 /// cannot be listed may hold one. Blocks.
-pub fn has_unknown(engine: &Engine, beginning: &str) -> bool {
+pub(crate) fn has_unknown(engine: &Engine, beginning: &str) -> bool {
     let is_unknown = |path: &Path| {
         let name = path.file_name().and_then(OsStr::to_str).filter(|name| name.starts_with(beginning));
         let id = name.and_then(|name| name.parse::<ContainerId>().ok());
@@ -124,7 +124,7 @@ fn any_entry(dir: &Path, holds: impl Fn(&Path) -> bool) -> bool {
 }
 
 /// Whether there are directories of containers. A directory that cannot be listed may hold some.
-pub fn has_containers(root: &Path) -> bool {
+pub(crate) fn has_containers(root: &Path) -> bool {
     candidates::candidates(root).whole().map_or(true, |found| !found.is_empty())
 }
 

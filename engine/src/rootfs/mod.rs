@@ -26,14 +26,14 @@ use serde::{Deserialize, Serialize};
 use crate::domain::id::Digest;
 use crate::failpoint;
 
-pub use engine_host::fs::{
+pub(crate) use engine_host::fs::{
     BeneathError, Content, CopyError, Located, MountEntry, Mounts, PlannedRoot, WriteError, attributes, beneath,
     copy_facts, copy_tree, mounts_below, open_root, remove_tree, write_atomically,
 };
-pub use view::{mount_view, unmount_view};
+pub(crate) use view::{mount_view, unmount_view};
 
 /// Bytes of `/dev/shm` when the request has no size.
-pub const DEFAULT_SHM_SIZE: u64 = 64 << 20;
+pub(crate) const DEFAULT_SHM_SIZE: u64 = 64 << 20;
 
 /// The errors of a root file system. The texts are fit for users.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,7 @@ pub enum RootfsError {
 /// The source of the root filesystem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Rootfs {
+pub(crate) enum Rootfs {
     /// A directory of the host, through an overlay (`direct: false`) or itself.
     External { dir: String, direct: bool },
     /// The layers of an image through an overlay, bottom first: each is named by the 64 digits of its diff id.
@@ -89,7 +89,7 @@ pub enum Rootfs {
 
 impl Rootfs {
     /// The image that the container was created from.
-    pub fn image(&self) -> Option<Digest> {
+    pub(crate) fn image(&self) -> Option<Digest> {
         match self {
             Self::External { .. } => None,
             Self::Image { id, .. } => id.parse().ok(),
@@ -99,7 +99,7 @@ impl Rootfs {
 
 /// The directories of one container. Pure names: nothing is made or read by asking for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ContainerDirs<'a> {
+pub(crate) struct ContainerDirs<'a> {
     pub graph: &'a Path,
     pub runtime: &'a str,
     pub id: &'a str,
@@ -107,38 +107,38 @@ pub struct ContainerDirs<'a> {
 
 impl ContainerDirs<'_> {
     /// Everything of the container that survives a reboot: bundle, log, writable layer.
-    pub fn bundle(&self) -> PathBuf {
+    pub(crate) fn bundle(&self) -> PathBuf {
         self.graph.join("engines").join(self.runtime).join(self.id)
     }
 
     /// The writable layer.
-    pub fn upper(&self) -> PathBuf {
+    pub(crate) fn upper(&self) -> PathBuf {
         self.bundle().join("upper")
     }
 
     /// The work directory of the overlay file system.
-    pub fn work(&self) -> PathBuf {
+    pub(crate) fn work(&self) -> PathBuf {
         self.bundle().join("work")
     }
 
     /// Where the root file system is mounted.
-    pub fn merged(&self) -> PathBuf {
+    pub(crate) fn merged(&self) -> PathBuf {
         self.graph.join("mnt/rootfs").join(self.id)
     }
 
     /// Where the container's own `/dev/shm` is mounted.
-    pub fn shm(&self) -> PathBuf {
+    pub(crate) fn shm(&self) -> PathBuf {
         self.bundle().join("mounts/shm")
     }
 }
 
 /// The files of an image's layer, named by the digits of its diff id.
-pub fn layer_files(graph: &Path, layer: &str) -> PathBuf {
+pub(crate) fn layer_files(graph: &Path, layer: &str) -> PathBuf {
     graph.join("images/layers").join(layer).join("fs")
 }
 
 /// Checks that a root file system can be used, so that a create fails before anything is written.
-pub fn check(graph: &Path, rootfs: &Rootfs) -> Result<(), RootfsError> {
+pub(crate) fn check(graph: &Path, rootfs: &Rootfs) -> Result<(), RootfsError> {
     match rootfs {
         Rootfs::External { dir, .. } => overlay::open_lower(Path::new(dir)).map(drop),
         Rootfs::Image { layers, .. } => overlay::open_layers(graph, layers).map(drop),
@@ -149,7 +149,7 @@ pub fn check(graph: &Path, rootfs: &Rootfs) -> Result<(), RootfsError> {
 ///
 /// A direct root is bound without the mounts below it: binding those too would let an unmount of ours reach the
 /// originals, should we die between two calls.
-pub fn mount(dirs: &ContainerDirs<'_>, rootfs: &Rootfs) -> Result<PathBuf, RootfsError> {
+pub(crate) fn mount(dirs: &ContainerDirs<'_>, rootfs: &Rootfs) -> Result<PathBuf, RootfsError> {
     let target = dirs.merged();
     make_dir_all(&target, 0o700)?;
     if !mountpoint::is_mounted(&target)? {
@@ -168,7 +168,7 @@ pub fn mount(dirs: &ContainerDirs<'_>, rootfs: &Rootfs) -> Result<PathBuf, Rootf
 
 /// Mounts the container's own shared memory of `size` bytes and returns its directory. Already mounted is fine. A size
 /// of 0 is the default, not the kernel's "as much as you like".
-pub fn mount_shm(dirs: &ContainerDirs<'_>, size: u64) -> Result<PathBuf, RootfsError> {
+pub(crate) fn mount_shm(dirs: &ContainerDirs<'_>, size: u64) -> Result<PathBuf, RootfsError> {
     let size = if size == 0 { DEFAULT_SHM_SIZE } else { size };
     let target = dirs.shm();
     make_dir_all(&target, 0o700)?;
@@ -183,23 +183,23 @@ pub fn mount_shm(dirs: &ContainerDirs<'_>, size: u64) -> Result<PathBuf, RootfsE
 }
 
 /// Unmounts the root file system and removes its mount point. Fine when either is gone already.
-pub fn unmount(dirs: &ContainerDirs<'_>) -> Result<(), RootfsError> {
+pub(crate) fn unmount(dirs: &ContainerDirs<'_>) -> Result<(), RootfsError> {
     mountpoint::release(&dirs.merged())
 }
 
 /// Unmounts the container's own shared memory and removes its mount point. Fine when either is gone already.
-pub fn unmount_shm(dirs: &ContainerDirs<'_>) -> Result<(), RootfsError> {
+pub(crate) fn unmount_shm(dirs: &ContainerDirs<'_>) -> Result<(), RootfsError> {
     mountpoint::release(&dirs.shm())
 }
 
 /// Unmounts anything mounted at `path` and removes the directory when it is empty: for a sweep of orphaned directories.
-pub fn release(path: &Path) -> Result<(), RootfsError> {
+pub(crate) fn release(path: &Path) -> Result<(), RootfsError> {
     mountpoint::release(path)
 }
 
 /// Detaches the mount at `target` from the tree: it exists as long as the handle is open, so a crash leaves nothing. To
 /// be called with the container's files held.
-pub fn detach_to_handle(target: &Path) -> Result<OwnedFd, RootfsError> {
+pub(crate) fn detach_to_handle(target: &Path) -> Result<OwnedFd, RootfsError> {
     let opened = open_root(target).map_err(|source| RootfsError::Open { path: target.to_path_buf(), source })?;
     failpoint::hit(failpoint::COPY_MOUNTED);
     mountpoint::release(target)?;
@@ -209,7 +209,7 @@ pub fn detach_to_handle(target: &Path) -> Result<OwnedFd, RootfsError> {
 
 /// The mounted root file system, as the daemon sees it: without the mounts that a running container has made in it.
 /// `None` when it is not mounted.
-pub fn open_mounted(dirs: &ContainerDirs<'_>) -> Result<Option<OwnedFd>, RootfsError> {
+pub(crate) fn open_mounted(dirs: &ContainerDirs<'_>) -> Result<Option<OwnedFd>, RootfsError> {
     let target = dirs.merged();
     if !mountpoint::is_mounted(&target)? {
         return Ok(None);
@@ -218,7 +218,7 @@ pub fn open_mounted(dirs: &ContainerDirs<'_>) -> Result<Option<OwnedFd>, RootfsE
 }
 
 /// Whether `path` is a mount; one that cannot be examined counts as mounted, so that it is not removed.
-pub fn is_mounted(path: &Path) -> bool {
+pub(crate) fn is_mounted(path: &Path) -> bool {
     mountpoint::is_mounted(path).unwrap_or(true)
 }
 

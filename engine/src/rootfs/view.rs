@@ -10,7 +10,7 @@ use super::{RootfsError, make_dir_all, mountpoint};
 
 /// Shows `layers`, bottom first, at `target`: read-only, without devices and set-user-id programs. Already shown is
 /// fine.
-pub fn mount_view(layers: &[PathBuf], target: &Path) -> Result<(), RootfsError> {
+pub(crate) fn mount_view(layers: &[PathBuf], target: &Path) -> Result<(), RootfsError> {
     let layers = layers.iter().map(|layer| overlay::layer(layer)).collect::<Result<Vec<_>, _>>()?;
     make_dir_all(target, 0o700)?;
     if !mountpoint::is_mounted(target)? {
@@ -20,7 +20,7 @@ pub fn mount_view(layers: &[PathBuf], target: &Path) -> Result<(), RootfsError> 
 }
 
 /// Ends a view and removes its mount point. Fine when either is gone already.
-pub fn unmount_view(target: &Path) -> Result<(), RootfsError> {
+pub(crate) fn unmount_view(target: &Path) -> Result<(), RootfsError> {
     mountpoint::release(target)
 }
 

@@ -14,7 +14,7 @@ use crate::domain::id::{ContainerId, StartId};
 
 /// Identifies a container to its runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Instance {
+pub(crate) struct Instance {
     /// The runtime's `--root`.
     pub root: PathBuf,
     /// The runtime's id of the container.
@@ -22,18 +22,18 @@ pub struct Instance {
 }
 
 impl Instance {
-    pub fn new(root: PathBuf, container: &ContainerId, start: StartId) -> Self {
+    pub(crate) fn new(root: PathBuf, container: &ContainerId, start: StartId) -> Self {
         Self { root, id: format!("{container}-{}", start.0) }
     }
 
     /// The runtime's record of the instance. Absent: unknown to the runtime.
-    pub fn directory(&self) -> PathBuf {
+    pub(crate) fn directory(&self) -> PathBuf {
         self.root.join(&self.id)
     }
 
     /// Unmounts leftovers of a killed runtime: some releases of runc mount their own binary for
     /// a moment. Blocks.
-    pub fn unmount(&self) -> Result<(), String> {
+    pub(crate) fn unmount(&self) -> Result<(), String> {
         let directory = self.directory();
         let failed = |error| format!("cannot unmount what is mounted below `{}`: {error}", directory.display());
         fs::detach_below(&directory).map(drop).map_err(failed)
@@ -41,12 +41,12 @@ impl Instance {
 }
 
 /// All instances below a runtime's root, by container. Other names are foreign and skipped. Blocks.
-pub fn all_in(root: &Path) -> io::Result<Vec<(ContainerId, Instance)>> {
+pub(crate) fn all_in(root: &Path) -> io::Result<Vec<(ContainerId, Instance)>> {
     named(root, |_| true)
 }
 
 /// The instances of one container. Blocks.
-pub fn left_of(root: &Path, container: &ContainerId) -> io::Result<Vec<Instance>> {
+pub(crate) fn left_of(root: &Path, container: &ContainerId) -> io::Result<Vec<Instance>> {
     let prefix = format!("{container}-");
     // Compared by the raw name: there are as many as containers run, and each that ends looks through them.
     let ours = named(root, |name| name.as_encoded_bytes().starts_with(prefix.as_bytes()))?;
@@ -54,7 +54,7 @@ pub fn left_of(root: &Path, container: &ContainerId) -> io::Result<Vec<Instance>
 }
 
 /// The instance's start.
-pub fn start_of(instance: &Instance) -> Option<StartId> {
+pub(crate) fn start_of(instance: &Instance) -> Option<StartId> {
     instance.id.split_once('-')?.1.parse().ok().map(StartId)
 }
 

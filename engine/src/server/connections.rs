@@ -15,16 +15,16 @@ use tonic::transport::server::{Connected, UdsConnectInfo};
 /// Connections at once, on all sockets together. Each command of `isula` has one, for as long as it lasts.
 const CONNECTIONS: usize = 1024;
 /// Calls at once on one connection. A client with more waits for one of them to end.
-pub const STREAMS: u32 = 512;
+pub(super) const STREAMS: u32 = 512;
 /// Between attempts to accept, while the process has no descriptors left, or the kernel no memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// ConnectionPlaces for connections, shared by all sockets.
 #[derive(Debug, Clone)]
-pub struct ConnectionPlaces(Arc<Semaphore>);
+pub(super) struct ConnectionPlaces(Arc<Semaphore>);
 
 impl ConnectionPlaces {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with_count(CONNECTIONS)
     }
 
@@ -35,13 +35,16 @@ impl ConnectionPlaces {
 
 /// One client's connection, and its place.
 #[derive(Debug)]
-pub struct Connection {
+pub(super) struct Connection {
     stream: UnixStream,
     _place: OwnedSemaphorePermit,
 }
 
 /// The connections that a socket accepts. Never ends and gives no errors: these pass, or concern one client.
-pub fn incoming(listener: UnixListener, places: ConnectionPlaces) -> impl Stream<Item = io::Result<Connection>> + Send {
+pub(super) fn incoming(
+    listener: UnixListener,
+    places: ConnectionPlaces,
+) -> impl Stream<Item = io::Result<Connection>> + Send {
     stream::unfold((listener, places), |(listener, places)| async move {
         let connection = accept(&listener, &places).await;
         Some((Ok(connection), (listener, places)))

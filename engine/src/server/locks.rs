@@ -56,12 +56,12 @@ fn lock(path: &Path) -> anyhow::Result<Flock<File>> {
 
 /// The daemon's pid for scripts. Only the locks keep a second daemon out.
 #[derive(Debug)]
-pub struct PidFile {
+pub(super) struct PidFile {
     path: PathBuf,
 }
 
 impl PidFile {
-    pub fn write(path: &Path) -> anyhow::Result<Self> {
+    pub(super) fn write(path: &Path) -> anyhow::Result<Self> {
         let write = || -> io::Result<()> {
             if let Some(dir) = path.parent() {
                 std::fs::create_dir_all(dir)?;

@@ -17,7 +17,7 @@ use crate::panics::Opening;
 use crate::spec::Host;
 
 /// Opens the store, moves it forward if it is of an older format, and fills the projection.
-pub async fn open(config: Config, host: Host) -> anyhow::Result<Arc<Engine>> {
+pub(super) async fn open(config: Config, host: Host) -> anyhow::Result<Arc<Engine>> {
     let boot = clock::boot_id().context("cannot read the boot id")?;
     let path = Layout { graph: config.graph.clone(), state: config.state.clone() }.journal();
     let existed = path.exists();

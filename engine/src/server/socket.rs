@@ -11,12 +11,12 @@ use tokio::net::UnixListener;
 use crate::config::Config;
 
 #[derive(Debug)]
-pub struct Socket {
+pub(super) struct Socket {
     pub path: PathBuf,
     pub listener: UnixListener,
 }
 
-pub fn bind_all(config: &Config) -> anyhow::Result<Vec<Socket>> {
+pub(super) fn bind_all(config: &Config) -> anyhow::Result<Vec<Socket>> {
     let group = nix::unistd::Group::from_name(&config.group).ok().flatten();
     if group.is_none() {
         tracing::info!(group = config.group, "no such group: the socket is root's alone");
@@ -69,7 +69,7 @@ fn clear(path: &Path) -> anyhow::Result<()> {
     std::fs::remove_file(path).with_context(|| format!("cannot remove the left-over socket `{}`", path.display()))
 }
 
-pub fn remove_all(paths: &[PathBuf]) {
+pub(super) fn remove_all(paths: &[PathBuf]) {
     for path in paths {
         let _ = std::fs::remove_file(path);
     }

@@ -13,7 +13,7 @@ use super::Size;
 /// shim's small buffer for it, makes room. A call that is cancelled midway loses nothing and leaves no half frame: the
 /// rest of its request is sent with the next call. After an error this half is at its end; the reading half gives the
 /// reason.
-pub struct Input {
+pub(crate) struct Input {
     stream: Arc<UnixStream>,
     /// Encoded frames, of which `sent` bytes are sent.
     frames: Vec<u8>,
@@ -26,7 +26,7 @@ impl Input {
     }
 
     /// Bytes for the process to read.
-    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         for chunk in bytes.chunks(MAX_PAYLOAD) {
             self.request(&Request::Stdin(chunk.to_vec())).await?;
         }
@@ -35,12 +35,12 @@ impl Input {
 
     /// Ends the input: the process reads an end of file after the bytes that were written. Output goes on. Where the
     /// input has no end, as a terminal's, nothing happens.
-    pub async fn close(&mut self) -> io::Result<()> {
+    pub(crate) async fn close(&mut self) -> io::Result<()> {
         self.request(&Request::CloseStdin).await
     }
 
     /// Sets the size of the terminal. Nothing happens where there is none.
-    pub async fn resize(&mut self, size: Size) -> io::Result<()> {
+    pub(crate) async fn resize(&mut self, size: Size) -> io::Result<()> {
         self.request(&Request::Resize { width: size.width, height: size.height }).await
     }
 

@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 
 /// The end of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exit {
+pub(crate) struct Exit {
     pub status: ExitStatus,
     /// Nanoseconds since 1970; known of execs only.
     pub at: Option<u64>,
@@ -17,7 +17,7 @@ pub struct Exit {
 
 /// A message from a shim to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SessionEvent {
+pub(crate) enum SessionEvent {
     Stdout(Vec<u8>),
     Stderr(Vec<u8>),
     /// The process was started: the answer to the client that asked for it.
@@ -37,7 +37,7 @@ pub enum SessionEvent {
 
 /// The delivered position of one output, as a place in the container's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reached {
+pub(crate) struct Reached {
     pub place: LogPlace,
     /// Bytes of this output behind the place that were delivered already.
     pub beyond: u64,
@@ -45,13 +45,13 @@ pub struct Reached {
 
 /// The delivered positions of both outputs. `None`: not known, or not in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Places {
+pub(crate) struct Places {
     pub stdout: Option<Reached>,
     pub stderr: Option<Reached>,
 }
 
 /// The reading half.
-pub struct Output {
+pub(crate) struct Output {
     stream: Arc<UnixStream>,
     places: Places,
     /// Bytes of each output that another session has delivered already, and that this one leaves out.
@@ -76,7 +76,7 @@ impl Output {
     }
 
     /// The position of the delivered output; known of a session that follows.
-    pub fn places(&self) -> Places {
+    pub(crate) fn places(&self) -> Places {
         let with = |reached: Option<Reached>, skip| {
             reached.map(|Reached { place, beyond }| Reached { place, beyond: beyond + skip })
         };
@@ -85,17 +85,17 @@ impl Output {
     }
 
     /// Leaves out the next bytes of each output.
-    pub fn skip(&mut self, stdout: u64, stderr: u64) {
+    pub(crate) fn skip(&mut self, stdout: u64, stderr: u64) {
         self.skip = [stdout, stderr];
     }
 
-    pub fn input_delivered(&self) -> bool {
+    pub(crate) fn input_delivered(&self) -> bool {
         self.input_delivered
     }
 
     /// Waits for the positions at which a session that follows begins. Another message in their place is returned as
     /// the error.
-    pub async fn placed(&mut self, wanted: Streams) -> Result<(), SessionEvent> {
+    pub(crate) async fn placed(&mut self, wanted: Streams) -> Result<(), SessionEvent> {
         let mut left = u8::from(wanted.stdout) + u8::from(wanted.stderr);
         while left > 0 {
             match self.frame().await {
@@ -111,7 +111,7 @@ impl Output {
     }
 
     /// The next message. Nothing follows `Exited` and `Lost`. Cancelling the call loses nothing.
-    pub async fn next(&mut self) -> SessionEvent {
+    pub(crate) async fn next(&mut self) -> SessionEvent {
         loop {
             match self.frame().await {
                 Some(Frame::Position(position)) => self.places.take_in(position),

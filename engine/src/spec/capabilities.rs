@@ -13,7 +13,7 @@ pub struct CapabilityError {
 
 /// A set of capabilities, by the kernel's numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CapabilitySet(u64);
+pub(crate) struct CapabilitySet(u64);
 
 /// Indexed by the kernel's number.
 const NAMES: [&str; 41] = [
@@ -79,46 +79,46 @@ const DEFAULT: [&str; 14] = [
 ];
 
 impl CapabilitySet {
-    pub const EMPTY: Self = Self(0);
-    pub const SYS_RESOURCE: Self = Self(1 << 24);
+    pub(crate) const EMPTY: Self = Self(0);
+    pub(crate) const SYS_RESOURCE: Self = Self(1 << 24);
 
-    pub const fn from_bits(bits: u64) -> Self {
+    pub(crate) const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
     /// All capabilities with a known name, up to the kernel's last one.
-    pub fn up_to(last: u32) -> Self {
+    pub(crate) fn up_to(last: u32) -> Self {
         let count = NAMES.len().min(last as usize + 1);
         Self((1 << count) - 1)
     }
 
     /// The default set.
-    pub fn standard() -> Self {
+    pub(crate) fn standard() -> Self {
         DEFAULT.iter().filter_map(|name| Self::named(name)).fold(Self::EMPTY, |set, one| set | one)
     }
 
     /// One capability, named with or without `CAP_`, in any case.
-    pub fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         let bare = |name: &str| -> Option<usize> {
             NAMES.iter().position(|known| known.eq_ignore_ascii_case(name) || known[4..].eq_ignore_ascii_case(name))
         };
         bare(name).map(|number| Self(1 << number))
     }
 
-    pub fn contains(self, other: Self) -> bool {
+    pub(crate) fn contains(self, other: Self) -> bool {
         self & other == other
     }
 
-    pub fn is_empty(self) -> bool {
+    pub(crate) fn is_empty(self) -> bool {
         self == Self::EMPTY
     }
 
-    pub fn without(self, other: Self) -> Self {
+    pub(crate) fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
     /// Full names, in the kernel's order.
-    pub fn names(self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
         NAMES.iter().enumerate().filter(move |(number, _)| self.0 & (1 << number) != 0).map(|(_, name)| *name)
     }
 }

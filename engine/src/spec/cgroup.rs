@@ -18,7 +18,7 @@ use super::{DEFAULT_CGROUP_PARENT, GroupPath, SpecError};
 
 /// The cgroup interface of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
+pub(crate) enum Version {
     /// One hierarchy per controller.
     V1,
     /// Version 1 for the controllers, and a version 2 hierarchy, which is the service manager's.
@@ -29,7 +29,7 @@ pub enum Version {
 
 /// The cgroup hierarchies of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cgroups {
+pub(crate) struct Cgroups {
     version: Version,
     hierarchies: Vec<Hierarchy>,
 }
@@ -44,7 +44,7 @@ struct Hierarchy {
 
 impl Cgroups {
     /// Finds the hierarchies that are mounted in this mount namespace.
-    pub fn detect() -> io::Result<Self> {
+    pub(crate) fn detect() -> io::Result<Self> {
         Ok(Self::from_mounts(&mounts_below(&[Path::new("/sys/fs/cgroup")])?))
     }
 
@@ -81,23 +81,23 @@ impl Cgroups {
         Self { version, hierarchies }
     }
 
-    pub fn version(&self) -> Version {
+    pub(crate) fn version(&self) -> Version {
         self.version
     }
 
     /// The root of the hierarchy that has a controller, whatever the version.
-    pub fn controller_root(&self, controller: &str) -> Option<&Path> {
+    pub(crate) fn controller_root(&self, controller: &str) -> Option<&Path> {
         self.hierarchies.iter().find(|hierarchy| hierarchy.has(controller, self.version)).map(|found| &*found.root)
     }
 
     /// The root of the hierarchy of version 2, if there is one.
-    pub fn unified_root(&self) -> Option<&Path> {
+    pub(crate) fn unified_root(&self) -> Option<&Path> {
         self.hierarchies.iter().find(|hierarchy| hierarchy.unified).map(|found| &*found.root)
     }
 
     /// The `cgroup.procs` of the cgroup that a process is in, from the text of its `/proc/<pid>/cgroup`: in the
     /// hierarchy of version 2 where there is one, otherwise in any.
-    pub fn procs_of(&self, text: &str) -> Option<PathBuf> {
+    pub(crate) fn procs_of(&self, text: &str) -> Option<PathBuf> {
         let hierarchy = self.hierarchies.iter().max_by_key(|hierarchy| hierarchy.unified)?;
         let path = text.lines().find_map(|line| {
             let (_, rest) = line.split_once(':')?;
@@ -108,20 +108,20 @@ impl Cgroups {
     }
 
     /// The file that counts out-of-memory kills of a container, if this machine has one.
-    pub fn oom_file(&self, group: &GroupPath) -> Option<PathBuf> {
+    pub(crate) fn oom_file(&self, group: &GroupPath) -> Option<PathBuf> {
         let name = if self.version == Version::V2 { "memory.events" } else { "memory.oom_control" };
         Some(group.below(self.controller_root("memory")?).join(name))
     }
 
     /// The file that registers a watch on a file of a version 1 cgroup.
-    pub fn event_control(&self, group: &GroupPath) -> Option<PathBuf> {
+    pub(crate) fn event_control(&self, group: &GroupPath) -> Option<PathBuf> {
         let old = self.version != Version::V2;
         old.then(|| Some(group.below(self.controller_root("memory")?).join("cgroup.event_control"))).flatten()
     }
 
     /// How many processes of the container were killed for want of memory; `None` when no file counts them, or the
     /// cgroup is gone.
-    pub fn oom_kills(&self, group: &GroupPath) -> io::Result<Option<u64>> {
+    pub(crate) fn oom_kills(&self, group: &GroupPath) -> io::Result<Option<u64>> {
         let Some(file) = self.oom_file(group) else { return Ok(None) };
         match fs::read_to_string(file) {
             Ok(text) => Ok(text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())),
@@ -131,7 +131,7 @@ impl Cgroups {
     }
 
     /// The processes in the container's cgroups, those below them included, in ascending order, each once.
-    pub fn processes(&self, group: &GroupPath) -> io::Result<Vec<i32>> {
+    pub(crate) fn processes(&self, group: &GroupPath) -> io::Result<Vec<i32>> {
         let mut pids = BTreeSet::new();
         for hierarchy in &self.hierarchies {
             visit(&group.below(&hierarchy.root), &mut |dir| {
@@ -150,7 +150,7 @@ impl Cgroups {
 
     /// Removes the container's cgroup from every hierarchy, children first. An absent cgroup is no error; one that
     /// still has processes is an error of kind `ResourceBusy`, returned after everything else was tried.
-    pub fn remove(&self, group: &GroupPath) -> io::Result<()> {
+    pub(crate) fn remove(&self, group: &GroupPath) -> io::Result<()> {
         let mut outcome = Ok(());
         for hierarchy in &self.hierarchies {
             let removed = visit(&group.below(&hierarchy.root), &mut |dir| ignore_gone(fs::remove_dir(dir)).map(drop));
@@ -160,7 +160,7 @@ impl Cgroups {
     }
 
     /// Whether any hierarchy has this cgroup.
-    pub fn exists(&self, group: &GroupPath) -> bool {
+    pub(crate) fn exists(&self, group: &GroupPath) -> bool {
         self.hierarchies.iter().any(|hierarchy| group.below(&hierarchy.root).is_dir())
     }
 
@@ -169,7 +169,7 @@ impl Cgroups {
     /// It exists in the hierarchies that a service manager tracks processes by (version 2's, and version 1's
     /// `name=systemd`), so that stopping the daemon's service leaves the shims alone. The list is empty on a machine
     /// without such a hierarchy, which tracks no processes.
-    pub fn make_shims(&self, parent: &str) -> io::Result<Vec<PathBuf>> {
+    pub(crate) fn make_shims(&self, parent: &str) -> io::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         for dir in self.shims(parent) {
             fs::create_dir_all(&dir)?;
@@ -179,7 +179,7 @@ impl Cgroups {
     }
 
     /// Removes the shims' cgroup where it is empty; one in use stays, which is no error.
-    pub fn remove_shims(&self, parent: &str) -> io::Result<()> {
+    pub(crate) fn remove_shims(&self, parent: &str) -> io::Result<()> {
         for dir in self.shims(parent) {
             match fs::remove_dir(&dir) {
                 Err(error) if !is_gone(&error) && error.kind() != io::ErrorKind::ResourceBusy => return Err(error),
@@ -224,7 +224,7 @@ impl Hierarchy {
 }
 
 /// A container's cgroup.
-pub struct Placement {
+pub(crate) struct Placement {
     /// The value of `cgroupsPath` for the runtime.
     pub for_runtime: String,
     pub path: GroupPath,
@@ -232,12 +232,12 @@ pub struct Placement {
 
 impl Placement {
     /// The cgroup of a container, with the daemon's settings.
-    pub fn of(definition: &Definition, daemons: &str, systemd: bool) -> Result<Self, SpecError> {
+    pub(crate) fn of(definition: &Definition, daemons: &str, systemd: bool) -> Result<Self, SpecError> {
         Self::below(&definition.cgroup_parent, daemons, systemd, &definition.id)
     }
 
     /// The same from the container's id and its own parent, which may be empty.
-    pub fn below(own_parent: &str, daemons: &str, systemd: bool, id: &str) -> Result<Self, SpecError> {
+    pub(crate) fn below(own_parent: &str, daemons: &str, systemd: bool, id: &str) -> Result<Self, SpecError> {
         let asked = [own_parent, daemons];
         let parent = asked.into_iter().find(|parent| !parent.is_empty());
         if systemd {

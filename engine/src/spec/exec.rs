@@ -15,7 +15,7 @@ use crate::rootfs::{PlannedRoot, beneath, open_root};
 
 /// The program of an exec, and its differences from the container's first process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Program {
+pub(crate) struct Program {
     /// Not empty.
     pub args: Vec<String>,
     /// "KEY=VALUE": overrides the container's own.
@@ -35,7 +35,7 @@ struct Spec {
 }
 
 /// The OCI process as JSON. `spec` is the container's `config.json`; `root` leads to its root as the container sees it.
-pub fn exec(
+pub(crate) fn exec(
     spec: &[u8],
     definition: &Definition,
     host: &Host,

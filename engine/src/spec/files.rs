@@ -22,14 +22,14 @@ pub enum FilesError {
 
 /// Addresses and name servers that a container got from its networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NetworkSettings {
+pub(crate) struct NetworkSettings {
     pub addresses: Vec<IpAddr>,
     pub dns: network::Dns,
 }
 
 /// The host's name files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HostNames {
+pub(crate) struct HostNames {
     pub hosts: String,
     pub resolv_conf: String,
     /// The servers that systemd-resolved forwards to, for a `resolv_conf` that names only its own stub.
@@ -38,7 +38,7 @@ pub struct HostNames {
 
 impl HostNames {
     /// Reads the host's files; one that is missing counts as empty.
-    pub fn read() -> Result<Self, FilesError> {
+    pub(crate) fn read() -> Result<Self, FilesError> {
         Ok(Self {
             hosts: read("/etc/hosts")?,
             resolv_conf: read("/etc/resolv.conf")?,
@@ -49,7 +49,7 @@ impl HostNames {
 
 /// Writes all three files into the bundle. May be repeated; a file is always whole, and one with the same contents is
 /// left alone, because replacing a file makes some file systems wait for the disk.
-pub fn write(
+pub(crate) fn write(
     bundle: &Path,
     definition: &Definition,
     host: &HostNames,
@@ -66,7 +66,7 @@ pub fn write(
 
 /// Writes files that are missing, and those that a power cut has left empty or zeroed; any other contents may have been
 /// written from inside the container, and stay.
-pub fn write_missing(bundle: &Path, definition: &Definition) -> Result<(), FilesError> {
+pub(crate) fn write_missing(bundle: &Path, definition: &Definition) -> Result<(), FilesError> {
     let is_lost = |name: &str| fs::read(bundle.join(name)).map_or(true, |bytes| bytes.iter().all(|byte| *byte == 0));
     let lost: Vec<&str> = NAMES.into_iter().filter(|name| is_lost(name)).collect();
     if lost.is_empty() {
@@ -94,13 +94,13 @@ fn texts(
 }
 
 /// The host name, on a line.
-pub fn hostname(definition: &Definition) -> String {
+pub(crate) fn hostname(definition: &Definition) -> String {
     format!("{}\n", definition.hostname)
 }
 
 /// In the host's network: the host's file. Otherwise `localhost` for both protocols, and the container's own name,
 /// which programs expect to resolve even without an address. Then the user's entries.
-pub fn hosts(definition: &Definition, host: &HostNames, addresses: &[IpAddr]) -> Result<String, FilesError> {
+pub(crate) fn hosts(definition: &Definition, host: &HostNames, addresses: &[IpAddr]) -> Result<String, FilesError> {
     let mut text = if definition.namespaces.network == Network::Host {
         with_newline(&host.hosts)
     } else {
@@ -132,7 +132,7 @@ pub fn hosts(definition: &Definition, host: &HostNames, addresses: &[IpAddr]) ->
 /// The host's loopback name servers work only in the host's network. Where no others are known, those that
 /// systemd-resolved forwards to are taken; without systemd-resolved, none: a public server as a default would disclose
 /// the machine's look-ups to strangers.
-pub fn resolv_conf(definition: &Definition, host: &HostNames, networks: &network::Dns) -> String {
+pub(crate) fn resolv_conf(definition: &Definition, host: &HostNames, networks: &network::Dns) -> String {
     let own = definition.namespaces.network != Network::Host;
     let asked = &definition.dns;
     if !own && *asked == Dns::default() {
@@ -199,7 +199,7 @@ fn is_loopback(server: &str) -> bool {
 }
 
 /// `host:ip`; the address may be of version 6, bare or in brackets.
-pub fn extra_host(entry: &str) -> Option<(&str, IpAddr)> {
+pub(crate) fn extra_host(entry: &str) -> Option<(&str, IpAddr)> {
     let (name, address) = entry.split_once(':')?;
     let bracketed = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let not_in_a_name = |character: char| character.is_whitespace() || character.is_control() || character == '#';

@@ -7,7 +7,7 @@ use super::cgroup::{Cgroups, Version};
 
 impl Cgroups {
     /// `None` where there is no freezer, or no such cgroup.
-    pub fn frozen(&self, group: &GroupPath) -> Option<bool> {
+    pub(crate) fn frozen(&self, group: &GroupPath) -> Option<bool> {
         let (controller, file, word) = match self.version() {
             Version::V2 => ("", "cgroup.events", "frozen 1"),
             Version::V1 | Version::Hybrid => ("freezer", "freezer.state", "FROZEN"),

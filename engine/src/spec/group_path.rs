@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 /// Below the hierarchies' mount points: absolute, without `..`, and its last part is a container's id (or systemd's
 /// scope of it). So it is never the root, a parent that containers share, nor another container's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupPath(String);
+pub(crate) struct GroupPath(String);
 
 /// Why a note of a container's cgroup is not valid.
 #[derive(Debug, thiserror::Error)]
-pub enum NoteError {
+pub(crate) enum NoteError {
     #[error("cannot read `{path}`, the note of the container's cgroup")]
     Read { path: PathBuf, source: io::Error },
     #[error("`{path}`, the note of the container's cgroup, is {found}")]
@@ -22,7 +22,7 @@ pub enum NoteError {
 
 impl GroupPath {
     /// `None` when the text is not the cgroup of the container with this id.
-    pub fn of(text: &str, id: &str) -> Option<Self> {
+    pub(crate) fn of(text: &str, id: &str) -> Option<Self> {
         let named = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let parts = || text.strip_prefix('/').unwrap_or_default().split('/');
         let plain = parts().all(|part| !matches!(part, "" | "." | "..") && !part.chars().any(char::is_control));
@@ -32,7 +32,7 @@ impl GroupPath {
     }
 
     /// Reads the note of a start; `None` when there is none.
-    pub fn read(path: &Path, id: &str) -> Result<Option<Self>, NoteError> {
+    pub(crate) fn read(path: &Path, id: &str) -> Result<Option<Self>, NoteError> {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -47,12 +47,12 @@ impl GroupPath {
         }
     }
 
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The cgroup's directory in the hierarchy that is mounted at `root`.
-    pub fn below(&self, root: &Path) -> PathBuf {
+    pub(crate) fn below(&self, root: &Path) -> PathBuf {
         root.join(self.0.trim_start_matches('/'))
     }
 

@@ -15,14 +15,14 @@ use super::oci;
 /// The host could not be examined.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read `{path}`")]
-pub struct ProbeError {
+pub(crate) struct ProbeError {
     pub path: &'static str,
     pub source: io::Error,
 }
 
 /// Facts of the host. Probe after the daemon has set its own limits: those bound the limits of containers.
 #[derive(Debug)]
-pub struct Host {
+pub(crate) struct Host {
     pub cgroups: Cgroups,
     pub features: Features,
     /// Capabilities that this process may pass on.
@@ -45,7 +45,7 @@ pub struct Host {
 
 /// Features of the kernel; settings that need a missing one are left out of a spec with a warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Features {
+pub(crate) struct Features {
     pub memory: bool,
     pub memory_reservation: bool,
     pub swap: bool,
@@ -63,7 +63,7 @@ pub struct Features {
 
 /// The processor, as far as system calls differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Architecture {
+pub(crate) enum Architecture {
     X86_64,
     Aarch64,
     Riscv64,
@@ -72,7 +72,7 @@ pub enum Architecture {
 
 impl Architecture {
     /// The architecture that this program was built for. Its runtimes and containers have the same one.
-    pub const NATIVE: Self = if cfg!(target_arch = "x86_64") {
+    pub(crate) const NATIVE: Self = if cfg!(target_arch = "x86_64") {
         Self::X86_64
     } else if cfg!(target_arch = "aarch64") {
         Self::Aarch64
@@ -85,7 +85,7 @@ impl Architecture {
 
 impl Host {
     /// Examines this machine and this process.
-    pub fn probe() -> Result<Self, ProbeError> {
+    pub(crate) fn probe() -> Result<Self, ProbeError> {
         let status = read("/proc/self/status")?;
         let cgroups = Cgroups::detect().map_err(|source| ProbeError { path: "/proc/self/mountinfo", source })?;
         let last: u32 = number("/proc/sys/kernel/cap_last_cap")?;
@@ -111,7 +111,7 @@ impl Host {
 /// Program formats besides the native one that the kernel runs. Unless the kernel's configuration is readable, all are
 /// assumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Foreign {
+pub(crate) struct Foreign {
     /// 32-bit x86.
     pub x86: bool,
     /// x86-64 with 32-bit pointers.

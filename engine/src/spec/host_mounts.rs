@@ -20,7 +20,7 @@ pub(super) struct HostMounts {
 
 impl HostMounts {
     /// Checks that the mount that holds the source propagates at all; otherwise the user would wait for mounts in vain.
-    pub fn expect(&mut self, mount: &Mount, wanted: &'static str, tags: &[&str]) -> Result<(), SpecError> {
+    pub(super) fn expect(&mut self, mount: &Mount, wanted: &'static str, tags: &[&str]) -> Result<(), SpecError> {
         let source = fs::canonicalize(&mount.source).map_err(failed)?;
         let mounts = self.read()?;
         // The deepest mount above the source holds it.
@@ -32,7 +32,7 @@ impl HostMounts {
     }
 
     /// Whether a mount lies below `source`. A missing source has none.
-    pub fn any_below(&mut self, source: &str) -> Result<bool, SpecError> {
+    pub(super) fn any_below(&mut self, source: &str) -> Result<bool, SpecError> {
         let source = match fs::canonicalize(source) {
             Ok(source) => source,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),

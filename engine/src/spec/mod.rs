@@ -6,10 +6,10 @@
 //! harmless, and are an error where it is not. The output has the few shapes of `oci`; both runtimes read them.
 
 mod capabilities;
-pub mod cgroup;
+pub(crate) mod cgroup;
 mod devices;
 mod exec;
-pub mod files;
+pub(crate) mod files;
 mod freezer;
 mod group_path;
 mod host;
@@ -33,21 +33,21 @@ use crate::definition::{Definition, Sharing};
 use crate::rootfs::{BeneathError, PlannedRoot};
 use crate::session::Size;
 
-pub use capabilities::CapabilityError;
-pub use exec::{Program, exec};
-pub use group_path::{GroupPath, NoteError};
-pub use host::Host;
-pub use mounts::{asks_for_recursion, make_sources};
-pub use resources::change as change_limits;
-pub use seccomp::ProfileError;
-pub use user::UserError;
+pub(crate) use capabilities::CapabilityError;
+pub(crate) use exec::{Program, exec};
+pub(crate) use group_path::{GroupPath, NoteError};
+pub(crate) use host::Host;
+pub(crate) use mounts::{asks_for_recursion, make_sources};
+pub(crate) use resources::change as change_limits;
+pub(crate) use seccomp::ProfileError;
+pub(crate) use user::UserError;
 
 /// The cgroup parent when neither the container nor the daemon names one.
-pub const DEFAULT_CGROUP_PARENT: &str = "/isulad";
+pub(crate) const DEFAULT_CGROUP_PARENT: &str = "/isulad";
 
 /// The engine's inputs to one start of a container.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     /// Holds the container's `hosts`, `hostname` and `resolv.conf`.
     pub bundle: &'a Path,
     /// The mounted root.
@@ -73,7 +73,7 @@ pub struct Place<'a> {
 /// Namespaces of other containers, as `/proc/<pid>/ns/<kind>` of a process that was verified to be theirs. One is
 /// needed for each namespace with `container` in the definition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Joined {
+pub(crate) struct Joined {
     pub network: Option<PathBuf>,
     pub pid: Option<PathBuf>,
     pub ipc: Option<PathBuf>,
@@ -85,7 +85,7 @@ pub struct Joined {
 
 /// A spec that is ready to be written to `config.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Built {
+pub(crate) struct Built {
     pub json: Vec<u8>,
     /// For the user who asked for the container.
     pub warnings: Vec<String>,
@@ -163,7 +163,7 @@ pub enum SpecError {
 }
 
 /// Builds the spec of a container for one start.
-pub fn build(definition: &Definition, host: &Host, place: &Place<'_>) -> Result<Built, SpecError> {
+pub(crate) fn build(definition: &Definition, host: &Host, place: &Place<'_>) -> Result<Built, SpecError> {
     let mut warnings = Vec::new();
     let privileged = definition.security.privileged;
     let mounts = mounts::plan(definition, place, &mut warnings)?;
@@ -198,7 +198,7 @@ pub fn build(definition: &Definition, host: &Host, place: &Place<'_>) -> Result<
 }
 
 /// The root as the container will see it, with the user's mounts.
-pub fn planned_root(definition: &Definition, rootfs: &Path) -> Result<PlannedRoot, SpecError> {
+pub(crate) fn planned_root(definition: &Definition, rootfs: &Path) -> Result<PlannedRoot, SpecError> {
     Ok(mounts::of_user(definition, rootfs)?.1)
 }
 

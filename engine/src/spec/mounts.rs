@@ -27,7 +27,7 @@ pub(super) struct Plan<'a> {
 
 /// Makes the missing bind sources that a definition allows to be made. Called only for a start: computing a spec
 /// changes nothing.
-pub fn make_sources(definition: &Definition) -> Result<(), SpecError> {
+pub(crate) fn make_sources(definition: &Definition) -> Result<(), SpecError> {
     for mount in definition.mounts.iter().filter(|mount| mount.kind == MountKind::Bind && mount.create_source) {
         if let Err(source) = fs::DirBuilder::new().recursive(true).mode(0o755).create(&mount.source) {
             // An existing source of any kind is left alone, for example a file.
@@ -75,7 +75,7 @@ pub(super) fn plan<'a>(
 }
 
 /// Whether a mount lies below a bind that is to be read-only.
-pub fn asks_for_recursion(definition: &Definition) -> Result<bool, SpecError> {
+pub(crate) fn asks_for_recursion(definition: &Definition) -> Result<bool, SpecError> {
     let mut host = HostMounts::default();
     for mount in &definition.mounts {
         if is_below_asked_for(mount) && host.any_below(&mount.source)? {

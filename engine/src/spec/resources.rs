@@ -40,7 +40,7 @@ pub(super) fn plan<'a>(
 
 /// New limits of a running container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// In the format of the runtimes' `update`.
     pub json: Vec<u8>,
     pub warnings: Vec<String>,
@@ -48,7 +48,7 @@ pub struct Limits {
 
 /// From one definition's limits to another's. All of them are named, so that it may be repeated from any state; a limit
 /// that no longer applies is named as unlimited.
-pub fn change(from: &Definition, to: &Definition, host: &Host) -> Limits {
+pub(crate) fn change(from: &Definition, to: &Definition, host: &Host) -> Limits {
     let mut warnings = Vec::new();
     let before = plan(from, host, Vec::new(), &mut Vec::new());
     let mut after = plan(to, host, Vec::new(), &mut warnings);

@@ -39,7 +39,13 @@ impl Engine {
 
     /// Records the loss of the shim and puts an [`OrphanHold`] aside for its adoption; dropped again when the run has
     /// ended meanwhile.
-    pub async fn shim_lost(self: &Arc<Self>, id: ContainerId, start: StartId, pidfd: Option<PidFd>, context: &Context) {
+    pub(crate) async fn shim_lost(
+        self: &Arc<Self>,
+        id: ContainerId,
+        start: StartId,
+        pidfd: Option<PidFd>,
+        context: &Context,
+    ) {
         let Some(entity) = self.containers.get(&id) else { return };
         let hold = OrphanHold::with_pidfd(pidfd, &self.state_dir(&entity.state));
         self.supervisor.put_orphan(id, start, hold);
@@ -53,7 +59,7 @@ impl Engine {
         }
     }
 
-    pub async fn report_exit(self: &Arc<Self>, id: ContainerId, context: &Context, found: &RecordedExit) {
+    pub(crate) async fn report_exit(self: &Arc<Self>, id: ContainerId, context: &Context, found: &RecordedExit) {
         let exit = Command::ReportExit {
             start: found.start,
             status: found.status,
@@ -66,7 +72,7 @@ impl Engine {
 
     /// The exit record of this start, if there is one: beside the bundle, or where a shim that met a full disk put it.
     /// An unreadable one is warned of and counts as none.
-    pub async fn exit_record(&self, container: &Container, start: StartId) -> Option<RecordedExit> {
+    pub(crate) async fn exit_record(&self, container: &Container, start: StartId) -> Option<RecordedExit> {
         let bundle = self.bundle(container);
         let places = [bundle.exit_record(), self.state_dir(container).exit_fallback()];
         let read = cancel::blocking(move |_| places.map(|path| ExitRecord::read(&path)));
@@ -81,14 +87,14 @@ impl Engine {
     }
 
     /// The context of reports by the engine itself.
-    pub fn reporting(&self) -> Context {
+    pub(crate) fn reporting(&self) -> Context {
         Context::new(Actor::Engine)
     }
 }
 
 /// Waits for the end of a process and takes its status from the pidfd; `Unknown` on a kernel that does not give it,
 /// after an error, or when process 1 has not reaped the process in time.
-pub async fn status_by_pidfd(pidfd: PidFd) -> ExitStatus {
+pub(crate) async fn status_by_pidfd(pidfd: PidFd) -> ExitStatus {
     let waiting = async {
         drop(sys::watch(pidfd.as_fd().try_clone_to_owned()?)?.readable().await?);
         let deadline = tokio::time::Instant::now() + REAP_PATIENCE;
@@ -108,7 +114,7 @@ pub async fn status_by_pidfd(pidfd: PidFd) -> ExitStatus {
     waiting.await.unwrap_or(ExitStatus::Unknown(Cause::ShimLost))
 }
 
-pub fn to_recorded_exit(record: ExitRecord) -> RecordedExit {
+pub(crate) fn to_recorded_exit(record: ExitRecord) -> RecordedExit {
     RecordedExit {
         start: StartId(record.start),
         // Only the pid is recorded; the process is gone, so its start time is of no use.
@@ -120,7 +126,7 @@ pub fn to_recorded_exit(record: ExitRecord) -> RecordedExit {
 }
 
 /// The domain's form of a status; `cause` is for an unknown one.
-pub fn to_status(status: ShimStatus, cause: Cause) -> ExitStatus {
+pub(crate) fn to_status(status: ShimStatus, cause: Cause) -> ExitStatus {
     match status {
         ShimStatus::Code(code) => ExitStatus::Code(code),
         ShimStatus::Signal(signal) => ExitStatus::Signal(Signal(signal.into())),

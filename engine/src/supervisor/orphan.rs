@@ -13,7 +13,7 @@ use crate::domain::id::{ContainerId, StartId};
 
 /// Keeps an orphaned container whole: its output stays in the pipes, its exit status stays readable.
 #[derive(Debug)]
-pub struct OrphanHold {
+pub(crate) struct OrphanHold {
     /// Of the first process; gives the exit status even when the process has ended by then.
     pub pidfd: Option<PidFd>,
     /// Readers of the output pipes: without a reader, unread bytes in the pipes would be lost with the container.
@@ -22,7 +22,7 @@ pub struct OrphanHold {
 
 impl OrphanHold {
     /// A process that is gone already has no pidfd, which is no error.
-    pub fn open(process: ProcessRef, state: &StateDir) -> io::Result<Self> {
+    pub(crate) fn open(process: ProcessRef, state: &StateDir) -> io::Result<Self> {
         let pidfd = match PidFd::open(process) {
             Ok(pidfd) => Some(pidfd),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -36,22 +36,22 @@ impl OrphanHold {
     }
 
     /// Whether the pipes contain unread output.
-    pub fn has_output(&self) -> bool {
+    pub(crate) fn has_output(&self) -> bool {
         self.output.iter().any(|fifo| rustix::io::ioctl_fionread(fifo).unwrap_or(0) > 0)
     }
 
     /// The process, while it runs.
-    pub fn living(&self) -> Option<&PidFd> {
+    pub(crate) fn living(&self) -> Option<&PidFd> {
         self.pidfd.as_ref().filter(|pidfd| !pidfd.ended().unwrap_or(false))
     }
 }
 
 impl Supervisor {
-    pub fn put_orphan(&self, id: ContainerId, start: StartId, hold: OrphanHold) {
+    pub(crate) fn put_orphan(&self, id: ContainerId, start: StartId, hold: OrphanHold) {
         lock(&self.orphans).insert((id, start), hold);
     }
 
-    pub fn take_orphan(&self, id: &ContainerId, start: StartId) -> Option<OrphanHold> {
+    pub(crate) fn take_orphan(&self, id: &ContainerId, start: StartId) -> Option<OrphanHold> {
         lock(&self.orphans).remove(&(*id, start))
     }
 }

@@ -12,7 +12,7 @@ const NANOSECONDS: u64 = 1_000_000_000;
 
 /// The counters of a cgroup; those that it does not have are absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Nanoseconds.
     pub cpu_usage: Option<u64>,
     pub cpu_user: Option<u64>,
@@ -103,7 +103,7 @@ const UNIFIED: Names = Names {
 
 /// The mounts of the controllers, looked up once for many cgroups.
 #[derive(Debug)]
-pub struct Meter {
+pub(crate) struct Meter {
     unified: bool,
     cpuacct: Option<PathBuf>,
     memory: Option<PathBuf>,
@@ -114,7 +114,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    pub fn new(cgroups: &Cgroups) -> Self {
+    pub(crate) fn new(cgroups: &Cgroups) -> Self {
         let unified = cgroups.version() == Version::V2;
         let root = |controller: &str| cgroups.controller_root(controller).map(Path::to_path_buf);
         Self {
@@ -129,7 +129,7 @@ impl Meter {
     }
 
     /// The processor time alone, in nanoseconds, since a round reads it twice.
-    pub fn cpu_usage(&self, group: &GroupPath) -> Option<u64> {
+    pub(crate) fn cpu_usage(&self, group: &GroupPath) -> Option<u64> {
         let dir = Dir::of(self.cpuacct.as_deref(), group)?;
         if self.unified {
             return dir.keyed("cpu.stat").get("usage_usec").and_then(|time| time.checked_mul(1000));
@@ -138,7 +138,7 @@ impl Meter {
     }
 
     /// All counters but the total processor time.
-    pub fn others(&self, group: &GroupPath) -> Counters {
+    pub(crate) fn others(&self, group: &GroupPath) -> Counters {
         let names = if self.unified { &UNIFIED } else { &SEPARATE };
         let mut counters = Counters::default();
         if let Some(dir) = Dir::of(self.cpuacct.as_deref(), group) {

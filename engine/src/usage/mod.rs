@@ -16,20 +16,20 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-pub use counters::{Counters, Meter};
-pub use ps::PsError;
-pub use rounds::{Measured, Samples};
-pub use top::{Table, TopError};
+pub(crate) use counters::{Counters, Meter};
+pub(crate) use ps::PsError;
+pub(crate) use rounds::{Measured, Samples};
+pub(crate) use top::{Table, TopError};
 
 /// Reading the kernel's counters takes milliseconds; a read that takes this long hangs.
-pub const READ_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Threads that may read at a time; those that hang count.
 const READERS: usize = 4;
 
 /// The engine's readers of usage, and the samples that they compare.
 #[derive(Debug)]
-pub struct Usage {
+pub(crate) struct Usage {
     readers: Arc<Semaphore>,
     samples: Arc<Samples>,
 }

@@ -4,13 +4,13 @@ use isulad_shim::ProcessRef;
 
 /// Bytes, over all interfaces but the loopback.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     pub received: u64,
     pub sent: u64,
 }
 
 /// The traffic of the process's network namespace; `None` when the process has ended, or shares the daemon's namespace.
-pub fn traffic(process: ProcessRef) -> Option<Traffic> {
+pub(super) fn traffic(process: ProcessRef) -> Option<Traffic> {
     let own = std::fs::read_link("/proc/self/ns/net").ok()?;
     let namespace = std::fs::read_link(format!("/proc/{}/ns/net", process.pid)).ok()?;
     let text = std::fs::read_to_string(format!("/proc/{}/net/dev", process.pid)).ok()?;

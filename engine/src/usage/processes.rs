@@ -13,7 +13,7 @@ const TITLES: [&str; 8] = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "C
 const TICKS: u64 = 100;
 
 /// The processes that still exist, in the order of their numbers.
-pub fn list(pids: &BTreeSet<i32>) -> Table {
+pub(super) fn list(pids: &BTreeSet<i32>) -> Table {
     let names = user_names(&fs::read_to_string("/etc/passwd").unwrap_or_default());
     let now = Local::now();
     let uptime = fs::read_to_string("/proc/uptime").ok();

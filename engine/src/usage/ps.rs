@@ -39,16 +39,16 @@ pub enum PsError {
 }
 
 /// Checks the options before ps is run.
-pub fn check(options: &[String]) -> Result<(), PsError> {
+pub(super) fn check(options: &[String]) -> Result<(), PsError> {
     let absurd = options.len() > MOST_OPTIONS || options.iter().any(|option| option.len() > LONGEST_OPTION);
     if absurd || options.iter().any(|option| option.contains('\0')) { Err(PsError::Options) } else { Ok(()) }
 }
 
 /// The output of ps.
 #[derive(Debug)]
-pub struct Printed(String);
+pub(super) struct Printed(String);
 
-pub async fn run(options: &[String]) -> Result<Printed, PsError> {
+pub(super) async fn run(options: &[String]) -> Result<Printed, PsError> {
     let program = locate(Path::new("ps")).ok_or(PsError::Missing)?;
     let default = ["-ef".to_owned()];
     let options = if options.is_empty() { &default[..] } else { options };
@@ -75,7 +75,7 @@ impl Printed {
     ///
     /// A process must not be able to choose its row: the pid is located by the number of words before it, and has to
     /// end in the column where its title ends, as ps aligns numbers.
-    pub fn of(&self, pids: &BTreeSet<i32>) -> Result<Table, PsError> {
+    pub(super) fn of(&self, pids: &BTreeSet<i32>) -> Result<Table, PsError> {
         let mut lines = self.0.lines();
         let header = lines.next().unwrap_or_default();
         let titles = words(header);

@@ -27,7 +27,7 @@ const OLDEST: Duration = Duration::from_secs(60);
 
 /// The usage of a running container.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Measured {
+pub(crate) struct Measured {
     pub at: Timestamp,
     /// Percent of one processor; absent when there was no earlier sample.
     pub cpu_percent: Option<f64>,
@@ -38,7 +38,7 @@ pub struct Measured {
 
 /// The last samples of processor time.
 #[derive(Debug, Default)]
-pub struct Samples(Mutex<HashMap<ContainerId, Sample>>);
+pub(crate) struct Samples(Mutex<HashMap<ContainerId, Sample>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Sample {
@@ -85,7 +85,10 @@ struct Subject {
 
 impl Engine {
     /// The usage of those containers that run now. `None` when the kernel did not answer in time.
-    pub async fn measure(self: &Arc<Self>, containers: Vec<Arc<Entity>>) -> Option<HashMap<ContainerId, Measured>> {
+    pub(crate) async fn measure(
+        self: &Arc<Self>,
+        containers: Vec<Arc<Entity>>,
+    ) -> Option<HashMap<ContainerId, Measured>> {
         let engine = self.clone();
         self.usage.read(move || engine.measure_now(&containers)).await
     }

@@ -11,7 +11,7 @@ use crate::engine::Engine;
 
 /// The titles, and as many cells in each row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Table {
+pub(crate) struct Table {
     pub titles: Vec<String>,
     pub rows: Vec<Vec<String>>,
 }
@@ -36,7 +36,7 @@ fn refuse_ended(pids: &BTreeSet<i32>) -> Result<(), TopError> {
 impl Engine {
     /// The output of `ps` with these options for the container's processes; none are `-ef`, which needs no ps on the
     /// host.
-    pub async fn top(self: &Arc<Self>, id: ContainerId, options: &[String]) -> Result<Table, TopError> {
+    pub(crate) async fn top(self: &Arc<Self>, id: ContainerId, options: &[String]) -> Result<Table, TopError> {
         ps::check(options)?;
         let before = self.pids(id).await?;
         let table = match ps::run(options).await {

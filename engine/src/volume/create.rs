@@ -13,7 +13,7 @@ use crate::failpoint;
 use crate::journal::record::Context;
 
 /// A random name.
-pub fn anonymous_name() -> Result<VolumeName, VolumeError> {
+pub(crate) fn anonymous_name() -> Result<VolumeName, VolumeError> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| VolumeError::Io {
         action: "make a random name from",
@@ -26,7 +26,7 @@ pub fn anonymous_name() -> Result<VolumeName, VolumeError> {
 
 /// The volume exists and its directory is there when this returns: where its data lies. One that exists stays as it is,
 /// labels included. To be called with a lease of the name, unless it does not matter that it may be removed again.
-pub async fn ensure(
+pub(crate) async fn ensure(
     engine: &Arc<Engine>,
     name: &VolumeName,
     anonymous: bool,

@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::rootfs::write_atomically;
 
 /// Notes the removals that the store has no end of. To be called when it is not whole.
-pub async fn note_removals_in_doubt(engine: &Arc<Engine>) {
+pub(crate) async fn note_removals_in_doubt(engine: &Arc<Engine>) {
     let owned = engine.clone();
     let noting = tokio::task::spawn_blocking(move || {
         let names = being_removed(&owned);

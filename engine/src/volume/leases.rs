@@ -31,7 +31,7 @@ struct State {
 /// Volumes that are not removed while this is held.
 #[derive(Debug)]
 #[must_use = "the lease ends when it is dropped"]
-pub struct Lease<'a> {
+pub(crate) struct Lease<'a> {
     leases: &'a Leases,
     names: Vec<VolumeName>,
 }

@@ -14,7 +14,7 @@ mod doubt;
 mod error;
 mod files;
 mod leases;
-pub mod records;
+pub(crate) mod records;
 mod remove;
 mod sweep;
 #[cfg(test)]
@@ -31,29 +31,29 @@ use crate::domain::volume::Phase;
 use crate::engine::Engine;
 use crate::warnings::Warnings;
 
-pub use create::{anonymous_name, ensure};
-pub use doubt::note_removals_in_doubt;
-pub use error::VolumeError;
-pub use leases::Lease;
-pub use remove::{Reclaimed, finish_removals, prune, remove, remove_anonymous};
-pub use sweep::sweep;
-pub use users::{User, users};
+pub(crate) use create::{anonymous_name, ensure};
+pub(crate) use doubt::note_removals_in_doubt;
+pub(crate) use error::VolumeError;
+pub(crate) use leases::Lease;
+pub(crate) use remove::{Reclaimed, finish_removals, prune, remove, remove_anonymous};
+pub(crate) use sweep::sweep;
+pub(crate) use users::{User, users};
 
 /// The volumes of the engine, and the leases of those that are about to be used.
 #[derive(Debug)]
-pub struct Volumes {
+pub(crate) struct Volumes {
     pub records: records::Records,
     leases: leases::Leases,
 }
 
 impl Volumes {
-    pub fn new(journal: Journal, warnings: Arc<Warnings>) -> Self {
+    pub(crate) fn new(journal: Journal, warnings: Arc<Warnings>) -> Self {
         Self { records: records::Records::new(journal, warnings), leases: leases::Leases::default() }
     }
 
     /// Keeps these volumes from being removed until it is dropped: for a creation under way, until its container is
     /// recorded. Waits for a removal of one of them, but not for ever.
-    pub async fn lease(&self, names: impl IntoIterator<Item = VolumeName>) -> Result<Lease<'_>, VolumeError> {
+    pub(crate) async fn lease(&self, names: impl IntoIterator<Item = VolumeName>) -> Result<Lease<'_>, VolumeError> {
         self.leases.lease(names.into_iter().collect()).await
     }
 
@@ -64,7 +64,7 @@ impl Volumes {
 }
 
 /// Where the volume's data lies, whether or not it exists.
-pub fn path(engine: &Engine, name: &VolumeName) -> PathBuf {
+pub(crate) fn path(engine: &Engine, name: &VolumeName) -> PathBuf {
     engine.layout.volume_data(name)
 }
 

@@ -4,10 +4,10 @@ use crate::domain::volume::Volume;
 use crate::ledger::{Entry, Ledger, WithCompanion};
 
 /// All volumes.
-pub type Records = Ledger<Volume>;
+pub(crate) type Records = Ledger<Volume>;
 
 /// A volume as of one moment.
-pub type Entity = Entry<Volume>;
+pub(crate) type Entity = Entry<Volume>;
 
 impl WithCompanion for Volume {
     type Index = ();

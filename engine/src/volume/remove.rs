@@ -23,20 +23,20 @@ const AT_ONCE: usize = 16;
 
 /// The outcome of a prune.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Reclaimed {
+pub(crate) struct Reclaimed {
     pub names: Vec<VolumeName>,
     /// Given back to the disk.
     pub bytes: u64,
 }
 
 /// Removes an unused volume, with its data. Goes on also when the caller goes away.
-pub async fn remove(engine: &Arc<Engine>, name: &VolumeName, context: &Context) -> Result<(), VolumeError> {
+pub(crate) async fn remove(engine: &Arc<Engine>, name: &VolumeName, context: &Context) -> Result<(), VolumeError> {
     remove_with(engine, name, None, context).await
 }
 
 /// Removes those of a container's volumes that were made for it, when the container itself is being removed. One that
 /// another container uses too stays. May be repeated from anywhere; all are tried, and the first error is returned.
-pub async fn remove_anonymous(
+pub(crate) async fn remove_anonymous(
     engine: &Arc<Engine>,
     container: ContainerId,
     names: impl IntoIterator<Item = VolumeName>,
@@ -83,7 +83,12 @@ pub async fn remove_anonymous(
 }
 
 /// Removes the volumes that are wanted gone, that no container uses and, unless `all`, that are anonymous.
-pub async fn prune(engine: &Arc<Engine>, all: bool, wanted: impl Fn(&Volume) -> bool, context: &Context) -> Reclaimed {
+pub(crate) async fn prune(
+    engine: &Arc<Engine>,
+    all: bool,
+    wanted: impl Fn(&Volume) -> bool,
+    context: &Context,
+) -> Reclaimed {
     let mut reclaimed = Reclaimed::default();
     let owned = engine.clone();
     // Once for all: it reads every definition. Whether one is used by now is looked at again when it is removed.
@@ -109,7 +114,7 @@ pub async fn prune(engine: &Arc<Engine>, all: bool, wanted: impl Fn(&Volume) -> 
 }
 
 /// Finishes interrupted removals after a start of the daemon.
-pub async fn finish_removals(engine: &Arc<Engine>) {
+pub(crate) async fn finish_removals(engine: &Arc<Engine>) {
     let context = Context::new(Actor::Recovery);
     let owned = engine.clone();
     let reading = tokio::task::spawn_blocking(move || in_doubt(&owned));

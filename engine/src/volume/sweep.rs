@@ -20,7 +20,7 @@ use crate::recovery::has_unknown;
 const NAMED: usize = 5;
 
 /// Sweeps the directories of killed creations, and reports the others. To be called when the store is whole.
-pub async fn sweep(engine: &Arc<Engine>) {
+pub(crate) async fn sweep(engine: &Arc<Engine>) {
     let mut kept = Vec::new();
     let names = unknown(engine).await;
     if names.is_empty() {

@@ -87,7 +87,7 @@ impl Uses {
 }
 
 /// For each of these volumes, the containers that mount it. Blocks on the disk.
-pub fn users<'a>(
+pub(crate) fn users<'a>(
     engine: &Engine,
     names: impl IntoIterator<Item = &'a VolumeName>,
 ) -> HashMap<VolumeName, Vec<ContainerId>> {

@@ -17,7 +17,7 @@ pub(super) struct Head {
 impl Head {
     /// Reads up to the empty line, not a byte further. `None` at the end of the stream, and when it is no head: a
     /// client that tries TLS first shall not wait.
-    pub async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Self>> {
+    pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Self>> {
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -36,33 +36,33 @@ impl Head {
         Ok(Some(Self { first, headers: lines.filter_map(split).collect() }))
     }
 
-    pub fn answer(status: u16, headers: &[(String, String)]) -> Self {
+    pub(super) fn answer(status: u16, headers: &[(String, String)]) -> Self {
         let mut head = Self { first: format!("HTTP/1.1 {status} of the tests"), headers: headers.to_vec() };
         head.set("Content-Length", "0");
         head
     }
 
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
-    pub fn set(&mut self, name: &str, value: &str) {
+    pub(super) fn set(&mut self, name: &str, value: &str) {
         self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
         self.headers.push((name.to_owned(), value.to_owned()));
     }
 
-    pub fn length(&self) -> Option<u64> {
+    pub(super) fn length(&self) -> Option<u64> {
         self.get("Content-Length")?.parse().ok()
     }
 
     /// The status of an answer.
-    pub fn status(&self) -> u16 {
+    pub(super) fn status(&self) -> u16 {
         self.first.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
     }
 
     /// Writes it as the only one of its connection.
-    pub async fn write(&self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    pub(super) async fn write(&self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let mut head = self.clone();
         head.set("Connection", "close");
         let lines = head.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));

@@ -14,7 +14,7 @@ pub(super) struct Namespace {
 }
 
 impl Namespace {
-    pub fn make(network: bool, changes: &[String]) -> Self {
+    pub(super) fn make(network: bool, changes: &[String]) -> Self {
         let script = format!("{} && echo made && exec cat >/dev/null", changes.join(" && "));
         let mut keeper = Command::new(binaries::required("unshare"))
             .args(network.then_some("--net"))

@@ -26,11 +26,11 @@ on_each_runtime!(
 );
 
 /// The daemon's failpoints that are tried here and nowhere else.
-pub const POINTS: [&str; 1] = ["attach-end-recovered"];
+pub(crate) const POINTS: [&str; 1] = ["attach-end-recovered"];
 
 /// Every session that the journal has the beginning of has one end there.
 #[track_caller]
-pub fn assert_sessions_ended(node: &Node, when: &str) {
+pub(crate) fn assert_sessions_ended(node: &Node, when: &str) {
     let events = node.events();
     let of = |name: &str| {
         let named = events.iter().filter(|event| event.name == name);

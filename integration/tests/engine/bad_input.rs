@@ -14,7 +14,7 @@ use tonic::Code;
 on_each_runtime!(commands_that_cannot_run, runtimes_that_fail);
 
 /// A runtime of our own: a script before the real one.
-pub fn script(node: &Node, name: &str, text: &str) -> PathBuf {
+pub(crate) fn script(node: &Node, name: &str, text: &str) -> PathBuf {
     let path = node.dir().join(name);
     let real = binaries::required(node.runtime().name());
     fs::write(&path, format!("#!/bin/sh\nreal={}\n{text}\n", real.display())).expect("the node's directory is ours");

@@ -216,7 +216,7 @@ const POINTS: [&str; 8] = [
 ];
 
 /// The failpoints that this file tries.
-pub fn points() -> impl Iterator<Item = &'static str> {
+pub(crate) fn points() -> impl Iterator<Item = &'static str> {
     POINTS.into_iter().filter(|point| !point.contains(':'))
 }
 

@@ -238,7 +238,7 @@ fn a_policy_is_changed_while_it_runs_and_while_it_waits(runtime: Runtime) {
 }
 
 /// Between any two steps of an update.
-pub const POINTS: [&str; 4] = ["update-before-intent", "update-after-intent", "update-applied", "update-done"];
+pub(crate) const POINTS: [&str; 4] = ["update-before-intent", "update-after-intent", "update-applied", "update-done"];
 
 fn dies_updating(runtime: Runtime) {
     let mut node = Node::start(runtime);

@@ -71,10 +71,10 @@ fn a_reused_pid_is_never_signalled(runtime: Runtime) {
     node.assert_clean_end();
 }
 
-pub const OTHER_BOOT: (&str, &str) = ("ISULAD_BOOT_ID", "0123456789abcdef0123456789abcdef");
+pub(crate) const OTHER_BOOT: (&str, &str) = ("ISULAD_BOOT_ID", "0123456789abcdef0123456789abcdef");
 
 /// Ends all that runs, as a restart of the host would; the state directory is left.
-pub fn power_cut(node: &mut Node, processes: Vec<Process>) {
+pub(crate) fn power_cut(node: &mut Node, processes: Vec<Process>) {
     node.kill9();
     processes.iter().for_each(|process| process.signal(Signal::KILL));
     integration::cgroup::clear(node.cgroup_parent());

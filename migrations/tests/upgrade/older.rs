@@ -17,8 +17,8 @@ const PER_LIFE: u64 = 4;
 const REMOVED: u64 = 3;
 
 /// Totals of the store that `build` makes.
-pub const EVENTS: u64 = CONTAINERS as u64 * PER_LIFE + REMOVED * 2;
-pub const ROWS: u64 = CONTAINERS as u64 - REMOVED;
+pub(crate) const EVENTS: u64 = CONTAINERS as u64 * PER_LIFE + REMOVED * 2;
+pub(crate) const ROWS: u64 = CONTAINERS as u64 - REMOVED;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct StartedV0 {
@@ -35,21 +35,21 @@ struct ContainerRowV0 {
 
 /// The content of a store that has to survive.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Contents {
+pub(crate) struct Contents {
     pub records: Vec<Record>,
     pub rows: Vec<SavedRow>,
 }
 
-pub fn upcasts() -> Upcasts {
+pub(crate) fn upcasts() -> Upcasts {
     with(started, row)
 }
 
 /// Upcasts without the shim, which shifts all later bytes.
-pub fn upcasts_with_bad_events() -> Upcasts {
+pub(crate) fn upcasts_with_bad_events() -> Upcasts {
     with(|bytes| Ok(bytes.to_vec()), row)
 }
 
-pub fn upcasts_with_bad_rows() -> Upcasts {
+pub(crate) fn upcasts_with_bad_rows() -> Upcasts {
     upcasts().with(Shape::Row(1), 0, |bytes| Ok(bytes.to_vec()))
 }
 
@@ -70,7 +70,7 @@ fn row(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
 }
 
 /// The expected result of a migration. Independent of the upcasts: computed from fields, not from bytes.
-pub fn expected(before: &Contents) -> Contents {
+pub(crate) fn expected(before: &Contents) -> Contents {
     let records = before.records.iter().cloned().map(|record| {
         if (record.kind, record.schema) != (STARTED, 0) {
             return record;
@@ -107,7 +107,7 @@ fn options(format: u16) -> Options {
     }
 }
 
-pub fn contents(dir: &Path, format: u16) -> Contents {
+pub(crate) fn contents(dir: &Path, format: u16) -> Contents {
     let opened = Journal::open(dir, options(format)).unwrap();
     let verified = opened.journal.verify().unwrap();
     assert!(verified.problems.is_empty() && verified.gaps.is_empty(), "{verified:?}");
@@ -217,7 +217,7 @@ impl Drop for Writer {
 }
 
 /// Makes a store of format 0 with containers that were created, started and stopped; some were removed, too.
-pub fn build(dir: &Path) {
+pub(crate) fn build(dir: &Path) {
     use ContainerEvent as E;
     let writer = Writer::open(dir, 0);
     for container in 0..CONTAINERS {
@@ -246,12 +246,12 @@ pub fn build(dir: &Path) {
 }
 
 /// Appends one more event to a store of format 0.
-pub fn append_old(dir: &Path) {
+pub(crate) fn append_old(dir: &Path) {
     Writer::open(dir, 0).append(CONTAINERS - 1, PER_LIFE, vec![old_started(CONTAINERS - 1, 6)], Row::Keep);
 }
 
 /// Appends one more event to a store of the current format.
-pub fn append_one(dir: &Path) {
+pub(crate) fn append_one(dir: &Path) {
     let container = CONTAINERS - 1;
     let removal = ContainerEvent::RemoveRequested(RemoveRequestedV1 { force: false, volumes: true });
     Writer::open(dir, FORMAT).append(container, PER_LIFE, vec![event(container, removal)], Row::Keep);

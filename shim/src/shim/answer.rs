@@ -11,13 +11,13 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub fn new(pipe: OwnedFd) -> Self {
+    pub(super) fn new(pipe: OwnedFd) -> Self {
         Self { pipe: Some(pipe.into()) }
     }
 
     /// Answers once; later calls do nothing. A failed write is ignored: a daemon that has restarted asks on the attach
     /// socket.
-    pub fn send(&mut self, outcome: &Outcome) {
+    pub(super) fn send(&mut self, outcome: &Outcome) {
         if let Some(mut pipe) = self.pipe.take() {
             let _ = pipe.write_all(&outcome.to_line());
         }

@@ -39,7 +39,7 @@ pub(crate) enum Connected {
 
 impl<'a> Launching<'a> {
     /// Starts the runtime and closes the container's ends of the streams in this process.
-    pub fn begin(shim: &'a Shim, runtime_ends: RuntimeEnds, shim_ends: ShimEnds) -> Result<Self, Failed> {
+    pub(super) fn begin(shim: &'a Shim, runtime_ends: RuntimeEnds, shim_ends: ShimEnds) -> Result<Self, Failed> {
         let console = matches!(shim_ends, ShimEnds::Terminal { .. }).then(|| stdio::console_path(&shim.state));
         let call = Call::run(shim, console);
         failpoint::hit(failpoint::BEFORE_RUNTIME);
@@ -48,7 +48,7 @@ impl<'a> Launching<'a> {
     }
 
     /// Waits for the runtime and finds the container's first process.
-    pub async fn finish(self, reaper: &Reaper) -> Result<Launched, Failed> {
+    pub(super) async fn finish(self, reaper: &Reaper) -> Result<Launched, Failed> {
         let Self { shim, call, runtime, shim_ends } = self;
         call.wait(runtime, reaper, || shim_ends.stderr_text()).await?;
         failpoint::hit(failpoint::AFTER_LAUNCH);

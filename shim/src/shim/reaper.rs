@@ -20,7 +20,7 @@ pub(crate) struct Signals {
 
 impl Signals {
     /// Blocks the signals and collects them from now on.
-    pub fn block() -> nix::Result<Self> {
+    pub(super) fn block() -> nix::Result<Self> {
         let mut set = SigSet::empty();
         for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
             set.add(signal);
@@ -40,7 +40,7 @@ pub(crate) struct Reaper {
 
 impl Reaper {
     /// Call within the event loop only.
-    pub fn new(signals: Signals) -> io::Result<Self> {
+    pub(super) fn new(signals: Signals) -> io::Result<Self> {
         Ok(Self {
             signals: readable::watch(signals.fd)?,
             ignored: std::cell::Cell::new(false),
@@ -50,17 +50,17 @@ impl Reaper {
     }
 
     /// A reaper that reports SIGTERM through [`Self::sigterm`].
-    pub fn with_sigterm(signals: Signals) -> io::Result<Self> {
+    pub(super) fn with_sigterm(signals: Signals) -> io::Result<Self> {
         Ok(Self { reports_sigterm: true, ..Self::new(signals)? })
     }
 
     /// Returns when SIGTERM has come. Another method of this reaper must be waiting meanwhile.
-    pub async fn sigterm(&self) {
+    pub(super) async fn sigterm(&self) {
         self.sigterm.notified().await;
     }
 
     /// Waits for one child and reaps no other: processes the container leaves behind stay readable in /proc.
-    pub async fn only(&self, pid: i32) -> io::Result<ExitStatus> {
+    pub(super) async fn only(&self, pid: i32) -> io::Result<ExitStatus> {
         loop {
             if let Some((_, status)) = reap(Some(pid))? {
                 return Ok(status);
@@ -70,7 +70,7 @@ impl Reaper {
     }
 
     /// Reaps every child until `pid` is among them.
-    pub async fn until(&self, pid: i32) -> io::Result<ExitStatus> {
+    pub(super) async fn until(&self, pid: i32) -> io::Result<ExitStatus> {
         loop {
             while let Some((child, status)) = reap(None)? {
                 if child == pid {
@@ -82,7 +82,7 @@ impl Reaper {
     }
 
     /// Reaps every child until an error, without waiting for a certain one.
-    pub async fn forever(&self) -> io::Error {
+    pub(super) async fn forever(&self) -> io::Error {
         loop {
             reap_all();
             if let Err(error) = self.next_signal().await {
@@ -92,7 +92,7 @@ impl Reaper {
     }
 
     /// Receives signals without reaping: ended children are reaped later.
-    pub async fn listen(&self) -> io::Error {
+    pub(super) async fn listen(&self) -> io::Error {
         loop {
             if let Err(error) = self.next_signal().await {
                 return error;
@@ -101,14 +101,14 @@ impl Reaper {
     }
 
     /// Reaps ended children; true when no child is left.
-    pub fn childless() -> bool {
+    pub(super) fn childless() -> bool {
         reap_all();
         reap(None).is_err()
     }
 
     /// Kills every process below this one, at any depth and in any session, and reaps it. Blocks. Gives up after
     /// `limit` on a process that the kernel does not let go.
-    pub fn kill_descendants(limit: Duration) {
+    pub(super) fn kill_descendants(limit: Duration) {
         if !tree::kill_below_me(limit) {
             eprintln!("isulad-shim: not every process could be killed");
         }

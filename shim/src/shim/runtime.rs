@@ -67,7 +67,7 @@ impl<'a> Call<'a> {
     }
 
     /// `run --detach`: makes the container, starts it and leaves.
-    pub fn run(shim: &'a Shim, console_socket: Option<PathBuf>) -> Self {
+    pub(super) fn run(shim: &'a Shim, console_socket: Option<PathBuf>) -> Self {
         let mut call = Self::new(shim, "run");
         call.args.push("--detach".into());
         call.args.extend(["--bundle".into(), shim.process.bundle.clone().into()]);
@@ -81,7 +81,7 @@ impl<'a> Call<'a> {
 
     /// `exec --detach`: starts the process and exits. It waits for the process description on the descriptor
     /// [`SPEC_FD`]. Paths are in the exec's directory, which is the working directory.
-    pub fn exec(directory: &StateDir, process: &'a ExecProcess, console_socket: Option<PathBuf>) -> Self {
+    pub(super) fn exec(directory: &StateDir, process: &'a ExecProcess, console_socket: Option<PathBuf>) -> Self {
         let tool = Tool {
             runtime: &process.runtime,
             root: process.runtime_root.clone(),
@@ -110,14 +110,14 @@ impl<'a> Call<'a> {
 
     /// Starts the runtime; returns its pid. The runtime is killed when the shim dies, so that a later shim never meets
     /// a call in progress.
-    pub fn spawn(&self, stdio: Stdio<'_>) -> Result<i32, Failed> {
+    pub(super) fn spawn(&self, stdio: Stdio<'_>) -> Result<i32, Failed> {
         let [input, output, error] = stdio;
         self.spawned(|path, args| spawn::spawn_dependent(path, args, &[(input, 0), (output, 1), (error, 2)]))
     }
 
     /// The same with a pipe to read the process from. The runtime outlives the shim: the daemon, which knows it, waits
     /// for the result of a detached exec, and kills the runtime of any other.
-    pub fn spawn_reading(&self, stdio: Stdio<'_>, spec: BorrowedFd<'_>) -> Result<i32, Failed> {
+    pub(super) fn spawn_reading(&self, stdio: Stdio<'_>, spec: BorrowedFd<'_>) -> Result<i32, Failed> {
         let [input, output, error] = stdio;
         self.spawned(|path, args| spawn::spawn(path, args, &[(input, 0), (output, 1), (error, 2), (spec, SPEC_FD)]))
     }
@@ -131,7 +131,7 @@ impl<'a> Call<'a> {
 
     /// Waits for the runtime within its deadline; a runtime that takes longer is killed with all it started. `stderr`
     /// reads the runtime's standard error.
-    pub async fn wait(&self, pid: i32, reaper: &Reaper, stderr: impl FnOnce() -> String) -> Result<(), Failed> {
+    pub(super) async fn wait(&self, pid: i32, reaper: &Reaper, stderr: impl FnOnce() -> String) -> Result<(), Failed> {
         let tool = &self.tool;
         let Ok(status) = tokio::time::timeout(tool.deadline, reaper.only(pid)).await else {
             Reaper::kill_descendants(KILL_LIMIT);

@@ -48,14 +48,14 @@ pub(crate) enum ShimEnds {
 }
 
 impl RuntimeEnds {
-    pub fn as_stdio(&self) -> [BorrowedFd<'_>; 3] {
+    pub(super) fn as_stdio(&self) -> [BorrowedFd<'_>; 3] {
         [self.input.as_fd(), self.output.as_fd(), self.error.as_fd()]
     }
 }
 
 impl ShimEnds {
     /// The standard error of a failed runtime, taken out of the FIFO or pipe.
-    pub fn stderr_text(&self) -> String {
+    pub(super) fn stderr_text(&self) -> String {
         let (Self::Fifos { stderr: from, .. } | Self::Terminal { runtime_stderr: from, .. }) = self else {
             return String::new();
         };

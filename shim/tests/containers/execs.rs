@@ -36,7 +36,7 @@ crate::on_both_runtimes!(
     a_lost_shim_leaves_the_pid_of_a_living_process,
 );
 
-pub struct Exec {
+pub(crate) struct Exec {
     pub directory: StateDir,
     pub client: UnixStream,
     /// The process started by `start_exec`.
@@ -44,7 +44,7 @@ pub struct Exec {
 }
 
 impl Exec {
-    pub fn spawn(stand: &Stand, args: &[&str], change: impl FnOnce(&mut ExecProcess)) -> Self {
+    pub(crate) fn spawn(stand: &Stand, args: &[&str], change: impl FnOnce(&mut ExecProcess)) -> Self {
         Self::spawn_prepared(stand, args, change, |_| {})
     }
 
@@ -87,7 +87,7 @@ impl Exec {
         Self { directory, client, pid }
     }
 
-    pub fn go(&self) -> Ready {
+    pub(crate) fn go(&self) -> Ready {
         send(&self.client, &Request::Go);
         match read_answer(&self.client) {
             Frame::Ready(ready) => ready,
@@ -107,19 +107,19 @@ impl Exec {
         fs::read_to_string(self.directory.file("shim.log")).unwrap_or_default()
     }
 
-    pub fn reap(&self) {
+    pub(crate) fn reap(&self) {
         let pidfd = PidFd::open(ProcessRef::of(self.pid).unwrap()).unwrap();
         assert!(wait_readable(&pidfd), "the shim does not leave\n{}", self.log());
         nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(self.pid), None).unwrap();
     }
 
-    pub fn record(&self) -> ExecRecord {
+    pub(crate) fn record(&self) -> ExecRecord {
         wait_for("the exit record", || self.directory.exit_fallback().exists());
         ExecRecord::read(&self.directory).unwrap().unwrap()
     }
 }
 
-pub fn stand(engine: Engine) -> Stand {
+pub(crate) fn stand(engine: Engine) -> Stand {
     let stand = Stand::new(engine, "sleep 10000 & wait");
     stand.start();
     stand

@@ -20,10 +20,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
 /// A limit that is only reached by a hang.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy)]
-pub enum Engine {
+pub(crate) enum Engine {
     Runc,
     Crun,
 }
@@ -37,7 +37,7 @@ macro_rules! on_both_runtimes {
     };
 }
 
-pub struct Stand {
+pub(crate) struct Stand {
     pub process: Process,
     pub spec: Value,
     pub state: StateDir,
@@ -48,11 +48,11 @@ pub struct Stand {
 
 impl Stand {
     /// A container that will run `script` in busybox' shell.
-    pub fn new(engine: Engine, script: &str) -> Self {
+    pub(crate) fn new(engine: Engine, script: &str) -> Self {
         Self::with_args(engine, &["/bin/sh", "-c", script])
     }
 
-    pub fn with_args(engine: Engine, args: &[&str]) -> Self {
+    pub(crate) fn with_args(engine: Engine, args: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("isulad-shim-test-").tempdir().unwrap();
         let root = fs::canonicalize(directory.path()).unwrap();
         let id = root.file_name().unwrap().to_str().unwrap().to_owned();
@@ -91,44 +91,44 @@ impl Stand {
         Self { process, spec, state, exit_fifo, directory, shim_env: vec![] }
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         fs::canonicalize(self.directory.path()).unwrap()
     }
 
     /// Uses another state directory, which exists.
-    pub fn move_state(&mut self, path: &Path) {
+    pub(crate) fn move_state(&mut self, path: &Path) {
         self.state = StateDir::new(path);
         self.exit_fifo = self.state.open_exit_fifo().unwrap();
     }
 
     /// Asks for a terminal.
-    pub fn terminal(&mut self) {
+    pub(crate) fn terminal(&mut self) {
         self.process.terminal = true;
         self.spec["process"]["terminal"] = json!(true);
     }
 
-    pub fn share_pid_namespace(&mut self) {
+    pub(crate) fn share_pid_namespace(&mut self) {
         self.process.pid_namespace = PidNamespace::Shared;
         let namespaces = self.spec["linux"]["namespaces"].as_array_mut().unwrap();
         namespaces.retain(|namespace| namespace["type"] != "pid");
     }
 
-    pub fn fail_at(&mut self, failpoint: &str) {
+    pub(crate) fn fail_at(&mut self, failpoint: &str) {
         self.shim_env = vec![(isulad_shim::failpoint::VARIABLE, failpoint.to_owned())];
     }
 
-    pub fn clear_failpoint(&mut self) {
+    pub(crate) fn clear_failpoint(&mut self) {
         self.shim_env.clear();
     }
 
     /// Writes the spec and `process.json`.
-    pub fn write(&self) {
+    pub(crate) fn write(&self) {
         fs::write(self.process.bundle.join("config.json"), self.spec.to_string()).unwrap();
         self.process.write(&self.state.process()).unwrap();
     }
 
     /// Starts the shim as the daemon does and returns its answer.
-    pub fn launch(&self, mode: Mode, first: Option<&UnixStream>) -> io::Result<Outcome> {
+    pub(crate) fn launch(&self, mode: Mode, first: Option<&UnixStream>) -> io::Result<Outcome> {
         let (read, write) = io::pipe().unwrap();
         let first = first.map(AsFd::as_fd);
         let shim = self.shim();
@@ -140,7 +140,7 @@ impl Stand {
     }
 
     /// The shim itself, or a script that sets its environment.
-    pub fn shim(&self) -> PathBuf {
+    pub(crate) fn shim(&self) -> PathBuf {
         let shim = env!("CARGO_BIN_EXE_isulad-shim");
         if self.shim_env.is_empty() {
             return shim.into();
@@ -149,7 +149,7 @@ impl Stand {
         script(&self.root().join("shim"), &format!("{}exec {shim} \"$@\"", set.concat()))
     }
 
-    pub fn start(&self) -> Ready {
+    pub(crate) fn start(&self) -> Ready {
         self.write();
         match self.launch(Mode::Run, None) {
             Ok(Outcome::Ready(ready)) => ready,
@@ -158,7 +158,7 @@ impl Stand {
     }
 
     /// Starts with a first client.
-    pub fn start_with_client(&mut self) -> (Ready, UnixStream) {
+    pub(crate) fn start_with_client(&mut self) -> (Ready, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
         self.process.first_client = true;
@@ -169,7 +169,7 @@ impl Stand {
         }
     }
 
-    pub fn start_fails(&self) -> Failed {
+    pub(crate) fn start_fails(&self) -> Failed {
         self.write();
         match self.launch(Mode::Run, None) {
             Ok(Outcome::Failed(failed)) => failed,
@@ -177,7 +177,7 @@ impl Stand {
         }
     }
 
-    pub fn adopt(&self) -> Ready {
+    pub(crate) fn adopt(&self) -> Ready {
         match self.launch(Mode::Adopt, None) {
             Ok(Outcome::Ready(ready)) => ready,
             other => panic!("not adopted: {other:?}\n{}", self.shim_log()),
@@ -185,14 +185,14 @@ impl Stand {
     }
 
     /// Waits for the four bytes and for the hang-up after them, when the shim has exited.
-    pub fn exit(&self) -> ExitStatus {
+    pub(crate) fn exit(&self) -> ExitStatus {
         let status = self.read_exit();
         self.wait_hang_up();
         status
     }
 
     /// Waits for the four bytes.
-    pub fn read_exit(&self) -> ExitStatus {
+    pub(crate) fn read_exit(&self) -> ExitStatus {
         let mut bytes = [0; 4];
         assert!(wait_readable(&self.exit_fifo), "no exit\n{}", self.shim_log());
         rustix::io::read(&self.exit_fifo, &mut bytes)
@@ -202,36 +202,36 @@ impl Stand {
     }
 
     /// Waits until no shim has `exit_fifo` open.
-    pub fn wait_hang_up(&self) {
+    pub(crate) fn wait_hang_up(&self) {
         assert!(self.hangs_up_within(PATIENCE), "the shim does not leave\n{}", self.shim_log());
     }
 
-    pub fn hangs_up_within(&self, limit: Duration) -> bool {
+    pub(crate) fn hangs_up_within(&self, limit: Duration) -> bool {
         let mut fds = [PollFd::new(self.exit_fifo.as_fd(), PollFlags::empty())];
         poll(&mut fds, PollTimeout::try_from(limit).unwrap()).unwrap() == 1
     }
 
-    pub fn record(&self) -> ExitRecord {
+    pub(crate) fn record(&self) -> ExitRecord {
         ExitRecord::read(&self.process.exit_record).unwrap().expect("there is an exit record")
     }
 
-    pub fn attach(&self) -> UnixStream {
+    pub(crate) fn attach(&self) -> UnixStream {
         let stream = self.state.connect_attach().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 
     /// The log's records of one stream, put together.
-    pub fn log(&self, stream: &str) -> String {
+    pub(crate) fn log(&self, stream: &str) -> String {
         let Log::JsonFile { path, .. } = &self.process.log else { panic!("this container has no log") };
         log_text(path, stream)
     }
 
-    pub fn shim_log(&self) -> String {
+    pub(crate) fn shim_log(&self) -> String {
         fs::read_to_string(self.state.file(state_dir::SHIM_LOG)).unwrap_or_default()
     }
 
-    pub fn cgroups(&self) -> Vec<PathBuf> {
+    pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
         let controllers = fs::read_dir("/sys/fs/cgroup").unwrap();
         controllers
             .map(|entry| entry.unwrap().path().join("isulad-shim-test").join(&self.process.id))
@@ -240,14 +240,14 @@ impl Stand {
     }
 
     /// Processes in the container, by its first cgroup.
-    pub fn processes(&self) -> usize {
+    pub(crate) fn processes(&self) -> usize {
         let cgroups = self.cgroups();
         fs::read_to_string(cgroups[0].join("cgroup.procs")).unwrap().lines().count()
     }
 
     /// Asserts that nothing is left of the container: no cgroup, no mount, no process, and in the state directory only
     /// the files that are meant to stay.
-    pub fn assert_clean(&self) {
+    pub(crate) fn assert_clean(&self) {
         assert_eq!(self.cgroups(), Vec::<PathBuf>::new());
         let root = self.root();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -266,7 +266,7 @@ impl Stand {
     }
 
     /// Deletes the container as the daemon's recovery does when it undoes a start.
-    pub fn delete_by_hand(&self) {
+    pub(crate) fn delete_by_hand(&self) {
         let _ = Command::new(&self.process.runtime.path)
             .arg("--root")
             .arg(&self.process.runtime_root)
@@ -274,25 +274,25 @@ impl Stand {
             .output();
     }
 
-    pub fn in_root(&self, name: &str) -> PathBuf {
+    pub(crate) fn in_root(&self, name: &str) -> PathBuf {
         self.process.bundle.join("rootfs").join(name)
     }
 
     /// A FIFO in the container's root, for the container to wait on.
-    pub fn make_fifo(&mut self, name: &str) {
+    pub(crate) fn make_fifo(&mut self, name: &str) {
         nix::unistd::mkfifo(&self.in_root(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
     }
 
     /// Lets the reader of the FIFO continue.
-    pub fn release(&self, name: &str) {
+    pub(crate) fn release(&self, name: &str) {
         fs::write(self.in_root(name), "\n").unwrap();
     }
 
-    pub fn log_size(&self) -> u64 {
+    pub(crate) fn log_size(&self) -> u64 {
         fs::metadata(self.process.bundle.join("console.log")).map_or(0, |metadata| metadata.len())
     }
 
-    pub fn kill_shim(&self, ready: &Ready) {
+    pub(crate) fn kill_shim(&self, ready: &Ready) {
         let pidfd = PidFd::open(ready.shim()).unwrap();
         pidfd.send_signal(libc::SIGKILL).unwrap();
         assert!(wait_readable(&pidfd));
@@ -330,7 +330,7 @@ impl Drop for Stand {
     }
 }
 
-pub fn log_text(path: &Path, stream: &str) -> String {
+pub(crate) fn log_text(path: &Path, stream: &str) -> String {
     fs::read_to_string(path)
         .unwrap_or_default()
         .lines()
@@ -341,7 +341,7 @@ pub fn log_text(path: &Path, stream: &str) -> String {
 }
 
 /// All output of both kinds until the end of the connection, and the exit status.
-pub fn read_all(mut stream: &UnixStream) -> (Vec<u8>, Vec<u8>, Option<ExitStatus>) {
+pub(crate) fn read_all(mut stream: &UnixStream) -> (Vec<u8>, Vec<u8>, Option<ExitStatus>) {
     let (mut out, mut err, mut exit) = (Vec::new(), Vec::new(), None);
     while let Some(frame) = Frame::read_from(&mut stream).unwrap() {
         assert_eq!(exit, None, "something after the exit: {frame:?}");
@@ -356,7 +356,7 @@ pub fn read_all(mut stream: &UnixStream) -> (Vec<u8>, Vec<u8>, Option<ExitStatus
 }
 
 /// Reads output until it contains `text`.
-pub fn read_until(mut stream: &UnixStream, text: &str) -> String {
+pub(crate) fn read_until(mut stream: &UnixStream, text: &str) -> String {
     let mut received = String::new();
     while !received.contains(text) {
         match Frame::read_from(&mut stream).unwrap() {
@@ -369,12 +369,12 @@ pub fn read_until(mut stream: &UnixStream, text: &str) -> String {
     received
 }
 
-pub fn send(stream: &UnixStream, request: &Request) {
+pub(crate) fn send(stream: &UnixStream, request: &Request) {
     request.write_to(stream).unwrap();
 }
 
 /// Waits for the answer to a request, past any output.
-pub fn read_answer(mut stream: &UnixStream) -> Frame {
+pub(crate) fn read_answer(mut stream: &UnixStream) -> Frame {
     loop {
         match Frame::read_from(&mut stream).unwrap().expect("an answer") {
             Frame::Stdout(_) | Frame::Stderr(_) => {}
@@ -383,14 +383,14 @@ pub fn read_answer(mut stream: &UnixStream) -> Frame {
     }
 }
 
-pub fn script(path: &Path, text: &str) -> PathBuf {
+pub(crate) fn script(path: &Path, text: &str) -> PathBuf {
     fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     path.to_owned()
 }
 
 /// Polls a condition that has no event.
-pub fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !reached() {
         assert!(Instant::now() < end, "waited in vain for {what}");
@@ -398,11 +398,11 @@ pub fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
     }
 }
 
-pub fn alive(ready: &Ready) -> bool {
+pub(crate) fn alive(ready: &Ready) -> bool {
     ProcessRef { pid: ready.pid, start_time: ready.pid_start }.alive()
 }
 
-pub fn wait_readable(fd: &impl AsFd) -> bool {
+pub(crate) fn wait_readable(fd: &impl AsFd) -> bool {
     let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
     poll(&mut fds, PollTimeout::try_from(PATIENCE).unwrap()).unwrap() == 1
 }

@@ -11,7 +11,7 @@ use super::{Items, Part};
 
 /// The daemon's behaviour on an exec.
 #[derive(Clone)]
-pub enum Executed {
+pub(crate) enum Executed {
     /// These messages, then the end of the stream.
     Play(Vec<exec_output::Output>),
     /// Starts, and sends nothing more; waits for the client's messages.

@@ -7,11 +7,11 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Items, Part};
 
-pub const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+pub(crate) const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// The daemon's behaviour on an archive that comes in.
 #[derive(Clone, Default)]
-pub enum Upload {
+pub(crate) enum Upload {
     #[default]
     Take,
     /// Refused after this many bytes.
@@ -22,7 +22,7 @@ pub enum Upload {
 
 /// An archive as received.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Received {
+pub(crate) struct Received {
     pub bytes: usize,
     pub pieces: usize,
     pub largest: usize,
@@ -30,16 +30,16 @@ pub struct Received {
     pub sum: u64,
 }
 
-pub fn layer(digest: &str, state: layer_progress::State, current: u64, total: u64) -> LayerProgress {
+pub(crate) fn layer(digest: &str, state: layer_progress::State, current: u64, total: u64) -> LayerProgress {
     LayerProgress { digest: digest.into(), state: state.into(), current, total }
 }
 
-pub fn piece(bytes: &[u8]) -> Piece {
+pub(crate) fn piece(bytes: &[u8]) -> Piece {
     Piece { bytes: bytes.into() }
 }
 
 impl Received {
-    pub fn add(&mut self, bytes: &[u8]) {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len();
         self.pieces += 1;
         self.largest = self.largest.max(bytes.len());

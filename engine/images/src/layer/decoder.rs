@@ -18,7 +18,7 @@ pub(super) enum Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    pub fn new(mut source: Source<'a>) -> Result<Self, LayerError> {
+    pub(super) fn new(mut source: Source<'a>) -> Result<Self, LayerError> {
         let first = source.peek(PEEK).map_err(|source| LayerError::Read { source })?;
         match Format::of(first) {
             Format::Plain => Ok(Self::Plain(source)),
@@ -32,14 +32,14 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    pub fn is_plain(&self) -> bool {
+    pub(super) fn is_plain(&self) -> bool {
         match self {
             Self::Plain(_) => true,
             Self::Gzip(_) | Self::Zstd(_) => false,
         }
     }
 
-    pub fn source(&self) -> &Source<'a> {
+    pub(super) fn source(&self) -> &Source<'a> {
         match self {
             Self::Plain(source) => source,
             Self::Gzip(decoder) => decoder.as_ref().expect("a member is always put back").get_ref(),
@@ -47,7 +47,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    pub fn into_source(self) -> Source<'a> {
+    pub(super) fn into_source(self) -> Source<'a> {
         match self {
             Self::Plain(source) => source,
             Self::Gzip(decoder) => decoder.expect("a member is always put back").into_inner(),
@@ -56,7 +56,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Decompressed bytes; none at the end, which is the end of the source too.
-    pub fn read(&mut self, into: &mut [u8]) -> Result<usize, LayerError> {
+    pub(super) fn read(&mut self, into: &mut [u8]) -> Result<usize, LayerError> {
         let (format, read) = match self {
             Self::Plain(source) => ("", source.read(into)),
             Self::Gzip(decoder) => ("gzip", read_gzip(decoder, into)),

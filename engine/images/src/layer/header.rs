@@ -50,7 +50,7 @@ pub(super) struct Before {
 }
 
 impl Before {
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.name.is_none() && self.link.is_none() && self.extended.is_none()
     }
 }

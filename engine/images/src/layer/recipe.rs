@@ -120,7 +120,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub fn open(path: &Path) -> Result<Self, LayerError> {
+    pub(super) fn open(path: &Path) -> Result<Self, LayerError> {
         let input = File::open(path).and_then(zstd::Decoder::new);
         let input = input.map_err(|source| LayerError::Open { path: path.to_owned(), source })?;
         let mut reader = Self { path: path.to_owned(), input: BufReader::with_capacity(COLLECTED, input) };
@@ -131,7 +131,7 @@ impl Reader {
     }
 
     /// The next step. After the end there is nothing.
-    pub fn next(&mut self) -> Result<Step, LayerError> {
+    pub(super) fn next(&mut self) -> Result<Step, LayerError> {
         let [kind] = self.array()?;
         Ok(match kind {
             BYTES => {
@@ -160,7 +160,7 @@ impl Reader {
         })
     }
 
-    pub fn damaged(&self, problem: &str) -> LayerError {
+    pub(super) fn damaged(&self, problem: &str) -> LayerError {
         LayerError::Recipe { path: self.path.clone(), problem: problem.to_owned() }
     }
 
@@ -195,7 +195,7 @@ pub(super) struct Moves {
 }
 
 impl Moves {
-    pub fn read(path: &Path) -> Result<Self, LayerError> {
+    pub(super) fn read(path: &Path) -> Result<Self, LayerError> {
         let mut reader = Reader::open(path)?;
         let mut moves = Self::default();
         let mut contents = 0;
@@ -210,7 +210,7 @@ impl Moves {
     }
 
     /// The number under which the file of this path and content was moved away; none if it is still in its place.
-    pub fn find(&self, path: &[u8], content: u64) -> Option<u64> {
+    pub(super) fn find(&self, path: &[u8], content: u64) -> Option<u64> {
         let moves = self.by_path.get(path)?;
         let later = moves.partition_point(|(before, _)| *before <= content);
         moves.get(later).map(|(_, number)| *number)

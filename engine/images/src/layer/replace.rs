@@ -27,7 +27,7 @@ impl From<LayerError> for ReplaceError {
 }
 
 impl ReplaceError {
-    pub fn of(self, tree: &Tree<'_>, name: &[u8]) -> LayerError {
+    pub(super) fn of(self, tree: &Tree<'_>, name: &[u8]) -> LayerError {
         match self {
             Self::Io(error) => tree.failed(name, "remove what it replaces", error),
             Self::Layer(error) => error,

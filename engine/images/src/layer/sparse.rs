@@ -69,7 +69,7 @@ pub(super) enum Where {
 
 impl Described {
     /// Takes a record of an extended header with the key `GNU.sparse.<key>`.
-    pub fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), Problem> {
+    pub(super) fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), Problem> {
         let number = || digits(value).ok_or(Problem::Sparse);
         match key {
             b"name" => self.name = Some(value.to_vec()),
@@ -96,7 +96,7 @@ impl Described {
         Ok(())
     }
 
-    pub fn map(self) -> Result<Where, Problem> {
+    pub(super) fn map(self) -> Result<Where, Problem> {
         match (self.is_sparse, self.size) {
             (false, _) => Ok(Where::Nowhere),
             (true, None) => Err(Problem::Sparse),

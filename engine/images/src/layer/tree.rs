@@ -71,7 +71,7 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    pub fn path(&self) -> Vec<u8> {
+    pub(super) fn path(&self) -> Vec<u8> {
         names::join(&self.dir.path, self.name)
     }
 
@@ -91,7 +91,7 @@ fn proc_path(fd: &OwnedFd) -> Vec<u8> {
 }
 
 impl<'a> Tree<'a> {
-    pub fn open(dir: &Path, limit: u64, stop: &'a dyn Fn() -> bool) -> Result<Self, LayerError> {
+    pub(super) fn open(dir: &Path, limit: u64, stop: &'a dyn Fn() -> bool) -> Result<Self, LayerError> {
         let open = |name: &str| {
             let path = dir.join(name);
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -125,7 +125,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Makes the file that the entry describes.
-    pub fn add(&mut self, entry: &Entry, archive: &mut Archive<'_>) -> Result<(), LayerError> {
+    pub(super) fn add(&mut self, entry: &Entry, archive: &mut Archive<'_>) -> Result<(), LayerError> {
         if matches!(entry.kind, Kind::Label) {
             return Ok(());
         }
@@ -185,7 +185,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Sets the postponed times of directories. Nothing can be added after it.
-    pub fn finish(self) -> Result<Totals, LayerError> {
+    pub(super) fn finish(self) -> Result<Totals, LayerError> {
         for (path, time) in &self.times {
             if (self.stop)() {
                 return Err(LayerError::Stopped);

@@ -83,7 +83,7 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    pub fn check(self, document: &'static str, role: &str) -> Result<Descriptor, ManifestError> {
+    pub(super) fn check(self, document: &'static str, role: &str) -> Result<Descriptor, ManifestError> {
         let invalid = |problem| ManifestError::Invalid { what: document, problem };
         let digest = self
             .digest
@@ -95,7 +95,7 @@ impl Raw {
         Ok(Descriptor { media_type: self.media_type, digest, size, platform, annotations: self.annotations })
     }
 
-    pub fn check_layer(self, number: usize) -> Result<Layer, ManifestError> {
+    pub(super) fn check_layer(self, number: usize) -> Result<Layer, ManifestError> {
         let elsewhere = !self.urls.is_empty();
         let descriptor = self.check("manifest", &format!("layer {number}"))?;
         let Some((format, foreign)) = LayerFormat::of(&descriptor.media_type) else {

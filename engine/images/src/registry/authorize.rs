@@ -36,7 +36,7 @@ pub(super) struct AuthorizationRequest<'a> {
 }
 
 impl AuthorizationRequest<'_> {
-    pub async fn answer(&self, challenge: &Challenge) -> Result<Grant, RegistryError> {
+    pub(super) async fn answer(&self, challenge: &Challenge) -> Result<Grant, RegistryError> {
         if let Some(Credentials::RegistryToken { token }) = self.credentials {
             return Ok(Grant { header: self.header("Bearer", token)?, expires: None });
         }
@@ -164,7 +164,7 @@ struct TokenAnswer {
 pub(super) struct RefusalText(pub String);
 
 impl RefusalText {
-    pub async fn read(answer: Answer, stall: Duration) -> Self {
+    pub(super) async fn read(answer: Answer, stall: Duration) -> Self {
         const LIMIT: u64 = 64 << 10;
         let status = answer.response.status();
         let reason = status.canonical_reason().unwrap_or("no reason given").to_owned();

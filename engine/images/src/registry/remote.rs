@@ -44,7 +44,7 @@ struct Granted {
 
 impl Remote {
     /// Without a repository it is for a login.
-    pub fn new(
+    pub(super) fn new(
         transports: Arc<Transports>,
         place: Place,
         repository: Option<String>,
@@ -55,20 +55,20 @@ impl Remote {
     }
 
     /// Host and port.
-    pub fn host(&self) -> String {
+    pub(super) fn host(&self) -> String {
         authority(&self.place.base)
     }
 
-    pub fn endpoint(&self) -> usize {
+    pub(super) fn endpoint(&self) -> usize {
         self.place.endpoint
     }
 
-    pub fn settings(&self) -> &Settings {
+    pub(super) fn settings(&self) -> &Settings {
         self.transports.settings()
     }
 
     /// Asks for `v2/<path>`, below the repository if there is one. Successful answers only.
-    pub async fn get(&self, path: &str, headers: HeaderMap, what: &str) -> Result<Answer, RegistryError> {
+    pub(super) async fn get(&self, path: &str, headers: HeaderMap, what: &str) -> Result<Answer, RegistryError> {
         let path = match &self.repository {
             Some(repository) => format!("v2/{repository}/{path}"),
             None => format!("v2/{path}"),
@@ -95,7 +95,7 @@ impl Remote {
     }
 
     /// A whole document of at most `limit` bytes, with further attempts after passing failures. The headers come along.
-    pub async fn read(
+    pub(super) async fn read(
         &self,
         path: &str,
         headers: &HeaderMap,
@@ -117,7 +117,7 @@ impl Remote {
 
     /// How long to wait before asking for the `attempt`th further time (from 1); none if that is not worth it. A server
     /// that has never been reached is not waited for.
-    pub fn pause(&self, attempt: u32, error: &RegistryError) -> Option<Duration> {
+    pub(super) fn pause(&self, attempt: u32, error: &RegistryError) -> Option<Duration> {
         let is_absent =
             matches!(error, RegistryError::Unreachable { .. }) && !self.has_answered.load(Ordering::Relaxed);
         let is_worth_it = error.is_passing() && !is_absent && attempt <= self.place.attempts;

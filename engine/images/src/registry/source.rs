@@ -56,7 +56,7 @@ pub(super) struct Refusals {
 
 impl Refusals {
     /// The endpoint to ask after number `from` has failed with `error`, or the error of all.
-    pub fn next(
+    pub(super) fn next(
         &mut self,
         remotes: &[Arc<Remote>],
         from: usize,

@@ -59,16 +59,16 @@ pub(super) fn authority(url: &Url) -> String {
 }
 
 impl Transports {
-    pub fn new(settings: Arc<Settings>) -> Self {
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
         Self { settings, clients: Mutex::default() }
     }
 
-    pub fn settings(&self) -> &Settings {
+    pub(super) fn settings(&self) -> &Settings {
         &self.settings
     }
 
     /// Sends a request and follows redirects. Any status is an answer.
-    pub async fn send(&self, request: &Request<'_>) -> Result<Answer, RegistryError> {
+    pub(super) async fn send(&self, request: &Request<'_>) -> Result<Answer, RegistryError> {
         let mut url = request.url.clone();
         let mut authorization = request.authorization.clone();
         for _ in 0..=REDIRECTS {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// A layout with one image named `image` for each architecture, all below one index.
-pub struct Layout {
+pub(crate) struct Layout {
     dir: tempfile::TempDir,
     /// By digest.
     pub blobs: BTreeMap<Digest, Vec<u8>>,
@@ -25,7 +25,7 @@ pub struct Layout {
 
 impl Layout {
     /// Layers have at least `size` bytes, also when compressed.
-    pub fn new(architectures: &[&str], size: usize) -> Self {
+    pub(crate) fn new(architectures: &[&str], size: usize) -> Self {
         let mut layout = Self { dir: tempfile::tempdir().unwrap(), blobs: BTreeMap::new(), images: BTreeMap::new() };
         let manifests: Vec<Value> =
             architectures.iter().map(|architecture| layout.add_image(architecture, size)).collect();
@@ -41,12 +41,12 @@ impl Layout {
     }
 
     /// One image for this machine.
-    pub fn single(size: usize) -> Self {
+    pub(crate) fn single(size: usize) -> Self {
         Self::new(&[&Platform::host().architecture], size)
     }
 
     /// `skopeo copy` to `address/name`, with further arguments.
-    pub fn push(&self, name: &str, arguments: &[&str]) {
+    pub(crate) fn push(&self, name: &str, arguments: &[&str]) {
         let from = format!("oci:{}:image", self.dir.path().display());
         let mut skopeo = Command::new("skopeo");
         skopeo.args(["--insecure-policy", "copy", "--all", "--quiet"]).args(arguments);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-pub struct Server {
+pub(crate) struct Server {
     dir: tempfile::TempDir,
     config: Value,
     child: Child,
@@ -17,12 +17,12 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn plain() -> Self {
+    pub(crate) fn plain() -> Self {
         Self::new(|_| json!({}), |_| json!({}))
     }
 
     /// Wants this user and password.
-    pub fn with_password(user: &str, password: &str) -> Self {
+    pub(crate) fn with_password(user: &str, password: &str) -> Self {
         let line = super::run(Command::new("htpasswd").args(["-Bbn", user, password]));
         let auth = move |dir: &Path| {
             let path = dir.join("htpasswd");
@@ -33,7 +33,7 @@ impl Server {
     }
 
     /// Speaks TLS with `server.crt` and `server.key` of that directory, to clients with certificates of its `ca.crt`.
-    pub fn with_tls(certs: &Path) -> Self {
+    pub(crate) fn with_tls(certs: &Path) -> Self {
         let file = |name: &str| certs.join(name);
         let tls = json!({
             "certificate": file("server.crt"), "key": file("server.key"), "clientcas": [file("ca.crt")],
@@ -58,13 +58,13 @@ impl Server {
     }
 
     /// Kills it and starts it again at the same place.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.stop();
         self.config["http"]["addr"] = self.address.clone().into();
         (self.child, self.address) = start(self.dir.path(), &self.config);
     }
 
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -43,14 +43,14 @@ pub(super) struct Ended {
 
 impl Running {
     /// `input` is the locked file that is the plugin's, too.
-    pub fn begin(mut command: Command, input: File) -> io::Result<Self> {
+    pub(super) fn begin(mut command: Command, input: File) -> io::Result<Self> {
         let group = Group(command.process_group(0).kill_on_drop(true).spawn()?);
         let pid = group.0.id().ok_or(io::ErrorKind::NotFound)?;
         let pidfd = ProcessRef::of(pid.cast_signed()).and_then(PidFd::open)?;
         Ok(Self { group, ended: sys::watch(pidfd.into())?, input })
     }
 
-    pub async fn finish(&mut self) -> io::Result<Ended> {
+    pub(super) async fn finish(&mut self) -> io::Result<Ended> {
         let (stdout, stderr) = (self.group.0.stdout.take(), self.group.0.stderr.take());
         let (mut output, mut errors) = (Vec::new(), Vec::new());
         let status = {
@@ -75,7 +75,7 @@ impl Running {
         Ok(Ended { status, output, errors })
     }
 
-    pub async fn end(&mut self) {
+    pub(super) async fn end(&mut self) {
         self.group.kill();
         match tokio::time::timeout(KILL_PATIENCE, self.group.0.wait()).await {
             Ok(_) => input::unlock(&self.input),

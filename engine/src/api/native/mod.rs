@@ -21,16 +21,16 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 
-pub use status::ApiError;
+pub(crate) use status::ApiError;
 
 /// One service object for all of the native services.
 #[derive(Debug, Clone)]
-pub struct Native {
+pub(crate) struct Native {
     engine: Arc<Engine>,
 }
 
 impl Native {
-    pub fn new(engine: Arc<Engine>) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
         Self { engine }
     }
 }

@@ -6,7 +6,7 @@ use tonic::transport::server::UdsConnectInfo;
 use crate::journal::record::{Actor, Context};
 
 /// A new operation with the request's sender as its actor.
-pub fn context<T>(request: &Request<T>) -> Context {
+pub(super) fn context<T>(request: &Request<T>) -> Context {
     let credentials = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
     let Some(credentials) = credentials else { return Context::new(Actor::Engine) };
     let pid = credentials.pid().unwrap_or_default().unsigned_abs();

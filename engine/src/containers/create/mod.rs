@@ -13,8 +13,8 @@ mod tests;
 mod validate;
 mod volumes;
 
-pub use run::{AttachedRun, run, run_attached};
-pub use spec::{ContainerSpec, HealthcheckSpec, LogSpec, MountSpec, PortSpec};
+pub(crate) use run::{AttachedRun, run, run_attached};
+pub(crate) use spec::{ContainerSpec, HealthcheckSpec, LogSpec, MountSpec, PortSpec};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,13 +47,17 @@ const VOLUMES_AT_ONCE: usize = 32;
 
 /// A container that was recorded.
 #[derive(Debug)]
-pub struct Created {
+pub(crate) struct Created {
     pub id: ContainerId,
     pub warnings: Vec<String>,
 }
 
 /// Creates a container. A caller that gives up before the record leaves nothing behind.
-pub async fn create(engine: &Arc<Engine>, spec: ContainerSpec, context: &Context) -> Result<Created, ContainerError> {
+pub(crate) async fn create(
+    engine: &Arc<Engine>,
+    spec: ContainerSpec,
+    context: &Context,
+) -> Result<Created, ContainerError> {
     let caller = Arc::new(());
     let (engine, context, cancel) = (engine.clone(), context.clone(), CancelToken::of(&caller));
     // A dropped call drops `caller`, for which the creation looks until it is recorded, and undoes what was made.

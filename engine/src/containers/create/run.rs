@@ -14,14 +14,14 @@ use crate::journal::record::Context;
 
 /// A container that was recorded, with the outcome of its start.
 #[derive(Debug)]
-pub struct Ran {
+pub(crate) struct Ran {
     pub id: ContainerId,
     pub warnings: Vec<String>,
     pub failure: Option<StartFailure>,
 }
 
 /// Creates and starts a container. A caller that gives up before the record leaves nothing behind.
-pub async fn run(engine: &Arc<Engine>, spec: ContainerSpec, context: &Context) -> Result<Ran, ContainerError> {
+pub(crate) async fn run(engine: &Arc<Engine>, spec: ContainerSpec, context: &Context) -> Result<Ran, ContainerError> {
     let caller = Arc::new(());
     let (engine, context, cancel) = (engine.clone(), context.clone(), CancelToken::of(&caller));
     let ran = uncancelled(async move { run_wanted(&engine, spec, &cancel, &context).await }).await;
@@ -55,7 +55,7 @@ async fn run_wanted(
 
 /// A container that is recorded and being started with a client attached.
 #[derive(Debug)]
-pub struct AttachedRun {
+pub(crate) struct AttachedRun {
     pub id: ContainerId,
     pub card: Card,
     pub start: StartId,
@@ -68,7 +68,7 @@ pub struct AttachedRun {
 
 /// Creates a container and starts it with a client attached from the first byte, in one record, until which the caller
 /// may go. `stdin`: the client gives input. The client waits for the launch until it is taken back.
-pub async fn run_attached(
+pub(crate) async fn run_attached(
     engine: &Arc<Engine>,
     spec: ContainerSpec,
     (client, stdin): (FirstClient, bool),

@@ -7,7 +7,7 @@ use crate::definition::{Device, MountKind, Restart, Seccomp, Ulimit};
 
 /// The specification of a new container, not checked yet. Empty and absent settings are the image's, or a default.
 #[derive(Debug, Clone, Default)]
-pub struct ContainerSpec {
+pub(crate) struct ContainerSpec {
     /// Empty is the id.
     pub name: String,
     /// A reference to an image that is here; empty and `none` with `rootfs`.
@@ -87,7 +87,7 @@ pub struct ContainerSpec {
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct MountSpec {
+pub(crate) struct MountSpec {
     pub kind: MountKind,
     /// A path of the host, or a volume's name, which is empty for an anonymous one.
     pub source: String,
@@ -102,7 +102,7 @@ pub struct MountSpec {
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct PortSpec {
+pub(crate) struct PortSpec {
     /// Empty is every address.
     pub host_ip: String,
     /// 0 is any that is free.
@@ -114,7 +114,7 @@ pub struct PortSpec {
 
 /// Times are nanoseconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HealthcheckSpec {
+pub(crate) struct HealthcheckSpec {
     /// `["CMD", …]`, `["CMD-SHELL", "…"]`, or `["NONE"]`.
     pub test: Vec<String>,
     pub interval: i64,
@@ -124,7 +124,7 @@ pub struct HealthcheckSpec {
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct LogSpec {
+pub(crate) struct LogSpec {
     /// `json-file` or `none`.
     pub driver: String,
     /// Bytes; -1 is no limit.

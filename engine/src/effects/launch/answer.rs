@@ -30,7 +30,7 @@ pub(in crate::effects) fn accept(outcome: Outcome) -> Result<Ready, LaunchError>
 }
 
 /// Waits for the spawned process, which exits as soon as it has forked the shim.
-pub async fn reap(middle: i32) {
+pub(crate) async fn reap(middle: i32) {
     let waiting = async {
         let pidfd = sys::watch(PidFd::open(ProcessRef::of(middle)?)?.into())?;
         pidfd.readable().await.map(drop)

@@ -15,7 +15,7 @@ use crate::spec::files::FilesError;
 
 /// Why a container could not be started.
 #[derive(Debug, thiserror::Error)]
-pub enum LaunchError {
+pub(crate) enum LaunchError {
     #[error(transparent)]
     Definition(#[from] DefinitionError),
     #[error(transparent)]
@@ -70,7 +70,7 @@ pub(super) fn failure_of(error: &LaunchError) -> (u8, String) {
 
 /// The exit code that shells use for a program that could not be run, by the runtime's message: 127 for a missing one,
 /// 126 for one that cannot be executed, 125 for every other failure.
-pub fn exit_code_of(message: &str) -> u8 {
+pub(crate) fn exit_code_of(message: &str) -> u8 {
     let lower = message.to_ascii_lowercase();
     let contains = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
     // The message counts from the program's name on: a missing path before it is the runtime's or the container's.

@@ -23,7 +23,7 @@ const SMALLEST: u64 = 1024;
 
 /// The name, changes and other facts for the image of an imported tar.
 #[derive(Debug, Default)]
-pub struct Import {
+pub(crate) struct Import {
     pub name: Option<Reference>,
     /// As in a Dockerfile.
     pub changes: Vec<String>,
@@ -34,14 +34,14 @@ pub struct Import {
 
 impl Import {
     /// The config's part that the changes make, or the error of the first invalid one.
-    pub fn execution(&self) -> Result<Execution, ImageError> {
+    pub(crate) fn execution(&self) -> Result<Execution, ImageError> {
         changes::apply(&self.changes)
     }
 }
 
 impl Engine {
     /// Takes the tar that `pieces` brings and answers the image's id. The changes are checked before anything is read.
-    pub async fn import_image(
+    pub(crate) async fn import_image(
         self: &Arc<Self>,
         import: Import,
         pieces: Pieces,

@@ -27,7 +27,7 @@ use crate::journal::record::Context;
 
 /// An image that was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     pub id: Digest,
     /// Familiar.
     pub names: Vec<String>,
@@ -55,7 +55,7 @@ impl Engine {
     /// Takes all images of the archive that `pieces` brings, under their own names or, if there is one image only,
     /// under `name`. `received` is called when the archive is here as a whole; from then on `progress` counts its
     /// layers.
-    pub async fn load_images(
+    pub(crate) async fn load_images(
         self: &Arc<Self>,
         pieces: Pieces,
         name: Option<Reference>,

@@ -27,11 +27,11 @@ use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 
-pub use shared::{Pulling, Pulls};
+pub(crate) use shared::{Pulling, Pulls};
 
 /// The image to pull.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     pub reference: Reference,
     /// `None` takes the host's, and an image for another where there is no choice.
     pub platform: Option<Platform>,
@@ -41,7 +41,7 @@ pub struct Wanted {
 
 /// The outcome of a pull.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pulled {
+pub(crate) struct Pulled {
     pub id: Digest,
     /// The resolved name, with the digest.
     pub reference: Reference,

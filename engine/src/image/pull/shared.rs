@@ -18,7 +18,7 @@ use crate::journal::record::Context;
 
 /// The pulls under way.
 #[derive(Debug, Default)]
-pub struct Pulls(Mutex<HashMap<Key, Weak<Pulling>>>);
+pub(crate) struct Pulls(Mutex<HashMap<Key, Weak<Pulling>>>);
 
 /// A caller with other credentials does not join: they may not permit the same pull.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,7 +32,7 @@ type Outcome = Result<Pulled, Arc<ImageError>>;
 
 /// A pull under way, or its outcome. It is cancelled when the last handle of it is dropped.
 #[derive(Debug)]
-pub struct Pulling {
+pub(crate) struct Pulling {
     pub progress: Arc<Progress>,
     outcome: watch::Receiver<Option<Outcome>>,
     task: AbortHandle,
@@ -40,7 +40,7 @@ pub struct Pulling {
 
 impl Pulling {
     /// Waits for the outcome.
-    pub async fn outcome(&self) -> Result<Pulled, ImageError> {
+    pub(crate) async fn outcome(&self) -> Result<Pulled, ImageError> {
         let mut outcome = self.outcome.clone();
         let settled = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
         settled.unwrap_or_else(|| Err(Arc::new(ImageError::GivenUp))).map_err(ImageError::Shared)
@@ -55,7 +55,7 @@ impl Drop for Pulling {
 
 impl Engine {
     /// Begins to pull, or joins a pull of the same image that is under way.
-    pub fn pull_image(self: &Arc<Self>, wanted: Wanted, context: Context) -> Arc<Pulling> {
+    pub(crate) fn pull_image(self: &Arc<Self>, wanted: Wanted, context: Context) -> Arc<Pulling> {
         let key = Key {
             reference: wanted.reference.clone(),
             platform: wanted.platform.clone(),

@@ -13,7 +13,7 @@ use super::{Context, DecodeError, Problem, load_context, store_context};
 use crate::domain::aggregate::Aggregate;
 
 /// A kind of aggregate and its present stored shapes.
-pub trait Codec: Aggregate {
+pub(crate) trait Codec: Aggregate {
     /// The kind of its streams.
     const STREAM: u8;
     const ROW_SCHEMA: u16;
@@ -84,7 +84,7 @@ pub trait Codec: Aggregate {
 }
 
 /// The table of a kind's events in their present shapes.
-pub trait StoredEvent: Sized {
+pub(crate) trait StoredEvent: Sized {
     fn kind(&self) -> Kind;
     fn encode(&self, context: &ContextV1) -> Vec<u8>;
     /// `None` when there is no such kind.

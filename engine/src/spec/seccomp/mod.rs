@@ -10,7 +10,7 @@ use crate::definition::{Seccomp, Security};
 use super::capabilities::CapabilitySet;
 use super::{Host, oci};
 
-pub use custom::ProfileError;
+pub(crate) use custom::ProfileError;
 
 /// Far above the number of different profiles on a machine; it bounds the memory that callers can make the daemon use.
 const MOST_CACHED: usize = 64;

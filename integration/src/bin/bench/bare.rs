@@ -13,7 +13,7 @@ use crate::daemon::Daemon;
 use crate::place::Place;
 
 /// A runtime, and the spec that the engine wrote for a container of its own.
-pub struct Bare<'a> {
+pub(crate) struct Bare<'a> {
     place: &'a Place,
     runtime: &'a str,
     spec: Value,
@@ -21,21 +21,26 @@ pub struct Bare<'a> {
 }
 
 /// All that a runtime needs to start one container.
-pub struct Bundle {
+pub(crate) struct Bundle {
     id: String,
     dir: PathBuf,
 }
 
 impl<'a> Bare<'a> {
     /// `container` must stay: its hosts file and shared memory are used.
-    pub fn like(place: &'a Place, daemon: &Daemon<'_>, runtime: &'a str, container: &str) -> anyhow::Result<Self> {
+    pub(crate) fn like(
+        place: &'a Place,
+        daemon: &Daemon<'_>,
+        runtime: &'a str,
+        container: &str,
+    ) -> anyhow::Result<Self> {
         let path = daemon.graph().join("engines").join(runtime).join(container).join("config.json");
         let text = fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
         Ok(Self { place, runtime, spec: serde_json::from_slice(&text)?, made: 0 })
     }
 
     /// Mounts the overlay and writes the spec.
-    pub fn prepare(&mut self) -> anyhow::Result<Bundle> {
+    pub(crate) fn prepare(&mut self) -> anyhow::Result<Bundle> {
         self.made += 1;
         let id = format!("bare-{}-{}", self.runtime, self.made);
         let dir = self.place.path(&id);
@@ -59,7 +64,7 @@ impl<'a> Bare<'a> {
     }
 
     /// `create` and `start`, one after the other.
-    pub fn create_start(&self, bundle: &Bundle) -> anyhow::Result<Duration> {
+    pub(crate) fn create_start(&self, bundle: &Bundle) -> anyhow::Result<Duration> {
         let mut create = self.make("create", bundle);
         let mut start = self.call("start");
         create.arg(&bundle.id);
@@ -68,21 +73,21 @@ impl<'a> Bare<'a> {
     }
 
     /// `run --detach`: both in one execution.
-    pub fn run(&self, bundle: &Bundle) -> anyhow::Result<Duration> {
+    pub(crate) fn run(&self, bundle: &Bundle) -> anyhow::Result<Duration> {
         let mut command = self.make("run", bundle);
         command.arg("--detach").arg(&bundle.id);
         timed(&mut [command])
     }
 
     /// `exec` of /bin/true in a started bundle.
-    pub fn exec(&self, bundle: &Bundle) -> anyhow::Result<Duration> {
+    pub(crate) fn exec(&self, bundle: &Bundle) -> anyhow::Result<Duration> {
         let mut command = self.call("exec");
         command.arg(&bundle.id).arg("/bin/true");
         timed(&mut [command])
     }
 
     /// `run` in the foreground of another program, which ends by itself.
-    pub fn run_to_its_end(&self, bundle: &Bundle, words: &[&str]) -> anyhow::Result<Duration> {
+    pub(crate) fn run_to_its_end(&self, bundle: &Bundle, words: &[&str]) -> anyhow::Result<Duration> {
         let path = bundle.dir.join("config.json");
         let mut spec: Value = serde_json::from_slice(&fs::read(&path)?)?;
         spec["process"]["args"] = words.into();
@@ -93,19 +98,19 @@ impl<'a> Bare<'a> {
     }
 
     /// `delete --force`.
-    pub fn delete(&self, bundle: &Bundle) -> anyhow::Result<Duration> {
+    pub(crate) fn delete(&self, bundle: &Bundle) -> anyhow::Result<Duration> {
         let mut command = self.call("delete");
         command.arg("--force").arg(&bundle.id);
         timed(&mut [command])
     }
 
-    pub fn remove(&self, bundle: &Bundle) -> anyhow::Result<()> {
+    pub(crate) fn remove(&self, bundle: &Bundle) -> anyhow::Result<()> {
         self.delete(bundle)?;
         self.forget(bundle)
     }
 
     /// Removes the files of a bundle that the runtime has deleted.
-    pub fn forget(&self, bundle: &Bundle) -> anyhow::Result<()> {
+    pub(crate) fn forget(&self, bundle: &Bundle) -> anyhow::Result<()> {
         nix::mount::umount2(&bundle.dir.join("merged"), MntFlags::MNT_DETACH).context("cannot unmount an overlay")?;
         Ok(fs::remove_dir_all(&bundle.dir)?)
     }

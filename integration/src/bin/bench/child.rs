@@ -8,18 +8,18 @@ use anyhow::{Context, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
 
 /// First argument of a call that measures.
-pub const WORD: &str = "measure-one-child";
+pub(crate) const WORD: &str = "measure-one-child";
 
 /// A program's use of time and memory.
 #[derive(Debug, Clone, Copy)]
-pub struct Usage {
+pub(crate) struct Usage {
     pub time: Duration,
     /// Resident at its largest, of the largest of its processes.
     pub peak_mib: f64,
 }
 
 /// Runs a program, which must succeed, to its end.
-pub fn measure<S: AsRef<str>>(words: &[S]) -> anyhow::Result<Usage> {
+pub(crate) fn measure<S: AsRef<str>>(words: &[S]) -> anyhow::Result<Usage> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(WORD).args(words.iter().map(AsRef::as_ref));
     let text = crate::place::run(&mut command)?;
@@ -28,7 +28,7 @@ pub fn measure<S: AsRef<str>>(words: &[S]) -> anyhow::Result<Usage> {
 }
 
 /// The other side: runs the words and prints the two numbers.
-pub fn main(words: &[String]) -> ExitCode {
+pub(crate) fn main(words: &[String]) -> ExitCode {
     match run(words) {
         Ok(taken) => {
             println!("{taken}");

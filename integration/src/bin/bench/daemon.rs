@@ -24,7 +24,7 @@ const VERIFIED: &str = "all containers are verified";
 const PARALLEL: usize = 16;
 
 /// A daemon on one `Place`, under roots named after `name`.
-pub struct Daemon<'a> {
+pub(crate) struct Daemon<'a> {
     place: &'a Place,
     bins: &'a Path,
     name: String,
@@ -40,12 +40,12 @@ pub struct Daemon<'a> {
 
 impl<'a> Daemon<'a> {
     /// Starts it and waits for the answer to a first list.
-    pub async fn start(place: &'a Place, name: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn start(place: &'a Place, name: &str) -> anyhow::Result<Self> {
         Self::start_from(place, &place.bins, name).await
     }
 
     /// With binaries from another directory.
-    pub async fn start_from(place: &'a Place, bins: &'a Path, name: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn start_from(place: &'a Place, bins: &'a Path, name: &str) -> anyhow::Result<Self> {
         let started = Instant::now();
         let mut child = Command::new(bins.join("isulad"))
             .arg("--graph")
@@ -108,14 +108,14 @@ impl<'a> Daemon<'a> {
     }
 
     /// SIGKILL: the daemon cannot notify its clients.
-    pub fn kill(mut self) -> anyhow::Result<()> {
+    pub(crate) fn kill(mut self) -> anyhow::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
     /// Waits until all loaded containers have been compared with the world, and returns the moment of it.
-    pub async fn verified(&mut self) -> anyhow::Result<Instant> {
+    pub(crate) async fn verified(&mut self) -> anyhow::Result<Instant> {
         let waited = tokio::time::timeout(PATIENCE, &mut self.verified).await;
         let at = waited.context("containers are not verified in time")?.context("the daemon has left")?;
         let unverified = self.system().info(Empty {}).await?.into_inner().unverified;
@@ -123,61 +123,61 @@ impl<'a> Daemon<'a> {
         Ok(at)
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn graph(&self) -> PathBuf {
+    pub(crate) fn graph(&self) -> PathBuf {
         self.place.path(&self.name)
     }
 
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.place.run().join(&self.name)
     }
 
     /// The runtime's root, and the id that the container's start has there.
-    pub fn instance(&self, runtime: &str, id: &str) -> anyhow::Result<(PathBuf, String)> {
+    pub(crate) fn instance(&self, runtime: &str, id: &str) -> anyhow::Result<(PathBuf, String)> {
         let root = self.state().join(runtime).join("root");
         let names = std::fs::read_dir(&root)?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let known = names.into_iter().find(|name| name.starts_with(&format!("{id}-")));
         known.map(|known| (root.clone(), known)).with_context(|| format!("`{}` has nothing of {id}", root.display()))
     }
 
-    pub fn containers(&self) -> ContainersClient<Channel> {
+    pub(crate) fn containers(&self) -> ContainersClient<Channel> {
         ContainersClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
 
-    pub fn execs(&self) -> ExecsClient<Channel> {
+    pub(crate) fn execs(&self) -> ExecsClient<Channel> {
         ExecsClient::new(self.channel.clone())
     }
 
-    pub fn system(&self) -> SystemClient<Channel> {
+    pub(crate) fn system(&self) -> SystemClient<Channel> {
         SystemClient::new(self.channel.clone())
     }
 
     /// The same on a connection of its own.
-    pub async fn another_system(&self) -> anyhow::Result<SystemClient<Channel>> {
+    pub(crate) async fn another_system(&self) -> anyhow::Result<SystemClient<Channel>> {
         Ok(SystemClient::new(endpoint(self.place, &self.name)?.connect().await?))
     }
 
-    pub fn usage(&self) -> UsageClient<Channel> {
+    pub(crate) fn usage(&self) -> UsageClient<Channel> {
         UsageClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
 
-    pub async fn list(&self) -> anyhow::Result<Vec<ContainerSummary>> {
+    pub(crate) async fn list(&self) -> anyhow::Result<Vec<ContainerSummary>> {
         let all = ListRequest { all: true, ..ListRequest::default() };
         Ok(self.containers().list(all).await?.into_inner().containers)
     }
 
     /// `isula` with these words.
-    pub fn isula(&self, words: &[&str]) -> Command {
+    pub(crate) fn isula(&self, words: &[&str]) -> Command {
         let mut command = Command::new(self.bins.join("isula"));
         command.arg("-H").arg(format!("unix://{}", socket(self.place, &self.name).display())).args(words);
         command
     }
 
     /// `isula run -d` of a container that stays.
-    pub fn isula_run(&self, runtime: &str) -> Command {
+    pub(crate) fn isula_run(&self, runtime: &str) -> Command {
         let rootfs = self.place.rootfs();
         let rootfs = rootfs.to_string_lossy();
         let runtime = format!("--runtime={runtime}");
@@ -185,7 +185,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// `isula run --rm` of another program, attached to its output.
-    pub fn isula_run_to_its_end(&self, runtime: &str, words: &[&str]) -> Command {
+    pub(crate) fn isula_run_to_its_end(&self, runtime: &str, words: &[&str]) -> Command {
         let rootfs = self.place.rootfs();
         let rootfs = rootfs.to_string_lossy();
         let runtime = format!("--runtime={runtime}");
@@ -195,7 +195,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// The same container as a request.
-    pub fn request(&self, runtime: &str) -> CreateRequest {
+    pub(crate) fn request(&self, runtime: &str) -> CreateRequest {
         CreateRequest {
             rootfs: self.place.rootfs().to_string_lossy().into_owned(),
             runtime: runtime.to_owned(),
@@ -206,7 +206,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// Starts `count` containers, several at once.
-    pub async fn start_many(&self, runtime: &str, count: usize) -> anyhow::Result<()> {
+    pub(crate) async fn start_many(&self, runtime: &str, count: usize) -> anyhow::Result<()> {
         self.many(count, |mut client, _| {
             let request = self.request(runtime);
             async move {
@@ -219,7 +219,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// Creates `count` containers, several at once.
-    pub async fn create_many(&self, runtime: &str, count: usize) -> anyhow::Result<()> {
+    pub(crate) async fn create_many(&self, runtime: &str, count: usize) -> anyhow::Result<()> {
         self.many(count, |mut client, _| {
             let request = self.request(runtime);
             async move { client.create(request).await.map(drop).map_err(Into::into) }
@@ -227,14 +227,14 @@ impl<'a> Daemon<'a> {
         .await
     }
 
-    pub async fn remove(&self, id: &str) -> anyhow::Result<()> {
+    pub(crate) async fn remove(&self, id: &str) -> anyhow::Result<()> {
         let request = RemoveRequest { container: id.to_owned(), force: true, volumes: false };
         self.containers().remove(request).await?;
         Ok(())
     }
 
     /// Removes every container, running or not.
-    pub async fn remove_all(&self) -> anyhow::Result<()> {
+    pub(crate) async fn remove_all(&self) -> anyhow::Result<()> {
         let ids: Vec<String> = self.list().await?.into_iter().map(|container| container.id).collect();
         self.many(ids.len(), |mut client, index| {
             let container = ids[index].clone();

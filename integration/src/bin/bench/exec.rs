@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const FEW: usize = 200;
 
 /// `/bin/true` in a running container, one at a time.
-pub async fn pairs(place: &Place, runtime: &str, rounds: usize) -> anyhow::Result<()> {
+pub(crate) async fn pairs(place: &Place, runtime: &str, rounds: usize) -> anyhow::Result<()> {
     let daemon = Daemon::start(place, &format!("exec-{runtime}")).await?;
     let container = run(&mut daemon.isula_run(runtime))?;
     let mut bare = Bare::like(place, &daemon, runtime, &container)?;
@@ -87,7 +87,7 @@ async fn exec_call(daemon: &Daemon<'_>, container: &str) -> anyhow::Result<Durat
 }
 
 /// Many, one after the other: the daemon's use of memory and descriptors before and after.
-pub async fn many(place: &Place, runtime: &str, count: usize) -> anyhow::Result<()> {
+pub(crate) async fn many(place: &Place, runtime: &str, count: usize) -> anyhow::Result<()> {
     let daemon = Daemon::start(place, &format!("execs-{runtime}")).await?;
     let container = run(&mut daemon.isula_run(runtime))?;
     let directory = daemon.state().join(runtime).join(&container).join("exec");

@@ -4,25 +4,25 @@ use std::time::Duration;
 
 /// Values of one thing, measured several times.
 #[derive(Debug, Default, Clone)]
-pub struct Sample {
+pub(crate) struct Sample {
     values: Vec<f64>,
 }
 
 impl Sample {
-    pub fn push(&mut self, value: f64) {
+    pub(crate) fn push(&mut self, value: f64) {
         self.values.push(value);
     }
 
-    pub fn push_ms(&mut self, time: Duration) {
+    pub(crate) fn push_ms(&mut self, time: Duration) {
         self.push(ms(time));
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
 
     /// The middle value; the mean of the two middle ones of an even number. `NaN` of nothing.
-    pub fn median(&self) -> f64 {
+    pub(crate) fn median(&self) -> f64 {
         let sorted = self.sorted();
         match sorted.len() {
             0 => f64::NAN,
@@ -44,18 +44,18 @@ impl FromIterator<f64> for Sample {
     }
 }
 
-pub fn ms(time: Duration) -> f64 {
+pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
 /// The heading of a group of rows, and how all of them were measured.
-pub fn section(title: &str, method: &str) {
+pub(crate) fn section(title: &str, method: &str) {
     println!("\n{title}\n  method: {method}");
     println!("  {:<58} {:>5} {:>9} {:>9} {:>9}", "", "n", "min", "median", "max");
 }
 
 /// One row; a budget is for the median.
-pub fn row(label: &str, unit: &str, sample: &Sample, budget: Option<f64>) {
+pub(crate) fn row(label: &str, unit: &str, sample: &Sample, budget: Option<f64>) {
     let sorted = sample.sorted();
     let (Some(min), Some(max)) = (sorted.first(), sorted.last()) else {
         println!("  {label:<58} {:>5}", 0);

@@ -28,7 +28,7 @@ const RUN_ROUNDS: usize = 40;
 const WARM_UP: usize = 2;
 const PAUSE: Duration = Duration::from_millis(100);
 
-pub async fn images(place: &Place, runtime: &str, rounds: usize) -> anyhow::Result<()> {
+pub(crate) async fn images(place: &Place, runtime: &str, rounds: usize) -> anyhow::Result<()> {
     let large = large_image(place)?;
     let registry = Registry::start();
     registry.push(&large, "bench/large:1");

@@ -45,7 +45,7 @@ impl Times {
 }
 
 /// `other` has binaries to compare with, which take their turns in each round too.
-pub async fn life(place: &Place, other: Option<&Path>, runtime: &str, rounds: usize) -> anyhow::Result<()> {
+pub(crate) async fn life(place: &Place, other: Option<&Path>, runtime: &str, rounds: usize) -> anyhow::Result<()> {
     let daemon = Daemon::start(place, &format!("life-{runtime}")).await?;
     let other = match other {
         Some(bins) => Some(Daemon::start_from(place, bins, &format!("life-other-{runtime}")).await?),

@@ -13,7 +13,7 @@ use crate::place::{Place, run};
 const LINES: usize = 1_000_000;
 
 /// `other` has binaries to compare with, which take their turns in each round too.
-pub async fn logs(place: &Place, other: Option<&Path>, runtime: &str, rounds: usize) -> anyhow::Result<()> {
+pub(crate) async fn logs(place: &Place, other: Option<&Path>, runtime: &str, rounds: usize) -> anyhow::Result<()> {
     section(
         &format!("logs of {LINES} lines"),
         "isula logs from its start to its end, into /dev/null; in turn with cat of the file that it reads",

@@ -22,7 +22,7 @@ const VARIABLES: usize = 40_000;
 const CREATION_MS: f64 = 1000.0;
 
 /// `other` has binaries to compare with, which take their turns too.
-pub async fn many(place: &Place, other: Option<&Path>, runtime: &str, rounds: usize) -> anyhow::Result<()> {
+pub(crate) async fn many(place: &Place, other: Option<&Path>, runtime: &str, rounds: usize) -> anyhow::Result<()> {
     let daemon = Daemon::start(place, "many").await?;
     small_files(place, &daemon, runtime).await?;
     let other = match other {

@@ -40,7 +40,7 @@ fn memory_of(pid: u32) -> anyhow::Result<Memory> {
 }
 
 /// Leaves `MANY` containers running.
-pub async fn fill(daemon: &Daemon<'_>, runtime: &str) -> anyhow::Result<()> {
+pub(crate) async fn fill(daemon: &Daemon<'_>, runtime: &str) -> anyhow::Result<()> {
     let idle = memory_of(daemon.pid())?;
     let (at_load, after_load) = load(daemon).await?;
     daemon.start_many(runtime, FEW).await?;

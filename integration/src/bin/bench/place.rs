@@ -19,7 +19,7 @@ const IMAGE: u64 = 4 << 30;
 const GONE: Duration = Duration::from_secs(10);
 
 /// The measured binaries and the directories they work in.
-pub struct Place {
+pub(crate) struct Place {
     root: tempfile::TempDir,
     /// The persistent, synced files are here.
     pub disk: Disk,
@@ -30,7 +30,7 @@ pub struct Place {
 
 /// The file system of the persistent files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Disk {
+pub(crate) enum Disk {
     /// ext4 with a journal, in a file: the usual file system of servers, independent of this machine's disk.
     Image,
     /// The work directory itself.
@@ -40,7 +40,7 @@ pub enum Disk {
 /// Puts this process into a mount namespace of its own. Before any thread is started: a namespace is a thread's.
 ///
 /// Where cgroup v1 and v2 are both mounted, v2 is hidden: some releases of crun do not run on such a machine.
-pub fn enter_own_mounts() -> anyhow::Result<()> {
+pub(crate) fn enter_own_mounts() -> anyhow::Result<()> {
     nix::sched::unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace; root is needed")?;
     nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("cannot make the mounts private")?;
@@ -56,7 +56,7 @@ pub fn enter_own_mounts() -> anyhow::Result<()> {
 
 impl Place {
     /// Below `parent`, which should be on a real disk: its time to sync is part of the measurement.
-    pub fn new(parent: &Path, bins: &Path, busybox: &Path, disk: Disk) -> anyhow::Result<Self> {
+    pub(crate) fn new(parent: &Path, bins: &Path, busybox: &Path, disk: Disk) -> anyhow::Result<Self> {
         let bins = find(bins)?;
         let root = tempfile::Builder::new().prefix("isulad-bench-").tempdir_in(parent)?;
         let cgroup = format!("/isulad-bench-{}", std::process::id());
@@ -100,21 +100,21 @@ impl Place {
     }
 
     /// On the disk.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join("disk").join(name)
     }
 
-    pub fn rootfs(&self) -> PathBuf {
+    pub(crate) fn rootfs(&self) -> PathBuf {
         self.path("rootfs")
     }
 
     /// An empty `daemon.json`.
-    pub fn settings(&self) -> PathBuf {
+    pub(crate) fn settings(&self) -> PathBuf {
         self.path("daemon.json")
     }
 
     /// In memory.
-    pub fn run(&self) -> PathBuf {
+    pub(crate) fn run(&self) -> PathBuf {
         self.root.path().join("run")
     }
 
@@ -160,7 +160,7 @@ impl Drop for Place {
 }
 
 /// A directory with the three binaries.
-pub fn find(bins: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn find(bins: &Path) -> anyhow::Result<PathBuf> {
     let bins = bins.canonicalize().with_context(|| format!("cannot find `{}`", bins.display()))?;
     for name in ["isulad", "isulad-shim", "isula"] {
         ensure!(bins.join(name).is_file(), "there is no `{name}` in `{}`", bins.display());
@@ -211,7 +211,7 @@ fn subdirectories(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Runs a command to its end; its output is in the error.
-pub fn run(command: &mut Command) -> anyhow::Result<String> {
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?} failed: {}", errors.trim());

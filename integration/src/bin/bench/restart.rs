@@ -17,7 +17,7 @@ const ROUNDS: usize = 5;
 const LISTS: usize = 200;
 const COMMANDS: usize = 30;
 
-pub async fn running(place: &Place, runtime: &str) -> anyhow::Result<()> {
+pub(crate) async fn running(place: &Place, runtime: &str) -> anyhow::Result<()> {
     let daemon = Daemon::start(place, "running").await?;
     memory::fill(&daemon, runtime).await?;
     let count = daemon.list().await?.len();
@@ -30,7 +30,7 @@ pub async fn running(place: &Place, runtime: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub async fn recorded(place: &Place, runtime: &str) -> anyhow::Result<()> {
+pub(crate) async fn recorded(place: &Place, runtime: &str) -> anyhow::Result<()> {
     let daemon = Daemon::start(place, "recorded").await?;
     daemon.create_many(runtime, RECORDED).await?;
     let (daemon, times) = again_and_again(place, "recorded", daemon).await?;

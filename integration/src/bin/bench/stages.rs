@@ -18,30 +18,30 @@ const STAGES: [&str; 3] = [
 ];
 
 /// When something began and ended, by the clock that the events carry.
-pub struct Span {
+pub(crate) struct Span {
     pub container: String,
     pub begun: u64,
     pub ended: u64,
 }
 
 /// Nanoseconds since 1970.
-pub fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 #[derive(Default)]
-pub struct Stages {
+pub(crate) struct Stages {
     spans: Vec<Span>,
     samples: [Sample; STAGES.len()],
 }
 
 impl Stages {
-    pub fn push(&mut self, span: Span) {
+    pub(crate) fn push(&mut self, span: Span) {
         self.spans.push(span);
     }
 
     /// Reads the events of all that was pushed.
-    pub async fn collect(&mut self, daemon: &Daemon<'_>) -> anyhow::Result<()> {
+    pub(crate) async fn collect(&mut self, daemon: &Daemon<'_>) -> anyhow::Result<()> {
         let since = self.spans.iter().map(|span| span.begun).min().unwrap_or(0);
         let request = EventsRequest { since_time: since as i64, ..EventsRequest::default() };
         let mut events = daemon.system().events(request).await?.into_inner();
@@ -65,7 +65,7 @@ impl Stages {
         Ok(())
     }
 
-    pub fn show(&self) {
+    pub(crate) fn show(&self) {
         for (label, sample) in STAGES.iter().zip(&self.samples) {
             row(label, "ms", sample, None);
         }

@@ -40,7 +40,12 @@ struct Times {
 }
 
 /// `other` has binaries to compare with, which take their turns in each round too.
-pub async fn sequential(place: &Place, other: Option<&Path>, runtime: &str, rounds: usize) -> anyhow::Result<()> {
+pub(crate) async fn sequential(
+    place: &Place,
+    other: Option<&Path>,
+    runtime: &str,
+    rounds: usize,
+) -> anyhow::Result<()> {
     let daemon = Daemon::start(place, &format!("sequential-{runtime}")).await?;
     let other = match other {
         Some(bins) => Some(Daemon::start_from(place, bins, &format!("other-{runtime}")).await?),
@@ -185,7 +190,7 @@ async fn clean_up(daemon: &Daemon<'_>, bare: &Bare<'_>, bundles: &[Bundle], mode
     Ok(())
 }
 
-pub async fn parallel(place: &Place, runtime: &str, rounds: usize) -> anyhow::Result<()> {
+pub(crate) async fn parallel(place: &Place, runtime: &str, rounds: usize) -> anyhow::Result<()> {
     let daemon = Daemon::start(place, &format!("parallel-{runtime}")).await?;
     let model = run(&mut daemon.isula_run(runtime))?;
     let mut bare = Bare::like(place, &daemon, runtime, &model)?;

@@ -14,7 +14,7 @@ use crate::place::{Place, run};
 /// Unmeasured rounds before the others.
 const WARM_UP: usize = 2;
 
-pub async fn update(place: &Place, runtime: &str, rounds: usize) -> anyhow::Result<()> {
+pub(crate) async fn update(place: &Place, runtime: &str, rounds: usize) -> anyhow::Result<()> {
     let name = format!("update-{runtime}");
     let daemon = Daemon::start(place, &name).await?;
     let id = run(&mut daemon.isula_run(runtime))?.trim().to_owned();

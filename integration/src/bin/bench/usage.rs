@@ -19,7 +19,7 @@ const COPIES: usize = 7;
 /// Processor shares are compared with the last round when that is older.
 const BETWEEN: Duration = Duration::from_millis(150);
 
-pub async fn usage(place: &Place, runtime: &str, rounds: usize) -> anyhow::Result<()> {
+pub(crate) async fn usage(place: &Place, runtime: &str, rounds: usize) -> anyhow::Result<()> {
     let daemon = Daemon::start(place, "usage").await?;
     daemon.start_many(runtime, CONTAINERS).await?;
     stats(&daemon, rounds).await?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 const LATE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
-pub struct Claims(Mutex<Inner>);
+pub(crate) struct Claims(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -31,7 +31,7 @@ impl Claims {
     }
 
     /// A limit of memory was set, or perhaps.
-    pub fn memory_set(&self, id: &str, bytes: i64, surely: bool) {
+    pub(crate) fn memory_set(&self, id: &str, bytes: i64, surely: bool) {
         let mut inner = self.inner();
         let values = inner.memory.entry(id.to_owned()).or_insert_with(|| vec![super::recipe::MEMORY]);
         if surely {
@@ -41,12 +41,12 @@ impl Claims {
     }
 
     /// The possible limits.
-    pub fn memory(&self, id: &str) -> Vec<i64> {
+    pub(crate) fn memory(&self, id: &str) -> Vec<i64> {
         self.inner().memory.get(id).cloned().unwrap_or_else(|| vec![super::recipe::MEMORY])
     }
 
     /// A volume's file was written, or perhaps.
-    pub fn file_written(&self, file: &str, content: &str, surely: bool) {
+    pub(crate) fn file_written(&self, file: &str, content: &str, surely: bool) {
         let mut inner = self.inner();
         let known = inner.files.entry(file.to_owned()).or_default();
         if surely {
@@ -58,7 +58,7 @@ impl Claims {
     }
 
     /// The reason why the file cannot have this content.
-    pub fn file_is_wrong(&self, file: &str, content: &str) -> Option<String> {
+    pub(crate) fn file_is_wrong(&self, file: &str, content: &str) -> Option<String> {
         let inner = self.inner();
         let empty = File::default();
         let known = inner.files.get(file).unwrap_or(&empty);
@@ -68,7 +68,7 @@ impl Claims {
     }
 
     /// A counter of one run of a container; the value before, when it has gone back.
-    pub fn counted(&self, id: &str, run: u64, value: u64) -> Option<u64> {
+    pub(crate) fn counted(&self, id: &str, run: u64, value: u64) -> Option<u64> {
         let mut inner = self.inner();
         let before = inner.counters.entry((id.to_owned(), run)).or_default();
         let gone_back = (*before > value).then_some(*before);
@@ -77,22 +77,22 @@ impl Claims {
     }
 
     /// A container was found to stay in a transient state, after this many states.
-    pub fn stuck(&self, id: &str, states: usize) {
+    pub(crate) fn stuck(&self, id: &str, states: usize) {
         self.inner().stuck.insert(id.to_owned(), states);
     }
 
-    pub fn is_stuck(&self, id: &str, states: usize) -> bool {
+    pub(crate) fn is_stuck(&self, id: &str, states: usize) -> bool {
         self.inner().stuck.get(id) == Some(&states)
     }
 
-    pub fn done(&self, op: &'static str, succeeded: bool) {
+    pub(crate) fn done(&self, op: &'static str, succeeded: bool) {
         let mut inner = self.inner();
         let (yes, no) = inner.done.entry(op).or_default();
         if succeeded { *yes += 1 } else { *no += 1 }
     }
 
     /// How many operations succeeded, and did not.
-    pub fn counts(&self) -> String {
+    pub(crate) fn counts(&self) -> String {
         let inner = self.inner();
         let (yes, no) = inner.done.values().fold((0, 0), |(a, b), (yes, no)| (a + yes, b + no));
         let each: Vec<String> = inner.done.iter().map(|(op, (yes, no))| format!("{op} {yes}+{no}")).collect();

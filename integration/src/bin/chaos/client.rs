@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// Until a daemon answers after a command.
 const ANSWER: Duration = Duration::from_secs(120);
 
-pub fn run(world: &World, client: u64) {
+pub(crate) fn run(world: &World, client: u64) {
     for step in 0.. {
         let _open = world.enter();
         if world.is_closing() {

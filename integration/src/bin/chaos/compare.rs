@@ -14,7 +14,7 @@ use super::world::World;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Lists agree with the model.
-pub fn lists(world: &World) {
+pub(crate) fn lists(world: &World) {
     // Restarts by policy and verdicts on health go on meanwhile: it is looked at until nothing has come in between.
     let mut broken = String::new();
     for _ in 0..40 {
@@ -52,7 +52,7 @@ pub fn lists(world: &World) {
 }
 
 /// States that are on their way to another.
-pub fn transients(world: &World) {
+pub(crate) fn transients(world: &World) {
     let end = Instant::now() + PATIENCE;
     loop {
         let history = world.journal.read();
@@ -95,7 +95,7 @@ fn is_transient(world: &World, life: &Life) -> Option<&'static str> {
 }
 
 /// Each container that is there: its process, its limits, its log, its address.
-pub fn containers(world: &World) {
+pub(crate) fn containers(world: &World) {
     let history = world.journal.read();
     let present: Vec<(String, Life)> = history.model.present().map(|(id, life)| (id.clone(), life.clone())).collect();
     drop(history);

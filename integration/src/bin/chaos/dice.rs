@@ -2,11 +2,11 @@
 
 /// A generator (splitmix64) for one decision.
 #[derive(Debug, Clone)]
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// For the decision at this place, such as client 2's step 17. Numbers drawn at other places have no influence.
-    pub fn of(seed: u64, place: &[u64]) -> Self {
+    pub(crate) fn of(seed: u64, place: &[u64]) -> Self {
         let mut dice = Self(seed);
         for word in place {
             dice.0 = dice.number() ^ word.wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -16,12 +16,12 @@ impl Dice {
     }
 
     /// For a thing that has a name.
-    pub fn named(seed: u64, name: &str) -> Self {
+    pub(crate) fn named(seed: u64, name: &str) -> Self {
         let place: Vec<u64> = name.bytes().map(u64::from).collect();
         Self::of(seed, &place)
     }
 
-    pub fn number(&mut self) -> u64 {
+    pub(crate) fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -30,22 +30,22 @@ impl Dice {
     }
 
     /// 0 to `end` - 1.
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.number() % end.max(1)
     }
 
     /// True this often of a hundred times.
-    pub fn percent(&mut self, share: u64) -> bool {
+    pub(crate) fn percent(&mut self, share: u64) -> bool {
         self.below(100) < share
     }
 
-    pub fn pick<T: Copy>(&mut self, of: &[T]) -> Option<T> {
+    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> Option<T> {
         let number = usize::try_from(self.below(of.len() as u64)).unwrap_or(0);
         of.get(number).copied()
     }
 
     /// One of several, each as often as its weight demands.
-    pub fn weighed<T: Copy>(&mut self, of: &[(u64, T)]) -> Option<T> {
+    pub(crate) fn weighed<T: Copy>(&mut self, of: &[(u64, T)]) -> Option<T> {
         let mut left = self.below(of.iter().map(|(weight, _)| weight).sum());
         for (weight, value) in of {
             match left.checked_sub(*weight) {

@@ -16,18 +16,18 @@ const PATIENCE: Duration = Duration::from_secs(150);
 const DESCRIPTORS: usize = 12;
 
 /// The world before the first container.
-pub struct Baseline {
+pub(crate) struct Baseline {
     descriptors: usize,
     processes: usize,
 }
 
 impl Baseline {
-    pub fn of(node: &Node) -> Self {
+    pub(crate) fn of(node: &Node) -> Self {
         Self { descriptors: node.daemon().descriptors(), processes: process::all().count() }
     }
 }
 
-pub fn run(world: &World, before: &Baseline) {
+pub(crate) fn run(world: &World, before: &Baseline) {
     world.finish();
     let _quiet = world.hush();
     quiet::look(world);

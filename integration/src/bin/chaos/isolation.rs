@@ -14,12 +14,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::options::Options;
 
 /// First argument of process 1.
-pub const INIT: &str = "as-init";
+pub(crate) const INIT: &str = "as-init";
 /// First argument of the worker.
-pub const INSIDE: &str = "inside";
+pub(crate) const INSIDE: &str = "inside";
 
 /// Is made in the scratch directory with the first violation.
-pub const BROKEN: &str = "broken";
+pub(crate) const BROKEN: &str = "broken";
 
 /// crun takes a machine with both versions of cgroups for one of version 2: the second is hidden. `/run` has locks and
 /// sockets of the machine.
@@ -27,7 +27,7 @@ const SETUP: &str =
     "umount /sys/fs/cgroup/unified 2>/dev/null; mount -t tmpfs tmpfs /run && ip link set lo up && exec \"$@\"";
 
 /// Runs all of it; `true` when every reply held.
-pub fn run(options: &Options) -> anyhow::Result<bool> {
+pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     ensure!(rustix::process::geteuid().is_root(), "root is needed");
     for program in ["unshare", "busybox", "runc", "crun", "ip", "iptables"] {
         binaries::required(program);
@@ -71,13 +71,13 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
 }
 
 /// The containers' cgroups are below this one; a pid would not do, since inside it is always the same.
-pub fn cgroup_parent(options: &Options) -> String {
+pub(crate) fn cgroup_parent(options: &Options) -> String {
     let name = options.scratch.file_name().unwrap_or_default().to_string_lossy().into_owned();
     format!("/{name}")
 }
 
 /// Process 1: starts the worker and reaps until it ends.
-pub fn init(words: &[String]) -> ExitCode {
+pub(crate) fn init(words: &[String]) -> ExitCode {
     let child = std::env::current_exe().and_then(|own| Command::new(own).arg(INSIDE).args(words).spawn());
     let child = match child {
         Ok(child) => Pid::from_raw(child.id().cast_signed()),

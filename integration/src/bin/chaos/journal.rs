@@ -13,25 +13,25 @@ use super::world::World;
 const LAG: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Default)]
-pub struct Journal {
+pub(crate) struct Journal {
     history: Mutex<History>,
     grown: Condvar,
 }
 
 /// All events since the first, and the model that follows from them.
 #[derive(Debug, Default)]
-pub struct History {
+pub(crate) struct History {
     pub events: Vec<Event>,
     pub model: Model,
 }
 
 impl History {
-    pub fn last(&self) -> u64 {
+    pub(crate) fn last(&self) -> u64 {
         self.events.last().map_or(0, |event| event.seq)
     }
 
     /// The events after `from` up to `to`.
-    pub fn between(&self, from: u64, to: u64) -> &[Event] {
+    pub(crate) fn between(&self, from: u64, to: u64) -> &[Event] {
         let place = |seq: u64| self.events.partition_point(|event| event.seq <= seq);
         self.events.get(place(from)..place(to)).unwrap_or_default()
     }
@@ -40,7 +40,7 @@ impl History {
 impl Journal {
     /// A journal with these events.
     #[cfg(test)]
-    pub fn of(events: Vec<Event>) -> Self {
+    pub(crate) fn of(events: Vec<Event>) -> Self {
         let mut history = History::default();
         for event in events {
             history.model.take(&event).expect("it may happen");
@@ -49,17 +49,17 @@ impl Journal {
         Self { history: Mutex::new(history), grown: Condvar::default() }
     }
 
-    pub fn read(&self) -> MutexGuard<'_, History> {
+    pub(crate) fn read(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the event of this number has come; `false` when it does not come.
-    pub fn reaches(&self, seq: u64) -> bool {
+    pub(crate) fn reaches(&self, seq: u64) -> bool {
         self.first(LAG, |history| (history.last() >= seq).then_some(())).is_some()
     }
 
     /// Waits until `pick` finds its result in the history; `None` when the patience is over.
-    pub fn first<T>(&self, patience: Duration, pick: impl Fn(&History) -> Option<T>) -> Option<T> {
+    pub(crate) fn first<T>(&self, patience: Duration, pick: impl Fn(&History) -> Option<T>) -> Option<T> {
         let end = Instant::now() + patience;
         let mut history = self.read();
         loop {
@@ -93,7 +93,7 @@ impl Journal {
 }
 
 /// Follows the journal until the run is over; daemons come and go.
-pub fn follow(world: &World) {
+pub(crate) fn follow(world: &World) {
     while !world.is_over() {
         let since = world.journal.read().last() + 1;
         world.wire.follow(since, |event| world.journal.push(world, event), || world.is_over());
@@ -102,7 +102,7 @@ pub fn follow(world: &World) {
 }
 
 /// Reads the events since `from` again: they are still there, and the same.
-pub fn compare(world: &World, from: u64) {
+pub(crate) fn compare(world: &World, from: u64) {
     let to = world.journal.read().last();
     let again = match world.wire.events(from + 1, to) {
         Ok(again) => again,

@@ -22,7 +22,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use lines::broken as broken_lines;
+pub(crate) use lines::broken as broken_lines;
 
 /// A process that was killed.
 const KILLED: i32 = 137;
@@ -34,7 +34,7 @@ const NOT_RUNNING: &str = "is not running";
 
 /// All that a reply is judged by.
 #[derive(Clone, Copy)]
-pub struct Evidence<'a> {
+pub(crate) struct Evidence<'a> {
     pub seed: u64,
     pub journal: &'a Journal,
     pub kills: &'a Kills,
@@ -42,7 +42,7 @@ pub struct Evidence<'a> {
 }
 
 #[derive(Debug)]
-pub struct Reply {
+pub(crate) struct Reply {
     pub from: u64,
     pub to: u64,
     pub begun: Instant,
@@ -54,7 +54,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub fn succeeded(&self) -> bool {
+    pub(crate) fn succeeded(&self) -> bool {
         self.timely && self.output.status.success()
     }
 
@@ -64,7 +64,7 @@ impl Reply {
 }
 
 /// All states and events between two events, of all containers that had a name meanwhile.
-pub struct Observed {
+pub(crate) struct Observed {
     pub ids: Vec<String>,
     pub absent: bool,
     pub states: Vec<State>,
@@ -93,22 +93,22 @@ impl Observed {
         Self { absent: holders.contains(&None), ids, states, events, ends, disturbed }
     }
 
-    pub fn was(&self, states: &[State]) -> bool {
+    pub(crate) fn was(&self, states: &[State]) -> bool {
         self.states.iter().any(|state| states.contains(state))
     }
 
     /// The container was in another state, or absent, if only for a moment.
-    pub fn was_not_only(&self, states: &[State]) -> bool {
+    pub(crate) fn was_not_only(&self, states: &[State]) -> bool {
         self.absent || self.states.is_empty() || self.states.iter().any(|state| !states.contains(state))
     }
 
-    pub fn has(&self, event: &str) -> bool {
+    pub(crate) fn has(&self, event: &str) -> bool {
         self.events.iter().any(|it| it.name == event)
     }
 }
 
 /// Judges one reply.
-pub fn reply(world: &World, op: Op, name: &str, token: &str, reply: &Reply) {
+pub(crate) fn reply(world: &World, op: Op, name: &str, token: &str, reply: &Reply) {
     let evidence = world.evidence();
     let reply = &complete(&evidence, op, name, reply);
     let seen = Observed::of(&evidence, name, reply);
@@ -207,7 +207,7 @@ fn broken_rule(
 }
 
 /// A file that was copied in comes out again, unless the container was another, or gone, or perhaps disturbed.
-pub fn copied(world: &World, name: &str, token: &str, first: &Reply, second: &Reply, found: Vec<u8>) {
+pub(crate) fn copied(world: &World, name: &str, token: &str, first: &Reply, second: &Reply, found: Vec<u8>) {
     reply(world, Op::Copy, name, token, second);
     let ids = |reply| Observed::of(&world.evidence(), name, reply).ids;
     let same = ids(first) == ids(second);
@@ -218,7 +218,7 @@ pub fn copied(world: &World, name: &str, token: &str, first: &Reply, second: &Re
 }
 
 /// Judges the event of a run's beginning or end.
-pub fn exit(world: &World, event: &Event) {
+pub(crate) fn exit(world: &World, event: &Event) {
     if let Some(text) = broken_exit(&world.evidence(), event) {
         world.report.violation(world, "an exit is never guessed, and a policy is kept", Some(&event.id), &text);
     }

@@ -12,7 +12,7 @@ const PLACE: u64 = 2 << 32;
 /// How many events before a restart are read again after it.
 const READ_AGAIN: u64 = 500;
 
-pub fn run(world: &World) {
+pub(crate) fn run(world: &World) {
     let mut restarts = 0;
     while !world.is_over() {
         let pid = {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 const AFTERMATH: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Victim {
+pub(crate) enum Victim {
     Daemon,
     Shim,
     Runtime,
@@ -19,7 +19,7 @@ pub enum Victim {
 }
 
 #[derive(Debug, Clone)]
-pub struct Kill {
+pub(crate) struct Kill {
     pub victim: Victim,
     pub pid: i32,
     pub at: Instant,
@@ -37,7 +37,7 @@ struct Downtime {
 }
 
 #[derive(Debug, Default)]
-pub struct Kills(Mutex<Inner>);
+pub(crate) struct Kills(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -47,7 +47,7 @@ struct Inner {
 
 impl Kills {
     /// Called before the kill, so that an observer of the consequence finds the cause.
-    pub fn note(&self, kill: Kill) {
+    pub(crate) fn note(&self, kill: Kill) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kill.victim == Victim::Daemon && inner.downtimes.last().is_none_or(|last| last.to.is_some()) {
             inner.downtimes.push(Downtime { from: kill.at, to: None });
@@ -56,7 +56,7 @@ impl Kills {
     }
 
     /// A daemon serves again.
-    pub fn served(&self) {
+    pub(crate) fn served(&self) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = inner.downtimes.last_mut() {
             last.to.get_or_insert_with(Instant::now);
@@ -64,7 +64,7 @@ impl Kills {
     }
 
     /// Whether something was killed that the operation on these containers may have met.
-    pub fn met(&self, ids: &[String], from: Instant, to: Instant) -> bool {
+    pub(crate) fn met(&self, ids: &[String], from: Instant, to: Instant) -> bool {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Interrupted operations are being finished or undone for a while.
         let down =
@@ -81,19 +81,19 @@ impl Kills {
     }
 
     /// Whether one of these was killed that had to do with the container since this event.
-    pub fn touched(&self, id: &str, victims: &[Victim], since: u64) -> bool {
+    pub(crate) fn touched(&self, id: &str, victims: &[Victim], since: u64) -> bool {
         self.about(id).iter().any(|kill| victims.contains(&kill.victim) && kill.seq + 1 >= since)
     }
 
     /// All that had to do with the container.
-    pub fn about(&self, id: &str) -> Vec<Kill> {
+    pub(crate) fn about(&self, id: &str) -> Vec<Kill> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let concerns = |kill: &&Kill| kill.subjects.is_empty() || kill.subjects.iter().any(|subject| subject == id);
         inner.kills.iter().filter(concerns).cloned().collect()
     }
 
     /// How often each was killed.
-    pub fn counts(&self) -> String {
+    pub(crate) fn counts(&self) -> String {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all = [Victim::Daemon, Victim::Shim, Victim::Runtime, Victim::Plugin, Victim::Client, Victim::First];
         let count = |victim| inner.kills.iter().filter(|kill| kill.victim == victim).count();
@@ -101,7 +101,7 @@ impl Kills {
     }
 
     /// Whether this daemon was killed on purpose.
-    pub fn has_killed_daemon(&self, pid: i32) -> bool {
+    pub(crate) fn has_killed_daemon(&self, pid: i32) -> bool {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.kills.iter().any(|kill| kill.victim == Victim::Daemon && kill.pid == pid)
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use cri_api::isula::v1::Event;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     Created,
     Starting,
     Running,
@@ -21,12 +21,12 @@ pub enum State {
 
 impl State {
     /// Its first process lives.
-    pub fn is_up(self) -> bool {
+    pub(crate) fn is_up(self) -> bool {
         matches!(self, Self::Running | Self::Pausing | Self::Paused | Self::Resuming)
     }
 
     /// The state's word in lists.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Created => "inited",
             Self::Starting => "starting",
@@ -42,7 +42,7 @@ impl State {
 
 /// The known facts of the run that began last.
 #[derive(Debug, Clone, Default)]
-pub struct Run {
+pub(crate) struct Run {
     /// The number of its `StartRequested`.
     pub since: u64,
     pub pid: Option<i32>,
@@ -57,7 +57,7 @@ pub struct Run {
 
 /// One container, also after its end.
 #[derive(Debug, Clone)]
-pub struct Life {
+pub(crate) struct Life {
     pub name: String,
     /// From which event on it was in which state.
     pub states: Vec<(u64, State)>,
@@ -71,23 +71,23 @@ pub struct Life {
 }
 
 impl Life {
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.states.last().map_or(State::Gone, |(_, state)| *state)
     }
 
     /// The states it was in from the event `from` on until the event `to`; none before its first.
-    pub fn states_in(&self, from: u64, to: u64) -> impl Iterator<Item = State> {
+    pub(crate) fn states_in(&self, from: u64, to: u64) -> impl Iterator<Item = State> {
         let first = self.states.iter().rposition(|(seq, _)| *seq <= from).unwrap_or(0);
         self.states[first..].iter().take_while(move |(seq, _)| *seq <= to).map(|(_, state)| *state)
     }
 
-    pub fn first_seq(&self) -> u64 {
+    pub(crate) fn first_seq(&self) -> u64 {
         self.states.first().map_or(0, |(seq, _)| *seq)
     }
 }
 
 #[derive(Debug, Default)]
-pub struct Model {
+pub(crate) struct Model {
     pub lives: BTreeMap<String, Life>,
     /// Which container had a name from which event on.
     names: BTreeMap<String, Vec<(u64, Option<String>)>>,
@@ -96,7 +96,7 @@ pub struct Model {
 
 impl Model {
     /// Takes in an event; `Err` is the rule that the event breaks.
-    pub fn take(&mut self, event: &Event) -> Result<(), String> {
+    pub(crate) fn take(&mut self, event: &Event) -> Result<(), String> {
         match event.kind.as_str() {
             "container" => self.take_of_container(event),
             "volume" => {
@@ -152,7 +152,7 @@ impl Model {
     }
 
     /// The containers that had the name between two events; `None` stands for a time without one.
-    pub fn holders(&self, name: &str, from: u64, to: u64) -> Vec<Option<String>> {
+    pub(crate) fn holders(&self, name: &str, from: u64, to: u64) -> Vec<Option<String>> {
         let history = self.names.get(name).map(Vec::as_slice).unwrap_or_default();
         let first = history.iter().rposition(|(seq, _)| *seq <= from);
         let mut holders: Vec<Option<String>> = history[first.unwrap_or(0)..]
@@ -167,11 +167,11 @@ impl Model {
     }
 
     /// The container that has the name now.
-    pub fn holder(&self, name: &str) -> Option<&str> {
+    pub(crate) fn holder(&self, name: &str) -> Option<&str> {
         self.names.get(name)?.last()?.1.as_deref()
     }
 
-    pub fn present(&self) -> impl Iterator<Item = (&String, &Life)> {
+    pub(crate) fn present(&self) -> impl Iterator<Item = (&String, &Life)> {
         self.lives.iter().filter(|(_, life)| life.state() != State::Gone)
     }
 }

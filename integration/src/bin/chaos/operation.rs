@@ -5,7 +5,7 @@ use super::recipe::{RENAMED, Recipe};
 use super::world::World;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Op {
+pub(crate) enum Op {
     Create,
     Run,
     /// `run --rm` of a container of this step alone.
@@ -38,7 +38,7 @@ pub enum Op {
 }
 
 #[derive(Debug, Clone)]
-pub struct Decision {
+pub(crate) struct Decision {
     pub op: Op,
     /// The container's name when it was not renamed.
     pub slot: String,
@@ -54,7 +54,7 @@ const OWN: u64 = 4;
 const SHARED: u64 = 3;
 
 impl Decision {
-    pub fn of(seed: u64, client: u64, step: u64) -> Self {
+    pub(crate) fn of(seed: u64, client: u64, step: u64) -> Self {
         let mut dice = Dice::of(seed, &[client, step]);
         let own = format!("c{client}-{}", dice.below(OWN));
         let slot = if dice.percent(75) { own } else { format!("s-{}", dice.below(SHARED)) };
@@ -92,7 +92,7 @@ impl Decision {
     }
 
     /// The operation for a name with or without a container: mostly one that can succeed.
-    pub fn fitting(&self, present: bool) -> Op {
+    pub(crate) fn fitting(&self, present: bool) -> Op {
         match self.op {
             Op::Foreground | Op::List => self.op,
             Op::Create | Op::Run if present && !self.bold => Op::Start,
@@ -111,7 +111,7 @@ fn volume_file(token: &str) -> String {
 
 impl Op {
     /// `isula` with these words does it.
-    pub fn words(self, world: &World, name: &str, token: &str) -> Vec<String> {
+    pub(crate) fn words(self, world: &World, name: &str, token: &str) -> Vec<String> {
         let made = |verb: &[&str]| Recipe::of(world.options.seed, name).words(verb, name, &world.rootfs);
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let script = |script: &str| words(&["exec", name, "sh", "-c", script]);
@@ -149,7 +149,7 @@ impl Op {
 }
 
 /// Where a container is renamed to, and back.
-pub fn other_name(name: &str) -> String {
+pub(crate) fn other_name(name: &str) -> String {
     match name.strip_suffix(RENAMED) {
         Some(plain) => plain.to_owned(),
         None => format!("{name}{RENAMED}"),

@@ -10,7 +10,7 @@ const USAGE: &str = "usage: chaos [--seed N] [--minutes N] [--clients N] [--runc
 exits with 0 when every reply held, with 1 when one did not (the scratch directory is kept then)";
 
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct Options {
     pub seed: u64,
     pub length: Duration,
     pub clients: u64,
@@ -23,7 +23,7 @@ pub struct Options {
 }
 
 impl Options {
-    pub fn parse(words: &[String]) -> anyhow::Result<Self> {
+    pub(crate) fn parse(words: &[String]) -> anyhow::Result<Self> {
         let mut options = Self {
             seed: RandomState::new().hash_one(std::process::id()) % 1_000_000,
             length: Duration::from_secs(15 * 60),
@@ -57,7 +57,7 @@ impl Options {
     }
 
     /// The same as words.
-    pub fn words(&self) -> Vec<String> {
+    pub(crate) fn words(&self) -> Vec<String> {
         let minutes = self.length.as_secs_f64() / 60.0;
         let mut words = vec![
             format!("--seed={}", self.seed),

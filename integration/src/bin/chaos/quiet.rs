@@ -7,10 +7,10 @@ use super::journal;
 use super::world::World;
 
 /// Until a daemon serves and has verified everything. Only a hang takes as long.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until the daemon has verified everything; `false` when it does not.
-pub fn verified(world: &World) -> bool {
+pub(crate) fn verified(world: &World) -> bool {
     let end = Instant::now() + PATIENCE;
     loop {
         match world.wire.info() {
@@ -24,7 +24,7 @@ pub fn verified(world: &World) -> bool {
     }
 }
 
-pub fn look(world: &World) {
+pub(crate) fn look(world: &World) {
     if !verified(world) {
         return;
     }

@@ -5,7 +5,7 @@ use super::dice::Dice;
 
 /// The work of the container's first process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Writes a line now and then until it is ended; ends with the code at SIGTERM.
     Server,
     /// Writes this many lines and ends with the code.
@@ -13,7 +13,7 @@ pub enum Kind {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
+pub(crate) enum Policy {
     No,
     Always,
     UnlessStopped,
@@ -21,7 +21,7 @@ pub enum Policy {
 }
 
 #[derive(Debug, Clone)]
-pub struct Recipe {
+pub(crate) struct Recipe {
     pub kind: Kind,
     /// Chosen by the container's own script. No code of the engine's or of a signal is among them.
     pub code: i64,
@@ -35,15 +35,15 @@ pub struct Recipe {
     pause: &'static str,
 }
 
-pub const NETWORKS: [&str; 2] = ["n0", "n1"];
+pub(crate) const NETWORKS: [&str; 2] = ["n0", "n1"];
 /// The end of a renamed container's name.
-pub const RENAMED: char = 'x';
+pub(crate) const RENAMED: char = 'x';
 /// Bytes, of a container that was not updated.
-pub const MEMORY: i64 = 96 << 20;
+pub(crate) const MEMORY: i64 = 96 << 20;
 
 impl Recipe {
     /// Names begin with `c<client>-` (containers of one client), `s-` (of all), or `r` (`run --rm` in the foreground).
-    pub fn of(seed: u64, name: &str) -> Self {
+    pub(crate) fn of(seed: u64, name: &str) -> Self {
         let name = name.trim_end_matches(RENAMED);
         let mut dice = Dice::named(seed, name);
         let foreground = name.starts_with('r');
@@ -115,7 +115,7 @@ impl Recipe {
     }
 
     /// `isula <verb>` that makes it.
-    pub fn words(&self, verb: &[&str], name: &str, rootfs: &str) -> Vec<String> {
+    pub(crate) fn words(&self, verb: &[&str], name: &str, rootfs: &str) -> Vec<String> {
         let mut words: Vec<String> = verb.iter().map(|word| (*word).to_owned()).collect();
         words.extend(self.flags(name));
         words.extend(["--external-rootfs", rootfs, "none", "sh", "-c"].map(str::to_owned));
@@ -124,7 +124,7 @@ impl Recipe {
     }
 
     /// All that a whole run writes.
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         let Kind::Job { lines } = self.kind else { return String::new() };
         let lines: String = (0..lines).map(|line| format!("line {line}\n")).collect();
         format!("begin\n{lines}end")

@@ -14,11 +14,11 @@ const ALL: usize = 40;
 const HISTORY: usize = 60;
 
 #[derive(Debug, Default)]
-pub struct Report(Mutex<HashMap<String, usize>>);
+pub(crate) struct Report(Mutex<HashMap<String, usize>>);
 
 impl Report {
     /// A rule is broken, perhaps for a container (its id or its name).
-    pub fn violation(&self, world: &World, rule: &str, container: Option<&str>, text: &str) {
+    pub(crate) fn violation(&self, world: &World, rule: &str, container: Option<&str>, text: &str) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(rule.to_owned()).or_default();
         *count += 1;
@@ -39,12 +39,12 @@ impl Report {
         }
     }
 
-    pub fn none(&self) -> bool {
+    pub(crate) fn none(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// How often each rule was broken.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines: Vec<String> = counts.iter().map(|(rule, count)| format!("  {count} × {rule}")).collect();
         lines.sort();

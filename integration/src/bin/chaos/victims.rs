@@ -18,7 +18,7 @@ const HUNT: Duration = Duration::from_millis(400);
 /// The killer's place among the seeds of the clients' decisions.
 const PLACE: u64 = 1 << 32;
 
-pub fn run(world: &World) {
+pub(crate) fn run(world: &World) {
     for step in 0.. {
         let mut dice = Dice::of(world.options.seed, &[PLACE, step]);
         thread::sleep(Duration::from_millis(150 + dice.below(1500)));

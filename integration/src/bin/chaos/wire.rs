@@ -16,13 +16,13 @@ use tonic::transport::{Channel, Endpoint};
 const PATIENCE: Duration = Duration::from_secs(90);
 
 #[derive(Debug)]
-pub struct Wire {
+pub(crate) struct Wire {
     socket: PathBuf,
     calls: tokio::runtime::Runtime,
 }
 
 impl Wire {
-    pub fn new(socket: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) fn new(socket: PathBuf) -> anyhow::Result<Self> {
         let calls = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         Ok(Self { socket, calls })
     }
@@ -47,13 +47,13 @@ impl Wire {
         self.calls.block_on(timely).unwrap_or_else(|_| Err(Status::deadline_exceeded("the call hangs")))
     }
 
-    pub fn info(&self) -> Result<InfoResponse, Status> {
+    pub(crate) fn info(&self) -> Result<InfoResponse, Status> {
         let mut client = self.system();
         self.call(async { client.info(Empty {}).await.map(tonic::Response::into_inner) })
     }
 
     /// The answer of a daemon, which may have to be started first; `None` when none comes.
-    pub fn info_at_last(&self, patience: Duration) -> Option<InfoResponse> {
+    pub(crate) fn info_at_last(&self, patience: Duration) -> Option<InfoResponse> {
         let end = Instant::now() + patience;
         loop {
             match self.info() {
@@ -64,20 +64,20 @@ impl Wire {
         }
     }
 
-    pub fn list(&self) -> Result<Vec<ContainerSummary>, Status> {
+    pub(crate) fn list(&self) -> Result<Vec<ContainerSummary>, Status> {
         let mut client = self.containers();
         let request = ListRequest { all: true, ..ListRequest::default() };
         self.call(async { client.list(request).await.map(|answer| answer.into_inner().containers) })
     }
 
-    pub fn inspect(&self, id: &str) -> Result<serde_json::Value, Status> {
+    pub(crate) fn inspect(&self, id: &str) -> Result<serde_json::Value, Status> {
         let mut client = self.containers();
         let request = ContainerRequest { container: id.to_owned() };
         let json = self.call(async { client.inspect(request).await.map(|answer| answer.into_inner().json) })?;
         serde_json::from_str(&json).map_err(|error| Status::internal(error.to_string()))
     }
 
-    pub fn volumes(&self) -> Result<Vec<String>, Status> {
+    pub(crate) fn volumes(&self) -> Result<Vec<String>, Status> {
         let _context = self.calls.enter();
         let mut client = VolumesClient::new(self.channel());
         let answer = self.call(async { client.list(ListVolumesRequest::default()).await })?;
@@ -85,7 +85,7 @@ impl Wire {
     }
 
     /// The events of these numbers.
-    pub fn events(&self, from: u64, to: u64) -> Result<Vec<Event>, Status> {
+    pub(crate) fn events(&self, from: u64, to: u64) -> Result<Vec<Event>, Status> {
         if from > to {
             return Ok(vec![]);
         }
@@ -102,7 +102,7 @@ impl Wire {
     }
 
     /// Gives every event from this number on, until the daemon is gone or no more is wanted.
-    pub fn follow(&self, since: u64, mut take: impl FnMut(Event), is_over: impl Fn() -> bool) {
+    pub(crate) fn follow(&self, since: u64, mut take: impl FnMut(Event), is_over: impl Fn() -> bool) {
         let mut client = self.system();
         let request = EventsRequest { follow: true, since_seq: since, ..EventsRequest::default() };
         let following = async {

@@ -24,7 +24,7 @@ use super::{client, ending, isolation, journal, keeper, quiet, recipe, victims};
 /// How often everything stands still to be compared.
 const QUIET: Duration = Duration::from_secs(40);
 
-pub struct World {
+pub(crate) struct World {
     pub options: Options,
     pub wire: Wire,
     pub journal: Journal,
@@ -45,55 +45,55 @@ pub struct World {
 }
 
 impl World {
-    pub fn evidence(&self) -> Evidence<'_> {
+    pub(crate) fn evidence(&self) -> Evidence<'_> {
         let Self { journal, kills, claims, .. } = self;
         Evidence { seed: self.options.seed, journal, kills, claims }
     }
 
-    pub fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }
 
     /// Nothing further is done or killed.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.closing.store(true, Ordering::Relaxed);
     }
 
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
 
-    pub fn node(&self) -> MutexGuard<'_, Node> {
+    pub(crate) fn node(&self) -> MutexGuard<'_, Node> {
         self.node.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Held during each operation and kill; a quiet moment gives none.
-    pub fn enter(&self) -> RwLockReadGuard<'_, ()> {
+    pub(crate) fn enter(&self) -> RwLockReadGuard<'_, ()> {
         self.gate.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until no operation or kill is active.
-    pub fn hush(&self) -> RwLockWriteGuard<'_, ()> {
+    pub(crate) fn hush(&self) -> RwLockWriteGuard<'_, ()> {
         self.gate.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn time(&self, at: Instant) -> String {
+    pub(crate) fn time(&self, at: Instant) -> String {
         format!("{:.3} s", at.saturating_duration_since(self.begun).as_secs_f64())
     }
 
-    pub fn clock(&self) -> String {
+    pub(crate) fn clock(&self) -> String {
         self.time(Instant::now())
     }
 
     /// A line for the search for a violation's cause.
-    pub fn trace(&self, line: &str) {
+    pub(crate) fn trace(&self, line: &str) {
         let mut file = self.trace.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = writeln!(file, "{:>10.3} {line}", self.begun.elapsed().as_secs_f64());
     }
 }
 
 /// Runs all of it, inside of the namespaces; `true` when every reply held.
-pub fn run(options: Options) -> anyhow::Result<bool> {
+pub(crate) fn run(options: Options) -> anyhow::Result<bool> {
     let cgroup_parent = isolation::cgroup_parent(&options);
     let mut builder =
         Node::builder(Runtime::Runc).within(&options.scratch).config("cgroup-parent", json!(cgroup_parent));

@@ -27,7 +27,7 @@ const POINTS: [&str; 7] =
     ["exec-before-record", "exec-recorded", "exec-told", "exec-ready", "exec-exited", "exec-end-recorded", "exec-done"];
 
 /// The daemon's failpoints that are tried here.
-pub fn points() -> impl Iterator<Item = &'static str> {
+pub(crate) fn points() -> impl Iterator<Item = &'static str> {
     POINTS.into_iter()
 }
 
@@ -43,7 +43,7 @@ const OF_SHIM: [(&str, bool); 7] = [
 ];
 
 /// The same of the shim.
-pub fn shim_points() -> impl Iterator<Item = &'static str> {
+pub(crate) fn shim_points() -> impl Iterator<Item = &'static str> {
     OF_SHIM.into_iter().map(|(point, _)| point)
 }
 

@@ -15,7 +15,7 @@ use integration::process::Signal;
 use integration::{Node, Process, Runtime, command, deadline};
 use tokio_stream::StreamExt;
 
-pub use faults::{points, shim_points};
+pub(crate) use faults::{points, shim_points};
 
 on_each_runtime!(
     codes_are_passed_on_and_output_is_apart,
@@ -34,14 +34,14 @@ on_each_runtime!(
 );
 
 /// Directories of execs.
-pub fn directories(node: &Node, id: &str) -> Vec<PathBuf> {
+pub(crate) fn directories(node: &Node, id: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(node.state_dir(id).join("exec"));
     entries.into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
 }
 
 /// Nothing is left of execs but the container itself.
 #[track_caller]
-pub fn assert_gone(node: &Node, id: &str) {
+pub(crate) fn assert_gone(node: &Node, id: &str) {
     deadline::until("the directories are gone", || directories(node, id).is_empty());
     deadline::until("one shim is left", || node.shims().len() == 1);
 }

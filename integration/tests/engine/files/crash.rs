@@ -10,7 +10,7 @@ use super::{content_of, copied, half_a_file, place, text};
 const POINTS: [&str; 3] = ["copy-mounted", "copy-unmounted", "copy-file-written"];
 
 /// The failpoints that are tried here.
-pub fn points() -> impl Iterator<Item = &'static str> {
+pub(crate) fn points() -> impl Iterator<Item = &'static str> {
     POINTS.into_iter()
 }
 

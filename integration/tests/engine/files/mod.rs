@@ -5,7 +5,7 @@ mod crash;
 mod diff;
 mod export;
 
-pub use crash::points;
+pub(crate) use crash::points;
 
 use std::fs;
 use std::io::Write;

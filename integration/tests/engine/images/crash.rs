@@ -76,7 +76,7 @@ const CASES: &[(&str, When)] = &[
 ];
 
 /// The failpoints that are tried here.
-pub fn points() -> BTreeSet<&'static str> {
+pub(crate) fn points() -> BTreeSet<&'static str> {
     CASES.iter().map(|(point, _)| point.split(':').next().unwrap_or_default()).collect()
 }
 

@@ -13,7 +13,7 @@ mod space;
 mod trees;
 mod volumes;
 
-pub use crash::points;
+pub(crate) use crash::points;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -28,7 +28,7 @@ const DETACHING: [&str; 3] = ["net-deleted", "net-unpinned", "net-detached"];
 const PUTTING_OFF: [&str; 1] = ["net-put-off"];
 const REMOVING: [&str; 1] = ["net-bridge-removed"];
 
-pub fn points() -> BTreeSet<&'static str> {
+pub(crate) fn points() -> BTreeSet<&'static str> {
     let all = ATTACHING.iter().chain(&DETACHING).chain(&PUTTING_OFF).chain(&REMOVING);
     all.map(|point| point.split(':').next().unwrap_or(point)).collect()
 }

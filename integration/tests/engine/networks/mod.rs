@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use cri_api::isula::v1::Event;
 use integration::{Node, NodeBuilder, Runtime, command, deadline};
 
-pub use crash::points;
+pub(crate) use crash::points;
 
 const SERVE: [&str; 7] = ["httpd", "-f", "-p", "80", "-h", "/etc", "-v"];
 

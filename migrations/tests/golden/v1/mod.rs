@@ -14,7 +14,7 @@ use crate::Sample;
 const NGINX: &str = "registry.example/nginx:1.27";
 const AT: u64 = 1_700_000_001_000_000_001;
 
-pub fn samples() -> Vec<Sample> {
+pub(crate) fn samples() -> Vec<Sample> {
     let mut samples = container::events();
     samples.extend(container::rows());
     samples.extend(image::samples());

@@ -74,7 +74,7 @@ pub(crate) fn join(stream: UnixStream, streams: Streams, first: bool, hub: &Rc<H
 }
 
 impl Client {
-    pub fn wants(&self, stream: Stream) -> bool {
+    pub(crate) fn wants(&self, stream: Stream) -> bool {
         let streams = self.streams.get();
         match stream {
             Stream::Stdout => streams.stdout,
@@ -83,19 +83,19 @@ impl Client {
     }
 
     /// Bytes that the client has not read yet.
-    pub fn outstanding(&self) -> usize {
+    pub(crate) fn outstanding(&self) -> usize {
         self.outstanding.get()
     }
 
-    pub fn last_progress(&self) -> Instant {
+    pub(crate) fn last_progress(&self) -> Instant {
         self.progress.get()
     }
 
-    pub fn is_first(&self) -> bool {
+    pub(crate) fn is_first(&self) -> bool {
         self.first.get()
     }
 
-    pub fn follows(&self) -> bool {
+    pub(crate) fn follows(&self) -> bool {
         self.follows.get()
     }
 
@@ -109,20 +109,20 @@ impl Client {
     }
 
     /// Whether the container has to wait for it.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.outstanding.get() >= CLIENT_LIMIT
     }
 
     /// Since when the queue has been above half of its limit.
-    pub fn full_since(&self) -> Instant {
+    pub(crate) fn full_since(&self) -> Instant {
         self.full_since.get()
     }
 
-    pub fn send(&self, frame: &Frame) {
+    pub(crate) fn send(&self, frame: &Frame) {
         self.queue(|queue| frame.encode(queue));
     }
 
-    pub fn send_output(&self, stream: Stream, bytes: &[u8]) {
+    pub(crate) fn send_output(&self, stream: Stream, bytes: &[u8]) {
         let kind = if stream == Stream::Stdout { kind::STDOUT } else { kind::STDERR };
         self.queue(|queue| {
             for chunk in bytes.chunks(control::MAX_PAYLOAD) {
@@ -152,22 +152,22 @@ impl Client {
     }
 
     /// Asks for the outcome, to be sent as soon as it is known.
-    pub fn request_status(&self) {
+    pub(crate) fn request_status(&self) {
         self.status_requested.set(true);
     }
 
-    pub fn take_status_request(&self) -> bool {
+    pub(crate) fn take_status_request(&self) -> bool {
         self.status_requested.take()
     }
 
     /// Closes the connection once all outstanding frames are read.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.finishing.set(true);
         self.wake.notify_one();
     }
 
     /// Closes the connection now; both tasks notice.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         if !self.gone.replace(true) {
             let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
             self.wake.notify_one();

@@ -50,7 +50,7 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    pub fn new(log: Log, stall_limit: Option<Duration>) -> Rc<Self> {
+    pub(crate) fn new(log: Log, stall_limit: Option<Duration>) -> Rc<Self> {
         Rc::new(Self {
             clients: RefCell::default(),
             outcome: RefCell::default(),
@@ -68,28 +68,28 @@ impl Hub {
         })
     }
 
-    pub fn join(&self, client: Rc<Client>) {
+    pub(crate) fn join(&self, client: Rc<Client>) {
         self.clients.borrow_mut().push(client);
     }
 
     /// From here on clients that ask for streams get this refusal.
-    pub fn refuse(&self, why: &'static str) {
+    pub(crate) fn refuse(&self, why: &'static str) {
         self.refusal.set(Some(why));
     }
 
-    pub fn refusal(&self) -> Option<&'static str> {
+    pub(crate) fn refusal(&self) -> Option<&'static str> {
         self.refusal.get()
     }
 
     /// Removes a client, whether it left by itself or not.
-    pub fn leave(&self, client: &Rc<Client>) {
+    pub(crate) fn leave(&self, client: &Rc<Client>) {
         client.cut();
         self.clients.borrow_mut().retain(|other| !Rc::ptr_eq(other, client));
         self.changed.notify_waiters();
     }
 
     /// Waits until every client has room for more output, cutting off those that make no progress.
-    pub async fn room(&self) {
+    pub(crate) async fn room(&self) {
         while !self.ending.get() {
             let full: Vec<_> = self.clients.borrow().iter().filter(|client| client.is_full()).cloned().collect();
             let Some(stall_limit) = self.stall_limit else {
@@ -121,7 +121,7 @@ impl Hub {
     }
 
     /// Sends output to every client that wants this stream.
-    pub fn output(&self, stream: Stream, bytes: &[u8]) {
+    pub(crate) fn output(&self, stream: Stream, bytes: &[u8]) {
         self.last_output.set(Instant::now());
         let mut overflowing = Vec::new();
         for client in self.clients.borrow().iter().filter(|client| client.wants(stream)) {
@@ -138,7 +138,7 @@ impl Hub {
 
     /// Records the part of the sent output that is not in the log, and sends positions to clients that follow. Call it
     /// after the output was taken from the container, since another shim continues from there.
-    pub fn record_unfinished(&self, stream: Stream, unfinished: &[u8]) {
+    pub(crate) fn record_unfinished(&self, stream: Stream, unfinished: &[u8]) {
         {
             let mut buffer = self.unfinished[stream as usize].borrow_mut();
             // The buffer is freed when a line is finished, as most are.
@@ -155,7 +155,7 @@ impl Hub {
     }
 
     /// Sends a client that begins to follow its first positions.
-    pub fn send_start(&self, client: &Client, follower: Follower) {
+    pub(crate) fn send_start(&self, client: &Client, follower: Follower) {
         let streams = || [Stream::Stdout, Stream::Stderr].into_iter().filter(|stream| client.wants(*stream));
         match follower {
             Follower::New => {
@@ -177,12 +177,12 @@ impl Hub {
         Frame::Position(Position { stream: number, place: self.log.borrow().place(), unlogged })
     }
 
-    pub fn progressed(&self) {
+    pub(crate) fn progressed(&self) {
         self.changed.notify_waiters();
     }
 
     /// Sends the outcome of the start to clients that asked for it.
-    pub fn set_outcome(&self, outcome: Outcome) {
+    pub(crate) fn set_outcome(&self, outcome: Outcome) {
         let waiting: Vec<_> =
             self.clients.borrow().iter().filter(|client| client.take_status_request()).cloned().collect();
         for client in waiting {
@@ -191,24 +191,24 @@ impl Hub {
         self.outcome.replace(Some(outcome));
     }
 
-    pub fn answer_status(&self, client: &Client) {
+    pub(crate) fn answer_status(&self, client: &Client) {
         match &*self.outcome.borrow() {
             Some(outcome) => client.send(&outcome.clone().into()),
             None => client.request_status(),
         }
     }
 
-    pub fn signal_go(&self) {
+    pub(crate) fn signal_go(&self) {
         self.go.notify_one();
     }
 
     /// Waits for the client's `Go`.
-    pub async fn go(&self) {
+    pub(crate) async fn go(&self) {
         self.go.notified().await;
     }
 
     /// Lets the process of an exec outlive its client, also for a daemon that recovers after a crash.
-    pub fn release(&self) -> io::Result<()> {
+    pub(crate) fn release(&self) -> io::Result<()> {
         if self.stall_limit.is_some() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "a container does not end with its client"));
         }
@@ -217,37 +217,37 @@ impl Hub {
         Ok(())
     }
 
-    pub fn is_released(&self) -> bool {
+    pub(crate) fn is_released(&self) -> bool {
         self.released.get()
     }
 
     /// Waits until there is no client.
-    pub async fn no_clients(&self) {
+    pub(crate) async fn no_clients(&self) {
         while !self.clients.borrow().is_empty() {
             self.changed.notified().await;
         }
     }
 
     /// The first process has ended: the rest of the output is delivered without waiting.
-    pub fn begin_ending(&self) {
+    pub(crate) fn begin_ending(&self) {
         self.ending.set(true);
         self.last_output.set(Instant::now());
         self.changed.notify_waiters();
     }
 
     /// Waits for [`Self::begin_ending`].
-    pub async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         while !self.ending.get() {
             self.changed.notified().await;
         }
     }
 
-    pub fn last_output(&self) -> Instant {
+    pub(crate) fn last_output(&self) -> Instant {
         self.last_output.get()
     }
 
     /// Sends the last frame to all clients; later ones get it when they connect.
-    pub fn set_exit(&self, status: ExitStatus, at: Option<u64>) {
+    pub(crate) fn set_exit(&self, status: ExitStatus, at: Option<u64>) {
         let exit = Frame::Exit(status, at);
         self.exit.replace(Some(exit.clone()));
         for client in self.clients.borrow().iter() {
@@ -256,12 +256,12 @@ impl Hub {
         }
     }
 
-    pub fn exit(&self) -> Option<Frame> {
+    pub(crate) fn exit(&self) -> Option<Frame> {
         self.exit.borrow().clone()
     }
 
     /// Closes every connection once its outstanding frames are read, within `limit`.
-    pub async fn farewell(&self, limit: Duration) {
+    pub(crate) async fn farewell(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
         self.clients.borrow().iter().for_each(|client| client.finish());
         while !self.clients.borrow().is_empty() {

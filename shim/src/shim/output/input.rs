@@ -60,7 +60,7 @@ enum State {
 impl Input {
     /// Waits while too many bytes are waiting. False when there is no room and the container reads nothing: further
     /// input is to be thrown away.
-    pub async fn room(&self) -> bool {
+    pub(crate) async fn room(&self) -> bool {
         while self.accepts() {
             let has_terminal = self.terminal.borrow().is_some();
             if self.waiting.get() < if has_terminal { TYPED_LIMIT } else { LIMIT } {
@@ -81,7 +81,7 @@ impl Input {
     }
 
     /// Takes bytes from a client, which has waited for room.
-    pub fn push(&self, bytes: Vec<u8>) {
+    pub(crate) fn push(&self, bytes: Vec<u8>) {
         if self.accepts() && !bytes.is_empty() {
             self.waiting.set(self.waiting.get() + bytes.len());
             self.chunks.borrow_mut().push_back(bytes);
@@ -90,7 +90,7 @@ impl Input {
     }
 
     /// Takes bytes of a client that has left; false when too many wait already.
-    pub fn push_left(&self, bytes: Vec<u8>) -> bool {
+    pub(crate) fn push_left(&self, bytes: Vec<u8>) -> bool {
         let fits = self.waiting.get() + bytes.len() <= LEFT_LIMIT;
         if fits {
             self.push(bytes);
@@ -99,7 +99,7 @@ impl Input {
     }
 
     /// Ends the input. Closing twice is no error; a terminal has no end to close.
-    pub fn close(&self) -> io::Result<()> {
+    pub(crate) fn close(&self) -> io::Result<()> {
         if self.terminal.borrow().is_some() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "the input of a terminal has no end"));
         }
@@ -111,7 +111,7 @@ impl Input {
     }
 
     /// Acknowledges `CloseStdin` when all earlier input is delivered, and with it the end.
-    pub fn ack_end(&self, client: Rc<Client>) {
+    pub(crate) fn ack_end(&self, client: Rc<Client>) {
         if self.state.get() == State::Closed {
             client.send(&Frame::Ack(kind::CLOSE_STDIN));
         } else {
@@ -120,13 +120,13 @@ impl Input {
     }
 
     /// A client that could write has left.
-    pub fn client_left(&self) {
+    pub(crate) fn client_left(&self) {
         if self.once.get() {
             let _ = self.close();
         }
     }
 
-    pub fn resize(&self, width: u16, height: u16) -> io::Result<()> {
+    pub(crate) fn resize(&self, width: u16, height: u16) -> io::Result<()> {
         match &*self.terminal.borrow() {
             Some(terminal) => stdio::resize(terminal.as_fd(), width, height),
             None => Err(io::Error::new(io::ErrorKind::Unsupported, "this container has no terminal")),
@@ -134,7 +134,7 @@ impl Input {
     }
 
     /// There is no input: pending bytes are dropped.
-    pub fn absent(&self) {
+    pub(crate) fn absent(&self) {
         self.state.set(State::Closed);
         self.chunks.borrow_mut().clear();
         self.waiting.set(0);
@@ -145,12 +145,12 @@ impl Input {
     }
 
     /// The terminal whose size `resize` changes.
-    pub fn set_terminal(&self, terminal: OwnedFd) {
+    pub(crate) fn set_terminal(&self, terminal: OwnedFd) {
         self.terminal.replace(Some(terminal));
     }
 
     /// Lets clients write from now on.
-    pub fn open(&self, once: bool) {
+    pub(crate) fn open(&self, once: bool) {
         self.once.set(once);
         self.record_progress();
         if self.state.get() == State::Unknown {
@@ -159,7 +159,7 @@ impl Input {
     }
 
     /// The container has read input.
-    pub fn record_progress(&self) {
+    pub(crate) fn record_progress(&self) {
         self.last_read.set(Some(Instant::now()));
     }
 

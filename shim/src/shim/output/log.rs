@@ -40,7 +40,7 @@ struct Target {
 
 impl Log {
     /// Touches no file yet: making one takes as long as all other work before the launch.
-    pub fn new(log: &isulad_shim::process::Log) -> Self {
+    pub(crate) fn new(log: &isulad_shim::process::Log) -> Self {
         let target = match log {
             isulad_shim::process::Log::None => None,
             isulad_shim::process::Log::JsonFile { path, max_size, max_files } => Some(Target {
@@ -59,7 +59,7 @@ impl Log {
     }
 
     /// Opens the log to append at its end. Every write retries after a failure.
-    pub fn open(&mut self) {
+    pub(crate) fn open(&mut self) {
         if let Some(target) = &mut self.target
             && let Err(error) = target.open()
         {
@@ -69,7 +69,7 @@ impl Log {
 
     /// Writes the whole lines in `bytes`, and the pieces of a line that is longer than `limit`. Returns the number of
     /// bytes written; the rest is the beginning of a line, to be passed again with the bytes after it.
-    pub fn write(&mut self, stream: Stream, bytes: &[u8], limit: usize) -> usize {
+    pub(crate) fn write(&mut self, stream: Stream, bytes: &[u8], limit: usize) -> usize {
         let Some(target) = &mut self.target else { return bytes.len() };
         let time = time::rfc3339(time::now());
         let mut done = 0;
@@ -89,7 +89,7 @@ impl Log {
     }
 
     /// Writes the last line, which has no end of line.
-    pub fn write_rest(&mut self, stream: Stream, bytes: &[u8]) {
+    pub(crate) fn write_rest(&mut self, stream: Stream, bytes: &[u8]) {
         if let Some(target) = &mut self.target
             && !bytes.is_empty()
         {
@@ -99,13 +99,13 @@ impl Log {
     }
 
     /// Where the next record will be; `None` where there is no log, or not all of the output is in it.
-    pub fn place(&self) -> Option<LogPlace> {
+    pub(crate) fn place(&self) -> Option<LogPlace> {
         let target = self.target.as_ref().filter(|target| target.dropped == 0)?;
         Some(LogPlace { offset: target.size, ..target.file_place? })
     }
 
     /// Continues in a new file of the same name. On failure the old file stays in use.
-    pub fn reopen(&mut self) -> io::Result<()> {
+    pub(crate) fn reopen(&mut self) -> io::Result<()> {
         match &mut self.target {
             Some(target) => target.open(),
             None => Err(io::Error::new(io::ErrorKind::Unsupported, "this container has no log file")),
@@ -113,7 +113,7 @@ impl Log {
     }
 
     /// Prints the number of missing records at the end.
-    pub fn report(&self) {
+    pub(crate) fn report(&self) {
         if let Some(Target { dropped: dropped @ 1.., path, .. }) = &self.target {
             eprintln!("isulad-shim: {dropped} records are missing in the log `{}`", path.display());
         }

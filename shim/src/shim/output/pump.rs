@@ -36,7 +36,7 @@ pub(crate) struct PeekPipe {
 }
 
 impl PeekPipe {
-    pub fn new() -> io::Result<Rc<Self>> {
+    pub(crate) fn new() -> io::Result<Rc<Self>> {
         let (copy_out, copy_in) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         Ok(Rc::new(Self { copy_out, copy_in, bytes: RefCell::default(), write_signals: WriteSignals::collect()? }))
     }

@@ -17,7 +17,7 @@ pub(crate) struct WriteSignals {
 
 impl WriteSignals {
     /// Collects the signals from here on, for all waiting tasks.
-    pub fn collect() -> io::Result<Self> {
+    pub(super) fn collect() -> io::Result<Self> {
         let mut set = SigSet::empty();
         set.add(Signal::SIGIO);
         set.thread_block()?;
@@ -28,7 +28,7 @@ impl WriteSignals {
     }
 
     /// Resolves with the first signal from now on.
-    pub fn next(&self) -> Notified<'_> {
+    pub(super) fn next(&self) -> Notified<'_> {
         self.came.notified()
     }
 }

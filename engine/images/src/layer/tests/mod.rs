@@ -23,9 +23,9 @@ use engine_domain::id::Digest;
 
 /// A tar in the making, out of headers that no builder would write.
 #[derive(Clone, Default)]
-pub struct Tar(Vec<u8>);
+pub(super) struct Tar(Vec<u8>);
 
-pub fn header(kind: u8, name: impl AsRef<[u8]>, size: u64) -> Header {
+pub(super) fn header(kind: u8, name: impl AsRef<[u8]>, size: u64) -> Header {
     let name = name.as_ref();
     let mut header = Header::new_gnu();
     header.as_old_mut().name[..name.len()].copy_from_slice(name);
@@ -39,33 +39,33 @@ pub fn header(kind: u8, name: impl AsRef<[u8]>, size: u64) -> Header {
 }
 
 impl Tar {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::default()
     }
 
-    pub fn header(mut self, mut header: Header) -> Self {
+    pub(super) fn header(mut self, mut header: Header) -> Self {
         header.set_cksum();
         self.0.extend_from_slice(header.as_bytes());
         self
     }
 
-    pub fn raw(mut self, bytes: &[u8]) -> Self {
+    pub(super) fn raw(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self
     }
 
-    pub fn payload(mut self, bytes: &[u8]) -> Self {
+    pub(super) fn payload(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self.0.resize(self.0.len().next_multiple_of(512), 0);
         self
     }
 
-    pub fn file(self, name: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Self {
+    pub(super) fn file(self, name: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Self {
         let content = content.as_ref();
         self.header(header(b'0', name, content.len() as u64)).payload(content)
     }
 
-    pub fn dir(self, name: impl AsRef<[u8]>) -> Self {
+    pub(super) fn dir(self, name: impl AsRef<[u8]>) -> Self {
         self.header(header(b'5', name, 0))
     }
 
@@ -76,38 +76,38 @@ impl Tar {
         self.header(header)
     }
 
-    pub fn symlink(self, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
+    pub(super) fn symlink(self, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
         self.linked(b'2', name, target)
     }
 
-    pub fn hard_link(self, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
+    pub(super) fn hard_link(self, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
         self.linked(b'1', name, target)
     }
 
-    pub fn node(self, kind: u8, name: &str, major: u32, minor: u32) -> Self {
+    pub(super) fn node(self, kind: u8, name: &str, major: u32, minor: u32) -> Self {
         let mut header = header(kind, name, 0);
         header.set_device_major(major).unwrap();
         header.set_device_minor(minor).unwrap();
         self.header(header)
     }
 
-    pub fn pax(self, records: &[(&str, &[u8])]) -> Self {
+    pub(super) fn pax(self, records: &[(&str, &[u8])]) -> Self {
         let bytes = records.iter().flat_map(|(key, value)| pax_record(key, value)).collect::<Vec<_>>();
         self.header(header(b'x', "PaxHeader", bytes.len() as u64)).payload(&bytes)
     }
 
-    pub fn long(self, kind: u8, name: &[u8]) -> Self {
+    pub(super) fn long(self, kind: u8, name: &[u8]) -> Self {
         let bytes = [name, b"\0"].concat();
         self.header(header(kind, "././@LongLink", bytes.len() as u64)).payload(&bytes)
     }
 
     /// With the two blocks that end it.
-    pub fn end(mut self) -> Vec<u8> {
+    pub(super) fn end(mut self) -> Vec<u8> {
         self.0.extend_from_slice(&[0; 1024]);
         self.0
     }
 
-    pub fn bytes(self) -> Vec<u8> {
+    pub(super) fn bytes(self) -> Vec<u8> {
         self.0
     }
 }
@@ -119,12 +119,12 @@ fn pax_record(key: &str, value: &[u8]) -> Vec<u8> {
 }
 
 /// A directory for a layer, and one beside it that nothing may touch.
-pub struct Place {
+pub(super) struct Place {
     pub top: TempDir,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let top = tempfile::tempdir().unwrap();
         fs::create_dir(top.path().join("layer")).unwrap();
         fs::create_dir(top.path().join("canary")).unwrap();
@@ -132,20 +132,20 @@ impl Place {
         Self { top }
     }
 
-    pub fn dir(&self) -> PathBuf {
+    pub(super) fn dir(&self) -> PathBuf {
         self.top.path().join("layer")
     }
 
-    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(super) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.dir().join("fs").join(name)
     }
 
     /// The way to the canary from anywhere.
-    pub fn canary(&self) -> PathBuf {
+    pub(super) fn canary(&self) -> PathBuf {
         self.top.path().join("canary")
     }
 
-    pub fn check_canary(&self) {
+    pub(super) fn check_canary(&self) {
         let names: Vec<_> = fs::read_dir(self.canary()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["bird"]);
         assert_eq!(fs::read_to_string(self.canary().join("bird")).unwrap(), "sings");
@@ -157,23 +157,23 @@ impl Place {
         assert_eq!(names, ["canary", "layer"]);
     }
 
-    pub fn unpack(&self, bytes: &[u8]) -> Result<Unpacked, LayerError> {
+    pub(super) fn unpack(&self, bytes: &[u8]) -> Result<Unpacked, LayerError> {
         let unpacked = unpack(bytes, &self.dir(), &small(), &|| false);
         self.check_canary();
         unpacked
     }
 }
 
-pub fn small() -> Limits {
+pub(super) fn small() -> Limits {
     Limits { bytes: 64 << 20, entries: 20_000, ratio: 1000, ratio_floor: 16 << 20 }
 }
 
-pub fn sha256(bytes: &[u8]) -> Digest {
+pub(super) fn sha256(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
 }
 
 /// Unpacks a good tar, and checks that the same tar comes back.
-pub fn good(bytes: &[u8]) -> Place {
+pub(super) fn good(bytes: &[u8]) -> Place {
     let place = Place::new();
     let unpacked = place.unpack(bytes).unwrap_or_else(|error| panic!("{}", chain(&error)));
     assert_eq!(unpacked.facts.diff_id, sha256(bytes));
@@ -187,7 +187,7 @@ pub fn good(bytes: &[u8]) -> Place {
 }
 
 /// The text of the error that these bytes lead to.
-pub fn bad(bytes: &[u8]) -> String {
+pub(super) fn bad(bytes: &[u8]) -> String {
     let place = Place::new();
     match place.unpack(bytes) {
         Ok(unpacked) => panic!("unpacked: {unpacked:?}"),
@@ -195,7 +195,7 @@ pub fn bad(bytes: &[u8]) -> String {
     }
 }
 
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -205,6 +205,6 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-pub fn read(path: impl AsRef<Path>) -> String {
+pub(super) fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap()
 }

@@ -27,7 +27,7 @@ fn the_last_of_each_pair_wins() {
 }
 
 /// Names, types, modes, and contents.
-pub fn listing(root: &Path) -> Vec<String> {
+pub(super) fn listing(root: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     let mut todo = vec![root.to_owned()];
     while let Some(path) = todo.pop() {

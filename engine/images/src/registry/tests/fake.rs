@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 /// A request as it came in.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub(super) struct Asked {
     pub method: String,
     /// The path with its query.
     pub path: String,
@@ -23,12 +23,12 @@ pub struct Asked {
 }
 
 impl Asked {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 
     /// The beginning of the requested range.
-    pub fn range(&self) -> Option<usize> {
+    pub(super) fn range(&self) -> Option<usize> {
         let range = self.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?;
         Some(range.parse().unwrap())
     }
@@ -36,7 +36,7 @@ impl Asked {
 
 /// An answer of the registry.
 #[derive(Debug, Clone)]
-pub struct Reply {
+pub(super) struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
@@ -52,51 +52,51 @@ enum End {
 }
 
 impl Reply {
-    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+    pub(super) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
         Self { status, headers: Vec::new(), length: Some(body.len()), body, end: End::Close }
     }
 
-    pub fn ok(body: impl Into<Vec<u8>>) -> Self {
+    pub(super) fn ok(body: impl Into<Vec<u8>>) -> Self {
         Self::new(200, body)
     }
 
     /// A registry's answer to a request for a range of `content`.
-    pub fn part(content: &[u8], from: usize) -> Self {
+    pub(super) fn part(content: &[u8], from: usize) -> Self {
         let range = format!("bytes {from}-{}/{}", content.len() - 1, content.len());
         Self::new(206, &content[from..]).with("Content-Range", &range)
     }
 
-    pub fn with(mut self, name: &str, value: &str) -> Self {
+    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// The connection breaks after so many bytes of the body.
-    pub fn broken_after(mut self, bytes: usize) -> Self {
+    pub(super) fn broken_after(mut self, bytes: usize) -> Self {
         self.body.truncate(bytes);
         self
     }
 
-    pub fn stalled_after(self, bytes: usize) -> Self {
+    pub(super) fn stalled_after(self, bytes: usize) -> Self {
         Self { end: End::Stall, ..self.broken_after(bytes) }
     }
 
     /// The body ends with the connection.
-    pub fn without_length(mut self) -> Self {
+    pub(super) fn without_length(mut self) -> Self {
         self.length = None;
         self
     }
 }
 
-pub struct Fake {
+pub(super) struct Fake {
     pub address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
     task: JoinHandle<()>,
 }
 
 impl Fake {
-    pub async fn new(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+    pub(super) async fn new(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
@@ -110,12 +110,12 @@ impl Fake {
         Self { address, asked, task }
     }
 
-    pub fn asked(&self) -> Vec<Asked> {
+    pub(super) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
 
     /// The number of requests with this in their paths.
-    pub fn count(&self, part: &str) -> usize {
+    pub(super) fn count(&self, part: &str) -> usize {
         self.asked().iter().filter(|asked| asked.path.contains(part)).count()
     }
 }

@@ -47,7 +47,7 @@ struct RunEvents {
 
 impl Client {
     /// `changes` has every event of the container since before the connection.
-    pub fn new(
+    pub(super) fn new(
         sender: relay::Sender<AttachOutput>,
         changes: mpsc::UnboundedReceiver<Change>,
         target: SessionTarget,
@@ -59,7 +59,7 @@ impl Client {
         Self { sender, target, tty, events, removes_itself, guard }
     }
 
-    pub async fn serve(
+    pub(super) async fn serve(
         mut self,
         session: Session,
         mut input: Streaming<AttachInput>,

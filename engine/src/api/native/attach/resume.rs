@@ -71,7 +71,7 @@ struct Skip {
 
 impl SessionTarget {
     /// Connects to the next shim, and sends the missed output.
-    pub async fn resume(&self, lost: &Output, sender: &relay::Sender<AttachOutput>) -> Resumption {
+    pub(super) async fn resume(&self, lost: &Output, sender: &relay::Sender<AttachOutput>) -> Resumption {
         if self.feeds && !lost.input_delivered() {
             return Resumption::Lost(INPUT.to_owned());
         }
@@ -97,7 +97,7 @@ impl SessionTarget {
     }
 
     /// Sends the missed output of a run that has ended. Output from `before` on belongs to a later run and is left out.
-    pub async fn rest(
+    pub(super) async fn rest(
         &self,
         from: Places,
         before: Option<Timestamp>,

@@ -1,7 +1,7 @@
 //! The lines of the containers' scripts: numbered, so that missing ones show.
 
 /// The fault in the lines, if there is one. `again`: some may be there twice. `whole`: the last one is whole.
-pub fn broken(text: &str, again: bool, whole: bool) -> Option<String> {
+pub(crate) fn broken(text: &str, again: bool, whole: bool) -> Option<String> {
     let mut lines: Vec<&str> = text.split('\n').collect();
     let rest = lines.pop().unwrap_or_default();
     if whole && !rest.is_empty() {

@@ -9,7 +9,7 @@ use crate::recipe::Recipe;
 const UP: [State; 4] = [State::Running, State::Pausing, State::Paused, State::Resuming];
 const GOING: [State; 2] = [State::Removing, State::Gone];
 
-pub fn word(op: Op) -> &'static str {
+pub(super) fn word(op: Op) -> &'static str {
     match op {
         Op::Create => "create",
         Op::Run => "run -d",
@@ -40,7 +40,7 @@ pub fn word(op: Op) -> &'static str {
 }
 
 /// Whether the operation had the requested result.
-pub fn is_right(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Observed) -> bool {
+pub(super) fn is_right(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Observed) -> bool {
     match op {
         Op::Exec(code) => reply.output.code() == i32::from(code) && reply.output.text() == token,
         Op::Foreground => {
@@ -54,7 +54,14 @@ pub fn is_right(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &R
 }
 
 /// The fault in an answer that no kill excuses.
-pub fn fault(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Observed) -> Option<String> {
+pub(super) fn fault(
+    world: &Evidence<'_>,
+    op: Op,
+    name: &str,
+    token: &str,
+    reply: &Reply,
+    seen: &Observed,
+) -> Option<String> {
     let output = &reply.output;
     let silent = output.stderr.trim().is_empty();
     match op {
@@ -130,7 +137,7 @@ pub fn fault(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Repl
 }
 
 /// A moment at which a refusal was due.
-pub fn excused(world: &Evidence<'_>, op: Op, name: &str, reply: &Reply, seen: &Observed) -> bool {
+pub(super) fn excused(world: &Evidence<'_>, op: Op, name: &str, reply: &Reply, seen: &Observed) -> bool {
     let going = seen.absent || seen.was(&GOING);
     match op {
         Op::Create | Op::Run | Op::Foreground => {
@@ -163,7 +170,7 @@ pub fn excused(world: &Evidence<'_>, op: Op, name: &str, reply: &Reply, seen: &O
 }
 
 /// Records the changes that an operation may have made, or has surely made.
-pub fn claim(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Observed) {
+pub(super) fn claim(world: &Evidence<'_>, op: Op, name: &str, token: &str, reply: &Reply, seen: &Observed) {
     match op {
         Op::Update(mib) => {
             let surely = reply.succeeded() && seen.ids.len() == 1;
