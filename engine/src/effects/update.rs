@@ -39,7 +39,7 @@ pub(super) async fn update(engine: &Arc<Engine>, id: ContainerId, context: &Cont
 fn lives(engine: &Engine, before: &Container) -> bool {
     let now = engine.containers.get(&before.id);
     let start = now.and_then(|entity| entity.state.phase.run().map(|run| run.start));
-    before.phase.run().is_some_and(|run| Some(run.start) == start && to_reference(run.process).alive())
+    before.phase.run().is_some_and(|run| Some(run.start) == start && !to_reference(run.process).ending())
 }
 
 async fn apply(engine: &Arc<Engine>, entity: &Arc<Entity>, update: Update) -> Result<(), String> {

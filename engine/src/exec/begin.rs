@@ -205,7 +205,7 @@ fn begin(
     let built =
         spec::exec(&spec, &definition, &engine.host, &root, program, size.map(|size| (size.width, size.height)));
     // The root was read by the pid of the first process, which still lives: so it was that process's root.
-    if !to_reference(run.process).alive() {
+    if to_reference(run.process).ending() {
         return Err(ExecError::Rejected(Rejection::NotRunning));
     }
     let (spec, state) = (built?, engine.state_dir(container));
@@ -287,7 +287,7 @@ pub(super) async fn go(first: Process, exec: SessionId, session: Session) -> Res
             match output.next().await {
                 SessionEvent::Ready(Ready { pid, .. }) => return Ok(pid),
                 // A runtime's message about a container that is gone is not the program's fault.
-                SessionEvent::Failed(_) if !to_reference(first).alive() => {
+                SessionEvent::Failed(_) if to_reference(first).ending() => {
                     return Err(ExecError::Rejected(Rejection::NotRunning));
                 }
                 SessionEvent::Failed(failed) => return Err(ExecError::failed(&failed)),

@@ -51,8 +51,6 @@ pub enum FilesError {
     Stopped,
     #[error("the copying was ended: the container is being {why}")]
     GaveWay { why: &'static str },
-    #[error("the process of the container has ended meanwhile")]
-    Ended,
     #[error(
         "its root filesystem is not mounted at `{path}` any more, though it runs: restart it, which mounts it again"
     )]

@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(150);
 pub(super) struct Held {
     pub entity: Arc<Entity>,
     pub access: SharedAccess,
+    /// Of its first process, if it runs.
+    root: Option<OwnedFd>,
 }
 
 /// A tree, and the handle that keeps it mounted.
@@ -52,13 +54,13 @@ pub(super) async fn hold(engine: &Engine, id: ContainerId) -> Result<Held, Files
         match &entity.state.phase {
             Phase::Removing(_) => return Err(FilesError::Rejected(Rejection::BeingRemoved)),
             Phase::Starting(_) => {}
-            Phase::Created
-            | Phase::Running(_)
-            | Phase::Pausing(_)
-            | Phase::Paused(_)
-            | Phase::Resuming(_)
-            | Phase::Exited(_)
-            | Phase::Restarting(_) => return Ok(Held { entity, access }),
+            Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => return Ok(Held { entity, access, root: None }),
+            // Without its process the container counts as running until its end is recorded, at any moment.
+            Phase::Running(run) | Phase::Pausing(run) | Phase::Paused(run) | Phase::Resuming(run) => {
+                if let Some(root) = root_of(to_reference(run.process)).await? {
+                    return Ok(Held { entity, access, root: Some(root) });
+                }
+            }
         }
         drop(access);
         let version = entity.state.version;
@@ -67,16 +69,11 @@ pub(super) async fn hold(engine: &Engine, id: ContainerId) -> Result<Held, Files
 }
 
 impl Held {
-    fn process(&self) -> Option<ProcessRef> {
-        self.entity.state.phase.run().map(|run| to_reference(run.process))
-    }
-
     /// The tree as the container sees it. `path` is the path to be looked up: mount points on the way to it are made,
     /// as a start would. Blocks.
     pub(super) fn open(&self, engine: &Engine, path: &Path) -> Result<Opened, FilesError> {
-        if let Some(process) = self.process() {
-            let root = open_root_of(process)?;
-            return Ok(Opened { view: View::new(root, false), _root: None });
+        if let Some(root) = &self.root {
+            return Ok(Opened { view: View::new(duplicate(root)?, false), _root: None });
         }
         let definition = engine.definition(&self.entity)?;
         let root = self.mount(engine, &definition)?;
@@ -87,7 +84,7 @@ impl Held {
 
     /// The root filesystem alone, without the mounts in it. Blocks.
     pub(super) fn open_rootfs(&self, engine: &Engine) -> Result<Opened, FilesError> {
-        if self.process().is_some() {
+        if self.root.is_some() {
             let container = &self.entity.state;
             let id = container.id.to_string();
             let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
@@ -121,14 +118,20 @@ impl Held {
     }
 }
 
-/// The root of a process. Before and after it is opened the process is the one that is meant, so it was in between.
-fn open_root_of(process: ProcessRef) -> Result<OwnedFd, FilesError> {
-    let opened = process.alive().then(|| rootfs::open_root(Path::new(&format!("/proc/{}/root", process.pid))));
-    match opened {
-        Some(Ok(root)) if process.alive() => Ok(root),
-        Some(Err(source)) if process.alive() => Err(FilesError::io("open", Path::new("/"), source)),
-        Some(_) | None => Err(FilesError::Ended),
-    }
+/// The root of a process; `None` when it has ended or is ending. Before and after it is opened the process is the one
+/// that is meant, so it was in between.
+async fn root_of(process: ProcessRef) -> Result<Option<OwnedFd>, FilesError> {
+    let opening = tokio::task::spawn_blocking(move || {
+        if process.ending() {
+            return Ok(None);
+        }
+        match rootfs::open_root(Path::new(&format!("/proc/{}/root", process.pid))) {
+            _ if process.ending() => Ok(None),
+            Ok(root) => Ok(Some(root)),
+            Err(source) => Err(FilesError::io("open", Path::new("/"), source)),
+        }
+    });
+    opening.await.map_err(|panic| FilesError::io("open", Path::new("/"), std::io::Error::other(panic)))?
 }
 
 fn duplicate(root: &OwnedFd) -> Result<OwnedFd, FilesError> {

@@ -41,6 +41,16 @@ impl ProcessRef {
         Stat::read(self.pid).is_ok_and(|stat| stat.start_time == self.start_time && !matches!(stat.state, b'Z' | b'X'))
     }
 
+    /// Whether the process has ended, or is ending. A process that is ending still counts as alive while the kernel kills
+    /// the others of its pid namespace, and has no root directory any more.
+    pub fn ending(&self) -> bool {
+        let rootless = || match std::fs::read_link(format!("/proc/{}/root", self.pid)) {
+            Ok(_) => false,
+            Err(error) => matches!(error.kind(), io::ErrorKind::NotFound) || error.raw_os_error() == Some(libc::ESRCH),
+        };
+        rootless() || !self.alive()
+    }
+
     /// Time since the process started, to a tick of the kernel's clock; zero where it cannot be read.
     pub fn age(&self) -> Duration {
         let uptime = std::fs::read_to_string("/proc/uptime").ok();
@@ -114,12 +124,12 @@ mod tests {
     #[test]
     fn alive_means_the_same_process() {
         let me = ProcessRef::current().unwrap();
-        assert!(me.alive());
+        assert!(me.alive() && !me.ending());
         assert!(!ProcessRef { start_time: me.start_time + 1, ..me }.alive());
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let it = ProcessRef::of(child.id() as i32).unwrap();
         child.wait().unwrap();
-        assert!(!it.alive());
+        assert!(!it.alive() && it.ending());
         assert_eq!(ProcessRef::of(it.pid).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -200,7 +200,6 @@ fn of_files(error: &FilesError) -> Code {
         | FilesError::DirectoryInTheWay { .. }
         | FilesError::NotADirectoryInTheWay { .. }
         | FilesError::Direct
-        | FilesError::Ended
         | FilesError::NotMounted { .. }
         | FilesError::Rejected(_) => Code::FailedPrecondition,
         FilesError::Changed { .. } | FilesError::GaveWay { .. } | FilesError::Stopped => Code::Aborted,

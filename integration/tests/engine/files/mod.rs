@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
 
 use integration::deadline::PATIENCE;
+use integration::process::Signal;
 use integration::{Node, Output, Runtime, command, deadline};
 
 on_each_runtime!(
@@ -293,6 +294,26 @@ fn a_start_and_a_removal_end_copies() {
         assert!(output.code() == 0 || output.stderr.contains(why), "{}", output.stderr);
     }
     assert_eq!(node.status_of("c"), "running");
+    node.assert_clean_end();
+}
+
+/// The process has ended, and its shim is kept from reporting that.
+#[test]
+fn a_copy_waits_for_the_record_of_an_end() {
+    let node = Node::start(Runtime::Runc);
+    node.sleeper("x");
+    node.ok(&["exec", "x", "sh", "-c", "echo content >/tmp/file"]);
+    let (process, shim) = (node.process_of("x"), node.shim_of("x"));
+    shim.signal(Signal::STOP);
+    process.signal(Signal::KILL);
+    deadline::until("it has ended", || !process.alive());
+    let copying = node.spawn(&["cp", "x:/tmp/file", "-"]);
+    let refusal = node.isula(&["exec", "x", "true"]).refused(125);
+    assert!(refusal.ends_with("Container x is not running"), "{refusal}");
+    shim.signal(Signal::CONT);
+    let output = command::finish(copying, PATIENCE).unwrap();
+    assert_eq!(output.code(), 0, "{}", output.stderr);
+    assert!(output.text().contains("content"), "the file is in the archive");
     node.assert_clean_end();
 }
 
