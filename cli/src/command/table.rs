@@ -13,86 +13,71 @@ use crate::failure::GENERAL;
 use crate::flag;
 use crate::targets::{self, AT_ONCE};
 
-pub(super) const STOP: Verb = Verb {
-    name: "stop",
-    about: "Stop containers",
-    usage: "stop [OPTIONS] CONTAINER [CONTAINER...]",
-    flags: |command| containers(command.arg(flag::switch("force", "Kill at once").short('f')).arg(grace())),
-    run: |given| {
+pub(super) const STOP: Verb = verb(
+    "stop",
+    "Stop containers",
+    "stop [OPTIONS] CONTAINER [CONTAINER...]",
+    |command| containers(command.arg(flag::switch("force", "Kill at once").short('f')).arg(grace())),
+    |given| {
         each(given, AT_ONCE, async |client, matches, container| {
             let force = flag::is_on(matches, "force");
             client.containers().stop(StopRequest { container, timeout: time(matches), force }).await
         })
     },
-    ..VERB
-};
+);
 
-pub(super) const RESTART: Verb = Verb {
-    name: "restart",
-    about: "Restart containers",
-    usage: "restart [OPTIONS] CONTAINER [CONTAINER...]",
-    flags: |command| containers(command.arg(grace())),
+pub(super) const RESTART: Verb = verb(
+    "restart",
+    "Restart containers",
+    "restart [OPTIONS] CONTAINER [CONTAINER...]",
+    |command| containers(command.arg(grace())),
     // In turn: a user who names a database before its dependants means that order.
-    run: |given| {
+    |given| {
         each(given, 1, async |client, matches, container| {
             client.containers().restart(RestartRequest { container, timeout: time(matches) }).await
         })
     },
-    ..VERB
-};
+);
 
-pub(super) const KILL: Verb = Verb {
-    name: "kill",
-    about: "Send a signal to containers",
-    usage: "kill [OPTIONS] CONTAINER [CONTAINER...]",
-    flags: |command| {
+pub(super) const KILL: Verb = verb(
+    "kill",
+    "Send a signal to containers",
+    "kill [OPTIONS] CONTAINER [CONTAINER...]",
+    |command| {
         let signal = flag::value("signal", "SIGNAL", "Name or number [default: SIGKILL]").short('s');
         containers(command.arg(signal))
     },
-    run: |given| {
+    |given| {
         each(given, AT_ONCE, async |client, matches, container| {
             let signal = flag::text_or_empty(matches, "signal");
             client.containers().kill(KillRequest { container, signal }).await
         })
     },
-    ..VERB
-};
+);
 
-pub(super) const PAUSE: Verb = Verb {
-    name: "pause",
-    about: "Freeze all processes of containers",
-    usage: "pause CONTAINER [CONTAINER...]",
-    flags: containers,
-    run: |given| {
+pub(super) const PAUSE: Verb =
+    verb("pause", "Freeze all processes of containers", "pause CONTAINER [CONTAINER...]", containers, |given| {
         each(given, AT_ONCE, async |client, _, container| {
             client.containers().pause(ContainerRequest { container }).await
         })
-    },
-    ..VERB
-};
+    });
 
-pub(super) const UNPAUSE: Verb = Verb {
-    name: "unpause",
-    about: "Thaw frozen containers",
-    usage: "unpause CONTAINER [CONTAINER...]",
-    flags: containers,
-    run: |given| {
+pub(super) const UNPAUSE: Verb =
+    verb("unpause", "Thaw frozen containers", "unpause CONTAINER [CONTAINER...]", containers, |given| {
         each(given, AT_ONCE, async |client, _, container| {
             client.containers().unpause(ContainerRequest { container }).await
         })
-    },
-    ..VERB
-};
+    });
 
-pub(super) const REMOVE: Verb = Verb {
-    name: "rm",
-    about: "Remove containers",
-    usage: "rm [OPTIONS] CONTAINER [CONTAINER...]",
-    flags: |command| {
+pub(super) const REMOVE: Verb = verb(
+    "rm",
+    "Remove containers",
+    "rm [OPTIONS] CONTAINER [CONTAINER...]",
+    |command| {
         let force = flag::switch("force", "Also when it is running (kills it)").short('f');
         containers(command.arg(force).arg(flag::switch("volumes", "With its anonymous volumes").short('v')))
     },
-    run: |given| {
+    |given| {
         // The second of two containers that share a volume removes it: in parallel, each would leave it to the other.
         let at_once = if flag::is_on(&given.matches, "volumes") { 1 } else { AT_ONCE };
         each(given, at_once, async |client, matches, container| {
@@ -100,74 +85,68 @@ pub(super) const REMOVE: Verb = Verb {
             client.containers().remove(RemoveRequest { container, force, volumes }).await
         })
     },
-    ..VERB
-};
+);
 
-pub(super) const REMOVE_NETWORK: Verb = Verb {
-    name: "rm",
-    about: "Remove networks that no container uses",
-    usage: "rm [OPTIONS] NETWORK [NETWORK...]",
-    flags: |command| command.arg(flag::words("NETWORK")),
-    run: |given| each(given, AT_ONCE, async |client, _, name| client.networks().remove(NetworkRequest { name }).await),
-    ..VERB
-};
+pub(super) const REMOVE_NETWORK: Verb = verb(
+    "rm",
+    "Remove networks that no container uses",
+    "rm [OPTIONS] NETWORK [NETWORK...]",
+    |command| command.arg(flag::words("NETWORK")),
+    |given| each(given, AT_ONCE, async |client, _, name| client.networks().remove(NetworkRequest { name }).await),
+);
 
-pub(super) const REMOVE_VOLUME: Verb = Verb {
-    name: "rm",
-    about: "Remove volumes and their data",
-    usage: "rm [OPTIONS] VOLUME [VOLUME...]",
-    flags: |command| {
+pub(super) const REMOVE_VOLUME: Verb = verb(
+    "rm",
+    "Remove volumes and their data",
+    "rm [OPTIONS] VOLUME [VOLUME...]",
+    |command| {
         command.arg(flag::switch("force", "One that does not exist is fine").short('f')).arg(flag::words("VOLUME"))
     },
-    run: |given| {
+    |given| {
         each(given, AT_ONCE, async |client, matches, volume| {
             client.volumes().remove(RemoveVolumeRequest { volume, force: flag::is_on(matches, "force") }).await
         })
     },
-    ..VERB
-};
+);
 
-pub(super) const RENAME: Verb = Verb {
-    name: "rename",
-    about: "Rename a container",
-    usage: "rename OLD_NAME NEW_NAME",
-    flags: |command| command.arg(flag::words("NAME")),
-    run: |given| {
+pub(super) const RENAME: Verb = verb(
+    "rename",
+    "Rename a container",
+    "rename OLD_NAME NEW_NAME",
+    |command| command.arg(flag::words("NAME")),
+    |given| {
         exactly(given, async |client, [container, name]| {
             client.containers().rename(RenameRequest { container, name }).await
         })
     },
-    ..VERB
-};
+);
 
-pub(super) const TAG: Verb = Verb {
-    name: "tag",
-    about: "Give an image a further name",
-    usage: "tag IMAGE NAME[:TAG]",
-    flags: |command| command.arg(flag::words("IMAGE NAME")),
-    run: |given| exactly(given, async |client, [image, name]| client.images().tag(TagRequest { image, name }).await),
-    ..VERB
-};
+pub(super) const TAG: Verb = verb(
+    "tag",
+    "Give an image a further name",
+    "tag IMAGE NAME[:TAG]",
+    |command| command.arg(flag::words("IMAGE NAME")),
+    |given| exactly(given, async |client, [image, name]| client.images().tag(TagRequest { image, name }).await),
+);
 
-pub(super) const UNMOUNT: Verb = Verb {
-    name: "unmount",
-    about: "Take away what image mount has shown",
-    usage: "unmount IMAGE",
-    flags: |command| command.arg(flag::words("IMAGE")),
-    run: |given| exactly(given, async |client, [image]| client.images().unmount(ImageRequest { image }).await),
-    ..VERB
-};
+pub(super) const UNMOUNT: Verb = verb(
+    "unmount",
+    "Take away what image mount has shown",
+    "unmount IMAGE",
+    |command| command.arg(flag::words("IMAGE")),
+    |given| exactly(given, async |client, [image]| client.images().unmount(ImageRequest { image }).await),
+);
 
-/// The common part of these verbs.
-const VERB: Verb = Verb {
-    name: "",
-    about: "",
-    usage: "",
-    refusal: GENERAL,
-    hidden: false,
-    flags: |command| command,
-    run: |_| Box::pin(async { Ok(0) }),
-};
+/// A verb with the common exit code of a refusal.
+const fn verb(
+    name: &'static str,
+    about: &'static str,
+    usage: &'static str,
+    flags: fn(Command) -> Command,
+    run: fn(Invocation) -> Outcome,
+) -> Verb {
+    Verb { name, about, usage, refusal: GENERAL, hidden: false, flags, run }
+}
 
 fn containers(command: Command) -> Command {
     command.arg(flag::words("CONTAINER"))
