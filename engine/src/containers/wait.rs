@@ -16,23 +16,23 @@ pub(crate) async fn wait(engine: &Engine, target: Target<'_>) -> Result<Option<E
 async fn await_end(engine: &Engine, target: Target<'_>) -> Result<Option<End>, ContainerError> {
     let changes = engine.containers.listen(target.id);
     let container = target.entity(engine)?.state.clone();
-    let start = match &container.phase {
+    let (start, oom) = match &container.phase {
         Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => return Ok(container.last),
-        Phase::Starting(starting) => starting.start,
-        Phase::Running(run) | Phase::Pausing(run) | Phase::Paused(run) | Phase::Resuming(run) => run.start,
+        Phase::Starting(starting) => (starting.start, false),
+        Phase::Running(run) | Phase::Pausing(run) | Phase::Paused(run) | Phase::Resuming(run) => (run.start, run.oom),
         Phase::Removing(removing) => match &removing.run {
-            Some(run) => run.start,
+            Some(run) => (run.start, run.oom),
             None => return Ok(container.last),
         },
     };
     let mut listener = AskedCommand::listening(container, changes);
-    let end = listener.until(FOR_EVER, ending(start)).await;
+    let end = listener.until(FOR_EVER, ending(start, oom)).await;
     end.map(Some).ok_or(ContainerError::Stopping)
 }
 
-/// Picks the end of one start from the container's events.
-pub(crate) fn ending(of: StartId) -> impl FnMut(&Event) -> Option<End> {
-    let mut oom = false;
+/// Picks the end of one start from the container's events. `oom`: a process of it was killed for want of memory before
+/// these events.
+pub(crate) fn ending(of: StartId, mut oom: bool) -> impl FnMut(&Event) -> Option<End> {
     move |event| match event {
         Event::OomKilled { start } if *start == of => {
             oom = true;

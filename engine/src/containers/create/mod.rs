@@ -170,7 +170,13 @@ async fn record(
     let recorded = engine.containers.turn_all(&id, context, &commands).await;
     match &recorded {
         Err(error) if nothing_recorded(error) => undo(engine, prepared, context).await,
-        Ok(_) => note_use(engine, prepared.definition.rootfs.image()),
+        Ok(_) => {
+            // As a read of the definition would.
+            if let Some(entity) = engine.containers.get(&id).filter(|_| !further.is_empty()) {
+                entity.remember_labels(&prepared.definition.labels);
+            }
+            note_use(engine, prepared.definition.rootfs.image());
+        }
         Err(_) => {}
     }
     recorded.map_err(|error| ContainerError::of_turn(error, Verb::Create, &id.to_string()))

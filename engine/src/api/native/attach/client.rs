@@ -54,7 +54,10 @@ impl Client {
         (tty, removes_itself): (bool, bool),
         guard: Option<AttachGuard>,
     ) -> Self {
-        let pick = Box::new(ending(target.start));
+        let entity = target.engine.containers.get(&target.id);
+        let run = entity.as_ref().and_then(|entity| entity.state.phase.run());
+        let oom = run.is_some_and(|run| run.start == target.start && run.oom);
+        let pick = Box::new(ending(target.start, oom));
         let events = RunEvents { changes, pick, end: None, shim_lost: false, next_start: None, settled: false };
         Self { sender, target, tty, events, removes_itself, guard }
     }
