@@ -29,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(150);
 pub(super) struct Held {
     pub entity: Arc<Entity>,
     pub access: SharedAccess,
-    /// Of its first process, if it runs.
-    root: Option<OwnedFd>,
+    /// Its first process and that one's root, if it runs.
+    root: Option<(ProcessRef, OwnedFd)>,
 }
 
 /// A tree, and the handle that keeps it mounted.
@@ -57,8 +57,9 @@ pub(super) async fn hold(engine: &Engine, id: ContainerId) -> Result<Held, Files
             Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => return Ok(Held { entity, access, root: None }),
             // Without its process the container counts as running until its end is recorded, at any moment.
             Phase::Running(run) | Phase::Pausing(run) | Phase::Paused(run) | Phase::Resuming(run) => {
-                if let Some(root) = root_of(to_reference(run.process)).await? {
-                    return Ok(Held { entity, access, root: Some(root) });
+                let process = to_reference(run.process);
+                if let Some(root) = timeout_at(deadline, root_of(process)).await.map_err(busy)?? {
+                    return Ok(Held { entity, access, root: Some((process, root)) });
                 }
             }
         }
@@ -72,7 +73,11 @@ impl Held {
     /// The tree as the container sees it. `path` is the path to be looked up: mount points on the way to it are made,
     /// as a start would. Blocks.
     pub(super) fn open(&self, engine: &Engine, path: &Path) -> Result<Opened, FilesError> {
-        if let Some(root) = &self.root {
+        if let Some((process, root)) = &self.root {
+            // Its mounts go with it: a copy would land below them.
+            if process.ending() {
+                return Err(FilesError::Rejected(Rejection::InTransition));
+            }
             return Ok(Opened { view: View::new(duplicate(root)?, false), _root: None });
         }
         let definition = engine.definition(&self.entity)?;

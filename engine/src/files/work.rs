@@ -163,8 +163,9 @@ impl Engine {
         path: &[u8],
         follow: bool,
     ) -> Result<Facts, FilesError> {
-        let place = self.files.place()?;
         let held = open::hold(self, id).await?;
+        // Taken after the wait, which a shim that does not answer can make long.
+        let place = self.files.place()?;
         let (engine, path) = (self.clone(), absolute(path));
         let looking = tokio::task::spawn_blocking(move || {
             let _place = place;
@@ -233,8 +234,9 @@ impl Engine {
         options: UnpackOptions,
         pieces: Pieces,
     ) -> Result<(), FilesError> {
-        let place = self.files.place()?;
         let held = open::hold(self, id).await?;
+        // Taken after the wait, which a shim that does not answer can make long.
+        let place = self.files.place()?;
         let mut give_way = held.access.subscribe();
         let (engine, path) = (self.clone(), absolute(path));
         let work = cancel::blocking(move |cancel| {
@@ -269,8 +271,9 @@ impl Engine {
         id: ContainerId,
         work: impl FnOnce(&Engine, &Held, &Pipe<T>, &dyn Fn() -> bool) -> Result<(), FilesError> + Send + 'static,
     ) -> Result<Outgoing<T>, FilesError> {
-        let place = self.files.place()?;
         let held = open::hold(self, id).await?;
+        // Taken after the wait, which a shim that does not answer can make long.
+        let place = self.files.place()?;
         let give_way = held.access.subscribe();
         let (sender, parts) = mpsc::channel(IN_FLIGHT);
         let engine = self.clone();
