@@ -157,7 +157,8 @@ impl<A: Recorded> Ledger<A> {
             stream: A::stream(id),
             expected: version,
             at: clock::now().0,
-            urgency: store::Urgency::Ordinary,
+            // It writes nothing that a full disk could lack.
+            urgency: store::Urgency::Urgent,
             events: vec![],
             row: Row::Keep,
             on_durable: None,

@@ -12,8 +12,9 @@ use super::history::{Files, FoundStart, Newest, ended};
 use super::sweep::has_processes;
 use crate::cancel;
 use crate::cause::chain;
+use crate::clock;
 use crate::domain::container::{Cause, Command, Container, Event, ExitStatus, Phase};
-use crate::domain::id::StartId;
+use crate::domain::id::{StartId, Timestamp};
 use crate::effects::to_reference;
 use crate::engine::Engine;
 use crate::journal::record::Context;
@@ -26,10 +27,10 @@ enum Found {
     Disproved { start: StartId, source: PathBuf },
     /// A later start, and the events that are missing in the store.
     Later { start: StartId, shown_by: String, events: Vec<Event> },
-    /// A removal is recorded, and processes of a later start live.
-    RemovedAlive,
-    /// A later start may run.
-    Unknown(String),
+    /// A removal is recorded, and processes of a later start live. With the end of the recorded run.
+    RemovedAlive { ended: Vec<Event> },
+    /// A later start may run. With the end of the recorded run.
+    Unknown { problem: String, ended: Vec<Event> },
 }
 
 /// Records the lost history of a container. False when recovery must leave the container alone, because processes of a
@@ -40,9 +41,23 @@ pub(super) async fn catch_up(engine: &Arc<Engine>, container: &Container, contex
         let (engine, container) = (engine.clone(), container.clone());
         move |_| compare(&engine, &container)
     });
-    let found = comparing.await.unwrap_or_else(|panic| Found::Unknown(panic.to_string()));
+    let found = comparing.await.unwrap_or_else(|panic| Found::Unknown { problem: panic.to_string(), ended: vec![] });
     let of = format!("container {} ({name})", id.short());
-    let by_hand = format!("end by hand what runs of it and restart the daemon, or remove it with `isula rm -f {name}`");
+    let by_hand = format!(
+        "end by hand what runs of it and restart the daemon, or remove it with `isula rm -f {name}`; a start would end it"
+    );
+    // Commands must not wait for a process that is gone.
+    let end = async |events: Vec<Event>| {
+        if !events.is_empty()
+            && let Err(error) = engine.containers.record_rebuilt(&id, context, &events).await
+        {
+            engine.warn(format!(
+                "container {} ({name}): the end of its run is not recorded: {}",
+                id.short(),
+                chain(&error)
+            ));
+        }
+    };
     match found {
         Found::UpToDate => true,
         Found::Disproved { start, source } => {
@@ -62,7 +77,8 @@ pub(super) async fn catch_up(engine: &Arc<Engine>, container: &Container, contex
             engine.warn(format!("{of}: its later history was lost in the store; {outcome}"));
             recorded.is_ok()
         }
-        Found::RemovedAlive => {
+        Found::RemovedAlive { ended } => {
+            end(ended).await;
             let message =
                 "its later history was lost in the store, and processes of a later start live: remove it again";
             engine.warn(format!("{of} is not removed: its later history was lost, and it is alive; {by_hand}"));
@@ -70,7 +86,8 @@ pub(super) async fn catch_up(engine: &Arc<Engine>, container: &Container, contex
             engine.containers.report_recorded(&id, context, failed).await;
             false
         }
-        Found::Unknown(problem) => {
+        Found::Unknown { problem, ended } => {
+            end(ended).await;
             engine.warn(format!("{of} is left alone, since a later start may run: {problem}; {by_hand}"));
             false
         }
@@ -93,20 +110,42 @@ fn compare(engine: &Engine, container: &Container) -> Found {
         Newest::Start(_) | Newest::Unknown(_) if removing && !lives => {
             let state = engine.state_dir(container).path().to_owned();
             if has_processes(engine, &Candidate { path: state, ..candidate }) {
-                Found::RemovedAlive
+                Found::RemovedAlive { ended: end_of_run(container, &files, clock::now()) }
             } else {
                 Found::UpToDate
             }
         }
-        Newest::Unknown(problem) => Found::Unknown(problem.clone()),
+        Newest::Unknown(problem) => {
+            Found::Unknown { problem: problem.clone(), ended: end_of_run(container, &files, clock::now()) }
+        }
         Newest::Start(found) if lives => Found::Disproved { start: found.start, source: found.source.clone() },
         Newest::Start(found) => {
-            let newer = files.events(engine, &candidate, found);
+            let mut newer = files.events(engine, &candidate, found);
+            if is_undecided(container) {
+                newer.retain(|event| !matches!(event, Event::OomKilled { .. } | Event::Exited { .. }));
+            }
             let mut events = closing(container, &files, found, &newer);
             events.extend(newer);
             let problems = files.problems.iter().map(|problem| format!("; {problem}")).collect::<String>();
             let shown_by = format!("`{}`{problems}", found.source.display());
             Found::Later { start: found.start, shown_by, events }
+        }
+    }
+}
+
+/// Whether the decision on the end of a later run is lost with it: a restart, or the container's removal. Its exit record
+/// is then left to recovery, which reports it like any other.
+fn is_undecided(container: &Container) -> bool {
+    container.card.auto_remove || matches!(container.phase, Phase::Restarting(_)) || container.phase.run().is_some()
+}
+
+/// The end of the recorded run, whose process is gone; `at` is the latest time of it, where no exit record has it.
+fn end_of_run(container: &Container, files: &Files, at: Timestamp) -> Vec<Event> {
+    let Some(run) = container.phase.run() else { return vec![] };
+    match files.exits.iter().find(|exit| exit.start == run.start) {
+        Some(exit) => ended(exit).collect(),
+        None => {
+            vec![Event::Exited { start: run.start, status: ExitStatus::Unknown(Cause::ShimAndProcessLost), at }]
         }
     }
 }
@@ -122,15 +161,9 @@ fn closing(container: &Container, files: &Files, found: &FoundStart, newer: &[Ev
             events.push(Event::Started { start, process, shim: None, at });
             events.extend(ended(exit));
         }
-    } else if let Some(run) = container.phase.run() {
-        match exit_of(run.start) {
-            Some(exit) => events.extend(ended(exit)),
-            // It ended before the later start at the latest.
-            None => {
-                let status = ExitStatus::Unknown(Cause::ShimAndProcessLost);
-                events.push(Event::Exited { start: run.start, status, at: found.at });
-            }
-        }
+    } else {
+        // It ended before the later start at the latest.
+        events.extend(end_of_run(container, files, found.at));
     }
     // The one record of networks is the later start's.
     if newer.iter().any(|event| matches!(event, Event::NetworkAttached { .. })) {

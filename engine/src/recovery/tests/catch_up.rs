@@ -194,6 +194,30 @@ async fn an_older_run_ends_by_its_exit_record() {
     );
 }
 
+/// The store has lost what followed from the end: a restart, or nothing.
+#[tokio::test]
+async fn the_end_of_a_later_run_is_decided_anew_where_one_was_to_run() {
+    let place = Place::with(&running(to_process(dead()))).await;
+    place.put_exit(NEW, 7);
+    assert!(place.catch_up().await);
+    assert_eq!(run_of(&place.container()).0, NEW);
+    recover_one(&place.engine, place.id, &Recent::default()).await;
+    let Phase::Exited(end) = place.container().phase else { panic!("{:?}", place.container().phase) };
+    assert_eq!((end.start, end.status, end.at, end.oom), (NEW, ExitStatus::Code(7), Timestamp(9), true));
+}
+
+#[tokio::test]
+async fn a_run_that_is_over_ends_also_where_a_later_one_is_left_alone() {
+    let place = Place::with(&running(to_process(dead()))).await;
+    let sleeper = Sleeper::new();
+    place.put_pid(sleeper.process());
+    fs::write(place.state.process(), "{").unwrap();
+    assert!(!place.catch_up().await);
+    let Phase::Exited(end) = place.container().phase else { panic!("{:?}", place.container().phase) };
+    assert_eq!((end.start, end.status), (OLD, ExitStatus::Unknown(Cause::ShimAndProcessLost)));
+    assert_eq!(place.warned("is left alone"), 1);
+}
+
 #[tokio::test]
 async fn files_of_a_later_start_do_not_end_a_process_that_runs() {
     let sleeper = Sleeper::new();
