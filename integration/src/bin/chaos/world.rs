@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use super::claims::Claims;
 use super::journal::Journal;
 use super::judge::Evidence;
 use super::kills::Kills;
+use super::model::State;
 use super::options::Options;
 use super::report::Report;
 use super::wire::Wire;
@@ -23,6 +25,8 @@ use super::{client, ending, isolation, journal, keeper, quiet, recipe, victims};
 
 /// How often everything stands still to be compared.
 const QUIET: Duration = Duration::from_secs(40);
+/// Operations that last longer may wait for a paused container.
+const THAWING: Duration = Duration::from_secs(20);
 
 pub(crate) struct World {
     pub options: Options,
@@ -72,9 +76,31 @@ impl World {
         self.gate.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until no operation or kill is active.
+    /// Waits until no operation or kill is active. A process that was run in a container goes on only when that is thawed,
+    /// and the clients that would do so wait for the same moment.
     pub(crate) fn hush(&self) -> RwLockWriteGuard<'_, ()> {
-        self.gate.write().unwrap_or_else(PoisonError::into_inner)
+        let (held, is_held) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                while is_held.recv_timeout(THAWING) == Err(RecvTimeoutError::Timeout) {
+                    self.thaw();
+                }
+            });
+            let guard = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+            let _ = held.send(());
+            guard
+        })
+    }
+
+    fn thaw(&self) {
+        let history = self.journal.read();
+        let paused = history.model.present().filter(|(_, life)| life.state() == State::Paused);
+        let ids: Vec<String> = paused.map(|(id, _)| id.clone()).collect();
+        drop(history);
+        for id in ids {
+            // One that was removed or thawed meanwhile is fine.
+            self.node().isula(&["unpause", &id]);
+        }
     }
 
     pub(crate) fn time(&self, at: Instant) -> String {
