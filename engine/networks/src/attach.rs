@@ -122,6 +122,7 @@ async fn attach_all(
             args,
             capability_args,
             result: None,
+            seen: vec![],
         });
     }
     if !ports.is_empty() {

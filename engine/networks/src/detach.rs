@@ -88,11 +88,19 @@ impl Detaching<'_> {
         let place = self.place;
         self.step.set(format!("`{}` is read", place.record.display()));
         let read_from = place.clone();
-        if let Some(mut record) = blocking(move |_| read_from.read()).await? {
+        if let Some(record) = blocking(move |_| read_from.read()).await? {
             self.await_idle(&record).await?;
             self.step.set(format!("`{}` is looked at", record.netns.display()));
-            let (settings, looked_at) = (self.settings.clone(), record.clone());
-            let namespace = blocking(move |_| Ok(namespace_of(&settings, &looked_at))).await?;
+            let (settings, path) = (self.settings.clone(), place.record.clone());
+            let looking = blocking(move |owner| {
+                let mut record = record;
+                if note_addresses(&settings, &mut record) {
+                    still_wanted(owner)?;
+                    record.write(&path)?;
+                }
+                Ok((namespace_of(&settings, &record), record))
+            });
+            let (namespace, mut record) = looking.await?;
             let deleted = self.del(&mut record, namespace).await;
             self.step.set(format!("`{}` is removed", record.netns.display()));
             if let Err(error) = deleted {
@@ -262,6 +270,27 @@ fn masquerades(plugin: &PluginConf) -> bool {
     plugin.raw.get("ipMasq") == Some(&true.into())
 }
 
+/// Notes the addresses of interfaces without a result, by which a plugin finds its rules: a DEL that is cut short may take
+/// the interface away before them. Returns whether there are any that were not noted. Blocks.
+fn note_addresses(settings: &Settings, record: &mut Record) -> bool {
+    if !settings.may_pin(&record.netns) || !netns::is_pinned(&record.netns) {
+        return false;
+    }
+    let mut noted = false;
+    for attachment in record.networks.iter_mut().filter(|it| it.result.is_none() && it.seen.is_empty()) {
+        if is_masqueraded(attachment) {
+            // Where it cannot be looked at, DEL finds what it can.
+            attachment.seen = netns::addresses_of(&record.netns, &attachment.ifname).unwrap_or_default();
+            noted |= !attachment.seen.is_empty();
+        }
+    }
+    noted
+}
+
+fn is_masqueraded(attachment: &Attachment) -> bool {
+    NetworkConf::of_list(attachment.list.clone()).is_ok_and(|conf| conf.plugins.iter().any(masquerades))
+}
+
 /// Replaces a namespace that is gone if that is of use: it was unmounted, or the host was restarted. One that is
 /// there gets back the interfaces that an interrupted DEL has taken away before the rules that it finds by them. One
 /// that is not in the configured directory is left alone. Blocks.
@@ -275,11 +304,8 @@ fn namespace_of(settings: &Settings, record: &Record) -> Namespace {
         );
         return Namespace::Elsewhere;
     }
-    let masqueraded = record.networks.iter().filter(|attachment| {
-        NetworkConf::of_list(attachment.list.clone()).is_ok_and(|conf| conf.plugins.iter().any(masquerades))
-    });
-    let links = masqueraded.filter_map(|attachment| {
-        let addresses: Vec<_> = attachment.attached().addresses.iter().map(|it| (it.ip, it.prefix)).collect();
+    let links = record.networks.iter().filter(|attachment| is_masqueraded(attachment)).filter_map(|attachment| {
+        let addresses = attachment.interface_addresses();
         (!addresses.is_empty()).then(|| (attachment.ifname.clone(), addresses))
     });
     let links: netns::Links = links.collect();

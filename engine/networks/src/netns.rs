@@ -8,6 +8,7 @@ use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::SockaddrStorage;
 
 use super::{NetworkError, netlink};
 
@@ -47,13 +48,43 @@ pub fn make_with(path: &Path, furnish: impl FnOnce() -> io::Result<()> + Send + 
 /// Interfaces with their addresses.
 pub type Links = Vec<(String, Vec<(IpAddr, u8)>)>;
 
+/// The addresses of an interface of a pinned namespace; none when it lacks the interface. Blocks.
+pub fn addresses_of(path: &Path, ifname: &str) -> Result<Vec<(IpAddr, u8)>, NetworkError> {
+    let (place, name) = (path.to_owned(), ifname.to_owned());
+    within(path, move || {
+        setns(fs::File::open(place)?, CloneFlags::CLONE_NEWNET)?;
+        let all = nix::ifaddrs::getifaddrs()?.filter(|it| it.interface_name == name);
+        let ones = |mask: &SockaddrStorage| match (mask.as_sockaddr_in(), mask.as_sockaddr_in6()) {
+            (Some(mask), _) => Some(mask.ip().to_bits().leading_ones()),
+            (None, Some(mask)) => Some(mask.ip().to_bits().leading_ones()),
+            (None, None) => None,
+        };
+        let of = |address: &SockaddrStorage| match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+            (Some(address), _) => Some(IpAddr::V4(address.ip())),
+            (None, Some(address)) => Some(IpAddr::V6(address.ip())),
+            (None, None) => None,
+        };
+        let found = all.filter_map(|it| Some((of(it.address.as_ref()?)?, ones(it.netmask.as_ref()?)?)));
+        Ok(found.filter_map(|(address, prefix)| Some((address, u8::try_from(prefix).ok()?))).collect())
+    })
+}
+
+/// Runs `work` on a thread of its own, which ends with the namespace that it enters.
+fn within<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, NetworkError> {
+    let abnormal = |_| Err(io::Error::other("the thread that enters it ended abnormally"));
+    let working = std::thread::Builder::new().name("netns".to_owned()).spawn(work);
+    let outcome = working.and_then(|thread| thread.join().unwrap_or_else(abnormal));
+    outcome.map_err(NetworkError::io("enter the network namespace at", path))
+}
+
 /// Adds to a pinned namespace those of the interfaces that it lacks; they lead nowhere. Returns whether there were any.
 /// Blocks.
 pub fn complete(path: &Path, links: Links) -> Result<bool, NetworkError> {
-    let failed = NetworkError::io("enter the network namespace at", path);
     let place = path.to_owned();
-    // A thread of its own, which ends with the namespace that it has entered.
-    let added = std::thread::Builder::new().name("netns".to_owned()).spawn(move || {
+    within(path, move || {
         setns(fs::File::open(place)?, CloneFlags::CLONE_NEWNET)?;
         let mut lacking = false;
         for (name, addresses) in &links {
@@ -63,9 +94,7 @@ pub fn complete(path: &Path, links: Links) -> Result<bool, NetworkError> {
             }
         }
         Ok(lacking)
-    });
-    let abnormal = |_| Err(io::Error::other("the thread that enters it ended abnormally"));
-    added.and_then(|thread| thread.join().unwrap_or_else(abnormal)).map_err(failed)
+    })
 }
 
 /// One in the place of a namespace that is gone, with interfaces of these names and addresses that lead nowhere.

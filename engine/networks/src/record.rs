@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,9 @@ pub struct Attachment {
     /// The result of the last plugin that has succeeded. `None`: the first may have begun.
     #[serde(default)]
     pub result: Option<Value>,
+    /// Without a result: the addresses that the interface had before the first DEL.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<(IpAddr, u8)>,
 }
 
 impl Record {
@@ -105,6 +109,12 @@ impl Attachment {
     pub fn conf(&self, path: &Path) -> Result<NetworkConf, NetworkError> {
         NetworkConf::of_list(self.list.clone())
             .map_err(|problem| NetworkError::RecordContent { path: path.to_owned(), problem })
+    }
+
+    /// The addresses of the interface by the result, or as they were seen; none when neither is there.
+    pub fn interface_addresses(&self) -> Vec<(IpAddr, u8)> {
+        let known: Vec<_> = self.attached().addresses.iter().map(|it| (it.ip, it.prefix)).collect();
+        if known.is_empty() { self.seen.clone() } else { known }
     }
 
     /// The addresses and other facts in the plugins' result; the default when there is none, or it cannot be parsed.

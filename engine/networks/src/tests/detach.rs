@@ -110,6 +110,7 @@ async fn a_mended_configuration_that_works_is_tried_at_once() {
         args: String::new(),
         capability_args: serde_json::Map::new(),
         result: None,
+        seen: vec![],
     };
     other.networks = vec![attachment("net", "wrong"), attachment("other", "right")];
     pending.retry_changed(&other);
@@ -164,6 +165,26 @@ nsenter --net=$CNI_NETNS ip -o addr show $CNI_IFNAME >>{} 2>&1; nsenter --net=$C
     assert_eq!(stand.log(), ["masq DEL eth1 there", "other DEL eth0 gone"].map(str::to_owned).to_vec());
     let found = fs::read_to_string(stand.at("found")).unwrap();
     assert!(found.contains("inet 10.7.0.2/24"), "{found}");
+    stand.assert_nothing_left();
+}
+
+/// As of an ADD that has left no result, and of a DEL that ends between the interface and the rules.
+#[tokio::test]
+async fn an_interface_without_a_result_is_there_again_for_the_next_attempt() {
+    let stand = Stand::new();
+    let body = format!(
+        r#"ns="nsenter --net=$CNI_NETNS"
+[ $CNI_COMMAND = ADD ] && {{ $ns ip link add $CNI_IFNAME type bridge; $ns ip addr add 10.7.0.9/24 dev $CNI_IFNAME; exit 1; }}
+$ns ip -o -4 addr show $CNI_IFNAME >>{0} 2>&1; $ns ip link del $CNI_IFNAME; [ $(wc -l <{0}) = 2 ]"#,
+        stand.at("found").display()
+    );
+    stand.plugin("masq", &body);
+    let order = order_of(&stand, vec![wanted("net", "eth0", json!({"type":"masq","ipMasq":true}))]);
+    attach(&stand.settings(), &stand.first_runs, &stand.place(), order).await.unwrap_err();
+    detach(&stand.settings(), &stand.place(), None).await.unwrap_err();
+    detach_again(&stand.settings(), &stand.place(), 1).await.unwrap();
+    let found = fs::read_to_string(stand.at("found")).unwrap();
+    assert_eq!(found.matches("inet 10.7.0.9/24").count(), 2, "{found}");
     stand.assert_nothing_left();
 }
 
