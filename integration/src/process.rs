@@ -77,8 +77,13 @@ impl Process {
 
     /// Whether it has a file of this name open.
     pub fn has_open(self, name: &str) -> bool {
+        self.open_count(name) > 0
+    }
+
+    /// The number of descriptors of files with this name.
+    pub fn open_count(self, name: &str) -> usize {
         let entries = std::fs::read_dir(format!("/proc/{}/fd", self.pid)).into_iter().flatten().flatten();
-        entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|path| path.ends_with(name))
+        entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).filter(|path| path.ends_with(name)).count()
     }
 
     pub fn descriptors(self) -> usize {

@@ -4,7 +4,7 @@ use cri_api::isula::v1::{ContainerRequest, ContainerSummary, Empty, InfoResponse
 use serde_json::Value;
 
 use super::Node;
-use crate::deadline::PATIENCE;
+use crate::deadline::{self, PATIENCE};
 use crate::process::Process;
 
 impl Node {
@@ -20,6 +20,20 @@ impl Node {
     #[track_caller]
     pub fn state_of(&self, container: &str) -> Value {
         self.inspect(container)["State"].take()
+    }
+
+    /// The daemon's descriptors once it supervises every container that runs, which begins after a start is answered.
+    #[track_caller]
+    pub fn settled_descriptors(&self) -> usize {
+        let runs = |state: &str| ["running", "paused"].contains(&state);
+        let running = self.list().iter().filter(|container| runs(&container.state)).count();
+        deadline::until("every running container is supervised", || {
+            let open = |name| self.daemon().open_count(name);
+            // One eventfd is the event loop's; version 2 of cgroups has one inotify for all.
+            let memory = open("anon_inode:[eventfd]") > running || open("anon_inode:inotify") > 0 || running == 0;
+            open("exit_fifo") >= running && open("anon_inode:[pidfd]") >= 2 * running && memory
+        });
+        self.daemon().descriptors()
     }
 
     /// State word of a container: `running`, `exited` …

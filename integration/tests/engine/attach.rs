@@ -399,6 +399,7 @@ fn killed_clients_leave_nothing_behind() {
     node.run_detached(&["-i", "--name", "x"], &["sh", "-c", "while [ ! -e /tmp/go ]; do echo line; sleep 0.01; done"]);
     let (daemon, shim) = (node.daemon(), node.shim_of("x"));
     let tasks = || (daemon.threads(), shim.threads());
+    node.settled_descriptors();
     let descriptors = || (daemon.descriptors(), shim.descriptors());
     // The first one makes whatever is made once per container.
     let once = attached(&node, &["attach", "x"]);

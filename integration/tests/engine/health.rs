@@ -187,7 +187,7 @@ fn probes_leave_nothing_behind(runtime: Runtime) {
     let id = node.run_detached(&checked("x", &["--health-interval=20ms"]), &SLEEP);
     let starts = || health(&node, "x")["Log"][4]["Start"].as_str().map(str::to_owned);
     deadline::until("it is probed", || starts().is_some());
-    let (descriptors, threads) = (node.daemon().descriptors(), node.daemon().threads());
+    let (descriptors, threads) = (node.settled_descriptors(), node.daemon().threads());
     let first = starts();
     for _ in 0..10 {
         let last = starts();

@@ -48,7 +48,7 @@ fn hundreds_of_stalled_log_followers_cost_little() {
     node.written("x", "written");
     let daemon = node.daemon();
     let grown = |before: u64| daemon.status_kib("VmRSS").unwrap().saturating_sub(before);
-    let (descriptors, memory) = (daemon.descriptors(), daemon.status_kib("VmRSS").unwrap());
+    let (descriptors, memory) = (node.settled_descriptors(), daemon.status_kib("VmRSS").unwrap());
     let mut following: Vec<Streaming<_>> = Vec::new();
     for _ in 0..CLIENTS {
         let request = LogsRequest { container: "x".to_owned(), follow: true, ..LogsRequest::default() };

@@ -75,7 +75,7 @@ fn a_ps_that_hangs_is_given_up() {
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     node.launch_with(&[("PATH", &path)]);
     node.sleeper("one");
-    let before = node.daemon().descriptors();
+    let before = node.settled_descriptors();
     let refusal = node.isula(&["top", "one"]).refused(1);
     assert!(refusal.contains("ps did not end within"), "{refusal}");
     deadline::until("the hung ps is gone", || node.daemon().descriptors() <= before);
@@ -160,7 +160,7 @@ fn a_client_that_goes_away_ends_its_rounds() {
     node.sleeper("one");
     stats(&node, &[], false);
     let daemon = node.daemon();
-    let before = daemon.descriptors();
+    let before = node.settled_descriptors();
     for _ in 0..20 {
         let mut watching = node.spawn(&["stats"]);
         BufReader::new(watching.stdout.take().unwrap()).lines().nth(1);

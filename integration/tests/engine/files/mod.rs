@@ -74,7 +74,7 @@ fn copies_go_both_ways_running_and_stopped(runtime: Runtime) {
     node.sleeper("paused");
     node.ok(&["pause", "paused"]);
     let tree = tree(&node);
-    let before = (node.mounts().len(), node.daemon().descriptors());
+    let before = (node.mounts().len(), node.settled_descriptors());
     for name in ["running", "created", "ended", "paused"] {
         copied(&node, text(&tree), &format!("{name}:/root"));
         // By now there is such a directory, so another goes into it; with `/.` only the contents do.
@@ -253,7 +253,7 @@ fn a_client_that_goes_away_leaves_nothing() {
     node.create(&["--name", "created"], &["true"]);
     copied(&node, "/etc/hostname", "c:/tmp/first");
     copied(&node, "/etc/hostname", "created:/tmp/first");
-    let before = node.daemon().descriptors();
+    let before = node.settled_descriptors();
     for name in ["c", "created"] {
         let (mut child, _stdin) = half_a_file(&node, &format!("{name}:/tmp"));
         integration::deadline::until("the daemon is at it", || node.daemon().descriptors() > before);
