@@ -51,6 +51,8 @@ pub struct Request {
     pub sent: u64,
     /// The answer is under way.
     pub open: bool,
+    /// The client does not have all of it yet.
+    pub owed: bool,
 }
 
 impl Request {

@@ -103,6 +103,7 @@ fn enter<'a>(shared: &'a Shared, request: &Head) -> (Entry<'a>, Option<Fault>) {
         status: 0,
         sent: 0,
         open: true,
+        owed: true,
     };
     let mut inner = shared.lock();
     let mut fault = None;
@@ -119,7 +120,10 @@ fn enter<'a>(shared: &'a Shared, request: &Head) -> (Entry<'a>, Option<Fault>) {
         break;
     }
     inner.seen.push(seen);
-    let blobs = inner.seen.iter().filter(|seen| seen.open && seen.method == "GET" && seen.path.contains("/blobs/"));
+    let blobs = inner
+        .seen
+        .iter()
+        .filter(|seen| seen.open && seen.owed && seen.method == "GET" && seen.path.contains("/blobs/"));
     inner.peak = inner.peak.max(blobs.count());
     (Entry { shared, index: inner.seen.len() - 1 }, fault)
 }
@@ -197,6 +201,8 @@ async fn answered(
             fault = None;
             continue;
         }
+        // A client with all of it may send its next request before this write returns.
+        entry.change(|seen| seen.owed = sent + (count as u64) < length);
         to.write_all(bytes).await?;
         sent += count as u64;
         entry.change(|seen| seen.sent = sent);
