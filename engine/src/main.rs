@@ -46,7 +46,7 @@ fn run(flags: &Flags, notify: server::Notify) -> anyhow::Result<()> {
         .worker_threads(workers)
         .thread_name_fn(panics::thread_name)
         .build()?;
-    panics::workers_are_started();
+    panics::workers_are_started(&runtime.metrics());
     let outcome = runtime.block_on(server::run(config, notify));
     // Blocking work that hangs must not hold up the exit.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));

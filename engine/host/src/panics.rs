@@ -10,6 +10,9 @@ use std::panic::PanicHookInfo;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::RuntimeMetrics;
 
 /// Threads that poll tasks.
 const WORKER: &str = "isulad-worker";
@@ -30,8 +33,12 @@ pub fn thread_name() -> String {
     if HAS_WORKERS.load(Ordering::Relaxed) { BLOCKING } else { WORKER }.to_owned()
 }
 
-/// To be called when the runtime is built.
-pub fn workers_are_started() {
+/// To be called when the runtime is built and before it has any work. Waits until each worker has run: until then a thread
+/// that is started for blocking work may become a worker under the other name, and the reverse.
+pub fn workers_are_started(runtime: &RuntimeMetrics) {
+    while (0..runtime.num_workers()).any(|worker| runtime.worker_park_count(worker) == 0) {
+        thread::sleep(Duration::from_micros(100));
+    }
     HAS_WORKERS.store(true, Ordering::Relaxed);
 }
 
