@@ -49,7 +49,7 @@ pub async fn run(mut config: Config, notify: Notify) -> anyhow::Result<()> {
     // Before the store is opened: a socket in use is detected while nothing has changed yet.
     let sockets = socket::bind_all(&config)?;
     let engine = restore::open(config, host).await?;
-    let _pidfile = locks::PidFile::write(&engine.config.pidfile)?;
+    let _pidfile = locks::PidFile::write(&engine.node.config.pidfile)?;
     let served: Vec<PathBuf> = sockets.iter().map(|socket| socket.path.clone()).collect();
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let mut servers = tokio::task::JoinSet::new();
@@ -93,7 +93,7 @@ pub async fn run(mut config: Config, notify: Notify) -> anyhow::Result<()> {
     let _ = tokio::time::timeout(DRAIN, engine.effects.idle()).await;
     socket::remove_all(&served);
     engine.journal.close().await;
-    let _ = engine.host.cgroups.remove_shims(&engine.config.cgroup_parent);
+    let _ = engine.node.host.cgroups.remove_shims(&engine.node.config.cgroup_parent);
     tracing::info!(seq = engine.journal.last(), "stopped; containers run on");
     outcome
 }

@@ -24,13 +24,13 @@ pub(crate) fn describe(
     spec: &Specified,
     start: StartId,
 ) -> Process {
-    let bundle = engine.bundle(container);
+    let bundle = engine.node.bundle(container);
     let log = if definition.log.enabled {
         Log::JsonFile { path: bundle.log(), max_size: definition.log.max_size, max_files: definition.log.max_files }
     } else {
         Log::None
     };
-    let instance = engine.instance_of(container, start);
+    let instance = engine.node.instance_of(container, start);
     let own_pids = definition.namespaces.pid == Sharing::Own;
     Process {
         version: PROCESS_VERSION,
@@ -50,7 +50,7 @@ pub(crate) fn describe(
         cgroup_procs: spec.shim_cgroups.clone(),
         oom: spec.oom.clone(),
         runtime_deadline_ms: crate::effects::RUNTIME_DEADLINE.as_millis() as u64,
-        systemd_cgroup: engine.config.systemd_cgroup,
+        systemd_cgroup: engine.node.config.systemd_cgroup,
         pid_namespace: if own_pids { PidNamespace::Own } else { PidNamespace::Shared },
     }
 }

@@ -60,7 +60,7 @@ impl Engine {
         let own = receiver.clone();
         lock(&self.supervisor.shims).insert(id, (start, receiver));
         let engine = self.clone();
-        self.tasks.spawn(async move {
+        self.node.tasks.spawn(async move {
             let watching = engine.watch(id, start, fifo, pidfd);
             let beside = async {
                 // In boxes: a watch that the container does not have costs no memory while it runs.
@@ -88,7 +88,7 @@ impl Engine {
         let fifo = match sys::watch(fifo) {
             Ok(fifo) => fifo,
             Err(error) => {
-                self.warn(format!("container {}: its exit fifo cannot be watched: {error}", id.short()));
+                self.node.warn(format!("container {}: its exit fifo cannot be watched: {error}", id.short()));
                 return self.shim_lost(id, start, pidfd, &context).await;
             }
         };
@@ -96,7 +96,7 @@ impl Engine {
         let mut output = Vec::new();
         let hold = || {
             if let Some(entity) = self.containers.get(&id) {
-                output = orphan::open_output(&self.state_dir(&entity.state));
+                output = orphan::open_output(&self.node.state_dir(&entity.state));
             }
         };
         let notice = notice::wait_for_exit(&fifo, pidfd.as_ref(), hold, self.shim_end(id)).await;
@@ -107,7 +107,7 @@ impl Engine {
             (Some(found), _) => self.report_exit(id, &context, &found).await,
             // A notice without a record: the shim could not write to the disk. The status in the notice is still true.
             (None, Notice::Exited(status)) => {
-                self.warn(format!("container {}: the shim left no exit record", id.short()));
+                self.node.warn(format!("container {}: the shim left no exit record", id.short()));
                 self.report_status(id, start, to_status(status, Cause::ShimLost), &context).await;
             }
             (None, Notice::HangUp) => {
@@ -136,10 +136,10 @@ impl Engine {
         context: &Context,
     ) {
         let id = container.id;
-        self.warn(format!("container {}: the shim does not report the end of the process", id.short()));
+        self.node.warn(format!("container {}: the shim does not report the end of the process", id.short()));
         // After the shim its child is reaped by process 1, and the kernel gives the status from then on.
-        if let Err(error) = effects::end_shim(&self.state_dir(container)).await {
-            self.warn(format!("container {}: its shim cannot be ended: {error}", id.short()));
+        if let Err(error) = effects::end_shim(&self.node.state_dir(container)).await {
+            self.node.warn(format!("container {}: its shim cannot be ended: {error}", id.short()));
         }
         if let Some(found) = self.exit_record(container, start).await {
             return self.report_exit(id, context, &found).await;
@@ -155,7 +155,7 @@ impl Engine {
     async fn shim_end(&self, id: ContainerId) {
         let ended = async {
             let entity = self.containers.get(&id)?;
-            let state = self.state_dir(&entity.state);
+            let state = self.node.state_dir(&entity.state);
             let named = cancel::blocking(move |_| match shims::named(&state) {
                 // No living process: the file still names the one that has ended.
                 Ok(None) => pid_file::read(&state.shim_pid()).ok().flatten(),

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::{Change, ContainerError, Containers, Target, Verb};
+use super::{ContainerError, Target, Verb};
 use crate::domain::container::{Command, Container, Event};
 use crate::journal::record::Context;
-use crate::ledger::{Queue, TurnOutcome};
+use crate::ledger::{Ledger, Queue, TurnOutcome};
+use crate::records::Change;
 
 /// A command that had its turn, and the listener for its outcome.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub(crate) struct AskedCommand {
 impl AskedCommand {
     /// Asks for a user's commands in one step, and listens for their outcome.
     pub(super) async fn ask(
-        containers: &Containers,
+        containers: &Ledger<Container>,
         target: Target<'_>,
         verb: Verb,
         context: &Context,
@@ -96,8 +97,9 @@ mod tests {
     }
 
     /// A running container.
-    async fn running() -> Containers {
-        let containers = Containers::new(Journal::in_memory(store::Options::default()).unwrap(), Default::default());
+    async fn running() -> Ledger<Container> {
+        let containers =
+            Ledger::<Container>::new(Journal::in_memory(store::Options::default()).unwrap(), Default::default());
         let started = Command::ReportStarted { start: StartId(2), process: PROCESS, shim: None, at: at(3) };
         let start = Command::Start { boot: BOOT, at: at(2) };
         for command in [Command::Create { id: ID, card: card() }, start, started] {
@@ -106,7 +108,7 @@ mod tests {
         containers
     }
 
-    async fn pause(containers: &Containers) -> AskedCommand {
+    async fn pause(containers: &Ledger<Container>) -> AskedCommand {
         let target = Target { id: ID, reference: "web" };
         let asked = AskedCommand::ask(containers, target, Verb::Pause, &context(), || vec![Command::Pause]).await;
         asked.unwrap()

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{ContainerError, Entity, SessionGuard, Verb};
+use super::{ContainerError, Verb};
 use crate::domain::container::Command;
 use crate::domain::id::{ContainerId, SessionId};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::ledger::Queue;
+use crate::records::{Entity, SessionGuard};
 
 /// Guards an attached client: a removal waits until it is dropped. Once the beginning is recorded, dropping the guard
 /// records the end, in the background, unless that was done before: a client that leaves, a failed connection and a
@@ -85,7 +86,7 @@ impl AttachGuard {
         let left = Command::ReportDetached { session: self.session, lasted_ms };
         let (engine, id, context, presence) =
             (self.engine.clone(), self.id, self.context.clone(), self.presence.clone());
-        self.engine.tasks.spawn(async move {
+        self.engine.node.tasks.spawn(async move {
             engine.containers.report(&id, &context, left).await;
             drop(presence);
         });

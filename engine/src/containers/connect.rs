@@ -26,7 +26,7 @@ pub(crate) async fn connect(
         let Some(run) = entity.state.phase.run() else {
             return Err(ContainerError::of_rejection(Rejection::NotRunning, verb, target.reference));
         };
-        let source = match shim_process::connect(&engine.state_dir(&entity.state)).await {
+        let source = match shim_process::connect(&engine.node.state_dir(&entity.state)).await {
             Ok(stream) => return Ok((stream, run.start)),
             Err(error) => error,
         };

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use store::AppendError;
 
-use super::ResolveError;
 use crate::cause::chain;
 use crate::definition::DefinitionError;
 use crate::domain::container::Rejection;
@@ -14,6 +13,7 @@ use crate::exec::ExecError;
 use crate::image::ImageError;
 use crate::ledger::TurnError;
 use crate::network::NetworkError;
+use crate::records::ResolveError;
 use crate::rootfs::RootfsError;
 use crate::runtime::RuntimeError;
 use crate::spec::files::FilesError;

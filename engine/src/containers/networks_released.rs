@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::Entity;
 use crate::domain::id::{ContainerId, StartId};
 use crate::engine::Engine;
+use crate::records::Entity;
 
 /// A plugin takes a part of a second. A hanging one is retried in the background, and delays no answer for longer.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -18,7 +18,7 @@ pub(crate) async fn restart(
     grace: Option<u32>,
     context: &Context,
 ) -> Result<(), ContainerError> {
-    let boot = engine.boot;
+    let boot = engine.node.boot;
     let command = || vec![Command::Restart { grace, boot, at: clock::now() }];
     let mut asked = AskedCommand::ask(&engine.containers, target, Verb::Restart, context, command).await?;
     let start = match asked.events.iter().find_map(started_by) {

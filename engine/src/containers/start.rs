@@ -43,7 +43,7 @@ pub(crate) async fn start(
     context: &Context,
 ) -> Result<StartOutcome, ContainerError> {
     let entity = target.entity(engine)?;
-    let boot = engine.boot;
+    let boot = engine.node.boot;
     let (client, guard) = attached.unzip();
     let left = client.map(|client| WaitingClient::put(engine, target.id, context.operation, client));
     let commands = || {

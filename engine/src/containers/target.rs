@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{ContainerError, Entity};
+use super::ContainerError;
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
+use crate::records::Entity;
 
 /// A container, with the caller's reference to it for the texts of errors.
 #[derive(Debug, Clone, Copy)]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::tasks::{blocking, uncancelled};
-use super::{AskedCommand, ContainerError, Entity, Limits, Target, Verb, suits_removal};
+use super::{AskedCommand, ContainerError, Limits, Target, Verb, suits_removal};
 use crate::definition::{self, Definition, Resources, Restart};
 use crate::domain::container::{Command, Event, Rejection};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
+use crate::records::Entity;
 use crate::spec;
 
 /// Longer than the runtime's deadline for the change and the way back, and for effects before it in the queue.
@@ -91,22 +92,22 @@ async fn update_once(
         Err(error) => Err(error),
     };
     let (engine, id) = (engine.clone(), target.id);
-    let _ = tokio::task::spawn_blocking(move || engine.settle_definition(&id)).await;
+    let _ = tokio::task::spawn_blocking(move || engine.containers.settle_definition(&id)).await;
     outcome.map(|()| warnings)
 }
 
 /// Writes the changed definition beside the present one. Blocks.
 fn write(engine: &Engine, entity: &Entity, update: &Update) -> Result<Written, ContainerError> {
-    let present = engine.definition(entity)?;
+    let present = engine.containers.definition(entity)?;
     let (definition, mut warnings) = changed(&present, update)?;
     let live = definition.resources != present.resources;
     if live {
-        warnings.extend(spec::change_limits(&present, &definition, &engine.host).warnings);
+        warnings.extend(spec::change_limits(&present, &definition, &engine.node.host).warnings);
     }
     let base = entity.state.card.definition;
     let digest = match definition == *present {
         true => base,
-        false => definition::write_pending(&engine.bundle(&entity.state).definition(), &definition)?,
+        false => definition::write_pending(&engine.node.bundle(&entity.state).definition(), &definition)?,
     };
     let command = Command::Update { base, definition: digest, restart: definition.restart.into(), live };
     Ok(Written { command, warnings })

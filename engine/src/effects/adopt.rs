@@ -43,19 +43,19 @@ pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId,
     // A hold from before the loss gives the exit status even if the process is gone by now.
     let hold = match hold {
         Some(hold) => Ok(hold),
-        None => OrphanHold::open(process, &engine.state_dir(container)),
+        None => OrphanHold::open(process, &engine.node.state_dir(container)),
     };
     let hold = match hold {
         Ok(hold) => hold,
         Err(error) => {
-            engine.warn(format!("container {}: its process cannot be watched: {error}", id.short()));
+            engine.node.warn(format!("container {}: its process cannot be watched: {error}", id.short()));
             return try_again(engine, id, start, None, context);
         }
     };
     let Some(pidfd) = hold.living() else {
         return report_end(engine, id, start, hold, context).await;
     };
-    last_shim_gone(&engine.state_dir(container)).await;
+    last_shim_gone(&engine.node.state_dir(container)).await;
     match spawn_adopter(engine, container, process).await {
         Ok((ready, fifo)) => {
             let shim = to_process(ready.shim());
@@ -66,7 +66,7 @@ pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId,
         }
         Err(error) => {
             let problem = crate::cause::chain(&error);
-            engine.warn(format!("container {}: no new shim could be started: {problem}", id.short()));
+            engine.node.warn(format!("container {}: no new shim could be started: {problem}", id.short()));
             let watched = pidfd.as_fd().try_clone_to_owned().ok();
             engine.supervisor.put_orphan(id, start, hold);
             try_again(engine, id, start, watched, context);
@@ -94,7 +94,7 @@ pub(super) fn try_again(
     context: &Context,
 ) {
     let (engine, context) = (engine.clone(), context.clone());
-    let tasks = engine.tasks.clone();
+    let tasks = engine.node.tasks.clone();
     // Not in the queue of effects: a removal must not wait for it.
     tasks.spawn(async move {
         if let Some(Ok(pidfd)) = pidfd.map(sys::watch) {
@@ -110,7 +110,7 @@ pub(super) fn try_again(
 /// record has the exact status and time.
 async fn report_end(engine: &Arc<Engine>, id: ContainerId, start: StartId, hold: OrphanHold, context: &Context) {
     let Some(entity) = engine.containers.get(&id) else { return };
-    let state = engine.state_dir(&entity.state);
+    let state = engine.node.state_dir(&entity.state);
     if let Ok(Some(shim)) = shims::named(&state)
         && let Ok(pidfd) = PidFd::open(shim)
         && let Ok(leaving) = sys::watch(pidfd.into())
@@ -126,7 +126,7 @@ async fn report_end(engine: &Arc<Engine>, id: ContainerId, start: StartId, hold:
         return engine.report_exit(id, context, &found).await;
     }
     let oom = oom::has_killed(engine, &entity.state);
-    let exit = Command::ReportExit { start, status, at: clock::now(), oom, boot: engine.boot };
+    let exit = Command::ReportExit { start, status, at: clock::now(), oom, boot: engine.node.boot };
     engine.containers.report(&id, context, exit).await;
 }
 
@@ -147,8 +147,8 @@ async fn spawn_adopter(
     container: &Container,
     process: ProcessRef,
 ) -> Result<(Ready, OwnedFd), LaunchError> {
-    let state = engine.state_dir(container);
-    let shim = engine.shim().ok_or_else(|| LaunchError::ShimMissing { path: engine.config.shim.clone() })?;
+    let state = engine.node.state_dir(container);
+    let shim = engine.node.shim().ok_or_else(|| LaunchError::ShimMissing { path: engine.node.config.shim.clone() })?;
     let spawned = {
         let state = state.clone();
         tokio::task::spawn_blocking(move || {

@@ -7,13 +7,13 @@ use std::time::Duration;
 use super::release::give_back;
 use super::volumes;
 use crate::cause::chain;
-use crate::containers::Entity;
 use crate::definition::DefinitionError;
 use crate::domain::container::{Command, Phase};
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
+use crate::records::Entity;
 use crate::rootfs::{self, Mounts};
 
 /// How long attached clients may take to leave: until then they may read missed output in the log of a container that
@@ -27,7 +27,7 @@ pub(crate) async fn dismantle(engine: &Arc<Engine>, id: ContainerId, context: &C
     // Before any removal: a client may still read missed output in the log, and the end of a session cannot be recorded
     // after the removal.
     if !entity.sessions_ended(CLIENTS_PATIENCE).await {
-        engine.warn(format!("container {}: it is removed before all of its clients have left", id.short()));
+        engine.node.warn(format!("container {}: it is removed before all of its clients have left", id.short()));
     }
     // Copies must not run beside the removal; one that begins after this point is refused.
     let outcome = match entity.root_access().exclusive(Duration::ZERO, "removed").await {
@@ -50,7 +50,7 @@ async fn remove(engine: &Arc<Engine>, entity: &Arc<Entity>, context: &Context) -
         remove_volumes(engine, entity, context).await;
         failpoint::hit(failpoint::REMOVE_VOLUMES_GONE);
     }
-    let bundle = engine.bundle(container);
+    let bundle = engine.node.bundle(container);
     let path = bundle.path().to_owned();
     let removed = tokio::task::spawn_blocking(move || {
         rootfs::remove_tree(&path, Mounts::Detach)
@@ -65,11 +65,13 @@ async fn remove(engine: &Arc<Engine>, entity: &Arc<Entity>, context: &Context) -
 async fn remove_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>, context: &Context) {
     let (reader, read) = (engine.clone(), entity.clone());
     let id = entity.state.id;
-    match tokio::task::spawn_blocking(move || reader.definition(&read)).await {
+    match tokio::task::spawn_blocking(move || reader.containers.definition(&read)).await {
         Ok(Ok(definition)) => volumes::remove_anonymous(engine, id, &definition, context).await,
         // After an interrupted attempt the bundle may be gone, and the volumes were removed before it.
         Ok(Err(DefinitionError::Read { source, .. })) if source.kind() == io::ErrorKind::NotFound => {}
-        Ok(Err(error)) => engine.warn(format!("container {}: volumes of its own stay: {}", id.short(), chain(&error))),
-        Err(panic) => engine.warn(format!("container {}: volumes of its own stay: {panic}", id.short())),
+        Ok(Err(error)) => {
+            engine.node.warn(format!("container {}: volumes of its own stay: {}", id.short(), chain(&error)))
+        }
+        Err(panic) => engine.node.warn(format!("container {}: volumes of its own stay: {panic}", id.short())),
     }
 }

@@ -34,8 +34,8 @@ pub(super) async fn thaw(engine: &Arc<Engine>, id: ContainerId, context: &Contex
 async fn switch(engine: &Arc<Engine>, id: ContainerId, freeze: bool) -> Result<(), RuntimeError> {
     let Some(entity) = engine.containers.get(&id) else { return Ok(()) };
     let container = &entity.state;
-    let runtime = engine.runtime(&container.card.runtime)?;
-    let Some(instance) = engine.instance(container) else { return Ok(()) };
+    let runtime = engine.node.runtime(&container.card.runtime)?;
+    let Some(instance) = engine.node.instance(container) else { return Ok(()) };
     let outcome = if freeze { runtime.pause(&instance).await } else { runtime.resume(&instance).await };
     match outcome {
         // A runtime that was killed at its deadline may have done its work all the same.

@@ -17,13 +17,13 @@ use super::release::{give_back, undo_start};
 use super::{network, volumes};
 use crate::cancel;
 use crate::clock;
-use crate::containers::Entity;
 use crate::domain::container::{Command, Phase};
 use crate::domain::id::{ContainerId, Process, StartId, Timestamp};
 use crate::engine::{Engine, FirstClient};
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::network::record::Record;
+use crate::records::Entity;
 use crate::shim_process;
 pub(crate) use answer::reap;
 pub(super) use answer::{accept, read_outcome};
@@ -76,7 +76,7 @@ fn is_starting(entity: &Entity, start: StartId) -> bool {
 pub(crate) async fn await_launch(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
     let Some(entity) = engine.containers.get(&id).filter(|entity| is_starting(entity, start)) else { return };
     let container = &entity.state;
-    let state = engine.state_dir(container);
+    let state = engine.node.state_dir(container);
     let asked = async {
         let fifo =
             state.open_exit_fifo().map_err(|source| LaunchError::State { what: "open the exit fifo", source })?;
@@ -150,7 +150,7 @@ async fn attempt(
 ) -> Result<(Ready, OwnedFd), LaunchError> {
     let container = &entity.state;
     // Leftovers of an earlier release would be in the way, and the record, their only trace, must not be overwritten.
-    let (state, record) = (engine.state_dir(container), engine.bundle(container).network().record);
+    let (state, record) = (engine.node.state_dir(container), engine.node.bundle(container).network().record);
     if tokio::fs::try_exists(state.path()).await.unwrap_or(true) || Record::is_at(&record).await {
         give_back(engine, container).await.map_err(|problem| LaunchError::Leftover { problem })?;
     }
@@ -177,13 +177,17 @@ async fn attempt(
 /// Fills new volumes before the other steps of a first start, with a deadline of its own: only this step's length
 /// depends on the user's data.
 async fn fill_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>) -> Result<(), LaunchError> {
-    if engine.cached_definition(entity).is_some_and(|definition| definition.mounts.iter().all(|mount| !mount.copy)) {
+    if engine
+        .containers
+        .cached_definition(entity)
+        .is_some_and(|definition| definition.mounts.iter().all(|mount| !mount.copy))
+    {
         return Ok(());
     }
     let (engine, entity) = (engine.clone(), entity.clone());
     let filling = cancel::blocking(move |cancel| {
         let _files = entity.hold_files();
-        let definition = engine.definition(&entity)?;
+        let definition = engine.containers.definition(&entity)?;
         let container = &entity.state;
         if !volumes::are_to_be_filled(&engine, container, &definition) {
             return Ok(());

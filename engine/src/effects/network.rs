@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cause::chain;
-use crate::containers::Entity;
 use crate::definition::{Named, Network};
 use crate::domain::container::{Command, Container, Phase};
 use crate::domain::id::{ContainerId, StartId};
@@ -20,6 +19,7 @@ use crate::network::port::Published;
 use crate::network::record::Record;
 use crate::network::result::Dns;
 use crate::network::{self, NetworkError, bridge};
+use crate::records::Entity;
 use crate::spec::files::NetworkSettings;
 
 use super::launch::LaunchError;
@@ -43,11 +43,11 @@ pub(super) async fn attach(
     start: StartId,
     context: &Context,
 ) -> Result<Option<Attached>, LaunchError> {
-    let definition = match engine.cached_definition(entity) {
+    let definition = match engine.containers.cached_definition(entity) {
         Some(definition) => definition,
         None => {
             let (reader, read) = (engine.clone(), entity.clone());
-            let reading = tokio::task::spawn_blocking(move || reader.definition(&read)).await;
+            let reading = tokio::task::spawn_blocking(move || reader.containers.definition(&read)).await;
             reading.map_err(|panic| NetworkError::Task { message: panic.to_string() })??
         }
     };
@@ -66,7 +66,7 @@ pub(super) async fn attach(
         networks: wanted,
         ports,
     };
-    let place = engine.bundle(&entity.state).network();
+    let place = engine.node.bundle(&entity.state).network();
     let record = attach::attach(&networks.settings, &networks.first_runs, &place, order).await?;
     let attached = Attached { netns: record.netns.clone(), gives: gives(&record) };
     for (network, addresses) in record.addresses() {
@@ -142,7 +142,7 @@ fn gives(record: &Record) -> NetworkSettings {
 /// that it does not delay the release. The error is one that could not even be put off.
 pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Option<String> {
     let networks = &engine.networks;
-    let (id, place) = (container.id, engine.bundle(container).network());
+    let (id, place) = (container.id, engine.node.bundle(container).network());
     // Most containers have no networks: nothing to wait for.
     if container.networks.is_empty() && !Record::is_at(&place.record).await {
         networks.forget(&id.to_string());

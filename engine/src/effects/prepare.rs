@@ -38,14 +38,14 @@ pub(super) fn mount_and_specify(
     size: Option<Size>,
 ) -> Result<Specified, LaunchError> {
     let id = container.id.to_string();
-    let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
+    let dirs = ContainerDirs { graph: &engine.node.layout.graph, runtime: &container.card.runtime, id: &id };
     let (mut joined, processes) = joined(engine, definition)?;
     if let Some(attached) = attached {
         joined.network = Some(attached.netns.clone());
         let names = HostNames::read()?;
-        files::write(engine.bundle(container).path(), definition, &names, &attached.gives)?;
+        files::write(engine.node.bundle(container).path(), definition, &names, &attached.gives)?;
     } else {
-        files::write_missing(engine.bundle(container).path(), definition)?;
+        files::write_missing(engine.node.bundle(container).path(), definition)?;
     }
     let rootfs = mount_root(engine, container, definition)?;
     let shm = match &definition.namespaces.ipc {
@@ -54,15 +54,15 @@ pub(super) fn mount_and_specify(
         Sharing::Container(other) => Some(shm_of(engine, other)?),
     };
     failpoint::hit(failpoint::START_MOUNTED);
-    let bundle = engine.bundle(container);
+    let bundle = engine.node.bundle(container);
     let log = bundle.log();
-    let init = engine.layout.init();
+    let init = engine.node.layout.init();
     if definition.init {
         put_init(&init).map_err(|source| state_error("put the init in its place", source))?;
     }
     // Only for definitions that ask for it, which is seldom: the runtime has to be asked for its version.
     let recursive_read_only = spec::asks_for_recursion(definition)?
-        && engine.runtime(&container.card.runtime).is_ok_and(|runtime| recursion::supports(engine, &runtime));
+        && engine.node.runtime(&container.card.runtime).is_ok_and(|runtime| recursion::supports(engine, &runtime));
     let place = Place {
         recursive_read_only,
         init: &init,
@@ -70,14 +70,14 @@ pub(super) fn mount_and_specify(
         rootfs: &rootfs,
         shm: shm.as_deref(),
         joined: &joined,
-        cgroup_parent: &engine.config.cgroup_parent,
-        systemd_cgroup: engine.config.systemd_cgroup,
+        cgroup_parent: &engine.node.config.cgroup_parent,
+        systemd_cgroup: engine.node.config.systemd_cgroup,
         log_path: &log,
         console_size: size,
     };
     spec::make_sources(definition)?;
-    let limited = with_open_files(definition, engine.config.open_files);
-    let built = spec::build(&limited, &engine.host, &place)?;
+    let limited = with_open_files(definition, engine.node.config.open_files);
+    let built = spec::build(&limited, &engine.node.host, &place)?;
     for warning in &built.warnings {
         tracing::warn!(container_id = %container.id.short(), "{warning}");
     }
@@ -93,12 +93,12 @@ pub(super) fn mount_and_specify(
     // again (`Engine::group`).
     rootfs::write_atomically(&bundle.cgroup_note(), built.group.as_str().as_bytes(), 0o600, false)
         .map_err(|error| state_error("note the cgroup", io::Error::other(error)))?;
-    let cgroups = &engine.host.cgroups;
+    let cgroups = &engine.node.host.cgroups;
     let oom = cgroups.oom_file(&built.group).map(|path| match cgroups.version() {
         cgroup::Version::V2 => OomCounter::V2 { path },
         cgroup::Version::V1 | cgroup::Version::Hybrid => OomCounter::V1 { path },
     });
-    Ok(Specified { shim_cgroups: engine.shim_cgroups(), oom, joined: processes })
+    Ok(Specified { shim_cgroups: engine.node.shim_cgroups(), oom, joined: processes })
 }
 
 /// Writes the init, which is part of this program, to a path that containers can mount. Written anew only when it
@@ -117,7 +117,7 @@ pub(super) fn mount_root(
     definition: &Definition,
 ) -> Result<PathBuf, LaunchError> {
     let id = container.id.to_string();
-    let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
+    let dirs = ContainerDirs { graph: &engine.node.layout.graph, runtime: &container.card.runtime, id: &id };
     Ok(rootfs::mount(&dirs, &definition.rootfs)?)
 }
 
@@ -165,7 +165,7 @@ fn joined(engine: &Engine, definition: &Definition) -> Result<(Joined, Vec<(Cont
     if let Network::Container(other) = &spaces.network {
         joined.network = Some(of_container(other, "net")?);
         let entity = other.parse().ok().and_then(|id| engine.containers.get(&id));
-        joined.network_bundle = entity.map(|entity| engine.bundle(&entity.state).path().to_owned());
+        joined.network_bundle = entity.map(|entity| engine.node.bundle(&entity.state).path().to_owned());
     }
     Ok((joined, processes))
 }
@@ -173,9 +173,9 @@ fn joined(engine: &Engine, definition: &Definition) -> Result<(Joined, Vec<(Cont
 fn shm_of(engine: &Engine, other: &str) -> Result<PathBuf, LaunchError> {
     let (id, _) = joined_process(engine, other, "ipc")?;
     let entity = engine.containers.get(&id).ok_or(LaunchError::NotJoinable { id, what: "ipc" })?;
-    let definition = engine.definition(&entity)?;
+    let definition = engine.containers.definition(&entity)?;
     Ok(match &definition.namespaces.ipc {
-        Sharing::Own => engine.bundle(&entity.state).shm(),
+        Sharing::Own => engine.node.bundle(&entity.state).shm(),
         Sharing::Host => PathBuf::from("/dev/shm"),
         // That container has joined another one itself: its owner must be running too.
         Sharing::Container(owner) => shm_of(engine, owner)?,

@@ -23,7 +23,7 @@ const LIMITS: Limits = Limits { deadline: Duration::from_secs(5), output: 64 << 
 pub(super) fn supports(engine: &Engine, runtime: &Runtime) -> bool {
     static KNOWN: Mutex<Option<HashMap<(PathBuf, SystemTime), bool>>> = Mutex::new(None);
     let Ok(modified) = std::fs::metadata(&runtime.path).and_then(|facts| facts.modified()) else { return false };
-    if engine.host.kernel < KERNEL {
+    if engine.node.host.kernel < KERNEL {
         return false;
     }
     let key = (runtime.path.clone(), modified);
@@ -32,7 +32,7 @@ pub(super) fn supports(engine: &Engine, runtime: &Runtime) -> bool {
         return known;
     }
     // A runtime that does not answer now is asked again at the next start.
-    let Some(version) = engine.tasks.block_on(version(runtime)) else { return false };
+    let Some(version) = engine.node.tasks.block_on(version(runtime)) else { return false };
     let is_sufficient = is_sufficient(&version);
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().insert(key, is_sufficient);
     is_sufficient

@@ -34,10 +34,10 @@ const UNMOUNT_PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) async fn release(engine: &Arc<Engine>, id: ContainerId) {
     let Some(entity) = engine.containers.get(&id) else { return };
     if !engine.supervisor.shim_left(&id, SHIM_PATIENCE).await {
-        engine.warn(format!("container {}: its shim did not leave and is ended", id.short()));
+        engine.node.warn(format!("container {}: its shim did not leave and is ended", id.short()));
     }
     if let Err(problem) = give_back(engine, &entity.state).await {
-        engine.warn(format!("container {}: {problem}", id.short()));
+        engine.node.warn(format!("container {}: {problem}", id.short()));
     }
     failpoint::hit(failpoint::RELEASE_DONE);
 }
@@ -46,7 +46,7 @@ pub(crate) async fn release(engine: &Arc<Engine>, id: ContainerId) {
 /// is a warning.
 pub(crate) async fn undo_start(engine: &Arc<Engine>, container: &Container) {
     if let Err(problem) = give_back(engine, container).await {
-        engine.warn(format!("container {}: the undone start left something: {problem}", container.id.short()));
+        engine.node.warn(format!("container {}: the undone start left something: {problem}", container.id.short()));
     }
 }
 
@@ -54,7 +54,7 @@ pub(crate) async fn undo_start(engine: &Arc<Engine>, container: &Container) {
 /// state directory is kept then, since the next attempt needs it.
 pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Result<(), String> {
     let mut problems = Vec::new();
-    let state = engine.state_dir(container);
+    let state = engine.node.state_dir(container);
     if tokio::fs::try_exists(state.path()).await.unwrap_or(true) {
         // In this order: a shim that was only just started finds nothing to run and leaves, or is seen here.
         let _ = state.remove(isulad_shim::state_dir::PROCESS);
@@ -69,7 +69,11 @@ pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Re
     // After a failed delete, of a damaged record for example: when no process is left that the runtime could end, its
     // record is removed without it.
     if !undeleted.is_empty() && nothing_lives(engine, container, &state) {
-        engine.warn(format!("container {}: {}; its record is removed", container.id.short(), undeleted.join("; ")));
+        engine.node.warn(format!(
+            "container {}: {}; its record is removed",
+            container.id.short(),
+            undeleted.join("; ")
+        ));
         problems.extend(remove_instances(engine, container).await);
     } else {
         problems.extend(undeleted);
@@ -95,7 +99,7 @@ pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Re
 
 /// Deletes the runtime's records of all starts of the container, none of which runs; returns the failures.
 pub(crate) async fn delete_instances(engine: &Arc<Engine>, runtime: &str, id: &ContainerId) -> Vec<String> {
-    let (root, of) = (engine.layout.runtime_root(runtime), *id);
+    let (root, of) = (engine.node.layout.runtime_root(runtime), *id);
     let looking = tokio::task::spawn_blocking(move || {
         let left = instance::left_of(&root, &of).map_err(|error| unreadable(&root, &error))?;
         let problems: Vec<_> = left.iter().filter_map(|instance| instance.unmount().err()).collect();
@@ -107,7 +111,7 @@ pub(crate) async fn delete_instances(engine: &Arc<Engine>, runtime: &str, id: &C
         Err(panic) => return vec![panic.to_string()],
     };
     for instance in left {
-        let deleted = match engine.runtime(runtime) {
+        let deleted = match engine.node.runtime(runtime) {
             Ok(runtime) => runtime.delete_by_force(&instance).await,
             Err(error) => Err(error),
         };
@@ -122,14 +126,14 @@ fn unreadable(root: &Path, error: &io::Error) -> String {
 
 /// Whether neither the container's cgroup nor its first process lives, as far as both are known.
 fn nothing_lives(engine: &Engine, container: &Container, state: &StateDir) -> bool {
-    let group = engine.group(container);
-    let empty = group.is_some_and(|group| engine.host.cgroups.processes(&group).is_ok_and(|pids| pids.is_empty()));
+    let group = engine.containers.group(container);
+    let empty = group.is_some_and(|group| engine.node.host.cgroups.processes(&group).is_ok_and(|pids| pids.is_empty()));
     empty && pid_file::read(&state.pid()).is_ok_and(|process| process.is_none_or(|process| !process.alive()))
 }
 
 /// Removes the runtime's files of the container; returns the failures.
 async fn remove_instances(engine: &Arc<Engine>, container: &Container) -> Vec<String> {
-    let (root, id) = (engine.layout.runtime_root(&container.card.runtime), container.id);
+    let (root, id) = (engine.node.layout.runtime_root(&container.card.runtime), container.id);
     let removing = cancel::blocking(move |_| {
         let left = match instance::left_of(&root, &id) {
             Ok(left) => left.into_iter().map(|instance| instance.directory()),
@@ -146,9 +150,9 @@ async fn remove_instances(engine: &Arc<Engine>, container: &Container) -> Vec<St
 /// Kills processes that a runtime has left in the container's cgroup: without a pid namespace of its own, or after a
 /// failed delete.
 async fn end_group(engine: &Arc<Engine>, container: &Container) -> io::Result<()> {
-    let Some(group) = engine.group(container) else {
+    let Some(group) = engine.containers.group(container) else {
         // An unreadable note is no proof that no process is left.
-        let note = engine.bundle(container).cgroup_note();
+        let note = engine.node.bundle(container).cgroup_note();
         return match GroupPath::read(&note, &container.id.to_string()) {
             Err(error @ NoteError::Read { .. }) => Err(io::Error::other(chain(&error))),
             Err(NoteError::Foreign { .. }) | Ok(_) => Ok(()),
@@ -156,7 +160,7 @@ async fn end_group(engine: &Arc<Engine>, container: &Container) -> io::Result<()
     };
     let deadline = tokio::time::Instant::now() + KILL_PATIENCE;
     loop {
-        let pids = engine.host.cgroups.processes(&group)?;
+        let pids = engine.node.host.cgroups.processes(&group)?;
         if pids.is_empty() {
             return Ok(());
         }
@@ -167,7 +171,7 @@ async fn end_group(engine: &Arc<Engine>, container: &Container) -> io::Result<()
             // Opened before the second look: a pid that is still in the cgroup then is that of the descriptor's
             // process.
             let Ok(pidfd) = ProcessRef::of(pid).and_then(PidFd::open) else { continue };
-            if engine.host.cgroups.processes(&group)?.contains(&pid) {
+            if engine.node.host.cgroups.processes(&group)?.contains(&pid) {
                 let _ = pidfd.send_signal(Signal::KILL.0);
                 let gone = sys::watch(pidfd.into())?;
                 let _ = tokio::time::timeout_at(deadline, gone.readable()).await;
@@ -179,7 +183,7 @@ async fn end_group(engine: &Arc<Engine>, container: &Container) -> io::Result<()
 /// Unmounts root file system and shared memory. Blocks.
 pub(super) fn unmount(engine: &Engine, container: &Container) -> Vec<String> {
     let id = container.id.to_string();
-    let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
+    let dirs = ContainerDirs { graph: &engine.node.layout.graph, runtime: &container.card.runtime, id: &id };
     let outcomes = [rootfs::unmount(&dirs), rootfs::unmount_shm(&dirs)];
     outcomes.into_iter().filter_map(Result::err).map(|error| chain(&error)).collect()
 }
@@ -198,15 +202,15 @@ fn unmount_and_clear(engine: &Engine, container: &Container, clear: bool, cancel
     }
     failpoint::hit(failpoint::RELEASE_UNMOUNTED);
     // The runtime removes the cgroup; one that died before has not.
-    if let Some(group) = engine.left_group(container)
-        && let Err(error) = engine.host.cgroups.remove(&group)
+    if let Some(group) = engine.containers.left_group(container)
+        && let Err(error) = engine.node.host.cgroups.remove(&group)
     {
         problems.push(format!("cannot remove the cgroup `{group}`: {error}"));
     }
     if !clear || !problems.is_empty() || cancel.is_cancelled() {
         return problems;
     }
-    let state = engine.state_dir(container);
+    let state = engine.node.state_dir(container);
     if let Err(error) = rootfs::remove_tree(state.path(), Mounts::Detach) {
         problems.push(format!("cannot remove `{}`: {error}", state.path().display()));
     }

@@ -24,5 +24,8 @@ pub(super) async fn restart_timer(engine: &Arc<Engine>, id: ContainerId, start: 
     }
     let context = Context::new(Actor::RestartPolicy);
     // After a user's command that came first, the report is stale and changes nothing.
-    engine.containers.report(&id, &context, Command::RestartDue { start, boot: engine.boot, at: clock::now() }).await;
+    engine
+        .containers
+        .report(&id, &context, Command::RestartDue { start, boot: engine.node.boot, at: clock::now() })
+        .await;
 }

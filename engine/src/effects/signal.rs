@@ -25,7 +25,7 @@ pub(super) fn deliver(process: Process, signal: Signal) -> io::Result<()> {
 pub(super) fn signal(engine: &Arc<Engine>, id: ContainerId, run: &Run, signal: Signal, context: &Context) {
     failpoint::hit(failpoint::STOP_AFTER_INTENT);
     if let Err(error) = deliver(run.process, signal) {
-        engine.warn(format!("container {}: cannot send signal {}: {error}", id.short(), signal.0));
+        engine.node.warn(format!("container {}: cannot send signal {}: {error}", id.short(), signal.0));
     }
     failpoint::hit(if signal == Signal::KILL { failpoint::STOP_KILLED } else { failpoint::STOP_SIGNALLED });
     if signal == Signal::KILL {
@@ -39,16 +39,20 @@ pub(super) async fn thaw_killed(engine: &Arc<Engine>, id: ContainerId, start: St
     let Some(entity) = engine.containers.get(&id) else { return };
     let container = &entity.state;
     let over = container.phase.run().is_none_or(|run| run.start != start);
-    if over || engine.frozen(container) == Some(false) {
+    if over || engine.containers.frozen(container) == Some(false) {
         return;
     }
-    let Ok(runtime) = engine.runtime(&container.card.runtime) else { return };
-    let instance = engine.instance_of(container, start);
+    let Ok(runtime) = engine.node.runtime(&container.card.runtime) else { return };
+    let instance = engine.node.instance_of(container, start);
     if let Ok(Some(found)) = runtime.state(&instance).await
         && found.status == "paused"
         && let Err(error) = runtime.resume(&instance).await
     {
-        engine.warn(format!("container {}: cannot thaw it to end it: {}", id.short(), crate::cause::chain(&error)));
+        engine.node.warn(format!(
+            "container {}: cannot thaw it to end it: {}",
+            id.short(),
+            crate::cause::chain(&error)
+        ));
     }
 }
 

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use crate::cause::chain;
-use crate::containers::Entity;
 use crate::domain::container::{Command, Container, Update};
 use crate::domain::id::ContainerId;
 use crate::effects::to_reference;
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
+use crate::records::Entity;
 use crate::spec;
 
 pub(super) async fn update(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
@@ -30,7 +30,7 @@ pub(super) async fn update(engine: &Arc<Engine>, id: ContainerId, context: &Cont
     // Otherwise the caller that waits for the outcome settles the definition.
     if let Some(_place) = entity.free_update_place() {
         let settling = engine.clone();
-        let _ = tokio::task::spawn_blocking(move || settling.settle_definition(&id)).await;
+        let _ = tokio::task::spawn_blocking(move || settling.containers.settle_definition(&id)).await;
     }
     failpoint::hit(failpoint::UPDATE_DONE);
 }
@@ -46,22 +46,22 @@ async fn apply(engine: &Arc<Engine>, entity: &Arc<Entity>, update: Update) -> Re
     let limits = {
         let (engine, entity) = (engine.clone(), entity.clone());
         tokio::task::spawn_blocking(move || {
-            let from = engine.definition(&entity)?;
-            let to = engine.definition_of(&entity.state, &update.definition)?;
-            let back = spec::change_limits(&to, &from, &engine.host);
-            Ok::<_, crate::definition::DefinitionError>((spec::change_limits(&from, &to, &engine.host), back))
+            let from = engine.containers.definition(&entity)?;
+            let to = engine.containers.definition_of(&entity.state, &update.definition)?;
+            let back = spec::change_limits(&to, &from, &engine.node.host);
+            Ok::<_, crate::definition::DefinitionError>((spec::change_limits(&from, &to, &engine.node.host), back))
         })
     };
     let (forth, back) = limits.await.map_err(|panic| panic.to_string())?.map_err(|error| chain(&error))?;
     let container = &entity.state;
-    let runtime = engine.runtime(&container.card.runtime).map_err(|error| chain(&error))?;
-    let Some(instance) = engine.instance(container) else { return Ok(()) };
+    let runtime = engine.node.runtime(&container.card.runtime).map_err(|error| chain(&error))?;
+    let Some(instance) = engine.node.instance(container) else { return Ok(()) };
     let Err(error) = runtime.update(&instance, &forth.json).await else { return Ok(()) };
     // Some limits may have been changed before the one that failed: they are changed back.
     if let Err(error) = runtime.update(&instance, &back.json).await
         && lives(engine, container)
     {
-        engine.warn(format!(
+        engine.node.warn(format!(
             "container {}: its limits may be a mixture of old and new ones: {}",
             container.id.short(),
             chain(&error)

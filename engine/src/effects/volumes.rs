@@ -43,7 +43,7 @@ pub enum FillError {
 
 /// Whether the container has volumes that no start before has filled.
 pub(crate) fn are_to_be_filled(engine: &Engine, container: &Container, definition: &Definition) -> bool {
-    definition.mounts.iter().any(|mount| mount.copy) && !engine.bundle(container).filled_note().exists()
+    definition.mounts.iter().any(|mount| mount.copy) && !engine.node.bundle(container).filled_note().exists()
 }
 
 /// Fills the container's empty volumes with the files that the container would see at their place without them: the
@@ -66,7 +66,7 @@ pub(crate) fn fill(
         failpoint::hit(failpoint::VOLUME_FILLED);
     }
     // The note only spares later starts the check, so it need not survive a crash.
-    let note = engine.bundle(container).filled_note();
+    let note = engine.node.bundle(container).filled_note();
     fs::write(&note, "").map_err(failed("write", &note))
 }
 
@@ -155,13 +155,14 @@ pub(crate) async fn take_back(
     let names = anonymous(definition);
     let of = engine.clone();
     let looked = tokio::task::spawn_blocking(move || {
-        let empty = |name: &VolumeName| is_empty(&of.layout.volume_data(name)).unwrap_or(false);
+        let empty = |name: &VolumeName| is_empty(&of.node.layout.volume_data(name)).unwrap_or(false);
         let (recorded, others): (Vec<_>, Vec<_>) =
             names.into_iter().filter(empty).partition(|name| of.volumes.records.get(name).is_some());
         // A crash between the directory and its record leaves these. An empty directory with this random name has no
         // other owner.
         for name in &others {
-            let _ = fs::remove_dir(of.layout.volume_data(name)).and_then(|()| fs::remove_dir(of.layout.volume(name)));
+            let _ = fs::remove_dir(of.node.layout.volume_data(name))
+                .and_then(|()| fs::remove_dir(of.node.layout.volume(name)));
         }
         recorded
     });
@@ -185,7 +186,7 @@ async fn remove(engine: &Arc<Engine>, container: ContainerId, names: Vec<VolumeN
         return;
     }
     if let Err(error) = volume::remove_anonymous(engine, container, names, context).await {
-        engine.warn(format!("container {}: a volume of its own stays: {}", container.short(), chain(&error)));
+        engine.node.warn(format!("container {}: a volume of its own stays: {}", container.short(), chain(&error)));
     }
 }
 
@@ -398,7 +399,7 @@ mod tests {
         }
         // A crash between the directory and its record.
         let unrecorded: VolumeName = "unrecorded".parse().unwrap();
-        fs::create_dir_all(engine.layout.volume_data(&unrecorded)).unwrap();
+        fs::create_dir_all(engine.node.layout.volume_data(&unrecorded)).unwrap();
         let of_unrecorded = crate::definition::Mount { name: unrecorded.to_string(), ..definition.mounts[0].clone() };
         definition.mounts.push(of_unrecorded);
         for _ in 0..2 {
@@ -408,7 +409,7 @@ mod tests {
             assert_eq!(left, ["named", "written"]);
         }
         for gone in ["own", "unrecorded"] {
-            assert!(!engine.layout.volume(&gone.parse().unwrap()).exists(), "{gone}");
+            assert!(!engine.node.layout.volume(&gone.parse().unwrap()).exists(), "{gone}");
         }
     }
 }

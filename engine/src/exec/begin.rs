@@ -17,7 +17,6 @@ use tokio::sync::oneshot;
 use super::ExecError;
 use super::keep::{self, ExecRef};
 use crate::cancel::CancelToken;
-use crate::containers::Entity;
 use crate::domain::container::{Command, Event, Rejection};
 use crate::domain::id::{ContainerId, Process, SessionId, StartId};
 use crate::domain::text::cut;
@@ -26,6 +25,7 @@ use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::ledger::Queue;
+use crate::records::Entity;
 use crate::session::{Exit, Input, Output, Session, SessionEvent, Size};
 use crate::spec::{self, Program};
 
@@ -87,7 +87,7 @@ impl Engine {
         context: &Context,
     ) -> Result<Exec, ExecError> {
         let (engine, context) = (self.clone(), context.clone());
-        let beginning = self.tasks.spawn(async move {
+        let beginning = self.node.tasks.spawn(async move {
             let command = begin_command(&engine, &program, options.detached);
             let (engine, context, command) = (&engine, &context, &command);
             let (named, name) = oneshot::channel();
@@ -116,7 +116,7 @@ impl Engine {
 /// The command that records the exec. Without `exec_log_args` it has only the program's name, since arguments may hold
 /// secrets.
 fn begin_command(engine: &Engine, program: &Program, detached: bool) -> impl Fn(StartId, SessionId) -> Command + use<> {
-    let log_args = engine.config.exec_log_args;
+    let log_args = engine.node.config.exec_log_args;
     let argv = if log_args { program.args.join(" ") } else { program.args.first().cloned().unwrap_or_default() };
     let argv = cut(&argv, Event::ARGV_LIMIT).to_owned();
     let (user, tty) = (cut(&program.user, Event::USER_LIMIT).to_owned(), program.tty);
@@ -194,38 +194,39 @@ fn begin(
     cancel: &CancelToken,
 ) -> Result<PreparedExec, ExecError> {
     let container = &entity.state;
-    let definition = engine.definition(entity)?;
-    let runtime = engine.runtime(&container.card.runtime)?;
-    let shim = engine.shim().ok_or_else(|| ExecError::ShimMissing { path: engine.config.shim.clone() })?;
+    let definition = engine.containers.definition(entity)?;
+    let runtime = engine.node.runtime(&container.card.runtime)?;
+    let shim = engine.node.shim().ok_or_else(|| ExecError::ShimMissing { path: engine.node.config.shim.clone() })?;
     let run = container.phase.run().ok_or(ExecError::Rejected(Rejection::NotRunning))?;
     // The root as the container sees it: with its mounts.
     let root = PathBuf::from(format!("/proc/{}/root", run.process.pid));
-    let spec = std::fs::read(engine.bundle(container).spec()).map_err(ExecError::state("read the container's spec"))?;
+    let spec =
+        std::fs::read(engine.node.bundle(container).spec()).map_err(ExecError::state("read the container's spec"))?;
     let size = options.size.filter(|_| program.tty);
     let built =
-        spec::exec(&spec, &definition, &engine.host, &root, program, size.map(|size| (size.width, size.height)));
+        spec::exec(&spec, &definition, &engine.node.host, &root, program, size.map(|size| (size.width, size.height)));
     // The root was read by the pid of the first process, which still lives: so it was that process's root.
     if to_reference(run.process).ending() {
         return Err(ExecError::Rejected(Rejection::NotRunning));
     }
-    let (spec, state) = (built?, engine.state_dir(container));
+    let (spec, state) = (built?, engine.node.state_dir(container));
     if cancel.is_cancelled() {
         return Err(ExecError::Slow { limit: PREPARE_DEADLINE });
     }
     let exec = new_id()?;
-    let instance = engine.instance_of(container, run.start);
+    let instance = engine.node.instance_of(container, run.start);
     let process = ExecProcess {
         version: EXEC_VERSION,
         id: instance.id,
         runtime: Runtime { path: runtime.path, args: runtime.args },
         runtime_root: instance.root,
-        systemd_cgroup: engine.config.systemd_cgroup,
+        systemd_cgroup: engine.node.config.systemd_cgroup,
         runtime_deadline_ms: RUNTIME_DEADLINE.as_millis() as u64,
         terminal: program.tty,
         console_size: size.map(|Size { width, height }| ConsoleSize { width, height }),
         open_stdin: options.stdin && !options.detached,
         detached: options.detached,
-        cgroup_procs: if options.detached { engine.shim_cgroups() } else { vec![] },
+        cgroup_procs: if options.detached { engine.node.shim_cgroups() } else { vec![] },
     };
     let directory = make_directory(&state, exec, named.is_none())?;
     let (spawned, child) = oneshot::channel();

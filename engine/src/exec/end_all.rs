@@ -25,7 +25,7 @@ pub(crate) async fn end_all(engine: &Arc<Engine>, container: &Container) -> bool
         return true;
     }
     for signal in [15, 9] {
-        let parent = engine.state_dir(container).file(DIRECTORY);
+        let parent = engine.node.state_dir(container).file(DIRECTORY);
         let signalling = cancel::blocking(move |_| {
             for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
                 for shim in effects::living_shims(&StateDir::new(entry.path())).unwrap_or_default() {

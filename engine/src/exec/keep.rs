@@ -67,12 +67,13 @@ pub(super) fn keep(
     done: oneshot::Sender<()>,
 ) {
     let (engine, guard) = (engine.clone(), engine.execs.keep(target.container));
-    engine.tasks.clone().spawn(async move {
+    engine.node.tasks.clone().spawn(async move {
         let started = match child {
             Some(child) => child.await.map(Some),
             None => Ok(None),
         };
-        let reaping = started.as_ref().ok().copied().flatten().map(|child| engine.tasks.spawn(effects::reap(child)));
+        let reaping =
+            started.as_ref().ok().copied().flatten().map(|child| engine.node.tasks.spawn(effects::reap(child)));
         let recorded = recorded.await.unwrap_or(false);
         let end = match started {
             Ok(_) => {
@@ -177,7 +178,7 @@ async fn end_of(engine: &Arc<Engine>, target: &ExecRef) -> End {
     match record_of(target).await {
         Ok(Some(record)) => return recorded_end(&record),
         Ok(None) => {}
-        Err(error) => engine.warn(format!(
+        Err(error) => engine.node.warn(format!(
             "container {}: exec {}: its end cannot be read: {error}",
             target.container.short(),
             target.exec
@@ -192,7 +193,7 @@ async fn end_of(engine: &Arc<Engine>, target: &ExecRef) -> End {
     if !process.alive() {
         return unknown(ExitStatus::Unknown(Cause::ShimLost));
     }
-    engine.warn(format!("container {}: the shim of exec {} was lost", target.container.short(), target.exec));
+    engine.node.warn(format!("container {}: the shim of exec {} was lost", target.container.short(), target.exec));
     if target.detached || target.directory.file(RELEASED).exists() {
         return match PidFd::open(process) {
             Ok(pidfd) => unknown(supervisor::status_by_pidfd(pidfd).await),
@@ -212,7 +213,7 @@ async fn end_runtime(engine: &Engine, target: &ExecRef) {
     if !shims::has_argument(runtime, &target.directory.file(state_dir::RUNTIME_PID)) {
         if runtime.alive() {
             let foreign = PidFileError::Foreign { path: file, pid: runtime.pid };
-            engine.warn(format!("container {}: exec {}: {foreign}", target.container.short(), target.exec));
+            engine.node.warn(format!("container {}: exec {}: {foreign}", target.container.short(), target.exec));
         }
         return;
     }
@@ -227,7 +228,7 @@ async fn end_runtime(engine: &Engine, target: &ExecRef) {
 async fn kill_tree(engine: &Engine, target: &ExecRef, root: ProcessRef) {
     let killed = tokio::task::spawn_blocking(move || tree::kill(&[root], KILL_LIMIT)).await;
     if !killed.unwrap_or(false) {
-        engine.warn(format!(
+        engine.node.warn(format!(
             "container {}: the processes of exec {} cannot be killed",
             target.container.short(),
             target.exec
@@ -241,14 +242,14 @@ async fn kill_tree(engine: &Engine, target: &ExecRef, root: ProcessRef) {
 fn process_of(engine: &Engine, target: &ExecRef) -> Option<ProcessRef> {
     let in_container = |process: ProcessRef| {
         let entity = engine.containers.get(&target.container)?;
-        let group = engine.group(&entity.state)?;
-        engine.host.cgroups.processes(&group).ok()?.contains(&process.pid).then_some(process)
+        let group = engine.containers.group(&entity.state)?;
+        engine.node.host.cgroups.processes(&group).ok()?.contains(&process.pid).then_some(process)
     };
     if let Some(process) = pid_file::read(&target.directory.pid()).ok().flatten() {
         let own = in_container(process).filter(ProcessRef::alive);
         if own.is_none() && process.alive() {
             let foreign = PidFileError::Foreign { path: target.directory.pid(), pid: process.pid };
-            engine.warn(format!("container {}: exec {}: {foreign}", target.container.short(), target.exec));
+            engine.node.warn(format!("container {}: exec {}: {foreign}", target.container.short(), target.exec));
         }
         return own;
     }
@@ -287,7 +288,7 @@ fn pass_on_log(engine: &Engine, target: &ExecRef) {
     let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.take(LOG_LIMIT).read_to_end(&mut text));
     if read.is_ok() && !text.is_empty() {
         let text = String::from_utf8_lossy(&text);
-        engine.warn(format!(
+        engine.node.warn(format!(
             "container {}: the shim of exec {} says: {}",
             target.container.short(),
             target.exec,
@@ -299,6 +300,6 @@ fn pass_on_log(engine: &Engine, target: &ExecRef) {
 /// Removes the directory; a missing one is no error, and a failure is a warning. Blocks.
 pub(super) fn clear(engine: &Engine, directory: &StateDir) {
     if let Err(error) = rootfs::remove_tree(directory.path(), Mounts::Detach) {
-        engine.warn(format!("cannot remove `{}`: {error}", directory.path().display()));
+        engine.node.warn(format!("cannot remove `{}`: {error}", directory.path().display()));
     }
 }

@@ -30,16 +30,18 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Watches the execs that run on, and waits for the end of the others. Before anything else of the container's
 /// recovery, which may clear its state directory.
 pub(crate) async fn recover(engine: &Arc<Engine>, container: &Container, recent: &Recent) {
-    let mut open: HashMap<_, _> = recent.open_execs(&container.id, engine.boot).into_iter().collect();
+    let mut open: HashMap<_, _> = recent.open_execs(&container.id, engine.node.boot).into_iter().collect();
     let mut tasks = JoinSet::new();
-    let parent = engine.state_dir(container).file(DIRECTORY);
+    let parent = engine.node.state_dir(container).file(DIRECTORY);
     let entries = match std::fs::read_dir(&parent).and_then(|entries| entries.collect::<Result<Vec<_>, _>>()) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![],
         // The execs may still run, so no end is recorded.
         Err(error) => {
             let (id, path) = (container.id.short(), parent.display());
-            return engine.warn(format!("container {id}: its execs are not recovered: cannot list `{path}`: {error}"));
+            return engine
+                .node
+                .warn(format!("container {id}: its execs are not recovered: cannot list `{path}`: {error}"));
         }
     };
     for entry in entries {
@@ -125,7 +127,7 @@ async fn await_shim_end(engine: &Arc<Engine>, target: &ExecRef, shim: ProcessRef
         }
     };
     if tokio::time::timeout(PATIENCE, settled).await.is_err() {
-        engine.warn(format!(
+        engine.node.warn(format!(
             "container {}: the shim of exec {} does not leave and is killed",
             target.container.short(),
             target.exec

@@ -54,7 +54,7 @@ impl Engine {
             // The session was dropped with the future above, upon which the shim kills.
             Err(_) => {
                 if tokio::time::timeout(KILL_PATIENCE, finished).await.is_err() {
-                    self.warn(format!("container {}: the processes of a probe are not gone yet", id.short()));
+                    self.node.warn(format!("container {}: the processes of a probe are not gone yet", id.short()));
                 }
                 Err(late())
             }

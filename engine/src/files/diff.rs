@@ -16,9 +16,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 
 use super::FilesError;
-use crate::containers::Entity;
 use crate::engine::Engine;
 use crate::layout::Bundle;
+use crate::records::Entity;
 use crate::rootfs::Rootfs;
 use crate::rootfs::{self, attributes};
 
@@ -47,15 +47,15 @@ pub(crate) fn of_container(
     entity: &Entity,
     stop: &dyn Fn() -> bool,
 ) -> Result<Vec<Change>, FilesError> {
-    let definition = engine.definition(entity)?;
+    let definition = engine.containers.definition(entity)?;
     let lowers: Vec<PathBuf> = match &definition.rootfs {
         Rootfs::External { direct: true, .. } => return Err(FilesError::Direct),
         Rootfs::External { dir, .. } => vec![dir.into()],
         Rootfs::Image { layers, .. } => {
-            layers.iter().rev().map(|layer| rootfs::layer_files(&engine.layout.graph, layer)).collect()
+            layers.iter().rev().map(|layer| rootfs::layer_files(&engine.node.layout.graph, layer)).collect()
         }
     };
-    let bundle = engine.bundle(&entity.state);
+    let bundle = engine.node.bundle(&entity.state);
     let points = mount_points(&bundle)?;
     compare(&bundle.path().join("upper"), &lowers, &points, stop)
 }

@@ -6,7 +6,6 @@
 //! | `pack.rs`, `tar_writer.rs` | from a tree to a tar |
 //! | `unpack.rs` | from a tar to a tree |
 //! | `diff.rs` | the changes against the image |
-//! | `access.rs` | shared and exclusive access to a root filesystem |
 //! | `open.rs` | the tree of a container, running or not |
 //! | `work.rs` | all that as the engine's work: on threads, ended when its caller has gone |
 //!
@@ -14,7 +13,6 @@
 //! are mounted by handle, and files have no name before they are whole (or one that begins with `.isula-cp-`, where the
 //! file system cannot do that).
 
-pub(crate) mod access;
 pub(crate) mod diff;
 mod error;
 mod open;
@@ -24,7 +22,6 @@ pub(crate) mod unpack;
 pub(crate) mod view;
 mod work;
 
-pub(crate) use access::RootAccess;
 pub(crate) use error::FilesError;
 pub(crate) use unpack::UnpackOptions;
 pub(crate) use work::{Facts, FactsKind, Files, Outgoing, Part};

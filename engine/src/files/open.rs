@@ -10,15 +10,15 @@ use isulad_shim::ProcessRef;
 use tokio::time::{Instant, timeout_at};
 
 use super::FilesError;
-use super::access::SharedAccess;
 use super::view::{View, last};
-use crate::containers::Entity;
 use crate::definition::{Definition, MountKind, Network};
 use crate::domain::container::{Phase, Rejection};
 use crate::domain::id::ContainerId;
 use crate::effects::{self, to_reference};
 use crate::engine::Engine;
 use crate::latest::latest;
+use crate::records::Entity;
+use crate::records::SharedAccess;
 use crate::rootfs::{self, ContainerDirs};
 
 /// As long as every command of a user waits for an operation under way.
@@ -80,7 +80,7 @@ impl Held {
             }
             return Ok(Opened { view: View::new(duplicate(root)?, false), _root: None });
         }
-        let definition = engine.definition(&self.entity)?;
+        let definition = engine.containers.definition(&self.entity)?;
         let root = self.mount(engine, &definition)?;
         let mut view = View::new(duplicate(&root)?, definition.read_only_rootfs);
         lay_mounts(engine, &self.entity, &definition, &mut view, path)?;
@@ -92,12 +92,12 @@ impl Held {
         if self.root.is_some() {
             let container = &self.entity.state;
             let id = container.id.to_string();
-            let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
+            let dirs = ContainerDirs { graph: &engine.node.layout.graph, runtime: &container.card.runtime, id: &id };
             let gone = || FilesError::NotMounted { path: dirs.merged() };
             let root = rootfs::open_mounted(&dirs)?.ok_or_else(gone)?;
             return Ok(Opened { view: View::new(root, true), _root: None });
         }
-        let definition = engine.definition(&self.entity)?;
+        let definition = engine.containers.definition(&self.entity)?;
         let root = self.mount(engine, &definition)?;
         Ok(Opened { view: View::new(duplicate(&root)?, true), _root: Some(root) })
     }
@@ -105,7 +105,7 @@ impl Held {
     fn mount(&self, engine: &Engine, definition: &Definition) -> Result<Arc<OwnedFd>, FilesError> {
         let container = &self.entity.state;
         let id = container.id.to_string();
-        let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
+        let dirs = ContainerDirs { graph: &engine.node.layout.graph, runtime: &container.card.runtime, id: &id };
         self.entity.root_access().root(|| {
             let _files = self.entity.hold_files();
             let target = rootfs::mount(&dirs, &definition.rootfs)?;
@@ -185,12 +185,12 @@ fn lay_mounts(
 
 /// Lays the files that the engine mounts itself, as far as they exist already.
 fn network_files(engine: &Engine, entity: &Entity, definition: &Definition) -> Vec<(PathBuf, Option<PathBuf>, bool)> {
-    let own = engine.bundle(&entity.state);
+    let own = engine.node.bundle(&entity.state);
     let other = match &definition.namespaces.network {
         Network::Container(other) => other.parse().ok().and_then(|id| engine.containers.get(&id)),
         _ => None,
     };
-    let network = other.map_or_else(|| own.clone(), |other| engine.bundle(&other.state));
+    let network = other.map_or_else(|| own.clone(), |other| engine.node.bundle(&other.state));
     let read_only = definition.read_only_rootfs;
     [("/etc/hosts", network.hosts()), ("/etc/hostname", own.hostname()), ("/etc/resolv.conf", network.resolv_conf())]
         .into_iter()

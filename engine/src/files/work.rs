@@ -12,7 +12,6 @@ use bytes::{Bytes, BytesMut};
 use rustix::fs::FileType;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use super::access::SharedAccess;
 use super::diff::{self, Change};
 use super::open::{self, Held};
 use super::pack::{self, Callbacks};
@@ -22,6 +21,7 @@ use crate::cancel;
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
 use crate::image::Pieces;
+use crate::records::SharedAccess;
 
 /// Threads that may be at it; those that hang in a file system count.
 const MOST: usize = 32;
@@ -362,8 +362,8 @@ fn facts(found: &Found, asked: &[u8]) -> Result<Facts, FilesError> {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::access::RootAccess;
     use super::*;
+    use crate::records::RootAccess;
 
     #[tokio::test]
     async fn an_end_that_was_asked_for_has_its_reason() {

@@ -54,7 +54,7 @@ impl HealthResults {
         let run = container.phase.run().map(|run| run.start);
         let start = run.or(container.last.as_ref().map(|end| end.start))?;
         let watched = self.lock().get(&container.id).cloned().filter(|results| results.belong_to(start));
-        watched.or_else(|| Results::read(&engine.bundle(container).health(), start).map(Arc::new))
+        watched.or_else(|| Results::read(&engine.node.bundle(container).health(), start).map(Arc::new))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ContainerId, Arc<Results>>> {
@@ -98,17 +98,17 @@ pub(crate) async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId)
     if entity.state.card.health == HealthAction::Unwatched || running(engine, &id, start).is_none() {
         return;
     }
-    let path = engine.bundle(&entity.state).health();
+    let path = engine.node.bundle(&entity.state).health();
     let reading = tokio::task::spawn_blocking({
         let (engine, path) = (engine.clone(), path.clone());
         move || {
-            let plan = Plan::of(engine.definition(&entity).ok()?.healthcheck.as_ref()?)?;
+            let plan = Plan::of(engine.containers.definition(&entity).ok()?.healthcheck.as_ref()?)?;
             Some((plan, Results::read(&path, start).unwrap_or_else(|| Results::new(start))))
         }
     });
-    let late = || engine.warn(format!("container {}: its health check is not read yet: a disk hangs", id.short()));
+    let late = || engine.node.warn(format!("container {}: its health check is not read yet: a disk hangs", id.short()));
     let Some((plan, mut known)) = read(reading, READ_DEADLINE, late).await else {
-        return engine.warn(format!("container {}: its health check cannot be read", id.short()));
+        return engine.node.warn(format!("container {}: its health check cannot be read", id.short()));
     };
     let _forgotten = ForgetResults { engine: engine.clone(), id };
     if let Some(health) = running(engine, &id, start).and_then(|run| run.health) {

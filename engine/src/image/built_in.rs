@@ -11,8 +11,9 @@ use super::pause::{self, PauseImage};
 use super::reference::Reference;
 use crate::domain::id::Digest;
 use crate::domain::image::Source;
-use crate::engine::{Engine, Trust};
+use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
+use crate::node::Trust;
 
 impl Engine {
     /// Makes the pause image when the name means it and it is missing, or is not this daemon's own.
@@ -25,7 +26,7 @@ impl Engine {
             return Ok(None);
         }
         self.image_store.ready().await;
-        if self.trust() == Trust::ReadOnly {
+        if self.node.trust() == Trust::ReadOnly {
             return Ok(None);
         }
         let PauseImage { layer, diff_id, config, manifest } = pause::pause_image();

@@ -7,7 +7,8 @@ use super::error::ImageError;
 use super::store::StoreError;
 use crate::cause::chain;
 use crate::domain::id::Digest;
-use crate::engine::{Engine, Trust};
+use crate::engine::Engine;
+use crate::node::Trust;
 use crate::rootfs;
 
 /// Layers of work that was interrupted wait this long for another attempt.
@@ -21,7 +22,7 @@ impl Engine {
         older_than: Duration,
     ) -> Result<u64, ImageError> {
         if let Some(reason) = self.reason_to_keep_layers() {
-            self.warn(format!("layers without a known use are kept: {reason}"));
+            self.node.warn(format!("layers without a known use are kept: {reason}"));
             return Ok(0);
         }
         let engine = self.clone();
@@ -34,19 +35,19 @@ impl Engine {
     /// The same in the background, once the tasks that make one of them now are done.
     pub(crate) fn collect_soon(self: &Arc<Self>, diff_ids: Vec<Digest>) {
         let engine = self.clone();
-        self.tasks.spawn(async move {
+        self.node.tasks.spawn(async move {
             for diff_id in &diff_ids {
                 drop(engine.image_store.maker(diff_id).await);
             }
             if let Err(error) = engine.collect_layers(diff_ids, Duration::ZERO).await {
-                engine.warn(format!("layers of a cancelled pull could not be removed: {}", chain(&error)));
+                engine.node.warn(format!("layers of a cancelled pull could not be removed: {}", chain(&error)));
             }
         });
     }
 
     /// A layer may be needed by something that is not known: then none is removed.
     fn reason_to_keep_layers(&self) -> Option<String> {
-        if self.trust() != Trust::Whole {
+        if self.node.trust() != Trust::Whole {
             return Some("the store is not whole".to_owned());
         }
         let mark = self.image_store.dirs().unsure();
@@ -73,14 +74,14 @@ impl Engine {
         let engine = self.clone();
         let opened = tokio::task::spawn_blocking(move || engine.open_images());
         if let Err(error) = opened.await {
-            self.warn(format!("the images could not be examined: {error}"));
+            self.node.warn(format!("the images could not be examined: {error}"));
         }
-        if self.trust() != Trust::Whole {
+        if self.node.trust() != Trust::Whole {
             return;
         }
         let all = self.image_store.all_layers().into_iter().map(|(diff_id, _)| diff_id).collect();
         if let Err(error) = self.collect_layers(all, LEFT_LAYERS).await {
-            self.warn(format!("unneeded layers could not be removed: {}", chain(&error)));
+            self.node.warn(format!("unneeded layers could not be removed: {}", chain(&error)));
         }
     }
 
@@ -104,7 +105,7 @@ impl Engine {
                 Ok(needed) => self.layer_uses.add(id, &needed),
                 Err(error) => {
                     self.layer_uses.mark_unsure(id);
-                    self.warn(format!(
+                    self.node.warn(format!(
                         "image {} cannot be used: {}; pull or load it again, or remove it",
                         id.short(),
                         chain(&error)
@@ -112,15 +113,15 @@ impl Engine {
                 }
             }
         }
-        let opened = match self.trust() {
+        let opened = match self.node.trust() {
             Trust::Whole | Trust::Partial => self.image_store.open(),
             Trust::ReadOnly => Ok(self.image_store.look()),
         };
         match opened {
-            Ok(warnings) => warnings.into_iter().for_each(|warning| self.warn(warning)),
-            Err(error) => return self.warn(format!("images cannot be kept: {}", chain(&error))),
+            Ok(warnings) => warnings.into_iter().for_each(|warning| self.node.warn(warning)),
+            Err(error) => return self.node.warn(format!("images cannot be kept: {}", chain(&error))),
         }
-        match self.trust() {
+        match self.node.trust() {
             Trust::Whole if self.reason_to_keep_layers().is_none() => {
                 self.sweep_blobs();
                 self.sweep_views();
@@ -130,7 +131,7 @@ impl Engine {
             Trust::Partial => {
                 let mark = self.image_store.dirs().unsure();
                 if let Err(error) = crate::rootfs::write_atomically(&mark, b"", 0o600, true) {
-                    self.warn(chain(&error));
+                    self.node.warn(chain(&error));
                 }
             }
         }
@@ -143,19 +144,19 @@ impl Engine {
             images.values().flat_map(|entity| [entity.state.id, entity.state.facts.manifest]).collect();
         let or_warned = |listed: Result<Vec<Digest>, StoreError>| {
             listed.unwrap_or_else(|error| {
-                self.warn(format!("unneeded files of images are not looked for: {}", chain(&error)));
+                self.node.warn(format!("unneeded files of images are not looked for: {}", chain(&error)));
                 vec![]
             })
         };
         for image in or_warned(self.image_store.covered()).iter().filter(|image| images.get(image).is_none()) {
             if let Err(error) = self.image_store.put_cover(image, None) {
-                self.warn(chain(&error));
+                self.node.warn(chain(&error));
             }
         }
         let blobs = or_warned(self.image_store.blobs());
         for digest in blobs.iter().filter(|digest| !needed.contains(digest)) {
             if let Err(error) = self.image_store.remove_blob(digest) {
-                self.warn(chain(&error));
+                self.node.warn(chain(&error));
             }
         }
     }
@@ -167,14 +168,14 @@ impl Engine {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
             Err(error) => {
-                return self.warn(format!("cannot list `{}`: {error}; nothing of it is swept", views.display()));
+                return self.node.warn(format!("cannot list `{}`: {error}; nothing of it is swept", views.display()));
             }
         };
         for entry in entries.flatten() {
             let image = entry.file_name().to_str().and_then(|name| Digest::from_hex(name).ok());
             let kept = image.is_some_and(|id| self.images.get(&id).is_some()) && rootfs::is_mounted(&entry.path());
             if !kept && let Err(error) = rootfs::release(&entry.path()) {
-                self.warn(chain(&error));
+                self.node.warn(chain(&error));
             }
         }
     }

@@ -27,7 +27,7 @@ pub(super) async fn unpack(
     expected: Option<Expected>,
     source: impl Read + Send + 'static,
 ) -> Result<(Ingest, Unpacked), ImageError> {
-    let (store, limits) = (engine.image_store.clone(), engine.config.images.limits.clone());
+    let (store, limits) = (engine.image_store.clone(), engine.node.config.images.limits.clone());
     // The directory stays with the work: when that is abandoned, it removes it as soon as it notices.
     let work = cancel::blocking(move |cancel| {
         let ingest = store.ingest()?;

@@ -184,7 +184,7 @@ impl Engine {
             for outcome in removed {
                 match outcome {
                     Ok(more) => bytes += more,
-                    Err(error) => engine.warn(crate::cause::chain(&error)),
+                    Err(error) => engine.node.warn(crate::cause::chain(&error)),
                 }
             }
             bytes

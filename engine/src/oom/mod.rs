@@ -33,7 +33,7 @@ pub(crate) async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId)
     if entity.state.phase.run().is_none_or(|run| run.start != start || run.oom) {
         return;
     }
-    let Some(group) = engine.group(&entity.state) else { return };
+    let Some(group) = engine.containers.group(&entity.state) else { return };
     // The state would be stale by the time of a report.
     drop(entity);
     match killed(engine, &group).await {
@@ -45,17 +45,18 @@ pub(crate) async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId)
 
 /// Whether the container's cgroup has counted a kill; false when there is no cgroup any more.
 pub(crate) fn has_killed(engine: &Engine, container: &Container) -> bool {
-    let kills = engine.group(container).and_then(|group| engine.host.cgroups.oom_kills(&group).ok().flatten());
+    let kills =
+        engine.containers.group(container).and_then(|group| engine.node.host.cgroups.oom_kills(&group).ok().flatten());
     kills.is_some_and(|kills| kills > 0)
 }
 
 /// Waits for a kill; `false` when the cgroup is gone or does not count.
 async fn killed(engine: &Arc<Engine>, group: &GroupPath) -> io::Result<bool> {
-    let cgroups = &engine.host.cgroups;
+    let cgroups = &engine.node.host.cgroups;
     let Some(file) = cgroups.oom_file(group) else { return Ok(false) };
     match cgroups.version() {
         Version::V2 => {
-            let changes = engine.oom.of(&engine.tasks, &file)?;
+            let changes = engine.oom.of(&engine.node.tasks, &file)?;
             loop {
                 // The count is read after the watch was made: a kill in between is not missed.
                 match cgroups.oom_kills(group)? {

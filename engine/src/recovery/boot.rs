@@ -21,12 +21,12 @@ const NAME: &str = "boot-id";
 
 /// Removes pid files of earlier boots. To be called before any pid file is read.
 pub(super) async fn remove_stale_pids(engine: &Arc<Engine>) {
-    let (state, boot) = (engine.layout.state.clone(), hex::encode(engine.boot.0));
+    let (state, boot) = (engine.node.layout.state.clone(), hex::encode(engine.node.boot.0));
     let forgetting = tokio::task::spawn_blocking(move || remove_stale(&state, &boot));
     match forgetting.await {
         Ok(Ok(())) => {}
-        Ok(Err(problem)) => engine.warn(problem),
-        Err(panic) => engine.warn(format!("the state directory was not examined: {panic}")),
+        Ok(Err(problem)) => engine.node.warn(problem),
+        Err(panic) => engine.node.warn(format!("the state directory was not examined: {panic}")),
     }
 }
 

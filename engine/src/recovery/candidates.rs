@@ -71,8 +71,8 @@ pub(super) fn unlisted(dir: &Path, error: &io::Error) -> String {
 /// Containers that have a directory and that the engine does not know, each with its definition where that can be read.
 /// An error means that the list is incomplete. Blocks.
 pub(crate) fn unknown_containers(engine: &Engine) -> Result<BTreeMap<ContainerId, Option<Definition>>, String> {
-    let bundles = candidates(&engine.layout.engines()).whole()?;
-    let states = candidates(&engine.layout.state).whole()?;
+    let bundles = candidates(&engine.node.layout.engines()).whole()?;
+    let states = candidates(&engine.node.layout.state).whole()?;
     // In this order: a known container stays known until its directories are gone.
     let is_unknown =
         |candidate: &Candidate| !engine.containers.knows(&candidate.id) && candidate.path.try_exists().unwrap_or(true);

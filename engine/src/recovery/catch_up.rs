@@ -51,7 +51,7 @@ pub(super) async fn catch_up(engine: &Arc<Engine>, container: &Container, contex
         if !events.is_empty()
             && let Err(error) = engine.containers.record_rebuilt(&id, context, &events).await
         {
-            engine.warn(format!(
+            engine.node.warn(format!(
                 "container {} ({name}): the end of its run is not recorded: {}",
                 id.short(),
                 chain(&error)
@@ -61,7 +61,7 @@ pub(super) async fn catch_up(engine: &Arc<Engine>, container: &Container, contex
     match found {
         Found::UpToDate => true,
         Found::Disproved { start, source } => {
-            engine.warn(format!(
+            engine.node.warn(format!(
                 "{of}: `{}` shows start {}, but the process of an earlier one runs; it is not believed",
                 source.display(),
                 start.0
@@ -74,21 +74,21 @@ pub(super) async fn catch_up(engine: &Arc<Engine>, container: &Container, contex
                 Ok(()) => format!("start {} is taken from {shown_by}", start.0),
                 Err(error) => format!("it cannot be recorded again and is left alone: {}", chain(error)),
             };
-            engine.warn(format!("{of}: its later history was lost in the store; {outcome}"));
+            engine.node.warn(format!("{of}: its later history was lost in the store; {outcome}"));
             recorded.is_ok()
         }
         Found::RemovedAlive { ended } => {
             end(ended).await;
             let message =
                 "its later history was lost in the store, and processes of a later start live: remove it again";
-            engine.warn(format!("{of} is not removed: its later history was lost, and it is alive; {by_hand}"));
+            engine.node.warn(format!("{of} is not removed: its later history was lost, and it is alive; {by_hand}"));
             let failed = Command::ReportRemoveFailed { message: message.to_owned() };
             engine.containers.report_recorded(&id, context, failed).await;
             false
         }
         Found::Unknown { problem, ended } => {
             end(ended).await;
-            engine.warn(format!("{of} is left alone, since a later start may run: {problem}; {by_hand}"));
+            engine.node.warn(format!("{of} is left alone, since a later start may run: {problem}; {by_hand}"));
             false
         }
     }
@@ -96,7 +96,7 @@ pub(super) async fn catch_up(engine: &Arc<Engine>, container: &Container, contex
 
 /// Blocks on the disk.
 fn compare(engine: &Engine, container: &Container) -> Found {
-    let bundle = engine.bundle(container);
+    let bundle = engine.node.bundle(container);
     let candidate =
         Candidate { id: container.id, runtime: container.card.runtime.clone(), path: bundle.path().to_owned() };
     let files = Files::read(engine, &candidate);
@@ -108,7 +108,7 @@ fn compare(engine: &Engine, container: &Container) -> Found {
         Newest::Unknown(_) if lives || matches!(container.phase, Phase::Starting(_)) => Found::UpToDate,
         // The removal may end all that has ended; only a life is a reason to ask again.
         Newest::Start(_) | Newest::Unknown(_) if removing && !lives => {
-            let state = engine.state_dir(container).path().to_owned();
+            let state = engine.node.state_dir(container).path().to_owned();
             if has_processes(engine, &Candidate { path: state, ..candidate }) {
                 Found::RemovedAlive { ended: end_of_run(container, &files, clock::now()) }
             } else {

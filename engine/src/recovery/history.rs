@@ -56,7 +56,7 @@ enum Description {
 impl Files {
     /// Blocks on the disk.
     pub(super) fn read(engine: &Engine, candidate: &Candidate) -> Self {
-        let state = engine.layout.state_dir(&candidate.runtime, &candidate.id);
+        let state = engine.node.layout.state_dir(&candidate.runtime, &candidate.id);
         let mut files = Self { newest: Newest::None, exits: vec![], problems: vec![] };
         files.read_exits(engine, candidate, &state);
         files.newest = files.find_newest(engine, candidate, &state).map_or_else(Newest::Unknown, |found| match found {
@@ -100,7 +100,7 @@ impl Files {
             }
             self.problems.push(format!("{problem}; nothing of it runs"));
         }
-        let bundle = engine.layout.bundle(&candidate.runtime, &candidate.id);
+        let bundle = engine.node.layout.bundle(&candidate.runtime, &candidate.id);
         Ok(ended.map(|end| FoundStart {
             start: end.start,
             // Every start writes the spec.
@@ -111,7 +111,7 @@ impl Files {
     }
 
     fn read_exits(&mut self, engine: &Engine, candidate: &Candidate, state: &StateDir) {
-        let bundle = engine.layout.bundle(&candidate.runtime, &candidate.id);
+        let bundle = engine.node.layout.bundle(&candidate.runtime, &candidate.id);
         for path in [bundle.exit_record(), state.exit_fallback()] {
             match ExitRecord::read(&path) {
                 Ok(found) => self.exits.extend(found.map(to_recorded_exit)),
@@ -124,13 +124,13 @@ impl Files {
     /// consequence of an exit, a restart or not, was decided at the time and is not decided again.
     pub(super) fn events(&self, engine: &Engine, candidate: &Candidate, found: &FoundStart) -> Vec<Event> {
         let (start, at) = (found.start, found.at);
-        let mut events = vec![Event::StartRequested { start, boot: engine.boot, at }];
+        let mut events = vec![Event::StartRequested { start, boot: engine.node.boot, at }];
         if let Some(end) = &found.end {
             events.push(Event::Started { start, process: end.process, shim: None, at });
             events.extend(ended(end));
             return events;
         }
-        let state = engine.layout.state_dir(&candidate.runtime, &candidate.id);
+        let state = engine.node.layout.state_dir(&candidate.runtime, &candidate.id);
         if let Ok(Some(first)) = pid_file::read(&state.pid()) {
             // A foreign process is not recorded as the shim: recovery would watch it.
             let shim = shims::named(&state).ok().flatten().map(to_process);
@@ -151,7 +151,7 @@ fn describe(engine: &Engine, candidate: &Candidate, state: &StateDir) -> Descrip
     let path = state.process();
     match process::Process::read(&path) {
         Ok(process) => {
-            let root = engine.layout.runtime_root(&candidate.runtime);
+            let root = engine.node.layout.runtime_root(&candidate.runtime);
             let instance = Instance::new(root, &candidate.id, StartId(process.start));
             if process.id == instance.id {
                 Description::Start(StartId(process.start))
@@ -166,7 +166,7 @@ fn describe(engine: &Engine, candidate: &Candidate, state: &StateDir) -> Descrip
 
 /// The last start that the runtime has a record of.
 fn start_by_record(engine: &Engine, candidate: &Candidate) -> Result<Option<(StartId, PathBuf)>, String> {
-    let root = engine.layout.runtime_root(&candidate.runtime);
+    let root = engine.node.layout.runtime_root(&candidate.runtime);
     let left = instance::left_of(&root, &candidate.id);
     let left = left.map_err(|error| format!("cannot read the runtime's records in `{}`: {error}", root.display()))?;
     let starts = left.iter().filter_map(|left| Some((instance::start_of(left)?, left.directory())));
@@ -182,11 +182,11 @@ pub(super) fn made_at(path: &Path) -> Timestamp {
 
 /// The events of this start's networks.
 fn attached(engine: &Engine, candidate: &Candidate, start: StartId) -> Vec<Event> {
-    let place = engine.layout.bundle(&candidate.runtime, &candidate.id).network();
+    let place = engine.node.layout.bundle(&candidate.runtime, &candidate.id).network();
     let record = match place.read() {
         Ok(record) => record.filter(|record| record.container.starts_with(&format!("{}-{}-", candidate.id, start.0))),
         Err(error) => {
-            engine.warn(format!("container {}: {}", candidate.id.short(), chain(&error)));
+            engine.node.warn(format!("container {}: {}", candidate.id.short(), chain(&error)));
             None
         }
     };

@@ -27,11 +27,12 @@ use crate::clock;
 use crate::domain::container::{Command, Container, Phase, Step, recover};
 use crate::domain::id::{ContainerId, Signal, StartId};
 use crate::effects::{self, Effect, to_reference};
-use crate::engine::{Engine, Trust};
+use crate::engine::Engine;
 use crate::exec;
 use crate::failpoint;
 use crate::journal::recent::Recent;
 use crate::journal::record::{Actor, Context};
+use crate::node::Trust;
 use crate::panics::contained;
 
 pub(crate) use candidates::unknown_containers;
@@ -42,10 +43,10 @@ const PARALLEL: usize = 32;
 /// Compares every container that was loaded, then sweeps orphaned mounts, directories and records.
 pub(crate) async fn run(engine: &Arc<Engine>) {
     let begun = Instant::now();
-    if engine.trust() != Trust::ReadOnly {
+    if engine.node.trust() != Trust::ReadOnly {
         boot::remove_stale_pids(engine).await;
     }
-    match engine.trust() {
+    match engine.node.trust() {
         Trust::Whole => {}
         Trust::Partial => rebuild::rebuild(engine).await,
         Trust::ReadOnly => {
@@ -58,19 +59,19 @@ pub(crate) async fn run(engine: &Arc<Engine>) {
     }
     // The end of a damaged store may be lost, and an intent may concern a volume that was made anew since: later starts
     // must know that too.
-    if engine.trust() == Trust::Partial {
+    if engine.node.trust() == Trust::Partial {
         crate::volume::note_removals_in_doubt(engine).await;
     }
     // Takes long for large data, and no container waits for it.
-    if engine.trust() == Trust::Whole {
-        engine.tasks.spawn({
+    if engine.node.trust() == Trust::Whole {
+        engine.node.tasks.spawn({
             let engine = engine.clone();
             async move { crate::volume::finish_removals(&engine).await }
         });
     }
     networks::remember(engine).await;
     // Beside the containers, which do not depend on the images' files.
-    let images = engine.tasks.spawn({
+    let images = engine.node.tasks.spawn({
         let engine = engine.clone();
         async move { contained(engine.recover_images()).await }
     });
@@ -89,17 +90,17 @@ pub(crate) async fn run(engine: &Arc<Engine>) {
     }
     while let Some(done) = tasks.join_next().await {
         if let Err(error) = done {
-            engine.warn(format!("the recovery of a container ended abnormally: {error}"));
+            engine.node.warn(format!("the recovery of a container ended abnormally: {error}"));
         }
     }
     if let Err(error) = images.await {
-        engine.warn(format!("the recovery of images ended abnormally: {error}"));
+        engine.node.warn(format!("the recovery of images ended abnormally: {error}"));
     }
     tracing::info!(containers = count, took_ms = begun.elapsed().as_millis() as u64, "all containers are verified");
-    if engine.trust() == Trust::Whole {
+    if engine.node.trust() == Trust::Whole {
         sweep::sweep(engine).await;
     } else {
-        engine.warn("what belongs to no container is left alone, since the store is not whole".to_owned());
+        engine.node.warn("what belongs to no container is left alone, since the store is not whole".to_owned());
     }
 }
 
@@ -111,7 +112,7 @@ pub(crate) fn has_unknown(engine: &Engine, beginning: &str) -> bool {
         let id = name.and_then(|name| name.parse::<ContainerId>().ok());
         id.is_some_and(|id| !engine.containers.knows(&id))
     };
-    let roots = [engine.layout.engines(), engine.layout.state.clone()];
+    let roots = [engine.node.layout.engines(), engine.node.layout.state.clone()];
     roots.iter().any(|root| any_entry(root, |runtime| any_entry(runtime, is_unknown)))
 }
 
@@ -132,14 +133,14 @@ async fn recent(engine: &Arc<Engine>) -> Recent {
     let read = {
         let engine = engine.clone();
         move || {
-            Recent::read(&engine.journal, engine.boot, |error| {
-                engine.warn(format!("what was begun before is not known in full: {}", chain(error)));
+            Recent::read(&engine.journal, engine.node.boot, |error| {
+                engine.node.warn(format!("what was begun before is not known in full: {}", chain(error)));
             })
         }
     };
     let reading = tokio::task::spawn_blocking(read);
     reading.await.unwrap_or_else(|panic| {
-        engine.warn(format!("what was begun before is not known: {panic}"));
+        engine.node.warn(format!("what was begun before is not known: {panic}"));
         Recent::default()
     })
 }
@@ -159,7 +160,7 @@ async fn recover_one(engine: &Arc<Engine>, id: ContainerId, recent: &Recent) {
     // A crash may have come between the record of an update and its definition, or the other way round.
     let settling = tokio::task::spawn_blocking({
         let engine = engine.clone();
-        move || engine.settle_definition(&id)
+        move || engine.containers.settle_definition(&id)
     });
     let _ = settling.await;
     let Some(entity) = engine.containers.get(&id) else { return };
@@ -228,7 +229,7 @@ async fn reattach(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
     let container = &entity.state;
     let Some(run) = container.phase.run() else { return };
     let pidfd = PidFd::open(to_reference(run.process)).ok();
-    let fifo = engine.state_dir(container).open_exit_fifo();
+    let fifo = engine.node.state_dir(container).open_exit_fifo();
     // Checked after the FIFO was opened: only then does the FIFO show a later end of the shim.
     let shim_lives = run.shim.is_some_and(|shim| to_reference(shim).alive());
     match fifo {

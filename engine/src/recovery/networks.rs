@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::cancel;
 use crate::cause::chain;
-use crate::engine::{Engine, Trust};
+use crate::engine::Engine;
 use crate::network::{addresses, netns};
+use crate::node::Trust;
 
 /// How long reading the records of all containers may take; a read that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,7 +23,7 @@ pub(super) async fn remember(engine: &Arc<Engine>) {
         // Also of containers without a recorded network: the attachment of an interrupted start has its ports all the
         // same.
         for (id, entity) in of.containers.snapshot().iter().filter(|(_, entity)| !entity.verified) {
-            let place = of.bundle(&entity.state).network();
+            let place = of.node.bundle(&entity.state).network();
             of.networks.reads(&place.record);
             let read = place.read();
             if cancel.is_cancelled() {
@@ -31,20 +32,20 @@ pub(super) async fn remember(engine: &Arc<Engine>) {
             match read {
                 Ok(Some(record)) => of.networks.remember(&id.to_string(), record),
                 Ok(None) => {}
-                Err(error) => of.warn(format!("container {}: {}", id.short(), chain(&error))),
+                Err(error) => of.node.warn(format!("container {}: {}", id.short(), chain(&error))),
             }
         }
     });
     match tokio::time::timeout(PATIENCE, reading).await {
         Ok(Ok(())) => {}
-        Ok(Err(panic)) => engine.warn(format!("containers' networks were not read: {panic}")),
+        Ok(Err(panic)) => engine.node.warn(format!("containers' networks were not read: {panic}")),
         // The containers themselves are compared all the same.
         Err(_) => {
-            return engine.warn(format!(
+            return engine.node.warn(format!(
                 "containers' networks were not read within {} s: the file system of `{}` may not answer; no container is \
                  attached to a network before the daemon is started again",
                 PATIENCE.as_secs(),
-                engine.layout.graph.display()
+                engine.node.layout.graph.display()
             ));
         }
     }
@@ -56,10 +57,10 @@ pub(super) async fn remember(engine: &Arc<Engine>) {
     match resuming.await {
         Ok(problems) => {
             for problem in problems {
-                engine.warn(format!("a network is not given back: {}", chain(&problem)));
+                engine.node.warn(format!("a network is not given back: {}", chain(&problem)));
             }
         }
-        Err(panic) => engine.warn(format!("what is to be given back of networks was not read: {panic}")),
+        Err(panic) => engine.node.warn(format!("what is to be given back of networks was not read: {panic}")),
     }
     engine.networks.set_known();
 }
@@ -67,14 +68,14 @@ pub(super) async fn remember(engine: &Arc<Engine>) {
 /// Removes namespaces of this engine that no record names: neither a container's, nor one that was put off. Only for a
 /// whole store.
 pub(super) async fn sweep(engine: &Arc<Engine>) {
-    if engine.trust() != Trust::Whole {
+    if engine.node.trust() != Trust::Whole {
         return;
     }
     let of = engine.clone();
     let sweeping = tokio::task::spawn_blocking(move || {
         // Listed before records are read: a record is there from before its namespace until after it.
         let pinned = of.networks.pinned().unwrap_or_else(|error| {
-            of.warn(format!("network namespaces are not swept: {}", chain(&error)));
+            of.node.warn(format!("network namespaces are not swept: {}", chain(&error)));
             vec![]
         });
         for (path, owner) in pinned {
@@ -82,23 +83,23 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
             if is_recorded(&of, &path, &owner) || of.networks.pending.needs(&path) {
                 continue;
             }
-            of.warn(format!("network namespace `{}` belongs to no container that runs: removed", path.display()));
+            of.node.warn(format!("network namespace `{}` belongs to no container that runs: removed", path.display()));
             if let Err(error) = netns::remove(&path) {
-                of.warn(format!("the sweep left something: {}", chain(&error)));
+                of.node.warn(format!("the sweep left something: {}", chain(&error)));
             }
         }
     });
     if let Err(panic) = sweeping.await {
-        engine.warn(format!("the sweep of network namespaces ended abnormally: {panic}"));
+        engine.node.warn(format!("the sweep of network namespaces ended abnormally: {panic}"));
     }
     let of = engine.clone();
     let sweeping = tokio::task::spawn_blocking(move || {
         for warning in addresses::sweep(&of.networks.addresses, |attachment| is_attached(&of, attachment)) {
-            of.warn(warning);
+            of.node.warn(warning);
         }
     });
     if let Err(panic) = sweeping.await {
-        engine.warn(format!("the sweep of addresses ended abnormally: {panic}"));
+        engine.node.warn(format!("the sweep of addresses ended abnormally: {panic}"));
     }
 }
 
@@ -107,7 +108,7 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
 pub(super) fn is_attached(engine: &Engine, attachment: &str) -> bool {
     let text = attachment.split('-').next().unwrap_or_default();
     let entity = text.parse().ok().and_then(|id| engine.containers.get(&id));
-    let of_container = match entity.map(|entity| engine.bundle(&entity.state).network().read()) {
+    let of_container = match entity.map(|entity| engine.node.bundle(&entity.state).network().read()) {
         Some(Ok(record)) => record.is_some_and(|record| record.container == attachment),
         Some(Err(_)) => true,
         None => super::has_unknown(engine, text),
@@ -121,7 +122,7 @@ pub(super) fn is_attached(engine: &Engine, attachment: &str) -> bool {
 pub(super) fn is_recorded(engine: &Engine, path: &Path, owner: &str) -> bool {
     let containers = engine.containers.snapshot();
     let mut owners = containers.values().filter(|entity| entity.state.id.to_string().starts_with(owner));
-    let recorded = owners.any(|entity| match engine.bundle(&entity.state).network().read() {
+    let recorded = owners.any(|entity| match engine.node.bundle(&entity.state).network().read() {
         Ok(record) => record.is_some_and(|record| netns::is_same_pin(&record.netns, path)),
         Err(_) => true,
     });

@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::supervisor::to_recorded_exit;
 
 pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Observation {
-    let state = engine.state_dir(container);
+    let state = engine.node.state_dir(container);
     let starting = matches!(container.phase, Phase::Starting(_));
     let recorded = container.phase.run().map(|run| run.process);
     let recorded_shim = container.phase.run().and_then(|run| run.shim);
@@ -24,12 +24,12 @@ pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Obse
         Phase::Starting(starting) => Some(starting.start),
         phase => phase.run().map(|run| run.start),
     };
-    let record = engine.bundle(container).exit_record();
+    let record = engine.node.bundle(container).exit_record();
     let looking = cancel::blocking({
         let (engine, container, state) = (engine.clone(), container.clone(), state.clone());
         move |_| {
             let files = read_files(&state, starting, start, (recorded, recorded_shim), &record);
-            (files, engine.frozen(&container), state.path().exists())
+            (files, engine.containers.frozen(&container), state.path().exists())
         }
     });
     let (files, frozen, has_state) = looking.await.unwrap_or_else(|panic| {
@@ -37,11 +37,11 @@ pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Obse
         (files, None, true)
     });
     for problem in files.problems {
-        engine.warn(format!("container {}: {problem}", container.id.short()));
+        engine.node.warn(format!("container {}: {problem}", container.id.short()));
     }
     let paused = matches!(container.phase, Phase::Paused(_));
     let mut seen = Observation {
-        boot: engine.boot,
+        boot: engine.node.boot,
         at: clock::now(),
         shim: files.shim,
         process: files.process,
@@ -131,8 +131,8 @@ fn living_shim(state: &StateDir, recorded: Option<Process>, problems: &mut Vec<S
 }
 
 async fn ask_runtime(engine: &Engine, container: &Container, seen: &mut Observation) {
-    let Some(instance) = engine.instance(container) else { return };
-    let Ok(runtime) = engine.runtime(&container.card.runtime) else { return };
+    let Some(instance) = engine.node.instance(container) else { return };
+    let Ok(runtime) = engine.node.runtime(&container.card.runtime) else { return };
     match runtime.state(&instance).await {
         Ok(Some(found)) => {
             seen.frozen = found.status == "paused";
@@ -141,7 +141,7 @@ async fn ask_runtime(engine: &Engine, container: &Container, seen: &mut Observat
             }
         }
         Ok(None) => {}
-        Err(error) => engine.warn(format!("container {}: {}", container.id.short(), chain(&error))),
+        Err(error) => engine.node.warn(format!("container {}: {}", container.id.short(), chain(&error))),
     }
 }
 

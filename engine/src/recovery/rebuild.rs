@@ -15,14 +15,14 @@ use crate::journal::record::{Actor, Context};
 use crate::volume;
 
 pub(super) async fn rebuild(engine: &Arc<Engine>) {
-    let engines = engine.layout.engines();
+    let engines = engine.node.layout.engines();
     let listing = tokio::task::spawn_blocking(move || candidates(&engines)).await;
     let Candidates { found, unlisted } = listing.unwrap_or_else(|panic| Candidates {
         unlisted: vec![format!("the directories of containers were not listed: {panic}")],
         ..Candidates::default()
     });
     for problem in unlisted {
-        engine.warn(format!("containers may be missing in the store and are not rebuilt: {problem}"));
+        engine.node.warn(format!("containers may be missing in the store and are not rebuilt: {problem}"));
     }
     for candidate in found {
         // Also true of a container that a user is creating at this moment.
@@ -32,10 +32,10 @@ pub(super) async fn rebuild(engine: &Arc<Engine>) {
         let (short, path) = (candidate.id.short(), candidate.path.display().to_string());
         match rebuild_one(engine, candidate).await {
             Ok(name) => {
-                engine.warn(format!("container {short} ({name}) was missing in the store, rebuilt from `{path}`"));
+                engine.node.warn(format!("container {short} ({name}) was missing in the store, rebuilt from `{path}`"));
             }
             Err(problem) => {
-                engine.warn(format!("container {short} cannot be rebuilt: {problem}; its files are kept"));
+                engine.node.warn(format!("container {short} cannot be rebuilt: {problem}; its files are kept"));
             }
         }
     }
@@ -65,16 +65,16 @@ async fn rebuild_one(engine: &Arc<Engine>, candidate: Candidate) -> Result<Name,
 async fn record_volumes(engine: &Arc<Engine>, definition: &Definition, context: &Context) {
     for mount in definition.mounts.iter().filter(|mount| mount.kind == MountKind::Volume) {
         let Ok(name) = mount.name.parse::<VolumeName>() else { continue };
-        let data = engine.layout.volume_data(&name);
+        let data = engine.node.layout.volume_data(&name);
         if engine.volumes.records.get(&name).is_some() || !tokio::fs::try_exists(&data).await.unwrap_or(false) {
             continue;
         }
         match volume::ensure(engine, &name, mount.anonymous, BTreeMap::new(), context).await {
-            Ok(data) => engine.warn(format!(
+            Ok(data) => engine.node.warn(format!(
                 "volume {name} was missing in the store, rebuilt from `{}` without its labels",
                 data.display()
             )),
-            Err(error) => engine.warn(format!("volume {name} cannot be rebuilt: {}; it is kept", chain(&error))),
+            Err(error) => engine.node.warn(format!("volume {name} cannot be rebuilt: {}; it is kept", chain(&error))),
         }
     }
 }
@@ -96,7 +96,7 @@ fn read(engine: &Engine, candidate: &Candidate) -> Result<FoundContainer, String
     }
     let files = Files::read(engine, candidate);
     for problem in &files.problems {
-        engine.warn(format!("container {}: {problem}", candidate.id.short()));
+        engine.node.warn(format!("container {}: {problem}", candidate.id.short()));
     }
     let start_events = match &files.newest {
         Newest::None => vec![],

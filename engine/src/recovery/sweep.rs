@@ -34,7 +34,7 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
                 sweep_state_dir(engine, &candidate).await;
             }
         }
-        Err(error) => engine.warn(format!("the sweep ended abnormally: {error}")),
+        Err(error) => engine.node.warn(format!("the sweep ended abnormally: {error}")),
     }
     sweep_instances(engine).await;
     networks::sweep(engine).await;
@@ -47,28 +47,28 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
 async fn sweep_instances(engine: &Arc<Engine>) {
     let of = engine.clone();
     let looking = tokio::task::spawn_blocking(move || {
-        let runtimes = listed(&of, &of.layout.state).into_iter();
+        let runtimes = listed(&of, &of.node.layout.state).into_iter();
         let names = runtimes.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
         let instances = names.flat_map(|runtime| {
-            let root = of.layout.runtime_root(&runtime);
+            let root = of.node.layout.runtime_root(&runtime);
             let found = instance::all_in(&root).unwrap_or_else(|error| {
-                of.warn(format!("cannot read the runtime's records in `{}`: {error}", root.display()));
+                of.node.warn(format!("cannot read the runtime's records in `{}`: {error}", root.display()));
                 vec![]
             });
             found.into_iter().map(move |(id, instance)| (runtime.clone(), id, instance))
         });
         // A state directory that is still there was kept, with a warning; one that cannot be examined may be there.
         let is_left =
-            |runtime: &str, id: &ContainerId| of.layout.state_dir(runtime, id).path().try_exists().unwrap_or(true);
+            |runtime: &str, id: &ContainerId| of.node.layout.state_dir(runtime, id).path().try_exists().unwrap_or(true);
         let orphaned = instances.filter(|(runtime, id, _)| !of.containers.knows(id) && !is_left(runtime, id));
         orphaned.collect::<Vec<_>>()
     });
     for (name, id, instance) in looking.await.unwrap_or_default() {
-        let Ok(runtime) = engine.runtime(&name) else { continue };
+        let Ok(runtime) = engine.node.runtime(&name) else { continue };
         // The state is read first: deleting an instance that is created and not started would kill its process.
         let deleted = match runtime.state(&instance).await {
             Ok(Some(state)) if state.status != "stopped" => {
-                engine.warn(format!(
+                engine.node.warn(format!(
                     "{name} knows unknown container {}, below `{}`, which is {}; it is left alone",
                     id.short(),
                     instance.root.display(),
@@ -80,8 +80,10 @@ async fn sweep_instances(engine: &Arc<Engine>) {
             Err(error) => Err(error),
         };
         match deleted {
-            Ok(()) => engine.warn(format!("{name} knew unknown container {}: its records are removed", id.short())),
-            Err(error) => engine.warn(format!(
+            Ok(()) => {
+                engine.node.warn(format!("{name} knew unknown container {}: its records are removed", id.short()))
+            }
+            Err(error) => engine.node.warn(format!(
                 "{name} knows unknown container {}, below `{}`; it is left alone: {}",
                 id.short(),
                 instance.root.display(),
@@ -96,10 +98,10 @@ async fn take_back_volumes(engine: &Arc<Engine>) {
     let of = engine.clone();
     let looking = tokio::task::spawn_blocking(move || {
         // A creation that cannot be listed keeps its volumes; the next sweep warns of it.
-        let bundles = candidates(&of.layout.engines()).found.into_iter();
+        let bundles = candidates(&of.node.layout.engines()).found.into_iter();
         let unborn = bundles.filter(|candidate| !of.containers.knows(&candidate.id) && is_unborn(&candidate.path));
         let read = |candidate: Candidate| {
-            let path = of.layout.bundle(&candidate.runtime, &candidate.id).definition();
+            let path = of.node.layout.bundle(&candidate.runtime, &candidate.id).definition();
             definition::read_unverified(&path).ok().map(|(definition, _)| (candidate.id, definition))
         };
         unborn.filter_map(read).collect::<Vec<_>>()
@@ -115,18 +117,18 @@ async fn take_back_volumes(engine: &Arc<Engine>) {
 fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Candidate> {
     // The directories are listed before the engine is asked for each: a creation under way is known before it makes its
     // directory.
-    let roots = [engine.layout.engines(), engine.layout.state.clone()];
+    let roots = [engine.node.layout.engines(), engine.node.layout.state.clone()];
     let [bundles, states] = roots.map(|root| candidates(&root).whole());
     let (bundles, states) = match (bundles, states) {
         (Ok(bundles), Ok(states)) => (bundles, states),
         // The directories in one list protect those of the same container in the other, so both are needed.
         (bundles, states) => {
             let problems: Vec<String> = bundles.err().into_iter().chain(states.err()).collect();
-            engine.warn(format!("what belongs to no container is left alone: {}", problems.join("; ")));
+            engine.node.warn(format!("what belongs to no container is left alone: {}", problems.join("; ")));
             return vec![];
         }
     };
-    let places = [engine.layout.mounts(), engine.layout.engines()].map(as_listed);
+    let places = [engine.node.layout.mounts(), engine.node.layout.engines()].map(as_listed);
     let mounts = rootfs::mounts_below(&[&places[0], &places[1]]);
     let removed = removed_among(engine, bundles.iter().chain(&states));
     // A directory with more files than a creation writes may belong to a running container, unless its removal is
@@ -139,7 +141,7 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Candidate> {
         Ok(mounts) => {
             for mount in mounts.iter().rev() {
                 if let Some(id) = owner(&places, &mount.target).filter(|id| !known(id)) {
-                    engine.warn(format!(
+                    engine.node.warn(format!(
                         "mount `{}` of unknown container {}: unmounted",
                         mount.target.display(),
                         id.short()
@@ -148,28 +150,30 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Candidate> {
                 }
             }
         }
-        Err(error) => engine.warn(format!("cannot read the mounts: {error}")),
+        Err(error) => engine.node.warn(format!("cannot read the mounts: {error}")),
     }
     for candidate in
         bundles.into_iter().filter(|candidate| !engine.containers.knows(&candidate.id) && candidate.path.exists())
     {
         // The removal had not reached the disk before a power cut.
         if removed.contains(&candidate.id) && !kept.contains(&candidate.id) {
-            engine.warn(format!(
+            engine.node.warn(format!(
                 "directory `{}` of a removed container had come back: removed",
                 candidate.path.display()
             ));
             warn_of(engine, rootfs::remove_tree(&candidate.path, Mounts::Detach).map_err(|error| error.to_string()));
         // A creation that ended before its first event: the directory has only files that the engine wrote.
         } else if is_unborn(&candidate.path) {
-            engine.warn(format!("directory `{}` of a creation that never began: removed", candidate.path.display()));
+            engine
+                .node
+                .warn(format!("directory `{}` of a creation that never began: removed", candidate.path.display()));
             warn_of(engine, rootfs::remove_tree(&candidate.path, Mounts::Detach).map_err(|error| error.to_string()));
         } else {
-            engine.warn(format!("directory `{}` belongs to no container; it is kept", candidate.path.display()));
+            engine.node.warn(format!("directory `{}` belongs to no container; it is kept", candidate.path.display()));
         }
     }
     // Only empty directories are removed: mounts were unmounted above.
-    for path in listed(engine, &engine.layout.mounts()) {
+    for path in listed(engine, &engine.node.layout.mounts()) {
         let id = path.file_name().and_then(|name| name.to_str()?.parse().ok());
         if id.is_some_and(|id| !known(&id)) {
             warn_of(engine, rootfs::release(&path).map_err(|error| chain(&error)));
@@ -181,7 +185,7 @@ fn sweep_mounts_and_bundles(engine: &Engine) -> Vec<Candidate> {
 /// The entries of a directory that is swept; none, with a warning, when it cannot be listed.
 fn listed(engine: &Engine, dir: &Path) -> Vec<PathBuf> {
     entries(dir).unwrap_or_else(|error| {
-        engine.warn(format!("{}; nothing of it is swept", unlisted(dir, &error)));
+        engine.node.warn(format!("{}; nothing of it is swept", unlisted(dir, &error)));
         vec![]
     })
 }
@@ -190,7 +194,7 @@ fn listed(engine: &Engine, dir: &Path) -> Vec<PathBuf> {
 fn removed_among<'a>(engine: &Engine, orphans: impl Iterator<Item = &'a Candidate>) -> BTreeSet<ContainerId> {
     let unknown = orphans.map(|candidate| candidate.id).filter(|id| !engine.containers.knows(id)).collect();
     journal::removed(&engine.journal, &unknown).unwrap_or_else(|error| {
-        engine.warn(format!("what was removed is not known, and its directories are kept: {}", chain(&error)));
+        engine.node.warn(format!("what was removed is not known, and its directories are kept: {}", chain(&error)));
         BTreeSet::new()
     })
 }
@@ -239,14 +243,14 @@ fn draft_of(name: &str) -> &str {
 async fn sweep_state_dir(engine: &Arc<Engine>, candidate: &Candidate) {
     let shown = candidate.path.display();
     if has_processes(engine, candidate) {
-        return engine.warn(format!(
+        return engine.node.warn(format!(
             "`{shown}` is of a living container that the store does not know; it is left alone. Is this the right --graph?"
         ));
     }
-    engine.warn(format!("state directory `{shown}` belongs to no container: cleared"));
+    engine.node.warn(format!("state directory `{shown}` belongs to no container: cleared"));
     let problems = effects::delete_instances(engine, &candidate.runtime, &candidate.id).await;
-    if !problems.is_empty() && engine.runtime(&candidate.runtime).is_ok() {
-        return engine.warn(problems.join("; "));
+    if !problems.is_empty() && engine.node.runtime(&candidate.runtime).is_ok() {
+        return engine.node.warn(problems.join("; "));
     }
     let path = candidate.path.clone();
     let removed = tokio::task::spawn_blocking(move || rootfs::remove_tree(&path, Mounts::Detach)).await;
@@ -261,7 +265,7 @@ pub(super) fn has_processes(engine: &Engine, candidate: &Candidate) -> bool {
             Ok(process) if process.is_some_and(|process| process.alive()) => return true,
             Ok(_) => {}
             Err(error) => {
-                engine.warn(chain(&error));
+                engine.node.warn(chain(&error));
             }
         }
     }
@@ -271,18 +275,21 @@ pub(super) fn has_processes(engine: &Engine, candidate: &Candidate) -> bool {
 /// Whether the cgroup has processes, at its recorded and its present place; true when it cannot be read.
 fn group_lives(engine: &Engine, candidate: &Candidate) -> bool {
     let id = candidate.id.to_string();
-    let note = engine.layout.bundle(&candidate.runtime, &candidate.id).cgroup_note();
+    let note = engine.node.layout.bundle(&candidate.runtime, &candidate.id).cgroup_note();
     let noted = GroupPath::read(&note, &id).ok().flatten();
-    let path = engine.layout.bundle(&candidate.runtime, &candidate.id).definition();
+    let path = engine.node.layout.bundle(&candidate.runtime, &candidate.id).definition();
     let parent = definition::read_unverified(&path).map(|(definition, _)| definition.cgroup_parent).unwrap_or_default();
-    let config = &engine.config;
+    let config = &engine.node.config;
     let placed = Placement::below(&parent, &config.cgroup_parent, config.systemd_cgroup, &id);
     let placed = placed.ok().map(|placed| placed.path);
-    noted.iter().chain(&placed).any(|group| engine.host.cgroups.processes(group).map_or(true, |pids| !pids.is_empty()))
+    noted
+        .iter()
+        .chain(&placed)
+        .any(|group| engine.node.host.cgroups.processes(group).map_or(true, |pids| !pids.is_empty()))
 }
 
 fn warn_of(engine: &Engine, outcome: Result<(), String>) {
     if let Err(problem) = outcome {
-        engine.warn(format!("the sweep left something: {problem}"));
+        engine.node.warn(format!("the sweep left something: {problem}"));
     }
 }

@@ -31,7 +31,7 @@ async fn networks_of_an_unknown_container_with_a_directory_are_kept() {
     let pin = engine.networks.netns(&id, 1, "aabbccdd");
     let kept = || (networks::is_attached(&engine, &attachment), networks::is_recorded(&engine, &pin, &"a".repeat(16)));
     assert_eq!(kept(), (false, false), "there are no directories");
-    let (engines, state) = (engine.layout.engines(), engine.layout.state.clone());
+    let (engines, state) = (engine.node.layout.engines(), engine.node.layout.state.clone());
     for root in [&engines, &state] {
         fs::create_dir_all(root.join("runc").join("b".repeat(64))).unwrap();
         fs::write(root.join("a-file"), "").unwrap();
@@ -51,7 +51,7 @@ async fn a_recorded_pin_is_recognised_by_another_spelling_of_its_directory() {
     let root = tempfile::tempdir().unwrap();
     let engine = engine(root.path());
     let id = ContainerId::from_bytes([1; 32]);
-    let path = engine.layout.bundle("runc", &id).definition();
+    let path = engine.node.layout.bundle("runc", &id).definition();
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let definition = Definition { id: id.to_string(), runtime: "runc".to_owned(), ..crate::spec::tests::definition() };
     definition::write(&path, &definition).unwrap();
@@ -59,7 +59,7 @@ async fn a_recorded_pin_is_recognised_by_another_spelling_of_its_directory() {
     let owner: String = id.to_string().chars().take(16).collect();
     let pin = engine.networks.netns(&id.to_string(), 1, "aabbccdd");
     let is_recorded = |path: &Path| networks::is_recorded(&engine, path, &owner);
-    let (name, place) = (pin.file_name().unwrap(), engine.layout.bundle("runc", &id).network());
+    let (name, place) = (pin.file_name().unwrap(), engine.node.layout.bundle("runc", &id).network());
     for dir in [pin.parent().unwrap(), Path::new("/run/netns"), Path::new("/an/older/netns-dir")] {
         assert!(!is_recorded(&pin));
         let record =
@@ -81,13 +81,13 @@ fn unlistable(path: &Path) {
 async fn nothing_is_swept_while_directories_of_containers_cannot_be_listed() {
     let root = tempfile::tempdir().unwrap();
     let engine = engine(root.path());
-    let _ = engine.trust.set(Trust::Whole);
+    let _ = engine.node.trust.set(Trust::Whole);
     let id = "c".repeat(64);
-    let unborn = engine.layout.engines().join("runc").join(&id);
-    let place = engine.layout.mounts().join(&id);
-    let state = engine.layout.state.join("runc").join(&id);
+    let unborn = engine.node.layout.engines().join("runc").join(&id);
+    let place = engine.node.layout.mounts().join(&id);
+    let state = engine.node.layout.state.join("runc").join(&id);
     let make = || [&unborn, &place, &state].iter().for_each(|dir| fs::create_dir_all(dir).unwrap());
-    for hidden in [engine.layout.engines().join("crun"), engine.layout.state.join("crun")] {
+    for hidden in [engine.node.layout.engines().join("crun"), engine.node.layout.state.join("crun")] {
         make();
         unlistable(&hidden);
         sweep::sweep(&engine).await;
@@ -97,11 +97,15 @@ async fn nothing_is_swept_while_directories_of_containers_cannot_be_listed() {
             hidden.display()
         );
         let expected = format!("what belongs to no container is left alone: cannot list `{}`", hidden.display());
-        assert!(engine.warnings().iter().any(|warning| warning.starts_with(&expected)), "{:?}", engine.warnings());
+        assert!(
+            engine.node.warnings().iter().any(|warning| warning.starts_with(&expected)),
+            "{:?}",
+            engine.node.warnings()
+        );
         fs::remove_file(hidden).unwrap();
     }
     sweep::sweep(&engine).await;
-    assert!(!unborn.exists() && !place.exists() && !state.exists(), "{:?}", engine.warnings());
+    assert!(!unborn.exists() && !place.exists() && !state.exists(), "{:?}", engine.node.warnings());
 }
 
 #[test]
@@ -118,9 +122,9 @@ fn an_unlistable_directory_may_hold_containers() {
 async fn a_rebuild_warns_of_unlistable_directories() {
     let root = tempfile::tempdir().unwrap();
     let engine = engine(root.path());
-    unlistable(&engine.layout.engines().join("runc"));
+    unlistable(&engine.node.layout.engines().join("runc"));
     rebuild::rebuild(&engine).await;
-    let warnings = engine.warnings().join("\n");
+    let warnings = engine.node.warnings().join("\n");
     assert!(warnings.contains("containers may be missing in the store and are not rebuilt: cannot list"), "{warnings}");
 }
 
@@ -145,18 +149,18 @@ async fn a_rebuilt_container_has_its_volumes() {
     let mounts = vec![mount("named", false), mount("own", true), mount("gone", false)];
     let definition =
         Definition { id: id.to_string(), runtime: "runc".to_owned(), mounts, ..crate::spec::tests::definition() };
-    let path = engine.layout.bundle("runc", &id).definition();
+    let path = engine.node.layout.bundle("runc", &id).definition();
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     definition::write(&path, &definition).unwrap();
     for name in ["named", "own"] {
-        fs::create_dir_all(engine.layout.volumes().join(name).join("_data")).unwrap();
+        fs::create_dir_all(engine.node.layout.volumes().join(name).join("_data")).unwrap();
     }
     rebuild::rebuild(&engine).await;
-    assert!(engine.containers.get(&id).is_some(), "{:?}", engine.warnings());
+    assert!(engine.containers.get(&id).is_some(), "{:?}", engine.node.warnings());
     let known = engine.volumes.records.snapshot();
     let known: Vec<_> = known.iter().map(|(name, entity)| (name.as_str(), entity.state.anonymous)).collect();
     assert_eq!(known, [("named", false), ("own", true)]);
-    assert!(!engine.layout.volumes().join("gone").exists());
-    let warnings = engine.warnings().join("\n");
+    assert!(!engine.node.layout.volumes().join("gone").exists());
+    let warnings = engine.node.warnings().join("\n");
     assert!(warnings.contains("volume own was missing in the store, rebuilt from"), "{warnings}");
 }

@@ -11,8 +11,9 @@ use store::{Journal, OpenReport, Opened, Options, StreamId};
 use crate::cause::chain;
 use crate::clock;
 use crate::config::Config;
-use crate::engine::{Engine, Trust};
+use crate::engine::Engine;
 use crate::layout::Layout;
+use crate::node::Trust;
 use crate::panics::Opening;
 use crate::spec::Host;
 
@@ -32,9 +33,10 @@ pub(super) async fn open(config: Config, host: Host) -> anyhow::Result<Arc<Engin
     let mut trust = trust(&report, !behind.is_empty());
     // The journal is made before the first container: containers without a journal are a loss, not a first start. The
     // same is true when the graph's file system is not mounted: then the state directories show it.
-    let roots = [engine.layout.engines(), engine.layout.state.clone()];
+    let roots = [engine.node.layout.engines(), engine.node.layout.state.clone()];
     if !existed && trust == Trust::Whole && roots.iter().any(|root| crate::recovery::has_containers(root)) {
         engine
+            .node
             .warn("the journal is gone though there are containers; they are put together from their files".to_owned());
         trust = Trust::Partial;
     }
@@ -47,16 +49,16 @@ pub(super) async fn open(config: Config, host: Host) -> anyhow::Result<Arc<Engin
             None => Some(format!("the record `{}` is of a kind that this daemon does not know", row.stream)),
         };
         if let Some(problem) = problem {
-            engine.warn(problem);
+            engine.node.warn(problem);
             if trust == Trust::Whole {
                 trust = Trust::Partial;
             }
         }
     }
-    let _ = engine.trust.set(trust);
+    let _ = engine.node.trust.set(trust);
     replay_behind(&engine, &behind);
     for (stream, _) in &report.uncertain {
-        engine.warn(format!("the state of `{stream}` is uncertain after a repair; it is compared with the world"));
+        engine.node.warn(format!("the state of `{stream}` is uncertain after a repair; it is compared with the world"));
     }
     Ok(engine)
 }
@@ -90,31 +92,35 @@ fn open_store(path: &Path, boot: [u8; 16]) -> anyhow::Result<Opened> {
 
 fn warn_of_damage(engine: &Engine, report: &OpenReport) {
     if let Some((from, to)) = report.cut {
-        engine.warn(format!("the journal's torn end was cut: no acknowledgement of events {from} to {to} is noted"));
+        engine
+            .node
+            .warn(format!("the journal's torn end was cut: no acknowledgement of events {from} to {to} is noted"));
     }
     for (from, to) in &report.gaps {
-        engine.warn(format!("the journal lacks events {from} to {to}: they are lost, their numbers stay unused"));
+        engine.node.warn(format!("the journal lacks events {from} to {to}: they are lost, their numbers stay unused"));
     }
     for (from, to) in &report.missing {
-        engine.warn(format!("old events {from} to {to} are missing: put their archive files back, or do without them"));
+        engine
+            .node
+            .warn(format!("old events {from} to {to} are missing: put their archive files back, or do without them"));
     }
     if report.format_rebuilt {
-        engine.warn("the journal's file `format` was damaged and was written anew".to_owned());
+        engine.node.warn("the journal's file `format` was damaged and was written anew".to_owned());
     }
     if let Some(path) = &report.set_aside {
-        engine.warn(format!("the damaged store was set aside at `{}`", path.display()));
+        engine.node.warn(format!("the damaged store was set aside at `{}`", path.display()));
     }
     if report.lost {
-        engine.warn("the store was damaged and put together from what could be read; see the log".to_owned());
+        engine.node.warn("the store was damaged and put together from what could be read; see the log".to_owned());
     }
     for path in &report.unreadable_archives {
-        engine.warn(format!(
+        engine.node.warn(format!(
             "the archive `{}` cannot be read, or is not the one that was written: restore it, or move it away to do without",
             path.display()
         ));
     }
     if let Some(newer) = &report.read_only {
-        engine.warn(format!(
+        engine.node.warn(format!(
             "the store has format {}, this daemon knows {}: everything can be read, nothing changed; install the newer isulad",
             newer.found, newer.known
         ));
@@ -187,7 +193,7 @@ mod tests {
         drop(engine);
 
         let engine = reopened(root.path()).await;
-        assert_eq!(engine.trust(), Trust::Whole);
+        assert_eq!(engine.node.trust(), Trust::Whole);
         let restored: Vec<Image> = engine.images.snapshot().values().map(|entity| entity.state.clone()).collect();
         assert_eq!(restored, images);
         assert_eq!(engine.images.get(&ID).unwrap().state.facts.used_at, Timestamp(1 << 60));
@@ -233,9 +239,9 @@ mod tests {
         drop(engine);
 
         let engine = reopened(root.path()).await;
-        assert_eq!(engine.trust(), Trust::Partial);
+        assert_eq!(engine.node.trust(), Trust::Partial);
         assert_eq!(engine.images.snapshot().len(), 1);
-        let warnings = engine.warnings();
+        let warnings = engine.node.warnings();
         for prefix in ["the record of image", "the record of volume `4/data`"] {
             assert!(warnings.iter().any(|warning| warning.starts_with(prefix)), "{warnings:?}");
         }

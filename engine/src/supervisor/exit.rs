@@ -33,7 +33,7 @@ impl Engine {
     ) {
         // Without an exit record the cgroup's counter may still show an OOM kill.
         let oom = self.containers.get(&id).is_some_and(|entity| oom::has_killed(self, &entity.state));
-        let exit = Command::ReportExit { start, status, at: clock::now(), oom, boot: self.boot };
+        let exit = Command::ReportExit { start, status, at: clock::now(), oom, boot: self.node.boot };
         self.containers.report(&id, context, exit).await;
     }
 
@@ -47,7 +47,7 @@ impl Engine {
         context: &Context,
     ) {
         let Some(entity) = self.containers.get(&id) else { return };
-        let hold = OrphanHold::with_pidfd(pidfd, &self.state_dir(&entity.state));
+        let hold = OrphanHold::with_pidfd(pidfd, &self.node.state_dir(&entity.state));
         self.supervisor.put_orphan(id, start, hold);
         tracing::warn!(container_id = %id.short(), "the shim is lost");
         self.containers.report_recorded(&id, context, Command::ReportShimLost { start }).await;
@@ -65,7 +65,7 @@ impl Engine {
             status: found.status,
             at: found.at,
             oom: found.oom,
-            boot: self.boot,
+            boot: self.node.boot,
         };
         self.containers.report(&id, context, exit).await;
     }
@@ -73,14 +73,14 @@ impl Engine {
     /// The exit record of this start, if there is one: beside the bundle, or where a shim that met a full disk put it.
     /// An unreadable one is warned of and counts as none.
     pub(crate) async fn exit_record(&self, container: &Container, start: StartId) -> Option<RecordedExit> {
-        let bundle = self.bundle(container);
-        let places = [bundle.exit_record(), self.state_dir(container).exit_fallback()];
+        let bundle = self.node.bundle(container);
+        let places = [bundle.exit_record(), self.node.state_dir(container).exit_fallback()];
         let read = cancel::blocking(move |_| places.map(|path| ExitRecord::read(&path)));
         for record in read.await.ok()? {
             match record {
                 Ok(Some(record)) if StartId(record.start) == start => return Some(to_recorded_exit(record)),
                 Ok(_) => {}
-                Err(error) => self.warn(format!("container {}: {}", container.id.short(), chain(&error))),
+                Err(error) => self.node.warn(format!("container {}: {}", container.id.short(), chain(&error))),
             }
         }
         None

@@ -13,10 +13,10 @@ use isulad_shim::ProcessRef;
 use super::network::{self, Traffic};
 use super::{Counters, Meter};
 use crate::clock;
-use crate::containers::Entity;
 use crate::domain::id::{ContainerId, StartId, Timestamp};
 use crate::effects::to_reference;
 use crate::engine::Engine;
+use crate::records::Entity;
 use crate::spec::GroupPath;
 
 /// Between two samples of one round.
@@ -95,7 +95,7 @@ impl Engine {
 
     fn measure_now(&self, containers: &[Arc<Entity>]) -> HashMap<ContainerId, Measured> {
         let subjects: Vec<Subject> = containers.iter().filter_map(|entity| self.subject(entity)).collect();
-        let meter = Meter::new(&self.host.cgroups);
+        let meter = Meter::new(&self.node.host.cgroups);
         let sample = |subject: &Subject| {
             let used = meter.cpu_usage(&subject.group)?;
             Some(Sample { start: subject.start, at: Instant::now(), used })
@@ -134,7 +134,7 @@ impl Engine {
 
     fn subject(&self, entity: &Entity) -> Option<Subject> {
         let run = entity.state.phase.run()?;
-        let group = self.group(&entity.state)?;
+        let group = self.containers.group(&entity.state)?;
         Some(Subject { id: entity.state.id, start: run.start, process: to_reference(run.process), group })
     }
 }

@@ -62,8 +62,8 @@ impl Engine {
         }
         let engine = self.clone();
         let reading = self.usage.read(move || {
-            let group = engine.group(&entity.state)?;
-            engine.host.cgroups.processes(&group).ok().map(BTreeSet::from_iter)
+            let group = engine.containers.group(&entity.state)?;
+            engine.node.host.cgroups.processes(&group).ok().map(BTreeSet::from_iter)
         });
         reading.await.ok_or(TopError::Slow)?.ok_or(TopError::NoGroup)
     }

@@ -38,7 +38,7 @@ pub(crate) async fn ensure(
     if engine.volumes.is_being_removed(name) {
         return Err(VolumeError::BeingRemoved { name: name.clone() });
     }
-    let (layout, volume) = (engine.layout.clone(), name.clone());
+    let (layout, volume) = (engine.node.layout.clone(), name.clone());
     let data = super::blocking(engine, name, move || files::make(&layout, &volume)).await?;
     failpoint::hit(failpoint::VOLUME_CREATE_BEFORE_RECORD);
     let create = Command::Create { labels, anonymous, at: clock::now() };

@@ -20,19 +20,19 @@ pub(crate) async fn note_removals_in_doubt(engine: &Arc<Engine>) {
             return;
         }
         let text: String = names.iter().map(|name| format!("{name}\n")).collect();
-        if let Err(error) = write_atomically(&owned.layout.volumes_in_doubt(), text.as_bytes(), 0o600, true) {
-            owned.warn(chain(&error));
+        if let Err(error) = write_atomically(&owned.node.layout.volumes_in_doubt(), text.as_bytes(), 0o600, true) {
+            owned.node.warn(chain(&error));
         }
     });
     if let Err(panic) = noting.await {
-        engine.warn(format!("interrupted removals of volumes were not noted: {panic}"));
+        engine.node.warn(format!("interrupted removals of volumes were not noted: {panic}"));
     }
 }
 
 /// Those of the recorded removals that are in doubt, or why they are not known. Deletes the note once all are finished.
 /// Blocks.
 pub(super) fn in_doubt(engine: &Engine) -> Result<BTreeSet<VolumeName>, String> {
-    let path = engine.layout.volumes_in_doubt();
+    let path = engine.node.layout.volumes_in_doubt();
     let failed = |what: &str, error: std::io::Error| format!("cannot {what} `{}`: {error}", path.display());
     let text = match std::fs::read_to_string(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),

@@ -65,7 +65,7 @@ impl Volumes {
 
 /// Where the volume's data lies, whether or not it exists.
 pub(crate) fn path(engine: &Engine, name: &VolumeName) -> PathBuf {
-    engine.layout.volume_data(name)
+    engine.node.layout.volume_data(name)
 }
 
 /// Work on a volume's files, off the threads that serve requests.
@@ -76,6 +76,6 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, VolumeError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
         let source = std::io::Error::other(panic);
-        Err(VolumeError::Io { action: "work in", path: engine.layout.volume(name), source })
+        Err(VolumeError::Io { action: "work in", path: engine.node.layout.volume(name), source })
     })
 }

@@ -79,7 +79,7 @@ pub(crate) async fn remove_anonymous(
             Err(error) => outcome.and(Err(error)),
         })
     };
-    engine.tasks.spawn(contained(removing)).await.map_err(|panic| abandoned(engine, panic))?
+    engine.node.tasks.spawn(contained(removing)).await.map_err(|panic| abandoned(engine, panic))?
 }
 
 /// Removes the volumes that are wanted gone, that no container uses and, unless `all`, that are anonymous.
@@ -98,7 +98,7 @@ pub(crate) async fn prune(
         if !(all || entity.state.anonymous) || !wanted(&entity.state) || !uses.of(name).is_empty() {
             continue;
         }
-        let dir = engine.layout.volume(name);
+        let dir = engine.node.layout.volume(name);
         let Ok(bytes) = tokio::task::spawn_blocking(move || files::bytes(&dir)).await else { continue };
         match remove(engine, name, context).await {
             Ok(()) => {
@@ -107,7 +107,7 @@ pub(crate) async fn prune(
             }
             // A creation or another removal came first.
             Err(VolumeError::InUse { .. } | VolumeError::NoSuchVolume { .. }) => {}
-            Err(error) => engine.warn(chain(&error)),
+            Err(error) => engine.node.warn(chain(&error)),
         }
     }
     reclaimed
@@ -120,14 +120,14 @@ pub(crate) async fn finish_removals(engine: &Arc<Engine>) {
     let reading = tokio::task::spawn_blocking(move || in_doubt(&owned));
     let doubtful = match reading.await.unwrap_or_else(|panic| Err(panic.to_string())) {
         Ok(doubtful) => doubtful,
-        Err(problem) => return engine.warn(format!("removals of volumes are not finished: {problem}")),
+        Err(problem) => return engine.node.warn(format!("removals of volumes are not finished: {problem}")),
     };
     for (name, entity) in engine.volumes.records.snapshot().iter() {
         if entity.state.phase != Phase::Removing {
             continue;
         }
         if doubtful.contains(name) {
-            engine.warn(format!(
+            engine.node.warn(format!(
                 "volume {name} was to be removed before the store lost its end, and may be a later one: it is kept; \
                  `isula volume rm {name}` removes it"
             ));
@@ -135,7 +135,7 @@ pub(crate) async fn finish_removals(engine: &Arc<Engine>) {
         }
         match remove(engine, name, &context).await {
             Ok(()) | Err(VolumeError::NoSuchVolume { .. }) => {}
-            Err(error) => engine.warn(format!("the removal of a volume is not finished: {}", chain(&error))),
+            Err(error) => engine.node.warn(format!("the removal of a volume is not finished: {}", chain(&error))),
         }
     }
 }
@@ -152,12 +152,12 @@ async fn remove_with(
         remove_claimed(&owned, &claim, &name, leaving, &context).await
     };
     // On its own: a caller that goes away must not leave the directory half deleted until the next start.
-    engine.tasks.spawn(contained(removing)).await.map_err(|panic| abandoned(engine, panic))?
+    engine.node.tasks.spawn(contained(removing)).await.map_err(|panic| abandoned(engine, panic))?
 }
 
 fn abandoned(engine: &Engine, panic: tokio::task::JoinError) -> VolumeError {
     let source = std::io::Error::other(panic);
-    VolumeError::Io { action: "finish the removal below", path: engine.layout.volumes(), source }
+    VolumeError::Io { action: "finish the removal below", path: engine.node.layout.volumes(), source }
 }
 
 async fn remove_claimed(
@@ -189,11 +189,11 @@ async fn remove_unused(
     if phase == Phase::Ready {
         let (owned, volume) = (engine.clone(), name.clone());
         // A removal that cannot succeed is better refused.
-        super::blocking(engine, name, move || files::check_mounts(&owned.layout, &volume)).await?;
+        super::blocking(engine, name, move || files::check_mounts(&owned.node.layout, &volume)).await?;
     }
     turn(engine, name, context, &Command::Remove).await?;
     failpoint::hit(failpoint::VOLUME_REMOVE_AFTER_INTENT);
-    let (layout, volume) = (engine.layout.clone(), name.clone());
+    let (layout, volume) = (engine.node.layout.clone(), name.clone());
     super::blocking(engine, name, move || files::delete(&layout, &volume)).await?;
     failpoint::hit(failpoint::VOLUME_REMOVE_DELETED);
     turn(engine, name, context, &Command::ReportRemoved).await

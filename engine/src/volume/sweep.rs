@@ -30,7 +30,9 @@ pub(crate) async fn sweep(engine: &Arc<Engine>) {
     let reading = tokio::task::spawn_blocking(move || (Uses::of_all_but(&owned, None), has_unknown(&owned, "")));
     let (uses, any_may_be_used) = match reading.await {
         Ok(read) => read,
-        Err(panic) => return engine.warn(format!("the users of volumes were not read, nothing is swept: {panic}")),
+        Err(panic) => {
+            return engine.node.warn(format!("the users of volumes were not read, nothing is swept: {panic}"));
+        }
     };
     for name in names {
         let Ok(volume) = name.parse::<VolumeName>() else {
@@ -46,13 +48,17 @@ pub(crate) async fn sweep(engine: &Arc<Engine>) {
         if engine.volumes.records.get(&volume).is_some() {
             continue;
         }
-        let dir = engine.layout.volume(&volume);
+        let dir = engine.node.layout.volume(&volume);
         let removing = tokio::task::spawn_blocking(move || remove_half_made(&dir));
         match removing.await {
-            Ok(Ok(true)) => engine.warn(format!("directory of volume {name}, whose creation never ended: removed")),
+            Ok(Ok(true)) => {
+                engine.node.warn(format!("directory of volume {name}, whose creation never ended: removed"))
+            }
             Ok(Ok(false)) => kept.push(name),
-            Ok(Err(error)) => engine.warn(format!("the empty directory of volume {name} was not removed: {error}")),
-            Err(panic) => engine.warn(format!("the sweep of volumes ended abnormally: {panic}")),
+            Ok(Err(error)) => {
+                engine.node.warn(format!("the empty directory of volume {name} was not removed: {error}"))
+            }
+            Err(panic) => engine.node.warn(format!("the sweep of volumes ended abnormally: {panic}")),
         }
     }
     report(engine, &kept);
@@ -60,7 +66,7 @@ pub(crate) async fn sweep(engine: &Arc<Engine>) {
 
 /// Names beneath the directory of all volumes that have no record.
 async fn unknown(engine: &Arc<Engine>) -> Vec<String> {
-    let all = engine.layout.volumes();
+    let all = engine.node.layout.volumes();
     let listed = tokio::task::spawn_blocking({
         let all = all.clone();
         move || -> io::Result<Vec<String>> {
@@ -72,11 +78,11 @@ async fn unknown(engine: &Arc<Engine>) -> Vec<String> {
         Ok(Ok(names)) => names,
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => return vec![],
         Ok(Err(error)) => {
-            engine.warn(format!("cannot list `{}`: {error}", all.display()));
+            engine.node.warn(format!("cannot list `{}`: {error}", all.display()));
             return vec![];
         }
         Err(panic) => {
-            engine.warn(format!("the volumes were not listed: {panic}"));
+            engine.node.warn(format!("the volumes were not listed: {panic}"));
             return vec![];
         }
     };
@@ -131,9 +137,9 @@ fn report(engine: &Engine, kept: &[String]) {
     let named: Vec<String> = kept.iter().take(NAMED).map(|name| format!("`{}`", name.escape_debug())).collect();
     let more = kept.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    engine.warn(format!(
+    engine.node.warn(format!(
         "below `{}` lie files of no volume, which are kept: {}{more}; `isula volume create NAME` takes a directory over",
-        engine.layout.volumes().display(),
+        engine.node.layout.volumes().display(),
         named.join(", ")
     ));
 }

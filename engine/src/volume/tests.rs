@@ -61,7 +61,7 @@ impl World {
         };
         if !volumes.is_empty() {
             let mounts = volumes.iter().map(|name| mount(name)).collect();
-            let path = self.engine.layout.bundle("runc", &id).definition();
+            let path = self.engine.node.layout.bundle("runc", &id).definition();
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let definition = Definition { mounts, ..crate::spec::tests::definition() };
             card.definition = crate::definition::write(&path, &definition).unwrap().0;
@@ -77,7 +77,7 @@ impl World {
             .turn_all(&id, &self.context, &[remove, container::Command::ReportRemoved])
             .await
             .unwrap();
-        let _ = fs::remove_dir_all(self.engine.layout.bundle("runc", &id).definition().parent().unwrap());
+        let _ = fs::remove_dir_all(self.engine.node.layout.bundle("runc", &id).definition().parent().unwrap());
     }
 }
 
@@ -129,7 +129,7 @@ fn names_are_short_enough_for_a_stream() {
 async fn a_volume_is_made_once_and_stays_unchanged() {
     let world = World::new();
     let path = world.ensure("data", false).await;
-    assert_eq!(path, world.engine.layout.graph.join("volumes/data/_data"));
+    assert_eq!(path, world.engine.node.layout.graph.join("volumes/data/_data"));
     fs::write(path.join("file"), "kept").unwrap();
     let labels = BTreeMap::from([("late".to_owned(), String::new())]);
     assert_eq!(ensure(&world.engine, &name("data"), true, labels, &world.context).await.unwrap(), path);
@@ -137,14 +137,14 @@ async fn a_volume_is_made_once_and_stays_unchanged() {
     assert_eq!((volume.anonymous, volume.labels.len(), volume.version), (false, 0, 1));
     assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "kept");
     // An operator has deleted too much: it can be used again.
-    fs::remove_dir_all(world.engine.layout.volumes()).unwrap();
+    fs::remove_dir_all(world.engine.node.layout.volumes()).unwrap();
     assert!(world.ensure("data", false).await.is_dir());
 }
 
 #[tokio::test]
 async fn a_directory_that_no_record_knows_is_taken_over() {
     let world = World::new();
-    let data = world.engine.layout.volume_data(&name("old"));
+    let data = world.engine.node.layout.volume_data(&name("old"));
     fs::create_dir_all(&data).unwrap();
     fs::write(data.join("file"), "precious").unwrap();
     assert_eq!(world.phase("old"), None);
@@ -152,7 +152,7 @@ async fn a_directory_that_no_record_knows_is_taken_over() {
     assert_eq!(world.ensure("old", false).await, data);
     assert_eq!(fs::read_to_string(data.join("file")).unwrap(), "precious");
     // A file is no volume.
-    fs::write(world.engine.layout.volumes().join("file"), "").unwrap();
+    fs::write(world.engine.node.layout.volumes().join("file"), "").unwrap();
     let made = ensure(&world.engine, &name("file"), false, BTreeMap::new(), &world.context).await;
     assert!(matches!(made, Err(VolumeError::Io { .. })), "{made:?}");
 }
@@ -169,7 +169,7 @@ async fn a_volume_in_use_stays() {
     world.remove("other").await.unwrap();
     world.forget_container(id).await;
     world.remove("data").await.unwrap();
-    assert_eq!(fs::read_dir(world.engine.layout.volumes()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(world.engine.node.layout.volumes()).unwrap().count(), 0);
     assert!(matches!(world.remove("data").await, Err(VolumeError::NoSuchVolume { .. })));
 }
 
@@ -216,7 +216,7 @@ async fn an_interrupted_removal_is_finished() {
     for text in ["begun", "moved", "deleted", "kept"] {
         fs::write(world.ensure(text, false).await.join("file"), "x").unwrap();
     }
-    let layout = &world.engine.layout;
+    let layout = &world.engine.node.layout;
     for text in ["begun", "moved", "deleted"] {
         world.engine.volumes.records.turn(&name(text), &world.context, &Command::Remove).await.unwrap();
     }
@@ -226,7 +226,7 @@ async fn an_interrupted_removal_is_finished() {
     let made = ensure(&world.engine, &name("begun"), false, BTreeMap::new(), &world.context).await;
     assert!(matches!(made, Err(VolumeError::BeingRemoved { .. })), "{made:?}");
     finish_removals(&world.engine).await;
-    assert!(world.engine.warnings().is_empty(), "{:?}", world.engine.warnings());
+    assert!(world.engine.node.warnings().is_empty(), "{:?}", world.engine.node.warnings());
     let left: Vec<_> =
         world.engine.volumes.records.snapshot().iter().map(|(name, _)| name).map(ToString::to_string).collect();
     assert_eq!(left, ["kept"]);
@@ -237,7 +237,7 @@ async fn an_interrupted_removal_is_finished() {
 #[tokio::test]
 async fn a_removal_follows_no_link() {
     let world = World::new();
-    let outside = world.engine.layout.graph.join("outside");
+    let outside = world.engine.node.layout.graph.join("outside");
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("file"), "kept").unwrap();
     let data = world.ensure("data", false).await;
@@ -245,11 +245,11 @@ async fn a_removal_follows_no_link() {
     world.remove("data").await.unwrap();
     // The volume itself may be a link, too: an operator has moved it to a larger disk.
     fs::create_dir_all(outside.join("_data")).unwrap();
-    std::os::unix::fs::symlink(&outside, world.engine.layout.volume(&name("far"))).unwrap();
+    std::os::unix::fs::symlink(&outside, world.engine.node.layout.volume(&name("far"))).unwrap();
     world.ensure("far", false).await;
     world.remove("far").await.unwrap();
     assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "kept");
-    assert_eq!(fs::read_dir(world.engine.layout.volumes()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(world.engine.node.layout.volumes()).unwrap().count(), 0);
 }
 
 #[tokio::test]
@@ -277,7 +277,7 @@ async fn leftovers_of_a_killed_creation_are_swept_and_data_is_kept() {
     }
     let world = World::new();
     let known = world.ensure("known", false).await;
-    let all = world.engine.layout.volumes();
+    let all = world.engine.node.layout.volumes();
     let mode = |path: &str, mode| fs::set_permissions(all.join(path), fs::Permissions::from_mode(mode)).unwrap();
     for (dir, made) in
         [("early", vec![]), ("late", vec!["_data"]), ("full", vec!["_data"]), ("prepared", vec!["_data"])]
@@ -300,7 +300,7 @@ async fn leftovers_of_a_killed_creation_are_swept_and_data_is_kept() {
     left.sort();
     assert_eq!(left, [".removing-gone", "full", "known", "no-volume", "prepared"]);
     assert!(known.is_dir() && all.join("full/_data/precious").exists());
-    let warnings = world.engine.warnings().join("\n");
+    let warnings = world.engine.node.warnings().join("\n");
     assert!(warnings.contains("volume early, whose creation never ended: removed"), "{warnings}");
     assert!(warnings.contains("volume late, whose creation never ended: removed"), "{warnings}");
     assert!(warnings.contains("kept: `.removing-gone`, `full`, `no-volume`, `prepared`"), "{warnings}");
@@ -316,7 +316,7 @@ async fn a_volume_that_a_container_may_mount_is_not_swept() {
     let world = World::new();
     world.ensure("known", false).await;
     // Directories as a creation makes them, without records, as after the loss of a store.
-    let all = world.engine.layout.volumes();
+    let all = world.engine.node.layout.volumes();
     for name in ["mounted", "free"] {
         for (dir, mode) in [(name.to_owned(), files::MODE), (format!("{name}/_data"), files::DATA_MODE)] {
             fs::create_dir(all.join(&dir)).unwrap();
@@ -329,7 +329,7 @@ async fn a_volume_that_a_container_may_mount_is_not_swept() {
     sweep(&world.engine).await;
     assert_eq!(left(), [true, true], "one definition cannot be read");
     world.forget_container(unreadable).await;
-    for root in [world.engine.layout.engines(), world.engine.layout.state.clone()] {
+    for root in [world.engine.node.layout.engines(), world.engine.node.layout.state.clone()] {
         let unknown = root.join("crun").join("e".repeat(64));
         fs::create_dir_all(&unknown).unwrap();
         sweep(&world.engine).await;
@@ -344,7 +344,7 @@ async fn a_volume_that_a_container_may_mount_is_not_swept() {
 async fn a_volume_may_be_used_by_a_container_whose_directory_cannot_be_listed() {
     let world = World::new();
     world.ensure("v", false).await;
-    let runtime = world.engine.layout.engines().join("crun");
+    let runtime = world.engine.node.layout.engines().join("crun");
     fs::create_dir_all(runtime.parent().unwrap()).unwrap();
     std::os::unix::fs::symlink("crun", &runtime).unwrap();
     let error = world.remove("v").await.unwrap_err();
@@ -358,10 +358,11 @@ async fn a_volume_may_be_used_by_a_container_whose_directory_cannot_be_listed() 
 #[tokio::test]
 async fn a_whole_store_keeps_volumes_that_an_unknown_container_may_use() {
     let world = World::new();
-    let _ = world.engine.trust.set(crate::engine::Trust::Whole);
+    let _ = world.engine.node.trust.set(crate::node::Trust::Whole);
     world.ensure("v", true).await;
     let id = ContainerId::from_bytes([9; 32]);
-    let (bundle, state) = (world.engine.layout.bundle("runc", &id), world.engine.layout.state_dir("runc", &id));
+    let (bundle, state) =
+        (world.engine.node.layout.bundle("runc", &id), world.engine.node.layout.state_dir("runc", &id));
     let bundle = bundle.definition().parent().unwrap().to_owned();
     let is_kept = async || {
         let refused = matches!(world.remove("v").await, Err(VolumeError::InUse { .. }));
@@ -400,16 +401,16 @@ async fn a_removal_in_a_damaged_store_is_not_finished_by_itself() {
     // Without any doubt noted, a user keeps its volume.
     finish_removals(&world.engine).await;
     assert_eq!((world.phase("old"), world.phase("used")), (None, Some(Phase::Removing)));
-    assert!(world.engine.layout.volume_data(&name("used")).join("file").exists());
+    assert!(world.engine.node.layout.volume_data(&name("used")).join("file").exists());
     world.forget_container(id).await;
     note_removals_in_doubt(&world.engine).await;
     // At every later start, until it is asked for.
     for _ in 0..2 {
         finish_removals(&world.engine).await;
-        assert!(world.engine.layout.volume_data(&name("used")).join("file").exists());
+        assert!(world.engine.node.layout.volume_data(&name("used")).join("file").exists());
     }
-    assert!(world.engine.warnings().iter().any(|warning| warning.contains("`isula volume rm used` removes it")));
+    assert!(world.engine.node.warnings().iter().any(|warning| warning.contains("`isula volume rm used` removes it")));
     world.remove("used").await.unwrap();
     finish_removals(&world.engine).await;
-    assert!(!world.engine.layout.volumes_in_doubt().exists());
+    assert!(!world.engine.node.layout.volumes_in_doubt().exists());
 }

@@ -35,7 +35,7 @@ impl Uses {
             if left_out == Some(*id) {
                 continue;
             }
-            match engine.definition_uncached(entity) {
+            match engine.containers.definition_uncached(entity) {
                 Ok(definition) => uses.add(*id, &definition),
                 // The container was removed meanwhile, and its definition with it.
                 Err(_) if engine.containers.get(id).is_none() => {}

@@ -159,7 +159,7 @@ async fn convert_all(
 async fn send_gaps(engine: &Engine, gaps: &mut Vec<Gap>, time: i64, sender: &Sender) -> Result<(), Status> {
     for gap in gaps.drain(..) {
         let (first, last, cause) = (gap.first, gap.last, gap.cause.word());
-        engine.warn(format!("events {first} to {last} are not in the journal any more ({cause})"));
+        engine.node.warn(format!("events {first} to {last} are not in the journal any more ({cause})"));
         let attributes = [("first", first.to_string()), ("last", last.to_string()), ("cause", cause.to_owned())];
         let event = WireEvent {
             seq: first,

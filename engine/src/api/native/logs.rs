@@ -46,7 +46,7 @@ impl Native {
         let target = self.target(reference)?;
         let (id, entity) = (target.id, target.entity(&self.engine)?);
         let engine = self.engine.clone();
-        let definition = tokio::task::spawn_blocking(move || engine.definition(&entity))
+        let definition = tokio::task::spawn_blocking(move || engine.containers.definition(&entity))
             .await
             .map_err(|panic| ApiError::failed(panic.to_string()))??;
         if !definition.log.enabled {
@@ -68,7 +68,7 @@ async fn send_logs(engine: Arc<Engine>, id: ContainerId, options: LogOptions, se
 
 async fn send(engine: &Arc<Engine>, id: ContainerId, options: LogOptions, sender: &Sender) -> io::Result<()> {
     let Some(entity) = engine.containers.get(&id) else { return Ok(()) };
-    let path = engine.bundle(&entity.state).log();
+    let path = engine.node.bundle(&entity.state).log();
     let mut goes_on = entity.state.phase.run().is_some() || entity.state.phase.in_transition();
     let follow = options.follow;
     // Watched before the first read: a change in between is not missed.

@@ -50,7 +50,7 @@ fn info(engine: &Engine) -> InfoResponse {
     let of_host = |pick: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
         host.as_ref().map(|host| pick(host).to_string_lossy().into_owned()).unwrap_or_default()
     };
-    let config = &engine.config;
+    let config = &engine.node.config;
     InfoResponse {
         containers: u32::try_from(containers.len()).unwrap_or(u32::MAX),
         running,
@@ -61,7 +61,7 @@ fn info(engine: &Engine) -> InfoResponse {
         storage_driver: "overlay2".to_owned(),
         logging_driver: if config.container_log.enabled { "json-file" } else { "none" }.to_owned(),
         cgroup_driver: if config.systemd_cgroup { "systemd" } else { "cgroupfs" }.to_owned(),
-        cgroup_version: match engine.host.cgroups.version() {
+        cgroup_version: match engine.node.host.cgroups.version() {
             Version::V1 => "1",
             Version::Hybrid => "1 (hybrid)",
             Version::V2 => "2",
@@ -73,12 +73,12 @@ fn info(engine: &Engine) -> InfoResponse {
         cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
         total_memory: total_memory(),
         name: of_host(nix::sys::utsname::UtsName::nodename),
-        root_dir: engine.layout.graph.to_string_lossy().into_owned(),
-        state_dir: engine.layout.state.to_string_lossy().into_owned(),
+        root_dir: engine.node.layout.graph.to_string_lossy().into_owned(),
+        state_dir: engine.node.layout.state.to_string_lossy().into_owned(),
         default_runtime: config.default_runtime.clone(),
         runtimes: config.runtimes.keys().cloned().collect(),
         journal_seq: engine.journal.last(),
-        warnings: engine.warnings().into_iter().chain(engine.networks.pending.warnings()).collect(),
+        warnings: engine.node.warnings().into_iter().chain(engine.networks.pending.warnings()).collect(),
         unverified: unverified + u32::from(!engine.image_store.is_ready()),
         image_bytes: engine.image_store.bytes(),
         volumes: u32::try_from(engine.volumes.records.snapshot().len()).unwrap_or(u32::MAX),

@@ -107,7 +107,7 @@ async fn prepare<'a>(
         }
     })
     .await?;
-    engine.runtime(&definition.runtime)?;
+    engine.node.runtime(&definition.runtime)?;
     let reservation = Reservation::take(engine, &name, id)?;
     let definition = Arc::new(definition);
     let volumes = volumes_of(&definition);
@@ -163,7 +163,7 @@ async fn record(
     let (id, card) = (prepared.id, prepared.card.clone());
     if !further.is_empty() {
         // The start in the same record needs it at once.
-        engine.cache_definition(card.definition, prepared.definition.clone(), prepared.bytes);
+        engine.containers.cache_definition(card.definition, prepared.definition.clone(), prepared.bytes);
     }
     let mut commands = vec![Command::Create { id, card }];
     commands.extend_from_slice(further);
@@ -195,7 +195,7 @@ async fn undo(engine: &Arc<Engine>, prepared: Prepared<'_>, context: &Context) {
 fn note_use(engine: &Arc<Engine>, image: Option<Digest>) {
     let Some(id) = image else { return };
     let of = engine.clone();
-    engine.tasks.spawn(async move {
+    engine.node.tasks.spawn(async move {
         if let Err(error) = of.images.save_use(&id, clock::now()).await {
             tracing::warn!(image_id = %id.short(), %error, "cannot note that the image was used");
         }
@@ -270,8 +270,8 @@ fn write_files(
     definition: &Definition,
 ) -> Result<(Card, Bundle, usize), ContainerError> {
     failpoint::hit(failpoint::CREATE_BEFORE_FILES);
-    rootfs::check(&engine.layout.graph, &definition.rootfs)?;
-    let bundle = engine.layout.bundle(&definition.runtime, &id);
+    rootfs::check(&engine.node.layout.graph, &definition.rootfs)?;
+    let bundle = engine.node.layout.bundle(&definition.runtime, &id);
     let written = fill(&bundle, definition);
     if written.is_err() {
         let _ = rootfs::remove_tree(bundle.path(), Mounts::Detach);

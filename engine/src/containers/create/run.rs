@@ -38,7 +38,7 @@ async fn run_wanted(
     let prepared = prepare(engine, spec, caller, context).await?;
     let (id, mut warnings) = (prepared.id, prepared.warnings.clone());
     let changes = engine.containers.listen(id);
-    let start = Command::Start { boot: engine.boot, at: clock::now() };
+    let start = Command::Start { boot: engine.node.boot, at: clock::now() };
     let turned = record(engine, prepared, &[start], caller, context).await?;
     let entity = engine.containers.get(&id);
     let mut asked = AskedCommand::of(turned, changes);
@@ -80,7 +80,7 @@ pub(crate) async fn run_attached(
     let changes = engine.containers.listen(id);
     let mut guard = AttachGuard::for_new(engine, id, context, stdin, card.tty)?;
     engine.put_first_client(id, context.operation, client);
-    let start = Command::Start { boot: engine.boot, at: clock::now() };
+    let start = Command::Start { boot: engine.node.boot, at: clock::now() };
     let turned = record(engine, prepared, &[start, guard.command(true)], caller, context).await;
     let turned = turned.inspect_err(|_| drop(engine.take_first_client(&id, context.operation)))?;
     guard.recorded();

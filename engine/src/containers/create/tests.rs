@@ -37,10 +37,10 @@ async fn a_definition_that_is_needed_at_once_is_not_read_back() {
     let id = recorded(&engine, root.path(), &[further]).await;
     let entity = engine.containers.get(&id).unwrap();
     assert!(entity.labels().is_some());
-    assert_eq!(engine.definition(&entity).unwrap().process.command, ["true"]);
+    assert_eq!(engine.containers.definition(&entity).unwrap().process.command, ["true"]);
     // A container that is only created takes no place in the cache.
     let id = recorded(&engine, root.path(), &[]).await;
-    assert!(engine.definition(&engine.containers.get(&id).unwrap()).is_err());
+    assert!(engine.containers.definition(&engine.containers.get(&id).unwrap()).is_err());
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ pub(super) fn definition(
     mut spec: ContainerSpec,
     references: References,
 ) -> Checked<(Definition, Vec<String>)> {
-    let config = &engine.config;
+    let config = &engine.node.config;
     let mut warnings = Vec::new();
     let rootfs = rootfs(&spec, references.image.as_ref())?;
     let mut from_image = image::merge(&mut spec, references.image.as_ref(), &mut warnings)?;
@@ -65,7 +65,7 @@ pub(super) fn definition(
         stop_signal: stop_signal(&spec.stop_signal)?,
         stop_timeout: spec.stop_timeout.unwrap_or(DEFAULT_GRACE),
         auto_remove: spec.auto_remove,
-        mounts: volumes::mounts(&engine.layout, &spec.mounts, references.inherited, &from_image.volumes)?,
+        mounts: volumes::mounts(&engine.node.layout, &spec.mounts, references.inherited, &from_image.volumes)?,
         shm_size: if spec.shm_size == 0 { DEFAULT_SHM } else { spec.shm_size },
         devices: spec.devices.into_iter().map(device).collect::<Checked<_>>()?,
         read_only_rootfs: spec.read_only_rootfs,

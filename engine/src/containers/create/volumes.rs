@@ -139,7 +139,7 @@ pub(super) async fn inherited(engine: &Arc<Engine>, from: Vec<String>) -> Checke
     blocking(move || {
         let mut mounts = Vec::new();
         for (entity, read_only) in sources {
-            let definition = engine.definition(&entity)?;
+            let definition = engine.containers.definition(&entity)?;
             mounts.extend(inherit(&definition, read_only));
         }
         Ok(mounts)

@@ -10,12 +10,12 @@ use isulad_shim::{ProcessRef, StateDir};
 
 use super::LaunchError;
 use crate::cancel::CancelToken;
-use crate::containers::Entity;
 use crate::domain::id::{ContainerId, StartId};
 use crate::effects::network::Attached;
 use crate::effects::{prepare, release};
 use crate::engine::{Engine, FirstClient};
 use crate::failpoint;
+use crate::records::Entity;
 use crate::rootfs::{self, Mounts};
 use crate::session::Size;
 use crate::shim_process;
@@ -43,14 +43,14 @@ pub(super) fn begin(
 ) -> Result<SpawnedShim, LaunchError> {
     let _files = entity.hold_files();
     let container = &entity.state;
-    let definition = engine.definition(entity)?;
-    let runtime = engine.runtime(&container.card.runtime)?;
-    let shim = engine.shim().ok_or_else(|| LaunchError::ShimMissing { path: engine.config.shim.clone() })?;
-    let state = engine.state_dir(container);
+    let definition = engine.containers.definition(entity)?;
+    let runtime = engine.node.runtime(&container.card.runtime)?;
+    let shim = engine.node.shim().ok_or_else(|| LaunchError::ShimMissing { path: engine.node.config.shim.clone() })?;
+    let state = engine.node.state_dir(container);
     still_wanted(cancel)?;
     fresh_state_dir(&state)?;
     let fifo = state.open_exit_fifo().map_err(|source| LaunchError::State { what: "make the exit fifo", source })?;
-    let bundle = engine.bundle(container);
+    let bundle = engine.node.bundle(container);
     match std::fs::remove_file(bundle.exit_record()) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             return Err(LaunchError::State { what: "remove the last exit record", source });

@@ -18,7 +18,7 @@ const BUFFER: usize = 1 << 20;
 
 /// Receives the archive, decompressed, and reads where each file is in it.
 pub(super) async fn receive(engine: &Arc<Engine>, pieces: Pieces) -> Result<Arc<Archive>, ImageError> {
-    let (store, limits) = (engine.image_store.clone(), engine.config.images.limits.clone());
+    let (store, limits) = (engine.image_store.clone(), engine.node.config.images.limits.clone());
     let work = cancel::blocking(move |cancel| {
         let spool = store.spool()?;
         copy(pieces, &spool, &limits, cancel)?;

@@ -137,7 +137,7 @@ async fn fetch_layers(
     config: &ImageConfig,
     progress: &Progress,
 ) -> Result<(), ImageError> {
-    let places = Arc::new(Semaphore::new(engine.config.images.pull_concurrency));
+    let places = Arc::new(Semaphore::new(engine.node.config.images.pull_concurrency));
     let mut tasks = JoinSet::new();
     for (index, (layer, diff_id)) in manifest.layers.iter().zip(&config.diff_ids).enumerate() {
         let Some(cell) = progress.cell(index) else { continue };

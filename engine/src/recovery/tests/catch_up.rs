@@ -54,9 +54,9 @@ impl Place {
         let root = tempfile::tempdir().unwrap();
         let engine = engine(root.path());
         let id = ContainerId::from_bytes([1; 32]);
-        let state = engine.layout.state_dir("runc", &id);
+        let state = engine.node.layout.state_dir("runc", &id);
         fs::create_dir_all(state.path()).unwrap();
-        fs::create_dir_all(engine.layout.bundle("runc", &id).path()).unwrap();
+        fs::create_dir_all(engine.node.layout.bundle("runc", &id).path()).unwrap();
         let known = [&[Event::Created { id, card: card() }], events].concat();
         engine.containers.record_rebuilt(&id, &Context::new(Actor::Recovery), &known).await.unwrap();
         Self { _root: root, engine, id, state }
@@ -80,11 +80,11 @@ impl Place {
     fn put_exit(&self, start: StartId, code: u8) {
         let status = RecordedStatus::Code(code);
         let record = ExitRecord { start: start.0, status, at: 9, oom: true, pid: 1, cause: ExitRecordCause::Exited };
-        record.write(&self.engine.layout.bundle("runc", &self.id).exit_record()).unwrap();
+        record.write(&self.engine.node.layout.bundle("runc", &self.id).exit_record()).unwrap();
     }
 
     fn put_runtimes_record(&self, start: StartId) {
-        let instance = Instance::new(self.engine.layout.runtime_root("runc"), &self.id, start);
+        let instance = Instance::new(self.engine.node.layout.runtime_root("runc"), &self.id, start);
         fs::create_dir_all(instance.directory()).unwrap();
     }
 
@@ -94,7 +94,7 @@ impl Place {
 
     /// The number of warnings with this text.
     fn warned(&self, text: &str) -> usize {
-        self.engine.warnings().iter().filter(|warning| warning.contains(text)).count()
+        self.engine.node.warnings().iter().filter(|warning| warning.contains(text)).count()
     }
 
     async fn catch_up(&self) -> bool {
@@ -140,9 +140,9 @@ async fn a_later_start_that_runs_is_recorded() {
     assert!(!entity.verified && entity.labels() == Some(labels), "the entry keeps its companion data");
     assert_eq!(place.container().version, 3);
     let of = format!("container {} (web): its later history was lost in the store; start 5 is", place.id.short());
-    assert_eq!((place.warned(&of), place.engine.warnings().len()), (1, 1));
+    assert_eq!((place.warned(&of), place.engine.node.warnings().len()), (1, 1));
     assert!(place.catch_up().await);
-    assert_eq!((place.container().version, place.engine.warnings().len()), (3, 1), "once is enough");
+    assert_eq!((place.container().version, place.engine.node.warnings().len()), (3, 1), "once is enough");
     assert!(sleeper.lives());
 }
 
@@ -238,7 +238,7 @@ async fn files_of_recorded_starts_change_nothing() {
     fs::write(place.state.process(), "{").unwrap();
     place.put_runtimes_record(OLD);
     assert!(place.catch_up().await);
-    assert_eq!((place.container().version, place.engine.warnings()), (3, vec![]));
+    assert_eq!((place.container().version, place.engine.node.warnings()), (3, vec![]));
 }
 
 #[tokio::test]

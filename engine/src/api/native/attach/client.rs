@@ -11,9 +11,10 @@ use tonic::{Status, Streaming};
 use super::resume::{Resumption, SessionTarget, TERMINAL};
 use crate::api::native::container::run_end;
 use crate::api::native::relay::{self, RelayEnd};
-use crate::containers::{AttachGuard, Change, ending, networks_released};
+use crate::containers::{AttachGuard, ending, networks_released};
 use crate::domain::container::{End, Event};
 use crate::domain::id::Timestamp;
+use crate::records::Change;
 use crate::session::{Exit, Places, Session, Size};
 
 /// An exit that the shim has reported is recorded soon after.

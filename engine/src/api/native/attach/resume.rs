@@ -141,7 +141,7 @@ impl SessionTarget {
             if entity.state.phase.run().is_none_or(|run| run.start != self.start) {
                 return Connection::RunEnded;
             }
-            if let Ok(stream) = shim_process::connect(&self.engine.state_dir(&entity.state)).await {
+            if let Ok(stream) = shim_process::connect(&self.engine.node.state_dir(&entity.state)).await {
                 return Connection::Shim(stream);
             }
             let changed = self.engine.containers.changed_since(&self.id, entity.state.version);
@@ -161,7 +161,7 @@ impl SessionTarget {
         sender: &relay::Sender<AttachOutput>,
     ) -> Result<Skip, String> {
         let Some(entity) = self.engine.containers.get(&self.id) else { return Err(NOT_LOGGED.to_owned()) };
-        let (path, state) = (self.engine.bundle(&entity.state).log(), self.engine.state_dir(&entity.state));
+        let (path, state) = (self.engine.node.bundle(&entity.state).log(), self.engine.node.state_dir(&entity.state));
         let wanted = self.wanted;
         let opening = blocking(move || {
             let reached = |wanted: bool, reached: Option<Reached>| match (wanted, reached) {

@@ -54,7 +54,7 @@ impl Native {
         let cancel = CancelToken::of(&caller);
         let (answer, answered) = oneshot::channel();
         // In a task of its own: a recorded creation is finished also when the client leaves.
-        self.engine.tasks.spawn(contained(async move {
+        self.engine.node.tasks.spawn(contained(async move {
             let (sender, receiver) = mpsc::channel(IN_FLIGHT);
             match native.make(create, &open, &cancel, &context).await {
                 Ok(made) => {

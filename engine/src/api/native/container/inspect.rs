@@ -5,11 +5,11 @@ use serde_json::{Map, Value, json};
 use super::{cause_text, health, list::started_at, networks, restart};
 use crate::api::native::{ApiError, Native};
 use crate::clock::rfc3339;
-use crate::containers::Entity;
 use crate::definition::{Definition, MountKind, Network, Rootfs, Seccomp, Sharing};
 use crate::domain::container::{Container, End, ExitStatus, Phase, RestartPolicy};
 use crate::engine::Engine;
 use crate::layout::Bundle;
+use crate::records::Entity;
 use crate::rootfs::{self, ContainerDirs};
 use crate::signals;
 
@@ -18,7 +18,7 @@ impl Native {
         let engine = self.engine.clone();
         let entity = self.target(reference)?.entity(&engine)?;
         let reading = tokio::task::spawn_blocking(move || {
-            let definition = engine.definition_uncached(&entity);
+            let definition = engine.containers.definition_uncached(&entity);
             let problem = definition.as_ref().err().map(|error| crate::cause::chain(error));
             object(&engine, &entity, definition.as_deref().ok(), problem.as_deref())
         });
@@ -30,7 +30,7 @@ impl Native {
 fn object(engine: &Engine, entity: &Entity, definition: Option<&Definition>, problem: Option<&str>) -> Value {
     let container = &entity.state;
     let card = &container.card;
-    let bundle = engine.bundle(container);
+    let bundle = engine.node.bundle(container);
     let mut keys = Map::new();
     let mut put = |key: &str, value: Value| keys.insert(key.to_owned(), value);
     put("Id", json!(container.id.to_string()));
@@ -109,7 +109,7 @@ fn error_text(phase: &Phase, end: Option<&End>) -> String {
 
 fn graph_driver(engine: &Engine, container: &Container, definition: Option<&Definition>) -> Value {
     let id = container.id.to_string();
-    let dirs = ContainerDirs { graph: &engine.layout.graph, runtime: &container.card.runtime, id: &id };
+    let dirs = ContainerDirs { graph: &engine.node.layout.graph, runtime: &container.card.runtime, id: &id };
     match definition.map(|definition| &definition.rootfs) {
         Some(Rootfs::External { dir, direct: false }) => json!({ "Name": "overlay2", "Data": {
             "LowerDir": dir, "MergedDir": dirs.merged(), "UpperDir": dirs.upper(), "WorkDir": dirs.work(),

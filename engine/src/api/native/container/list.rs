@@ -8,11 +8,12 @@ use cri_api::isula::v1::{ContainerSummary, Filter, ListRequest, ListResponse};
 use super::{nanoseconds, run_end};
 use crate::api::native::events::health_word;
 use crate::api::native::{ApiError, Native, limits};
-use crate::containers::{Entity, Labels, Target};
+use crate::containers::Target;
 use crate::domain::container::{Card, End, Phase};
 use crate::domain::id::Timestamp;
 use crate::engine::Engine;
 use crate::image::reference::Reference;
+use crate::records::{Entity, Labels};
 
 impl Native {
     pub(super) async fn list_containers(&self, request: ListRequest) -> Result<ListResponse, ApiError> {
@@ -174,7 +175,7 @@ fn comes_from(filters: &[ByKey], card: &Card) -> bool {
 
 /// Empty when the definition cannot be read, which must not fail the list; inspect and start report the error.
 fn labels_of(engine: &Engine, entity: &Entity) -> Labels {
-    engine.labels(entity).unwrap_or_default()
+    engine.containers.labels(entity).unwrap_or_default()
 }
 
 /// The last filter, since labels may have to be read.

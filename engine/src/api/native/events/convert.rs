@@ -8,13 +8,13 @@ use store::Record;
 use super::{CONTAINER, IMAGE, VOLUME};
 use crate::api::native::container::{cause_text, nanoseconds};
 use crate::clock::rfc3339;
-use crate::containers::Labels;
 use crate::domain::container::{Container, Event, ExitStatus, Health};
 use crate::domain::id::{ContainerId, Timestamp};
 use crate::domain::image::{self, Image};
 use crate::domain::volume::{self, Volume};
 use crate::engine::Engine;
 use crate::journal::record::{Codec, Context};
+use crate::records::Labels;
 use crate::signals;
 
 /// Labels of containers that were read for earlier events.
@@ -120,7 +120,8 @@ fn volume_facts(context: &Context, event: &volume::Event) -> HashMap<String, Str
 
 /// Labels are no part of events (they may be large): they are added while the container exists.
 fn labels(engine: &Engine, id: &ContainerId, known: &mut KnownLabels) -> HashMap<String, String> {
-    let read = || engine.containers.get(id).and_then(|entity| engine.labels(&entity).ok()).unwrap_or_default();
+    let read =
+        || engine.containers.get(id).and_then(|entity| engine.containers.labels(&entity).ok()).unwrap_or_default();
     let labels = known.entry(*id).or_insert_with(read);
     labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }

@@ -160,7 +160,7 @@ async fn lost_events_are_a_gap_despite_filters() {
     assert!(streamed(&engine, later).await.iter().all(|event| event.kind == "volume"));
     let inside = EventsRequest { since_seq: 3, until_seq: 5, ..EventsRequest::default() };
     assert_eq!(streamed(&engine, inside).await.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(), ["3-5"]);
-    assert!(engine.warnings().iter().any(|warning| warning.contains("events 1 to 10 are not in the journal")));
+    assert!(engine.node.warnings().iter().any(|warning| warning.contains("events 1 to 10 are not in the journal")));
 }
 
 /// As after a repair that skipped numbers, with no event behind them yet.

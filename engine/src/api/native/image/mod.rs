@@ -16,9 +16,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{ApiError, Native, peer};
-use crate::engine::Trust;
 use crate::image::registry::Secret;
 use crate::image::{ImageError, Pruned, Removal};
+use crate::node::Trust;
 use crate::panics::contained;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -27,7 +27,7 @@ type Stream<T> = ReceiverStream<Result<T, Status>>;
 impl Native {
     /// Refuses changes while the store is read-only.
     fn may_change_images(&self) -> Result<(), ApiError> {
-        match self.engine.trust() {
+        match self.engine.node.trust() {
             Trust::Whole | Trust::Partial => Ok(()),
             Trust::ReadOnly => Err(ImageError::ReadOnly.into()),
         }

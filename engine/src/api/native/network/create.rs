@@ -3,8 +3,8 @@
 use cri_api::isula::v1::{CreateNetworkRequest, CreateNetworkResponse};
 
 use crate::api::native::{ApiError, Native};
-use crate::engine::Trust;
 use crate::network::bridge;
+use crate::node::Trust;
 
 impl Native {
     pub(super) async fn create_network(self, request: CreateNetworkRequest) -> Result<CreateNetworkResponse, ApiError> {
@@ -23,7 +23,7 @@ impl Native {
     }
 
     pub(super) fn may_change_networks(&self) -> Result<(), ApiError> {
-        match self.engine.trust() {
+        match self.engine.node.trust() {
             Trust::ReadOnly => Err(ApiError::failed("the store is of a newer format: nothing can be changed")),
             Trust::Whole | Trust::Partial => Ok(()),
         }

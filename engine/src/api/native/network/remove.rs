@@ -34,7 +34,7 @@ impl Native {
 fn refuse_while_used(engine: &Arc<Engine>, name: &str) -> Result<(), NetworkError> {
     let mut users = engine.networks.pending.users(name);
     for (id, entity) in engine.containers.snapshot().iter() {
-        match engine.definition_uncached(entity) {
+        match engine.containers.definition_uncached(entity) {
             Ok(definition) => match &definition.namespaces.network {
                 Network::Named(named) if named.networks.iter().any(|network| network == name) => {
                     users.push(format!("container {} ({})", entity.state.card.name, id.short()));

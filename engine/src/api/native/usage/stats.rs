@@ -12,9 +12,9 @@ use tonic::Status;
 use crate::api::native::container::nanoseconds;
 use crate::api::native::{ApiError, Native};
 use crate::clock;
-use crate::containers::Entity;
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
+use crate::records::Entity;
 use crate::usage::{Measured, READ_DEADLINE};
 
 const INTERVAL: Duration = Duration::from_secs(1);
