@@ -44,7 +44,7 @@ pub(crate) struct FirstClient {
 pub(crate) struct Engine {
     pub node: Arc<Node>,
     pub journal: Journal,
-    pub containers: Containers,
+    pub containers: Arc<Containers>,
     pub images: Images,
     pub image_store: Arc<ImageStore>,
     pub image_configs: Configs,

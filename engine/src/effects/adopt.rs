@@ -11,7 +11,7 @@ use isulad_shim::sys::spawn::{self, Mode};
 use isulad_shim::{ProcessRef, Ready, StateDir, pid_file, shims};
 
 use super::Effect;
-use super::launch::{LaunchError, accept, read_outcome, reap, to_process, to_reference};
+use super::launch::{LaunchError, accept, read_outcome, reap};
 use super::prepare::state_error;
 use super::release::{end_shims_but, living_shims};
 use crate::clock;
@@ -21,6 +21,7 @@ use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::oom;
+use crate::records::{to_process, to_reference};
 use crate::supervisor::{OrphanHold, status_by_pidfd};
 use crate::sys;
 

@@ -18,12 +18,12 @@ use super::{network, volumes};
 use crate::cancel;
 use crate::clock;
 use crate::domain::container::{Command, Phase};
-use crate::domain::id::{ContainerId, Process, StartId, Timestamp};
+use crate::domain::id::{ContainerId, StartId, Timestamp};
 use crate::engine::{Engine, FirstClient};
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::network::record::Record;
-use crate::records::Entity;
+use crate::records::{Entity, to_process, to_reference};
 use crate::shim_process;
 pub(crate) use answer::reap;
 pub(super) use answer::{accept, read_outcome};
@@ -202,14 +202,6 @@ async fn fill_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>) -> Result<(), 
     });
     let filled = tokio::time::timeout(FILL_DEADLINE, filling).await.map_err(|_| LaunchError::SlowFill)?;
     filled.unwrap_or_else(|panic| Err(LaunchError::State { what: "fill volumes", source: io::Error::other(panic) }))
-}
-
-pub(crate) fn to_process(process: ProcessRef) -> Process {
-    Process { pid: process.pid.unsigned_abs(), start_time: process.start_time }
-}
-
-pub(crate) fn to_reference(process: Process) -> ProcessRef {
-    ProcessRef { pid: process.pid.cast_signed(), start_time: process.start_time }
 }
 
 /// The first process of the container with the namespace to be joined; an error unless it lives.

@@ -25,8 +25,9 @@ use crate::engine::Engine;
 use crate::journal::record::Context;
 use crate::ledger::{self, Performer};
 
+pub(crate) use crate::records::to_reference;
 pub(crate) use dismantle::dismantle;
-pub(crate) use launch::{RUNTIME_DEADLINE, await_launch, exit_code_of, reap, to_process, to_reference};
+pub(crate) use launch::{RUNTIME_DEADLINE, await_launch, exit_code_of, reap};
 pub(crate) use prepare::Specified;
 pub(crate) use release::{delete_instances, end_shim, living_shims, release, undo_start};
 pub(crate) use volumes::{FillError, take_back};

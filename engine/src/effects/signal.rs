@@ -6,13 +6,13 @@ use std::sync::Arc;
 use isulad_shim::sys::pidfd::PidFd;
 
 use super::Effect;
-use super::launch::to_reference;
 use crate::clock;
 use crate::domain::container::{Command, Run};
 use crate::domain::id::{ContainerId, Process, Signal, StartId, Timestamp};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
+use crate::records::to_reference;
 
 /// Sends a signal. A process that is gone is no error: its exit is reported elsewhere.
 pub(super) fn deliver(process: Process, signal: Signal) -> io::Result<()> {

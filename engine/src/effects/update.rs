@@ -6,11 +6,10 @@ use std::sync::Arc;
 use crate::cause::chain;
 use crate::domain::container::{Command, Container, Update};
 use crate::domain::id::ContainerId;
-use crate::effects::to_reference;
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
-use crate::records::Entity;
+use crate::records::{Entity, to_reference};
 use crate::spec;
 
 pub(super) async fn update(engine: &Arc<Engine>, id: ContainerId, context: &Context) {

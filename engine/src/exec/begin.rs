@@ -335,7 +335,7 @@ pub(crate) async fn release((mut input, mut output): (Input, Output)) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::effects::to_process;
+    use crate::records::to_process;
     use isulad_shim::{ExitStatus, Failed, Frame, ProcessRef, Step};
     use std::io::Write;
 

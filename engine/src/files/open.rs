@@ -14,11 +14,10 @@ use super::view::{View, last};
 use crate::definition::{Definition, MountKind, Network};
 use crate::domain::container::{Phase, Rejection};
 use crate::domain::id::ContainerId;
-use crate::effects::{self, to_reference};
+use crate::effects;
 use crate::engine::Engine;
 use crate::latest::latest;
-use crate::records::Entity;
-use crate::records::SharedAccess;
+use crate::records::{Entity, SharedAccess, to_reference};
 use crate::rootfs::{self, ContainerDirs};
 
 /// As long as every command of a user waits for an operation under way.

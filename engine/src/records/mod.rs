@@ -1,12 +1,16 @@
 //! What the engine keeps of each container: its entry in the ledger, its names, its definition, and the data that is not
 //! state.
 
+mod candidates;
 mod cgroup;
 mod definitions;
 mod names;
+mod process;
 mod root_access;
 
+pub(crate) use candidates::{Candidate, Candidates, candidates, entries, is_unborn, unlisted};
 pub(crate) use names::{Names, ResolveError};
+pub(crate) use process::{to_process, to_reference};
 pub(crate) use root_access::{RootAccess, SharedAccess};
 
 use std::collections::BTreeMap;
@@ -32,9 +36,9 @@ pub(crate) struct Containers {
 }
 
 impl Containers {
-    pub(crate) fn new(node: Arc<Node>, journal: Journal) -> Self {
+    pub(crate) fn new(node: Arc<Node>, journal: Journal) -> Arc<Self> {
         let ledger = Ledger::new(journal, node.shared_warnings());
-        Self { node, ledger, definitions: definition::Recent::default() }
+        Arc::new(Self { node, ledger, definitions: definition::Recent::default() })
     }
 
     pub(crate) fn ledger(&self) -> &Ledger<Container> {

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use isulad_shim::exec::GO_MARKER;
 use isulad_shim::{StateDir, pid_file, state_dir};
 
-use super::candidates::{candidates, entries, unlisted};
 use crate::engine::Engine;
 use crate::exec;
 use crate::layout::Layout;
+use crate::records::{candidates, entries, unlisted};
 use crate::rootfs::{self, Mounts, write_atomically};
 use crate::runtime::instance;
 

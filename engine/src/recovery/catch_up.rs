@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::candidates::Candidate;
 use super::history::{Files, FoundStart, Newest, ended};
 use super::sweep::has_processes;
 use crate::cancel;
@@ -15,9 +14,9 @@ use crate::cause::chain;
 use crate::clock;
 use crate::domain::container::{Cause, Command, Container, Event, ExitStatus, Phase};
 use crate::domain::id::{StartId, Timestamp};
-use crate::effects::to_reference;
 use crate::engine::Engine;
 use crate::journal::record::Context;
+use crate::records::{Candidate, to_reference};
 
 /// The relation of a container's state to its files.
 enum Found {

@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use isulad_shim::process::ProcessError;
 use isulad_shim::{ExitRecord, StateDir, pid_file, process, shims};
 
-use super::candidates::Candidate;
 use crate::cause::chain;
 use crate::clock;
 use crate::domain::container::{Event, RecordedExit};
 use crate::domain::id::{StartId, Timestamp};
-use crate::effects::to_process;
 use crate::engine::Engine;
 use crate::network::record::Record as NetworkRecord;
+use crate::records::{Candidate, to_process};
 use crate::runtime::{Instance, instance};
 use crate::supervisor::to_recorded_exit;
 

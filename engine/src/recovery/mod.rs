@@ -3,7 +3,6 @@
 //! independently of one another.
 
 mod boot;
-mod candidates;
 mod catch_up;
 mod history;
 mod networks;
@@ -13,8 +12,6 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsStr;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,7 +23,7 @@ use crate::cause::chain;
 use crate::clock;
 use crate::domain::container::{Command, Container, Phase, Step, recover};
 use crate::domain::id::{ContainerId, Signal, StartId};
-use crate::effects::{self, Effect, to_reference};
+use crate::effects::{self, Effect};
 use crate::engine::Engine;
 use crate::exec;
 use crate::failpoint;
@@ -34,8 +31,7 @@ use crate::journal::recent::Recent;
 use crate::journal::record::{Actor, Context};
 use crate::node::Trust;
 use crate::panics::contained;
-
-pub(crate) use candidates::unknown_containers;
+use crate::records::{candidates, to_reference};
 
 /// Containers recovered at once: enough to hide waiting, few enough to leave the machine to the containers.
 const PARALLEL: usize = 32;
@@ -104,29 +100,9 @@ pub(crate) async fn run(engine: &Arc<Engine>) {
     }
 }
 
-/// Whether an unknown container with an id that begins so has a persistent or a volatile directory. A directory that
-/// cannot be listed may hold one. Blocks.
-pub(crate) fn has_unknown(engine: &Engine, beginning: &str) -> bool {
-    let is_unknown = |path: &Path| {
-        let name = path.file_name().and_then(OsStr::to_str).filter(|name| name.starts_with(beginning));
-        let id = name.and_then(|name| name.parse::<ContainerId>().ok());
-        id.is_some_and(|id| !engine.containers.knows(&id))
-    };
-    let roots = [engine.node.layout.engines(), engine.node.layout.state.clone()];
-    roots.iter().any(|root| any_entry(root, |runtime| any_entry(runtime, is_unknown)))
-}
-
-/// Whether `holds` is true of an entry; true for a directory that cannot be listed.
-fn any_entry(dir: &Path, holds: impl Fn(&Path) -> bool) -> bool {
-    match std::fs::read_dir(dir) {
-        Ok(mut entries) => entries.any(|entry| entry.map_or(true, |entry| holds(&entry.path()))),
-        Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
-    }
-}
-
 /// Whether there are directories of containers. A directory that cannot be listed may hold some.
 pub(crate) fn has_containers(root: &Path) -> bool {
-    candidates::candidates(root).whole().map_or(true, |found| !found.is_empty())
+    candidates(root).whole().map_or(true, |found| !found.is_empty())
 }
 
 async fn recent(engine: &Arc<Engine>) -> Recent {

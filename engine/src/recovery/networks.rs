@@ -111,7 +111,7 @@ pub(super) fn is_attached(engine: &Engine, attachment: &str) -> bool {
     let of_container = match entity.map(|entity| engine.node.bundle(&entity.state).network().read()) {
         Some(Ok(record)) => record.is_some_and(|record| record.container == attachment),
         Some(Err(_)) => true,
-        None => super::has_unknown(engine, text),
+        None => engine.containers.has_unknown(text),
     };
     // In this order: a record that is put off is there before it leaves its container.
     of_container || engine.networks.pending.has_file_of(attachment)
@@ -126,5 +126,5 @@ pub(super) fn is_recorded(engine: &Engine, path: &Path, owner: &str) -> bool {
         Ok(record) => record.is_some_and(|record| netns::is_same_pin(&record.netns, path)),
         Err(_) => true,
     });
-    recorded || super::has_unknown(engine, owner)
+    recorded || engine.containers.has_unknown(owner)
 }

@@ -11,8 +11,8 @@ use crate::cause::chain;
 use crate::clock;
 use crate::domain::container::{Container, Observation, Phase, RecordedExit};
 use crate::domain::id::{Process, StartId};
-use crate::effects::{to_process, to_reference};
 use crate::engine::Engine;
+use crate::records::{to_process, to_reference};
 use crate::supervisor::to_recorded_exit;
 
 pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Observation {

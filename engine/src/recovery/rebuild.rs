@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::candidates::{Candidate, Candidates, candidates};
 use super::history::{Files, Newest, made_at};
 use crate::cause::chain;
 use crate::definition::{self, Definition, MountKind};
@@ -12,6 +11,7 @@ use crate::domain::container::Event;
 use crate::domain::id::{Digest, Name, Timestamp, VolumeName};
 use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
+use crate::records::{Candidate, Candidates, candidates};
 use crate::volume;
 
 pub(super) async fn rebuild(engine: &Arc<Engine>) {

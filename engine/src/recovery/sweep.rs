@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use isulad_shim::{StateDir, pid_file};
 
-use super::candidates::{Candidate, candidates, entries, unlisted};
 use super::networks;
 use crate::cause::chain;
 use crate::definition;
@@ -17,6 +16,7 @@ use crate::effects;
 use crate::engine::Engine;
 use crate::journal;
 use crate::journal::record::{Actor, Context};
+use crate::records::{Candidate, candidates, entries, is_unborn, unlisted};
 use crate::rootfs::{self, Mounts};
 use crate::runtime::instance;
 use crate::spec::GroupPath;
@@ -214,27 +214,6 @@ fn owner([mounts, engines]: &[PathBuf; 2], target: &Path) -> Option<ContainerId>
         (None, None) => None,
     };
     name?.as_os_str().to_str()?.parse().ok()
-}
-
-/// Whether the directory has only files that a creation writes before its first event. False when it cannot be
-/// examined.
-pub(super) fn is_unborn(bundle: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(bundle) else { return false };
-    entries.into_iter().all(|entry| {
-        let Ok(entry) = entry else { return false };
-        let (name, kind) = (entry.file_name(), entry.file_type());
-        // A file is written under a temporary name first.
-        let name = name.to_str().map(|name| name.split_once(".tmp").map_or(name, |_| draft_of(name)));
-        let known = name.is_some_and(|name| ["definition.json", "hostname", "hosts", "resolv.conf"].contains(&name));
-        known && kind.is_ok_and(|kind| kind.is_file())
-    })
-}
-
-/// `hosts` of `hosts.123-4.tmp`.
-fn draft_of(name: &str) -> &str {
-    let stem = name.strip_suffix(".tmp").unwrap_or(name);
-    let (of, serial) = stem.rsplit_once('.').unwrap_or((stem, ""));
-    if serial.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') { of } else { name }
 }
 
 /// Clears a state directory, if no process lives in it. A living shim or process is never ended here: no crash of the

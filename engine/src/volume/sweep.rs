@@ -14,7 +14,6 @@ use super::files::{DATA_MODE, MODE};
 use super::users::Uses;
 use crate::domain::id::VolumeName;
 use crate::engine::Engine;
-use crate::recovery::has_unknown;
 
 /// How many are named in one warning.
 const NAMED: usize = 5;
@@ -27,7 +26,8 @@ pub(crate) async fn sweep(engine: &Arc<Engine>) {
         return;
     }
     let owned = engine.clone();
-    let reading = tokio::task::spawn_blocking(move || (Uses::of_all_but(&owned, None), has_unknown(&owned, "")));
+    let reading =
+        tokio::task::spawn_blocking(move || (Uses::of_all_but(&owned, None), owned.containers.has_unknown("")));
     let (uses, any_may_be_used) = match reading.await {
         Ok(read) => read,
         Err(panic) => {

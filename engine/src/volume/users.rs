@@ -44,7 +44,7 @@ impl Uses {
         }
         // Also of a store that is whole: it may have been lost, and begun again without the records that could not be
         // rebuilt.
-        match crate::recovery::unknown_containers(engine) {
+        match engine.containers.unknown() {
             Ok(unknown) => {
                 unknown.into_iter().filter(|(id, _)| left_out != Some(*id)).for_each(|each| uses.add_unknown(each))
             }

@@ -10,8 +10,8 @@ use super::*;
 use crate::domain::container::testing::card;
 use crate::domain::container::{Cause, Container, Event, ExitStatus, Removing, Run};
 use crate::domain::id::{Process, Timestamp};
-use crate::effects::to_process;
 use crate::journal::record::Codec;
+use crate::records::to_process;
 use crate::runtime::Instance;
 
 const OLD: StartId = StartId(2);
