@@ -54,7 +54,7 @@ pub(crate) struct Engine {
     pub image_changes: tokio::sync::Mutex<()>,
     pub pulls: Pulls,
     pub registry: Registry,
-    pub volumes: Volumes,
+    pub volumes: Arc<Volumes>,
     pub networks: Networks,
     pub effects: Arc<Effects>,
     pub moves: Moves,
@@ -73,10 +73,10 @@ impl Engine {
     pub(crate) fn new(config: Config, host: Host, boot: BootId, journal: Journal) -> Arc<Self> {
         let node = Node::new(config, host, boot);
         let (config, layout, warnings) = (&node.config, &node.layout, node.shared_warnings());
+        let containers = Containers::new(node.clone(), journal.clone());
         let engine = Arc::new(Self {
             moves: Moves::new(node.host.cgroups.clone()),
-            containers: Containers::new(node.clone(), journal.clone()),
-            images: Images::new(journal.clone(), warnings.clone()),
+            images: Images::new(journal.clone(), warnings),
             image_store: ImageStore::new(layout.images()),
             image_configs: Configs::default(),
             image_leases: Arc::default(),
@@ -84,7 +84,7 @@ impl Engine {
             image_changes: tokio::sync::Mutex::default(),
             pulls: Pulls::default(),
             registry: Registry::new(registry_settings(config, layout)),
-            volumes: Volumes::new(journal.clone(), warnings),
+            volumes: Volumes::new(node.clone(), journal.clone(), containers.clone()),
             journal,
             networks: Networks::new(config.network.clone(), &layout.network()),
             effects: Effects::new(tokio::runtime::Handle::current()),
@@ -95,6 +95,7 @@ impl Engine {
             usage: Usage::default(),
             files: Files::default(),
             first_clients: Mutex::default(),
+            containers,
             node,
         });
         let planner = Arc::downgrade(&engine);
@@ -109,7 +110,7 @@ impl Engine {
 
     /// All ledgers.
     pub(crate) fn ledgers(&self) -> [&dyn Restorable; 3] {
-        [self.containers.ledger(), &self.images, &self.volumes.records]
+        [self.containers.ledger(), &self.images, self.volumes.ledger()]
     }
 
     /// Leaves a client for the launch that this operation asks for.

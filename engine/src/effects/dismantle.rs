@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::release::give_back;
-use super::volumes;
 use crate::cause::chain;
 use crate::definition::DefinitionError;
 use crate::domain::container::{Command, Phase};
@@ -66,7 +65,7 @@ async fn remove_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>, context: &Co
     let (reader, read) = (engine.clone(), entity.clone());
     let id = entity.state.id;
     match tokio::task::spawn_blocking(move || reader.containers.definition(&read)).await {
-        Ok(Ok(definition)) => volumes::remove_anonymous(engine, id, &definition, context).await,
+        Ok(Ok(definition)) => engine.volumes.remove_with_container(id, &definition, context).await,
         // After an interrupted attempt the bundle may be gone, and the volumes were removed before it.
         Ok(Err(DefinitionError::Read { source, .. })) if source.kind() == io::ErrorKind::NotFound => {}
         Ok(Err(error)) => {

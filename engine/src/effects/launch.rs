@@ -13,8 +13,8 @@ use std::time::Duration;
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{Outcome, ProcessRef, Ready, StateDir, shims};
 
+use super::network;
 use super::release::{give_back, undo_start};
-use super::{network, volumes};
 use crate::cancel;
 use crate::clock;
 use crate::domain::container::{Command, Phase};
@@ -25,6 +25,7 @@ use crate::journal::record::Context;
 use crate::network::record::Record;
 use crate::records::{Entity, to_process, to_reference};
 use crate::shim_process;
+use crate::volume;
 pub(crate) use answer::reap;
 pub(super) use answer::{accept, read_outcome};
 use begin::{SpawnedShim, begin, still_wanted};
@@ -189,12 +190,12 @@ async fn fill_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>) -> Result<(), 
         let _files = entity.hold_files();
         let definition = engine.containers.definition(&entity)?;
         let container = &entity.state;
-        if !volumes::are_to_be_filled(&engine, container, &definition) {
+        if !volume::are_to_be_filled(&engine.node, container, &definition) {
             return Ok(());
         }
         still_wanted(cancel)?;
         let rootfs = super::prepare::mount_root(&engine, container, &definition)?;
-        let filled = volumes::fill(&engine, container, &definition, &rootfs, &|| cancel.is_cancelled());
+        let filled = volume::fill(&engine.node, container, &definition, &rootfs, &|| cancel.is_cancelled());
         if cancel.is_cancelled() {
             super::release::unmount(&engine, container);
         }

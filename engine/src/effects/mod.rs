@@ -14,7 +14,6 @@ mod release;
 mod restart;
 mod signal;
 mod update;
-mod volumes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +29,6 @@ pub(crate) use dismantle::dismantle;
 pub(crate) use launch::{RUNTIME_DEADLINE, await_launch, exit_code_of, reap};
 pub(crate) use prepare::Specified;
 pub(crate) use release::{delete_instances, end_shim, living_shims, release, undo_start};
-pub(crate) use volumes::{FillError, take_back};
-pub(crate) use volumes::{are_to_be_filled, fill};
 
 /// A change of the world that follows from an event.
 #[derive(Debug, Clone, PartialEq, Eq)]

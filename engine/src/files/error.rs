@@ -64,7 +64,7 @@ pub enum FilesError {
     #[error("the file system did not answer in time")]
     Slow,
     #[error(transparent)]
-    Fill(#[from] crate::effects::FillError),
+    Fill(#[from] crate::volume::FillError),
     #[error(transparent)]
     Definition(#[from] DefinitionError),
     #[error(transparent)]

@@ -14,11 +14,11 @@ use super::view::{View, last};
 use crate::definition::{Definition, MountKind, Network};
 use crate::domain::container::{Phase, Rejection};
 use crate::domain::id::ContainerId;
-use crate::effects;
 use crate::engine::Engine;
 use crate::latest::latest;
 use crate::records::{Entity, SharedAccess, to_reference};
 use crate::rootfs::{self, ContainerDirs};
+use crate::volume;
 
 /// As long as every command of a user waits for an operation under way.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -109,9 +109,10 @@ impl Held {
             let _files = self.entity.hold_files();
             let target = rootfs::mount(&dirs, &definition.rootfs)?;
             // Before its first start its volumes are empty, and would stay so if something were put into them now.
-            if effects::are_to_be_filled(engine, container, definition) {
-                let filled =
-                    effects::fill(engine, container, definition, &target, &|| self.access.must_give_way().is_some());
+            if volume::are_to_be_filled(&engine.node, container, definition) {
+                let filled = volume::fill(&engine.node, container, definition, &target, &|| {
+                    self.access.must_give_way().is_some()
+                });
                 if let Err(error) = filled {
                     rootfs::unmount(&dirs)?;
                     return Err(error.into());

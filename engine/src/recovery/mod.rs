@@ -56,13 +56,13 @@ pub(crate) async fn run(engine: &Arc<Engine>) {
     // The end of a damaged store may be lost, and an intent may concern a volume that was made anew since: later starts
     // must know that too.
     if engine.node.trust() == Trust::Partial {
-        crate::volume::note_removals_in_doubt(engine).await;
+        engine.volumes.note_removals_in_doubt().await;
     }
     // Takes long for large data, and no container waits for it.
     if engine.node.trust() == Trust::Whole {
         engine.node.tasks.spawn({
-            let engine = engine.clone();
-            async move { crate::volume::finish_removals(&engine).await }
+            let volumes = engine.volumes.clone();
+            async move { volumes.finish_removals().await }
         });
     }
     networks::remember(engine).await;

@@ -12,7 +12,6 @@ use crate::domain::id::{Digest, Name, Timestamp, VolumeName};
 use crate::engine::Engine;
 use crate::journal::record::{Actor, Context};
 use crate::records::{Candidate, Candidates, candidates};
-use crate::volume;
 
 pub(super) async fn rebuild(engine: &Arc<Engine>) {
     let engines = engine.node.layout.engines();
@@ -66,10 +65,10 @@ async fn record_volumes(engine: &Arc<Engine>, definition: &Definition, context: 
     for mount in definition.mounts.iter().filter(|mount| mount.kind == MountKind::Volume) {
         let Ok(name) = mount.name.parse::<VolumeName>() else { continue };
         let data = engine.node.layout.volume_data(&name);
-        if engine.volumes.records.get(&name).is_some() || !tokio::fs::try_exists(&data).await.unwrap_or(false) {
+        if engine.volumes.ledger().get(&name).is_some() || !tokio::fs::try_exists(&data).await.unwrap_or(false) {
             continue;
         }
-        match volume::ensure(engine, &name, mount.anonymous, BTreeMap::new(), context).await {
+        match engine.volumes.ensure(&name, mount.anonymous, BTreeMap::new(), context).await {
             Ok(data) => engine.node.warn(format!(
                 "volume {name} was missing in the store, rebuilt from `{}` without its labels",
                 data.display()

@@ -40,7 +40,7 @@ pub(super) async fn sweep(engine: &Arc<Engine>) {
     networks::sweep(engine).await;
     // Volumes are swept last: none is removed while there are directories of unknown containers, and the engine's own
     // ones are gone by now.
-    crate::volume::sweep(engine).await;
+    engine.volumes.sweep().await;
 }
 
 /// Deletes runtimes' records of unknown containers. A running one is not ended here.
@@ -108,7 +108,7 @@ async fn take_back_volumes(engine: &Arc<Engine>) {
     });
     let context = Context::new(Actor::Recovery);
     for (id, definition) in looking.await.unwrap_or_default() {
-        effects::take_back(engine, id, &definition, &context).await;
+        engine.volumes.take_back(id, &definition, &context).await;
     }
 }
 

@@ -157,7 +157,7 @@ async fn a_rebuilt_container_has_its_volumes() {
     }
     rebuild::rebuild(&engine).await;
     assert!(engine.containers.get(&id).is_some(), "{:?}", engine.node.warnings());
-    let known = engine.volumes.records.snapshot();
+    let known = engine.volumes.ledger().snapshot();
     let known: Vec<_> = known.iter().map(|(name, entity)| (name.as_str(), entity.state.anonymous)).collect();
     assert_eq!(known, [("named", false), ("own", true)]);
     assert!(!engine.node.layout.volumes().join("gone").exists());

@@ -159,7 +159,7 @@ mod tests {
     }
 
     fn of_volumes(engine: &Engine) -> Vec<(Volume, u64)> {
-        engine.volumes.records.snapshot().values().map(|entity| (entity.state.clone(), entity.seq)).collect()
+        engine.volumes.ledger().snapshot().values().map(|entity| (entity.state.clone(), entity.seq)).collect()
     }
 
     fn name(text: &str) -> VolumeName {
@@ -184,9 +184,9 @@ mod tests {
         engine.images.turn(&Digest([1; 32]), &context, &image::Command::Remove).await.unwrap();
         let labels = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
         let create = volume::Command::Create { labels, anonymous: true, at: Timestamp(3) };
-        engine.volumes.records.turn(&name("data"), &context, &create).await.unwrap();
-        engine.volumes.records.turn(&name("going"), &context, &create).await.unwrap();
-        engine.volumes.records.turn(&name("going"), &context, &volume::Command::Remove).await.unwrap();
+        engine.volumes.ledger().turn(&name("data"), &context, &create).await.unwrap();
+        engine.volumes.ledger().turn(&name("going"), &context, &create).await.unwrap();
+        engine.volumes.ledger().turn(&name("going"), &context, &volume::Command::Remove).await.unwrap();
         let images: Vec<Image> = engine.images.snapshot().values().map(|entity| entity.state.clone()).collect();
         let volumes = of_volumes(&engine);
         engine.journal.close().await;
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(engine.images.get(&ID).unwrap().state.facts.used_at, Timestamp(1 << 60));
         assert_eq!(engine.images.named("a").unwrap().state.id, Digest([9; 32]));
         assert_eq!(of_volumes(&engine), volumes);
-        assert_eq!(engine.volumes.records.get(&name("going")).unwrap().state.phase, volume::Phase::Removing);
+        assert_eq!(engine.volumes.ledger().get(&name("going")).unwrap().state.phase, volume::Phase::Removing);
     }
 
     #[tokio::test]
@@ -212,7 +212,7 @@ mod tests {
         let events = vec![Image::encode(&context, &tagged)];
         append(&engine, Image::stream(&ID), 1, events, store::Row::Keep).await;
         let create = volume::Command::Create { labels: BTreeMap::new(), anonymous: false, at: Timestamp(3) };
-        engine.volumes.records.turn(&name("data"), &context, &create).await.unwrap();
+        engine.volumes.ledger().turn(&name("data"), &context, &create).await.unwrap();
         let events = vec![Volume::encode(&context, &volume::Event::RemoveRequested)];
         append(&engine, Volume::stream(&name("data")), 1, events, store::Row::Keep).await;
         engine.journal.close().await;
@@ -222,7 +222,7 @@ mod tests {
         let image = engine.images.named("b").unwrap().state.clone();
         assert_eq!((image.id, image.version, image.names.len()), (ID, 2, 2));
         assert_eq!(engine.images.next_since(), 10);
-        let volume = engine.volumes.records.get(&name("data")).unwrap().state.clone();
+        let volume = engine.volumes.ledger().get(&name("data")).unwrap().state.clone();
         assert_eq!((volume.phase, volume.version), (volume::Phase::Removing, 2));
     }
 

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use super::{VolumeError, files};
+use super::{VolumeError, Volumes, files};
 use crate::clock;
 use crate::domain::id::VolumeName;
 use crate::domain::volume::Command;
-use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 
@@ -24,24 +22,26 @@ pub(crate) fn anonymous_name() -> Result<VolumeName, VolumeError> {
     name.parse().map_err(|_| VolumeError::InvalidName { name })
 }
 
-/// The volume exists and its directory is there when this returns: where its data lies. One that exists stays as it is,
-/// labels included. To be called with a lease of the name, unless it does not matter that it may be removed again.
-pub(crate) async fn ensure(
-    engine: &Arc<Engine>,
-    name: &VolumeName,
-    anonymous: bool,
-    labels: BTreeMap<String, String>,
-    context: &Context,
-) -> Result<PathBuf, VolumeError> {
-    // A removal that ends while the directory is made would leave it without a record.
-    let _lease = engine.volumes.lease([name.clone()]).await?;
-    if engine.volumes.is_being_removed(name) {
-        return Err(VolumeError::BeingRemoved { name: name.clone() });
+impl Volumes {
+    /// The volume exists and its directory is there when this returns: where its data lies. One that exists stays as it is,
+    /// labels included. To be called with a lease of the name, unless it does not matter that it may be removed again.
+    pub(crate) async fn ensure(
+        &self,
+        name: &VolumeName,
+        anonymous: bool,
+        labels: BTreeMap<String, String>,
+        context: &Context,
+    ) -> Result<PathBuf, VolumeError> {
+        // A removal that ends while the directory is made would leave it without a record.
+        let _lease = self.lease([name.clone()]).await?;
+        if self.is_being_removed(name) {
+            return Err(VolumeError::BeingRemoved { name: name.clone() });
+        }
+        let (layout, volume) = (self.node.layout.clone(), name.clone());
+        let data = self.blocking(name, move || files::make(&layout, &volume)).await?;
+        failpoint::hit(failpoint::VOLUME_CREATE_BEFORE_RECORD);
+        let create = Command::Create { labels, anonymous, at: clock::now() };
+        self.ledger.turn(name, context, &create).await.map_err(|error| VolumeError::of_turn(error, name))?;
+        Ok(data)
     }
-    let (layout, volume) = (engine.node.layout.clone(), name.clone());
-    let data = super::blocking(engine, name, move || files::make(&layout, &volume)).await?;
-    failpoint::hit(failpoint::VOLUME_CREATE_BEFORE_RECORD);
-    let create = Command::Create { labels, anonymous, at: clock::now() };
-    engine.volumes.records.turn(name, context, &create).await.map_err(|error| VolumeError::of_turn(error, name))?;
-    Ok(data)
 }

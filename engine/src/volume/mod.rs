@@ -9,10 +9,12 @@
 //! volume of its name takes it over with its data, and a start of the daemon reports it. A removal is an intent, then
 //! the deletion, then its outcome: see `remove.rs`.
 
+mod anonymous;
 mod create;
 mod doubt;
 mod error;
 mod files;
+mod fill;
 mod leases;
 pub(crate) mod records;
 mod remove;
@@ -28,27 +30,39 @@ use store::Journal;
 
 use crate::domain::id::VolumeName;
 use crate::domain::volume::Phase;
-use crate::engine::Engine;
-use crate::warnings::Warnings;
+use crate::node::Node;
+use crate::records::Containers;
 
-pub(crate) use create::{anonymous_name, ensure};
-pub(crate) use doubt::note_removals_in_doubt;
+pub(crate) use create::anonymous_name;
 pub(crate) use error::VolumeError;
+pub(crate) use fill::{FillError, are_to_be_filled, fill};
 pub(crate) use leases::Lease;
-pub(crate) use remove::{Reclaimed, finish_removals, prune, remove, remove_anonymous};
-pub(crate) use sweep::sweep;
-pub(crate) use users::{User, users};
+pub(crate) use remove::Reclaimed;
+pub(crate) use users::User;
 
-/// The volumes of the engine, and the leases of those that are about to be used.
+/// All volumes: their ledger, and the leases of those that are about to be used.
 #[derive(Debug)]
 pub(crate) struct Volumes {
-    pub records: records::Records,
+    node: Arc<Node>,
+    ledger: records::Records,
     leases: leases::Leases,
+    /// Whose definitions name the volumes that they use.
+    containers: Arc<Containers>,
 }
 
 impl Volumes {
-    pub(crate) fn new(journal: Journal, warnings: Arc<Warnings>) -> Self {
-        Self { records: records::Records::new(journal, warnings), leases: leases::Leases::default() }
+    pub(crate) fn new(node: Arc<Node>, journal: Journal, containers: Arc<Containers>) -> Arc<Self> {
+        let ledger = records::Records::new(journal, node.shared_warnings());
+        Arc::new(Self { node, ledger, leases: leases::Leases::default(), containers })
+    }
+
+    pub(crate) fn ledger(&self) -> &records::Records {
+        &self.ledger
+    }
+
+    /// Where the volume's data lies, whether or not it exists.
+    pub(crate) fn path(&self, name: &VolumeName) -> PathBuf {
+        self.node.layout.volume_data(name)
     }
 
     /// Keeps these volumes from being removed until it is dropped: for a creation under way, until its container is
@@ -59,23 +73,18 @@ impl Volumes {
 
     /// Whether the volume's removal was recorded and is not finished.
     fn is_being_removed(&self, name: &VolumeName) -> bool {
-        self.records.get(name).is_some_and(|entity| entity.state.phase == Phase::Removing)
+        self.ledger.get(name).is_some_and(|entity| entity.state.phase == Phase::Removing)
     }
-}
 
-/// Where the volume's data lies, whether or not it exists.
-pub(crate) fn path(engine: &Engine, name: &VolumeName) -> PathBuf {
-    engine.node.layout.volume_data(name)
-}
-
-/// Work on a volume's files, off the threads that serve requests.
-async fn blocking<T: Send + 'static>(
-    engine: &Engine,
-    name: &VolumeName,
-    work: impl FnOnce() -> Result<T, VolumeError> + Send + 'static,
-) -> Result<T, VolumeError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
-        let source = std::io::Error::other(panic);
-        Err(VolumeError::Io { action: "work in", path: engine.node.layout.volume(name), source })
-    })
+    /// Work on a volume's files, off the threads that serve requests.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        name: &VolumeName,
+        work: impl FnOnce() -> Result<T, VolumeError> + Send + 'static,
+    ) -> Result<T, VolumeError> {
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
+            let source = std::io::Error::other(panic);
+            Err(VolumeError::Io { action: "work in", path: self.node.layout.volume(name), source })
+        })
+    }
 }

@@ -12,7 +12,9 @@ use crate::journal::record::{Actor, Context};
 use crate::spec::Host;
 
 struct World {
-    engine: Arc<Engine>,
+    node: Arc<Node>,
+    containers: Arc<Containers>,
+    volumes: Arc<Volumes>,
     context: Context,
     _root: tempfile::TempDir,
 }
@@ -24,20 +26,22 @@ impl World {
         fs::create_dir(&graph).unwrap();
         let config = Config { graph, state, ..Config::built_in() };
         let journal = store::Journal::in_memory(store::Options::default()).unwrap();
-        let engine = Engine::new(config, Host::probe().unwrap(), BootId::default(), journal);
-        Self { engine, context: Context::new(Actor::Engine), _root: root }
+        let node = Node::new(config, Host::probe().unwrap(), BootId::default());
+        let containers = Containers::new(node.clone(), journal.clone());
+        let volumes = Volumes::new(node.clone(), journal, containers.clone());
+        Self { node, containers, volumes, context: Context::new(Actor::Engine), _root: root }
     }
 
     async fn ensure(&self, text: &str, anonymous: bool) -> PathBuf {
-        ensure(&self.engine, &name(text), anonymous, BTreeMap::new(), &self.context).await.unwrap()
+        self.volumes.ensure(&name(text), anonymous, BTreeMap::new(), &self.context).await.unwrap()
     }
 
     async fn remove(&self, text: &str) -> Result<(), VolumeError> {
-        remove(&self.engine, &name(text), &self.context).await
+        self.volumes.remove(&name(text), &self.context).await
     }
 
     fn phase(&self, text: &str) -> Option<Phase> {
-        self.engine.volumes.records.get(&name(text)).map(|entity| entity.state.phase)
+        self.volumes.ledger.get(&name(text)).map(|entity| entity.state.phase)
     }
 
     /// A container that mounts these volumes; with none of them, one with an unreadable definition.
@@ -61,23 +65,19 @@ impl World {
         };
         if !volumes.is_empty() {
             let mounts = volumes.iter().map(|name| mount(name)).collect();
-            let path = self.engine.node.layout.bundle("runc", &id).definition();
+            let path = self.node.layout.bundle("runc", &id).definition();
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let definition = Definition { mounts, ..crate::spec::tests::definition() };
             card.definition = crate::definition::write(&path, &definition).unwrap().0;
         }
-        self.engine.containers.turn(&id, &self.context, &container::Command::Create { id, card }).await.unwrap();
+        self.containers.turn(&id, &self.context, &container::Command::Create { id, card }).await.unwrap();
         id
     }
 
     async fn forget_container(&self, id: ContainerId) {
         let remove = container::Command::Remove { force: false, volumes: false };
-        self.engine
-            .containers
-            .turn_all(&id, &self.context, &[remove, container::Command::ReportRemoved])
-            .await
-            .unwrap();
-        let _ = fs::remove_dir_all(self.engine.node.layout.bundle("runc", &id).definition().parent().unwrap());
+        self.containers.turn_all(&id, &self.context, &[remove, container::Command::ReportRemoved]).await.unwrap();
+        let _ = fs::remove_dir_all(self.node.layout.bundle("runc", &id).definition().parent().unwrap());
     }
 }
 
@@ -106,10 +106,10 @@ async fn a_volume_with_an_unreadable_record_is_taken_over_with_its_data() {
     let world = World::new();
     let data = world.ensure("data", false).await;
     fs::write(data.join("file"), "kept").unwrap();
-    world.engine.volumes.records.forget(&name("data"));
+    world.volumes.ledger.forget(&name("data"));
     assert_eq!(world.ensure("data", false).await, data);
     assert_eq!(fs::read_to_string(data.join("file")).unwrap(), "kept");
-    assert_eq!(world.engine.volumes.records.get(&name("data")).unwrap().state.version, 2);
+    assert_eq!(world.volumes.ledger.get(&name("data")).unwrap().state.version, 2);
     world.remove("data").await.unwrap();
     assert!(!data.exists());
 }
@@ -129,22 +129,22 @@ fn names_are_short_enough_for_a_stream() {
 async fn a_volume_is_made_once_and_stays_unchanged() {
     let world = World::new();
     let path = world.ensure("data", false).await;
-    assert_eq!(path, world.engine.node.layout.graph.join("volumes/data/_data"));
+    assert_eq!(path, world.node.layout.graph.join("volumes/data/_data"));
     fs::write(path.join("file"), "kept").unwrap();
     let labels = BTreeMap::from([("late".to_owned(), String::new())]);
-    assert_eq!(ensure(&world.engine, &name("data"), true, labels, &world.context).await.unwrap(), path);
-    let volume = world.engine.volumes.records.get(&name("data")).unwrap().state.clone();
+    assert_eq!(world.volumes.ensure(&name("data"), true, labels, &world.context).await.unwrap(), path);
+    let volume = world.volumes.ledger.get(&name("data")).unwrap().state.clone();
     assert_eq!((volume.anonymous, volume.labels.len(), volume.version), (false, 0, 1));
     assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "kept");
     // An operator has deleted too much: it can be used again.
-    fs::remove_dir_all(world.engine.node.layout.volumes()).unwrap();
+    fs::remove_dir_all(world.node.layout.volumes()).unwrap();
     assert!(world.ensure("data", false).await.is_dir());
 }
 
 #[tokio::test]
 async fn a_directory_that_no_record_knows_is_taken_over() {
     let world = World::new();
-    let data = world.engine.node.layout.volume_data(&name("old"));
+    let data = world.node.layout.volume_data(&name("old"));
     fs::create_dir_all(&data).unwrap();
     fs::write(data.join("file"), "precious").unwrap();
     assert_eq!(world.phase("old"), None);
@@ -152,8 +152,8 @@ async fn a_directory_that_no_record_knows_is_taken_over() {
     assert_eq!(world.ensure("old", false).await, data);
     assert_eq!(fs::read_to_string(data.join("file")).unwrap(), "precious");
     // A file is no volume.
-    fs::write(world.engine.node.layout.volumes().join("file"), "").unwrap();
-    let made = ensure(&world.engine, &name("file"), false, BTreeMap::new(), &world.context).await;
+    fs::write(world.node.layout.volumes().join("file"), "").unwrap();
+    let made = world.volumes.ensure(&name("file"), false, BTreeMap::new(), &world.context).await;
     assert!(matches!(made, Err(VolumeError::Io { .. })), "{made:?}");
 }
 
@@ -169,7 +169,7 @@ async fn a_volume_in_use_stays() {
     world.remove("other").await.unwrap();
     world.forget_container(id).await;
     world.remove("data").await.unwrap();
-    assert_eq!(fs::read_dir(world.engine.node.layout.volumes()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(world.node.layout.volumes()).unwrap().count(), 0);
     assert!(matches!(world.remove("data").await, Err(VolumeError::NoSuchVolume { .. })));
 }
 
@@ -180,14 +180,14 @@ async fn an_unreadable_container_may_use_any_volume() {
     let id = world.container(1, &[]).await;
     let error = world.remove("data").await.unwrap_err().to_string();
     assert!(error.contains("perhaps container") && error.contains(&id.short()), "{error}");
-    assert_eq!(prune(&world.engine, true, |_| true, &world.context).await, Reclaimed::default());
+    assert_eq!(world.volumes.prune(true, |_| true, &world.context).await, Reclaimed::default());
 }
 
 #[tokio::test]
 async fn a_leased_volume_stays() {
     let world = World::new();
     world.ensure("data", false).await;
-    let lease = world.engine.volumes.lease([name("data")]).await.unwrap();
+    let lease = world.volumes.lease([name("data")]).await.unwrap();
     world.ensure("data", false).await;
     let error = world.remove("data").await.unwrap_err();
     assert!(matches!(&error, VolumeError::InUse { users, .. } if *users == [User::Creation]), "{error}");
@@ -204,10 +204,10 @@ async fn a_container_takes_its_anonymous_volumes_with_it() {
     let id = world.container(1, &["mine", "shared", "named"]).await;
     world.container(2, &["shared"]).await;
     let names = || ["mine", "shared", "named", "never"].map(name);
-    remove_anonymous(&world.engine, id, names(), &world.context).await.unwrap();
+    world.volumes.remove_anonymous(id, names(), &world.context).await.unwrap();
     assert_eq!(world.phase("mine"), None);
     assert_eq!((world.phase("shared"), world.phase("named")), (Some(Phase::Ready), Some(Phase::Ready)));
-    remove_anonymous(&world.engine, id, names(), &world.context).await.unwrap();
+    world.volumes.remove_anonymous(id, names(), &world.context).await.unwrap();
 }
 
 #[tokio::test]
@@ -216,19 +216,18 @@ async fn an_interrupted_removal_is_finished() {
     for text in ["begun", "moved", "deleted", "kept"] {
         fs::write(world.ensure(text, false).await.join("file"), "x").unwrap();
     }
-    let layout = &world.engine.node.layout;
+    let layout = &world.node.layout;
     for text in ["begun", "moved", "deleted"] {
-        world.engine.volumes.records.turn(&name(text), &world.context, &Command::Remove).await.unwrap();
+        world.volumes.ledger.turn(&name(text), &world.context, &Command::Remove).await.unwrap();
     }
     fs::rename(layout.volume(&name("moved")), layout.volume_removing(&name("moved"))).unwrap();
     fs::remove_dir_all(layout.volume(&name("deleted"))).unwrap();
     // Meanwhile a creation cannot use it.
-    let made = ensure(&world.engine, &name("begun"), false, BTreeMap::new(), &world.context).await;
+    let made = world.volumes.ensure(&name("begun"), false, BTreeMap::new(), &world.context).await;
     assert!(matches!(made, Err(VolumeError::BeingRemoved { .. })), "{made:?}");
-    finish_removals(&world.engine).await;
-    assert!(world.engine.node.warnings().is_empty(), "{:?}", world.engine.node.warnings());
-    let left: Vec<_> =
-        world.engine.volumes.records.snapshot().iter().map(|(name, _)| name).map(ToString::to_string).collect();
+    world.volumes.finish_removals().await;
+    assert!(world.node.warnings().is_empty(), "{:?}", world.node.warnings());
+    let left: Vec<_> = world.volumes.ledger.snapshot().iter().map(|(name, _)| name).map(ToString::to_string).collect();
     assert_eq!(left, ["kept"]);
     let left: Vec<_> = fs::read_dir(layout.volumes()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["kept"]);
@@ -237,7 +236,7 @@ async fn an_interrupted_removal_is_finished() {
 #[tokio::test]
 async fn a_removal_follows_no_link() {
     let world = World::new();
-    let outside = world.engine.node.layout.graph.join("outside");
+    let outside = world.node.layout.graph.join("outside");
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("file"), "kept").unwrap();
     let data = world.ensure("data", false).await;
@@ -245,11 +244,11 @@ async fn a_removal_follows_no_link() {
     world.remove("data").await.unwrap();
     // The volume itself may be a link, too: an operator has moved it to a larger disk.
     fs::create_dir_all(outside.join("_data")).unwrap();
-    std::os::unix::fs::symlink(&outside, world.engine.node.layout.volume(&name("far"))).unwrap();
+    std::os::unix::fs::symlink(&outside, world.node.layout.volume(&name("far"))).unwrap();
     world.ensure("far", false).await;
     world.remove("far").await.unwrap();
     assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "kept");
-    assert_eq!(fs::read_dir(world.engine.node.layout.volumes()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(world.node.layout.volumes()).unwrap().count(), 0);
 }
 
 #[tokio::test]
@@ -259,13 +258,13 @@ async fn a_prune_removes_unused_volumes() {
         fs::write(world.ensure(text, anonymous).await.join("file"), vec![1; 10_000]).unwrap();
     }
     let id = world.container(1, &["a2", "n2"]).await;
-    let pruned = prune(&world.engine, false, |_| true, &world.context).await;
+    let pruned = world.volumes.prune(false, |_| true, &world.context).await;
     assert_eq!(pruned.names, [name("a1")]);
     assert!(pruned.bytes >= 10_000, "{}", pruned.bytes);
-    let pruned = prune(&world.engine, true, |volume| volume.name.as_str() != "n1", &world.context).await;
+    let pruned = world.volumes.prune(true, |volume| volume.name.as_str() != "n1", &world.context).await;
     assert_eq!(pruned, Reclaimed::default());
     world.forget_container(id).await;
-    let pruned = prune(&world.engine, true, |_| true, &world.context).await;
+    let pruned = world.volumes.prune(true, |_| true, &world.context).await;
     assert_eq!(pruned.names, ["a2", "n1", "n2"].map(name));
 }
 
@@ -277,7 +276,7 @@ async fn leftovers_of_a_killed_creation_are_swept_and_data_is_kept() {
     }
     let world = World::new();
     let known = world.ensure("known", false).await;
-    let all = world.engine.node.layout.volumes();
+    let all = world.node.layout.volumes();
     let mode = |path: &str, mode| fs::set_permissions(all.join(path), fs::Permissions::from_mode(mode)).unwrap();
     for (dir, made) in
         [("early", vec![]), ("late", vec!["_data"]), ("full", vec!["_data"]), ("prepared", vec!["_data"])]
@@ -294,13 +293,13 @@ async fn leftovers_of_a_killed_creation_are_swept_and_data_is_kept() {
     fs::create_dir(all.join(".removing-gone")).unwrap();
     fs::write(all.join("no-volume"), "x").unwrap();
 
-    sweep(&world.engine).await;
+    world.volumes.sweep().await;
     let mut left: Vec<_> =
         fs::read_dir(&all).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     left.sort();
     assert_eq!(left, [".removing-gone", "full", "known", "no-volume", "prepared"]);
     assert!(known.is_dir() && all.join("full/_data/precious").exists());
-    let warnings = world.engine.node.warnings().join("\n");
+    let warnings = world.node.warnings().join("\n");
     assert!(warnings.contains("volume early, whose creation never ended: removed"), "{warnings}");
     assert!(warnings.contains("volume late, whose creation never ended: removed"), "{warnings}");
     assert!(warnings.contains("kept: `.removing-gone`, `full`, `no-volume`, `prepared`"), "{warnings}");
@@ -316,7 +315,7 @@ async fn a_volume_that_a_container_may_mount_is_not_swept() {
     let world = World::new();
     world.ensure("known", false).await;
     // Directories as a creation makes them, without records, as after the loss of a store.
-    let all = world.engine.node.layout.volumes();
+    let all = world.node.layout.volumes();
     for name in ["mounted", "free"] {
         for (dir, mode) in [(name.to_owned(), files::MODE), (format!("{name}/_data"), files::DATA_MODE)] {
             fs::create_dir(all.join(&dir)).unwrap();
@@ -326,17 +325,17 @@ async fn a_volume_that_a_container_may_mount_is_not_swept() {
     let left = || ["mounted/_data", "free/_data"].map(|dir| all.join(dir).exists());
     world.container(1, &["mounted"]).await;
     let unreadable = world.container(2, &[]).await;
-    sweep(&world.engine).await;
+    world.volumes.sweep().await;
     assert_eq!(left(), [true, true], "one definition cannot be read");
     world.forget_container(unreadable).await;
-    for root in [world.engine.node.layout.engines(), world.engine.node.layout.state.clone()] {
+    for root in [world.node.layout.engines(), world.node.layout.state.clone()] {
         let unknown = root.join("crun").join("e".repeat(64));
         fs::create_dir_all(&unknown).unwrap();
-        sweep(&world.engine).await;
+        world.volumes.sweep().await;
         assert_eq!(left(), [true, true], "`{}` is of an unknown container", unknown.display());
         fs::remove_dir(unknown).unwrap();
     }
-    sweep(&world.engine).await;
+    world.volumes.sweep().await;
     assert_eq!(left(), [true, false]);
 }
 
@@ -344,7 +343,7 @@ async fn a_volume_that_a_container_may_mount_is_not_swept() {
 async fn a_volume_may_be_used_by_a_container_whose_directory_cannot_be_listed() {
     let world = World::new();
     world.ensure("v", false).await;
-    let runtime = world.engine.node.layout.engines().join("crun");
+    let runtime = world.node.layout.engines().join("crun");
     fs::create_dir_all(runtime.parent().unwrap()).unwrap();
     std::os::unix::fs::symlink("crun", &runtime).unwrap();
     let error = world.remove("v").await.unwrap_err();
@@ -358,15 +357,14 @@ async fn a_volume_may_be_used_by_a_container_whose_directory_cannot_be_listed() 
 #[tokio::test]
 async fn a_whole_store_keeps_volumes_that_an_unknown_container_may_use() {
     let world = World::new();
-    let _ = world.engine.node.trust.set(crate::node::Trust::Whole);
+    let _ = world.node.trust.set(crate::node::Trust::Whole);
     world.ensure("v", true).await;
     let id = ContainerId::from_bytes([9; 32]);
-    let (bundle, state) =
-        (world.engine.node.layout.bundle("runc", &id), world.engine.node.layout.state_dir("runc", &id));
+    let (bundle, state) = (world.node.layout.bundle("runc", &id), world.node.layout.state_dir("runc", &id));
     let bundle = bundle.definition().parent().unwrap().to_owned();
     let is_kept = async || {
         let refused = matches!(world.remove("v").await, Err(VolumeError::InUse { .. }));
-        refused && prune(&world.engine, true, |_| true, &world.context).await == Reclaimed::default()
+        refused && world.volumes.prune(true, |_| true, &world.context).await == Reclaimed::default()
     };
     fs::create_dir_all(state.path()).unwrap();
     assert!(is_kept().await, "it may run");
@@ -395,22 +393,22 @@ async fn a_removal_in_a_damaged_store_is_not_finished_by_itself() {
     let world = World::new();
     for text in ["old", "used"] {
         fs::write(world.ensure(text, false).await.join("file"), "x").unwrap();
-        world.engine.volumes.records.turn(&name(text), &world.context, &Command::Remove).await.unwrap();
+        world.volumes.ledger.turn(&name(text), &world.context, &Command::Remove).await.unwrap();
     }
     let id = world.container(1, &["used"]).await;
     // Without any doubt noted, a user keeps its volume.
-    finish_removals(&world.engine).await;
+    world.volumes.finish_removals().await;
     assert_eq!((world.phase("old"), world.phase("used")), (None, Some(Phase::Removing)));
-    assert!(world.engine.node.layout.volume_data(&name("used")).join("file").exists());
+    assert!(world.node.layout.volume_data(&name("used")).join("file").exists());
     world.forget_container(id).await;
-    note_removals_in_doubt(&world.engine).await;
+    world.volumes.note_removals_in_doubt().await;
     // At every later start, until it is asked for.
     for _ in 0..2 {
-        finish_removals(&world.engine).await;
-        assert!(world.engine.node.layout.volume_data(&name("used")).join("file").exists());
+        world.volumes.finish_removals().await;
+        assert!(world.node.layout.volume_data(&name("used")).join("file").exists());
     }
-    assert!(world.engine.node.warnings().iter().any(|warning| warning.contains("`isula volume rm used` removes it")));
+    assert!(world.node.warnings().iter().any(|warning| warning.contains("`isula volume rm used` removes it")));
     world.remove("used").await.unwrap();
-    finish_removals(&world.engine).await;
-    assert!(!world.engine.node.layout.volumes_in_doubt().exists());
+    world.volumes.finish_removals().await;
+    assert!(!world.node.layout.volumes_in_doubt().exists());
 }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::Volumes;
 use crate::definition::{Definition, MountKind};
 use crate::domain::id::{ContainerId, VolumeName};
-use crate::engine::Engine;
+use crate::records::Containers;
 
 /// A user that keeps a volume from being removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,22 +30,22 @@ pub(super) struct Uses {
 
 impl Uses {
     /// Reads the definitions of all containers but one. Blocks on the disk.
-    pub(super) fn of_all_but(engine: &Engine, left_out: Option<ContainerId>) -> Self {
+    pub(super) fn of_all_but(containers: &Containers, left_out: Option<ContainerId>) -> Self {
         let mut uses = Self::default();
-        for (id, entity) in engine.containers.snapshot().iter() {
+        for (id, entity) in containers.snapshot().iter() {
             if left_out == Some(*id) {
                 continue;
             }
-            match engine.containers.definition_uncached(entity) {
+            match containers.definition_uncached(entity) {
                 Ok(definition) => uses.add(*id, &definition),
                 // The container was removed meanwhile, and its definition with it.
-                Err(_) if engine.containers.get(id).is_none() => {}
+                Err(_) if containers.get(id).is_none() => {}
                 Err(_) => uses.unreadable.push(*id),
             }
         }
         // Also of a store that is whole: it may have been lost, and begun again without the records that could not be
         // rebuilt.
-        match engine.containers.unknown() {
+        match containers.unknown() {
             Ok(unknown) => {
                 unknown.into_iter().filter(|(id, _)| left_out != Some(*id)).for_each(|each| uses.add_unknown(each))
             }
@@ -86,13 +87,15 @@ impl Uses {
     }
 }
 
-/// For each of these volumes, the containers that mount it. Blocks on the disk.
-pub(crate) fn users<'a>(
-    engine: &Engine,
-    names: impl IntoIterator<Item = &'a VolumeName>,
-) -> HashMap<VolumeName, Vec<ContainerId>> {
-    let uses = Uses::of_all_but(engine, None);
-    names.into_iter().map(|name| (name.clone(), uses.certain(name).to_vec())).collect()
+impl Volumes {
+    /// For each of these volumes, the containers that mount it. Blocks on the disk.
+    pub(crate) fn users<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a VolumeName>,
+    ) -> HashMap<VolumeName, Vec<ContainerId>> {
+        let uses = Uses::of_all_but(&self.containers, None);
+        names.into_iter().map(|name| (name.clone(), uses.certain(name).to_vec())).collect()
+    }
 }
 
 fn volumes_of(definition: &Definition) -> impl Iterator<Item = &str> {

@@ -81,7 +81,7 @@ fn info(engine: &Engine) -> InfoResponse {
         warnings: engine.node.warnings().into_iter().chain(engine.networks.pending.warnings()).collect(),
         unverified: unverified + u32::from(!engine.image_store.is_ready()),
         image_bytes: engine.image_store.bytes(),
-        volumes: u32::try_from(engine.volumes.records.snapshot().len()).unwrap_or(u32::MAX),
+        volumes: u32::try_from(engine.volumes.ledger().snapshot().len()).unwrap_or(u32::MAX),
         registry_mirrors: config.images.mirrors.iter().map(ToString::to_string).collect(),
         insecure_registries: config.images.insecure.iter().map(ToString::to_string).collect(),
     }

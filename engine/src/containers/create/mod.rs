@@ -29,7 +29,6 @@ use crate::clock;
 use crate::definition::{self, Definition};
 use crate::domain::container::{Card, Command, Container, Rejection};
 use crate::domain::id::{ContainerId, Digest, Name, VolumeName};
-use crate::effects;
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::image::ImageLease;
@@ -139,7 +138,7 @@ async fn make_volumes(
 ) -> Result<(), ContainerError> {
     let each = futures_util::stream::iter(volumes).map(|(name, anonymous)| async move {
         still_wanted(caller)?;
-        volume::ensure(engine, &name, anonymous, BTreeMap::new(), context).await?;
+        engine.volumes.ensure(&name, anonymous, BTreeMap::new(), context).await?;
         Ok::<_, ContainerError>(())
     });
     // All tasks end before this call does: the undo must not race with them.
@@ -186,7 +185,7 @@ async fn record(
 async fn undo(engine: &Arc<Engine>, prepared: Prepared<'_>, context: &Context) {
     let Prepared { id, definition, bundle, leases, reservation, .. } = prepared;
     drop(leases);
-    effects::take_back(engine, id, &definition, context).await;
+    engine.volumes.take_back(id, &definition, context).await;
     let _ = tokio::task::spawn_blocking(move || rootfs::remove_tree(bundle.path(), Mounts::Detach)).await;
     drop(reservation);
 }

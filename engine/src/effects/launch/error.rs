@@ -6,12 +6,12 @@ use super::{ANSWER_DEADLINE, BEGIN_DEADLINE, FILL_DEADLINE};
 use crate::cause::chain;
 use crate::definition::DefinitionError;
 use crate::domain::id::ContainerId;
-use crate::effects::volumes::FillError;
 use crate::network::NetworkError;
 use crate::rootfs::RootfsError;
 use crate::runtime::RuntimeError;
 use crate::spec::SpecError;
 use crate::spec::files::FilesError;
+use crate::volume::FillError;
 
 /// Why a container could not be started.
 #[derive(Debug, thiserror::Error)]

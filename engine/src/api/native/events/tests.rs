@@ -35,7 +35,7 @@ async fn recorded() -> Vec<WireEvent> {
     let labels = BTreeMap::from([("tier".to_owned(), "db".to_owned())]);
     let create = volume::Command::Create { labels, anonymous: false, at: Timestamp(1) };
     for command in [create, volume::Command::Remove, volume::Command::ReportRemoved] {
-        engine.volumes.records.turn(&"data".parse().unwrap(), &context, &command).await.unwrap();
+        engine.volumes.ledger().turn(&"data".parse().unwrap(), &context, &command).await.unwrap();
     }
     engine
         .journal
@@ -136,7 +136,7 @@ async fn lost_events_are_a_gap_despite_filters() {
     while archived().len() < 2 {
         let number = first.journal.last();
         let create = volume::Command::Create { labels: BTreeMap::new(), anonymous: false, at: Timestamp(1) };
-        first.volumes.records.turn(&format!("v{number}").parse().unwrap(), &context, &create).await.unwrap();
+        first.volumes.ledger().turn(&format!("v{number}").parse().unwrap(), &context, &create).await.unwrap();
     }
     first.journal.close().await;
     std::fs::remove_file(&archived()[0]).unwrap();
@@ -171,7 +171,7 @@ async fn a_stream_ends_after_a_gap_at_the_end() {
     let open = || store::Journal::open(&dir, store::Options::default()).unwrap();
     let first = engine_with(open().journal);
     let create = volume::Command::Create { labels: BTreeMap::new(), anonymous: false, at: Timestamp(1) };
-    first.volumes.records.turn(&"data".parse().unwrap(), &Context::new(Actor::Engine), &create).await.unwrap();
+    first.volumes.ledger().turn(&"data".parse().unwrap(), &Context::new(Actor::Engine), &create).await.unwrap();
     first.journal.close().await;
     std::fs::write(dir.join("db"), b"").unwrap();
     let opened = open();

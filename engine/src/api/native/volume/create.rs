@@ -24,8 +24,8 @@ impl Native {
         let anonymous = request.name.is_empty();
         let name = if anonymous { volume::anonymous_name()? } else { name(&request.name)? };
         let labels: BTreeMap<String, String> = request.labels.into_iter().collect();
-        volume::ensure(&self.engine, &name, anonymous, labels, context).await?;
-        let entity = self.engine.volumes.records.get(&name);
+        self.engine.volumes.ensure(&name, anonymous, labels, context).await?;
+        let entity = self.engine.volumes.ledger().get(&name);
         // It may have been removed again by now.
         let entity = entity.ok_or_else(|| VolumeError::NoSuchVolume { name: name.clone() })?;
         self.volumes_shown(vec![entity]).await?.pop().ok_or_else(|| ApiError::failed("the volume is not shown"))

@@ -17,7 +17,7 @@ use super::{ApiError, Native, peer};
 use crate::clock::rfc3339;
 use crate::domain::id::VolumeName;
 use crate::journal::record::Context;
-use crate::volume::{self, VolumeError};
+use crate::volume::VolumeError;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -32,14 +32,14 @@ impl Native {
     /// With docker's keys.
     fn inspect_volume(&self, text: &str) -> Result<String, ApiError> {
         let name = name(text)?;
-        let entity = self.engine.volumes.records.get(&name);
+        let entity = self.engine.volumes.ledger().get(&name);
         let entity = entity.ok_or_else(|| VolumeError::NoSuchVolume { name: name.clone() })?;
         let volume = &entity.state;
         let value = json!({
             "CreatedAt": rfc3339(Some(volume.created_at)),
             "Driver": LOCAL,
             "Labels": volume.labels,
-            "Mountpoint": volume::path(&self.engine, &name),
+            "Mountpoint": self.engine.volumes.path(&name),
             "Name": name.as_str(),
             "Options": {},
             "Scope": "local",
@@ -48,7 +48,7 @@ impl Native {
     }
 
     async fn remove_volume(&self, request: RemoveVolumeRequest, context: &Context) -> Result<(), ApiError> {
-        match volume::remove(&self.engine, &name(&request.volume)?, context).await {
+        match self.engine.volumes.remove(&name(&request.volume)?, context).await {
             Err(VolumeError::NoSuchVolume { .. }) if request.force => Ok(()),
             outcome => Ok(outcome?),
         }

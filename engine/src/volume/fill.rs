@@ -1,4 +1,4 @@
-//! Volumes of a container: filled from its root at the first start, and removed with it if they are anonymous.
+//! Volumes of a container, filled from its root at the first start.
 //!
 //! A volume is filled in place: another container may have it mounted already, and would not see a directory that
 //! replaced it. So that a crash leaves no partial contents, the copy is made beside it:
@@ -19,16 +19,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::fs::FileType;
 
-use crate::cause::chain;
 use crate::definition::{Definition, MountKind};
 use crate::domain::container::Container;
-use crate::domain::id::{ContainerId, VolumeName};
-use crate::engine::Engine;
 use crate::failpoint;
-use crate::journal::record::Context;
+use crate::node::Node;
 use crate::rootfs::{self, BeneathError, CopyError, Mounts, PlannedRoot, copy_tree};
 use crate::spec::{self, SpecError};
-use crate::volume;
 
 /// The errors of filling a volume. It is unchanged, or will be completed at the next start.
 #[derive(Debug, thiserror::Error)]
@@ -42,14 +38,14 @@ pub enum FillError {
 }
 
 /// Whether the container has volumes that no start before has filled.
-pub(crate) fn are_to_be_filled(engine: &Engine, container: &Container, definition: &Definition) -> bool {
-    definition.mounts.iter().any(|mount| mount.copy) && !engine.node.bundle(container).filled_note().exists()
+pub(crate) fn are_to_be_filled(node: &Node, container: &Container, definition: &Definition) -> bool {
+    definition.mounts.iter().any(|mount| mount.copy) && !node.bundle(container).filled_note().exists()
 }
 
 /// Fills the container's empty volumes with the files that the container would see at their place without them: the
 /// root's, or those of another mount. Blocks for as long as the copying takes.
 pub(crate) fn fill(
-    engine: &Engine,
+    node: &Node,
     container: &Container,
     definition: &Definition,
     rootfs: &Path,
@@ -66,7 +62,7 @@ pub(crate) fn fill(
         failpoint::hit(failpoint::VOLUME_FILLED);
     }
     // The note only spares later starts the check, so it need not survive a crash.
-    let note = engine.node.bundle(container).filled_note();
+    let note = node.bundle(container).filled_note();
     fs::write(&note, "").map_err(failed("write", &note))
 }
 
@@ -144,57 +140,6 @@ fn settle(full: &Path, data: &Path) -> Result<(), FillError> {
     remove_tree(full)
 }
 
-/// Removes the anonymous volumes of a failed creation. One with files in it belongs to another container, since this
-/// one never ran.
-pub(crate) async fn take_back(
-    engine: &Arc<Engine>,
-    container: ContainerId,
-    definition: &Definition,
-    context: &Context,
-) {
-    let names = anonymous(definition);
-    let of = engine.clone();
-    let looked = tokio::task::spawn_blocking(move || {
-        let empty = |name: &VolumeName| is_empty(&of.node.layout.volume_data(name)).unwrap_or(false);
-        let (recorded, others): (Vec<_>, Vec<_>) =
-            names.into_iter().filter(empty).partition(|name| of.volumes.records.get(name).is_some());
-        // A crash between the directory and its record leaves these. An empty directory with this random name has no
-        // other owner.
-        for name in &others {
-            let _ = fs::remove_dir(of.node.layout.volume_data(name))
-                .and_then(|()| fs::remove_dir(of.node.layout.volume(name)));
-        }
-        recorded
-    });
-    let names = looked.await.unwrap_or_default();
-    remove(engine, container, names, context).await;
-}
-
-/// Removes the anonymous volumes of a container that is being removed. A volume that another container uses stays, and
-/// a failure does not stop the container's removal: the volume can then be removed by its name.
-pub(super) async fn remove_anonymous(
-    engine: &Arc<Engine>,
-    container: ContainerId,
-    definition: &Definition,
-    context: &Context,
-) {
-    remove(engine, container, anonymous(definition), context).await;
-}
-
-async fn remove(engine: &Arc<Engine>, container: ContainerId, names: Vec<VolumeName>, context: &Context) {
-    if names.is_empty() {
-        return;
-    }
-    if let Err(error) = volume::remove_anonymous(engine, container, names, context).await {
-        engine.node.warn(format!("container {}: a volume of its own stays: {}", container.short(), chain(&error)));
-    }
-}
-
-fn anonymous(definition: &Definition) -> Vec<VolumeName> {
-    let volumes = definition.mounts.iter().filter(|mount| mount.kind == MountKind::Volume && mount.anonymous);
-    volumes.filter_map(|mount| mount.name.parse().ok()).collect()
-}
-
 /// The lock that is held while the volume with this data directory is filled.
 fn fill_lock(data: &Path) -> Arc<Mutex<()>> {
     static PLACES: Mutex<Option<HashMap<PathBuf, Weak<Mutex<()>>>>> = Mutex::new(None);
@@ -206,7 +151,7 @@ fn fill_lock(data: &Path) -> Arc<Mutex<()>> {
     place
 }
 
-fn is_empty(dir: &Path) -> Result<bool, FillError> {
+pub(super) fn is_empty(dir: &Path) -> Result<bool, FillError> {
     Ok(fs::read_dir(dir).map_err(failed("read", dir))?.next().is_none())
 }
 
@@ -227,6 +172,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
+    use crate::cause::chain;
 
     struct Place(tempfile::TempDir);
 
@@ -370,46 +316,5 @@ mod tests {
         });
         assert_eq!(place.read("page").as_deref(), Some("image"));
         place.assert_settled();
-    }
-
-    #[tokio::test]
-    async fn a_failed_creation_removes_only_its_own_empty_volumes() {
-        let dir = tempfile::tempdir().unwrap();
-        let (graph, state) = (dir.path().join("graph"), dir.path().join("state"));
-        fs::create_dir(&graph).unwrap();
-        let config = crate::config::Config { graph, state, ..crate::config::Config::built_in() };
-        let journal = store::Journal::in_memory(store::Options::default()).unwrap();
-        let host = crate::spec::Host::probe().unwrap();
-        let engine = Engine::new(config, host, crate::domain::id::BootId::default(), journal);
-        let context = Context::new(crate::journal::record::Actor::Engine);
-        let mut definition = crate::spec::tests::definition();
-        for (name, anonymous) in [("own", true), ("written", true), ("named", false)] {
-            let name: VolumeName = name.parse().unwrap();
-            let data = volume::ensure(&engine, &name, anonymous, Default::default(), &context).await.unwrap();
-            if name.as_str() == "written" {
-                fs::write(data.join("x"), "").unwrap();
-            }
-            let bind = crate::spec::tests::bind(data.to_str().unwrap(), "/v");
-            definition.mounts.push(crate::definition::Mount {
-                kind: MountKind::Volume,
-                name: name.to_string(),
-                anonymous,
-                ..bind
-            });
-        }
-        // A crash between the directory and its record.
-        let unrecorded: VolumeName = "unrecorded".parse().unwrap();
-        fs::create_dir_all(engine.node.layout.volume_data(&unrecorded)).unwrap();
-        let of_unrecorded = crate::definition::Mount { name: unrecorded.to_string(), ..definition.mounts[0].clone() };
-        definition.mounts.push(of_unrecorded);
-        for _ in 0..2 {
-            take_back(&engine, ContainerId::from_bytes([1; 32]), &definition, &context).await;
-            let left: Vec<_> =
-                engine.volumes.records.snapshot().iter().map(|(name, _)| name).map(ToString::to_string).collect();
-            assert_eq!(left, ["named", "written"]);
-        }
-        for gone in ["own", "unrecorded"] {
-            assert!(!engine.node.layout.volume(&gone.parse().unwrap()).exists(), "{gone}");
-        }
     }
 }
