@@ -64,7 +64,7 @@ pub(crate) struct Engine {
     /// Of files that tell of kills for want of memory.
     pub oom: oom::Changes,
     pub usage: Usage,
-    pub files: Files,
+    pub files: Arc<Files>,
     /// Clients that wait for a requested start, to be attached from its first byte.
     first_clients: Mutex<HashMap<(ContainerId, OperationId), FirstClient>>,
 }
@@ -93,7 +93,7 @@ impl Engine {
             health: HealthResults::default(),
             oom: oom::Changes::default(),
             usage: Usage::default(),
-            files: Files::default(),
+            files: Files::new(node.clone(), containers.clone()),
             first_clients: Mutex::default(),
             containers,
             node,

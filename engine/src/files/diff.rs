@@ -15,8 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 
-use super::FilesError;
-use crate::engine::Engine;
+use super::{Files, FilesError};
 use crate::layout::Bundle;
 use crate::records::Entity;
 use crate::rootfs::Rootfs;
@@ -42,20 +41,16 @@ pub(crate) struct Change {
 }
 
 /// The changes of a container, sorted by path. Blocks.
-pub(crate) fn of_container(
-    engine: &Engine,
-    entity: &Entity,
-    stop: &dyn Fn() -> bool,
-) -> Result<Vec<Change>, FilesError> {
-    let definition = engine.containers.definition(entity)?;
+pub(crate) fn of_container(files: &Files, entity: &Entity, stop: &dyn Fn() -> bool) -> Result<Vec<Change>, FilesError> {
+    let definition = files.containers.definition(entity)?;
     let lowers: Vec<PathBuf> = match &definition.rootfs {
         Rootfs::External { direct: true, .. } => return Err(FilesError::Direct),
         Rootfs::External { dir, .. } => vec![dir.into()],
         Rootfs::Image { layers, .. } => {
-            layers.iter().rev().map(|layer| rootfs::layer_files(&engine.node.layout.graph, layer)).collect()
+            layers.iter().rev().map(|layer| rootfs::layer_files(&files.node.layout.graph, layer)).collect()
         }
     };
-    let bundle = engine.node.bundle(&entity.state);
+    let bundle = files.node.bundle(&entity.state);
     let points = mount_points(&bundle)?;
     compare(&bundle.path().join("upper"), &lowers, &points, stop)
 }

@@ -24,7 +24,35 @@ mod work;
 
 pub(crate) use error::FilesError;
 pub(crate) use unpack::UnpackOptions;
-pub(crate) use work::{Facts, FactsKind, Files, Outgoing, Part};
+pub(crate) use work::{Facts, FactsKind, Outgoing, Part};
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::node::Node;
+use crate::records::Containers;
+
+/// Threads that may be at it; those that hang in a file system count.
+const MOST: usize = 32;
+
+/// The files of all containers, and the limit of concurrent copies.
+#[derive(Debug)]
+pub(crate) struct Files {
+    node: Arc<Node>,
+    containers: Arc<Containers>,
+    places: Arc<Semaphore>,
+}
+
+impl Files {
+    pub(crate) fn new(node: Arc<Node>, containers: Arc<Containers>) -> Arc<Self> {
+        Arc::new(Self { node, containers, places: Arc::new(Semaphore::new(MOST)) })
+    }
+
+    fn place(&self) -> Result<OwnedSemaphorePermit, FilesError> {
+        self.places.clone().try_acquire_owned().map_err(|_| FilesError::TooMany { limit: MOST })
+    }
+}
 
 #[cfg(test)]
 mod tests;

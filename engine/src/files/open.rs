@@ -9,12 +9,11 @@ use std::time::Duration;
 use isulad_shim::ProcessRef;
 use tokio::time::{Instant, timeout_at};
 
-use super::FilesError;
 use super::view::{View, last};
+use super::{Files, FilesError};
 use crate::definition::{Definition, MountKind, Network};
 use crate::domain::container::{Phase, Rejection};
 use crate::domain::id::ContainerId;
-use crate::engine::Engine;
 use crate::latest::latest;
 use crate::records::{Entity, SharedAccess, to_reference};
 use crate::rootfs::{self, ContainerDirs};
@@ -39,39 +38,43 @@ pub(super) struct Opened {
     _root: Option<Arc<OwnedFd>>,
 }
 
-/// Waits until nothing is under way that would make or remove the container's files.
-pub(super) async fn hold(engine: &Engine, id: ContainerId) -> Result<Held, FilesError> {
-    let deadline = Instant::now() + PATIENCE;
-    let busy = |_| FilesError::Rejected(Rejection::InTransition);
-    timeout_at(deadline, engine.containers.verified(&id)).await.map_err(busy)?;
-    loop {
-        let gone = || FilesError::Rejected(Rejection::NoSuchContainer);
-        let entity = engine.containers.get(&id).ok_or_else(gone)?;
-        let access = timeout_at(deadline, entity.root_access().shared()).await.map_err(busy)?;
-        // Again: the start or removal that held the lock has changed it.
-        let entity = engine.containers.get(&id).ok_or_else(gone)?;
-        match &entity.state.phase {
-            Phase::Removing(_) => return Err(FilesError::Rejected(Rejection::BeingRemoved)),
-            Phase::Starting(_) => {}
-            Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => return Ok(Held { entity, access, root: None }),
-            // Without its process the container counts as running until its end is recorded, at any moment.
-            Phase::Running(run) | Phase::Pausing(run) | Phase::Paused(run) | Phase::Resuming(run) => {
-                let process = to_reference(run.process);
-                if let Some(root) = timeout_at(deadline, root_of(process)).await.map_err(busy)?? {
-                    return Ok(Held { entity, access, root: Some((process, root)) });
+impl Files {
+    /// Waits until nothing is under way that would make or remove the container's files.
+    pub(super) async fn hold(&self, id: ContainerId) -> Result<Held, FilesError> {
+        let deadline = Instant::now() + PATIENCE;
+        let busy = |_| FilesError::Rejected(Rejection::InTransition);
+        timeout_at(deadline, self.containers.verified(&id)).await.map_err(busy)?;
+        loop {
+            let gone = || FilesError::Rejected(Rejection::NoSuchContainer);
+            let entity = self.containers.get(&id).ok_or_else(gone)?;
+            let access = timeout_at(deadline, entity.root_access().shared()).await.map_err(busy)?;
+            // Again: the start or removal that held the lock has changed it.
+            let entity = self.containers.get(&id).ok_or_else(gone)?;
+            match &entity.state.phase {
+                Phase::Removing(_) => return Err(FilesError::Rejected(Rejection::BeingRemoved)),
+                Phase::Starting(_) => {}
+                Phase::Created | Phase::Exited(_) | Phase::Restarting(_) => {
+                    return Ok(Held { entity, access, root: None });
+                }
+                // Without its process the container counts as running until its end is recorded, at any moment.
+                Phase::Running(run) | Phase::Pausing(run) | Phase::Paused(run) | Phase::Resuming(run) => {
+                    let process = to_reference(run.process);
+                    if let Some(root) = timeout_at(deadline, root_of(process)).await.map_err(busy)?? {
+                        return Ok(Held { entity, access, root: Some((process, root)) });
+                    }
                 }
             }
+            drop(access);
+            let version = entity.state.version;
+            timeout_at(deadline, self.containers.changed_since(&id, version)).await.map_err(busy)?;
         }
-        drop(access);
-        let version = entity.state.version;
-        timeout_at(deadline, engine.containers.changed_since(&id, version)).await.map_err(busy)?;
     }
 }
 
 impl Held {
     /// The tree as the container sees it. `path` is the path to be looked up: mount points on the way to it are made,
     /// as a start would. Blocks.
-    pub(super) fn open(&self, engine: &Engine, path: &Path) -> Result<Opened, FilesError> {
+    pub(super) fn open(&self, files: &Files, path: &Path) -> Result<Opened, FilesError> {
         if let Some((process, root)) = &self.root {
             // Its mounts go with it: a copy would land below them.
             if process.ending() {
@@ -79,38 +82,38 @@ impl Held {
             }
             return Ok(Opened { view: View::new(duplicate(root)?, false), _root: None });
         }
-        let definition = engine.containers.definition(&self.entity)?;
-        let root = self.mount(engine, &definition)?;
+        let definition = files.containers.definition(&self.entity)?;
+        let root = self.mount(files, &definition)?;
         let mut view = View::new(duplicate(&root)?, definition.read_only_rootfs);
-        lay_mounts(engine, &self.entity, &definition, &mut view, path)?;
+        lay_mounts(files, &self.entity, &definition, &mut view, path)?;
         Ok(Opened { view, _root: Some(root) })
     }
 
     /// The root filesystem alone, without the mounts in it. Blocks.
-    pub(super) fn open_rootfs(&self, engine: &Engine) -> Result<Opened, FilesError> {
+    pub(super) fn open_rootfs(&self, files: &Files) -> Result<Opened, FilesError> {
         if self.root.is_some() {
             let container = &self.entity.state;
             let id = container.id.to_string();
-            let dirs = ContainerDirs { graph: &engine.node.layout.graph, runtime: &container.card.runtime, id: &id };
+            let dirs = ContainerDirs { graph: &files.node.layout.graph, runtime: &container.card.runtime, id: &id };
             let gone = || FilesError::NotMounted { path: dirs.merged() };
             let root = rootfs::open_mounted(&dirs)?.ok_or_else(gone)?;
             return Ok(Opened { view: View::new(root, true), _root: None });
         }
-        let definition = engine.containers.definition(&self.entity)?;
-        let root = self.mount(engine, &definition)?;
+        let definition = files.containers.definition(&self.entity)?;
+        let root = self.mount(files, &definition)?;
         Ok(Opened { view: View::new(duplicate(&root)?, true), _root: Some(root) })
     }
 
-    fn mount(&self, engine: &Engine, definition: &Definition) -> Result<Arc<OwnedFd>, FilesError> {
+    fn mount(&self, files: &Files, definition: &Definition) -> Result<Arc<OwnedFd>, FilesError> {
         let container = &self.entity.state;
         let id = container.id.to_string();
-        let dirs = ContainerDirs { graph: &engine.node.layout.graph, runtime: &container.card.runtime, id: &id };
+        let dirs = ContainerDirs { graph: &files.node.layout.graph, runtime: &container.card.runtime, id: &id };
         self.entity.root_access().root(|| {
             let _files = self.entity.hold_files();
             let target = rootfs::mount(&dirs, &definition.rootfs)?;
             // Before its first start its volumes are empty, and would stay so if something were put into them now.
-            if volume::are_to_be_filled(&engine.node, container, definition) {
-                let filled = volume::fill(&engine.node, container, definition, &target, &|| {
+            if volume::are_to_be_filled(&files.node, container, definition) {
+                let filled = volume::fill(&files.node, container, definition, &target, &|| {
                     self.access.must_give_way().is_some()
                 });
                 if let Err(error) = filled {
@@ -145,13 +148,13 @@ fn duplicate(root: &OwnedFd) -> Result<OwnedFd, FilesError> {
 
 /// Lays the mounts that a start would make, in the order in which a runtime makes them.
 fn lay_mounts(
-    engine: &Engine,
+    files: &Files,
     entity: &Entity,
     definition: &Definition,
     view: &mut View,
     path: &Path,
 ) -> Result<(), FilesError> {
-    let mut mounts: Vec<(PathBuf, Option<PathBuf>, bool)> = network_files(engine, entity, definition);
+    let mut mounts: Vec<(PathBuf, Option<PathBuf>, bool)> = network_files(files, entity, definition);
     for mount in &definition.mounts {
         let target = PathBuf::from(&mount.target);
         let source = match mount.kind {
@@ -184,13 +187,13 @@ fn lay_mounts(
 }
 
 /// Lays the files that the engine mounts itself, as far as they exist already.
-fn network_files(engine: &Engine, entity: &Entity, definition: &Definition) -> Vec<(PathBuf, Option<PathBuf>, bool)> {
-    let own = engine.node.bundle(&entity.state);
+fn network_files(files: &Files, entity: &Entity, definition: &Definition) -> Vec<(PathBuf, Option<PathBuf>, bool)> {
+    let own = files.node.bundle(&entity.state);
     let other = match &definition.namespaces.network {
-        Network::Container(other) => other.parse().ok().and_then(|id| engine.containers.get(&id)),
+        Network::Container(other) => other.parse().ok().and_then(|id| files.containers.get(&id)),
         _ => None,
     };
-    let network = other.map_or_else(|| own.clone(), |other| engine.node.bundle(&other.state));
+    let network = other.map_or_else(|| own.clone(), |other| files.node.bundle(&other.state));
     let read_only = definition.read_only_rootfs;
     [("/etc/hosts", network.hosts()), ("/etc/hostname", own.hostname()), ("/etc/resolv.conf", network.resolv_conf())]
         .into_iter()

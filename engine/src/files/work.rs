@@ -10,44 +10,23 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rustix::fs::FileType;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::diff::{self, Change};
-use super::open::{self, Held};
+use super::open::Held;
 use super::pack::{self, Callbacks};
 use super::view::{Found, last};
-use super::{FilesError, UnpackOptions, unpack};
+use super::{Files, FilesError, UnpackOptions, unpack};
 use crate::cancel;
 use crate::domain::id::ContainerId;
-use crate::engine::Engine;
 use crate::image::Pieces;
 use crate::records::SharedAccess;
 
-/// Threads that may be at it; those that hang in a file system count.
-const MOST: usize = 32;
 /// Looking at one path is quick unless a file system hangs.
 const LOOK_DEADLINE: Duration = Duration::from_secs(30);
 /// Bytes of a piece on its way to a client, and how many are.
 const PIECE: usize = 256 << 10;
 const IN_FLIGHT: usize = 4;
-
-/// The engine's limit of concurrent copies.
-#[derive(Debug)]
-pub(crate) struct Files {
-    places: Arc<Semaphore>,
-}
-
-impl Default for Files {
-    fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(MOST)) }
-    }
-}
-
-impl Files {
-    fn place(&self) -> Result<OwnedSemaphorePermit, FilesError> {
-        self.places.clone().try_acquire_owned().map_err(|_| FilesError::TooMany { limit: MOST })
-    }
-}
 
 /// The facts about the file at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,21 +134,21 @@ impl Write for PieceWriter<'_> {
     }
 }
 
-impl Engine {
+impl Files {
     /// The facts about the file at a path of a container.
-    pub(crate) async fn file_facts(
+    pub(crate) async fn facts(
         self: &Arc<Self>,
         id: ContainerId,
         path: &[u8],
         follow: bool,
     ) -> Result<Facts, FilesError> {
-        let held = open::hold(self, id).await?;
+        let held = self.hold(id).await?;
         // Taken after the wait, which a shim that does not answer can make long.
-        let place = self.files.place()?;
-        let (engine, path) = (self.clone(), absolute(path));
+        let place = self.place()?;
+        let (files, path) = (self.clone(), absolute(path));
         let looking = tokio::task::spawn_blocking(move || {
             let _place = place;
-            let opened = held.open(&engine, Path::new(OsStr::from_bytes(&path)))?;
+            let opened = held.open(&files, Path::new(OsStr::from_bytes(&path)))?;
             let found = opened.view.find(OsStr::from_bytes(&path), follow)?;
             facts(&found, &path)
         });
@@ -186,9 +165,9 @@ impl Engine {
     ) -> Result<(Facts, Outgoing<Bytes>), FilesError> {
         let path = absolute(path);
         let (found, is_found) = oneshot::channel();
-        let outgoing = self.send_out(id, move |engine, held, pipe, stop| {
+        let outgoing = self.send_out(id, move |files, held, pipe, stop| {
             let asked = OsStr::from_bytes(&path);
-            let opened = held.open(engine, Path::new(asked))?;
+            let opened = held.open(files, Path::new(asked))?;
             let place = opened.view.find(asked, follow)?;
             let facts = facts(&place, &path)?;
             let base = if facts.name.is_empty() { b".".to_vec() } else { facts.name.clone() };
@@ -209,8 +188,8 @@ impl Engine {
 
     /// The root filesystem of a container as a tar, without the mounts in it.
     pub(crate) async fn export(self: &Arc<Self>, id: ContainerId) -> Result<Outgoing<Bytes>, FilesError> {
-        self.send_out(id, |engine, held, pipe, stop| {
-            let opened = held.open_rootfs(engine)?;
+        self.send_out(id, |files, held, pipe, stop| {
+            let opened = held.open_rootfs(files)?;
             let root = Found::Directory { above: vec![opened.view.root()] };
             pack_into(&opened.view, root, b"", pipe, stop)
         })
@@ -219,8 +198,8 @@ impl Engine {
 
     /// The changes of the container against its image, sorted by path.
     pub(crate) async fn diff(self: &Arc<Self>, id: ContainerId) -> Result<Outgoing<Change>, FilesError> {
-        self.send_out(id, |engine, held, pipe, stop| {
-            let changes = diff::of_container(engine, &held.entity, stop)?;
+        self.send_out(id, |files, held, pipe, stop| {
+            let changes = diff::of_container(files, &held.entity, stop)?;
             changes.into_iter().try_for_each(|change| pipe.send(Part::Item(change))).map_err(output)
         })
         .await
@@ -234,16 +213,16 @@ impl Engine {
         options: UnpackOptions,
         pieces: Pieces,
     ) -> Result<(), FilesError> {
-        let held = open::hold(self, id).await?;
+        let held = self.hold(id).await?;
         // Taken after the wait, which a shim that does not answer can make long.
-        let place = self.files.place()?;
+        let place = self.place()?;
         let mut give_way = held.access.subscribe();
-        let (engine, path) = (self.clone(), absolute(path));
+        let (files, path) = (self.clone(), absolute(path));
         let work = cancel::blocking(move |cancel| {
             let _place = place;
             let stop = || cancel.is_cancelled() || held.access.must_give_way().is_some();
             let asked = OsStr::from_bytes(&path);
-            let opened = held.open(&engine, Path::new(asked))?;
+            let opened = held.open(&files, Path::new(asked))?;
             match opened.view.find(asked, true)? {
                 Found::Directory { above } => unpack::unpack(&opened.view, above, pieces, options, &stop)
                     .map_err(|error| reason_of(error, &held.access)),
@@ -269,20 +248,20 @@ impl Engine {
     async fn send_out<T: Send + 'static>(
         self: &Arc<Self>,
         id: ContainerId,
-        work: impl FnOnce(&Engine, &Held, &Pipe<T>, &dyn Fn() -> bool) -> Result<(), FilesError> + Send + 'static,
+        work: impl FnOnce(&Files, &Held, &Pipe<T>, &dyn Fn() -> bool) -> Result<(), FilesError> + Send + 'static,
     ) -> Result<Outgoing<T>, FilesError> {
-        let held = open::hold(self, id).await?;
+        let held = self.hold(id).await?;
         // Taken after the wait, which a shim that does not answer can make long.
-        let place = self.files.place()?;
+        let place = self.place()?;
         let give_way = held.access.subscribe();
         let (sender, parts) = mpsc::channel(IN_FLIGHT);
-        let engine = self.clone();
+        let files = self.clone();
         tokio::task::spawn_blocking(move || {
             let _place = place;
             let pipe = Pipe { parts: sender };
             let stop = || pipe.parts.is_closed() || held.access.must_give_way().is_some();
             // A panic must not pass for the end of a whole stream.
-            let outcome = catch_unwind(AssertUnwindSafe(|| work(&engine, &held, &pipe, &stop)));
+            let outcome = catch_unwind(AssertUnwindSafe(|| work(&files, &held, &pipe, &stop)));
             let abnormal = || io::Error::other("the work that wrote it ended abnormally");
             if let Err(error) = outcome.unwrap_or_else(|_| Err(output(abnormal()))) {
                 // The receiver may have gone.

@@ -12,7 +12,7 @@ impl Native {
         let CopyFromRequest { container, path, follow } = request;
         let id = self.resolve(&container)?;
         let (facts, outgoing) =
-            self.engine.copy_from(id, path.as_bytes(), follow).await.map_err(refusal(&container))?;
+            self.engine.files.copy_from(id, path.as_bytes(), follow).await.map_err(refusal(&container))?;
         let response = |part| CopyFromResponse { part: Some(part) };
         let facts = response(WirePart::Facts(stat::wire_facts(facts)));
         Ok(relay(outgoing, &container, Some(facts), move |part| {

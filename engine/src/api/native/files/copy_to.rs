@@ -28,7 +28,7 @@ impl Native {
         let id = self.resolve(&container)?;
         let options = UnpackOptions { keep_owners: archive, strict: no_overwrite_dir_non_dir };
         let (feed, pieces) = feed();
-        let copying = self.engine.copy_to(id, path.as_bytes(), options, pieces);
+        let copying = self.engine.files.copy_to(id, path.as_bytes(), options, pieces);
         tokio::pin!(copying);
         let copied = tokio::select! {
             // The copy may be complete, or have failed: the rest of the stream is not waited for.

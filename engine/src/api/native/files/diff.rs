@@ -12,7 +12,7 @@ impl Native {
     pub(super) async fn send_changes(&self, request: ContainerRequest) -> Result<Stream<FileChange>, ApiError> {
         let ContainerRequest { container } = request;
         let id = self.resolve(&container)?;
-        let outgoing = self.engine.diff(id).await.map_err(refusal(&container))?;
+        let outgoing = self.engine.files.diff(id).await.map_err(refusal(&container))?;
         Ok(relay(outgoing, &container, None, |part| match part {
             Part::Item(change) => Some(file_change(change)),
             Part::Note(_) => None,

@@ -10,7 +10,7 @@ impl Native {
     pub(super) async fn send_rootfs(&self, request: ContainerRequest) -> Result<Stream<Piece>, ApiError> {
         let ContainerRequest { container } = request;
         let id = self.resolve(&container)?;
-        let outgoing = self.engine.export(id).await.map_err(refusal(&container))?;
+        let outgoing = self.engine.files.export(id).await.map_err(refusal(&container))?;
         Ok(relay(outgoing, &container, None, move |part| match part {
             Part::Item(bytes) => Some(Piece { bytes: bytes.into() }),
             Part::Note(note) => {

@@ -11,7 +11,7 @@ impl Native {
     pub(super) async fn look_at(&self, request: StatRequest) -> Result<FileFacts, ApiError> {
         let StatRequest { container, path, follow } = request;
         let id = self.resolve(&container)?;
-        let facts = self.engine.file_facts(id, path.as_bytes(), follow).await;
+        let facts = self.engine.files.facts(id, path.as_bytes(), follow).await;
         facts.map(wire_facts).map_err(refusal(&container))
     }
 }
