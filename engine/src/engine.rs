@@ -12,12 +12,8 @@ use crate::effects::{self, Effects};
 use crate::exec::Execs;
 use crate::files::Files;
 use crate::health::HealthResults;
-use crate::image::records::Images;
-use crate::image::registry::{self, Registry};
-use crate::image::store::ImageStore;
-use crate::image::{Configs, ImageLeases, LayerUses, Pulls};
+use crate::image::Images;
 use crate::journal::record::OperationId;
-use crate::layout::Layout;
 use crate::ledger::Restorable;
 use crate::moves::Moves;
 use crate::network::Networks;
@@ -45,15 +41,7 @@ pub(crate) struct Engine {
     pub node: Arc<Node>,
     pub journal: Journal,
     pub containers: Arc<Containers>,
-    pub images: Images,
-    pub image_store: Arc<ImageStore>,
-    pub image_configs: Configs,
-    pub image_leases: Arc<ImageLeases>,
-    pub layer_uses: LayerUses,
-    /// Serializes changes of images' names and removals, since each decides on the outcome of the others.
-    pub image_changes: tokio::sync::Mutex<()>,
-    pub pulls: Pulls,
-    pub registry: Registry,
+    pub images: Arc<Images>,
     pub volumes: Arc<Volumes>,
     pub networks: Networks,
     pub effects: Arc<Effects>,
@@ -72,21 +60,13 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn new(config: Config, host: Host, boot: BootId, journal: Journal) -> Arc<Self> {
         let node = Node::new(config, host, boot);
-        let (config, layout, warnings) = (&node.config, &node.layout, node.shared_warnings());
         let containers = Containers::new(node.clone(), journal.clone());
         let engine = Arc::new(Self {
             moves: Moves::new(node.host.cgroups.clone()),
-            images: Images::new(journal.clone(), warnings),
-            image_store: ImageStore::new(layout.images()),
-            image_configs: Configs::default(),
-            image_leases: Arc::default(),
-            layer_uses: LayerUses::default(),
-            image_changes: tokio::sync::Mutex::default(),
-            pulls: Pulls::default(),
-            registry: Registry::new(registry_settings(config, layout)),
+            images: Images::new(node.clone(), journal.clone(), containers.clone()),
             volumes: Volumes::new(node.clone(), journal.clone(), containers.clone()),
             journal,
-            networks: Networks::new(config.network.clone(), &layout.network()),
+            networks: Networks::new(node.config.network.clone(), &node.layout.network()),
             effects: Effects::new(tokio::runtime::Handle::current()),
             supervisor: Supervisor::default(),
             execs: Arc::default(),
@@ -110,7 +90,7 @@ impl Engine {
 
     /// All ledgers.
     pub(crate) fn ledgers(&self) -> [&dyn Restorable; 3] {
-        [self.containers.ledger(), &self.images, self.volumes.ledger()]
+        [self.containers.ledger(), self.images.ledger(), self.volumes.ledger()]
     }
 
     /// Leaves a client for the launch that this operation asks for.
@@ -122,15 +102,6 @@ impl Engine {
     pub(crate) fn take_first_client(&self, id: &ContainerId, operation: OperationId) -> Option<FirstClient> {
         lock(&self.first_clients).remove(&(*id, operation))
     }
-}
-
-fn registry_settings(config: &Config, layout: &Layout) -> registry::Settings {
-    let images = &config.images;
-    let auth_file = images.auth_file.clone().unwrap_or_else(|| layout.auth_file());
-    let mut settings = registry::Settings::new(images.certs_dir.clone(), auth_file);
-    settings.mirrors.clone_from(&images.mirrors);
-    settings.insecure.clone_from(&images.insecure);
-    settings
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

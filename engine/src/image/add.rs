@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Images;
 use super::cover;
 use super::error::ImageError;
 use super::manifest::{CONFIG_LIMIT, ImageConfig};
@@ -10,7 +11,6 @@ use crate::clock;
 use crate::domain::id::Digest;
 use crate::domain::image::{Command, Facts, Source};
 use crate::domain::text::cut;
-use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 
@@ -30,24 +30,24 @@ pub(super) struct Addition {
 
 /// Makes the documents and the layers' names durable, then records the image. The caller holds the layers. Returns the
 /// image's id.
-pub(super) async fn add(engine: &Arc<Engine>, addition: Addition, context: &Context) -> Result<Digest, ImageError> {
+pub(super) async fn add(images: &Images, addition: Addition, context: &Context) -> Result<Digest, ImageError> {
     let Addition { source, config, manifest, parsed, names, pinned } = addition;
     debug_assert!(config.len() as u64 <= CONFIG_LIMIT, "documents are limited where they are received");
-    let cover = cover::make(engine, &parsed.diff_ids).await?;
+    let cover = cover::make(images, &parsed.diff_ids).await?;
     let cover_id = cover.as_ref().map(|(diff_id, _)| *diff_id);
     // One at a time: the names and documents that one change has found are not removed by another.
-    let _changes = engine.image_changes.lock().await;
-    let store = engine.image_store.clone();
+    let _changes = images.changes.lock().await;
+    let store = images.store.clone();
     let writing = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
         let id = store.put_blob(&config)?;
         store.put_cover(&id, cover_id.as_ref())?;
         Ok((id, store.put_blob(&manifest)?))
     });
     let (id, manifest) = writing.await.map_err(|source| ImageError::Task { source })??;
-    engine.image_store.sync_names().await?;
+    images.store.sync_names().await?;
     failpoint::hit(failpoint::IMAGE_BEFORE_RECORD);
     let now = clock::now();
-    let sizes = parsed.diff_ids.iter().filter_map(|diff_id| engine.image_store.layer(diff_id));
+    let sizes = parsed.diff_ids.iter().filter_map(|diff_id| images.store.layer(diff_id));
     let facts = Facts {
         manifest,
         size: sizes.map(|layer| layer.facts.size).sum(),
@@ -59,26 +59,26 @@ pub(super) async fn add(engine: &Arc<Engine>, addition: Addition, context: &Cont
         os: cut(&parsed.os, Facts::WORD_LIMIT).to_owned(),
         architecture: cut(&parsed.architecture, Facts::WORD_LIMIT).to_owned(),
     };
-    let since = engine.images.next_since();
+    let since = images.ledger.next_since();
     let needed: Vec<Digest> = parsed.diff_ids.iter().copied().chain(cover_id).collect();
-    engine.layer_uses.add(id, &needed);
-    let recorded = engine.images.turn(&id, context, &Command::Add { source, facts, names: names.clone(), since }).await;
-    if recorded.is_err() && engine.images.get(&id).is_none() {
-        engine.layer_uses.remove(&id);
+    images.layer_uses.add(id, &needed);
+    let recorded = images.ledger.turn(&id, context, &Command::Add { source, facts, names: names.clone(), since }).await;
+    if recorded.is_err() && images.ledger.get(&id).is_none() {
+        images.layer_uses.remove(&id);
     }
     recorded?;
     failpoint::hit(failpoint::IMAGE_RECORDED);
-    untag_previous_holders(engine, id, &names, context).await;
+    untag_previous_holders(images, id, &names, context).await;
     Ok(id)
 }
 
 /// Untags the images that had these names before. Nothing depends on it: a name belongs to the image that took it last;
 /// so a failure is logged and left to the next time.
-pub(super) async fn untag_previous_holders(engine: &Arc<Engine>, holder: Digest, names: &[String], context: &Context) {
+pub(super) async fn untag_previous_holders(images: &Images, holder: Digest, names: &[String], context: &Context) {
     for name in names {
-        for previous in engine.images.snapshot().listing(name).into_iter().filter(|id| *id != holder) {
+        for previous in images.ledger.snapshot().listing(name).into_iter().filter(|id| *id != holder) {
             let untag = Command::Untag { name: name.clone() };
-            if let Err(error) = engine.images.turn(&previous, context, &untag).await {
+            if let Err(error) = images.ledger.turn(&previous, context, &untag).await {
                 tracing::warn!(image_id = %previous.short(), %name, %error, "a name that was lost stays listed");
             }
         }

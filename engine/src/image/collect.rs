@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Images;
 use super::error::ImageError;
 use super::store::StoreError;
 use crate::cause::chain;
 use crate::domain::id::Digest;
-use crate::engine::Engine;
 use crate::node::Trust;
 use crate::rootfs;
 
 /// Layers of work that was interrupted wait this long for another attempt.
 const LEFT_LAYERS: Duration = Duration::from_secs(24 * 3600);
 
-impl Engine {
+impl Images {
     /// Removes those of the layers that no image needs and no work holds. Returns the bytes given back.
     pub(crate) async fn collect_layers(
         self: &Arc<Self>,
@@ -25,22 +25,22 @@ impl Engine {
             self.node.warn(format!("layers without a known use are kept: {reason}"));
             return Ok(0);
         }
-        let engine = self.clone();
+        let images = self.clone();
         let removing = tokio::task::spawn_blocking(move || {
-            engine.image_store.remove_layers(&diff_ids, older_than, |diff_id| engine.layer_uses.is_needed(diff_id))
+            images.store.remove_layers(&diff_ids, older_than, |diff_id| images.layer_uses.is_needed(diff_id))
         });
         Ok(removing.await.map_err(|source| ImageError::Task { source })??)
     }
 
     /// The same in the background, once the tasks that make one of them now are done.
     pub(crate) fn collect_soon(self: &Arc<Self>, diff_ids: Vec<Digest>) {
-        let engine = self.clone();
+        let images = self.clone();
         self.node.tasks.spawn(async move {
             for diff_id in &diff_ids {
-                drop(engine.image_store.maker(diff_id).await);
+                drop(images.store.maker(diff_id).await);
             }
-            if let Err(error) = engine.collect_layers(diff_ids, Duration::ZERO).await {
-                engine.node.warn(format!("layers of a cancelled pull could not be removed: {}", chain(&error)));
+            if let Err(error) = images.collect_layers(diff_ids, Duration::ZERO).await {
+                images.node.warn(format!("layers of a cancelled pull could not be removed: {}", chain(&error)));
             }
         });
     }
@@ -50,7 +50,7 @@ impl Engine {
         if self.node.trust() != Trust::Whole {
             return Some("the store is not whole".to_owned());
         }
-        let mark = self.image_store.dirs().unsure();
+        let mark = self.store.dirs().unsure();
         if mark.exists() {
             return Some(format!(
                 "the store was not whole once, and images may be missing in it; remove `{}` when all are there",
@@ -60,7 +60,7 @@ impl Engine {
         if self.layer_uses.is_unsure() {
             return Some("the config of an image cannot be read".to_owned());
         }
-        let images = self.images.snapshot();
+        let images = self.ledger.snapshot();
         let containers = self.containers.snapshot();
         let lost = containers
             .values()
@@ -70,35 +70,35 @@ impl Engine {
 
     /// Reads the files of images, clears the remains of interrupted work, and compares them with the records. Once,
     /// after the daemon's start; pulls and the like wait for it.
-    pub(crate) async fn recover_images(self: &Arc<Self>) {
-        let engine = self.clone();
-        let opened = tokio::task::spawn_blocking(move || engine.open_images());
+    pub(crate) async fn recover(self: &Arc<Self>) {
+        let images = self.clone();
+        let opened = tokio::task::spawn_blocking(move || images.open());
         if let Err(error) = opened.await {
             self.node.warn(format!("the images could not be examined: {error}"));
         }
         if self.node.trust() != Trust::Whole {
             return;
         }
-        let all = self.image_store.all_layers().into_iter().map(|(diff_id, _)| diff_id).collect();
+        let all = self.store.all_layers().into_iter().map(|(diff_id, _)| diff_id).collect();
         if let Err(error) = self.collect_layers(all, LEFT_LAYERS).await {
             self.node.warn(format!("unneeded layers could not be removed: {}", chain(&error)));
         }
     }
 
-    fn open_images(&self) {
+    fn open(&self) {
         // Also after a failure or a panic: waiting operations go on, and meet the failure themselves.
-        struct Ready<'a>(&'a Engine);
+        struct Ready<'a>(&'a Images);
         impl Drop for Ready<'_> {
             fn drop(&mut self) {
-                self.0.image_store.set_ready();
+                self.0.store.set_ready();
             }
         }
         let _ready = Ready(self);
-        let images = self.images.snapshot();
+        let images = self.ledger.snapshot();
         for entity in images.values() {
             let id = entity.state.id;
-            let needed = self.image_config(&id).and_then(|config| {
-                let cover = self.image_store.cover(&id)?;
+            let needed = self.config(&id).and_then(|config| {
+                let cover = self.store.cover(&id)?;
                 Ok(config.diff_ids.iter().copied().chain(cover).collect::<Vec<Digest>>())
             });
             match needed {
@@ -114,8 +114,8 @@ impl Engine {
             }
         }
         let opened = match self.node.trust() {
-            Trust::Whole | Trust::Partial => self.image_store.open(),
-            Trust::ReadOnly => Ok(self.image_store.look()),
+            Trust::Whole | Trust::Partial => self.store.open(),
+            Trust::ReadOnly => Ok(self.store.look()),
         };
         match opened {
             Ok(warnings) => warnings.into_iter().for_each(|warning| self.node.warn(warning)),
@@ -129,7 +129,7 @@ impl Engine {
             Trust::Whole | Trust::ReadOnly => {}
             // The next start may find a store that is whole again, without the records that this one has lost.
             Trust::Partial => {
-                let mark = self.image_store.dirs().unsure();
+                let mark = self.store.dirs().unsure();
                 if let Err(error) = crate::rootfs::write_atomically(&mark, b"", 0o600, true) {
                     self.node.warn(chain(&error));
                 }
@@ -139,7 +139,7 @@ impl Engine {
 
     /// Documents of images that were never recorded, or are not any more.
     fn sweep_blobs(&self) {
-        let images = self.images.snapshot();
+        let images = self.ledger.snapshot();
         let needed: std::collections::HashSet<Digest> =
             images.values().flat_map(|entity| [entity.state.id, entity.state.facts.manifest]).collect();
         let or_warned = |listed: Result<Vec<Digest>, StoreError>| {
@@ -148,14 +148,14 @@ impl Engine {
                 vec![]
             })
         };
-        for image in or_warned(self.image_store.covered()).iter().filter(|image| images.get(image).is_none()) {
-            if let Err(error) = self.image_store.put_cover(image, None) {
+        for image in or_warned(self.store.covered()).iter().filter(|image| images.get(image).is_none()) {
+            if let Err(error) = self.store.put_cover(image, None) {
                 self.node.warn(chain(&error));
             }
         }
-        let blobs = or_warned(self.image_store.blobs());
+        let blobs = or_warned(self.store.blobs());
         for digest in blobs.iter().filter(|digest| !needed.contains(digest)) {
-            if let Err(error) = self.image_store.remove_blob(digest) {
+            if let Err(error) = self.store.remove_blob(digest) {
                 self.node.warn(chain(&error));
             }
         }
@@ -163,7 +163,7 @@ impl Engine {
 
     /// Views of images that are gone; those of living ones are their users'.
     fn sweep_views(&self) {
-        let views = self.image_store.dirs().views();
+        let views = self.store.dirs().views();
         let entries = match std::fs::read_dir(&views) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
@@ -173,7 +173,7 @@ impl Engine {
         };
         for entry in entries.flatten() {
             let image = entry.file_name().to_str().and_then(|name| Digest::from_hex(name).ok());
-            let kept = image.is_some_and(|id| self.images.get(&id).is_some()) && rootfs::is_mounted(&entry.path());
+            let kept = image.is_some_and(|id| self.ledger.get(&id).is_some()) && rootfs::is_mounted(&entry.path());
             if !kept && let Err(error) = rootfs::release(&entry.path()) {
                 self.node.warn(chain(&error));
             }

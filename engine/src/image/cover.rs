@@ -11,11 +11,11 @@ use std::io::{self, Cursor, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::Images;
 use super::error::ImageError;
 use super::find::stack;
 use super::layer;
@@ -23,13 +23,12 @@ use super::making;
 use super::store::{Hold, StoreError};
 use crate::cancel;
 use crate::domain::id::Digest;
-use crate::engine::Engine;
 
 const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// Makes the cover that these layers need, if any. They are all here, and held.
-pub(super) async fn make(engine: &Arc<Engine>, diff_ids: &[Digest]) -> Result<Option<(Digest, Hold)>, ImageError> {
-    let (store, layers) = (engine.image_store.clone(), stack(diff_ids));
+pub(super) async fn make(images: &Images, diff_ids: &[Digest]) -> Result<Option<(Digest, Hold)>, ImageError> {
+    let (store, layers) = (images.store.clone(), stack(diff_ids));
     let looking = cancel::blocking(move |cancel| {
         let top_first = layers.iter().rev().map(|diff_id| LayerView::at(&store.dirs().layer(diff_id), *diff_id));
         let layers = top_first.collect::<Result<Vec<_>, StoreError>>()?;
@@ -41,12 +40,12 @@ pub(super) async fn make(engine: &Arc<Engine>, diff_ids: &[Digest]) -> Result<Op
     });
     let tar = looking.await.map_err(|source| ImageError::Task { source })??;
     let Some(tar) = tar else { return Ok(None) };
-    let (ingest, unpacked) = making::unpack(engine, None, Cursor::new(tar)).await?;
+    let (ingest, unpacked) = making::unpack(images, None, Cursor::new(tar)).await?;
     let diff_id = unpacked.facts.diff_id;
-    let hold = engine.image_store.hold(&[diff_id]);
-    let maker = engine.image_store.maker(&diff_id).await;
-    if engine.image_store.layer(&diff_id).is_none() {
-        engine.image_store.commit(ingest, (diff_id, maker), unpacked.facts).await?;
+    let hold = images.store.hold(&[diff_id]);
+    let maker = images.store.maker(&diff_id).await;
+    if images.store.layer(&diff_id).is_none() {
+        images.store.commit(ingest, (diff_id, maker), unpacked.facts).await?;
     } else {
         tokio::task::spawn_blocking(move || drop(ingest));
     }

@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::Images;
 use super::error::ImageError;
 use super::manifest::ImageConfig;
 use super::records::Entity;
 use super::reference::Reference;
 use crate::domain::id::{ContainerId, Digest};
 use crate::domain::image::Image;
-use crate::engine::Engine;
 use crate::ledger::Snapshot;
 
 /// Configs kept in memory: those of images that containers are made of again and again.
@@ -17,7 +17,7 @@ const CONFIGS: usize = 64;
 
 /// Parsed configs, by image.
 #[derive(Debug, Default)]
-pub(crate) struct Configs(Mutex<HashMap<Digest, Arc<ImageConfig>>>);
+pub(super) struct Configs(Mutex<HashMap<Digest, Arc<ImageConfig>>>);
 
 impl Configs {
     /// Drops the config of a removed image: the image may be added again, with or without its file.
@@ -26,23 +26,23 @@ impl Configs {
     }
 }
 
-impl Engine {
+impl Images {
     /// By full id, name, or unambiguous beginning of an id, in this order.
-    pub(crate) fn find_image(&self, reference: &str) -> Result<Arc<Entity>, ImageError> {
-        let images = self.images.snapshot();
+    pub(crate) fn find(&self, reference: &str) -> Result<Arc<Entity>, ImageError> {
+        let images = self.ledger.snapshot();
         let found = find(&images, reference)?;
         Ok(images.get(&found).expect("it was found in this snapshot").clone())
     }
 
     /// The image's config, with its layers. Blocks on the disk the first time.
-    pub(crate) fn image_config(&self, id: &Digest) -> Result<Arc<ImageConfig>, ImageError> {
-        if let Some(config) = lock(&self.image_configs.0).get(id) {
+    pub(crate) fn config(&self, id: &Digest) -> Result<Arc<ImageConfig>, ImageError> {
+        if let Some(config) = lock(&self.configs.0).get(id) {
             return Ok(config.clone());
         }
-        let bytes = self.image_store.blob(id)?;
+        let bytes = self.store.blob(id)?;
         let config = ImageConfig::parse(&bytes).map_err(ImageError::document(format!("config {id}")))?;
         let config = Arc::new(config);
-        let mut configs = lock(&self.image_configs.0);
+        let mut configs = lock(&self.configs.0);
         if configs.len() >= CONFIGS {
             configs.clear();
         }
@@ -51,22 +51,22 @@ impl Engine {
     }
 
     /// The layers that an overlay of the image is made of, bottom first. Looks at them; blocks.
-    pub(crate) fn image_layers(&self, id: &Digest, config: &ImageConfig) -> Result<Vec<Digest>, ImageError> {
+    pub(crate) fn layers(&self, id: &Digest, config: &ImageConfig) -> Result<Vec<Digest>, ImageError> {
         let mut layers = stack(&config.diff_ids);
         // The kernel does not read the opaque attribute of a lower root, so layers below such a root are left out here.
         let hides = |diff_id: &Digest| {
-            let root = self.image_store.dirs().layer(diff_id).join("fs");
+            let root = self.store.dirs().layer(diff_id).join("fs");
             rustix::fs::lgetxattr(&root, "trusted.overlay.opaque", &mut [0; 8][..]).is_ok()
         };
         if let Some(top) = layers.iter().rposition(hides) {
             layers.drain(..top);
         }
-        layers.extend(self.image_store.cover(id)?);
+        layers.extend(self.store.cover(id)?);
         Ok(layers)
     }
 
     /// A container that was made of the image.
-    pub(crate) fn user_of_image(&self, id: &Digest) -> Option<ContainerId> {
+    pub(crate) fn user_of(&self, id: &Digest) -> Option<ContainerId> {
         let containers = self.containers.snapshot();
         let user = containers.values().find(|entity| entity.state.card.image_id.as_ref() == Some(id));
         user.map(|entity| entity.state.id)

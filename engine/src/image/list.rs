@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::Images;
 use super::error::ImageError;
 use super::records::Entity;
 use super::reference::Reference;
 use super::remove::familiar;
 use crate::domain::id::Digest;
-use crate::engine::Engine;
 
 /// A filter of a list: values of one key are alternatives, keys must all match.
 #[derive(Debug, Default)]
@@ -52,13 +52,12 @@ impl Chosen {
     }
 }
 
-impl Engine {
+impl Images {
     /// The newest first. Blocks on the disk when labels are asked for.
-    pub(crate) fn list_images(&self, chosen: &Chosen) -> Result<Vec<Listed>, ImageError> {
-        let images = self.images.snapshot();
-        let born = |text: &String| {
-            self.find_image(text).map(|entity| (entity.state.facts.created, entity.state.facts.added_at))
-        };
+    pub(crate) fn list(&self, chosen: &Chosen) -> Result<Vec<Listed>, ImageError> {
+        let images = self.ledger.snapshot();
+        let born =
+            |text: &String| self.find(text).map(|entity| (entity.state.facts.created, entity.state.facts.added_at));
         let before = chosen.before.iter().map(born).collect::<Result<Vec<_>, _>>()?;
         let since = chosen.since.iter().map(born).collect::<Result<Vec<_>, _>>()?;
         let mut counts: BTreeMap<Digest, u32> = BTreeMap::new();
@@ -102,7 +101,7 @@ impl Engine {
     }
 
     fn is_labelled(&self, id: &Digest, labels: &[String]) -> bool {
-        self.image_config(id).is_ok_and(|config| labels.iter().any(|label| has_label(&config.execution.labels, label)))
+        self.config(id).is_ok_and(|config| labels.iter().any(|label| has_label(&config.execution.labels, label)))
     }
 }
 

@@ -1,15 +1,14 @@
 //! Unpacking one layer from any source and putting it in its place.
 
 use std::io::Read;
-use std::sync::Arc;
 
+use super::Images;
 use super::error::ImageError;
 use super::layer::{self, Unpacked};
 use super::progress::{Cell, Stage};
 use super::store::{Ingest, Maker};
 use crate::cancel;
 use crate::domain::id::Digest;
-use crate::engine::Engine;
 use crate::failpoint;
 
 /// The digests that a layer must have.
@@ -23,11 +22,11 @@ pub(super) struct Expected {
 /// Unpacks the source and compares the result with the promised digests, before anything becomes visible. Nothing is
 /// left when it fails, or when its caller goes away.
 pub(super) async fn unpack(
-    engine: &Arc<Engine>,
+    images: &Images,
     expected: Option<Expected>,
     source: impl Read + Send + 'static,
 ) -> Result<(Ingest, Unpacked), ImageError> {
-    let (store, limits) = (engine.image_store.clone(), engine.node.config.images.limits.clone());
+    let (store, limits) = (images.store.clone(), images.node.config.images.limits.clone());
     // The directory stays with the work: when that is abandoned, it removes it as soon as it notices.
     let work = cancel::blocking(move |cancel| {
         let ingest = store.ingest()?;
@@ -42,17 +41,17 @@ pub(super) async fn unpack(
 
 /// Unpacks a layer of a known diff id and puts it in its place, unless it is there.
 pub(super) async fn make(
-    engine: &Arc<Engine>,
+    images: &Images,
     expected: Expected,
     maker: Maker,
     source: impl Read + Send + 'static,
     cell: &Cell,
 ) -> Result<(), ImageError> {
     let diff_id = expected.diff_id;
-    let (ingest, unpacked) = unpack(engine, Some(expected), source).await?;
+    let (ingest, unpacked) = unpack(images, Some(expected), source).await?;
     failpoint::hit(failpoint::LAYER_UNPACKED);
     cell.set(Stage::Storing);
-    engine.image_store.commit(ingest, (diff_id, maker), unpacked.facts).await?;
+    images.store.commit(ingest, (diff_id, maker), unpacked.facts).await?;
     failpoint::hit(failpoint::LAYER_STORED);
     cell.set(Stage::Done);
     Ok(())

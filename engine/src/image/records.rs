@@ -10,7 +10,7 @@ use crate::domain::image::Image;
 use crate::ledger::{Entry, Index, Ledger, Projection, Snapshot, WithCompanion};
 
 /// All images.
-pub(crate) type Images = Ledger<Image>;
+pub(crate) type Records = Ledger<Image>;
 
 /// An image as of one moment.
 pub(crate) type Entity = Entry<Image>;

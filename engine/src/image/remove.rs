@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Images;
 use super::error::ImageError;
 use super::find::names_to_try;
 use super::records::Entity;
 use super::reference::Reference;
 use crate::domain::id::{Digest, Timestamp};
 use crate::domain::image::{Command, Image};
-use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::ledger::Snapshot;
@@ -37,26 +37,21 @@ pub(crate) struct Pruned {
     pub labels: Vec<String>,
 }
 
-impl Engine {
+impl Images {
     /// Gives an image one more name.
-    pub(crate) async fn tag_image(
-        self: &Arc<Self>,
-        image: &str,
-        name: &str,
-        context: &Context,
-    ) -> Result<(), ImageError> {
+    pub(crate) async fn tag(self: &Arc<Self>, image: &str, name: &str, context: &Context) -> Result<(), ImageError> {
         let reference: Reference = name.parse()?;
         if reference.digest().is_some() || reference.tag().is_none() {
             return Err(ImageError::NotATag { name: name.to_owned() });
         }
-        let _changes = self.image_changes.lock().await;
-        let id = self.find_image(image)?.state.id;
+        let _changes = self.changes.lock().await;
+        let id = self.find(image)?.state.id;
         let name = reference.to_string();
-        if self.images.named(&name).is_some_and(|entity| entity.state.id == id) {
+        if self.ledger.named(&name).is_some_and(|entity| entity.state.id == id) {
             return Ok(());
         }
-        let since = self.images.next_since();
-        self.images.turn(&id, context, &Command::Tag { name: name.clone(), since }).await?;
+        let since = self.ledger.next_since();
+        self.ledger.turn(&id, context, &Command::Tag { name: name.clone(), since }).await?;
         failpoint::hit(failpoint::IMAGE_TAGGED);
         super::add::untag_previous_holders(self, id, &[name], context).await;
         Ok(())
@@ -64,16 +59,16 @@ impl Engine {
 
     /// Takes away the name, or the image when it is its last one or is named by its id. By force also from an image
     /// that containers use: then it stays without a name.
-    pub(crate) async fn remove_image(
+    pub(crate) async fn remove(
         self: &Arc<Self>,
         reference: &str,
         force: bool,
         context: &Context,
     ) -> Result<Removal, ImageError> {
-        self.image_store.ready().await;
-        let changes = self.image_changes.lock().await;
-        let entity = self.find_image(reference)?;
-        let images = self.images.snapshot();
+        self.store.ready().await;
+        let changes = self.changes.lock().await;
+        let entity = self.find(reference)?;
+        let images = self.ledger.snapshot();
         let names = images.names_of(&entity.state);
         let named = reference.parse::<Reference>().ok().filter(|asked| is_name_of(&images, asked, &entity));
         if let Some(asked) = &named {
@@ -94,18 +89,14 @@ impl Engine {
     }
 
     /// Removes every image that matches and that nothing uses, and layers that no image needs.
-    pub(crate) async fn prune_images(
-        self: &Arc<Self>,
-        pruned: Pruned,
-        context: &Context,
-    ) -> Result<Removal, ImageError> {
-        self.image_store.ready().await;
+    pub(crate) async fn prune(self: &Arc<Self>, pruned: Pruned, context: &Context) -> Result<Removal, ImageError> {
+        self.store.ready().await;
         let mut total = Removal::default();
-        for entity in self.images.snapshot().values() {
-            let _changes = self.image_changes.lock().await;
-            let Some(entity) = self.images.get(&entity.state.id) else { continue };
+        for entity in self.ledger.snapshot().values() {
+            let _changes = self.changes.lock().await;
+            let Some(entity) = self.ledger.get(&entity.state.id) else { continue };
             let image = &entity.state;
-            let names = self.images.snapshot().names_of(image);
+            let names = self.ledger.snapshot().names_of(image);
             let young = pruned.until.is_some_and(|until| image.facts.added_at >= until);
             if image.facts.pinned
                 || young
@@ -120,7 +111,7 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
-        let all = self.image_store.all_layers().into_iter().map(|(diff_id, _)| diff_id).collect();
+        let all = self.store.all_layers().into_iter().map(|(diff_id, _)| diff_id).collect();
         total.reclaimed += self.collect_layers(all, Duration::ZERO).await?;
         Ok(total)
     }
@@ -129,8 +120,8 @@ impl Engine {
         if pruned.labels.is_empty() {
             return true;
         }
-        let (engine, id) = (self.clone(), image.id);
-        let config = tokio::task::spawn_blocking(move || engine.image_config(&id)).await;
+        let (images, id) = (self.clone(), image.id);
+        let config = tokio::task::spawn_blocking(move || images.config(&id)).await;
         let Ok(Ok(config)) = config else { return false };
         pruned.labels.iter().any(|label| super::list::has_label(&config.execution.labels, label))
     }
@@ -143,7 +134,7 @@ impl Engine {
     ) -> Result<Removal, ImageError> {
         let mut removal = Removal::default();
         for name in names {
-            self.images.turn(&image.id, context, &Command::Untag { name: name.clone() }).await?;
+            self.ledger.turn(&image.id, context, &Command::Untag { name: name.clone() }).await?;
             failpoint::hit(failpoint::IMAGE_UNTAGGED);
             removal.untagged.push(familiar(&name));
         }
@@ -160,8 +151,8 @@ impl Engine {
     ) -> Result<(Removal, Vec<Digest>), ImageError> {
         let id = image.id;
         // From here on no creation takes the image up; one that did before is a container by the time it lets go.
-        let leaving = self.image_leases.leave(id);
-        let user = self.user_of_image(&id).map(|container| container.short());
+        let leaving = self.leases.leave(id);
+        let user = self.user_of(&id).map(|container| container.short());
         let user = user.or_else(|| leaving.is_none().then(|| "that is being created".to_owned()));
         if let Some(container) = user {
             return match force {
@@ -170,21 +161,21 @@ impl Engine {
             };
         }
         self.give_view_back(&id, force).await?;
-        self.images.turn(&id, context, &Command::Remove).await?;
+        self.ledger.turn(&id, context, &Command::Remove).await?;
         failpoint::hit(failpoint::IMAGE_REMOVED);
         let layers = self.layer_uses.remove(&id).to_vec();
-        self.image_configs.forget(&id);
-        let (engine, manifest) = (self.clone(), image.facts.manifest);
+        self.configs.forget(&id);
+        let (images, manifest) = (self.clone(), image.facts.manifest);
         // The image is gone. Files of it that cannot be removed now are removed by the next start.
         let documents = tokio::task::spawn_blocking(move || {
-            let store = &engine.image_store;
+            let store = &images.store;
             let removed =
                 [store.put_cover(&id, None).map(|()| 0), store.remove_blob(&id), store.remove_blob(&manifest)];
             let mut bytes = 0;
             for outcome in removed {
                 match outcome {
                     Ok(more) => bytes += more,
-                    Err(error) => engine.node.warn(crate::cause::chain(&error)),
+                    Err(error) => images.node.warn(crate::cause::chain(&error)),
                 }
             }
             bytes
@@ -196,7 +187,7 @@ impl Engine {
 
     /// A view keeps the image's files in use.
     async fn give_view_back(self: &Arc<Self>, id: &Digest, force: bool) -> Result<(), ImageError> {
-        let (path, id) = (self.image_store.dirs().view(id), *id);
+        let (path, id) = (self.store.dirs().view(id), *id);
         let looking = tokio::task::spawn_blocking(move || {
             if rootfs::is_mounted(&path) && !force {
                 return Err(ImageError::Mounted { id: id.short(), path: path.display().to_string() });

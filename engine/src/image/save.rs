@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::Images;
 use super::error::ImageError;
 use super::layer;
 use super::manifest::document::{OCI_CONFIG, OCI_MANIFEST};
@@ -19,7 +20,6 @@ use super::remove::familiar;
 use super::store::{Hold, ImageStore};
 use super::uses::ImageLease;
 use crate::domain::id::Digest;
-use crate::engine::Engine;
 
 /// The media type of a layer in a saved archive.
 pub(super) const PLAIN_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -41,18 +41,18 @@ struct Saved {
     _lease: ImageLease,
 }
 
-impl Engine {
+impl Images {
     /// Everything is checked before the first byte; a later failure is an error in the stream.
-    pub(crate) async fn save_images(
+    pub(crate) async fn save(
         self: &Arc<Self>,
         references: &[String],
         format: Format,
     ) -> Result<mpsc::Receiver<io::Result<Bytes>>, ImageError> {
-        self.image_store.ready().await;
+        self.store.ready().await;
         let mut found: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
         let mut order = Vec::new();
         for reference in references {
-            let entity = self.find_image(reference)?;
+            let entity = self.find(reference)?;
             let id = entity.state.id;
             if !found.contains_key(&id) {
                 order.push(id);
@@ -62,11 +62,11 @@ impl Engine {
             names.sort();
             names.dedup();
         }
-        let (engine, store) = (self.clone(), self.image_store.clone());
+        let (images, store) = (self.clone(), self.store.clone());
         let loading = tokio::task::spawn_blocking(move || -> Result<Vec<Saved>, ImageError> {
             let load = |id: &Digest| {
-                let lease = engine.image_leases.lease(*id)?;
-                let (config, parsed) = (engine.image_store.blob(id)?, engine.image_config(id)?);
+                let lease = images.leases.lease(*id)?;
+                let (config, parsed) = (images.store.blob(id)?, images.config(id)?);
                 let names = found.get(id).cloned().unwrap_or_default();
                 Ok(Saved { id: *id, config, parsed, names, _lease: lease })
             };
@@ -89,7 +89,7 @@ impl Engine {
 
     fn names_for(&self, asked: &str, image: &crate::domain::image::Image) -> Vec<String> {
         let all: Vec<String> =
-            self.images.snapshot().names_of(image).into_iter().filter(|name| !name.contains('@')).collect();
+            self.ledger.snapshot().names_of(image).into_iter().filter(|name| !name.contains('@')).collect();
         match asked.parse::<Reference>() {
             Ok(reference) if all.contains(&reference.to_string()) => vec![reference.to_string()],
             Ok(reference) if reference.digest().is_some() => vec![],

@@ -8,7 +8,7 @@ use crate::domain::id::Digest;
 
 /// The layers that images need.
 #[derive(Debug, Default)]
-pub(crate) struct LayerUses(Mutex<Uses>);
+pub(super) struct LayerUses(Mutex<Uses>);
 
 #[derive(Debug, Default)]
 struct Uses {
@@ -32,7 +32,7 @@ impl Uses {
 }
 
 impl LayerUses {
-    pub(crate) fn add(&self, image: Digest, diff_ids: &[Digest]) {
+    pub(super) fn add(&self, image: Digest, diff_ids: &[Digest]) {
         let mut uses = lock(&self.0);
         for diff_id in diff_ids {
             *uses.counts.entry(*diff_id).or_default() += 1;
@@ -44,7 +44,7 @@ impl LayerUses {
     }
 
     /// Returns the layers that the image needed.
-    pub(crate) fn remove(&self, image: &Digest) -> Arc<[Digest]> {
+    pub(super) fn remove(&self, image: &Digest) -> Arc<[Digest]> {
         let mut uses = lock(&self.0);
         uses.unsure.remove(image);
         let Some(diff_ids) = uses.layers_of_image.remove(image) else { return Arc::default() };
@@ -52,23 +52,23 @@ impl LayerUses {
         diff_ids
     }
 
-    pub(crate) fn is_needed(&self, diff_id: &Digest) -> bool {
+    pub(super) fn is_needed(&self, diff_id: &Digest) -> bool {
         lock(&self.0).counts.contains_key(diff_id)
     }
 
     /// The layers of this image are not known, until it is added again or removed.
-    pub(crate) fn mark_unsure(&self, image: Digest) {
+    pub(super) fn mark_unsure(&self, image: Digest) {
         lock(&self.0).unsure.insert(image);
     }
 
-    pub(crate) fn is_unsure(&self) -> bool {
+    pub(super) fn is_unsure(&self) -> bool {
         !lock(&self.0).unsure.is_empty()
     }
 }
 
 /// Images that creations are about to use, and those that are leaving: never both.
 #[derive(Debug, Default)]
-pub(crate) struct ImageLeases(Mutex<Leases>);
+pub(super) struct ImageLeases(Mutex<Leases>);
 
 #[derive(Debug, Default)]
 struct Leases {
@@ -91,7 +91,7 @@ pub(super) struct Leaving {
 }
 
 impl ImageLeases {
-    pub(crate) fn lease(self: &Arc<Self>, image: Digest) -> Result<ImageLease, ImageError> {
+    pub(super) fn lease(self: &Arc<Self>, image: Digest) -> Result<ImageLease, ImageError> {
         let mut leases = lock(&self.0);
         if leases.leaving.contains(&image) {
             return Err(ImageError::BeingRemoved { id: image.short() });

@@ -50,7 +50,7 @@ pub(crate) async fn run(engine: &Arc<Engine>) {
                 engine.containers.mark_verified(id);
             }
             engine.networks.set_known();
-            return engine.recover_images().await;
+            return engine.images.recover().await;
         }
     }
     // The end of a damaged store may be lost, and an intent may concern a volume that was made anew since: later starts
@@ -68,8 +68,8 @@ pub(crate) async fn run(engine: &Arc<Engine>) {
     networks::remember(engine).await;
     // Beside the containers, which do not depend on the images' files.
     let images = engine.node.tasks.spawn({
-        let engine = engine.clone();
-        async move { contained(engine.recover_images()).await }
+        let images = engine.images.clone();
+        async move { contained(images.recover()).await }
     });
     let recent = Arc::new(recent(engine).await);
     let places = Arc::new(Semaphore::new(PARALLEL));

@@ -177,27 +177,29 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let context = Context::new(Actor::Engine);
         let engine = reopened(root.path()).await;
-        engine.images.turn(&ID, &context, &add(&["a", "b"], 7)).await.unwrap();
-        engine.images.save_use(&ID, Timestamp(1 << 60)).await.unwrap();
-        engine.images.turn(&Digest([9; 32]), &context, &add(&["a"], 8)).await.unwrap();
-        engine.images.turn(&Digest([1; 32]), &context, &add(&["x"], 40)).await.unwrap();
-        engine.images.turn(&Digest([1; 32]), &context, &image::Command::Remove).await.unwrap();
+        engine.images.ledger().turn(&ID, &context, &add(&["a", "b"], 7)).await.unwrap();
+        engine.images.ledger().save_use(&ID, Timestamp(1 << 60)).await.unwrap();
+        engine.images.ledger().turn(&Digest([9; 32]), &context, &add(&["a"], 8)).await.unwrap();
+        engine.images.ledger().turn(&Digest([1; 32]), &context, &add(&["x"], 40)).await.unwrap();
+        engine.images.ledger().turn(&Digest([1; 32]), &context, &image::Command::Remove).await.unwrap();
         let labels = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
         let create = volume::Command::Create { labels, anonymous: true, at: Timestamp(3) };
         engine.volumes.ledger().turn(&name("data"), &context, &create).await.unwrap();
         engine.volumes.ledger().turn(&name("going"), &context, &create).await.unwrap();
         engine.volumes.ledger().turn(&name("going"), &context, &volume::Command::Remove).await.unwrap();
-        let images: Vec<Image> = engine.images.snapshot().values().map(|entity| entity.state.clone()).collect();
+        let images: Vec<Image> =
+            engine.images.ledger().snapshot().values().map(|entity| entity.state.clone()).collect();
         let volumes = of_volumes(&engine);
         engine.journal.close().await;
         drop(engine);
 
         let engine = reopened(root.path()).await;
         assert_eq!(engine.node.trust(), Trust::Whole);
-        let restored: Vec<Image> = engine.images.snapshot().values().map(|entity| entity.state.clone()).collect();
+        let restored: Vec<Image> =
+            engine.images.ledger().snapshot().values().map(|entity| entity.state.clone()).collect();
         assert_eq!(restored, images);
-        assert_eq!(engine.images.get(&ID).unwrap().state.facts.used_at, Timestamp(1 << 60));
-        assert_eq!(engine.images.named("a").unwrap().state.id, Digest([9; 32]));
+        assert_eq!(engine.images.ledger().get(&ID).unwrap().state.facts.used_at, Timestamp(1 << 60));
+        assert_eq!(engine.images.ledger().named("a").unwrap().state.id, Digest([9; 32]));
         assert_eq!(of_volumes(&engine), volumes);
         assert_eq!(engine.volumes.ledger().get(&name("going")).unwrap().state.phase, volume::Phase::Removing);
     }
@@ -207,7 +209,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let context = Context::new(Actor::Engine);
         let engine = reopened(root.path()).await;
-        engine.images.turn(&ID, &context, &add(&["a"], 7)).await.unwrap();
+        engine.images.ledger().turn(&ID, &context, &add(&["a"], 7)).await.unwrap();
         let tagged = image::Event::Tagged { name: "b".to_owned(), since: 9 };
         let events = vec![Image::encode(&context, &tagged)];
         append(&engine, Image::stream(&ID), 1, events, store::Row::Keep).await;
@@ -219,9 +221,9 @@ mod tests {
         drop(engine);
 
         let engine = reopened(root.path()).await;
-        let image = engine.images.named("b").unwrap().state.clone();
+        let image = engine.images.ledger().named("b").unwrap().state.clone();
         assert_eq!((image.id, image.version, image.names.len()), (ID, 2, 2));
-        assert_eq!(engine.images.next_since(), 10);
+        assert_eq!(engine.images.ledger().next_since(), 10);
         let volume = engine.volumes.ledger().get(&name("data")).unwrap().state.clone();
         assert_eq!((volume.phase, volume.version), (volume::Phase::Removing, 2));
     }
@@ -231,7 +233,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let context = Context::new(Actor::Engine);
         let engine = reopened(root.path()).await;
-        engine.images.turn(&ID, &context, &add(&["a"], 7)).await.unwrap();
+        engine.images.ledger().turn(&ID, &context, &add(&["a"], 7)).await.unwrap();
         let torn = || store::Row::Put { schema: 1, bytes: vec![1, 2, 3] };
         append(&engine, Image::stream(&Digest([9; 32])), 0, vec![], torn()).await;
         append(&engine, Volume::stream(&name("data")), 0, vec![], torn()).await;
@@ -240,7 +242,7 @@ mod tests {
 
         let engine = reopened(root.path()).await;
         assert_eq!(engine.node.trust(), Trust::Partial);
-        assert_eq!(engine.images.snapshot().len(), 1);
+        assert_eq!(engine.images.ledger().snapshot().len(), 1);
         let warnings = engine.node.warnings();
         for prefix in ["the record of image", "the record of volume `4/data`"] {
             assert!(warnings.iter().any(|warning| warning.starts_with(prefix)), "{warnings:?}");

@@ -195,7 +195,7 @@ fn note_use(engine: &Arc<Engine>, image: Option<Digest>) {
     let Some(id) = image else { return };
     let of = engine.clone();
     engine.node.tasks.spawn(async move {
-        if let Err(error) = of.images.save_use(&id, clock::now()).await {
+        if let Err(error) = of.images.ledger().save_use(&id, clock::now()).await {
             tracing::warn!(image_id = %id.short(), %error, "cannot note that the image was used");
         }
     });

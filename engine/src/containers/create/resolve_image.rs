@@ -14,18 +14,18 @@ pub(super) async fn image_for_create(
     engine: &Arc<Engine>,
     reference: &str,
 ) -> Result<(ImageForCreate, ImageLease), ContainerError> {
-    engine.image_store.ready().await;
+    engine.images.ready().await;
     if let Ok(name) = reference.parse::<Reference>() {
-        engine.provide_built_in(&name).await?;
+        engine.images.provide_built_in(&name).await?;
     }
-    let id = engine.find_image(reference)?.state.id;
-    let lease = engine.image_leases.lease(id)?;
+    let id = engine.images.find(reference)?.state.id;
+    let lease = engine.images.lease(id)?;
     // Looked up again: it may have been removed before the lease.
-    engine.find_image(&id.to_string())?;
-    let engine = engine.clone();
+    engine.images.find(&id.to_string())?;
+    let images = engine.images.clone();
     let (config, layers) = blocking(move || {
-        let config = engine.image_config(&id)?;
-        let layers = engine.image_layers(&id, &config)?;
+        let config = images.config(&id)?;
+        let layers = images.layers(&id, &config)?;
         Ok((config, layers))
     })
     .await?;

@@ -4,6 +4,7 @@ mod changes;
 
 use std::sync::Arc;
 
+use super::Images;
 use super::add::{self, Addition};
 use super::error::ImageError;
 use super::feed::Pieces;
@@ -14,7 +15,6 @@ use super::save::plain_manifest;
 use crate::clock;
 use crate::domain::id::Digest;
 use crate::domain::image::Source;
-use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 
@@ -39,16 +39,16 @@ impl Import {
     }
 }
 
-impl Engine {
+impl Images {
     /// Takes the tar that `pieces` brings and answers the image's id. The changes are checked before anything is read.
-    pub(crate) async fn import_image(
+    pub(crate) async fn import(
         self: &Arc<Self>,
         import: Import,
         pieces: Pieces,
         context: &Context,
     ) -> Result<Digest, ImageError> {
         let execution = import.execution()?;
-        self.image_store.ready().await;
+        self.store.ready().await;
         let (ingest, unpacked) = making::unpack(self, None, pieces).await?;
         failpoint::hit(failpoint::LAYER_UNPACKED);
         // There is no digest to compare: at least the tar is an archive, and not the empty rest of a command that
@@ -58,10 +58,10 @@ impl Engine {
             return Err(ImageError::Archive { problem: "it is empty".to_owned() });
         }
         let diff_id = unpacked.facts.diff_id;
-        let _hold = self.image_store.hold(&[diff_id]);
-        let maker = self.image_store.maker(&diff_id).await;
-        if self.image_store.layer(&diff_id).is_none() {
-            self.image_store.commit(ingest, (diff_id, maker), unpacked.facts).await?;
+        let _hold = self.store.hold(&[diff_id]);
+        let maker = self.store.maker(&diff_id).await;
+        if self.store.layer(&diff_id).is_none() {
+            self.store.commit(ingest, (diff_id, maker), unpacked.facts).await?;
         } else {
             // The drop removes files, which blocks.
             tokio::task::spawn_blocking(move || drop(ingest));
@@ -81,7 +81,7 @@ impl Engine {
             history: vec![HistoryEntry { created: now, comment, ..HistoryEntry::default() }],
         };
         let config = parsed.to_bytes();
-        let manifest = plain_manifest(&self.image_store, &config, &parsed);
+        let manifest = plain_manifest(&self.store, &config, &parsed);
         let names = import.name.iter().map(ToString::to_string).collect();
         let parsed = Arc::new(parsed);
         let addition = Addition { source: Source::Imported, config, manifest, parsed, names, pinned: false };

@@ -11,6 +11,7 @@ mod spool;
 use std::sync::Arc;
 
 use self::archive::{Archive, Section};
+use super::Images;
 use super::add::{self, Addition};
 use super::error::ImageError;
 use super::feed::Pieces;
@@ -21,7 +22,6 @@ use super::reference::Reference;
 use super::save::plain_manifest;
 use crate::domain::id::Digest;
 use crate::domain::image::Source;
-use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 
@@ -51,18 +51,18 @@ struct DescribedLayer {
     transported: Option<(Digest, u64)>,
 }
 
-impl Engine {
+impl Images {
     /// Takes all images of the archive that `pieces` brings, under their own names or, if there is one image only,
     /// under `name`. `received` is called when the archive is here as a whole; from then on `progress` counts its
     /// layers.
-    pub(crate) async fn load_images(
+    pub(crate) async fn load(
         self: &Arc<Self>,
         pieces: Pieces,
         name: Option<Reference>,
         (progress, received): (&Progress, impl FnOnce()),
         context: &Context,
     ) -> Result<Vec<Loaded>, ImageError> {
-        self.image_store.ready().await;
+        self.store.ready().await;
         let archive = spool::receive(self, pieces).await?;
         failpoint::hit(failpoint::LOAD_SPOOLED);
         received();
@@ -86,12 +86,12 @@ impl Engine {
         let mut loaded = Vec::new();
         for image in images {
             let cells: Vec<Arc<Cell>> = cells.by_ref().take(image.layers.len()).collect();
-            loaded.push(self.load_image(&archive, image, &cells, context).await?);
+            loaded.push(self.load_one(&archive, image, &cells, context).await?);
         }
         Ok(loaded)
     }
 
-    async fn load_image(
+    async fn load_one(
         self: &Arc<Self>,
         archive: &Arc<Archive>,
         image: Described,
@@ -99,10 +99,10 @@ impl Engine {
         context: &Context,
     ) -> Result<Loaded, ImageError> {
         let Described { config, parsed, manifest, layers, names } = image;
-        let _hold = self.image_store.hold(&parsed.diff_ids);
+        let _hold = self.store.hold(&parsed.diff_ids);
         for ((layer, diff_id), cell) in layers.iter().zip(&parsed.diff_ids).zip(cells) {
-            let maker = self.image_store.maker(diff_id).await;
-            if self.image_store.layer(diff_id).is_some() {
+            let maker = self.store.maker(diff_id).await;
+            if self.store.layer(diff_id).is_some() {
                 cell.set(Stage::Exists);
                 continue;
             }
@@ -111,7 +111,7 @@ impl Engine {
             let expected = Expected { diff_id: *diff_id, transported: layer.transported };
             making::make(self, expected, maker, reader, cell).await?;
         }
-        let manifest = manifest.unwrap_or_else(|| plain_manifest(&self.image_store, &config, &parsed));
+        let manifest = manifest.unwrap_or_else(|| plain_manifest(&self.store, &config, &parsed));
         let (familiar, names) =
             (names.iter().map(Reference::familiar).collect(), names.iter().map(ToString::to_string));
         let names = names.collect();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::archive::Archive;
 use crate::cancel::{self, CancelToken};
-use crate::engine::Engine;
+use crate::image::Images;
 use crate::image::error::ImageError;
 use crate::image::feed::Pieces;
 use crate::image::layer::Limits;
@@ -17,8 +17,8 @@ use crate::image::store::{Spool, StoreError};
 const BUFFER: usize = 1 << 20;
 
 /// Receives the archive, decompressed, and reads where each file is in it.
-pub(super) async fn receive(engine: &Arc<Engine>, pieces: Pieces) -> Result<Arc<Archive>, ImageError> {
-    let (store, limits) = (engine.image_store.clone(), engine.node.config.images.limits.clone());
+pub(super) async fn receive(images: &Images, pieces: Pieces) -> Result<Arc<Archive>, ImageError> {
+    let (store, limits) = (images.store.clone(), images.node.config.images.limits.clone());
     let work = cancel::blocking(move |cancel| {
         let spool = store.spool()?;
         copy(pieces, &spool, &limits, cancel)?;

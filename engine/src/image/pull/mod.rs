@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::Images;
 use super::add::{self, Addition};
 use super::error::ImageError;
 use super::feed::{Feed, feed};
@@ -23,11 +24,11 @@ use super::reference::Reference;
 use super::registry::{Blob, Credentials, RegistryError, Resolved};
 use crate::domain::id::Digest;
 use crate::domain::image::Source;
-use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 
-pub(crate) use shared::{Pulling, Pulls};
+pub(crate) use shared::Pulling;
+pub(super) use shared::Pulls;
 
 /// The image to pull.
 #[derive(Debug, Clone)]
@@ -50,21 +51,21 @@ pub(crate) struct Pulled {
 }
 
 async fn pull(
-    engine: &Arc<Engine>,
+    images: &Arc<Images>,
     wanted: &Wanted,
     (progress, pulled_layers): (&Progress, &shared::PulledLayers),
     context: &Context,
 ) -> Result<Pulled, ImageError> {
     let shown = wanted.reference.familiar();
     let refused = |source: RegistryError| ImageError::Registry { reference: shown.clone(), source: source.into() };
-    engine.image_store.ready().await;
-    if let Some(id) = engine.provide_built_in(&wanted.reference).await? {
+    images.store.ready().await;
+    if let Some(id) = images.provide_built_in(&wanted.reference).await? {
         return Ok(Pulled { id, reference: wanted.reference.clone(), up_to_date: true });
     }
-    let resolved = engine.registry.resolve(&wanted.reference, wanted.credentials.as_ref()).await.map_err(refused)?;
+    let resolved = images.registry.resolve(&wanted.reference, wanted.credentials.as_ref()).await.map_err(refused)?;
     failpoint::hit(failpoint::PULL_RESOLVED);
-    let (bytes, manifest) = choose(engine, wanted, &resolved).await?;
-    let config = engine.registry.small_blob(&resolved.source, &manifest.config, CONFIG_LIMIT).await.map_err(refused)?;
+    let (bytes, manifest) = choose(images, wanted, &resolved).await?;
+    let config = images.registry.small_blob(&resolved.source, &manifest.config, CONFIG_LIMIT).await.map_err(refused)?;
     let parsed = Arc::new(ImageConfig::parse(&config).map_err(ImageError::document(&shown))?);
     manifest::check_layers(&manifest, &parsed).map_err(ImageError::document(&shown))?;
     check_platform(wanted, &parsed)?;
@@ -75,27 +76,27 @@ async fn pull(
         (_, _) => vec![reference.to_string()],
     };
     let id = manifest.config.digest;
-    let _hold = engine.image_store.hold(&parsed.diff_ids);
+    let _hold = images.store.hold(&parsed.diff_ids);
     let sizes: Vec<_> = manifest.layers.iter().map(|layer| (layer.descriptor.digest, layer.descriptor.size)).collect();
     progress.resolved(resolved.digest, &sizes);
-    let images = engine.images.snapshot();
-    let known = names.iter().all(|name| images.named(name).is_some_and(|entity| entity.state.id == id));
-    let whole = stack(&parsed.diff_ids).iter().all(|diff_id| engine.image_store.layer(diff_id).is_some());
-    let up_to_date = known && whole && engine.image_config(&id).is_ok();
+    let records = images.ledger.snapshot();
+    let known = names.iter().all(|name| records.named(name).is_some_and(|entity| entity.state.id == id));
+    let whole = stack(&parsed.diff_ids).iter().all(|diff_id| images.store.layer(diff_id).is_some());
+    let up_to_date = known && whole && images.config(&id).is_ok();
     if up_to_date {
         (0..sizes.len()).filter_map(|index| progress.cell(index)).for_each(|cell| cell.set(Stage::Exists));
         return Ok(Pulled { id, reference, up_to_date });
     }
     pulled_layers.note(&parsed.diff_ids);
-    fetch_layers(engine, wanted, &resolved, &manifest, &parsed, progress).await?;
+    fetch_layers(images, wanted, &resolved, &manifest, &parsed, progress).await?;
     let addition = Addition { source: Source::Pulled, config, manifest: bytes, parsed, names, pinned: false };
-    let added = add::add(engine, addition, context).await?;
+    let added = add::add(images, addition, context).await?;
     debug_assert_eq!(added, id, "the config was verified");
     Ok(Pulled { id, reference, up_to_date })
 }
 
 /// The manifest for the platform, and its bytes.
-async fn choose(engine: &Arc<Engine>, wanted: &Wanted, resolved: &Resolved) -> Result<(Vec<u8>, Manifest), ImageError> {
+async fn choose(images: &Images, wanted: &Wanted, resolved: &Resolved) -> Result<(Vec<u8>, Manifest), ImageError> {
     let shown = wanted.reference.familiar();
     let index = match &resolved.document {
         Document::Manifest(manifest) => return Ok((resolved.bytes.clone(), manifest.clone())),
@@ -104,7 +105,7 @@ async fn choose(engine: &Arc<Engine>, wanted: &Wanted, resolved: &Resolved) -> R
     let platform = wanted.platform.clone().unwrap_or_else(Platform::host);
     let chosen = platform.choose(index).map_err(ImageError::document(&shown))?;
     let refused = |source: RegistryError| ImageError::Registry { reference: shown.clone(), source: source.into() };
-    let bytes = engine.registry.manifest(&resolved.source, chosen).await.map_err(refused)?;
+    let bytes = images.registry.manifest(&resolved.source, chosen).await.map_err(refused)?;
     match Document::parse(&bytes, Some(&chosen.media_type)).map_err(ImageError::document(&shown))? {
         Document::Manifest(manifest) => Ok((bytes, manifest)),
         Document::Index(index) => {
@@ -130,21 +131,21 @@ fn check_platform(wanted: &Wanted, config: &ImageConfig) -> Result<(), ImageErro
 
 /// All layers that are not here, a few at a time, from the bottom up. The first failure ends the others.
 async fn fetch_layers(
-    engine: &Arc<Engine>,
+    images: &Arc<Images>,
     wanted: &Wanted,
     resolved: &Resolved,
     manifest: &Manifest,
     config: &ImageConfig,
     progress: &Progress,
 ) -> Result<(), ImageError> {
-    let places = Arc::new(Semaphore::new(engine.node.config.images.pull_concurrency));
+    let places = Arc::new(Semaphore::new(images.node.config.images.pull_concurrency));
     let mut tasks = JoinSet::new();
     for (index, (layer, diff_id)) in manifest.layers.iter().zip(&config.diff_ids).enumerate() {
         let Some(cell) = progress.cell(index) else { continue };
         let retried = cell.clone();
-        let blob = engine.registry.blob(&resolved.source, &layer.descriptor);
+        let blob = images.registry.blob(&resolved.source, &layer.descriptor);
         let blob = blob.on_retry(move |_| retried.set(Stage::Retrying));
-        let fetching = Fetching { engine: engine.clone(), layer: layer.clone(), diff_id: *diff_id, blob, cell };
+        let fetching = Fetching { images: images.clone(), layer: layer.clone(), diff_id: *diff_id, blob, cell };
         let (places, reference) = (places.clone(), wanted.reference.familiar());
         tasks.spawn(async move {
             let _place = places.acquire_owned().await;
@@ -159,7 +160,7 @@ async fn fetch_layers(
 
 /// One layer that is being fetched.
 struct Fetching {
-    engine: Arc<Engine>,
+    images: Arc<Images>,
     layer: Layer,
     diff_id: Digest,
     blob: Blob,
@@ -168,17 +169,17 @@ struct Fetching {
 
 impl Fetching {
     async fn run(self, reference: &str) -> Result<(), ImageError> {
-        let Self { engine, layer, diff_id, blob, cell } = self;
+        let Self { images, layer, diff_id, blob, cell } = self;
         // Somebody else may be at it, for another image: then it is here afterwards.
-        let maker = engine.image_store.maker(&diff_id).await;
-        if engine.image_store.layer(&diff_id).is_some() {
+        let maker = images.store.maker(&diff_id).await;
+        if images.store.layer(&diff_id).is_some() {
             cell.set(Stage::Exists);
             return Ok(());
         }
         cell.set(Stage::Pulling);
         let transported = Some((layer.descriptor.digest, layer.descriptor.size));
         let (feed, pieces) = feed();
-        let making = making::make(&engine, Expected { diff_id, transported }, maker, pieces, &cell);
+        let making = making::make(&images, Expected { diff_id, transported }, maker, pieces, &cell);
         let (made, received) = tokio::join!(making, receive(blob, feed, &cell));
         // An unpacking that broke off because the download did is no news.
         match received {

@@ -9,7 +9,7 @@ use tokio::task::AbortHandle;
 
 use super::{Pulled, Wanted, pull};
 use crate::domain::id::Digest;
-use crate::engine::Engine;
+use crate::image::Images;
 use crate::image::error::ImageError;
 use crate::image::manifest::Platform;
 use crate::image::progress::Progress;
@@ -18,7 +18,7 @@ use crate::journal::record::Context;
 
 /// The pulls under way.
 #[derive(Debug, Default)]
-pub(crate) struct Pulls(Mutex<HashMap<Key, Weak<Pulling>>>);
+pub(in crate::image) struct Pulls(Mutex<HashMap<Key, Weak<Pulling>>>);
 
 /// A caller with other credentials does not join: they may not permit the same pull.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,9 +53,9 @@ impl Drop for Pulling {
     }
 }
 
-impl Engine {
+impl Images {
     /// Begins to pull, or joins a pull of the same image that is under way.
-    pub(crate) fn pull_image(self: &Arc<Self>, wanted: Wanted, context: Context) -> Arc<Pulling> {
+    pub(crate) fn pull(self: &Arc<Self>, wanted: Wanted, context: Context) -> Arc<Pulling> {
         let key = Key {
             reference: wanted.reference.clone(),
             platform: wanted.platform.clone(),
@@ -69,11 +69,11 @@ impl Engine {
         let progress = Progress::new();
         let (sender, outcome) = watch::channel(None);
         let task = tokio::spawn({
-            let (engine, progress) = (self.clone(), progress.clone());
+            let (images, progress) = (self.clone(), progress.clone());
             async move {
                 // Outlives the holds of the pull itself, so that a collection finds the layers unheld.
-                let pulled_layers = PulledLayers { engine: engine.clone(), layers: Mutex::default() };
-                let settled = pull(&engine, &wanted, (&progress, &pulled_layers), &context).await;
+                let pulled_layers = PulledLayers { images: images.clone(), layers: Mutex::default() };
+                let settled = pull(&images, &wanted, (&progress, &pulled_layers), &context).await;
                 if let Err(error) = &settled {
                     let reference = wanted.reference.familiar();
                     tracing::warn!(%reference, error = %crate::cause::chain(error), "an image was not pulled");
@@ -110,7 +110,7 @@ fn fingerprint(credentials: &crate::image::registry::Credentials) -> u64 {
 
 /// The layers of a pull. Those that nothing else needs are collected when it is cancelled.
 pub(super) struct PulledLayers {
-    engine: Arc<Engine>,
+    images: Arc<Images>,
     layers: Mutex<Vec<Digest>>,
 }
 
@@ -129,7 +129,7 @@ impl Drop for PulledLayers {
     fn drop(&mut self) {
         let layers = std::mem::take(self.layers.get_mut().unwrap_or_else(PoisonError::into_inner));
         if !layers.is_empty() {
-            self.engine.collect_soon(layers);
+            self.images.collect_soon(layers);
         }
     }
 }

@@ -30,7 +30,7 @@ async fn recorded() -> Vec<WireEvent> {
         image::Command::Untag { name: name.to_owned() },
         image::Command::Remove,
     ] {
-        engine.images.turn(&ID, &context, &command).await.unwrap();
+        engine.images.ledger().turn(&ID, &context, &command).await.unwrap();
     }
     let labels = BTreeMap::from([("tier".to_owned(), "db".to_owned())]);
     let create = volume::Command::Create { labels, anonymous: false, at: Timestamp(1) };

@@ -59,7 +59,7 @@ impl Native {
             tag => Some(name_to_give(tag)?),
         };
         let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-        let engine = self.engine.clone();
+        let images = self.engine.images.clone();
         tokio::spawn(async move {
             let (feed, pieces) = feed();
             let progress = Progress::new();
@@ -68,7 +68,7 @@ impl Native {
                 let observer = (&*progress, move || {
                     has_received.send_replace(true);
                 });
-                engine.load_images(pieces, name, observer, &context).await
+                images.load(pieces, name, observer, &context).await
             };
             let sending = send_progress(&progress, received, &sender);
             let work = async {
@@ -103,7 +103,7 @@ impl Native {
         // Checked before the client sends a gigabyte.
         import.execution()?;
         let (feed, pieces) = feed();
-        let importing = self.engine.import_image(import, pieces, &context);
+        let importing = self.engine.images.import(import, pieces, &context);
         let (imported, sent) = tokio::join!(importing, pass_on(requests, feed));
         let id = sent.and(imported.map_err(ApiError::from))?;
         Ok(ImportResponse { id: id.to_string() })
@@ -120,7 +120,7 @@ impl Native {
             save_request::Format::DockerArchive => Format::DockerArchive,
             save_request::Format::OciLayout => Format::OciLayout,
         };
-        let mut pieces = self.engine.save_images(&request.images, format).await?;
+        let mut pieces = self.engine.images.save(&request.images, format).await?;
         let (sender, receiver) = mpsc::channel(2);
         tokio::spawn(async move {
             while let Some(piece) = pieces.recv().await {

@@ -5,26 +5,25 @@ use serde_json::{Map, Value, json};
 use crate::api::native::{ApiError, Native};
 use crate::clock::rfc3339;
 use crate::domain::id::Digest;
-use crate::engine::Engine;
 use crate::image::manifest::{Execution, Healthcheck, ImageConfig};
 use crate::image::records::Entity;
-use crate::image::{ImageError, familiar, stack};
+use crate::image::{ImageError, Images, familiar, stack};
 
 impl Native {
     pub(super) async fn inspect_image(&self, reference: &str) -> Result<String, ApiError> {
-        let entity = self.engine.find_image(reference)?;
-        let (engine, id) = (self.engine.clone(), entity.state.id);
-        let reading = tokio::task::spawn_blocking(move || engine.image_config(&id)).await;
+        let entity = self.engine.images.find(reference)?;
+        let (images, id) = (self.engine.images.clone(), entity.state.id);
+        let reading = tokio::task::spawn_blocking(move || images.config(&id)).await;
         let config = reading.map_err(|source| ImageError::Task { source })?;
         let problem = config.as_ref().err().map(|error| crate::cause::chain(error));
-        Ok(object(&self.engine, &entity, config.as_deref().ok(), problem).to_string())
+        Ok(object(&self.engine.images, &entity, config.as_deref().ok(), problem).to_string())
     }
 }
 
-fn object(engine: &Engine, entity: &Entity, config: Option<&ImageConfig>, problem: Option<String>) -> Value {
+fn object(images: &Images, entity: &Entity, config: Option<&ImageConfig>, problem: Option<String>) -> Value {
     let image = &entity.state;
     let facts = &image.facts;
-    let names = engine.images.snapshot().names_of(image);
+    let names = images.ledger().snapshot().names_of(image);
     let (tags, digests): (Vec<_>, Vec<_>) = names.iter().partition(|name| !name.contains('@'));
     let shown = |names: &[&String]| names.iter().map(|name| familiar(name)).collect::<Vec<_>>();
     let mut keys = json!({
@@ -51,16 +50,16 @@ fn object(engine: &Engine, entity: &Entity, config: Option<&ImageConfig>, proble
         keys_of.insert("ConfigError".to_owned(), json!(problem));
     }
     if let Some(config) = config {
-        keys_of.extend(of_config(engine, config));
+        keys_of.extend(of_config(images, config));
     }
     keys
 }
 
-fn of_config(engine: &Engine, config: &ImageConfig) -> Map<String, Value> {
+fn of_config(images: &Images, config: &ImageConfig) -> Map<String, Value> {
     let execution = execution(&config.execution);
     let (uid, username) = user(&config.execution.user);
     let layers = stack(&config.diff_ids);
-    let place = |diff_id: &Digest| engine.image_store.dirs().layer(diff_id).join("fs").to_string_lossy().into_owned();
+    let place = |diff_id: &Digest| images.layer_files(diff_id).to_string_lossy().into_owned();
     let keys = json!({
         "top_layer": config.diff_ids.last().map(Digest::hex),
         "uid": uid,

@@ -14,22 +14,20 @@ impl Native {
         limits::filters(&request.filters)?;
         let filters = request.filters.iter().map(|filter| (filter.key.as_str(), filter.value.as_str()));
         let chosen = Chosen::parse(filters)?;
-        let engine = self.engine.clone();
-        let listing = tokio::task::spawn_blocking(move || engine.list_images(&chosen)).await;
+        let images = self.engine.images.clone();
+        let listing = tokio::task::spawn_blocking(move || images.list(&chosen)).await;
         let listed = listing.map_err(|source| ImageError::Task { source })??;
         Ok(ListImagesResponse { images: listed.into_iter().map(summary).collect() })
     }
 
     pub(super) async fn image_history(&self, reference: &str) -> Result<HistoryResponse, ApiError> {
-        let entity = self.engine.find_image(reference)?;
-        let (engine, id) = (self.engine.clone(), entity.state.id);
-        let reading = tokio::task::spawn_blocking(move || engine.image_config(&id)).await;
+        let entity = self.engine.images.find(reference)?;
+        let (images, id) = (self.engine.images.clone(), entity.state.id);
+        let reading = tokio::task::spawn_blocking(move || images.config(&id)).await;
         let config = reading.map_err(|source| ImageError::Task { source })??;
         // Steps that made a layer and layers go together, from the bottom up; a history may be missing or too short.
         let mut layers = config.diff_ids.iter();
-        let mut size_of_next = || {
-            layers.next().and_then(|diff_id| self.engine.image_store.layer(diff_id)).map_or(0, |layer| layer.facts.size)
-        };
+        let mut size_of_next = || layers.next().map_or(0, |diff_id| self.engine.images.layer_size(diff_id));
         let mut entries: Vec<HistoryEntry> = config
             .history
             .iter()
@@ -44,13 +42,13 @@ impl Native {
             })
             .collect();
         for diff_id in layers {
-            let size = self.engine.image_store.layer(diff_id).map_or(0, |layer| layer.facts.size);
+            let size = self.engine.images.layer_size(diff_id);
             entries.push(HistoryEntry { size, ..HistoryEntry::default() });
         }
         entries.reverse();
         if let Some(newest) = entries.first_mut() {
             newest.id = id.to_string();
-            let names = self.engine.images.snapshot().names_of(&entity.state);
+            let names = self.engine.images.ledger().snapshot().names_of(&entity.state);
             newest.tags =
                 names.iter().filter(|name| !name.contains('@')).map(|name| crate::image::familiar(name)).collect();
         }

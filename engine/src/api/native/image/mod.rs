@@ -72,17 +72,17 @@ impl Images for Native {
 
     async fn tag(&self, request: Request<TagRequest>) -> Answer<Empty> {
         self.may_change_images()?;
-        let (engine, context) = (self.engine.clone(), peer::context(&request));
+        let (images, context) = (self.engine.images.clone(), peer::context(&request));
         let TagRequest { image, name } = request.into_inner();
-        finished(async move { engine.tag_image(&image, &name, &context).await }).await?;
+        finished(async move { images.tag(&image, &name, &context).await }).await?;
         Ok(Response::new(Empty {}))
     }
 
     async fn remove(&self, request: Request<RemoveImageRequest>) -> Answer<RemoveImageResponse> {
         self.may_change_images()?;
-        let (engine, context) = (self.engine.clone(), peer::context(&request));
+        let (images, context) = (self.engine.images.clone(), peer::context(&request));
         let RemoveImageRequest { image, force } = request.into_inner();
-        let removing = async move { engine.remove_image(&image, force, &context).await };
+        let removing = async move { images.remove(&image, force, &context).await };
         let Removal { untagged, deleted, .. } = finished(removing).await?;
         let deleted = deleted.iter().map(ToString::to_string).collect();
         Ok(Response::new(RemoveImageResponse { untagged, deleted }))
@@ -103,41 +103,37 @@ impl Images for Native {
 
     async fn prune(&self, request: Request<PruneImagesRequest>) -> Answer<PruneImagesResponse> {
         self.may_change_images()?;
-        let (engine, context) = (self.engine.clone(), peer::context(&request));
+        let (images, context) = (self.engine.images.clone(), peer::context(&request));
         let pruned: Pruned = list::pruned(request.into_inner())?;
         let Removal { untagged, deleted, reclaimed } =
-            finished(async move { engine.prune_images(pruned, &context).await }).await?;
+            finished(async move { images.prune(pruned, &context).await }).await?;
         let deleted = deleted.iter().map(ToString::to_string).collect();
         Ok(Response::new(PruneImagesResponse { untagged, deleted, reclaimed }))
     }
 
     async fn mount(&self, request: Request<ImageRequest>) -> Answer<MountImageResponse> {
         self.may_change_images()?;
-        let (engine, image) = (self.engine.clone(), request.into_inner().image);
-        let path = finished(async move { engine.mount_image(&image).await }).await?;
+        let (images, image) = (self.engine.images.clone(), request.into_inner().image);
+        let path = finished(async move { images.mount(&image).await }).await?;
         Ok(Response::new(MountImageResponse { path: path.to_string_lossy().into_owned() }))
     }
 
     async fn unmount(&self, request: Request<ImageRequest>) -> Answer<Empty> {
-        let (engine, image) = (self.engine.clone(), request.into_inner().image);
-        finished(async move { engine.unmount_image(&image).await }).await?;
+        let (images, image) = (self.engine.images.clone(), request.into_inner().image);
+        finished(async move { images.unmount(&image).await }).await?;
         Ok(Response::new(Empty {}))
     }
 
     async fn login(&self, request: Request<LoginRequest>) -> Answer<LoginResponse> {
         let LoginRequest { server, username, password } = request.into_inner();
-        let registry = self.engine.registry.clone();
-        let password = Secret::new(password);
-        let login = async move {
-            registry.login(&server, &username, &password).await.map_err(|error| ImageError::Login(error.into()))
-        };
+        let (images, password) = (self.engine.images.clone(), Secret::new(password));
+        let login = async move { images.login(&server, &username, &password).await };
         Ok(Response::new(LoginResponse { server: finished(login).await? }))
     }
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Answer<Empty> {
-        let (registry, server) = (self.engine.registry.clone(), request.into_inner().server);
-        finished(async move { registry.logout(&server).await.map_err(|error| ImageError::Login(error.into())) })
-            .await?;
+        let (images, server) = (self.engine.images.clone(), request.into_inner().server);
+        finished(async move { images.logout(&server).await }).await?;
         Ok(Response::new(Empty {}))
     }
 }

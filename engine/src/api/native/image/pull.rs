@@ -32,7 +32,7 @@ impl Native {
         let reference: Reference = request.image.parse().map_err(ImageError::from)?;
         let platform = platform(&request.platform)?;
         let wanted = Wanted { reference, platform, credentials: request.credentials.and_then(credentials) };
-        let pulling = self.engine.pull_image(wanted, context);
+        let pulling = self.engine.images.pull(wanted, context);
         let (sender, receiver) = mpsc::channel(IN_FLIGHT);
         tokio::spawn(async move {
             tokio::select! {
