@@ -1,6 +1,7 @@
 //! The runtime binary, run directly for all but making a process in a container, which is the shim's part. Each call
 //! has a deadline and ends with the daemon, and its error text is passed on.
 
+mod exit_code;
 pub(crate) mod instance;
 mod message;
 
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use crate::helper::{self, HelperError, Limits};
+pub(crate) use exit_code::exit_code_of;
 pub(crate) use instance::Instance;
 
 /// One OCI runtime with runc's command line.
@@ -25,7 +27,7 @@ pub(crate) struct Runtime {
 }
 
 /// The deadline of a call: a runtime that hangs affects its own container only.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// The allowed size of a runtime's answer, and the bytes kept of its stderr.
 const LIMITS: Limits = Limits { deadline: DEADLINE, output: 1 << 20, errors: 64 << 10 };
 

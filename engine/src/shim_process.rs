@@ -1,59 +1,24 @@
-//! Talking to shims: the description of the process to run, and the attach socket.
+//! Shims as the daemon sees them: their answers and their attach socket, their end, and the exits that they or the kernel
+//! report.
+
+mod end;
+mod exit;
+mod wait;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use isulad_shim::process::{Log, PROCESS_VERSION, PidNamespace, Process, Runtime as ShimRuntime};
 use isulad_shim::{Frame, Outcome, Request, StateDir};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::definition::{Definition, Sharing};
-use crate::domain::container::Container;
-use crate::domain::id::StartId;
-use crate::effects::Specified;
-use crate::engine::Engine;
-use crate::runtime::Runtime;
+pub(crate) use end::{KILL_PATIENCE, end_shim, end_shims_but, end_shims_now, living_shims};
+pub(crate) use exit::{to_recorded_exit, to_status};
+pub(crate) use wait::{reap, status_by_pidfd};
 
-/// `process.json` for a start.
-pub(crate) fn describe(
-    engine: &Engine,
-    container: &Container,
-    definition: &Definition,
-    runtime: &Runtime,
-    spec: &Specified,
-    start: StartId,
-) -> Process {
-    let bundle = engine.node.bundle(container);
-    let log = if definition.log.enabled {
-        Log::JsonFile { path: bundle.log(), max_size: definition.log.max_size, max_files: definition.log.max_files }
-    } else {
-        Log::None
-    };
-    let instance = engine.node.instance_of(container, start);
-    let own_pids = definition.namespaces.pid == Sharing::Own;
-    Process {
-        version: PROCESS_VERSION,
-        id: instance.id,
-        bundle: bundle.path().to_owned(),
-        // One execution: faster with runc and with crun, see docs/decisions/0001.
-        runtime: ShimRuntime { path: runtime.path.clone(), args: runtime.args.clone() },
-        runtime_root: instance.root,
-        start: start.0,
-        terminal: definition.process.tty,
-        console_size: None,
-        open_stdin: definition.process.open_stdin,
-        stdin_once: definition.process.stdin_once,
-        first_client: false,
-        log,
-        exit_record: bundle.exit_record(),
-        cgroup_procs: spec.shim_cgroups.clone(),
-        oom: spec.oom.clone(),
-        runtime_deadline_ms: crate::effects::RUNTIME_DEADLINE.as_millis() as u64,
-        systemd_cgroup: engine.node.config.systemd_cgroup,
-        pid_namespace: if own_pids { PidNamespace::Own } else { PidNamespace::Shared },
-    }
-}
+/// The longest that one execution of the runtime by a shim may take.
+pub(crate) const RUNTIME_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Asks a shim how its start went; answered as soon as that is known.
 pub(crate) async fn ask_status(state: &StateDir) -> io::Result<Outcome> {

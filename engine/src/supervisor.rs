@@ -17,18 +17,18 @@ use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{pid_file, shims};
 use tokio::sync::watch;
 
-pub(crate) use exit::{status_by_pidfd, to_recorded_exit, to_status};
 pub(crate) use orphan::OrphanHold;
 
 use crate::cancel;
 use crate::domain::container::{Cause, Container, ExitStatus};
 use crate::domain::id::{ContainerId, StartId};
-use crate::effects;
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::health;
 use crate::journal::record::Context;
 use crate::oom;
+use crate::records::to_reference;
+use crate::shim_process::{self, status_by_pidfd, to_status};
 use crate::sys;
 use notice::Notice;
 
@@ -138,7 +138,7 @@ impl Engine {
         let id = container.id;
         self.node.warn(format!("container {}: the shim does not report the end of the process", id.short()));
         // After the shim its child is reaped by process 1, and the kernel gives the status from then on.
-        if let Err(error) = effects::end_shim(&self.node.state_dir(container)).await {
+        if let Err(error) = shim_process::end_shim(&self.node.state_dir(container)).await {
             self.node.warn(format!("container {}: its shim cannot be ended: {error}", id.short()));
         }
         if let Some(found) = self.exit_record(container, start).await {
@@ -162,7 +162,7 @@ impl Engine {
                 named => named.ok().flatten(),
             });
             let named = named.await.ok()?;
-            let recorded = || entity.state.phase.run().and_then(|run| run.shim).map(effects::to_reference);
+            let recorded = || entity.state.phase.run().and_then(|run| run.shim).map(to_reference);
             match PidFd::open(named.or_else(recorded)?) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Some(()),
                 opened => sys::watch(opened.ok()?.into()).ok()?.readable().await.ok().map(drop),

@@ -11,9 +11,8 @@ use isulad_shim::sys::spawn::{self, Mode};
 use isulad_shim::{ProcessRef, Ready, StateDir, pid_file, shims};
 
 use super::Effect;
-use super::launch::{LaunchError, accept, read_outcome, reap};
+use super::launch::{LaunchError, accept, read_outcome};
 use super::prepare::state_error;
-use super::release::{end_shims_but, living_shims};
 use crate::clock;
 use crate::domain::container::{Cause, Command, Container, ExitStatus};
 use crate::domain::id::{ContainerId, StartId};
@@ -22,7 +21,8 @@ use crate::failpoint;
 use crate::journal::record::Context;
 use crate::oom;
 use crate::records::{to_process, to_reference};
-use crate::supervisor::{OrphanHold, status_by_pidfd};
+use crate::shim_process::{end_shims_but, living_shims, reap, status_by_pidfd};
+use crate::supervisor::OrphanHold;
 use crate::sys;
 
 /// How long an adopting shim may take to answer; it runs no runtime.

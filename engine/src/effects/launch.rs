@@ -3,6 +3,7 @@
 
 mod answer;
 mod begin;
+mod describe;
 mod error;
 
 use std::io;
@@ -24,16 +25,13 @@ use crate::failpoint;
 use crate::journal::record::Context;
 use crate::network::record::Record;
 use crate::records::{Entity, to_process, to_reference};
-use crate::shim_process;
+use crate::shim_process::{self, RUNTIME_DEADLINE, reap};
 use crate::volume;
-pub(crate) use answer::reap;
 pub(super) use answer::{accept, read_outcome};
 use begin::{SpawnedShim, begin, still_wanted};
+pub(crate) use error::LaunchError;
 use error::failure_of;
-pub(crate) use error::{LaunchError, exit_code_of};
 
-/// The longest that one execution of the runtime may take at a start.
-pub(crate) const RUNTIME_DEADLINE: Duration = Duration::from_secs(120);
 /// How long copies of a container's files may go on before a start ends them.
 const COPY_PATIENCE: Duration = Duration::from_secs(10);
 /// The preparation mounts and writes files: one that takes longer hangs.
@@ -41,7 +39,7 @@ const BEGIN_DEADLINE: Duration = Duration::from_secs(60);
 /// Limit for copying an image's files into new volumes.
 const FILL_DEADLINE: Duration = Duration::from_secs(240);
 /// The shim answers within the runtime's deadlines (the run, and the undoing of a failed one) and some time of its own.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(260);
+const ANSWER_DEADLINE: Duration = RUNTIME_DEADLINE.saturating_mul(2).saturating_add(Duration::from_secs(20));
 
 pub(super) async fn launch(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
     failpoint::hit(failpoint::START_AFTER_INTENT);

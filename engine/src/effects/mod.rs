@@ -24,11 +24,9 @@ use crate::engine::Engine;
 use crate::journal::record::Context;
 use crate::ledger::{self, Performer};
 
-pub(crate) use crate::records::to_reference;
 pub(crate) use dismantle::dismantle;
-pub(crate) use launch::{RUNTIME_DEADLINE, await_launch, exit_code_of, reap};
-pub(crate) use prepare::Specified;
-pub(crate) use release::{delete_instances, end_shim, living_shims, release, undo_start};
+pub(crate) use launch::await_launch;
+pub(crate) use release::{delete_instances, release, undo_start};
 
 /// A change of the world that follows from an event.
 #[derive(Debug, Clone, PartialEq, Eq)]

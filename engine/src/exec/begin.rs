@@ -20,13 +20,13 @@ use crate::cancel::CancelToken;
 use crate::domain::container::{Command, Event, Rejection};
 use crate::domain::id::{ContainerId, Process, SessionId, StartId};
 use crate::domain::text::cut;
-use crate::effects::{RUNTIME_DEADLINE, to_reference};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::ledger::Queue;
-use crate::records::Entity;
+use crate::records::{Entity, to_reference};
 use crate::session::{Exit, Input, Output, Session, SessionEvent, Size};
+use crate::shim_process::RUNTIME_DEADLINE;
 use crate::spec::{self, Program};
 
 /// The preparation writes files and looks into the container's root: one that takes longer hangs.

@@ -9,8 +9,8 @@ use isulad_shim::sys::pidfd::PidFd;
 use super::keep::DIRECTORY;
 use crate::cancel;
 use crate::domain::container::Container;
-use crate::effects;
 use crate::engine::Engine;
+use crate::shim_process;
 
 /// How long a shim may take after the end of its process: it drains the output, and leaves, or at least writes its
 /// record.
@@ -28,7 +28,7 @@ pub(crate) async fn end_all(engine: &Arc<Engine>, container: &Container) -> bool
         let parent = engine.node.state_dir(container).file(DIRECTORY);
         let signalling = cancel::blocking(move |_| {
             for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-                for shim in effects::living_shims(&StateDir::new(entry.path())).unwrap_or_default() {
+                for shim in shim_process::living_shims(&StateDir::new(entry.path())).unwrap_or_default() {
                     let _ = PidFd::open(shim).and_then(|pidfd| pidfd.send_signal(signal));
                 }
             }

@@ -10,9 +10,8 @@ use store::AppendError;
 
 use crate::definition::DefinitionError;
 use crate::domain::container::Rejection;
-use crate::effects;
 use crate::ledger::TurnError;
-use crate::runtime::RuntimeError;
+use crate::runtime::{RuntimeError, exit_code_of};
 use crate::spec::SpecError;
 
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +74,7 @@ impl ExecError {
     pub(super) fn code_of(failed: &Failed) -> u8 {
         match failed.runtime_status {
             // Only the runtime's own message about the command itself means 126 and 127.
-            Some(_) => effects::exit_code_of(&failed.message),
+            Some(_) => exit_code_of(&failed.message),
             None => 125,
         }
     }

@@ -17,12 +17,11 @@ use crate::cancel;
 use crate::clock;
 use crate::domain::container::{Cause, Command, ExitStatus};
 use crate::domain::id::{ContainerId, SessionId, Timestamp};
-use crate::effects::{self, RUNTIME_DEADLINE};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::rootfs::{self, Mounts};
 use crate::session::Exit;
-use crate::supervisor;
+use crate::shim_process::{self, RUNTIME_DEADLINE, living_shims, status_by_pidfd};
 use crate::sys;
 
 /// The directory of all execs of a container, in its state directory.
@@ -73,7 +72,7 @@ pub(super) fn keep(
             None => Ok(None),
         };
         let reaping =
-            started.as_ref().ok().copied().flatten().map(|child| engine.node.tasks.spawn(effects::reap(child)));
+            started.as_ref().ok().copied().flatten().map(|child| engine.node.tasks.spawn(shim_process::reap(child)));
         let recorded = recorded.await.unwrap_or(false);
         let end = match started {
             Ok(_) => {
@@ -98,7 +97,7 @@ async fn await_shim_end(engine: &Engine, target: &ExecRef, reaping: Option<JoinH
         }
         // The shim of a detached exec. An attached one was the child itself.
         let directory = target.directory.clone();
-        end_of_named(move || effects::living_shims(&directory).map(|shims| shims.into_iter().next())).await;
+        end_of_named(move || living_shims(&directory).map(|shims| shims.into_iter().next())).await;
     };
     tokio::select! {
         () = leaving => {}
@@ -196,7 +195,7 @@ async fn end_of(engine: &Arc<Engine>, target: &ExecRef) -> End {
     engine.node.warn(format!("container {}: the shim of exec {} was lost", target.container.short(), target.exec));
     if target.detached || target.directory.file(RELEASED).exists() {
         return match PidFd::open(process) {
-            Ok(pidfd) => unknown(supervisor::status_by_pidfd(pidfd).await),
+            Ok(pidfd) => unknown(status_by_pidfd(pidfd).await),
             Err(_) => unknown(ExitStatus::Unknown(Cause::ShimLost)),
         };
     }
@@ -277,7 +276,7 @@ pub(crate) fn ended_at(exit: Exit) -> Timestamp {
 
 /// The domain's form of a status.
 pub(crate) fn status_of(status: ShimStatus) -> ExitStatus {
-    supervisor::to_status(status, Cause::ShimLost)
+    shim_process::to_status(status, Cause::ShimLost)
 }
 
 /// Passes a shim's last messages on to the daemon's log, since its own log is removed with its directory. Blocks.

@@ -16,10 +16,10 @@ use crate::cancel;
 use crate::clock;
 use crate::domain::container::{Cause, Command, Container, ExitStatus};
 use crate::domain::id::SessionId;
-use crate::effects;
 use crate::engine::Engine;
 use crate::journal::recent::{ExecRecord, Recent};
 use crate::journal::record::{Actor, Context};
+use crate::shim_process;
 use crate::sys;
 
 /// How long a shim may take to kill its process and to leave, before it is killed itself.
@@ -88,7 +88,7 @@ fn wants_end(begun: ExecRecord, directory: &StateDir) -> bool {
 async fn recover_one(engine: &Arc<Engine>, target: ExecRef, recorded: bool, runs: bool) {
     let shim = {
         let directory = target.directory.clone();
-        let looking = cancel::blocking(move |_| effects::living_shims(&directory));
+        let looking = cancel::blocking(move |_| shim_process::living_shims(&directory));
         looking.await.ok().and_then(|found| found.ok()?.into_iter().next())
     };
     if let Some(shim) = shim

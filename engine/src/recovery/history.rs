@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::network::record::Record as NetworkRecord;
 use crate::records::{Candidate, to_process};
 use crate::runtime::{Instance, instance};
-use crate::supervisor::to_recorded_exit;
+use crate::shim_process::to_recorded_exit;
 
 /// A container's files, as far as they show its starts.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::domain::container::{Container, Observation, Phase, RecordedExit};
 use crate::domain::id::{Process, StartId};
 use crate::engine::Engine;
 use crate::records::{to_process, to_reference};
-use crate::supervisor::to_recorded_exit;
+use crate::shim_process::to_recorded_exit;
 
 pub(super) async fn observe(engine: &Arc<Engine>, container: &Container) -> Observation {
     let state = engine.node.state_dir(container);

@@ -1,27 +1,21 @@
 //! The end of a run: read from its exit record or from the kernel, and reported to the container's aggregate.
 
-use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
 
-use isulad_shim::sys::pidfd::{ExitInfo, PidFd};
-use isulad_shim::{ExitRecord, ExitStatus as ShimStatus};
+use isulad_shim::ExitRecord;
+use isulad_shim::sys::pidfd::PidFd;
 
 use super::OrphanHold;
 use crate::cancel;
 use crate::cause::chain;
 use crate::clock;
-use crate::domain::container::{Cause, Command, Container, ExitStatus, RecordedExit};
-use crate::domain::id::{ContainerId, Process, Signal, StartId, Timestamp};
+use crate::domain::container::{Command, Container, ExitStatus, RecordedExit};
+use crate::domain::id::{ContainerId, StartId};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::{Actor, Context};
 use crate::oom;
-use crate::sys;
-
-/// Process 1 may take a moment to reap an orphaned process; the kernel gives its status from then on.
-const REAP_PATIENCE: Duration = Duration::from_secs(10);
+use crate::shim_process::to_recorded_exit;
 
 impl Engine {
     pub(super) async fn report_status(
@@ -89,47 +83,5 @@ impl Engine {
     /// The context of reports by the engine itself.
     pub(crate) fn reporting(&self) -> Context {
         Context::new(Actor::Engine)
-    }
-}
-
-/// Waits for the end of a process and takes its status from the pidfd; `Unknown` on a kernel that does not give it,
-/// after an error, or when process 1 has not reaped the process in time.
-pub(crate) async fn status_by_pidfd(pidfd: PidFd) -> ExitStatus {
-    let waiting = async {
-        drop(sys::watch(pidfd.as_fd().try_clone_to_owned()?)?.readable().await?);
-        let deadline = tokio::time::Instant::now() + REAP_PATIENCE;
-        loop {
-            match pidfd.exit_info()? {
-                ExitInfo::Known(status) => return io::Result::Ok(to_status(status, Cause::ShimLost)),
-                ExitInfo::Unsupported => break,
-                // Not on every kernel does a descriptor signal the reaping by another process: polled for a short time.
-                ExitInfo::NotYet if tokio::time::Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                ExitInfo::NotYet => break,
-            }
-        }
-        Ok(ExitStatus::Unknown(Cause::ShimLost))
-    };
-    waiting.await.unwrap_or(ExitStatus::Unknown(Cause::ShimLost))
-}
-
-pub(crate) fn to_recorded_exit(record: ExitRecord) -> RecordedExit {
-    RecordedExit {
-        start: StartId(record.start),
-        // Only the pid is recorded; the process is gone, so its start time is of no use.
-        process: Process { pid: record.pid.unsigned_abs(), start_time: 0 },
-        status: to_status(record.status, Cause::ShimLost),
-        at: Timestamp(record.at),
-        oom: record.oom,
-    }
-}
-
-/// The domain's form of a status; `cause` is for an unknown one.
-pub(crate) fn to_status(status: ShimStatus, cause: Cause) -> ExitStatus {
-    match status {
-        ShimStatus::Code(code) => ExitStatus::Code(code),
-        ShimStatus::Signal(signal) => ExitStatus::Signal(Signal(signal.into())),
-        ShimStatus::Unknown => ExitStatus::Unknown(cause),
     }
 }

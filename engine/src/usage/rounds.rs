@@ -14,9 +14,8 @@ use super::network::{self, Traffic};
 use super::{Counters, Meter};
 use crate::clock;
 use crate::domain::id::{ContainerId, StartId, Timestamp};
-use crate::effects::to_reference;
 use crate::engine::Engine;
-use crate::records::Entity;
+use crate::records::{Entity, to_reference};
 use crate::spec::GroupPath;
 
 /// Between two samples of one round.

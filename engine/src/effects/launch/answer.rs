@@ -2,12 +2,10 @@
 
 use std::os::fd::OwnedFd;
 
-use isulad_shim::sys::pidfd::PidFd;
-use isulad_shim::{Failed, Outcome, ProcessRef, Ready, StateDir};
+use isulad_shim::{Failed, Outcome, Ready, StateDir};
 use tokio::io::AsyncReadExt;
 
 use super::{ANSWER_DEADLINE, LaunchError};
-use crate::sys;
 
 /// Reads the shim's answer from the pipe; `ShimDied` when the pipe ends without one.
 pub(in crate::effects) async fn read_outcome(answer: OwnedFd, state: &StateDir) -> Result<Outcome, LaunchError> {
@@ -26,19 +24,5 @@ pub(in crate::effects) fn accept(outcome: Outcome) -> Result<Ready, LaunchError>
         Outcome::Ready(ready) => Ok(ready),
         Outcome::Failed(Failed { message, runtime_status: Some(_), .. }) => Err(LaunchError::Refused { message }),
         Outcome::Failed(Failed { message, runtime_status: None, .. }) => Err(LaunchError::NotRun { message }),
-    }
-}
-
-/// Waits for the spawned process, which exits as soon as it has forked the shim.
-pub(crate) async fn reap(middle: i32) {
-    let waiting = async {
-        let pidfd = sys::watch(PidFd::open(ProcessRef::of(middle)?)?.into())?;
-        pidfd.readable().await.map(drop)
-    };
-    let pid = nix::unistd::Pid::from_raw(middle);
-    match waiting.await {
-        Ok(()) => drop(nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::WNOHANG))),
-        // The process cannot be watched: a thread waits for it, which is not for long.
-        Err(_) => drop(tokio::task::spawn_blocking(move || nix::sys::wait::waitpid(pid, None)).await),
     }
 }

@@ -9,6 +9,7 @@ use isulad_shim::sys::spawn::{self, Mode};
 use isulad_shim::{ProcessRef, StateDir};
 
 use super::LaunchError;
+use super::describe::describe;
 use crate::cancel::CancelToken;
 use crate::domain::id::{ContainerId, StartId};
 use crate::effects::network::Attached;
@@ -18,7 +19,7 @@ use crate::failpoint;
 use crate::records::Entity;
 use crate::rootfs::{self, Mounts};
 use crate::session::Size;
-use crate::shim_process;
+use crate::shim_process::end_shims_now;
 
 /// A spawned shim that has not answered yet.
 pub(super) struct SpawnedShim {
@@ -64,7 +65,7 @@ pub(super) fn begin(
         return Err(LaunchError::Slow);
     }
     failpoint::hit(failpoint::START_SPEC_WRITTEN);
-    let mut process = shim_process::describe(engine, container, &definition, &runtime, &spec, start);
+    let mut process = describe(&engine.node, container, &definition, &runtime, &spec, start);
     process.first_client = client.is_some();
     process.console_size = size.map(|Size { width, height }| ConsoleSize { width, height });
     process.write(&state.process()).map_err(LaunchError::Describe)?;
@@ -90,7 +91,7 @@ pub(super) fn still_wanted(cancel: &CancelToken) -> Result<(), LaunchError> {
 fn end_at_once(state: &StateDir, middle: i32) {
     let _ = state.remove(isulad_shim::state_dir::PROCESS);
     let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(middle), None);
-    if let Err(error) = release::end_shims_now(state, &[]) {
+    if let Err(error) = end_shims_now(state, &[]) {
         tracing::warn!("the shim of `{}` cannot be ended: {error}", state.path().display());
     }
 }
