@@ -45,7 +45,7 @@ pub(crate) struct Engine {
     pub volumes: Arc<Volumes>,
     pub networks: Networks,
     pub effects: Arc<Effects>,
-    pub moves: Moves,
+    pub moves: Arc<Moves>,
     pub supervisor: Supervisor,
     pub execs: Arc<Execs>,
     pub health: HealthResults,
@@ -61,15 +61,17 @@ impl Engine {
     pub(crate) fn new(config: Config, host: Host, boot: BootId, journal: Journal) -> Arc<Self> {
         let node = Node::new(config, host, boot);
         let containers = Containers::new(node.clone(), journal.clone());
+        let moves = Moves::new(node.host.cgroups.clone());
+        let execs = Execs::new(node.clone(), containers.clone(), moves.clone());
         let engine = Arc::new(Self {
-            moves: Moves::new(node.host.cgroups.clone()),
+            moves,
             images: Images::new(node.clone(), journal.clone(), containers.clone()),
             volumes: Volumes::new(node.clone(), journal.clone(), containers.clone()),
             journal,
             networks: Networks::new(node.config.network.clone(), &node.layout.network()),
             effects: Effects::new(tokio::runtime::Handle::current()),
             supervisor: Supervisor::default(),
-            execs: Arc::default(),
+            execs,
             health: HealthResults::default(),
             oom: oom::Changes::default(),
             usage: Usage::default(),

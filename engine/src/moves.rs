@@ -12,6 +12,7 @@
 
 use std::fs;
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -24,13 +25,13 @@ pub(crate) struct Moves {
 }
 
 impl Moves {
-    pub(crate) fn new(cgroups: Cgroups) -> Self {
+    pub(crate) fn new(cgroups: Cgroups) -> Arc<Self> {
         // One pending request is enough for all callers meanwhile.
         let (sender, requests) = sync_channel(1);
         // Without the thread, requests are dropped.
         let _ =
             thread::Builder::new().name("cgroup-moves".into()).spawn(move || prepare_on_request(&requests, &cgroups));
-        Self { sender }
+        Arc::new(Self { sender })
     }
 
     /// Announces a runtime that will move processes between cgroups. Does not wait.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{ContainerError, StartFailure, Target, Verb, sizes};
 use crate::engine::Engine;
-use crate::exec::{Captured, Exec, ExecError, ExecOptions, Program};
+use crate::exec::{Captured, Exec, ExecError, ExecOptions, Execs, Program};
 use crate::journal::record::Context;
 
 /// A process that ran, or why it did not, which is an answer and not an error.
@@ -20,7 +20,7 @@ pub(crate) async fn exec(
     context: &Context,
 ) -> Result<Begun<Exec>, ContainerError> {
     check(&program)?;
-    begun(engine.exec(target.id, program, options, context).await, target)
+    begun(engine.execs.exec(target.id, program, options, context).await, target)
 }
 
 /// Runs a program to its end, or kills it when the timeout passes.
@@ -34,7 +34,7 @@ pub(crate) async fn exec_sync(
     if program.tty {
         return Err(ContainerError::invalid("what is run to its end has no terminal"));
     }
-    begun(engine.exec_sync(target.id, program, timeout, Engine::OUTPUT_LIMIT).await, target)
+    begun(engine.execs.exec_sync(target.id, program, timeout, Execs::OUTPUT_LIMIT).await, target)
 }
 
 /// Checks a program as far as possible without the container's files.

@@ -15,7 +15,6 @@ use crate::cause::chain;
 use crate::domain::container::Container;
 use crate::domain::id::{ContainerId, Signal};
 use crate::engine::Engine;
-use crate::exec;
 use crate::failpoint;
 use crate::rootfs::{self, ContainerDirs, Mounts};
 use crate::runtime::instance;
@@ -78,7 +77,7 @@ pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Re
         problems.extend(undeleted);
     }
     // The processes of execs ended with the container: only their exits are still to be recorded.
-    if !exec::end_all(engine, container).await {
+    if !engine.execs.end_all(container).await {
         problems.push("processes that were run in it do not end".to_owned());
     }
     // After the last process that uses the namespace, and before its removal: some plugins find by it the resources to

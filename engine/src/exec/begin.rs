@@ -14,16 +14,16 @@ use isulad_shim::sys::spawn;
 use isulad_shim::{ExecProcess, Ready, Request, StateDir};
 use tokio::sync::oneshot;
 
-use super::ExecError;
 use super::keep::{self, ExecRef};
+use super::{ExecError, Execs};
 use crate::cancel::CancelToken;
 use crate::domain::container::{Command, Event, Rejection};
 use crate::domain::id::{ContainerId, Process, SessionId, StartId};
 use crate::domain::text::cut;
-use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::ledger::Queue;
+use crate::node::Node;
 use crate::records::{Entity, to_reference};
 use crate::session::{Exit, Input, Output, Session, SessionEvent, Size};
 use crate::shim_process::RUNTIME_DEADLINE;
@@ -76,7 +76,7 @@ pub(super) struct NamedExec {
     recorded: oneshot::Sender<bool>,
 }
 
-impl Engine {
+impl Execs {
     /// Runs a process with a session, recorded in the journal. In a task of its own: a cancelled caller leaves nothing
     /// half done.
     pub(crate) async fn exec(
@@ -86,16 +86,16 @@ impl Engine {
         options: ExecOptions,
         context: &Context,
     ) -> Result<Exec, ExecError> {
-        let (engine, context) = (self.clone(), context.clone());
+        let (execs, context) = (self.clone(), context.clone());
         let beginning = self.node.tasks.spawn(async move {
-            let command = begin_command(&engine, &program, options.detached);
-            let (engine, context, command) = (&engine, &context, &command);
+            let command = begin_command(&execs.node, &program, options.detached);
+            let (execs, context, command) = (&execs, &context, &command);
             let (named, name) = oneshot::channel();
-            let preparing = prepare(engine, id, &program, options, Some(named));
+            let preparing = prepare(execs, id, &program, options, Some(named));
             // Recorded while the shim starts: the caller waits only for the longer of the two.
             let recording = |NamedExec { exec, start, recorded }| async move {
                 failpoint::hit(failpoint::EXEC_BEFORE_RECORD);
-                engine.containers.ask(Queue::Execs, &id, context, || vec![command(start, exec)]).await?;
+                execs.containers.ask(Queue::Execs, &id, context, || vec![command(start, exec)]).await?;
                 failpoint::hit(failpoint::EXEC_RECORDED);
                 let _ = recorded.send(true);
                 Ok::<_, ExecError>(())
@@ -115,8 +115,8 @@ impl Engine {
 
 /// The command that records the exec. Without `exec_log_args` it has only the program's name, since arguments may hold
 /// secrets.
-fn begin_command(engine: &Engine, program: &Program, detached: bool) -> impl Fn(StartId, SessionId) -> Command + use<> {
-    let log_args = engine.node.config.exec_log_args;
+fn begin_command(node: &Node, program: &Program, detached: bool) -> impl Fn(StartId, SessionId) -> Command + use<> {
+    let log_args = node.config.exec_log_args;
     let argv = if log_args { program.args.join(" ") } else { program.args.first().cloned().unwrap_or_default() };
     let argv = cut(&argv, Event::ARGV_LIMIT).to_owned();
     let (user, tty) = (cut(&program.user, Event::USER_LIMIT).to_owned(), program.tty);
@@ -154,31 +154,31 @@ async fn while_preparing<T, N, R: Future<Output = Result<(), ExecError>>>(
 /// Makes the directory and starts the shim. `named` gets the name as soon as nothing can refuse the exec any more;
 /// probes, which are not recorded, have none.
 pub(super) async fn prepare(
-    engine: &Arc<Engine>,
+    execs: &Arc<Execs>,
     id: ContainerId,
     program: &Program,
     options: ExecOptions,
     named: Option<oneshot::Sender<NamedExec>>,
 ) -> Result<PreparedExec, ExecError> {
-    let waiting = enterable(engine, id);
+    let waiting = enterable(execs, id);
     let busy = |_| ExecError::Rejected(Rejection::InTransition);
     let entity = tokio::time::timeout(PATIENCE, waiting).await.map_err(busy)??;
-    engine.moves.expect();
+    execs.moves.expect();
     let preparing = {
-        let (engine, program) = (engine.clone(), program.clone());
-        move |cancel: &CancelToken| begin(&engine, &entity, &program, options, named, cancel)
+        let (execs, program) = (execs.clone(), program.clone());
+        move |cancel: &CancelToken| begin(&execs, &entity, &program, options, named, cancel)
     };
-    engine.execs.places.run(id, PREPARE_DEADLINE, preparing).await?
+    execs.places.run(id, PREPARE_DEADLINE, preparing).await?
 }
 
 /// Waits for recovery and for an operation under way; refuses with the reason with which the record would be refused.
-async fn enterable(engine: &Engine, id: ContainerId) -> Result<Arc<Entity>, ExecError> {
-    engine.containers.verified(&id).await;
+async fn enterable(execs: &Execs, id: ContainerId) -> Result<Arc<Entity>, ExecError> {
+    execs.containers.verified(&id).await;
     loop {
-        let entity = engine.containers.get(&id).ok_or(ExecError::Rejected(Rejection::NoSuchContainer))?;
+        let entity = execs.containers.get(&id).ok_or(ExecError::Rejected(Rejection::NoSuchContainer))?;
         match entity.state.enterable() {
             Ok(_) => return Ok(entity),
-            Err(Rejection::InTransition) => engine.containers.changed_since(&id, entity.state.version).await,
+            Err(Rejection::InTransition) => execs.containers.changed_since(&id, entity.state.version).await,
             Err(rejection) => return Err(ExecError::Rejected(rejection)),
         }
     }
@@ -186,7 +186,7 @@ async fn enterable(engine: &Engine, id: ContainerId) -> Result<Arc<Entity>, Exec
 
 /// Does everything up to the waiting shim. Blocks.
 fn begin(
-    engine: &Arc<Engine>,
+    execs: &Arc<Execs>,
     entity: &Entity,
     program: &Program,
     options: ExecOptions,
@@ -194,39 +194,39 @@ fn begin(
     cancel: &CancelToken,
 ) -> Result<PreparedExec, ExecError> {
     let container = &entity.state;
-    let definition = engine.containers.definition(entity)?;
-    let runtime = engine.node.runtime(&container.card.runtime)?;
-    let shim = engine.node.shim().ok_or_else(|| ExecError::ShimMissing { path: engine.node.config.shim.clone() })?;
+    let definition = execs.containers.definition(entity)?;
+    let runtime = execs.node.runtime(&container.card.runtime)?;
+    let shim = execs.node.shim().ok_or_else(|| ExecError::ShimMissing { path: execs.node.config.shim.clone() })?;
     let run = container.phase.run().ok_or(ExecError::Rejected(Rejection::NotRunning))?;
     // The root as the container sees it: with its mounts.
     let root = PathBuf::from(format!("/proc/{}/root", run.process.pid));
     let spec =
-        std::fs::read(engine.node.bundle(container).spec()).map_err(ExecError::state("read the container's spec"))?;
+        std::fs::read(execs.node.bundle(container).spec()).map_err(ExecError::state("read the container's spec"))?;
     let size = options.size.filter(|_| program.tty);
     let built =
-        spec::exec(&spec, &definition, &engine.node.host, &root, program, size.map(|size| (size.width, size.height)));
+        spec::exec(&spec, &definition, &execs.node.host, &root, program, size.map(|size| (size.width, size.height)));
     // The root was read by the pid of the first process, which still lives: so it was that process's root.
     if to_reference(run.process).ending() {
         return Err(ExecError::Rejected(Rejection::NotRunning));
     }
-    let (spec, state) = (built?, engine.node.state_dir(container));
+    let (spec, state) = (built?, execs.node.state_dir(container));
     if cancel.is_cancelled() {
         return Err(ExecError::Slow { limit: PREPARE_DEADLINE });
     }
     let exec = new_id()?;
-    let instance = engine.node.instance_of(container, run.start);
+    let instance = execs.node.instance_of(container, run.start);
     let process = ExecProcess {
         version: EXEC_VERSION,
         id: instance.id,
         runtime: Runtime { path: runtime.path, args: runtime.args },
         runtime_root: instance.root,
-        systemd_cgroup: engine.node.config.systemd_cgroup,
+        systemd_cgroup: execs.node.config.systemd_cgroup,
         runtime_deadline_ms: RUNTIME_DEADLINE.as_millis() as u64,
         terminal: program.tty,
         console_size: size.map(|Size { width, height }| ConsoleSize { width, height }),
         open_stdin: options.stdin && !options.detached,
         detached: options.detached,
-        cgroup_procs: if options.detached { engine.node.shim_cgroups() } else { vec![] },
+        cgroup_procs: if options.detached { execs.node.shim_cgroups() } else { vec![] },
     };
     let directory = make_directory(&state, exec, named.is_none())?;
     let (spawned, child) = oneshot::channel();
@@ -234,7 +234,7 @@ fn begin(
     let (done, finished) = oneshot::channel();
     // The keeper is first: it clears up also when a later step fails.
     let target = ExecRef { container: container.id, exec, directory: directory.clone(), detached: options.detached };
-    keep::keep(engine, target, Some(child), is_recorded, done);
+    keep::keep(execs, target, Some(child), is_recorded, done);
     if let Some(named) = named {
         let _ = named.send(NamedExec { exec, start: run.start, recorded });
     }

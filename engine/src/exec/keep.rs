@@ -12,13 +12,13 @@ use isulad_shim::{
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::ExecError;
+use super::{ExecError, Execs};
 use crate::cancel;
 use crate::clock;
 use crate::domain::container::{Cause, Command, ExitStatus};
 use crate::domain::id::{ContainerId, SessionId, Timestamp};
-use crate::engine::Engine;
 use crate::failpoint;
+use crate::journal::record::{Actor, Context};
 use crate::rootfs::{self, Mounts};
 use crate::session::Exit;
 use crate::shim_process::{self, RUNTIME_DEADLINE, living_shims, status_by_pidfd};
@@ -59,30 +59,30 @@ struct End {
 /// sender means that it could not; `recorded` sends whether the journal has a record of the exec; `done` is signalled
 /// when nothing is left to do.
 pub(super) fn keep(
-    engine: &Arc<Engine>,
+    execs: &Arc<Execs>,
     target: ExecRef,
     child: Option<oneshot::Receiver<i32>>,
     recorded: oneshot::Receiver<bool>,
     done: oneshot::Sender<()>,
 ) {
-    let (engine, guard) = (engine.clone(), engine.execs.keep(target.container));
-    engine.node.tasks.clone().spawn(async move {
+    let (execs, guard) = (execs.clone(), execs.keepers.keep(target.container));
+    execs.node.tasks.clone().spawn(async move {
         let started = match child {
             Some(child) => child.await.map(Some),
             None => Ok(None),
         };
         let reaping =
-            started.as_ref().ok().copied().flatten().map(|child| engine.node.tasks.spawn(shim_process::reap(child)));
+            started.as_ref().ok().copied().flatten().map(|child| execs.node.tasks.spawn(shim_process::reap(child)));
         let recorded = recorded.await.unwrap_or(false);
         let end = match started {
             Ok(_) => {
-                await_shim_end(&engine, &target, reaping).await;
+                await_shim_end(&execs, &target, reaping).await;
                 failpoint::hit(failpoint::EXEC_EXITED);
-                end_of(&engine, &target).await
+                end_of(&execs, &target).await
             }
             Err(_) => End { status: ExitStatus::Code(FAILED), at: clock::now(), lasted_ms: 0 },
         };
-        finish(&engine, &target, end, recorded).await;
+        finish(&execs, &target, end, recorded).await;
         drop(guard);
         let _ = done.send(());
     });
@@ -90,7 +90,7 @@ pub(super) fn keep(
 
 /// Returns when the shim has left or has nothing more to do. `reaping` waits for the daemon's child that it was, or
 /// began as.
-async fn await_shim_end(engine: &Engine, target: &ExecRef, reaping: Option<JoinHandle<()>>) {
+async fn await_shim_end(execs: &Execs, target: &ExecRef, reaping: Option<JoinHandle<()>>) {
     let leaving = async {
         if let Some(reaping) = reaping {
             let _ = reaping.await;
@@ -102,15 +102,15 @@ async fn await_shim_end(engine: &Engine, target: &ExecRef, reaping: Option<JoinH
     tokio::select! {
         () = leaving => {}
         // The shim only serves a slow client any more.
-        () = only_serves_client(engine, target) => {}
+        () = only_serves_client(execs, target) => {}
     }
 }
 
 /// Returns when the container has ended and the exec's record is there: the shim adds nothing more.
-async fn only_serves_client(engine: &Engine, target: &ExecRef) {
+async fn only_serves_client(execs: &Execs, target: &ExecRef) {
     loop {
-        engine.execs.hurried().await;
-        let entity = engine.containers.get(&target.container);
+        execs.keepers.hurried().await;
+        let entity = execs.containers.get(&target.container);
         let runs = entity.is_some_and(|entity| entity.state.phase.run().is_some());
         if !runs && target.directory.exit_fallback().exists() {
             return;
@@ -156,15 +156,15 @@ async fn record_of(target: &ExecRef) -> io::Result<Option<ExecRecord>> {
 }
 
 /// Records the end, and clears up.
-async fn finish(engine: &Arc<Engine>, target: &ExecRef, end: End, recorded: bool) {
+async fn finish(execs: &Arc<Execs>, target: &ExecRef, end: End, recorded: bool) {
     if recorded {
         let End { status, at, lasted_ms } = end;
         let exited = Command::ReportExecExited { exec: target.exec, status, at, lasted_ms };
         // Recorded before the directory, the only other trace of the end, is removed.
-        engine.containers.report_recorded(&target.container, &engine.reporting(), exited).await;
+        execs.containers.report_recorded(&target.container, &Context::new(Actor::Engine), exited).await;
         failpoint::hit(failpoint::EXEC_END_RECORDED);
     }
-    let (target, clearing) = (target.clone(), engine.clone());
+    let (target, clearing) = (target.clone(), execs.clone());
     let _ = tokio::task::spawn_blocking(move || {
         pass_on_log(&clearing, &target);
         clear(&clearing, &target.directory);
@@ -173,11 +173,11 @@ async fn finish(engine: &Arc<Engine>, target: &ExecRef, end: End, recorded: bool
     failpoint::hit(failpoint::EXEC_DONE);
 }
 
-async fn end_of(engine: &Arc<Engine>, target: &ExecRef) -> End {
+async fn end_of(execs: &Arc<Execs>, target: &ExecRef) -> End {
     match record_of(target).await {
         Ok(Some(record)) => return recorded_end(&record),
         Ok(None) => {}
-        Err(error) => engine.node.warn(format!(
+        Err(error) => execs.node.warn(format!(
             "container {}: exec {}: its end cannot be read: {error}",
             target.container.short(),
             target.exec
@@ -185,34 +185,34 @@ async fn end_of(engine: &Arc<Engine>, target: &ExecRef) -> End {
     }
     let unknown = |status| End { status, at: clock::now(), lasted_ms: 0 };
     // The shim was killed. It had been the parent of the process, if it had started it.
-    end_runtime(engine, target).await;
-    let Some(process) = process_of(engine, target) else {
+    end_runtime(execs, target).await;
+    let Some(process) = process_of(execs, target) else {
         return unknown(ExitStatus::Unknown(Cause::ShimLost));
     };
     if !process.alive() {
         return unknown(ExitStatus::Unknown(Cause::ShimLost));
     }
-    engine.node.warn(format!("container {}: the shim of exec {} was lost", target.container.short(), target.exec));
+    execs.node.warn(format!("container {}: the shim of exec {} was lost", target.container.short(), target.exec));
     if target.detached || target.directory.file(RELEASED).exists() {
         return match PidFd::open(process) {
             Ok(pidfd) => unknown(status_by_pidfd(pidfd).await),
             Err(_) => unknown(ExitStatus::Unknown(Cause::ShimLost)),
         };
     }
-    kill_tree(engine, target, process).await;
+    kill_tree(execs, target, process).await;
     unknown(ExitStatus::Unknown(Cause::ShimLost))
 }
 
 /// Ends a runtime after its shim was killed: it must not start anything after the end is recorded. For a detached exec
 /// it is waited for; otherwise it is killed with all that it has started so far.
-async fn end_runtime(engine: &Engine, target: &ExecRef) {
+async fn end_runtime(execs: &Execs, target: &ExecRef) {
     let file = target.directory.file(GO_MARKER);
     let Some(runtime) = pid_file::read(&file).ok().flatten().filter(ProcessRef::alive) else { return };
     // The exec's runtime has this file among its arguments, to write the process's pid to.
     if !shims::has_argument(runtime, &target.directory.file(state_dir::RUNTIME_PID)) {
         if runtime.alive() {
             let foreign = PidFileError::Foreign { path: file, pid: runtime.pid };
-            engine.node.warn(format!("container {}: exec {}: {foreign}", target.container.short(), target.exec));
+            execs.node.warn(format!("container {}: exec {}: {foreign}", target.container.short(), target.exec));
         }
         return;
     }
@@ -220,14 +220,14 @@ async fn end_runtime(engine: &Engine, target: &ExecRef) {
         let _ = tokio::time::timeout(RUNTIME_DEADLINE, end_of_named(move || Ok(Some(runtime)))).await;
     }
     if runtime.alive() {
-        kill_tree(engine, target, runtime).await;
+        kill_tree(execs, target, runtime).await;
     }
 }
 
-async fn kill_tree(engine: &Engine, target: &ExecRef, root: ProcessRef) {
+async fn kill_tree(execs: &Execs, target: &ExecRef, root: ProcessRef) {
     let killed = tokio::task::spawn_blocking(move || tree::kill(&[root], KILL_LIMIT)).await;
     if !killed.unwrap_or(false) {
-        engine.node.warn(format!(
+        execs.node.warn(format!(
             "container {}: the processes of exec {} cannot be killed",
             target.container.short(),
             target.exec
@@ -238,17 +238,17 @@ async fn kill_tree(engine: &Engine, target: &ExecRef, root: ProcessRef) {
 /// The process of the exec by the shim's pid file, or, where there is none, by the runtime's; either way only if it is
 /// in the container's cgroup. The runtime's file has the number alone, which may be another process's by now. A process
 /// that started before the file was written is not such a one, since the number was not free from then on.
-fn process_of(engine: &Engine, target: &ExecRef) -> Option<ProcessRef> {
+fn process_of(execs: &Execs, target: &ExecRef) -> Option<ProcessRef> {
     let in_container = |process: ProcessRef| {
-        let entity = engine.containers.get(&target.container)?;
-        let group = engine.containers.group(&entity.state)?;
-        engine.node.host.cgroups.processes(&group).ok()?.contains(&process.pid).then_some(process)
+        let entity = execs.containers.get(&target.container)?;
+        let group = execs.containers.group(&entity.state)?;
+        execs.node.host.cgroups.processes(&group).ok()?.contains(&process.pid).then_some(process)
     };
     if let Some(process) = pid_file::read(&target.directory.pid()).ok().flatten() {
         let own = in_container(process).filter(ProcessRef::alive);
         if own.is_none() && process.alive() {
             let foreign = PidFileError::Foreign { path: target.directory.pid(), pid: process.pid };
-            engine.node.warn(format!("container {}: exec {}: {foreign}", target.container.short(), target.exec));
+            execs.node.warn(format!("container {}: exec {}: {foreign}", target.container.short(), target.exec));
         }
         return own;
     }
@@ -280,14 +280,14 @@ pub(crate) fn status_of(status: ShimStatus) -> ExitStatus {
 }
 
 /// Passes a shim's last messages on to the daemon's log, since its own log is removed with its directory. Blocks.
-fn pass_on_log(engine: &Engine, target: &ExecRef) {
+fn pass_on_log(execs: &Execs, target: &ExecRef) {
     let Ok(mut file) = std::fs::File::open(target.directory.file(state_dir::SHIM_LOG)) else { return };
     let from = file.metadata().map_or(0, |metadata| metadata.len()).saturating_sub(LOG_LIMIT);
     let mut text = Vec::new();
     let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.take(LOG_LIMIT).read_to_end(&mut text));
     if read.is_ok() && !text.is_empty() {
         let text = String::from_utf8_lossy(&text);
-        engine.node.warn(format!(
+        execs.node.warn(format!(
             "container {}: the shim of exec {} says: {}",
             target.container.short(),
             target.exec,
@@ -297,8 +297,8 @@ fn pass_on_log(engine: &Engine, target: &ExecRef) {
 }
 
 /// Removes the directory; a missing one is no error, and a failure is a warning. Blocks.
-pub(super) fn clear(engine: &Engine, directory: &StateDir) {
+pub(super) fn clear(execs: &Execs, directory: &StateDir) {
     if let Err(error) = rootfs::remove_tree(directory.path(), Mounts::Detach) {
-        engine.node.warn(format!("cannot remove `{}`: {error}", directory.path().display()));
+        execs.node.warn(format!("cannot remove `{}`: {error}", directory.path().display()));
     }
 }

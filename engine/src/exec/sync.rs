@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use super::begin::{Exec, ExecOptions, PreparedExec, go, prepare};
 use super::keep::{ended_at, status_of};
-use super::{ExecError, Program};
+use super::{ExecError, Execs, Program};
 use crate::domain::container::ExitStatus;
 use crate::domain::id::{ContainerId, Timestamp};
-use crate::engine::Engine;
 use crate::session::{Output, SessionEvent};
 
 /// How long the call waits for the end of a killed tree.
@@ -23,7 +22,7 @@ pub(crate) struct Captured {
     pub stderr: Vec<u8>,
 }
 
-impl Engine {
+impl Execs {
     /// The largest part of each stream that a caller gets.
     pub(crate) const OUTPUT_LIMIT: usize = 16 << 20;
 

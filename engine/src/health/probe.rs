@@ -35,7 +35,7 @@ pub(super) async fn probe(engine: &Arc<Engine>, id: ContainerId, args: &[String]
         tty: false,
         privileged: false,
     };
-    match engine.exec_sync(id, &program, Some(timeout), OUTPUT_LIMIT).await {
+    match engine.execs.exec_sync(id, &program, Some(timeout), OUTPUT_LIMIT).await {
         Ok(captured) => {
             let Some(code) = captured.status.code() else {
                 return Outcome::EngineError { message: "the status of the probe is unknown".to_owned() };

@@ -25,7 +25,6 @@ use crate::domain::container::{Command, Container, Phase, Step, recover};
 use crate::domain::id::{ContainerId, Signal, StartId};
 use crate::effects::{self, Effect};
 use crate::engine::Engine;
-use crate::exec;
 use crate::failpoint;
 use crate::journal::recent::Recent;
 use crate::journal::record::{Actor, Context};
@@ -141,7 +140,7 @@ async fn recover_one(engine: &Arc<Engine>, id: ContainerId, recent: &Recent) {
     let _ = settling.await;
     let Some(entity) = engine.containers.get(&id) else { return };
     let container = entity.state.clone();
-    exec::recover(engine, &container, recent).await;
+    engine.execs.recover(&container, recent).await;
     let seen = observe::observe(engine, &container).await;
     let steps = recover(&container, &seen);
     if !quiet(&steps) {
