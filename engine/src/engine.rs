@@ -11,14 +11,14 @@ use crate::domain::id::{BootId, ContainerId};
 use crate::effects::{self, Effects};
 use crate::exec::Execs;
 use crate::files::Files;
-use crate::health::HealthResults;
+use crate::health::HealthWatch;
 use crate::image::Images;
 use crate::journal::record::OperationId;
 use crate::ledger::Restorable;
 use crate::moves::Moves;
 use crate::network::Networks;
 use crate::node::Node;
-use crate::oom;
+use crate::oom::OomWatch;
 use crate::records::Containers;
 use crate::session::Size;
 use crate::spec::Host;
@@ -46,11 +46,10 @@ pub(crate) struct Engine {
     pub networks: Networks,
     pub effects: Arc<Effects>,
     pub moves: Arc<Moves>,
-    pub supervisor: Supervisor,
+    pub supervisor: Arc<Supervisor>,
     pub execs: Arc<Execs>,
-    pub health: HealthResults,
-    /// Of files that tell of kills for want of memory.
-    pub oom: oom::Changes,
+    pub health: Arc<HealthWatch>,
+    pub oom: Arc<OomWatch>,
     pub usage: Usage,
     pub files: Arc<Files>,
     /// Clients that wait for a requested start, to be attached from its first byte.
@@ -63,17 +62,20 @@ impl Engine {
         let containers = Containers::new(node.clone(), journal.clone());
         let moves = Moves::new(node.host.cgroups.clone());
         let execs = Execs::new(node.clone(), containers.clone(), moves.clone());
+        let health = HealthWatch::new(node.clone(), containers.clone(), execs.clone());
+        let oom = OomWatch::new(node.clone(), containers.clone());
+        let supervisor = Supervisor::new(node.clone(), containers.clone(), health.clone(), oom.clone());
         let engine = Arc::new(Self {
-            moves,
             images: Images::new(node.clone(), journal.clone(), containers.clone()),
             volumes: Volumes::new(node.clone(), journal.clone(), containers.clone()),
             journal,
             networks: Networks::new(node.config.network.clone(), &node.layout.network()),
             effects: Effects::new(tokio::runtime::Handle::current()),
-            supervisor: Supervisor::default(),
+            moves,
             execs,
-            health: HealthResults::default(),
-            oom: oom::Changes::default(),
+            health,
+            oom,
+            supervisor,
             usage: Usage::default(),
             files: Files::new(node.clone(), containers.clone()),
             first_clients: Mutex::default(),

@@ -22,12 +22,12 @@ pub(crate) use orphan::OrphanHold;
 use crate::cancel;
 use crate::domain::container::{Cause, Container, ExitStatus};
 use crate::domain::id::{ContainerId, StartId};
-use crate::engine::Engine;
 use crate::failpoint;
-use crate::health;
-use crate::journal::record::Context;
-use crate::oom;
-use crate::records::to_reference;
+use crate::health::HealthWatch;
+use crate::journal::record::{Actor, Context};
+use crate::node::Node;
+use crate::oom::OomWatch;
+use crate::records::{Containers, to_reference};
 use crate::shim_process::{self, status_by_pidfd, to_status};
 use crate::sys;
 use notice::Notice;
@@ -36,8 +36,12 @@ use notice::Notice;
 const LEAVE_PATIENCE: Duration = Duration::from_secs(150);
 
 /// The runs that are watched, and the holds on orphaned containers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Supervisor {
+    node: Arc<Node>,
+    containers: Arc<Containers>,
+    health: Arc<HealthWatch>,
+    oom: Arc<OomWatch>,
     /// Turns `true` when the shim has left.
     shims: Mutex<HashMap<ContainerId, (StartId, watch::Receiver<bool>)>>,
     /// Of containers that have lost their shim, for the adoption.
@@ -45,27 +49,34 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
+    pub(crate) fn new(
+        node: Arc<Node>,
+        containers: Arc<Containers>,
+        health: Arc<HealthWatch>,
+        oom: Arc<OomWatch>,
+    ) -> Arc<Self> {
+        Arc::new(Self { node, containers, health, oom, shims: Mutex::default(), orphans: Mutex::default() })
+    }
+
     /// Waits until the container's shim has left; `false` when patience ended first.
     pub(crate) async fn shim_left(&self, id: &ContainerId, patience: Duration) -> bool {
         let watched = lock(&self.shims).get(id).map(|(_, left)| left.clone());
         let Some(mut left) = watched else { return true };
         tokio::time::timeout(patience, left.wait_for(|left| *left)).await.is_ok()
     }
-}
 
-impl Engine {
     /// Watches a run from now on. `pidfd` is of the first process, when it still could be opened.
     pub(crate) fn supervise(self: &Arc<Self>, id: ContainerId, start: StartId, fifo: OwnedFd, pidfd: Option<PidFd>) {
         let (sender, receiver) = watch::channel(false);
         let own = receiver.clone();
-        lock(&self.supervisor.shims).insert(id, (start, receiver));
-        let engine = self.clone();
+        lock(&self.shims).insert(id, (start, receiver));
+        let supervisor = self.clone();
         self.node.tasks.spawn(async move {
-            let watching = engine.watch(id, start, fifo, pidfd);
+            let watching = supervisor.watch(id, start, fifo, pidfd);
             let beside = async {
                 // In boxes: a watch that the container does not have costs no memory while it runs.
-                let (memory, health) =
-                    (Box::pin(oom::watch(&engine, id, start)), Box::pin(health::watch(&engine, id, start)));
+                let memory = Box::pin(supervisor.oom.watch(id, start));
+                let health = Box::pin(supervisor.health.watch(id, start));
                 tokio::join!(memory, health);
                 std::future::pending::<()>().await;
             };
@@ -75,7 +86,7 @@ impl Engine {
                 () = beside => {}
             }
             sender.send_replace(true);
-            let mut shims = lock(&engine.supervisor.shims);
+            let mut shims = lock(&supervisor.shims);
             // An adopted shim may be watched under the same start by now.
             if shims.get(&id).is_some_and(|(_, watched)| watched.same_channel(&own)) {
                 shims.remove(&id);
@@ -83,8 +94,8 @@ impl Engine {
         });
     }
 
-    async fn watch(self: &Arc<Self>, id: ContainerId, start: StartId, fifo: OwnedFd, pidfd: Option<PidFd>) {
-        let context = self.reporting();
+    async fn watch(&self, id: ContainerId, start: StartId, fifo: OwnedFd, pidfd: Option<PidFd>) {
+        let context = Context::new(Actor::Engine);
         let fifo = match sys::watch(fifo) {
             Ok(fifo) => fifo,
             Err(error) => {
@@ -128,13 +139,7 @@ impl Engine {
     }
 
     /// Ends a shim that does not report the end of its process, and records the end without it.
-    async fn end_hung_shim(
-        self: &Arc<Self>,
-        container: &Container,
-        start: StartId,
-        pidfd: Option<PidFd>,
-        context: &Context,
-    ) {
+    async fn end_hung_shim(&self, container: &Container, start: StartId, pidfd: Option<PidFd>, context: &Context) {
         let id = container.id;
         self.node.warn(format!("container {}: the shim does not report the end of the process", id.short()));
         // After the shim its child is reaped by process 1, and the kernel gives the status from then on.

@@ -19,7 +19,6 @@ use crate::domain::id::{ContainerId, StartId};
 use crate::engine::Engine;
 use crate::failpoint;
 use crate::journal::record::Context;
-use crate::oom;
 use crate::records::{to_process, to_reference};
 use crate::shim_process::{end_shims_but, living_shims, reap, status_by_pidfd};
 use crate::supervisor::OrphanHold;
@@ -63,7 +62,7 @@ pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId,
             engine.containers.report(&id, context, Command::ReportShimAdopted { start, shim }).await;
             failpoint::hit(failpoint::SHIM_ADOPTED);
             // The shim reads the output now, so the hold's readers may go.
-            engine.supervise(id, start, fifo, hold.pidfd);
+            engine.supervisor.supervise(id, start, fifo, hold.pidfd);
         }
         Err(error) => {
             let problem = crate::cause::chain(&error);
@@ -123,10 +122,10 @@ async fn report_end(engine: &Arc<Engine>, id: ContainerId, start: StartId, hold:
         Some(pidfd) => status_by_pidfd(pidfd).await,
         None => ExitStatus::Unknown(Cause::ShimAndProcessLost),
     };
-    if let Some(found) = engine.exit_record(&entity.state, start).await {
-        return engine.report_exit(id, context, &found).await;
+    if let Some(found) = engine.supervisor.exit_record(&entity.state, start).await {
+        return engine.supervisor.report_exit(id, context, &found).await;
     }
-    let oom = oom::has_killed(engine, &entity.state);
+    let oom = engine.oom.has_killed(&entity.state);
     let exit = Command::ReportExit { start, status, at: clock::now(), oom, boot: engine.node.boot };
     engine.containers.report(&id, context, exit).await;
 }

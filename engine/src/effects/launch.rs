@@ -88,11 +88,11 @@ pub(crate) async fn await_launch(engine: &Arc<Engine>, id: ContainerId, start: S
     match asked.await {
         Ok((ready, fifo)) => report_started(engine, id, start, ready, fifo, context).await,
         // The run may have started and ended during the request.
-        Err(error) => match engine.exit_record(container, start).await {
+        Err(error) => match engine.supervisor.exit_record(container, start).await {
             Some(found) => {
                 let started = Command::ReportStarted { start, process: found.process, shim: None, at: found.at };
                 engine.containers.report(&id, context, started).await;
-                engine.report_exit(id, context, &found).await;
+                engine.supervisor.report_exit(id, context, &found).await;
             }
             None => {
                 undo_start(engine, container).await;
@@ -131,7 +131,7 @@ async fn report_started(
     let started =
         Command::ReportStarted { start, process, shim: Some(to_process(ready.shim())), at: Timestamp(ready.at) };
     engine.containers.report(&id, context, started).await;
-    engine.supervise(id, start, fifo, pidfd);
+    engine.supervisor.supervise(id, start, fifo, pidfd);
 }
 
 async fn report_failed(engine: &Arc<Engine>, id: ContainerId, start: StartId, error: &LaunchError, context: &Context) {

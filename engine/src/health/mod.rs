@@ -23,7 +23,10 @@ use crate::clock;
 use crate::definition::Healthcheck;
 use crate::domain::container::{Command, Container, Health, HealthAction, Phase, Run};
 use crate::domain::id::{ContainerId, StartId, Timestamp};
-use crate::engine::Engine;
+use crate::exec::Execs;
+use crate::journal::record::{Actor, Context};
+use crate::node::Node;
+use crate::records::Containers;
 use probe::Outcome;
 
 /// The default of a check without its own interval.
@@ -35,31 +38,14 @@ const PARALLEL: usize = 8;
 /// The files of a check are small: a read that takes this long hangs.
 const READ_DEADLINE: Duration = Duration::from_secs(60);
 
-/// The results of all watched containers.
+/// Watches the health of running containers, and has the results of the watched ones.
 #[derive(Debug)]
-pub(crate) struct HealthResults {
+pub(crate) struct HealthWatch {
+    node: Arc<Node>,
+    containers: Arc<Containers>,
+    execs: Arc<Execs>,
     results: Mutex<HashMap<ContainerId, Arc<Results>>>,
     places: Semaphore,
-}
-
-impl Default for HealthResults {
-    fn default() -> Self {
-        Self { results: Mutex::default(), places: Semaphore::new(PARALLEL) }
-    }
-}
-
-impl HealthResults {
-    /// The results of a container's present run, or of the run that has ended last. Blocks.
-    pub(crate) fn of(&self, engine: &Engine, container: &Container) -> Option<Arc<Results>> {
-        let run = container.phase.run().map(|run| run.start);
-        let start = run.or(container.last.as_ref().map(|end| end.start))?;
-        let watched = self.lock().get(&container.id).cloned().filter(|results| results.belong_to(start));
-        watched.or_else(|| Results::read(&engine.node.bundle(container).health(), start).map(Arc::new))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<ContainerId, Arc<Results>>> {
-        self.results.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A health check with defaults in the place of missing settings.
@@ -92,57 +78,103 @@ impl Plan {
     }
 }
 
-/// Probes for as long as the run lasts; returns when no further probe can follow. To be dropped with the run.
-pub(crate) async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
-    let Some(entity) = engine.containers.get(&id) else { return };
-    if entity.state.card.health == HealthAction::Unwatched || running(engine, &id, start).is_none() {
-        return;
+impl HealthWatch {
+    pub(crate) fn new(node: Arc<Node>, containers: Arc<Containers>, execs: Arc<Execs>) -> Arc<Self> {
+        Arc::new(Self { node, containers, execs, results: Mutex::default(), places: Semaphore::new(PARALLEL) })
     }
-    let path = engine.node.bundle(&entity.state).health();
-    let reading = tokio::task::spawn_blocking({
-        let (engine, path) = (engine.clone(), path.clone());
-        move || {
-            let plan = Plan::of(engine.containers.definition(&entity).ok()?.healthcheck.as_ref()?)?;
-            Some((plan, Results::read(&path, start).unwrap_or_else(|| Results::new(start))))
-        }
-    });
-    let late = || engine.node.warn(format!("container {}: its health check is not read yet: a disk hangs", id.short()));
-    let Some((plan, mut known)) = read(reading, READ_DEADLINE, late).await else {
-        return engine.node.warn(format!("container {}: its health check cannot be read", id.short()));
-    };
-    let _forgotten = ForgetResults { engine: engine.clone(), id };
-    if let Some(health) = running(engine, &id, start).and_then(|run| run.health) {
-        known.status = word(health).to_owned();
-    }
-    keep(engine, id, &known, &path).await;
-    tokio::time::sleep(first_wait(&plan, &known, id)).await;
-    loop {
-        let Some(run) = running(engine, &id, start) else { return };
-        if let Some(probed) = probe_once(engine, id, &plan, &run).await {
-            let counted = probed.counts && !in_start_period(&plan, &run, &probed);
-            known.add(probed, counted);
-            let verdict = verdict(&plan, &known);
-            if let Some(health) = verdict.or(run.health) {
-                known.status = word(health).to_owned();
-            }
-            keep(engine, id, &known, &path).await;
-            if let Some(health) = verdict.filter(|health| run.health != Some(*health)) {
-                engine.containers.report(&id, &engine.reporting(), Command::ReportHealth { start, health }).await;
-            }
-        }
-        tokio::time::sleep(plan.interval).await;
-    }
-}
 
-/// Keeps the results in memory, for as long as the run is watched, and on disk. A failure to write is a debug line.
-async fn keep(engine: &Arc<Engine>, id: ContainerId, known: &Results, path: &Path) {
-    engine.health.lock().insert(id, Arc::new(known.clone()));
-    let writing = tokio::task::spawn_blocking({
-        let (known, path) = (known.clone(), path.to_owned());
-        move || known.write(&path)
-    });
-    if let Ok(Err(error)) = writing.await {
-        tracing::debug!(container_id = %id.short(), %error, "the results of probes are not kept");
+    /// The results of a container's present run, or of the run that has ended last. Blocks.
+    pub(crate) fn of(&self, container: &Container) -> Option<Arc<Results>> {
+        let run = container.phase.run().map(|run| run.start);
+        let start = run.or(container.last.as_ref().map(|end| end.start))?;
+        let watched = self.lock().get(&container.id).cloned().filter(|results| results.belong_to(start));
+        watched.or_else(|| Results::read(&self.node.bundle(container).health(), start).map(Arc::new))
+    }
+
+    /// Probes for as long as the run lasts; returns when no further probe can follow. To be dropped with the run.
+    pub(crate) async fn watch(&self, id: ContainerId, start: StartId) {
+        let Some(entity) = self.containers.get(&id) else { return };
+        if entity.state.card.health == HealthAction::Unwatched || running(&self.containers, &id, start).is_none() {
+            return;
+        }
+        let path = self.node.bundle(&entity.state).health();
+        let reading = tokio::task::spawn_blocking({
+            let (containers, path) = (self.containers.clone(), path.clone());
+            move || {
+                let plan = Plan::of(containers.definition(&entity).ok()?.healthcheck.as_ref()?)?;
+                Some((plan, Results::read(&path, start).unwrap_or_else(|| Results::new(start))))
+            }
+        });
+        let late =
+            || self.node.warn(format!("container {}: its health check is not read yet: a disk hangs", id.short()));
+        let Some((plan, mut known)) = read(reading, READ_DEADLINE, late).await else {
+            return self.node.warn(format!("container {}: its health check cannot be read", id.short()));
+        };
+        let _forgotten = ForgetResults { of: self, id };
+        if let Some(health) = running(&self.containers, &id, start).and_then(|run| run.health) {
+            known.status = word(health).to_owned();
+        }
+        self.keep(id, &known, &path).await;
+        tokio::time::sleep(first_wait(&plan, &known, id)).await;
+        loop {
+            let Some(run) = running(&self.containers, &id, start) else { return };
+            if let Some(probed) = self.probe_once(id, &plan, &run).await {
+                let counted = probed.counts && !in_start_period(&plan, &run, &probed);
+                known.add(probed, counted);
+                let verdict = verdict(&plan, &known);
+                if let Some(health) = verdict.or(run.health) {
+                    known.status = word(health).to_owned();
+                }
+                self.keep(id, &known, &path).await;
+                if let Some(health) = verdict.filter(|health| run.health != Some(*health)) {
+                    self.containers
+                        .report(&id, &Context::new(Actor::Engine), Command::ReportHealth { start, health })
+                        .await;
+                }
+            }
+            tokio::time::sleep(plan.interval).await;
+        }
+    }
+
+    /// Keeps the results in memory, for as long as the run is watched, and on disk. A failure to write is a debug line.
+    async fn keep(&self, id: ContainerId, known: &Results, path: &Path) {
+        self.lock().insert(id, Arc::new(known.clone()));
+        let writing = tokio::task::spawn_blocking({
+            let (known, path) = (known.clone(), path.to_owned());
+            move || known.write(&path)
+        });
+        if let Ok(Err(error)) = writing.await {
+            tracing::debug!(container_id = %id.short(), %error, "the results of probes are not kept");
+        }
+    }
+
+    /// Runs one probe; `None` when it could not be run, or its result has no meaning because the container was frozen
+    /// or stopped meanwhile.
+    async fn probe_once(&self, id: ContainerId, plan: &Plan, run: &Run) -> Option<ProbeResult> {
+        let probed = {
+            let _place = self.places.acquire().await.ok()?;
+            if !may_be_probed(&self.containers, &id, run.start) {
+                return None;
+            }
+            let begun = clock::now();
+            let outcome = probe::probe(&self.execs, id, &plan.args, plan.timeout).await;
+            (begun, outcome, clock::now())
+        };
+        let (begun, outcome, ended) = probed;
+        if !may_be_probed(&self.containers, &id, run.start) {
+            return None;
+        }
+        let (code, output, counts) = match outcome {
+            Outcome::Ended { code, output } => (i64::from(code), output, true),
+            Outcome::Late => (-1, format!("Health check exceeded timeout ({} s)", plan.timeout.as_secs_f64()), true),
+            Outcome::EngineError { message } => (-1, message, false),
+            Outcome::NotRunning => return None,
+        };
+        Some(ProbeResult { start: begun.0, end: ended.0, code, output: results::shortened(&output), counts })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ContainerId, Arc<Results>>> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -169,50 +201,25 @@ async fn read<T>(mut reading: JoinHandle<Option<T>>, deadline: Duration, late: i
 }
 
 /// Removes the results from memory at the end of the watch.
-struct ForgetResults {
-    engine: Arc<Engine>,
+struct ForgetResults<'a> {
+    of: &'a HealthWatch,
     id: ContainerId,
 }
 
-impl Drop for ForgetResults {
+impl Drop for ForgetResults<'_> {
     fn drop(&mut self) {
-        self.engine.health.lock().remove(&self.id);
+        self.of.lock().remove(&self.id);
     }
 }
 
 /// The run, unless it has ended.
-fn running(engine: &Engine, id: &ContainerId, start: StartId) -> Option<Run> {
-    let entity = engine.containers.get(id)?;
+fn running(containers: &Containers, id: &ContainerId, start: StartId) -> Option<Run> {
+    let entity = containers.get(id)?;
     entity.state.phase.run().filter(|run| run.start == start).cloned()
 }
 
-/// Runs one probe; `None` when it could not be run, or its result has no meaning because the container was frozen or
-/// stopped meanwhile.
-async fn probe_once(engine: &Arc<Engine>, id: ContainerId, plan: &Plan, run: &Run) -> Option<ProbeResult> {
-    let probed = {
-        let _place = engine.health.places.acquire().await.ok()?;
-        if !may_be_probed(engine, &id, run.start) {
-            return None;
-        }
-        let begun = clock::now();
-        let outcome = probe::probe(engine, id, &plan.args, plan.timeout).await;
-        (begun, outcome, clock::now())
-    };
-    let (begun, outcome, ended) = probed;
-    if !may_be_probed(engine, &id, run.start) {
-        return None;
-    }
-    let (code, output, counts) = match outcome {
-        Outcome::Ended { code, output } => (i64::from(code), output, true),
-        Outcome::Late => (-1, format!("Health check exceeded timeout ({} s)", plan.timeout.as_secs_f64()), true),
-        Outcome::EngineError { message } => (-1, message, false),
-        Outcome::NotRunning => return None,
-    };
-    Some(ProbeResult { start: begun.0, end: ended.0, code, output: results::shortened(&output), counts })
-}
-
-fn may_be_probed(engine: &Engine, id: &ContainerId, start: StartId) -> bool {
-    engine.containers.get(id).is_some_and(|entity| match &entity.state.phase {
+fn may_be_probed(containers: &Containers, id: &ContainerId, start: StartId) -> bool {
+    containers.get(id).is_some_and(|entity| match &entity.state.phase {
         Phase::Running(run) => run.start == start && run.stop.is_none(),
         Phase::Created
         | Phase::Starting(_)

@@ -6,8 +6,7 @@ use std::time::Duration;
 use super::results::OUTPUT_LIMIT;
 use crate::cause::chain;
 use crate::domain::id::ContainerId;
-use crate::engine::Engine;
-use crate::exec::{ExecError, Program};
+use crate::exec::{ExecError, Execs, Program};
 
 /// The outcome of a probe.
 #[derive(Debug)]
@@ -26,7 +25,7 @@ pub(super) enum Outcome {
     NotRunning,
 }
 
-pub(super) async fn probe(engine: &Arc<Engine>, id: ContainerId, args: &[String], timeout: Duration) -> Outcome {
+pub(super) async fn probe(execs: &Arc<Execs>, id: ContainerId, args: &[String], timeout: Duration) -> Outcome {
     let program = Program {
         args: args.to_vec(),
         env: vec![],
@@ -35,7 +34,7 @@ pub(super) async fn probe(engine: &Arc<Engine>, id: ContainerId, args: &[String]
         tty: false,
         privileged: false,
     };
-    match engine.execs.exec_sync(id, &program, Some(timeout), OUTPUT_LIMIT).await {
+    match execs.exec_sync(id, &program, Some(timeout), OUTPUT_LIMIT).await {
         Ok(captured) => {
             let Some(code) = captured.status.code() else {
                 return Outcome::EngineError { message: "the status of the probe is unknown".to_owned() };

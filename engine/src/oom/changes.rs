@@ -18,7 +18,7 @@ use crate::sys;
 
 /// Made with the first file that is watched.
 #[derive(Debug, Default)]
-pub(crate) struct Changes(Mutex<Option<Arc<Shared>>>);
+pub(super) struct Changes(Mutex<Option<Arc<Shared>>>);
 
 #[derive(Debug)]
 struct Shared {
@@ -29,7 +29,7 @@ struct Shared {
 
 /// A file that is watched until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Watched {
+pub(super) struct Watched {
     shared: Arc<Shared>,
     number: i32,
     notify: Arc<Notify>,
@@ -37,7 +37,7 @@ pub(crate) struct Watched {
 
 impl Changes {
     /// Watches a file. The event loop must be at hand.
-    pub(crate) fn of(&self, tasks: &Handle, path: &Path) -> io::Result<Watched> {
+    pub(super) fn of(&self, tasks: &Handle, path: &Path) -> io::Result<Watched> {
         let shared = {
             let mut made = lock(&self.0);
             match &*made {
@@ -66,7 +66,7 @@ impl Changes {
 
 impl Watched {
     /// Waits for a change after the last one that was returned.
-    pub(crate) async fn next(&self) {
+    pub(super) async fn next(&self) {
         self.notify.notified().await;
     }
 }

@@ -15,79 +15,94 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-pub(crate) use changes::Changes;
-
 use crate::domain::container::{Command, Container};
 use crate::domain::id::{ContainerId, StartId};
-use crate::engine::Engine;
+use crate::journal::record::{Actor, Context};
+use crate::node::Node;
+use crate::records::Containers;
 use crate::spec::GroupPath;
 use crate::spec::cgroup::Version;
 use crate::sys;
+use changes::Changes;
 
 /// The kernel signals the want of memory before it kills.
 const KILL_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Reports the first kill; returns when no further report can follow. To be dropped with the run.
-pub(crate) async fn watch(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
-    let Some(entity) = engine.containers.get(&id) else { return };
-    if entity.state.phase.run().is_none_or(|run| run.start != start || run.oom) {
-        return;
-    }
-    let Some(group) = engine.containers.group(&entity.state) else { return };
-    // The state would be stale by the time of a report.
-    drop(entity);
-    match killed(engine, &group).await {
-        Ok(true) => engine.containers.report(&id, &engine.reporting(), Command::ReportOom { start }).await,
-        Ok(false) => {}
-        Err(error) => tracing::debug!(container_id = %id.short(), %error, "memory is not watched"),
-    }
+/// Watches running containers for want of memory.
+#[derive(Debug)]
+pub(crate) struct OomWatch {
+    node: Arc<Node>,
+    containers: Arc<Containers>,
+    changes: Changes,
 }
 
-/// Whether the container's cgroup has counted a kill; false when there is no cgroup any more.
-pub(crate) fn has_killed(engine: &Engine, container: &Container) -> bool {
-    let kills =
-        engine.containers.group(container).and_then(|group| engine.node.host.cgroups.oom_kills(&group).ok().flatten());
-    kills.is_some_and(|kills| kills > 0)
-}
+impl OomWatch {
+    pub(crate) fn new(node: Arc<Node>, containers: Arc<Containers>) -> Arc<Self> {
+        Arc::new(Self { node, containers, changes: Changes::default() })
+    }
 
-/// Waits for a kill; `false` when the cgroup is gone or does not count.
-async fn killed(engine: &Arc<Engine>, group: &GroupPath) -> io::Result<bool> {
-    let cgroups = &engine.node.host.cgroups;
-    let Some(file) = cgroups.oom_file(group) else { return Ok(false) };
-    match cgroups.version() {
-        Version::V2 => {
-            let changes = engine.oom.of(&engine.node.tasks, &file)?;
-            loop {
-                // The count is read after the watch was made: a kill in between is not missed.
-                match cgroups.oom_kills(group)? {
-                    Some(0) => changes.next().await,
-                    kills => return Ok(kills.is_some()),
-                }
-            }
+    /// Reports the first kill; returns when no further report can follow. To be dropped with the run.
+    pub(crate) async fn watch(&self, id: ContainerId, start: StartId) {
+        let Some(entity) = self.containers.get(&id) else { return };
+        if entity.state.phase.run().is_none_or(|run| run.start != start || run.oom) {
+            return;
         }
-        Version::V1 | Version::Hybrid => {
-            let Some(control) = cgroups.event_control(group) else { return Ok(false) };
-            let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-            {
-                // The kernel needs this descriptor only for the registration.
-                let file = fs::File::open(&file)?;
-                fs::write(&control, format!("{} {}", event.as_raw_fd(), file.as_raw_fd()))?;
-            }
-            let event = sys::watch(event)?;
-            // A want that was signalled just before the registration may have its kill still to come.
-            let mut signalled = true;
-            loop {
-                match settled(|| cgroups.oom_kills(group), signalled).await? {
-                    Some(0) => {}
-                    kills => return Ok(kills.is_some()),
-                }
-                signalled = loop {
-                    let mut ready = event.readable().await?;
-                    if read_event(event.as_fd()) {
-                        break true;
+        let Some(group) = self.containers.group(&entity.state) else { return };
+        // The state would be stale by the time of a report.
+        drop(entity);
+        match self.killed(&group).await {
+            Ok(true) => self.containers.report(&id, &Context::new(Actor::Engine), Command::ReportOom { start }).await,
+            Ok(false) => {}
+            Err(error) => tracing::debug!(container_id = %id.short(), %error, "memory is not watched"),
+        }
+    }
+
+    /// Whether the container's cgroup has counted a kill; false when there is no cgroup any more.
+    pub(crate) fn has_killed(&self, container: &Container) -> bool {
+        let kills =
+            self.containers.group(container).and_then(|group| self.node.host.cgroups.oom_kills(&group).ok().flatten());
+        kills.is_some_and(|kills| kills > 0)
+    }
+
+    /// Waits for a kill; `false` when the cgroup is gone or does not count.
+    async fn killed(&self, group: &GroupPath) -> io::Result<bool> {
+        let cgroups = &self.node.host.cgroups;
+        let Some(file) = cgroups.oom_file(group) else { return Ok(false) };
+        match cgroups.version() {
+            Version::V2 => {
+                let changes = self.changes.of(&self.node.tasks, &file)?;
+                loop {
+                    // The count is read after the watch was made: a kill in between is not missed.
+                    match cgroups.oom_kills(group)? {
+                        Some(0) => changes.next().await,
+                        kills => return Ok(kills.is_some()),
                     }
-                    ready.clear_ready();
-                };
+                }
+            }
+            Version::V1 | Version::Hybrid => {
+                let Some(control) = cgroups.event_control(group) else { return Ok(false) };
+                let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+                {
+                    // The kernel needs this descriptor only for the registration.
+                    let file = fs::File::open(&file)?;
+                    fs::write(&control, format!("{} {}", event.as_raw_fd(), file.as_raw_fd()))?;
+                }
+                let event = sys::watch(event)?;
+                // A want that was signalled just before the registration may have its kill still to come.
+                let mut signalled = true;
+                loop {
+                    match settled(|| cgroups.oom_kills(group), signalled).await? {
+                        Some(0) => {}
+                        kills => return Ok(kills.is_some()),
+                    }
+                    signalled = loop {
+                        let mut ready = event.readable().await?;
+                        if read_event(event.as_fd()) {
+                            break true;
+                        }
+                        ready.clear_ready();
+                    };
+                }
             }
         }
     }

@@ -208,7 +208,7 @@ async fn reattach(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
     // Checked after the FIFO was opened: only then does the FIFO show a later end of the shim.
     let shim_lives = run.shim.is_some_and(|shim| to_reference(shim).alive());
     match fifo {
-        Ok(fifo) if shim_lives => engine.supervise(id, run.start, fifo, pidfd),
+        Ok(fifo) if shim_lives => engine.supervisor.supervise(id, run.start, fifo, pidfd),
         _ => lost_meanwhile(engine, id, run.start, pidfd, context).await,
     }
 }
@@ -222,10 +222,10 @@ async fn lost_meanwhile(
     context: &Context,
 ) {
     let Some(entity) = engine.containers.get(&id) else { return };
-    if let Some(found) = engine.exit_record(&entity.state, start).await {
-        return engine.report_exit(id, context, &found).await;
+    if let Some(found) = engine.supervisor.exit_record(&entity.state, start).await {
+        return engine.supervisor.report_exit(id, context, &found).await;
     }
-    engine.shim_lost(id, start, pidfd, context).await;
+    engine.supervisor.shim_lost(id, start, pidfd, context).await;
 }
 
 /// Continues a stop with the rest of its time.

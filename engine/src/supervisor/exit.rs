@@ -1,59 +1,43 @@
 //! The end of a run: read from its exit record or from the kernel, and reported to the container's aggregate.
 
-use std::sync::Arc;
-
 use isulad_shim::ExitRecord;
 use isulad_shim::sys::pidfd::PidFd;
 
-use super::OrphanHold;
+use super::{OrphanHold, Supervisor};
 use crate::cancel;
 use crate::cause::chain;
 use crate::clock;
 use crate::domain::container::{Command, Container, ExitStatus, RecordedExit};
 use crate::domain::id::{ContainerId, StartId};
-use crate::engine::Engine;
 use crate::failpoint;
-use crate::journal::record::{Actor, Context};
-use crate::oom;
+use crate::journal::record::Context;
 use crate::shim_process::to_recorded_exit;
 
-impl Engine {
-    pub(super) async fn report_status(
-        self: &Arc<Self>,
-        id: ContainerId,
-        start: StartId,
-        status: ExitStatus,
-        context: &Context,
-    ) {
+impl Supervisor {
+    pub(super) async fn report_status(&self, id: ContainerId, start: StartId, status: ExitStatus, context: &Context) {
         // Without an exit record the cgroup's counter may still show an OOM kill.
-        let oom = self.containers.get(&id).is_some_and(|entity| oom::has_killed(self, &entity.state));
+        let oom = self.containers.get(&id).is_some_and(|entity| self.oom.has_killed(&entity.state));
         let exit = Command::ReportExit { start, status, at: clock::now(), oom, boot: self.node.boot };
         self.containers.report(&id, context, exit).await;
     }
 
     /// Records the loss of the shim and puts an [`OrphanHold`] aside for its adoption; dropped again when the run has
     /// ended meanwhile.
-    pub(crate) async fn shim_lost(
-        self: &Arc<Self>,
-        id: ContainerId,
-        start: StartId,
-        pidfd: Option<PidFd>,
-        context: &Context,
-    ) {
+    pub(crate) async fn shim_lost(&self, id: ContainerId, start: StartId, pidfd: Option<PidFd>, context: &Context) {
         let Some(entity) = self.containers.get(&id) else { return };
         let hold = OrphanHold::with_pidfd(pidfd, &self.node.state_dir(&entity.state));
-        self.supervisor.put_orphan(id, start, hold);
+        self.put_orphan(id, start, hold);
         tracing::warn!(container_id = %id.short(), "the shim is lost");
         self.containers.report_recorded(&id, context, Command::ReportShimLost { start }).await;
         failpoint::hit(failpoint::SHIM_LOST_RECORDED);
         // A run that has ended meanwhile is not adopted, so its hold would stay for ever.
         let run = self.containers.get(&id).and_then(|entity| entity.state.phase.run().cloned());
         if run.is_none_or(|run| run.start != start) {
-            drop(self.supervisor.take_orphan(&id, start));
+            drop(self.take_orphan(&id, start));
         }
     }
 
-    pub(crate) async fn report_exit(self: &Arc<Self>, id: ContainerId, context: &Context, found: &RecordedExit) {
+    pub(crate) async fn report_exit(&self, id: ContainerId, context: &Context, found: &RecordedExit) {
         let exit = Command::ReportExit {
             start: found.start,
             status: found.status,
@@ -78,10 +62,5 @@ impl Engine {
             }
         }
         None
-    }
-
-    /// The context of reports by the engine itself.
-    pub(crate) fn reporting(&self) -> Context {
-        Context::new(Actor::Engine)
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn state(engine: &Engine, container: &Container) -> Option<Value> {
     if container.card.health == HealthAction::Unwatched {
         return None;
     }
-    let results = engine.health.of(engine, container);
+    let results = engine.health.of(container);
     let now = container.phase.run().and_then(|run| run.health).map(health_word);
     let last = results.as_ref().map(|results| results.status.as_str()).filter(|status| !status.is_empty());
     let status = now.or(last).unwrap_or("none");
