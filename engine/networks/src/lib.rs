@@ -67,7 +67,7 @@ pub fn mark() -> Result<String, NetworkError> {
 }
 
 /// Small files are read, one for each container.
-const KNOWN_PATIENCE: Duration = Duration::from_secs(60);
+pub const KNOWN_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The directories of networks' configurations, plugins and namespaces.
 #[derive(Debug, Clone, PartialEq, Eq)]

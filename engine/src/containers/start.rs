@@ -7,8 +7,8 @@ use super::{AskedCommand, AttachGuard, ContainerError, Target, Verb};
 use crate::clock;
 use crate::domain::container::{Command, Event};
 use crate::domain::id::{ContainerId, StartId};
-use crate::effects::LAUNCH_LIMIT;
-use crate::engine::{Engine, FirstClient};
+use crate::effects::{FirstClient, LAUNCH_LIMIT};
+use crate::engine::Engine;
 use crate::journal::record::{Context, OperationId};
 
 /// Longer than a launch may take, so that its outcome comes first.
@@ -83,14 +83,14 @@ struct WaitingClient {
 
 impl WaitingClient {
     fn put(engine: &Arc<Engine>, id: ContainerId, operation: OperationId, client: FirstClient) -> Self {
-        engine.put_first_client(id, operation, client);
+        engine.effects.put_first_client(id, operation, client);
         Self { engine: engine.clone(), id, operation }
     }
 }
 
 impl Drop for WaitingClient {
     fn drop(&mut self) {
-        drop(self.engine.take_first_client(&self.id, self.operation));
+        drop(self.engine.effects.take_first_client(&self.id, self.operation));
     }
 }
 

@@ -13,10 +13,9 @@ use isulad_shim::{ProcessRef, Ready, StateDir, pid_file, shims};
 use super::Effect;
 use super::launch::{LaunchError, accept, read_outcome};
 use super::prepare::state_error;
-use crate::clock;
 use crate::domain::container::{Cause, Command, Container, ExitStatus};
 use crate::domain::id::{ContainerId, StartId};
-use crate::engine::Engine;
+use crate::effects::ContainerEffects;
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::records::{to_process, to_reference};
@@ -33,43 +32,43 @@ const EXIT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a shim may take after the end of its process: it drains the output before it writes the record.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) async fn adopt(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
+pub(super) async fn adopt(effects: &Arc<ContainerEffects>, id: ContainerId, start: StartId, context: &Context) {
     // Taken in any case: the hold must not outlive its run.
-    let hold = engine.supervisor.take_orphan(&id, start);
-    let Some(entity) = engine.containers.get(&id) else { return };
+    let hold = effects.supervisor.take_orphan(&id, start);
+    let Some(entity) = effects.containers.get(&id) else { return };
     let container = &entity.state;
     let Some(run) = container.phase.run().filter(|run| run.start == start && run.shim.is_none()) else { return };
     let process = to_reference(run.process);
     // A hold from before the loss gives the exit status even if the process is gone by now.
     let hold = match hold {
         Some(hold) => Ok(hold),
-        None => OrphanHold::open(process, &engine.node.state_dir(container)),
+        None => OrphanHold::open(process, &effects.node.state_dir(container)),
     };
     let hold = match hold {
         Ok(hold) => hold,
         Err(error) => {
-            engine.node.warn(format!("container {}: its process cannot be watched: {error}", id.short()));
-            return try_again(engine, id, start, None, context);
+            effects.node.warn(format!("container {}: its process cannot be watched: {error}", id.short()));
+            return try_again(effects, id, start, None, context);
         }
     };
     let Some(pidfd) = hold.living() else {
-        return report_end(engine, id, start, hold, context).await;
+        return report_end(effects, id, start, hold, context).await;
     };
-    last_shim_gone(&engine.node.state_dir(container)).await;
-    match spawn_adopter(engine, container, process).await {
+    last_shim_gone(&effects.node.state_dir(container)).await;
+    match spawn_adopter(effects, container, process).await {
         Ok((ready, fifo)) => {
             let shim = to_process(ready.shim());
-            engine.containers.report(&id, context, Command::ReportShimAdopted { start, shim }).await;
+            effects.containers.report(&id, context, Command::ReportShimAdopted { start, shim }).await;
             failpoint::hit(failpoint::SHIM_ADOPTED);
             // The shim reads the output now, so the hold's readers may go.
-            engine.supervisor.supervise(id, start, fifo, hold.pidfd);
+            effects.supervisor.supervise(id, start, fifo, hold.pidfd);
         }
         Err(error) => {
             let problem = crate::cause::chain(&error);
-            engine.node.warn(format!("container {}: no new shim could be started: {problem}", id.short()));
+            effects.node.warn(format!("container {}: no new shim could be started: {problem}", id.short()));
             let watched = pidfd.as_fd().try_clone_to_owned().ok();
-            engine.supervisor.put_orphan(id, start, hold);
-            try_again(engine, id, start, watched, context);
+            effects.supervisor.put_orphan(id, start, hold);
+            try_again(effects, id, start, watched, context);
         }
     }
 }
@@ -87,14 +86,14 @@ async fn last_shim_gone(state: &StateDir) {
 
 /// Makes another attempt when the process ends, or after a while.
 pub(super) fn try_again(
-    engine: &Arc<Engine>,
+    effects: &Arc<ContainerEffects>,
     id: ContainerId,
     start: StartId,
     pidfd: Option<OwnedFd>,
     context: &Context,
 ) {
-    let (engine, context) = (engine.clone(), context.clone());
-    let tasks = engine.node.tasks.clone();
+    let (effects, context) = (effects.clone(), context.clone());
+    let tasks = effects.node.tasks.clone();
     // Not in the queue of effects: a removal must not wait for it.
     tasks.spawn(async move {
         if let Some(Ok(pidfd)) = pidfd.map(sys::watch) {
@@ -102,40 +101,44 @@ pub(super) fn try_again(
         } else {
             tokio::time::sleep(RETRY).await;
         }
-        engine.enqueue(id, Effect::Adopt { start }, &context);
+        effects.enqueue(id, Effect::Adopt { start }, &context);
     });
 }
 
 /// Reports the end of a process without a shim. A shim that is still draining output is waited for, since its exit
 /// record has the exact status and time.
-async fn report_end(engine: &Arc<Engine>, id: ContainerId, start: StartId, hold: OrphanHold, context: &Context) {
-    let Some(entity) = engine.containers.get(&id) else { return };
-    let state = engine.node.state_dir(&entity.state);
+async fn report_end(
+    effects: &Arc<ContainerEffects>,
+    id: ContainerId,
+    start: StartId,
+    hold: OrphanHold,
+    context: &Context,
+) {
+    let Some(entity) = effects.containers.get(&id) else { return };
+    let state = effects.node.state_dir(&entity.state);
     if let Ok(Some(shim)) = shims::named(&state)
         && let Ok(pidfd) = PidFd::open(shim)
         && let Ok(leaving) = sys::watch(pidfd.into())
     {
         let _ = tokio::time::timeout(DRAIN_PATIENCE, leaving.readable()).await;
     }
-    save_output(engine, &entity.state, &hold).await;
+    save_output(effects, &entity.state, &hold).await;
     let status = match hold.pidfd {
         Some(pidfd) => status_by_pidfd(pidfd).await,
         None => ExitStatus::Unknown(Cause::ShimAndProcessLost),
     };
-    if let Some(found) = engine.supervisor.exit_record(&entity.state, start).await {
-        return engine.supervisor.report_exit(id, context, &found).await;
+    if let Some(found) = effects.supervisor.exit_record(&entity.state, start).await {
+        return effects.supervisor.report_exit(id, context, &found).await;
     }
-    let oom = engine.oom.has_killed(&entity.state);
-    let exit = Command::ReportExit { start, status, at: clock::now(), oom, boot: engine.node.boot };
-    engine.containers.report(&id, context, exit).await;
+    effects.supervisor.report_status(id, start, status, context).await;
 }
 
 /// Saves the container's last output to its log, by a shim that finds the process ended. Where the process has not been
 /// reaped yet, that shim adopts it for the moment, and writes an exit record. Best effort.
-async fn save_output(engine: &Arc<Engine>, container: &Container, hold: &OrphanHold) {
+async fn save_output(effects: &Arc<ContainerEffects>, container: &Container, hold: &OrphanHold) {
     if hold.has_output()
         && let Some(run) = container.phase.run()
-        && let Ok((ready, _fifo)) = spawn_adopter(engine, container, to_reference(run.process)).await
+        && let Ok((ready, _fifo)) = spawn_adopter(effects, container, to_reference(run.process)).await
         && let Ok(leaving) = PidFd::open(ready.shim()).and_then(|shim| sys::watch(shim.into()))
     {
         let _ = tokio::time::timeout(DRAIN_PATIENCE, leaving.readable()).await;
@@ -143,12 +146,13 @@ async fn save_output(engine: &Arc<Engine>, container: &Container, hold: &OrphanH
 }
 
 async fn spawn_adopter(
-    engine: &Arc<Engine>,
+    effects: &Arc<ContainerEffects>,
     container: &Container,
     process: ProcessRef,
 ) -> Result<(Ready, OwnedFd), LaunchError> {
-    let state = engine.node.state_dir(container);
-    let shim = engine.node.shim().ok_or_else(|| LaunchError::ShimMissing { path: engine.node.config.shim.clone() })?;
+    let state = effects.node.state_dir(container);
+    let shim =
+        effects.node.shim().ok_or_else(|| LaunchError::ShimMissing { path: effects.node.config.shim.clone() })?;
     let spawned = {
         let state = state.clone();
         tokio::task::spawn_blocking(move || {

@@ -14,53 +14,45 @@ use std::time::Duration;
 use isulad_shim::sys::pidfd::PidFd;
 use isulad_shim::{Outcome, ProcessRef, Ready, StateDir, shims};
 
+use super::deadlines::{ANSWER_DEADLINE, BEGIN_DEADLINE, COPY_PATIENCE, FILL_DEADLINE};
 use super::network;
 use super::release::{give_back, undo_start};
 use crate::cancel;
 use crate::clock;
 use crate::domain::container::{Command, Phase};
 use crate::domain::id::{ContainerId, StartId, Timestamp};
-use crate::engine::{Engine, FirstClient};
+use crate::effects::{ContainerEffects, FirstClient};
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::network::record::Record;
-use crate::records::{Entity, to_process, to_reference};
-use crate::shim_process::{self, RUNTIME_DEADLINE, reap};
+use crate::records::{Containers, Entity, to_process, to_reference};
+use crate::shim_process::{self, reap};
 use crate::volume;
 pub(super) use answer::{accept, read_outcome};
 use begin::{SpawnedShim, begin, still_wanted};
 pub(crate) use error::LaunchError;
 use error::failure_of;
 
-/// How long copies of a container's files may go on before a start ends them.
-const COPY_PATIENCE: Duration = Duration::from_secs(10);
-/// The preparation mounts and writes files: one that takes longer hangs.
-const BEGIN_DEADLINE: Duration = Duration::from_secs(60);
-/// Limit for copying an image's files into new volumes.
-const FILL_DEADLINE: Duration = Duration::from_secs(240);
-/// The shim answers within the runtime's deadlines (the run, and the undoing of a failed one) and some time of its own.
-const ANSWER_DEADLINE: Duration = RUNTIME_DEADLINE.saturating_mul(2).saturating_add(Duration::from_secs(20));
-
-pub(super) async fn launch(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
+pub(super) async fn launch(effects: &Arc<ContainerEffects>, id: ContainerId, start: StartId, context: &Context) {
     failpoint::hit(failpoint::START_AFTER_INTENT);
-    let client = engine.take_first_client(&id, context.operation);
-    let Some(entity) = engine.containers.get(&id).filter(|entity| is_starting(entity, start)) else { return };
+    let client = effects.take_first_client(&id, context.operation);
+    let Some(entity) = effects.containers.get(&id).filter(|entity| is_starting(entity, start)) else { return };
     // Held until the start has an outcome.
     let alone = entity.root_access().exclusive(COPY_PATIENCE, "started").await;
     let attempted = match &alone {
-        Some(_) => attempt(engine, &entity, start, client, context).await,
+        Some(_) => attempt(effects, &entity, start, client, context).await,
         None => Err(LaunchError::Copies),
     };
     match attempted {
         Ok((ready, fifo)) => {
             failpoint::hit(failpoint::START_READY);
-            report_started(engine, id, start, ready, fifo, context).await;
+            report_started(effects, id, start, ready, fifo, context).await;
             failpoint::hit(failpoint::START_DONE);
         }
         Err(error) => {
-            undo_start(engine, &entity.state).await;
+            undo_start(effects, &entity.state).await;
             failpoint::hit(failpoint::START_UNDONE);
-            report_failed(engine, id, start, &error, context).await;
+            report_failed(effects, id, start, &error, context).await;
         }
     }
 }
@@ -72,10 +64,10 @@ fn is_starting(entity: &Entity, start: StartId) -> bool {
 
 /// Waits for the answer of a start that an earlier daemon began, while its shim is at work; by the attach socket, since
 /// the pipe went with that daemon.
-pub(crate) async fn await_launch(engine: &Arc<Engine>, id: ContainerId, start: StartId, context: &Context) {
-    let Some(entity) = engine.containers.get(&id).filter(|entity| is_starting(entity, start)) else { return };
+pub(crate) async fn await_launch(effects: &Arc<ContainerEffects>, id: ContainerId, start: StartId, context: &Context) {
+    let Some(entity) = effects.containers.get(&id).filter(|entity| is_starting(entity, start)) else { return };
     let container = &entity.state;
-    let state = engine.node.state_dir(container);
+    let state = effects.node.state_dir(container);
     let asked = async {
         let fifo =
             state.open_exit_fifo().map_err(|source| LaunchError::State { what: "open the exit fifo", source })?;
@@ -86,17 +78,17 @@ pub(crate) async fn await_launch(engine: &Arc<Engine>, id: ContainerId, start: S
         Ok((accept(outcome)?, fifo))
     };
     match asked.await {
-        Ok((ready, fifo)) => report_started(engine, id, start, ready, fifo, context).await,
+        Ok((ready, fifo)) => report_started(effects, id, start, ready, fifo, context).await,
         // The run may have started and ended during the request.
-        Err(error) => match engine.supervisor.exit_record(container, start).await {
+        Err(error) => match effects.supervisor.exit_record(container, start).await {
             Some(found) => {
                 let started = Command::ReportStarted { start, process: found.process, shim: None, at: found.at };
-                engine.containers.report(&id, context, started).await;
-                engine.supervisor.report_exit(id, context, &found).await;
+                effects.containers.report(&id, context, started).await;
+                effects.supervisor.report_exit(id, context, &found).await;
             }
             None => {
-                undo_start(engine, container).await;
-                report_failed(engine, id, start, &error, context).await;
+                undo_start(effects, container).await;
+                report_failed(effects, id, start, &error, context).await;
             }
         },
     }
@@ -118,7 +110,7 @@ async fn ask_while_it_lives(state: &StateDir) -> io::Result<Outcome> {
 }
 
 async fn report_started(
-    engine: &Arc<Engine>,
+    effects: &Arc<ContainerEffects>,
     id: ContainerId,
     start: StartId,
     ready: Ready,
@@ -130,18 +122,24 @@ async fn report_started(
     let pidfd = PidFd::open(ready.process()).ok();
     let started =
         Command::ReportStarted { start, process, shim: Some(to_process(ready.shim())), at: Timestamp(ready.at) };
-    engine.containers.report(&id, context, started).await;
-    engine.supervisor.supervise(id, start, fifo, pidfd);
+    effects.containers.report(&id, context, started).await;
+    effects.supervisor.supervise(id, start, fifo, pidfd);
 }
 
-async fn report_failed(engine: &Arc<Engine>, id: ContainerId, start: StartId, error: &LaunchError, context: &Context) {
+async fn report_failed(
+    effects: &Arc<ContainerEffects>,
+    id: ContainerId,
+    start: StartId,
+    error: &LaunchError,
+    context: &Context,
+) {
     let (code, message) = failure_of(error);
     let failed = Command::ReportStartFailed { start, code, message, at: clock::now() };
-    engine.containers.report(&id, context, failed).await;
+    effects.containers.report(&id, context, failed).await;
 }
 
 async fn attempt(
-    engine: &Arc<Engine>,
+    effects: &Arc<ContainerEffects>,
     entity: &Arc<Entity>,
     start: StartId,
     client: Option<FirstClient>,
@@ -149,15 +147,15 @@ async fn attempt(
 ) -> Result<(Ready, OwnedFd), LaunchError> {
     let container = &entity.state;
     // Leftovers of an earlier release would be in the way, and the record, their only trace, must not be overwritten.
-    let (state, record) = (engine.node.state_dir(container), engine.node.bundle(container).network().record);
+    let (state, record) = (effects.node.state_dir(container), effects.node.bundle(container).network().record);
     if tokio::fs::try_exists(state.path()).await.unwrap_or(true) || Record::is_at(&record).await {
-        give_back(engine, container).await.map_err(|problem| LaunchError::Leftover { problem })?;
+        give_back(effects, container).await.map_err(|problem| LaunchError::Leftover { problem })?;
     }
-    fill_volumes(engine, entity).await?;
-    let attached = network::attach(engine, entity, start, context).await?;
+    fill_volumes(effects, entity).await?;
+    let attached = network::attach(effects, entity, start, context).await?;
     let spawned = {
-        let (engine, entity) = (engine.clone(), entity.clone());
-        cancel::blocking(move |cancel| begin(&engine, &entity, start, attached.as_ref(), client, cancel))
+        let (effects, entity) = (effects.clone(), entity.clone());
+        cancel::blocking(move |cancel| begin(&effects, &entity, start, attached.as_ref(), client, cancel))
     };
     let spawned = tokio::time::timeout(BEGIN_DEADLINE, spawned).await.map_err(|_| LaunchError::Slow)?;
     let SpawnedShim { state, fifo, answer, middle, joined } = spawned.unwrap_or_else(|panic| {
@@ -175,27 +173,27 @@ async fn attempt(
 
 /// Fills new volumes before the other steps of a first start, with a deadline of its own: only this step's length
 /// depends on the user's data.
-async fn fill_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>) -> Result<(), LaunchError> {
-    if engine
+async fn fill_volumes(effects: &Arc<ContainerEffects>, entity: &Arc<Entity>) -> Result<(), LaunchError> {
+    if effects
         .containers
         .cached_definition(entity)
         .is_some_and(|definition| definition.mounts.iter().all(|mount| !mount.copy))
     {
         return Ok(());
     }
-    let (engine, entity) = (engine.clone(), entity.clone());
+    let (effects, entity) = (effects.clone(), entity.clone());
     let filling = cancel::blocking(move |cancel| {
         let _files = entity.hold_files();
-        let definition = engine.containers.definition(&entity)?;
+        let definition = effects.containers.definition(&entity)?;
         let container = &entity.state;
-        if !volume::are_to_be_filled(&engine.node, container, &definition) {
+        if !volume::are_to_be_filled(&effects.node, container, &definition) {
             return Ok(());
         }
         still_wanted(cancel)?;
-        let rootfs = super::prepare::mount_root(&engine, container, &definition)?;
-        let filled = volume::fill(&engine.node, container, &definition, &rootfs, &|| cancel.is_cancelled());
+        let rootfs = super::prepare::mount_root(&effects.node, container, &definition)?;
+        let filled = volume::fill(&effects.node, container, &definition, &rootfs, &|| cancel.is_cancelled());
         if cancel.is_cancelled() {
-            super::release::unmount(&engine, container);
+            super::release::unmount(&effects.node, container);
         }
         Ok(filled?)
     });
@@ -205,14 +203,14 @@ async fn fill_volumes(engine: &Arc<Engine>, entity: &Arc<Entity>) -> Result<(), 
 
 /// The first process of the container with the namespace to be joined; an error unless it lives.
 pub(super) fn joined_process(
-    engine: &Engine,
+    containers: &Containers,
     other: &str,
     what: &'static str,
 ) -> Result<(ContainerId, ProcessRef), LaunchError> {
     let id: ContainerId = other.parse().map_err(|_| LaunchError::Refused {
         message: format!("`{other}`, whose {what} namespace is to be joined, is not a container's id"),
     })?;
-    let run = engine.containers.get(&id).and_then(|entity| entity.state.phase.run().cloned());
+    let run = containers.get(&id).and_then(|entity| entity.state.phase.run().cloned());
     let process = run.map(|run| to_reference(run.process)).filter(ProcessRef::alive);
     Ok((id, process.ok_or(LaunchError::NotJoinable { id, what })?))
 }

@@ -9,7 +9,7 @@ use crate::cause::chain;
 use crate::definition::{Named, Network};
 use crate::domain::container::{Command, Container, Phase};
 use crate::domain::id::{ContainerId, StartId};
-use crate::engine::Engine;
+use crate::effects::ContainerEffects;
 use crate::failpoint;
 use crate::journal::record::{Actor, Context};
 use crate::network::attach::{self, Order, Place, Wanted};
@@ -22,11 +22,8 @@ use crate::network::{self, NetworkError, bridge};
 use crate::records::Entity;
 use crate::spec::files::NetworkSettings;
 
+use super::deadlines::PORTS_PATIENCE;
 use super::launch::LaunchError;
-
-/// How long a start waits for ports of a container that is being released: longer only if a plugin hangs, and then the
-/// port is refused.
-const RELEASE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The networks of a start: their namespace, and the files' contents that follow from them.
 #[derive(Debug)]
@@ -38,25 +35,25 @@ pub(super) struct Attached {
 /// `None` for a container without networks. After an error, networks that were attached before it are released with the
 /// rest of the start.
 pub(super) async fn attach(
-    engine: &Arc<Engine>,
+    effects: &Arc<ContainerEffects>,
     entity: &Arc<Entity>,
     start: StartId,
     context: &Context,
 ) -> Result<Option<Attached>, LaunchError> {
-    let definition = match engine.containers.cached_definition(entity) {
+    let definition = match effects.containers.cached_definition(entity) {
         Some(definition) => definition,
         None => {
-            let (reader, read) = (engine.clone(), entity.clone());
+            let (reader, read) = (effects.clone(), entity.clone());
             let reading = tokio::task::spawn_blocking(move || reader.containers.definition(&read)).await;
             reading.map_err(|panic| NetworkError::Task { message: panic.to_string() })??
         }
     };
     let Network::Named(named) = &definition.namespaces.network else { return Ok(None) };
     let id = entity.state.id;
-    let networks = &engine.networks;
-    let wanted = wanted(engine, named).await?;
+    let networks = &effects.networks;
+    let wanted = wanted(effects, named).await?;
     networks.known().await?;
-    let ports = take_ports(engine, id, &named.ports).await?;
+    let ports = take_ports(effects, id, &named.ports).await?;
     let mark = network::mark()?;
     let order = Order {
         owner: format!("container {}", id.short()),
@@ -66,12 +63,12 @@ pub(super) async fn attach(
         networks: wanted,
         ports,
     };
-    let place = engine.node.bundle(&entity.state).network();
+    let place = effects.node.bundle(&entity.state).network();
     let record = attach::attach(&networks.settings, &networks.first_runs, &place, order).await?;
     let attached = Attached { netns: record.netns.clone(), gives: gives(&record) };
     for (network, addresses) in record.addresses() {
         let report = Command::ReportNetworkAttached { start, network, addresses };
-        engine.containers.report_recorded(&id, context, report).await;
+        effects.containers.report_recorded(&id, context, report).await;
     }
     networks.pending.retry_changed(&record);
     networks.remember(&id.to_string(), record);
@@ -81,18 +78,18 @@ pub(super) async fn attach(
 
 /// Reserves the ports. Ports of a container that has exited are waited for, since it is about to release them.
 async fn take_ports(
-    engine: &Arc<Engine>,
+    effects: &Arc<ContainerEffects>,
     id: ContainerId,
     wanted: &[Published],
 ) -> Result<Vec<Published>, NetworkError> {
-    let end = tokio::time::Instant::now() + RELEASE_PATIENCE;
+    let end = tokio::time::Instant::now() + PORTS_PATIENCE;
     loop {
-        let (owner, wanted) = (engine.clone(), wanted.to_vec());
+        let (owner, wanted) = (effects.clone(), wanted.to_vec());
         // Blocks: each port is bound for a moment.
         let taking = tokio::task::spawn_blocking(move || owner.networks.ports.take(&id.to_string(), &wanted));
         match taking.await.map_err(|panic| NetworkError::Task { message: panic.to_string() })? {
             Err(NetworkError::PortTaken { holder, .. })
-                if releases_ports_soon(engine, &holder) && end > tokio::time::Instant::now() =>
+                if releases_ports_soon(effects, &holder) && end > tokio::time::Instant::now() =>
             {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -101,8 +98,8 @@ async fn take_ports(
     }
 }
 
-fn releases_ports_soon(engine: &Engine, holder: &str) -> bool {
-    let entity = holder.parse().ok().and_then(|id| engine.containers.get(&id));
+fn releases_ports_soon(effects: &ContainerEffects, holder: &str) -> bool {
+    let entity = holder.parse().ok().and_then(|id| effects.containers.get(&id));
     entity.is_none_or(|entity| match &entity.state.phase {
         Phase::Exited(_) | Phase::Restarting(_) | Phase::Removing(_) => true,
         Phase::Created
@@ -114,8 +111,8 @@ fn releases_ports_soon(engine: &Engine, holder: &str) -> bool {
     })
 }
 
-async fn wanted(engine: &Arc<Engine>, named: &Named) -> Result<Vec<Wanted>, NetworkError> {
-    let (dir, named) = (engine.networks.settings.conf_dir.clone(), named.clone());
+async fn wanted(effects: &Arc<ContainerEffects>, named: &Named) -> Result<Vec<Wanted>, NetworkError> {
+    let (dir, named) = (effects.networks.settings.conf_dir.clone(), named.clone());
     let reading = tokio::task::spawn_blocking(move || {
         let confs = Confs::read(&dir);
         let each = named.networks.iter().enumerate().map(|(index, name)| {
@@ -140,35 +137,35 @@ fn gives(record: &Record) -> NetworkSettings {
 
 /// Releases the networks of the last start. When a plugin fails now, its detaching is put off and retried later, so
 /// that it does not delay the release. The error is one that could not even be put off.
-pub(super) async fn give_back(engine: &Arc<Engine>, container: &Container) -> Option<String> {
-    let networks = &engine.networks;
-    let (id, place) = (container.id, engine.node.bundle(container).network());
+pub(super) async fn give_back(effects: &Arc<ContainerEffects>, container: &Container) -> Option<String> {
+    let networks = &effects.networks;
+    let (id, place) = (container.id, effects.node.bundle(container).network());
     // Most containers have no networks: nothing to wait for.
     if container.networks.is_empty() && !Record::is_at(&place.record).await {
         networks.forget(&id.to_string());
         return None;
     }
     if let Err(error) = detach(&networks.settings, &place, Some(DETACH_DEADLINE)).await {
-        let error = put_off(engine, id, &place, chain(&error)).await;
+        let error = put_off(effects, id, &place, chain(&error)).await;
         if error.is_some() {
             // The container keeps the attachment and its ports.
             return error;
         }
     }
     networks.forget(&id.to_string());
-    let entity = engine.containers.get(&id);
+    let entity = effects.containers.get(&id);
     let recorded = entity.as_ref().map_or(&container.networks, |entity| &entity.state.networks);
     let starts: BTreeSet<u64> = recorded.iter().map(|attachment| attachment.start.0).collect();
     for start in starts {
         let report = Command::ReportNetworkDetached { start: StartId(start) };
-        engine.containers.report_recorded(&id, &Context::new(Actor::Engine), report).await;
+        effects.containers.report_recorded(&id, &Context::new(Actor::Engine), report).await;
         failpoint::hit(failpoint::NET_DETACHED);
     }
     None
 }
 
-async fn put_off(engine: &Arc<Engine>, id: ContainerId, place: &Place, problem: String) -> Option<String> {
-    let networks = &engine.networks;
+async fn put_off(effects: &Arc<ContainerEffects>, id: ContainerId, place: &Place, problem: String) -> Option<String> {
+    let networks = &effects.networks;
     tracing::warn!(container_id = %id.short(), problem, "its network is not given back; it will be tried again");
     let taken = networks.pending.put_off(&networks.settings, place, &id.to_string(), problem).await;
     failpoint::hit(failpoint::NET_PUT_OFF);

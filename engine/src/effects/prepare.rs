@@ -13,8 +13,9 @@ use super::recursion;
 use crate::definition::{Definition, Network, Sharing, Ulimit};
 use crate::domain::container::Container;
 use crate::domain::id::ContainerId;
-use crate::engine::Engine;
+use crate::effects::ContainerEffects;
 use crate::failpoint;
+use crate::node::Node;
 use crate::rootfs::{self, BeneathError, ContainerDirs, beneath};
 use crate::session::Size;
 use crate::spec::files::{self, HostNames};
@@ -22,7 +23,7 @@ use crate::spec::{self, Joined, Place, SpecError, cgroup};
 
 /// Facts about the written spec that the start needs further on.
 #[derive(Debug, Clone)]
-pub(crate) struct Specified {
+pub(super) struct Specified {
     pub shim_cgroups: Vec<PathBuf>,
     pub oom: Option<OomCounter>,
     /// The processes of joined namespaces, which the spec names by pid.
@@ -31,38 +32,41 @@ pub(crate) struct Specified {
 
 /// Mounts the root filesystem and shared memory, builds the spec and writes it. May be repeated; blocks.
 pub(super) fn mount_and_specify(
-    engine: &Engine,
+    effects: &ContainerEffects,
     container: &Container,
     definition: &Definition,
     attached: Option<&Attached>,
     size: Option<Size>,
 ) -> Result<Specified, LaunchError> {
     let id = container.id.to_string();
-    let dirs = ContainerDirs { graph: &engine.node.layout.graph, runtime: &container.card.runtime, id: &id };
-    let (mut joined, processes) = joined(engine, definition)?;
+    let dirs = ContainerDirs { graph: &effects.node.layout.graph, runtime: &container.card.runtime, id: &id };
+    let (mut joined, processes) = joined(effects, definition)?;
     if let Some(attached) = attached {
         joined.network = Some(attached.netns.clone());
         let names = HostNames::read()?;
-        files::write(engine.node.bundle(container).path(), definition, &names, &attached.gives)?;
+        files::write(effects.node.bundle(container).path(), definition, &names, &attached.gives)?;
     } else {
-        files::write_missing(engine.node.bundle(container).path(), definition)?;
+        files::write_missing(effects.node.bundle(container).path(), definition)?;
     }
-    let rootfs = mount_root(engine, container, definition)?;
+    let rootfs = mount_root(&effects.node, container, definition)?;
     let shm = match &definition.namespaces.ipc {
         Sharing::Own => Some(rootfs::mount_shm(&dirs, definition.shm_size)?),
         Sharing::Host => None,
-        Sharing::Container(other) => Some(shm_of(engine, other)?),
+        Sharing::Container(other) => Some(shm_of(effects, other)?),
     };
     failpoint::hit(failpoint::START_MOUNTED);
-    let bundle = engine.node.bundle(container);
+    let bundle = effects.node.bundle(container);
     let log = bundle.log();
-    let init = engine.node.layout.init();
+    let init = effects.node.layout.init();
     if definition.init {
         put_init(&init).map_err(|source| state_error("put the init in its place", source))?;
     }
     // Only for definitions that ask for it, which is seldom: the runtime has to be asked for its version.
     let recursive_read_only = spec::asks_for_recursion(definition)?
-        && engine.node.runtime(&container.card.runtime).is_ok_and(|runtime| recursion::supports(engine, &runtime));
+        && effects
+            .node
+            .runtime(&container.card.runtime)
+            .is_ok_and(|runtime| recursion::supports(&effects.node, &runtime));
     let place = Place {
         recursive_read_only,
         init: &init,
@@ -70,18 +74,18 @@ pub(super) fn mount_and_specify(
         rootfs: &rootfs,
         shm: shm.as_deref(),
         joined: &joined,
-        cgroup_parent: &engine.node.config.cgroup_parent,
-        systemd_cgroup: engine.node.config.systemd_cgroup,
+        cgroup_parent: &effects.node.config.cgroup_parent,
+        systemd_cgroup: effects.node.config.systemd_cgroup,
         log_path: &log,
         console_size: size,
     };
     spec::make_sources(definition)?;
-    let limited = with_open_files(definition, engine.node.config.open_files);
-    let built = spec::build(&limited, &engine.node.host, &place)?;
+    let limited = with_open_files(definition, effects.node.config.open_files);
+    let built = spec::build(&limited, &effects.node.host, &place)?;
     for warning in &built.warnings {
         tracing::warn!(container_id = %container.id.short(), "{warning}");
     }
-    if let Some(entity) = engine.containers.get(&container.id) {
+    if let Some(entity) = effects.containers.get(&container.id) {
         entity.put_warnings(built.warnings.clone());
     }
     if let Some(workdir) = &built.missing_workdir {
@@ -90,15 +94,15 @@ pub(super) fn mount_and_specify(
     rootfs::write_atomically(&bundle.spec(), &built.json, 0o600, false)
         .map_err(|error| state_error("write the spec", io::Error::other(error)))?;
     // Not synced: a power cut that loses the note ends the container's processes, too, and a lost note is computed
-    // again (`Engine::group`).
+    // again (`Containers::group`).
     rootfs::write_atomically(&bundle.cgroup_note(), built.group.as_str().as_bytes(), 0o600, false)
         .map_err(|error| state_error("note the cgroup", io::Error::other(error)))?;
-    let cgroups = &engine.node.host.cgroups;
+    let cgroups = &effects.node.host.cgroups;
     let oom = cgroups.oom_file(&built.group).map(|path| match cgroups.version() {
         cgroup::Version::V2 => OomCounter::V2 { path },
         cgroup::Version::V1 | cgroup::Version::Hybrid => OomCounter::V1 { path },
     });
-    Ok(Specified { shim_cgroups: engine.node.shim_cgroups(), oom, joined: processes })
+    Ok(Specified { shim_cgroups: effects.node.shim_cgroups(), oom, joined: processes })
 }
 
 /// Writes the init, which is part of this program, to a path that containers can mount. Written anew only when it
@@ -111,13 +115,9 @@ fn put_init(path: &Path) -> io::Result<()> {
 }
 
 /// Mounts the root filesystem and returns its path.
-pub(super) fn mount_root(
-    engine: &Engine,
-    container: &Container,
-    definition: &Definition,
-) -> Result<PathBuf, LaunchError> {
+pub(super) fn mount_root(node: &Node, container: &Container, definition: &Definition) -> Result<PathBuf, LaunchError> {
     let id = container.id.to_string();
-    let dirs = ContainerDirs { graph: &engine.node.layout.graph, runtime: &container.card.runtime, id: &id };
+    let dirs = ContainerDirs { graph: &node.layout.graph, runtime: &container.card.runtime, id: &id };
     Ok(rootfs::mount(&dirs, &definition.rootfs)?)
 }
 
@@ -143,10 +143,13 @@ fn with_open_files(definition: &Definition, limits: Option<(i64, i64)>) -> Cow<'
 }
 
 /// The namespaces to be joined, by the pids of processes that are alive now, and those processes.
-fn joined(engine: &Engine, definition: &Definition) -> Result<(Joined, Vec<(ContainerId, ProcessRef)>), LaunchError> {
+fn joined(
+    effects: &ContainerEffects,
+    definition: &Definition,
+) -> Result<(Joined, Vec<(ContainerId, ProcessRef)>), LaunchError> {
     let mut processes = Vec::new();
     let mut of_container = |other: &str, kind: &'static str| {
-        let (id, process) = joined_process(engine, other, kind)?;
+        let (id, process) = joined_process(&effects.containers, other, kind)?;
         processes.push((id, process));
         Ok::<_, LaunchError>(PathBuf::from(format!("/proc/{}/ns/{kind}", process.pid)))
     };
@@ -164,21 +167,21 @@ fn joined(engine: &Engine, definition: &Definition) -> Result<(Joined, Vec<(Cont
     };
     if let Network::Container(other) = &spaces.network {
         joined.network = Some(of_container(other, "net")?);
-        let entity = other.parse().ok().and_then(|id| engine.containers.get(&id));
-        joined.network_bundle = entity.map(|entity| engine.node.bundle(&entity.state).path().to_owned());
+        let entity = other.parse().ok().and_then(|id| effects.containers.get(&id));
+        joined.network_bundle = entity.map(|entity| effects.node.bundle(&entity.state).path().to_owned());
     }
     Ok((joined, processes))
 }
 
-fn shm_of(engine: &Engine, other: &str) -> Result<PathBuf, LaunchError> {
-    let (id, _) = joined_process(engine, other, "ipc")?;
-    let entity = engine.containers.get(&id).ok_or(LaunchError::NotJoinable { id, what: "ipc" })?;
-    let definition = engine.containers.definition(&entity)?;
+fn shm_of(effects: &ContainerEffects, other: &str) -> Result<PathBuf, LaunchError> {
+    let (id, _) = joined_process(&effects.containers, other, "ipc")?;
+    let entity = effects.containers.get(&id).ok_or(LaunchError::NotJoinable { id, what: "ipc" })?;
+    let definition = effects.containers.definition(&entity)?;
     Ok(match &definition.namespaces.ipc {
-        Sharing::Own => engine.node.bundle(&entity.state).shm(),
+        Sharing::Own => effects.node.bundle(&entity.state).shm(),
         Sharing::Host => PathBuf::from("/dev/shm"),
         // That container has joined another one itself: its owner must be running too.
-        Sharing::Container(owner) => shm_of(engine, owner)?,
+        Sharing::Container(owner) => shm_of(effects, owner)?,
     })
 }
 

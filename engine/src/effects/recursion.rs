@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::process::Command;
 
-use crate::engine::Engine;
 use crate::helper::{self, Limits};
+use crate::node::Node;
 use crate::runtime::Runtime;
 
 const KERNEL: (u32, u32) = (5, 12);
@@ -20,10 +20,10 @@ const SUPPORTING: [(&str, (u32, u32)); 2] = [("runc", (1, 1)), ("crun", (1, 4))]
 const LIMITS: Limits = Limits { deadline: Duration::from_secs(5), output: 64 << 10, errors: 0 };
 
 /// Each binary is asked once. Blocks.
-pub(super) fn supports(engine: &Engine, runtime: &Runtime) -> bool {
+pub(super) fn supports(node: &Node, runtime: &Runtime) -> bool {
     static KNOWN: Mutex<Option<HashMap<(PathBuf, SystemTime), bool>>> = Mutex::new(None);
     let Ok(modified) = std::fs::metadata(&runtime.path).and_then(|facts| facts.modified()) else { return false };
-    if engine.node.host.kernel < KERNEL {
+    if node.host.kernel < KERNEL {
         return false;
     }
     let key = (runtime.path.clone(), modified);
@@ -32,7 +32,7 @@ pub(super) fn supports(engine: &Engine, runtime: &Runtime) -> bool {
         return known;
     }
     // A runtime that does not answer now is asked again at the next start.
-    let Some(version) = engine.node.tasks.block_on(version(runtime)) else { return false };
+    let Some(version) = node.tasks.block_on(version(runtime)) else { return false };
     let is_sufficient = is_sufficient(&version);
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().insert(key, is_sufficient);
     is_sufficient

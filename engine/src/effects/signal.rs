@@ -9,7 +9,7 @@ use super::Effect;
 use crate::clock;
 use crate::domain::container::{Command, Run};
 use crate::domain::id::{ContainerId, Process, Signal, StartId, Timestamp};
-use crate::engine::Engine;
+use crate::effects::ContainerEffects;
 use crate::failpoint;
 use crate::journal::record::Context;
 use crate::records::to_reference;
@@ -22,33 +22,33 @@ pub(super) fn deliver(process: Process, signal: Signal) -> io::Result<()> {
     }
 }
 
-pub(super) fn signal(engine: &Arc<Engine>, id: ContainerId, run: &Run, signal: Signal, context: &Context) {
+pub(super) fn signal(effects: &Arc<ContainerEffects>, id: ContainerId, run: &Run, signal: Signal, context: &Context) {
     failpoint::hit(failpoint::STOP_AFTER_INTENT);
     if let Err(error) = deliver(run.process, signal) {
-        engine.node.warn(format!("container {}: cannot send signal {}: {error}", id.short(), signal.0));
+        effects.node.warn(format!("container {}: cannot send signal {}: {error}", id.short(), signal.0));
     }
     failpoint::hit(if signal == Signal::KILL { failpoint::STOP_KILLED } else { failpoint::STOP_SIGNALLED });
     if signal == Signal::KILL {
-        engine.enqueue(id, Effect::ThawKilled { start: run.start }, context);
+        effects.enqueue(id, Effect::ThawKilled { start: run.start }, context);
     }
 }
 
 /// Thaws a killed container: a frozen process receives SIGKILL only when it is thawed (cgroup v1). Queued among the
 /// effects: a runtime that is asked after the release would make its directory anew.
-pub(super) async fn thaw_killed(engine: &Arc<Engine>, id: ContainerId, start: StartId) {
-    let Some(entity) = engine.containers.get(&id) else { return };
+pub(super) async fn thaw_killed(effects: &Arc<ContainerEffects>, id: ContainerId, start: StartId) {
+    let Some(entity) = effects.containers.get(&id) else { return };
     let container = &entity.state;
     let over = container.phase.run().is_none_or(|run| run.start != start);
-    if over || engine.containers.frozen(container) == Some(false) {
+    if over || effects.containers.frozen(container) == Some(false) {
         return;
     }
-    let Ok(runtime) = engine.node.runtime(&container.card.runtime) else { return };
-    let instance = engine.node.instance_of(container, start);
+    let Ok(runtime) = effects.node.runtime(&container.card.runtime) else { return };
+    let instance = effects.node.instance_of(container, start);
     if let Ok(Some(found)) = runtime.state(&instance).await
         && found.status == "paused"
         && let Err(error) = runtime.resume(&instance).await
     {
-        engine.node.warn(format!(
+        effects.node.warn(format!(
             "container {}: cannot thaw it to end it: {}",
             id.short(),
             crate::cause::chain(&error)
@@ -58,7 +58,7 @@ pub(super) async fn thaw_killed(engine: &Arc<Engine>, id: ContainerId, start: St
 
 /// Waits until the deadline of a stop, and reports that it has passed.
 pub(super) async fn stop_timer(
-    engine: &Arc<Engine>,
+    effects: &Arc<ContainerEffects>,
     id: ContainerId,
     start: StartId,
     deadline: Timestamp,
@@ -67,8 +67,8 @@ pub(super) async fn stop_timer(
     let left = deadline.0.saturating_sub(clock::now().0);
     tokio::time::sleep(std::time::Duration::from_nanos(left)).await;
     // A later stop or restart has a timer of its own.
-    let stop = engine.containers.get(&id).and_then(|entity| entity.state.phase.run()?.stop.clone());
+    let stop = effects.containers.get(&id).and_then(|entity| entity.state.phase.run()?.stop.clone());
     if stop.is_some_and(|stop| stop.deadline == deadline) {
-        engine.containers.report(&id, context, Command::StopDeadlinePassed { start }).await;
+        effects.containers.report(&id, context, Command::StopDeadlinePassed { start }).await;
     }
 }

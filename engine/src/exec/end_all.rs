@@ -14,6 +14,10 @@ use crate::shim_process;
 /// How long a shim may take after the end of its process: it drains the output, and leaves, or at least writes its
 /// record.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Before the first signal, and after each.
+pub(crate) const END_ALL_LIMIT: Duration = PATIENCE.saturating_mul(1 + SIGNALS.len() as u32);
+/// To shims that stay.
+const SIGNALS: [i32; 2] = [15, 9];
 /// Between two checks for records.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -24,7 +28,7 @@ impl Execs {
         if self.gone(container).await {
             return true;
         }
-        for signal in [15, 9] {
+        for signal in SIGNALS {
             let parent = self.node.state_dir(container).file(DIRECTORY);
             let signalling = cancel::blocking(move |_| {
                 for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {

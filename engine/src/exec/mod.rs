@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 pub(crate) use crate::spec::Program;
 pub(crate) use begin::{Exec, ExecOptions, release};
+pub(crate) use end_all::END_ALL_LIMIT;
 pub(crate) use error::ExecError;
 pub(crate) use keep::DIRECTORY;
 pub(crate) use keep::{ended_at, status_of};

@@ -168,10 +168,10 @@ async fn take(engine: &Arc<Engine>, id: ContainerId, container: &Container, step
         Step::AwaitLaunch { start } => {
             // Not waited for: it may take as long as the runtime does.
             let (engine, context) = (engine.clone(), context.clone());
-            tokio::spawn(async move { effects::await_launch(&engine, id, start, &context).await });
+            tokio::spawn(async move { effects::await_launch(&engine.effects, id, start, &context).await });
         }
         Step::UndoStart { start, message } => {
-            effects::undo_start(engine, container).await;
+            effects::undo_start(&engine.effects, container).await;
             let failed = Command::ReportStartFailed { start, code: 125, message, at: clock::now() };
             engine.containers.report(&id, context, failed).await;
         }
@@ -179,22 +179,22 @@ async fn take(engine: &Arc<Engine>, id: ContainerId, container: &Container, step
         // The recorded `ShimLost` has enqueued the adoption, unless the last daemon recorded it.
         Step::Adopt => {
             if let Some(run) = container.phase.run().filter(|run| run.shim.is_none()) {
-                engine.enqueue(id, Effect::Adopt { start: run.start }, context);
+                engine.effects.enqueue(id, Effect::Adopt { start: run.start }, context);
             } else if let Phase::Starting(starting) = &container.phase {
-                engine.enqueue(id, Effect::Adopt { start: starting.start }, context);
+                engine.effects.enqueue(id, Effect::Adopt { start: starting.start }, context);
             }
         }
         Step::ResumeStop => resume_stop(engine, id, context),
         Step::Kill => {
             if let Some(run) = container.phase.run() {
                 let kill = Effect::Signal { run: Box::new(run.clone()), signal: Signal::KILL };
-                engine.enqueue(id, kill, context);
+                engine.effects.enqueue(id, kill, context);
             }
         }
-        Step::ResumeUpdate => engine.enqueue(id, Effect::Update, context),
-        Step::ResumeRestart { start, due } => engine.enqueue(id, Effect::RestartTimer { start, due }, context),
-        Step::Release => effects::release(engine, id).await,
-        Step::Dismantle => engine.enqueue(id, Effect::Dismantle, context),
+        Step::ResumeUpdate => engine.effects.enqueue(id, Effect::Update, context),
+        Step::ResumeRestart { start, due } => engine.effects.enqueue(id, Effect::RestartTimer { start, due }, context),
+        Step::Release => effects::release(&engine.effects, id).await,
+        Step::Dismantle => engine.effects.enqueue(id, Effect::Dismantle, context),
     }
 }
 
@@ -234,8 +234,8 @@ fn resume_stop(engine: &Arc<Engine>, id: ContainerId, context: &Context) {
     let Some(run) = entity.state.phase.run() else { return };
     let Some(stop) = &run.stop else { return };
     let signal = if stop.killed { Signal::KILL } else { stop.signal };
-    engine.enqueue(id, Effect::Signal { run: Box::new(run.clone()), signal }, context);
+    engine.effects.enqueue(id, Effect::Signal { run: Box::new(run.clone()), signal }, context);
     if !stop.killed {
-        engine.enqueue(id, Effect::StopTimer { start: run.start, deadline: stop.deadline }, context);
+        engine.effects.enqueue(id, Effect::StopTimer { start: run.start, deadline: stop.deadline }, context);
     }
 }

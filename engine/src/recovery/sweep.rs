@@ -227,7 +227,7 @@ async fn sweep_state_dir(engine: &Arc<Engine>, candidate: &Candidate) {
         ));
     }
     engine.node.warn(format!("state directory `{shown}` belongs to no container: cleared"));
-    let problems = effects::delete_instances(engine, &candidate.runtime, &candidate.id).await;
+    let problems = effects::delete_instances(&engine.node, &candidate.runtime, &candidate.id).await;
     if !problems.is_empty() && engine.node.runtime(&candidate.runtime).is_ok() {
         return engine.node.warn(problems.join("; "));
     }

@@ -14,7 +14,8 @@ use crate::journal::record::Context;
 use crate::shim_process::to_recorded_exit;
 
 impl Supervisor {
-    pub(super) async fn report_status(&self, id: ContainerId, start: StartId, status: ExitStatus, context: &Context) {
+    /// Reports an end that has no exit record.
+    pub(crate) async fn report_status(&self, id: ContainerId, start: StartId, status: ExitStatus, context: &Context) {
         // Without an exit record the cgroup's counter may still show an OOM kill.
         let oom = self.containers.get(&id).is_some_and(|entity| self.oom.has_killed(&entity.state));
         let exit = Command::ReportExit { start, status, at: clock::now(), oom, boot: self.node.boot };

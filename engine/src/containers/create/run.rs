@@ -9,7 +9,8 @@ use crate::containers::tasks::uncancelled;
 use crate::containers::{AskedCommand, AttachGuard, ContainerError, StartFailure, start_outcome, started_by};
 use crate::domain::container::{Card, Command};
 use crate::domain::id::{ContainerId, StartId};
-use crate::engine::{Engine, FirstClient};
+use crate::effects::FirstClient;
+use crate::engine::Engine;
 use crate::journal::record::Context;
 
 /// A container that was recorded, with the outcome of its start.
@@ -79,10 +80,10 @@ pub(crate) async fn run_attached(
     let (id, card, warnings) = (prepared.id, prepared.card.clone(), prepared.warnings.clone());
     let changes = engine.containers.listen(id);
     let mut guard = AttachGuard::for_new(engine, id, context, stdin, card.tty)?;
-    engine.put_first_client(id, context.operation, client);
+    engine.effects.put_first_client(id, context.operation, client);
     let start = Command::Start { boot: engine.node.boot, at: clock::now() };
     let turned = record(engine, prepared, &[start, guard.command(true)], caller, context).await;
-    let turned = turned.inspect_err(|_| drop(engine.take_first_client(&id, context.operation)))?;
+    let turned = turned.inspect_err(|_| drop(engine.effects.take_first_client(&id, context.operation)))?;
     guard.recorded();
     let asked = AskedCommand::of(turned, changes);
     let start = asked.events.iter().find_map(started_by).ok_or(ContainerError::NotStarted)?;

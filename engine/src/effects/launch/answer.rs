@@ -1,11 +1,12 @@
-//! The shim's answer, and the end of the process that started it.
+//! The shim's answer.
 
 use std::os::fd::OwnedFd;
 
 use isulad_shim::{Failed, Outcome, Ready, StateDir};
 use tokio::io::AsyncReadExt;
 
-use super::{ANSWER_DEADLINE, LaunchError};
+use super::LaunchError;
+use crate::effects::deadlines::ANSWER_DEADLINE;
 
 /// Reads the shim's answer from the pipe; `ShimDied` when the pipe ends without one.
 pub(in crate::effects) async fn read_outcome(answer: OwnedFd, state: &StateDir) -> Result<Outcome, LaunchError> {

@@ -13,8 +13,8 @@ use super::describe::describe;
 use crate::cancel::CancelToken;
 use crate::domain::id::{ContainerId, StartId};
 use crate::effects::network::Attached;
+use crate::effects::{ContainerEffects, FirstClient};
 use crate::effects::{prepare, release};
-use crate::engine::{Engine, FirstClient};
 use crate::failpoint;
 use crate::records::Entity;
 use crate::rootfs::{self, Mounts};
@@ -35,7 +35,7 @@ pub(super) struct SpawnedShim {
 /// Runs all steps up to the spawned shim. Blocks. When the caller has given up meanwhile, mounts and shim are undone
 /// here.
 pub(super) fn begin(
-    engine: &Engine,
+    effects: &ContainerEffects,
     entity: &Entity,
     start: StartId,
     attached: Option<&Attached>,
@@ -44,14 +44,15 @@ pub(super) fn begin(
 ) -> Result<SpawnedShim, LaunchError> {
     let _files = entity.hold_files();
     let container = &entity.state;
-    let definition = engine.containers.definition(entity)?;
-    let runtime = engine.node.runtime(&container.card.runtime)?;
-    let shim = engine.node.shim().ok_or_else(|| LaunchError::ShimMissing { path: engine.node.config.shim.clone() })?;
-    let state = engine.node.state_dir(container);
+    let definition = effects.containers.definition(entity)?;
+    let runtime = effects.node.runtime(&container.card.runtime)?;
+    let shim =
+        effects.node.shim().ok_or_else(|| LaunchError::ShimMissing { path: effects.node.config.shim.clone() })?;
+    let state = effects.node.state_dir(container);
     still_wanted(cancel)?;
     fresh_state_dir(&state)?;
     let fifo = state.open_exit_fifo().map_err(|source| LaunchError::State { what: "make the exit fifo", source })?;
-    let bundle = engine.node.bundle(container);
+    let bundle = effects.node.bundle(container);
     match std::fs::remove_file(bundle.exit_record()) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             return Err(LaunchError::State { what: "remove the last exit record", source });
@@ -59,19 +60,19 @@ pub(super) fn begin(
         _ => {}
     }
     let size = client.as_ref().and_then(|client| client.size);
-    let spec = prepare::mount_and_specify(engine, container, &definition, attached, size)?;
+    let spec = prepare::mount_and_specify(effects, container, &definition, attached, size)?;
     if cancel.is_cancelled() {
-        release::unmount(engine, container);
+        release::unmount(&effects.node, container);
         return Err(LaunchError::Slow);
     }
     failpoint::hit(failpoint::START_SPEC_WRITTEN);
-    let mut process = describe(&engine.node, container, &definition, &runtime, &spec, start);
+    let mut process = describe(&effects.node, container, &definition, &runtime, &spec, start);
     process.first_client = client.is_some();
     process.console_size = size.map(|Size { width, height }| ConsoleSize { width, height });
     process.write(&state.process()).map_err(LaunchError::Describe)?;
     let (answer, ready) = io::pipe().map_err(|source| LaunchError::State { what: "make a pipe", source })?;
     let client = client.as_ref().map(|client| client.socket.as_fd());
-    engine.moves.expect();
+    effects.moves.expect();
     let middle = spawn::start(&shim, Mode::Run, &state, ready.as_fd(), client)
         .map_err(|source| LaunchError::Spawn { path: shim, source })?;
     failpoint::hit(failpoint::START_SHIM_SPAWNED);

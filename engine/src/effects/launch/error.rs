@@ -2,10 +2,10 @@
 
 use std::io;
 
-use super::{ANSWER_DEADLINE, BEGIN_DEADLINE, FILL_DEADLINE};
 use crate::cause::chain;
 use crate::definition::DefinitionError;
 use crate::domain::id::ContainerId;
+use crate::effects::deadlines::{ANSWER_DEADLINE, BEGIN_DEADLINE, FILL_DEADLINE};
 use crate::network::NetworkError;
 use crate::rootfs::RootfsError;
 use crate::runtime::{RuntimeError, exit_code_of};

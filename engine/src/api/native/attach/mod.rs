@@ -24,7 +24,7 @@ use super::relay::IN_FLIGHT;
 use super::{ApiError, Native};
 use crate::containers::{self, AttachGuard, StartOutcome, Target, Verb};
 use crate::domain::id::StartId;
-use crate::engine::FirstClient;
+use crate::effects::FirstClient;
 use crate::journal::record::Context;
 use crate::session::{Session, Size};
 

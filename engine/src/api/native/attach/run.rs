@@ -21,7 +21,7 @@ use crate::api::native::{ApiError, Native};
 use crate::cancel::CancelToken;
 use crate::containers::{self, AttachedRun, Target, start_outcome};
 use crate::domain::id::{ContainerId, Signal};
-use crate::engine::FirstClient;
+use crate::effects::FirstClient;
 use crate::journal::record::Context;
 use crate::panics::contained;
 use crate::session::{Session, Size};
@@ -102,7 +102,7 @@ impl Native {
         let StartedRun { run: AttachedRun { id, card, start, guard, mut asked, warnings: _ }, session } = made;
         let entity = self.engine.containers.get(&id);
         let outcome = start_outcome(&mut asked, start).await;
-        drop(self.engine.take_first_client(&id, context.operation));
+        drop(self.engine.effects.take_first_client(&id, context.operation));
         let failed = |failure| Ok(AttachOutput { output: Some(Output::Failed(start_failure(failure))) });
         match outcome {
             Some(Ok(())) if sender.is_closed() => {
