@@ -1,4 +1,4 @@
-//! The shared state of the daemon's parts.
+//! The composition root: makes the daemon's parts, each with the parts that it uses. Imported by none of them.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(crate) struct Engine {
     pub supervisor: Arc<Supervisor>,
     pub execs: Arc<Execs>,
     pub health: Arc<HealthWatch>,
-    pub usage: Usage,
+    pub usage: Arc<Usage>,
     pub files: Arc<Files>,
 }
 
@@ -71,7 +71,7 @@ impl Engine {
             execs,
             health,
             supervisor,
-            usage: Usage::default(),
+            usage: Usage::new(node.clone(), containers.clone()),
             files: Files::new(node.clone(), containers.clone()),
             containers,
             node,

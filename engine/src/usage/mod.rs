@@ -18,8 +18,12 @@ use tokio::sync::Semaphore;
 
 pub(crate) use counters::{Counters, Meter};
 pub(crate) use ps::PsError;
-pub(crate) use rounds::{Measured, Samples};
+pub(crate) use rounds::Measured;
 pub(crate) use top::{Table, TopError};
+
+use crate::node::Node;
+use crate::records::Containers;
+use rounds::Samples;
 
 /// Reading the kernel's counters takes milliseconds; a read that takes this long hangs.
 pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(10);
@@ -27,20 +31,20 @@ pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(10);
 /// Threads that may read at a time; those that hang count.
 const READERS: usize = 4;
 
-/// The engine's readers of usage, and the samples that they compare.
+/// Readers of containers' usage, and the samples that they compare.
 #[derive(Debug)]
 pub(crate) struct Usage {
+    node: Arc<Node>,
+    containers: Arc<Containers>,
     readers: Arc<Semaphore>,
-    samples: Arc<Samples>,
-}
-
-impl Default for Usage {
-    fn default() -> Self {
-        Self { readers: Arc::new(Semaphore::new(READERS)), samples: Arc::default() }
-    }
+    samples: Samples,
 }
 
 impl Usage {
+    pub(crate) fn new(node: Arc<Node>, containers: Arc<Containers>) -> Arc<Self> {
+        Arc::new(Self { node, containers, readers: Arc::new(Semaphore::new(READERS)), samples: Samples::default() })
+    }
+
     /// Runs `work` on a thread that may block; `None` when it was not done in time.
     async fn read<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let readers = self.readers.clone();

@@ -11,10 +11,9 @@ use std::time::{Duration, Instant};
 use isulad_shim::ProcessRef;
 
 use super::network::{self, Traffic};
-use super::{Counters, Meter};
+use super::{Counters, Meter, Usage};
 use crate::clock;
 use crate::domain::id::{ContainerId, StartId, Timestamp};
-use crate::engine::Engine;
 use crate::records::{Entity, to_reference};
 use crate::spec::GroupPath;
 
@@ -37,7 +36,7 @@ pub(crate) struct Measured {
 
 /// The last samples of processor time.
 #[derive(Debug, Default)]
-pub(crate) struct Samples(Mutex<HashMap<ContainerId, Sample>>);
+pub(super) struct Samples(Mutex<HashMap<ContainerId, Sample>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Sample {
@@ -82,14 +81,14 @@ struct Subject {
     group: GroupPath,
 }
 
-impl Engine {
+impl Usage {
     /// The usage of those containers that run now. `None` when the kernel did not answer in time.
     pub(crate) async fn measure(
         self: &Arc<Self>,
         containers: Vec<Arc<Entity>>,
     ) -> Option<HashMap<ContainerId, Measured>> {
-        let engine = self.clone();
-        self.usage.read(move || engine.measure_now(&containers)).await
+        let usage = self.clone();
+        self.read(move || usage.measure_now(&containers)).await
     }
 
     fn measure_now(&self, containers: &[Arc<Entity>]) -> HashMap<ContainerId, Measured> {
@@ -103,7 +102,7 @@ impl Engine {
         let mut before: HashMap<ContainerId, Sample> = HashMap::new();
         let mut wait = false;
         for subject in &subjects {
-            let last = self.usage.samples.last(&subject.id, begun).filter(|last| last.start == subject.start);
+            let last = self.samples.last(&subject.id, begun).filter(|last| last.start == subject.start);
             wait |= last.is_none();
             before.extend(last.or_else(|| sample(subject)).map(|sample| (subject.id, sample)));
         }
@@ -127,7 +126,7 @@ impl Engine {
                 one.cpu_percent = before.get(&subject.id).and_then(|before| before.percent_until(&now));
             }
         }
-        self.usage.samples.keep(newest.into_iter());
+        self.samples.keep(newest.into_iter());
         measured
     }
 

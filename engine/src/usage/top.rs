@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::ps::{self, PsError};
-use super::{READ_DEADLINE, processes};
+use super::{READ_DEADLINE, Usage, processes};
 use crate::domain::container::Rejection;
 use crate::domain::id::ContainerId;
-use crate::engine::Engine;
 
 /// The titles, and as many cells in each row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,7 +32,7 @@ fn refuse_ended(pids: &BTreeSet<i32>) -> Result<(), TopError> {
     if pids.is_empty() { Err(TopError::Rejected(Rejection::NotRunning)) } else { Ok(()) }
 }
 
-impl Engine {
+impl Usage {
     /// The output of `ps` with these options for the container's processes; none are `-ef`, which needs no ps on the
     /// host.
     pub(crate) async fn top(self: &Arc<Self>, id: ContainerId, options: &[String]) -> Result<Table, TopError> {
@@ -42,7 +41,7 @@ impl Engine {
         let table = match ps::run(options).await {
             Err(PsError::Missing) if options.is_empty() => {
                 refuse_ended(&before)?;
-                let reading = self.usage.read(move || processes::list(&before));
+                let reading = self.read(move || processes::list(&before));
                 return reading.await.ok_or(TopError::Slow);
             }
             other => other?,
@@ -60,10 +59,10 @@ impl Engine {
         if entity.state.phase.run().is_none() {
             return Err(TopError::Rejected(Rejection::NotRunning));
         }
-        let engine = self.clone();
-        let reading = self.usage.read(move || {
-            let group = engine.containers.group(&entity.state)?;
-            engine.node.host.cgroups.processes(&group).ok().map(BTreeSet::from_iter)
+        let usage = self.clone();
+        let reading = self.read(move || {
+            let group = usage.containers.group(&entity.state)?;
+            usage.node.host.cgroups.processes(&group).ok().map(BTreeSet::from_iter)
         });
         reading.await.ok_or(TopError::Slow)?.ok_or(TopError::NoGroup)
     }

@@ -90,7 +90,7 @@ async fn send_rounds(
 
 async fn round(engine: &Arc<Engine>, selection: &Selection) -> Result<StatsResponse, ApiError> {
     let entities = chosen(engine, selection);
-    let measured = engine.measure(entities.clone()).await;
+    let measured = engine.usage.measure(entities.clone()).await;
     let slow = || format!("the counters could not be read within {} s", READ_DEADLINE.as_secs());
     let measured = measured.ok_or_else(|| ApiError::Deadline { message: slow() })?;
     Ok(StatsResponse { containers: entities.iter().map(|entity| container_stats(entity, &measured)).collect() })

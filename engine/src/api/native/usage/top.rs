@@ -10,7 +10,8 @@ use crate::usage::{Table, TopError};
 impl Native {
     pub(super) async fn list_processes(&self, reference: &str, options: &[String]) -> Result<TopResponse, ApiError> {
         let id = self.resolve(reference)?;
-        let Table { titles, rows } = self.engine.top(id, options).await.map_err(|error| refusal(error, reference))?;
+        let Table { titles, rows } =
+            self.engine.usage.top(id, options).await.map_err(|error| refusal(error, reference))?;
         Ok(TopResponse { titles, rows: rows.into_iter().map(|cells| Row { cells }).collect() })
     }
 }
