@@ -1,23 +1,42 @@
-//! Limits the daemon's memory: after a burst of work, free memory goes back to the host.
+//! Limits the daemon's memory: after its start, and after a burst of work, what was needed for it goes back to the host.
 
 use std::time::Duration;
 
 use crate::sys;
 
 const PAUSE: Duration = Duration::from_secs(10);
-/// Growth, in bytes, after which the allocator is asked to trim its heaps.
+/// Growth, in bytes, after which memory is given back.
 const SLACK: u64 = 2 << 20;
 
-/// Gives free memory back whenever the process, or the free part of its heaps, has grown: the allocator does so by
-/// itself only at the end of its heaps, and one block in use there keeps all below it. Never returns.
-pub(crate) async fn trim_heap() {
-    let (mut least, mut least_free) = (resident().unwrap_or(0), sys::free_memory());
+/// Bytes of the daemon in memory.
+#[derive(Debug, Clone, Copy, Default)]
+struct Resident {
+    own: u64,
+    /// Of mapped files: nearly all of the program itself.
+    mapped: u64,
+}
+
+/// Gives memory back whenever a kind of it has grown. The allocator gives back by itself only what is free at the end of
+/// its heaps, and one block in use there keeps all below it. Pages of the program are needed most for the start; those
+/// that are needed again come back from the page cache. Never returns.
+pub(crate) async fn trim() {
+    tokio::time::sleep(PAUSE).await;
+    if tokio::task::spawn_blocking(sys::give_back_program).await.is_err() {
+        return;
+    }
+    let (mut least, mut least_free) = (resident().unwrap_or_default(), sys::free_memory());
     loop {
         tokio::time::sleep(PAUSE).await;
-        let Some(now) = resident() else { return };
+        let Some(before) = resident() else { return };
+        if before.mapped > least.mapped + SLACK {
+            if tokio::task::spawn_blocking(sys::give_back_program).await.is_err() {
+                return;
+            }
+            least.mapped = resident().unwrap_or(before).mapped;
+        }
         let free = sys::free_memory();
-        if now <= least + SLACK && free <= least_free + SLACK {
-            (least, least_free) = (least.min(now), least_free.min(free));
+        if before.own <= least.own + SLACK && free <= least_free + SLACK {
+            (least.own, least_free) = (least.own.min(before.own), least_free.min(free));
             continue;
         }
         // Takes some milliseconds for a large heap.
@@ -25,17 +44,17 @@ pub(crate) async fn trim_heap() {
             return;
         }
         // Memory given back still counts as free.
-        (least, least_free) = (resident().unwrap_or(now), sys::free_memory());
-        tracing::debug!(before = now, after = least, "memory that was free is given back");
+        (least.own, least_free) = (resident().unwrap_or(before).own, sys::free_memory());
+        tracing::debug!(before = before.own, after = least.own, "memory that was free is given back");
     }
 }
 
-/// Bytes of the daemon's own memory, without mapped files.
-fn resident() -> Option<u64> {
+fn resident() -> Option<Resident> {
     let text = std::fs::read_to_string("/proc/self/statm").ok()?;
     let mut pages = text.split(' ').skip(1).map(|word| word.trim().parse::<u64>().ok());
     let (all, shared) = (pages.next()??, pages.next()??);
-    Some(all.saturating_sub(shared) * sys::page_size())
+    let page = sys::page_size();
+    Some(Resident { own: all.saturating_sub(shared) * page, mapped: shared * page })
 }
 
 #[cfg(test)]
@@ -44,10 +63,21 @@ mod tests {
 
     #[test]
     fn memory_in_use_counts() {
-        let before = resident().unwrap();
+        let before = resident().unwrap().own;
         assert!(before > 0);
         let block = vec![1_u8; 64 << 20];
-        assert!(resident().unwrap() > before + (32 << 20));
+        assert!(resident().unwrap().own > before + (32 << 20));
         drop(block);
+    }
+
+    #[test]
+    fn pages_of_the_program_leave_and_come_back() {
+        let before = resident().unwrap().mapped;
+        sys::give_back_program();
+        let after = resident().unwrap().mapped;
+        assert!(after < before / 2, "{after} of {before}");
+        // The program goes on, with its tables of functions, which hold relocations.
+        let parts: Vec<Box<dyn std::fmt::Display>> = vec![Box::new(1), Box::new("b"), Box::new('c')];
+        assert_eq!(parts.iter().map(ToString::to_string).collect::<String>(), "1bc");
     }
 }

@@ -71,7 +71,7 @@ pub async fn run(mut config: Config, notify: Notify) -> anyhow::Result<()> {
         let engine = engine.clone();
         async move { recovery::run(&engine).await }
     });
-    let settling = tokio::spawn(memory::trim_heap());
+    let settling = tokio::spawn(memory::trim());
     let outcome = tokio::select! {
         outcome = until_stopped(&engine) => outcome,
         // A daemon that cannot serve a socket any more makes way for a new one.

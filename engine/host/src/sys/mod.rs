@@ -68,6 +68,41 @@ pub fn give_back_memory() {
     };
 }
 
+/// Takes the pages of the program and its libraries that nothing writes out of the process's memory. They stay in the
+/// page cache, and each comes back, without the disk, when it is used next: pages that only the start used do not.
+pub fn give_back_program() {
+    // SAFETY: the callback has the signature that is asked for, and no state.
+    unsafe { libc::dl_iterate_phdr(Some(give_back_object), std::ptr::null_mut()) };
+}
+
+/// Of one loaded object; returns 0, for the next one.
+unsafe extern "C" fn give_back_object(
+    object: *mut libc::dl_phdr_info,
+    _size: libc::size_t,
+    _data: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: the loader passes a valid object, with its headers, which lives during the call.
+    let (base, headers) = unsafe {
+        let object = &*object;
+        if object.dlpi_phdr.is_null() {
+            return 0;
+        }
+        (object.dlpi_addr, std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)))
+    };
+    let page = page_size();
+    // Never a segment that was writable at first: relocations were written to it, and its file does not have them.
+    for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
+        // Only whole pages: the next segment may share the last one.
+        let begin = (base + header.p_vaddr).next_multiple_of(page);
+        let end = (base + header.p_vaddr + header.p_filesz) / page * page;
+        if begin < end {
+            // SAFETY: a private mapping of a file without any change of ours: the kernel reads the same bytes again.
+            unsafe { libc::madvise(begin as *mut libc::c_void, (end - begin) as usize, libc::MADV_DONTNEED) };
+        }
+    }
+    0
+}
+
 /// Bytes of the allocator's heaps that are not in use, given back or not.
 pub fn free_memory() -> u64 {
     // SAFETY: it takes the allocator's own locks and returns plain numbers.

@@ -39,15 +39,21 @@ fn memory_of(pid: u32) -> anyhow::Result<Memory> {
     Ok(Memory { rss: value("Rss:")?, pss: value("Pss:")? })
 }
 
+/// The daemon's memory when it has had time to give back what it does not need.
+async fn settled(daemon: &Daemon<'_>) -> anyhow::Result<Memory> {
+    tokio::time::sleep(SETTLING).await;
+    memory_of(daemon.pid())
+}
+
 /// Leaves `MANY` containers running.
 pub(crate) async fn fill(daemon: &Daemon<'_>, runtime: &str) -> anyhow::Result<()> {
-    let idle = memory_of(daemon.pid())?;
+    let idle = settled(daemon).await?;
     let (at_load, after_load) = load(daemon).await?;
     daemon.start_many(runtime, FEW).await?;
-    let few = memory_of(daemon.pid())?;
+    let few = settled(daemon).await?;
     let shims = shims(daemon, runtime)?;
     daemon.start_many(runtime, MANY - FEW).await?;
-    let many = memory_of(daemon.pid())?;
+    let many = settled(daemon).await?;
     section("4. memory", &format!("smaps_rollup; {FEW} and then {MANY} containers of {runtime} run"));
     let one = |value: f64| Sample::from_iter([value]);
     row(&format!("shim PSS, {FEW} running"), "KiB", &shims.iter().map(|shim| shim.pss).collect(), Some(SHIM_PSS_KIB));
@@ -83,8 +89,7 @@ async fn load(daemon: &Daemon<'_>) -> anyhow::Result<(Memory, Memory)> {
     }
     let at_load = memory_of(daemon.pid())?;
     drop(streams);
-    tokio::time::sleep(SETTLING).await;
-    Ok((at_load, memory_of(daemon.pid())?))
+    Ok((at_load, settled(daemon).await?))
 }
 
 /// Hexadecimal digits of a container's id.
