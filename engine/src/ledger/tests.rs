@@ -344,3 +344,35 @@ async fn a_rebuilt_history_waits_for_a_turn_on_the_same_id() {
     rebuilding.await.unwrap();
     assert_eq!((journal.last(), images.named("a").unwrap().state.version), (2, 1));
 }
+
+/// Renames by commands of one queue, while another command holds its place: their order is that of their arrival, and
+/// neither the other queue nor a report waits.
+#[tokio::test]
+async fn commands_of_one_queue_are_served_in_order_and_nothing_else_waits() {
+    let (_, containers) = ledger::<Container>();
+    let (id, create) = create(9);
+    containers.turn(&id, &context(), &create).await.unwrap();
+    let name_of = |ledger: &Ledger<Container>| ledger.get(&id).unwrap().state.card.name.to_string();
+    let place = containers.get(&id).unwrap().place(Queue::Commands).await;
+    let mut waiting = Vec::new();
+    for n in 0..8 {
+        let ledger = containers.clone();
+        let rename = move || vec![Command::Rename { name: name(format!("n{n}")) }];
+        let mut asked = Box::pin(async move { ledger.ask(Queue::Commands, &id, &context(), rename).await });
+        // Polled once: it has its place in the queue before the next one comes.
+        assert!(asked.as_mut().now_or_never().is_none());
+        waiting.push(tokio::spawn(asked));
+    }
+    let beside = || vec![Command::Rename { name: name("beside".to_owned()) }];
+    containers.ask(Queue::Execs, &id, &context(), beside).await.unwrap();
+    assert_eq!(name_of(&containers), "beside");
+    containers.report_recorded(&id, &context(), Command::Rename { name: name("reported".to_owned()) }).await;
+    assert_eq!(name_of(&containers), "reported");
+    drop(place);
+    let mut before = containers.get(&id).unwrap().state.version;
+    for (n, asked) in waiting.into_iter().enumerate() {
+        let renamed = asked.await.unwrap().unwrap().state.unwrap();
+        assert_eq!((renamed.card.name.to_string(), renamed.version), (format!("n{n}"), before + 1));
+        before = renamed.version;
+    }
+}

@@ -17,13 +17,13 @@ on_each_runtime!(
 
 /// Where a call of the runtime that names `verb` hangs as long as `hang` is there, and goes on after that: as the worst
 /// of runtimes would, late, and of its own accord.
-struct Hanging {
-    node: Node,
+pub(crate) struct Hanging {
+    pub(crate) node: Node,
     verb: &'static str,
 }
 
 impl Hanging {
-    fn new(runtime: Runtime, verb: &'static str) -> Self {
+    pub(crate) fn new(runtime: Runtime, verb: &'static str) -> Self {
         let mut node = Node::builder(runtime).build();
         let dir = node.dir().display().to_string();
         let text = format!(
@@ -41,12 +41,12 @@ impl Hanging {
         self.node.dir().join(name)
     }
 
-    fn hang(&self) {
+    pub(crate) fn hang(&self) {
         fs::write(self.file("hang"), "").expect("the node's directory is ours");
     }
 
     /// Lets hanging calls go on, if they still can.
-    fn go_on(&self) {
+    pub(crate) fn go_on(&self) {
         fs::remove_file(self.file("hang")).expect("it was there");
     }
 
@@ -56,7 +56,7 @@ impl Hanging {
         text.lines().filter_map(|line| Process::of(line.parse().ok()?)).collect()
     }
 
-    fn one_hangs(&self) -> Process {
+    pub(crate) fn one_hangs(&self) -> Process {
         deadline::until(&format!("a {} hangs", self.verb), || !self.marks().is_empty());
         self.marks()[0]
     }

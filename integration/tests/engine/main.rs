@@ -41,6 +41,7 @@ mod networks;
 mod old_store;
 mod oom;
 mod options;
+mod ordering;
 mod panics;
 mod power_cut;
 mod restart_policy;
