@@ -1,15 +1,11 @@
-//! The protocol files against the interface's own facts: every message, field, number, type, enum value and method.
-#![allow(clippy::unwrap_used)]
+//! Facts of an interface, a line each: as its table states them, and as its compiled protocol file describes them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto};
 
-const V1: &str = include_str!("cri/runtime.v1.tsv");
-const V1ALPHA2: &str = include_str!("cri/runtime.v1alpha2.tsv");
-
-/// One row of a table of facts: kind, containing type, number, name, type or request, response.
+/// One row of a table of facts: kind, containing type, number, name, type or request, response or note.
 type Row<'a> = [&'a str; 6];
 
 fn table(text: &str) -> impl Iterator<Item = Row<'_>> {
@@ -19,11 +15,11 @@ fn table(text: &str) -> impl Iterator<Item = Row<'_>> {
     })
 }
 
-/// The facts of the table, each as one line. Notes are left out.
-fn stated(text: &str) -> BTreeSet<String> {
+/// The facts of the table.
+pub(crate) fn stated(text: &str) -> BTreeSet<String> {
     table(text)
         .map(|[kind, within, number, name, first, second]| match kind {
-            "field" => format!("field {within} {number} {name}: {first}"),
+            "field" => format!("field {within} {number} {name}: {first} {second}").trim_end().to_owned(),
             "value" => format!("value {within} {number} {name}"),
             "rpc" => format!("rpc {within} {name}({first}) returns ({second})"),
             _ => format!("{kind} {within}{name}"),
@@ -31,19 +27,23 @@ fn stated(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-fn compiled(file: &str) -> FileDescriptorProto {
+pub(crate) fn compiled(file: &str) -> FileDescriptorProto {
     let set = protox::compile([file], ["proto"]).unwrap();
-    set.file.into_iter().find(|one| one.name() == file).unwrap()
+    assert_eq!(set.file.len(), 1, "{file} stands alone");
+    set.file.into_iter().next().unwrap()
 }
 
-/// The same lines from the compiled protocol file.
-fn described(file: &FileDescriptorProto) -> BTreeSet<String> {
+/// The facts of the compiled protocol file.
+pub(crate) fn described(file: &FileDescriptorProto) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
     for message in &file.message_type {
+        assert!(message.oneof_decl.is_empty(), "the tables of facts have no column for these");
         lines.insert(format!("message {}", message.name()));
         for field in &message.field {
             let kind = type_of(message, field);
-            lines.insert(format!("field {} {} {}: {kind}", message.name(), field.number(), field.name()));
+            let note =
+                if field.options.as_ref().is_some_and(|options| options.deprecated()) { " deprecated" } else { "" };
+            lines.insert(format!("field {} {} {}: {kind}{note}", message.name(), field.number(), field.name()));
         }
         for one in &message.enum_type {
             enumeration(&format!("{}.{}", message.name(), one.name()), one, &mut lines);
@@ -69,8 +69,10 @@ fn enumeration(name: &str, one: &EnumDescriptorProto, lines: &mut BTreeSet<Strin
     lines.extend(one.value.iter().map(|value| format!("value {name} {} {}", value.number(), value.name())));
 }
 
-fn short(name: &str) -> &str {
-    name.strip_prefix(".runtime.v1.").unwrap_or(name)
+/// A type's name within its package.
+pub(crate) fn short(name: &str) -> &str {
+    let name = name.strip_prefix(".runtime.").unwrap_or(name);
+    name.strip_prefix("v1.").or_else(|| name.strip_prefix("v1alpha2.")).unwrap_or(name)
 }
 
 fn type_of(message: &DescriptorProto, field: &FieldDescriptorProto) -> String {
@@ -87,43 +89,5 @@ fn type_of(message: &DescriptorProto, field: &FieldDescriptorProto) -> String {
         (Some(entry), _) => format!("map<{},{}>", type_of(entry, &entry.field[0]), type_of(entry, &entry.field[1])),
         (None, Label::Repeated) => format!("repeated {name}"),
         (None, _) => name,
-    }
-}
-
-#[test]
-fn version_1_is_the_interface() {
-    let (stated, described) = (stated(V1), described(&compiled("runtime_v1.proto")));
-    let missing: Vec<_> = stated.difference(&described).collect();
-    let invented: Vec<_> = described.difference(&stated).collect();
-    assert!(missing.is_empty() && invented.is_empty(), "missing: {missing:#?}, invented: {invented:#?}");
-    assert!(stated.len() > 700, "the table of facts is whole");
-}
-
-/// The methods of the old name are in its own file, the messages in that of version 1.
-#[test]
-fn version_1alpha2_is_a_subset() {
-    let mut known = described(&compiled("runtime_v1.proto"));
-    known.retain(|line| !line.starts_with("rpc "));
-    let services = described(&compiled("runtime_v1alpha2.proto"));
-    assert!(services.iter().all(|line| line.starts_with("rpc ") || line.starts_with("service ")));
-    known.extend(services.iter().cloned());
-    let stated = stated(V1ALPHA2);
-    let unlike: Vec<_> = stated.difference(&known).collect();
-    // A string and bytes have the same encoding.
-    assert_eq!(unlike, ["field KeyValue 2 value: string"]);
-    assert!(known.contains("field KeyValue 2 value: bytes"));
-    let invented: Vec<_> = services.difference(&stated).collect();
-    assert!(invented.is_empty(), "{invented:?}");
-}
-
-#[test]
-fn numbers_are_used_once() {
-    let file = compiled("runtime_v1.proto");
-    let mut seen = BTreeMap::new();
-    for message in &file.message_type {
-        for field in &message.field {
-            let before = seen.insert((message.name(), field.number()), field.name());
-            assert_eq!(before, None, "{} {}", message.name(), field.number());
-        }
     }
 }
