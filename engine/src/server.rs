@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use cri_api::LARGEST_MESSAGE;
 use cri_api::isula::v1::containers_server::ContainersServer;
 use cri_api::isula::v1::execs_server::ExecsServer;
 use cri_api::isula::v1::files_server::FilesServer;
@@ -22,8 +23,10 @@ use cri_api::isula::v1::usage_server::UsageServer;
 use cri_api::isula::v1::volumes_server::VolumesServer;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::StreamExt as _;
+use tonic::service::Routes;
 use tonic::transport::Server;
 
+use crate::api::introspection::{self, Health};
 use crate::api::native::Native;
 use crate::config::Config;
 use crate::engine::Engine;
@@ -54,9 +57,11 @@ pub async fn run(mut config: Config, notify: Notify) -> anyhow::Result<()> {
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let mut servers = tokio::task::JoinSet::new();
     let places = connections::ConnectionPlaces::new();
+    let health = Health::serving().await;
+    let services = services(&engine, &health);
     for socket in sockets {
         let (mut stopping, places) = (stopping.clone(), places.clone());
-        let router = services(&engine);
+        let router = server().add_routes(services.clone());
         servers.spawn(async move {
             let incoming = connections::incoming(socket.listener, places);
             let incoming = incoming.map(|accepted| accepted.map(WithAuthority::new));
@@ -83,6 +88,7 @@ pub async fn run(mut config: Config, notify: Notify) -> anyhow::Result<()> {
     };
     notify.stopping();
     engine.effects.stop();
+    health.stop().await;
     stop.send_replace(true);
     if tokio::time::timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await.is_err() {
         servers.abort_all();
@@ -98,8 +104,7 @@ pub async fn run(mut config: Config, notify: Notify) -> anyhow::Result<()> {
     outcome
 }
 
-fn services(engine: &Arc<Engine>) -> tonic::transport::server::Router {
-    let native = Native::new(engine.clone());
+fn server() -> Server {
     Server::builder()
         // Much more than a stream's own window, for two reasons: unread input to a container must not hold up signals
         // to it, which come over the same connection; and small pieces of input must not count as an attack: this
@@ -107,14 +112,21 @@ fn services(engine: &Arc<Engine>) -> tonic::transport::server::Router {
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(32 << 20)
         .max_concurrent_streams(connections::STREAMS)
-        .add_service(ContainersServer::new(native.clone()).max_decoding_message_size(16 << 20))
-        .add_service(ExecsServer::new(native.clone()).max_decoding_message_size(16 << 20))
-        .add_service(ImagesServer::new(native.clone()).max_decoding_message_size(16 << 20))
-        .add_service(FilesServer::new(native.clone()).max_decoding_message_size(16 << 20))
+}
+
+/// The services of every socket.
+fn services(engine: &Arc<Engine>, health: &Health) -> Routes {
+    let native = Native::new(engine.clone());
+    let native = Routes::default()
+        .add_service(ContainersServer::new(native.clone()).max_decoding_message_size(LARGEST_MESSAGE))
+        .add_service(ExecsServer::new(native.clone()).max_decoding_message_size(LARGEST_MESSAGE))
+        .add_service(ImagesServer::new(native.clone()).max_decoding_message_size(LARGEST_MESSAGE))
+        .add_service(FilesServer::new(native.clone()).max_decoding_message_size(LARGEST_MESSAGE))
         .add_service(UsageServer::new(native.clone()))
         .add_service(VolumesServer::new(native.clone()))
         .add_service(NetworksServer::new(native.clone()))
-        .add_service(SystemServer::new(native))
+        .add_service(SystemServer::new(native));
+    introspection::add_reflection(health.add_to(native))
 }
 
 /// Waits for a signal to stop, or for a failure of the journal: without a journal nothing may be acknowledged.

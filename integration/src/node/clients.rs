@@ -51,7 +51,8 @@ impl Node {
         SystemClient::new(self.channel()).max_decoding_message_size(usize::MAX)
     }
 
-    fn channel(&self) -> Channel {
+    /// A connection of its own, for further clients.
+    pub fn channel(&self) -> Channel {
         let _context = self.calls.enter();
         let origin = tonic::codegen::http::Uri::from_static("http://localhost");
         let endpoint = Endpoint::try_from(format!("unix://{}", self.socket().display())).expect("the path is short");

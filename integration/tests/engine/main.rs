@@ -27,6 +27,7 @@ mod health;
 mod images;
 mod init;
 mod interrupted;
+mod introspection;
 mod late_helpers;
 mod layers;
 mod lifecycle;
