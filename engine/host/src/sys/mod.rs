@@ -1,9 +1,10 @@
 //! The engine's only `unsafe`: registering a descriptor with the event loop, changing the daemon's own environment,
-//! preparing a child process before its program runs, and the settings of the allocator.
+//! preparing a child process before its program runs, the settings of the allocator, and unmapping the program's pages.
 
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 
@@ -68,8 +69,16 @@ pub fn give_back_memory() {
     };
 }
 
-/// Takes the pages of the program and its libraries that nothing writes out of the process's memory. They stay in the
-/// page cache, and each comes back, without the disk, when it is used next: pages that only the start used do not.
+/// Time that the processors have worked for this process.
+pub fn processor_time() -> Duration {
+    use nix::sys::time::TimeValLike as _;
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF);
+    let of = |time: nix::sys::time::TimeVal| Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or(0));
+    usage.map_or(Duration::ZERO, |usage| of(usage.user_time()) + of(usage.system_time()))
+}
+
+/// Unmaps the read-only pages of the program and its libraries. A page that is used again is mapped from the page cache,
+/// or read anew where the kernel has been short of memory since. Breakpoints of a debugger in them are lost.
 pub fn give_back_program() {
     // SAFETY: the callback has the signature that is asked for, and no state.
     unsafe { libc::dl_iterate_phdr(Some(give_back_object), std::ptr::null_mut()) };
@@ -90,17 +99,36 @@ unsafe extern "C" fn give_back_object(
         (object.dlpi_addr, std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)))
     };
     let page = page_size();
+    if has_text_relocations(base, headers) {
+        return 0;
+    }
     // Never a segment that was writable at first: relocations were written to it, and its file does not have them.
     for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
         // Only whole pages: the next segment may share the last one.
-        let begin = (base + header.p_vaddr).next_multiple_of(page);
-        let end = (base + header.p_vaddr + header.p_filesz) / page * page;
+        let first = base.wrapping_add(header.p_vaddr);
+        let Some(begin) = first.checked_next_multiple_of(page) else { continue };
+        let end = first.wrapping_add(header.p_filesz) / page * page;
         if begin < end {
-            // SAFETY: a private mapping of a file without any change of ours: the kernel reads the same bytes again.
+            // SAFETY: a mapping that this process has never changed: the kernel maps the same bytes again, of the file or
+            // of its own where it is the kernel's (vdso).
             unsafe { libc::madvise(begin as *mut libc::c_void, (end - begin) as usize, libc::MADV_DONTNEED) };
         }
     }
     0
+}
+
+/// Whether the loader has changed pages of the object's read-only segments. Never so for what current compilers make.
+fn has_text_relocations(base: u64, headers: &[libc::Elf64_Phdr]) -> bool {
+    const TEXTREL: u64 = 22;
+    const FLAGS: u64 = 30;
+    const FLAG_TEXTREL: u64 = 4;
+    let Some(dynamic) = headers.iter().find(|header| header.p_type == libc::PT_DYNAMIC) else { return false };
+    let count = usize::try_from(dynamic.p_memsz).unwrap_or(0) / size_of::<[u64; 2]>();
+    let place = base.wrapping_add(dynamic.p_vaddr) as *const [u64; 2];
+    // SAFETY: the loader keeps the table of a loaded object in memory, with the size that its header has.
+    let entries = unsafe { std::slice::from_raw_parts(place, count) };
+    let live = entries.iter().take_while(|[tag, _]| *tag != 0);
+    live.into_iter().any(|[tag, value]| *tag == TEXTREL || (*tag == FLAGS && value & FLAG_TEXTREL != 0))
 }
 
 /// Bytes of the allocator's heaps that are not in use, given back or not.
