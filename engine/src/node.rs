@@ -36,7 +36,7 @@ pub(crate) struct Node {
     /// Effects and other tasks run here, including those enqueued by the journal's own thread.
     pub tasks: tokio::runtime::Handle,
     /// The completeness of the store, which decides what recovery may do.
-    pub trust: OnceLock<Trust>,
+    trust: OnceLock<Trust>,
     warnings: Arc<Warnings>,
 }
 
@@ -89,6 +89,11 @@ impl Node {
             self.warn(format!("cannot make the shims' cgroup: {error}"));
             vec![]
         })
+    }
+
+    /// States how complete the store is; only the first statement counts.
+    pub(crate) fn settle_trust(&self, trust: Trust) {
+        let _ = self.trust.set(trust);
     }
 
     pub(crate) fn trust(&self) -> Trust {

@@ -1,4 +1,4 @@
-//! What can be done with containers: the verbs, which do what a user asks for.
+//! The verbs on containers: start, stop, remove and all others.
 //!
 //! A verb takes the container as its caller named it ([`Target`]) and values of the domain, and answers when the outcome
 //! of its command is recorded ([`AskedCommand`]), or with a [`ContainerError`]. Every API has the same verbs: its doors

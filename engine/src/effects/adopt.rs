@@ -11,6 +11,7 @@ use isulad_shim::sys::spawn::{self, Mode};
 use isulad_shim::{ProcessRef, Ready, StateDir, pid_file, shims};
 
 use super::Effect;
+use super::deadlines::{ADOPTION, DRAIN_PATIENCE, EXIT_PATIENCE};
 use super::launch::{LaunchError, accept, read_outcome};
 use super::prepare::state_error;
 use crate::domain::container::{Cause, Command, Container, ExitStatus};
@@ -23,14 +24,8 @@ use crate::shim_process::{end_shims_but, living_shims, reap, status_by_pidfd};
 use crate::supervisor::OrphanHold;
 use crate::sys;
 
-/// How long an adopting shim may take to answer; it runs no runtime.
-const ADOPTION: Duration = Duration::from_secs(30);
 /// Between attempts to start a shim, after one has failed.
 const RETRY: Duration = Duration::from_secs(10);
-/// How long a shim that has hung up may take to end.
-const EXIT_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a shim may take after the end of its process: it drains the output before it writes the record.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) async fn adopt(effects: &Arc<ContainerEffects>, id: ContainerId, start: StartId, context: &Context) {
     // Taken in any case: the hold must not outlive its run.

@@ -6,6 +6,7 @@ use crate::exec::END_ALL_LIMIT;
 use crate::network::KNOWN_PATIENCE;
 use crate::network::attach::ATTACH_DEADLINE;
 use crate::network::detach::DETACH_DEADLINE;
+use crate::records::LAST_COPY_PATIENCE;
 use crate::runtime;
 use crate::shim_process::{KILL_PATIENCE, RUNTIME_DEADLINE};
 
@@ -29,6 +30,12 @@ pub(super) const ANSWER_DEADLINE: Duration = sum(&[RUNTIME_DEADLINE, RUNTIME_DEA
 pub(super) const CLIENTS_PATIENCE: Duration = Duration::from_secs(20);
 /// A writable layer may be large.
 const DELETE_PATIENCE: Duration = Duration::from_secs(480);
+/// How long an adopting shim may take to answer; it runs no runtime.
+pub(super) const ADOPTION: Duration = Duration::from_secs(30);
+/// How long a shim that has hung up may take to end.
+pub(super) const EXIT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a shim may take after the end of its process: it drains the output before it writes the record.
+pub(super) const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
 /// For steps without a deadline of their own: small reads and writes, and turns.
 const SLACK: Duration = Duration::from_secs(80);
 
@@ -48,10 +55,24 @@ const ATTACH: Duration = sum(&[KNOWN_PATIENCE, PORTS_PATIENCE, ATTACH_DEADLINE])
 
 /// Copies are waited for, leftovers of the last run are released, volumes are filled, networks attached, the start is
 /// prepared, the shim answers, and a failed attempt is undone.
-pub(crate) const LAUNCH_LIMIT: Duration =
-    sum(&[COPY_PATIENCE, GIVE_BACK, FILL_DEADLINE, ATTACH, BEGIN_DEADLINE, ANSWER_DEADLINE, GIVE_BACK, SLACK]);
+pub(crate) const LAUNCH_LIMIT: Duration = sum(&[
+    COPY_PATIENCE,
+    LAST_COPY_PATIENCE,
+    GIVE_BACK,
+    FILL_DEADLINE,
+    ATTACH,
+    BEGIN_DEADLINE,
+    ANSWER_DEADLINE,
+    GIVE_BACK,
+    SLACK,
+]);
 pub(super) const RELEASE_LIMIT: Duration = sum(&[SHIM_PATIENCE, GIVE_BACK, SLACK]);
-pub(super) const DISMANTLE_LIMIT: Duration = sum(&[SHIM_PATIENCE, CLIENTS_PATIENCE, GIVE_BACK, DELETE_PATIENCE, SLACK]);
+pub(super) const DISMANTLE_LIMIT: Duration =
+    sum(&[SHIM_PATIENCE, CLIENTS_PATIENCE, LAST_COPY_PATIENCE, GIVE_BACK, DELETE_PATIENCE, SLACK]);
+/// A hung shim ends, the adopting one answers, and the old one's record is waited for.
+const ADOPT: Duration = sum(&[EXIT_PATIENCE, ADOPTION, DRAIN_PATIENCE, KILL_PATIENCE, SLACK]);
+// An adoption has the limit of a release.
+const _: () = assert!(ADOPT.as_secs() < RELEASE_LIMIT.as_secs());
 
 const fn sum(parts: &[Duration]) -> Duration {
     let mut total = Duration::ZERO;

@@ -346,7 +346,7 @@ async fn a_rebuilt_history_waits_for_a_turn_on_the_same_id() {
 }
 
 /// Renames by commands of one queue, while another command holds its place: their order is that of their arrival, and
-/// neither the other queue nor a report waits.
+/// neither the other queue nor reports wait.
 #[tokio::test]
 async fn commands_of_one_queue_are_served_in_order_and_nothing_else_waits() {
     let (_, containers) = ledger::<Container>();
@@ -368,6 +368,23 @@ async fn commands_of_one_queue_are_served_in_order_and_nothing_else_waits() {
     assert_eq!(name_of(&containers), "beside");
     containers.report_recorded(&id, &context(), Command::Rename { name: name("reported".to_owned()) }).await;
     assert_eq!(name_of(&containers), "reported");
+    // Reports have a queue of their own, also while one of them waits for room on the disk.
+    let held = containers.get(&id).unwrap().report_place().await;
+    let mut reports = Vec::new();
+    for n in 0..3 {
+        let (ledger, rename) = (containers.clone(), Command::Rename { name: name(format!("r{n}")) });
+        let mut report = Box::pin(async move {
+            ledger.report_recorded(&id, &context(), rename).await;
+            ledger.get(&id).unwrap().seq
+        });
+        assert!(report.as_mut().now_or_never().is_none());
+        reports.push(tokio::spawn(report));
+    }
+    drop(held);
+    for report in reports {
+        report.await.unwrap();
+    }
+    assert_eq!(name_of(&containers), "r2");
     drop(place);
     let mut before = containers.get(&id).unwrap().state.version;
     for (n, asked) in waiting.into_iter().enumerate() {

@@ -1,5 +1,4 @@
-//! What the engine keeps of each container: its entry in the ledger, its names, its definition, and the data that is not
-//! state.
+//! The engine's data of each container: its entry in the ledger, its names, its definition, and data that is not state.
 
 mod candidates;
 mod cgroup;
@@ -11,7 +10,7 @@ mod root_access;
 pub(crate) use candidates::{Candidate, Candidates, candidates, entries, is_unborn, unlisted};
 pub(crate) use names::{Names, ResolveError};
 pub(crate) use process::{to_process, to_reference};
-pub(crate) use root_access::{RootAccess, SharedAccess};
+pub(crate) use root_access::{LAST_COPY_PATIENCE, RootAccess, SharedAccess};
 
 use std::collections::BTreeMap;
 use std::ops::Deref;

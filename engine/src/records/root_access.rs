@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, watch};
 
 /// Copies that must give way do so at their next step.
-const LAST_PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const LAST_COPY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The access to one container's root filesystem.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl RootAccess {
             return Some(ExclusiveAccess { _guard: guard });
         }
         self.give_way.send_replace(Some(why));
-        let guard = tokio::time::timeout(LAST_PATIENCE, exclusive).await;
+        let guard = tokio::time::timeout(LAST_COPY_PATIENCE, exclusive).await;
         self.give_way.send_replace(None);
         guard.ok().map(|guard| ExclusiveAccess { _guard: guard })
     }

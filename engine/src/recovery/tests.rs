@@ -81,7 +81,7 @@ fn unlistable(path: &Path) {
 async fn nothing_is_swept_while_directories_of_containers_cannot_be_listed() {
     let root = tempfile::tempdir().unwrap();
     let engine = engine(root.path());
-    let _ = engine.node.trust.set(Trust::Whole);
+    engine.node.settle_trust(Trust::Whole);
     let id = "c".repeat(64);
     let unborn = engine.node.layout.engines().join("runc").join(&id);
     let place = engine.node.layout.mounts().join(&id);

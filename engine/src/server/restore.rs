@@ -55,7 +55,7 @@ pub(super) async fn open(config: Config, host: Host) -> anyhow::Result<Arc<Engin
             }
         }
     }
-    let _ = engine.node.trust.set(trust);
+    engine.node.settle_trust(trust);
     replay_behind(&engine, &behind);
     for (stream, _) in &report.uncertain {
         engine.node.warn(format!("the state of `{stream}` is uncertain after a repair; it is compared with the world"));

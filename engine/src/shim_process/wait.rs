@@ -14,16 +14,16 @@ use crate::sys;
 /// Process 1 may take a moment to reap an orphaned process; the kernel gives its status from then on.
 const REAP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits for a spawned process of the daemon, which exits as soon as it has forked the shim.
-pub(crate) async fn reap(middle: i32) {
+/// Reaps a child of the daemon when it ends: a process that forks a shim, or the shim of an attached exec.
+pub(crate) async fn reap(child: i32) {
     let waiting = async {
-        let pidfd = sys::watch(PidFd::open(ProcessRef::of(middle)?)?.into())?;
+        let pidfd = sys::watch(PidFd::open(ProcessRef::of(child)?)?.into())?;
         pidfd.readable().await.map(drop)
     };
-    let pid = nix::unistd::Pid::from_raw(middle);
+    let pid = nix::unistd::Pid::from_raw(child);
     match waiting.await {
         Ok(()) => drop(nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::WNOHANG))),
-        // The process cannot be watched: a thread waits for it, which is not for long.
+        // The process cannot be watched: a thread waits for it.
         Err(_) => drop(tokio::task::spawn_blocking(move || nix::sys::wait::waitpid(pid, None)).await),
     }
 }

@@ -136,9 +136,9 @@ impl Volumes {
             }
             if doubtful.contains(name) {
                 self.node.warn(format!(
-                "volume {name} was to be removed before the store lost its end, and may be a later one: it is kept; \
-                 `isula volume rm {name}` removes it"
-            ));
+                    "volume {name} was to be removed before the store lost its end, and may be a later one: it is kept; \
+                     `isula volume rm {name}` removes it"
+                ));
                 continue;
             }
             match self.remove(name, &context).await {

@@ -106,11 +106,12 @@ impl Volumes {
         let named: Vec<String> = kept.iter().take(NAMED).map(|name| format!("`{}`", name.escape_debug())).collect();
         let more = kept.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let (place, named) = (self.node.layout.volumes(), named.join(", "));
         self.node.warn(format!(
-        "below `{}` lie files of no volume, which are kept: {}{more}; `isula volume create NAME` takes a directory over",
-        self.node.layout.volumes().display(),
-        named.join(", ")
-    ));
+            "below `{}` lie files of no volume, which are kept: {named}{more}; `isula volume create NAME` takes a \
+             directory over",
+            place.display(),
+        ));
     }
 }
 

@@ -357,7 +357,7 @@ async fn a_volume_may_be_used_by_a_container_whose_directory_cannot_be_listed() 
 #[tokio::test]
 async fn a_whole_store_keeps_volumes_that_an_unknown_container_may_use() {
     let world = World::new();
-    let _ = world.node.trust.set(crate::node::Trust::Whole);
+    world.node.settle_trust(crate::node::Trust::Whole);
     world.ensure("v", true).await;
     let id = ContainerId::from_bytes([9; 32]);
     let (bundle, state) = (world.node.layout.bundle("runc", &id), world.node.layout.state_dir("runc", &id));

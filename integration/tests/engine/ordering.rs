@@ -1,13 +1,13 @@
-//! What waits for what: decision 0025. A slow operation keeps the commands that follow it on the same container, and
+//! The order of operations: decision 0025. A slow operation keeps the commands that follow it on the same container, and
 //! nothing else.
 
 use integration::{Node, Runtime, command, deadline};
 
 use crate::late_helpers::Hanging;
 
-on_each_runtime!(an_exec_does_not_wait_behind_a_stop, reads_and_other_containers_do_not_wait_for_a_hung_start);
+on_each_runtime!(an_exec_is_done_while_a_stop_is_pending, reads_and_other_containers_do_not_wait_for_a_hung_start);
 
-fn an_exec_does_not_wait_behind_a_stop(runtime: Runtime) {
+fn an_exec_is_done_while_a_stop_is_pending(runtime: Runtime) {
     let node = Node::start(runtime);
     let script = "trap '' TERM; while :; do sleep 0.1; done";
     let id = node.run_detached(&["--name", "x"], &["sh", "-c", script]);
@@ -15,7 +15,9 @@ fn an_exec_does_not_wait_behind_a_stop(runtime: Runtime) {
     deadline::until("the stop is recorded", || node.story(&id).iter().any(|name| name == "StopRequested"));
     node.ok(&["exec", "x", "true"]);
     assert_eq!(node.status_of("x"), "running");
-    // A kill does not wait either, and ends the stop.
+    // Recorded when its shim has been reaped, after the client has its code.
+    deadline::until("the exec's end is recorded", || node.story(&id).iter().any(|name| name == "ExecExited"));
+    // A stop holds no place in the queue while its grace lasts.
     node.ok(&["kill", "x"]);
     let output = command::finish(stopping, deadline::PATIENCE).expect("the stop ends with the container");
     assert_eq!(output.code(), 0, "{output:?}");

@@ -129,6 +129,9 @@ fn imports() -> BTreeMap<String, BTreeSet<String>> {
         let text = read(&file);
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         let code: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        // Each name is read from the line that has it.
+        let hidden = code.iter().find(|line| line.contains("crate::{") || line.contains("super::super::super"));
+        assert_eq!(hidden, None, "{inner} hides the modules that it names");
         let named = code.iter().flat_map(|line| line.split("crate::").skip(1));
         let names = named.map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>());
         let others = names.filter(|name| *name != module && !name.is_empty());
