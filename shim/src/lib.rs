@@ -20,6 +20,7 @@ pub mod failpoint;
 pub mod pid_file;
 pub mod process;
 pub mod ready;
+pub mod regular_file;
 pub mod shims;
 pub mod state_dir;
 pub mod sys;

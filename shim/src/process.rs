@@ -94,6 +94,12 @@ pub enum Log {
         #[serde(default)]
         max_files: u32,
     },
+    /// Records of Kubernetes' container runtime interface: time, stream, `P` or `F`, text. Rotated from outside: the
+    /// file is renamed, then `ReopenLog` is sent.
+    Cri {
+        /// The file; its directory exists.
+        path: PathBuf,
+    },
 }
 
 /// A kernel file that counts OOM kills of the container's cgroup. The file may be absent.
@@ -222,6 +228,22 @@ mod tests {
         assert!(process.runtime.args.is_empty());
         assert_eq!(process.log, Log::None);
         assert!(!process.terminal && process.oom.is_none());
+    }
+
+    #[test]
+    fn each_log_is_read_back() {
+        let path = || "/var/log/pods/a_b_c/d/0.log".into();
+        for (log, text) in [
+            (Log::None, r#"{"driver":"none"}"#),
+            (Log::Cri { path: path() }, r#"{"driver":"cri","path":"/var/log/pods/a_b_c/d/0.log"}"#),
+            (
+                Log::JsonFile { path: path(), max_size: 0, max_files: 0 },
+                r#"{"driver":"json-file","path":"/var/log/pods/a_b_c/d/0.log"}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::from_str::<Log>(text).unwrap(), log);
+            assert_eq!(serde_json::from_str::<Log>(&serde_json::to_string(&log).unwrap()).unwrap(), log);
+        }
     }
 
     #[test]

@@ -21,7 +21,6 @@ use std::time::Duration;
 use anyhow::Context;
 use isulad_shim::control::{self, Streams};
 use isulad_shim::exec::{GO_MARKER, SPEC, write_private};
-use isulad_shim::process::Log as NoLog;
 use isulad_shim::sys::spawn::Mode;
 use isulad_shim::{
     ExecProcess, ExecRecord, ExitStatus, Failed, Frame, Outcome, ProcessRef, Ready, Request, StateDir, Step, failpoint,
@@ -133,7 +132,7 @@ fn prepare(directory: StateDir) -> anyhow::Result<Prepared> {
 async fn live(prepared: Prepared, client: OwnedFd) -> anyhow::Result<ExitCode> {
     let Prepared { exec, signals, runtime_ends, shim_ends } = prepared;
     let reaper = Reaper::with_sigterm(signals).context("cannot collect signals")?;
-    let hub = Hub::new(Log::new(&NoLog::None), None);
+    let hub = Hub::new(Log::none(), None);
     join(client, &exec, &hub)?;
     // A failure is reported only after `Go`: until then the exec may still be cancelled.
     let waiting = exec.start_runtime(&runtime_ends, &shim_ends);

@@ -128,7 +128,7 @@ pub(crate) fn adopt(shim: &Shim, answer: &mut Answer) -> anyhow::Result<ExitCode
 fn save_output(shim: &Shim, io: Option<ShimEnds>, init: ProcessRef) -> anyhow::Result<ExitCode> {
     let Some(ShimEnds::Fifos { stdout, stderr, .. }) = io else { anyhow::bail!("the process {} is gone", init.pid) };
     in_runtime(async {
-        let hub = Hub::new(Log::new(&shim.process.log), Some(STALL_LIMIT));
+        let hub = Hub::new(Log::of(&shim.process), Some(STALL_LIMIT));
         hub.log.borrow_mut().open();
         let pumps = connect(shim, Connected::Fifos { stdin: None, stdout, stderr }, &hub)?;
         ending::drain(pumps, &hub, SAVING, SAVING).await;
@@ -150,7 +150,7 @@ pub(crate) fn in_runtime(life: impl Future<Output = anyhow::Result<ExitCode>>) -
 
 fn start_serving(shim: &Shim, signals: Signals, listener: UnixListener) -> anyhow::Result<(Rc<Hub>, Reaper)> {
     let reaper = Reaper::new(signals).context("cannot collect signals")?;
-    let hub = Hub::new(Log::new(&shim.process.log), Some(STALL_LIMIT));
+    let hub = Hub::new(Log::of(&shim.process), Some(STALL_LIMIT));
     let listener = tokio::net::UnixListener::from_std(listener).context("cannot serve the attach socket")?;
     spawn_local(client::accept(listener, hub.clone()));
     Ok((hub, reaper))

@@ -1,14 +1,12 @@
 //! From start to exit, without faults.
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use isulad_shim::process::{Log, OomCounter};
 use isulad_shim::sys::process_ref::Stat;
 use isulad_shim::{Cause, ExitRecord, ExitStatus, Outcome, ProcessRef, pid_file};
 use nix::unistd::{Pid, getsid};
 use serde_json::json;
 
+use crate::disk::SmallDisk;
 use crate::stand::{Engine, Stand, alive, log_text, read_all, wait_for};
 
 crate::on_both_runtimes!(
@@ -190,7 +188,7 @@ fn a_log_on_a_full_disk_does_not_stop_the_container() {
 #[test]
 fn an_exit_on_a_full_disk_is_still_recorded() {
     let mut stand = Stand::new(Engine::Runc, "exit 7");
-    let full = FullDisk::mount(stand.root().join("full"));
+    let full = SmallDisk::full(stand.root().join("full"));
     stand.process.exit_record = full.path.join("exit");
     stand.start();
     assert_eq!(stand.read_exit(), ExitStatus::Code(7));
@@ -204,28 +202,6 @@ fn an_exit_on_a_full_disk_is_still_recorded() {
     std::fs::remove_file(stand.state.exit_fallback()).unwrap();
     drop(full);
     stand.assert_clean();
-}
-
-/// A file system of one page, which is full.
-struct FullDisk {
-    path: PathBuf,
-}
-
-impl FullDisk {
-    fn mount(path: PathBuf) -> Self {
-        std::fs::create_dir(&path).unwrap();
-        let mount = ["-t", "tmpfs", "-o", "size=4k", "full"];
-        assert!(Command::new("mount").args(mount).arg(&path).status().unwrap().success());
-        let disk = Self { path };
-        std::fs::write(disk.path.join("filler"), [0; 4096]).unwrap();
-        disk
-    }
-}
-
-impl Drop for FullDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.path).status();
-    }
 }
 
 #[test]

@@ -5,6 +5,8 @@
 
 mod adopting;
 mod clients;
+mod cri_logs;
+mod disk;
 mod execs;
 mod failing;
 mod lifecycle;
