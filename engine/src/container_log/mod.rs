@@ -1,5 +1,5 @@
-//! Reading a container's log: json-file lines across rotated files, from the end if asked, from a place to another, and
-//! on as it grows.
+//! Reading a container's log: records of either format across rotated files, from the end if asked, from a place to
+//! another, and on as it grows.
 
 mod back;
 mod files;
@@ -9,6 +9,7 @@ mod tail;
 
 use isulad_shim::control::LogPlace;
 
+pub(crate) use files::{LogFile, LogFormat};
 pub(crate) use reader::Reader;
 pub(crate) use record::{Record, Stream};
 

@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use isulad_shim::control::LogPlace;
 use memchr::memchr;
 
-use super::files::{numbered, oldest, open};
+use super::files::LogFile;
 use super::record::Record;
 use super::{Starts, Stream, Window, tail};
 
@@ -21,7 +21,7 @@ const LONGEST: usize = 1 << 20;
 /// A place in the log from which reading goes on.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    path: PathBuf,
+    log: LogFile,
     file: Option<Open>,
     /// `block[given..filled]` was read and not returned yet.
     block: Vec<u8>,
@@ -29,7 +29,7 @@ pub(crate) struct Reader {
     filled: usize,
     /// Inside a line that is too long.
     skipping: bool,
-    /// The open file has another name now: nothing more is written to it.
+    /// Another file has followed the open one: nothing more is written to this.
     finished: bool,
     /// The file, and the place in it, where reading ends.
     end: Option<LogPlace>,
@@ -63,24 +63,24 @@ impl Open {
 
 impl Reader {
     /// A reader from the oldest file on.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = open(&numbered(path, oldest(path)))?;
-        Self::new(path, file.map(|file| Open::at(file, 0)).transpose()?, None)
+    pub(crate) fn open(log: &LogFile) -> io::Result<Self> {
+        let file = log.files()?.last().map(|oldest| log.open(oldest)).transpose()?.flatten();
+        Self::new(log, file.map(|file| Open::at(file, 0)).transpose()?, None)
     }
 
     /// A reader of the last `count` lines of the window, and of all later ones.
-    pub(crate) fn tail(path: &Path, count: u64, window: Window) -> io::Result<Self> {
-        let tail = tail::find(path, count, window)?;
+    pub(crate) fn tail(log: &LogFile, count: u64, window: Window) -> io::Result<Self> {
+        let tail = tail::find(log, count, window)?;
         let file = tail.file.map(|(file, position)| Open::at(file, position)).transpose()?;
-        Self::new(path, file, tail.starts)
+        Self::new(log, file, tail.starts)
     }
 
     /// Each output from its own place on, up to `end`. `None` when one of the places is gone.
-    pub(crate) fn between(path: &Path, starts: Starts, end: Option<LogPlace>) -> io::Result<Option<Self>> {
+    pub(crate) fn between(log: &LogFile, starts: Starts, end: Option<LogPlace>) -> io::Result<Option<Self>> {
         let mut wanted: Vec<LogPlace> = [starts.stdout, starts.stderr].into_iter().flatten().collect();
         let mut first = None;
-        for number in 0..=oldest(path) {
-            let Some(file) = open(&numbered(path, number))? else { continue };
+        for path in log.files()? {
+            let Some(file) = log.open(&path)? else { continue };
             let place = LogPlace::file(&file)?;
             let before = wanted.len();
             let here = wanted.iter().filter(|start| start.same_file(&place)).map(|start| start.offset).min();
@@ -92,12 +92,12 @@ impl Reader {
         if !wanted.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Self { end, ..Self::new(path, first, Some(starts))? }))
+        Ok(Some(Self { end, ..Self::new(log, first, Some(starts))? }))
     }
 
-    fn new(path: &Path, file: Option<Open>, starts: Option<Starts>) -> io::Result<Self> {
+    fn new(log: &LogFile, file: Option<Open>, starts: Option<Starts>) -> io::Result<Self> {
         Ok(Self {
-            path: path.to_owned(),
+            log: log.clone(),
             file,
             block: Vec::new(),
             given: 0,
@@ -113,10 +113,12 @@ impl Reader {
 
     /// Ends with the present end of the log: a container that writes as fast as it is read would be read for ever.
     pub(crate) fn until_now(mut self) -> io::Result<Self> {
-        self.end = match open(&self.path)? {
-            Some(file) => Some(LogPlace::file(&file)?),
-            None => None,
-        };
+        for path in self.log.files()? {
+            if let Some(file) = self.log.open(&path)? {
+                self.end = Some(LogPlace::file(&file)?);
+                break;
+            }
+        }
         Ok(self)
     }
 
@@ -128,7 +130,7 @@ impl Reader {
     /// Gives every record that is there now and wanted, until `each` has enough.
     pub(crate) fn read(&mut self, mut each: impl FnMut(&Record<'_>) -> ControlFlow<()>) -> io::Result<ControlFlow<()>> {
         while let Some(Line { range, ino, at }) = self.next_line()? {
-            let Some(record) = Record::parse(&self.block[range]) else {
+            let Some(record) = Record::parse(self.log.format, &self.block[range]) else {
                 // Cut by a full disk or a crash of the host: the rest of the log is good.
                 continue;
             };
@@ -147,7 +149,7 @@ impl Reader {
     fn next_line(&mut self) -> io::Result<Option<Line>> {
         loop {
             if self.file.is_none() {
-                let Some(file) = open(&self.path)? else { return Ok(None) };
+                let Some(file) = self.log.open(&self.log.path)? else { return Ok(None) };
                 self.file = Some(Open::at(file, 0)?);
             }
             let Some(file) = &mut self.file else { return Ok(None) };
@@ -211,12 +213,15 @@ impl Reader {
         Ok(true)
     }
 
-    /// Goes on to the following file, if this one was rotated away. Returns whether there is more to read.
+    /// Goes on to the following file, if there is one. Returns whether there is more to read.
     fn advance(&mut self) -> io::Result<bool> {
         let Some(file) = &mut self.file else { return Ok(false) };
-        let (ours, ended) = (file.file.metadata()?, LogPlace::file(&file.file)?);
-        let same = |path: &Path| path.metadata().is_ok_and(|meta| meta.ino() == ours.ino() && meta.dev() == ours.dev());
-        if same(&self.path) {
+        let (log, ours, ended) = (&self.log, file.file.metadata()?, LogPlace::file(&file.file)?);
+        let is_ours =
+            |path: &PathBuf| log.metadata(path).is_ok_and(|meta| (meta.ino(), meta.dev()) == (ours.ino(), ours.dev()));
+        if is_ours(&log.path) {
+            // It may have been moved back.
+            self.finished = false;
             // Emptied by another program: the content is all new.
             let emptied = ours.len() < file.position;
             if emptied {
@@ -228,29 +233,22 @@ impl Reader {
             }
             return Ok(emptied);
         }
-        // Bytes written between the last look and the rotation are still to be read.
+        let files = log.files()?;
+        let index = files.iter().position(is_ours);
+        let Some(next) = self.next_index(&files, index) else { return Ok(true) };
+        let Some(following) = log.open(&files[next])? else { return Ok(false) };
+        // Until the following file is there, its writer may go on in this one: those bytes are still to be read.
         if !std::mem::replace(&mut self.finished, true) {
             return Ok(true);
         }
-        let number = (1..=oldest(&self.path)).find(|number| same(&numbered(&self.path, *number)));
-        let was_read = |number: &u32| {
-            let left = File::open(numbered(&self.path, *number)).and_then(|file| LogPlace::file(&file));
-            left.is_ok_and(|left| self.previous.is_some_and(|previous| previous.same_file(&left)))
-        };
-        // The file is gone: the oldest one that is left and was not read is the closest.
-        let next = match number.or_else(|| (1..=oldest(&self.path)).find(was_read)) {
-            Some(number) => number - 1,
-            None => oldest(&self.path),
-        };
-        let Some(following) = open(&numbered(&self.path, next))? else { return Ok(false) };
         // Rotated once more meanwhile: the opened file may be one too far.
-        if number.is_some_and(|number| !same(&numbered(&self.path, number))) {
+        if index.is_some() && log.files()?.iter().position(is_ours) != index {
             return Ok(true);
         }
-        if number.is_none() {
+        if index.is_none() {
             self.gap = true;
-            let inode = |number| numbered(&self.path, number).metadata().map(|meta| meta.ino());
-            let left: Vec<u64> = (0..=oldest(&self.path)).filter_map(|number| inode(number).ok()).collect();
+            let left: Vec<u64> =
+                files.iter().filter_map(|path| log.metadata(path).ok()).map(|meta| meta.ino()).collect();
             self.begin_where(|start| !left.contains(&start));
         }
         self.begin_where(|start| start == ours.ino());
@@ -259,6 +257,19 @@ impl Reader {
         self.finished = false;
         self.file = Some(Open::at(following, 0)?);
         Ok(true)
+    }
+
+    /// The file behind the open one, whose index is given. If that is gone, the oldest one that is left and was not
+    /// read is the closest. `None`: the open file is the newest one again.
+    fn next_index(&self, files: &[PathBuf], index: Option<usize>) -> Option<usize> {
+        let was_read = |path: &PathBuf| {
+            let left = self.log.open(path).ok().flatten().and_then(|file| LogPlace::file(&file).ok());
+            left.is_some_and(|left| self.previous.is_some_and(|previous| previous.same_file(&left)))
+        };
+        match index.or_else(|| (1..files.len()).find(|index| was_read(&files[*index]))) {
+            Some(index) => index.checked_sub(1),
+            None => files.len().checked_sub(1),
+        }
     }
 
     /// Makes all that follows wanted, for an output whose start is in a file that is not read on.

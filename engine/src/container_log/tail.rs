@@ -6,14 +6,13 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use isulad_shim::control::LogPlace;
 
 use super::back::Backward;
-use super::files::{numbered, oldest, open};
+use super::files::LogFile;
 use super::record::{Record, Stream};
-use super::{Starts, Window};
+use super::{LogFormat, Starts, Window};
 
 /// How far the beginning of a line is looked for behind the last of the others. Its records stand close together.
 const LOOK_BACK: u64 = 4 << 20;
@@ -26,6 +25,7 @@ pub(super) struct Tail {
 }
 
 struct Count {
+    format: LogFormat,
     wanted: u64,
     found: u64,
     stdout: Output,
@@ -43,15 +43,16 @@ struct Output {
     open: bool,
 }
 
-pub(super) fn find(path: &Path, wanted: u64, window: Window) -> io::Result<Tail> {
-    let mut count = Count { wanted, found: 0, stdout: Output::default(), stderr: Output::default(), looked_back: 0 };
+pub(super) fn find(log: &LogFile, wanted: u64, window: Window) -> io::Result<Tail> {
+    let (stdout, stderr) = (Output::default(), Output::default());
+    let mut count = Count { format: log.format, wanted, found: 0, stdout, stderr, looked_back: 0 };
     let mut looked_at = Vec::new();
     let (mut first, mut end) = (None, None);
-    for number in 0..=oldest(path) {
+    for path in log.files()? {
         if count.is_done() && end.is_some() {
             break;
         }
-        let Some(file) = open(&numbered(path, number))? else { continue };
+        let Some(file) = log.open(&path)? else { continue };
         // Rotated meanwhile, and seen under its last name.
         let ino = file.metadata()?.ino();
         if looked_at.contains(&ino) {
@@ -90,7 +91,8 @@ impl Count {
         while !self.is_done() {
             let Some((offset, range)) = lines.previous()? else { break };
             self.looked_back += range.len() as u64;
-            let Some(record) = Record::parse(lines.text(range)).filter(|record| window.has(record)) else { continue };
+            let record = Record::parse(self.format, lines.text(range)).filter(|record| window.has(record));
+            let Some(record) = record else { continue };
             if self.add(&record, LogPlace { ino, created: 0, offset }) {
                 earliest = Some(offset);
             }

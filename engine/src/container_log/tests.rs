@@ -3,8 +3,9 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::files::numbered;
 use super::*;
+
+mod cri;
 
 fn record(text: &str, stream: &str, second: u32) -> String {
     let text = serde_json::to_string(text).unwrap();
@@ -20,6 +21,14 @@ fn lines(range: std::ops::Range<u32>) -> String {
         write!(text, "{}", record(&format!("{n}\n"), "stdout", n)).unwrap();
         text
     })
+}
+
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    format!("{}.{number}", path.display()).into()
+}
+
+fn json(path: &Path) -> LogFile {
+    LogFile { path: path.to_owned(), format: LogFormat::JsonFile }
 }
 
 fn log() -> (tempfile::TempDir, PathBuf) {
@@ -49,7 +58,7 @@ fn drain(reader: &mut Reader, window: Window) -> String {
 }
 
 fn tail(path: &Path, count: u64, window: Window) -> String {
-    drain(&mut Reader::tail(path, count, window).unwrap(), window)
+    drain(&mut Reader::tail(&json(path), count, window).unwrap(), window)
 }
 
 /// The present end of the file.
@@ -67,7 +76,7 @@ fn tails_reach_over_rotated_files() {
     fs::write(numbered(&path, 2), lines(0..3)).unwrap();
     fs::write(numbered(&path, 1), lines(3..6)).unwrap();
     fs::write(&path, lines(6..9)).unwrap();
-    assert_eq!(drain(&mut Reader::open(&path).unwrap(), Window::ALL), numbers(0..9));
+    assert_eq!(drain(&mut Reader::open(&json(&path)).unwrap(), Window::ALL), numbers(0..9));
     for count in 0..=12 {
         let wanted = numbers(9_u32.saturating_sub(count)..9);
         assert_eq!(tail(&path, count.into(), Window::ALL), wanted, "tail {count}");
@@ -123,12 +132,12 @@ fn records_outside_the_window_are_not_counted() {
 fn records_after_a_tail_are_followed_in_both_outputs() {
     let (_dir, path) = log();
     fs::write(&path, [lines(0..3), "{\"log\":\"to".to_owned()].concat()).unwrap();
-    let mut reader = Reader::tail(&path, 1, Window::ALL).unwrap();
+    let mut reader = Reader::tail(&json(&path), 1, Window::ALL).unwrap();
     assert_eq!(drain(&mut reader, Window::ALL), "2\n");
     // The torn record was written anew, by another shim, over its beginning.
     fs::write(&path, [lines(0..3), record("torn\n", "stderr", 5), lines(4..5)].concat()).unwrap();
     assert_eq!(drain(&mut reader, Window::ALL), "[torn\n]4\n");
-    let mut none = Reader::tail(&path, 0, Window::ALL).unwrap();
+    let mut none = Reader::tail(&json(&path), 0, Window::ALL).unwrap();
     assert_eq!(drain(&mut none, Window::ALL), "");
     fs::OpenOptions::new()
         .append(true)
@@ -143,7 +152,7 @@ fn records_after_a_tail_are_followed_in_both_outputs() {
 fn a_log_that_grows_and_rotates_is_followed_without_a_gap() {
     let (_dir, path) = log();
     fs::write(&path, lines(0..2)).unwrap();
-    let mut reader = Reader::open(&path).unwrap();
+    let mut reader = Reader::open(&json(&path)).unwrap();
     assert_eq!(drain(&mut reader, Window::ALL), numbers(0..2));
     fs::rename(&path, numbered(&path, 1)).unwrap();
     fs::write(&path, lines(2..5)).unwrap();
@@ -161,7 +170,7 @@ fn a_log_that_grows_and_rotates_is_followed_without_a_gap() {
 fn reading_until_now_ends_where_the_log_ended_then() {
     let (_dir, path) = log();
     fs::write(&path, lines(0..3)).unwrap();
-    let mut reader = Reader::tail(&path, 2, Window::ALL).unwrap().until_now().unwrap();
+    let mut reader = Reader::tail(&json(&path), 2, Window::ALL).unwrap().until_now().unwrap();
     let mut grown = fs::OpenOptions::new().append(true).open(&path).unwrap();
     std::io::Write::write_all(&mut grown, lines(3..9).as_bytes()).unwrap();
     // Also under another name, and with a file behind it.
@@ -175,7 +184,7 @@ fn a_torn_line_waits_and_a_damaged_one_is_passed_over() {
     let (_dir, path) = log();
     let text = lines(0..2);
     fs::write(&path, &text[..text.len() - 9]).unwrap();
-    let mut reader = Reader::open(&path).unwrap();
+    let mut reader = Reader::open(&json(&path)).unwrap();
     assert_eq!(drain(&mut reader, Window::ALL), "0\n");
     let endless = "x".repeat(3 << 20);
     fs::write(&path, format!("{text}garbage\n{endless}\n{}", lines(2..3))).unwrap();
@@ -189,7 +198,7 @@ fn blocks_end_anywhere() {
     let text = |n: usize| format!("{n}{}\n", "y".repeat(n % 5_000));
     let all: Vec<String> = (0..400).map(text).collect();
     fs::write(&path, all.iter().map(|text| record(text, "stdout", 1)).collect::<String>()).unwrap();
-    assert_eq!(drain(&mut Reader::open(&path).unwrap(), Window::ALL), all.concat());
+    assert_eq!(drain(&mut Reader::open(&json(&path)).unwrap(), Window::ALL), all.concat());
     for count in [1, 17, 150, 399, 400] {
         assert_eq!(tail(&path, count as u64, Window::ALL), all[all.len() - count..].concat());
     }
@@ -198,7 +207,7 @@ fn blocks_end_anywhere() {
 #[test]
 fn an_absent_log_is_empty() {
     let path = Path::new("/no/such/console.log");
-    assert_eq!(drain(&mut Reader::open(path).unwrap(), Window::ALL), "");
+    assert_eq!(drain(&mut Reader::open(&json(path)).unwrap(), Window::ALL), "");
     assert_eq!(tail(path, 3, Window::ALL), "");
 }
 
@@ -218,17 +227,17 @@ fn from_a_place_to_another_each_output_has_its_own() {
     let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
     std::io::Write::write_all(&mut file, lines(2..4).as_bytes()).unwrap();
     let starts = Starts { stdout: Some(first), stderr: Some(second) };
-    let mut reader = Reader::between(&path, starts, Some(end)).unwrap().unwrap();
+    let mut reader = Reader::between(&json(&path), starts, Some(end)).unwrap().unwrap();
     assert_eq!(drain(&mut reader, Window::ALL), "c\ne\n0\n1\n");
     assert!(reader.is_whole());
     let stderr = Starts { stdout: None, stderr: Some(first) };
-    let mut reader = Reader::between(&path, stderr, Some(end)).unwrap().unwrap();
+    let mut reader = Reader::between(&json(&path), stderr, Some(end)).unwrap().unwrap();
     assert_eq!(drain(&mut reader, Window::ALL), "[d\n]");
     // Rotated away, and a file of the same number that is another's.
     let foreign = LogPlace { created: first.created + 1, ..first };
-    assert!(Reader::between(&path, Starts { stdout: Some(foreign), stderr: None }, None).unwrap().is_none());
+    assert!(Reader::between(&json(&path), Starts { stdout: Some(foreign), stderr: None }, None).unwrap().is_none());
     fs::remove_file(numbered(&path, 1)).unwrap();
-    assert!(Reader::between(&path, starts, Some(end)).unwrap().is_none());
+    assert!(Reader::between(&json(&path), starts, Some(end)).unwrap().is_none());
 }
 
 #[test]
@@ -236,7 +245,7 @@ fn a_file_rotated_away_meanwhile_is_missed() {
     let (_dir, path) = log();
     fs::write(&path, lines(0..1)).unwrap();
     let starts = Starts { stdout: Some(LogPlace { offset: 0, ..place(&path) }), stderr: None };
-    let mut reader = Reader::between(&path, starts, None).unwrap().unwrap();
+    let mut reader = Reader::between(&json(&path), starts, None).unwrap().unwrap();
     fs::remove_file(&path).unwrap();
     fs::write(&path, lines(5..6)).unwrap();
     assert_eq!(drain(&mut reader, Window::ALL), "0\n5\n");
@@ -258,8 +267,8 @@ fn append(path: &Path, text: &str) {
 fn an_output_that_was_silent_is_followed_behind_a_rotation() {
     let (_dir, path) = log();
     fs::write(&path, lines(0..3)).unwrap();
-    let mut reader = Reader::tail(&path, 2, Window::ALL).unwrap();
-    let mut none = Reader::tail(&path, 0, Window::ALL).unwrap();
+    let mut reader = Reader::tail(&json(&path), 2, Window::ALL).unwrap();
+    let mut none = Reader::tail(&json(&path), 0, Window::ALL).unwrap();
     assert_eq!(drain(&mut reader, Window::ALL), numbers(1..3));
     append(&path, &lines(3..4));
     rotate(&path, &[lines(4..5), record("late\n", "stderr", 5)].concat());
@@ -273,7 +282,7 @@ fn an_output_that_was_silent_is_followed_behind_a_rotation() {
 fn an_output_that_was_silent_is_followed_in_a_file_that_was_emptied() {
     let (_dir, path) = log();
     fs::write(&path, lines(0..3)).unwrap();
-    let mut reader = Reader::tail(&path, 1, Window::ALL).unwrap();
+    let mut reader = Reader::tail(&json(&path), 1, Window::ALL).unwrap();
     assert_eq!(drain(&mut reader, Window::ALL), numbers(2..3));
     // Copied and emptied, in place.
     fs::write(&path, "").unwrap();
@@ -289,7 +298,7 @@ fn an_output_begins_although_the_file_of_its_start_is_gone() {
     let stdout = LogPlace { offset: 0, ..place(&path) };
     rotate(&path, &record("old\n", "stderr", 2));
     let starts = Starts { stdout: Some(stdout), stderr: Some(place(&path)) };
-    let mut reader = Reader::between(&path, starts, None).unwrap().unwrap();
+    let mut reader = Reader::between(&json(&path), starts, None).unwrap().unwrap();
     fs::rename(&path, numbered(&path, 2)).unwrap();
     // The open file keeps its inode from being reused.
     let _old = fs::File::open(numbered(&path, 2)).unwrap();
@@ -314,7 +323,7 @@ fn between_two_places_an_output_that_was_silent_is_read_behind_a_rotation() {
         rotate(&copy, &[record("missed\n", "stderr", 3), lines(4..5)].concat());
         let end = place(&copy);
         append(&copy, &lines(5..6));
-        let mut reader = Reader::between(&copy, starts, Some(end)).unwrap().unwrap();
+        let mut reader = Reader::between(&json(&copy), starts, Some(end)).unwrap().unwrap();
         let before = if stdout == delivered { "0\n1\n" } else { "" };
         assert_eq!(drain(&mut reader, Window::ALL), format!("{before}[missed\n]4\n"));
         assert!(reader.is_whole());
@@ -328,7 +337,7 @@ fn an_end_in_a_file_that_was_emptied_is_not_reached() {
     let start = place(&path);
     append(&path, &lines(1..3));
     let starts = Starts { stdout: Some(start), stderr: None };
-    let mut reader = Reader::between(&path, starts, Some(place(&path))).unwrap().unwrap();
+    let mut reader = Reader::between(&json(&path), starts, Some(place(&path))).unwrap().unwrap();
     fs::write(&path, "").unwrap();
     assert_eq!(drain(&mut reader, Window::ALL), "");
     assert!(!reader.is_whole());

@@ -112,7 +112,8 @@ fn digest(bytes: &[u8]) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::definition::Restart;
+    use crate::container_log::{LogFile, LogFormat};
+    use crate::definition::{Log, Restart};
 
     #[test]
     fn an_update_lies_beside_until_it_is_settled() {
@@ -142,5 +143,28 @@ mod tests {
         value.as_object_mut().unwrap().remove("restart");
         let read: Definition = serde_json::from_value(value).unwrap();
         assert_eq!(read.restart, Restart::No);
+    }
+
+    #[test]
+    fn each_log_is_read_back_with_its_file() {
+        let own = || PathBuf::from("/b/console.log");
+        let file = |path: &str, format| Some(LogFile { path: path.into(), format });
+        for (log, json, expected) in [
+            (Log::None, r#"{"driver":"none"}"#, None),
+            (
+                Log::JsonFile { max_size: 9, max_files: 2 },
+                r#"{"driver":"json-file","max_size":9,"max_files":2}"#,
+                file("/b/console.log", LogFormat::JsonFile),
+            ),
+            (
+                Log::Cri { path: "/p/0.log".into() },
+                r#"{"driver":"cri","path":"/p/0.log"}"#,
+                file("/p/0.log", LogFormat::Cri),
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&log).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Log>(json).unwrap(), log);
+            assert_eq!(log.file(own()), expected, "{json}");
+        }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::container_log::{LogFile, LogFormat};
 use crate::network::port::Published;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,15 +153,35 @@ pub(crate) struct Dns {
     pub options: Vec<String>,
 }
 
-/// The container's own log.
+/// The container's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Log {
-    /// `false` keeps no log.
-    pub enabled: bool,
-    /// Bytes before rotation; 0 never rotates.
-    pub max_size: u64,
-    /// Files kept, the live one included.
-    pub max_files: u32,
+#[serde(tag = "driver", rename_all = "kebab-case")]
+pub(crate) enum Log {
+    /// Output is not kept.
+    None,
+    /// In the bundle.
+    JsonFile {
+        /// Bytes before rotation; 0 never rotates.
+        max_size: u64,
+        /// Files kept, the live one included.
+        max_files: u32,
+    },
+    /// Kubernetes' format, in a file of kubelet's choice that kubelet rotates.
+    Cri {
+        /// Absolute. Its directory is there at a start.
+        path: PathBuf,
+    },
+}
+
+impl Log {
+    /// The log's file, given the one in the bundle; `None` without a log.
+    pub(crate) fn file(&self, in_bundle: PathBuf) -> Option<LogFile> {
+        match self {
+            Self::None => None,
+            Self::JsonFile { .. } => Some(LogFile { path: in_bundle, format: LogFormat::JsonFile }),
+            Self::Cri { path } => Some(LogFile { path: path.clone(), format: LogFormat::Cri }),
+        }
+    }
 }
 
 /// Times are nanoseconds, 0 is the default.

@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::definition::{Definition, Sharing};
+use crate::definition::{Definition, Log, Sharing};
 use crate::rootfs::{BeneathError, PlannedRoot};
 use crate::session::Size;
 
@@ -211,8 +211,13 @@ fn hostname(definition: &Definition) -> Option<&str> {
 fn annotations<'a>(definition: &'a Definition, place: &Place<'a>) -> Result<BTreeMap<&'a str, &'a str>, SpecError> {
     let mut annotations: BTreeMap<_, _> =
         definition.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    if definition.log.enabled {
-        annotations.insert("log.console.file", utf8(place.log_path)?);
+    let log_path = match &definition.log {
+        Log::None => None,
+        Log::JsonFile { .. } => Some(place.log_path),
+        Log::Cri { path } => Some(path.as_path()),
+    };
+    if let Some(path) = log_path {
+        annotations.insert("log.console.file", utf8(path)?);
     }
     Ok(annotations)
 }

@@ -60,7 +60,7 @@ pub(crate) fn definition() -> Definition {
         },
         dns: Dns::default(),
         extra_hosts: Vec::new(),
-        log: Log { enabled: true, max_size: 0, max_files: 1 },
+        log: Log::JsonFile { max_size: 0, max_files: 1 },
         exposed: Vec::new(),
         healthcheck: None,
         health_exit_on_unhealthy: false,
@@ -774,6 +774,14 @@ fn cgroup_paths() {
     for parent in ["mine", "a--b.slice", ".slice"] {
         assert!(matches!(path(parent, true), Err(SpecError::NotASlice { .. })), "{parent}");
     }
+}
+
+#[test]
+fn the_annotation_names_the_log_where_it_is() {
+    let annotations = |log| spec(|definition| definition.log = log)["annotations"].clone();
+    let path = "/var/log/pods/a_b_c/d/0.log";
+    assert_eq!(annotations(Log::Cri { path: path.into() }), json!({"log.console.file": path}));
+    assert_eq!(annotations(Log::None), serde_json::Value::Null);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tonic::Status;
 
 use super::{ApiError, Native};
 use crate::clock;
-use crate::container_log::{Reader, Record, Stream, Window};
+use crate::container_log::{LogFile, Reader, Record, Stream, Window};
 use crate::domain::id::ContainerId;
 use crate::engine::Engine;
 use crate::sys;
@@ -45,36 +45,42 @@ impl Native {
         let reference = &request.container;
         let target = self.target(reference)?;
         let (id, entity) = (target.id, target.entity(&self.engine)?);
-        let engine = self.engine.clone();
+        let (engine, in_bundle) = (self.engine.clone(), self.engine.node.bundle(&entity.state).log());
         let definition = tokio::task::spawn_blocking(move || engine.containers.definition(&entity))
             .await
             .map_err(|panic| ApiError::failed(panic.to_string()))??;
-        if !definition.log.enabled {
+        let Some(log) = definition.log.file(in_bundle) else {
             return Err(ApiError::invalid(format!("container {reference} keeps no log (log driver none)")));
-        }
+        };
         let (sender, receiver) = mpsc::channel(IN_FLIGHT);
         let LogsRequest { tail, since, until, follow, timestamps, container: _ } = request;
         let window = Window { since, until: if until == 0 { i64::MAX } else { until } };
-        tokio::spawn(send_logs(self.engine.clone(), id, LogOptions { tail, window, follow, timestamps }, sender));
+        let options = LogOptions { tail, window, follow, timestamps };
+        tokio::spawn(send_logs(self.engine.clone(), id, log, options, sender));
         Ok(ReceiverStream::new(receiver))
     }
 }
 
-async fn send_logs(engine: Arc<Engine>, id: ContainerId, options: LogOptions, sender: Sender) {
-    if let Err(error) = send(&engine, id, options, &sender).await {
+async fn send_logs(engine: Arc<Engine>, id: ContainerId, log: LogFile, options: LogOptions, sender: Sender) {
+    if let Err(error) = send(&engine, id, log, options, &sender).await {
         let _ = sender.send(Err(ApiError::failed(format!("cannot read the log: {error}")).into())).await;
     }
 }
 
-async fn send(engine: &Arc<Engine>, id: ContainerId, options: LogOptions, sender: &Sender) -> io::Result<()> {
+async fn send(
+    engine: &Arc<Engine>,
+    id: ContainerId,
+    log: LogFile,
+    options: LogOptions,
+    sender: &Sender,
+) -> io::Result<()> {
     let Some(entity) = engine.containers.get(&id) else { return Ok(()) };
-    let path = engine.node.bundle(&entity.state).log();
     let mut goes_on = entity.state.phase.run().is_some() || entity.state.phase.in_transition();
     let follow = options.follow;
     // Watched before the first read: a change in between is not missed.
-    let watch = if follow { Some(Watch::new(path.parent().unwrap_or(Path::new("/")))?) } else { None };
+    let watch = if follow { Some(Watch::new(log.path.parent().unwrap_or(Path::new("/")))?) } else { None };
     let until = options.window.until;
-    let mut reading = blocking(move || BatchReader::begin(path, options)).await?;
+    let mut reading = blocking(move || BatchReader::begin(&log, options)).await?;
     loop {
         let (back, end) = blocking(move || {
             let end = reading.read_batch()?;
@@ -125,11 +131,11 @@ enum ReadEnd {
 }
 
 impl BatchReader {
-    fn begin(path: PathBuf, options: LogOptions) -> io::Result<Self> {
+    fn begin(log: &LogFile, options: LogOptions) -> io::Result<Self> {
         let LogOptions { tail, window, follow, timestamps } = options;
         let reader = match tail {
-            Some(count) => Reader::tail(&path, count, window)?,
-            None => Reader::open(&path)?,
+            Some(count) => Reader::tail(log, count, window)?,
+            None => Reader::open(log)?,
         };
         let reader = if follow { reader } else { reader.until_now()? };
         let (mid_line, pieces) = ([false; 2], Vec::new());

@@ -298,7 +298,7 @@ fn log(config: &Config, given: LogSpec, warnings: &mut Vec<String>) -> Checked<L
         size => u64::try_from(size).map_err(|_| ContainerError::invalid(format!("max-size {size} is not a size")))?,
     };
     let max_files = if given.max_files == 0 { defaults.max_files } else { given.max_files };
-    Ok(Log { enabled, max_size, max_files })
+    Ok(if enabled { Log::JsonFile { max_size, max_files } } else { Log::None })
 }
 
 fn keyed(what: &str, given: std::collections::HashMap<String, String>) -> Checked<BTreeMap<String, String>> {

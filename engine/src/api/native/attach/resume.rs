@@ -161,7 +161,7 @@ impl SessionTarget {
         sender: &relay::Sender<AttachOutput>,
     ) -> Result<Skip, String> {
         let Some(entity) = self.engine.containers.get(&self.id) else { return Err(NOT_LOGGED.to_owned()) };
-        let (path, state) = (self.engine.node.bundle(&entity.state).log(), self.engine.node.state_dir(&entity.state));
+        let (engine, state) = (self.engine.clone(), self.engine.node.state_dir(&entity.state));
         let wanted = self.wanted;
         let opening = blocking(move || {
             let reached = |wanted: bool, reached: Option<Reached>| match (wanted, reached) {
@@ -177,8 +177,11 @@ impl SessionTarget {
             if state.file(LOG_INCOMPLETE).exists() {
                 return Err(NOT_LOGGED.to_owned());
             }
+            let definition =
+                engine.containers.definition(&entity).map_err(|error| unreadable(io::Error::other(error)))?;
+            let log = definition.log.file(engine.node.bundle(&entity.state).log()).ok_or(NOT_LOGGED)?;
             let before = before.map_or(i64::MAX, |before| i64::try_from(before.0).unwrap_or(i64::MAX));
-            let reader = Reader::between(&path, starts, end).map_err(unreadable)?.ok_or(NOT_LOGGED)?;
+            let reader = Reader::between(&log, starts, end).map_err(unreadable)?.ok_or(NOT_LOGGED)?;
             let reader = if end.is_none() { reader.until_now().map_err(unreadable)? } else { reader };
             Ok(LogReading { reader, skip, before, messages: Vec::new() })
         });
@@ -263,16 +266,13 @@ impl LogReading {
 /// Adds the text that was not sent; false where the log does not have the exact bytes.
 fn add(skip: &mut Skip, record: &Record<'_>, text: &mut Vec<u8>) -> bool {
     let before = text.len();
+    if !record.append_exact(text) {
+        return false;
+    }
     let skip = match record.stream {
         Stream::Stdout => &mut skip.stdout,
         Stream::Stderr => &mut skip.stderr,
     };
-    // The log has this character in the place of bytes that are not UTF-8.
-    let known = record.append_text(text) && memchr::memmem::find(&text[before..], "\u{fffd}".as_bytes()).is_none();
-    if !known {
-        text.truncate(before);
-        return false;
-    }
     let skipped = usize::try_from(*skip).unwrap_or(usize::MAX).min(text.len() - before);
     text.drain(before..before + skipped);
     *skip -= skipped as u64;

@@ -1,11 +1,13 @@
 //! Inspect: the reference's keys, from the projection and the definition.
 
+use std::path::PathBuf;
+
 use serde_json::{Map, Value, json};
 
 use super::{cause_text, health, list::started_at, networks, restart};
 use crate::api::native::{ApiError, Native};
 use crate::clock::rfc3339;
-use crate::definition::{Definition, MountKind, Network, Rootfs, Seccomp, Sharing};
+use crate::definition::{Definition, Log, MountKind, Network, Rootfs, Seccomp, Sharing};
 use crate::domain::container::{Container, End, ExitStatus, Phase, RestartPolicy};
 use crate::engine::Engine;
 use crate::layout::Bundle;
@@ -47,8 +49,10 @@ fn object(engine: &Engine, entity: &Entity, definition: Option<&Definition>, pro
     put("ResolvConfPath", json!(bundle.resolv_conf()));
     put("HostnamePath", json!(bundle.hostname()));
     put("HostsPath", json!(bundle.hosts()));
-    let logged = definition.is_none_or(|definition| definition.log.enabled);
-    put("LogPath", json!(if logged { bundle.log() } else { std::path::PathBuf::new() }));
+    put(
+        "LogPath",
+        json!(definition.map_or(Some(bundle.log()), |definition| log_path(definition, &bundle)).unwrap_or_default()),
+    );
     put("MountLabel", json!(""));
     put("ProcessLabel", json!(""));
     put("GraphDriver", graph_driver(engine, container, definition));
@@ -191,13 +195,26 @@ fn host_config(definition: &Definition, restart: RestartPolicy) -> Value {
                 "CgroupPermissions": device.permissions })).collect::<Vec<_>>(),
         "RestartPolicy": restart::words(restart),
         "Init": definition.init,
-        "LogConfig": { "Type": if definition.log.enabled { "json-file" } else { "none" },
-            "Config": { "max-size": definition.log.max_size.to_string(), "max-file": definition.log.max_files.to_string() } },
+        "LogConfig": log_config(&definition.log),
     });
     if let (Value::Object(keys), Value::Object(lists)) = (&mut keys, lists) {
         keys.extend(lists);
     }
     keys
+}
+
+fn log_config(log: &Log) -> Value {
+    match log {
+        Log::None => json!({ "Type": "none", "Config": {} }),
+        Log::JsonFile { max_size, max_files } => json!({ "Type": "json-file",
+            "Config": { "max-size": max_size.to_string(), "max-file": max_files.to_string() } }),
+        Log::Cri { .. } => json!({ "Type": "cri", "Config": {} }),
+    }
+}
+
+/// `None` without a log.
+fn log_path(definition: &Definition, bundle: &Bundle) -> Option<PathBuf> {
+    definition.log.file(bundle.log()).map(|log| log.path)
 }
 
 fn security_options(definition: &Definition) -> Vec<String> {
@@ -245,8 +262,8 @@ fn mounts(definition: &Definition) -> Value {
 fn config(definition: &Definition, bundle: &Bundle) -> Value {
     let process = &definition.process;
     let mut annotations = definition.annotations.clone();
-    if definition.log.enabled {
-        annotations.insert("log.console.file".to_owned(), bundle.log().to_string_lossy().into_owned());
+    if let Some(path) = log_path(definition, bundle) {
+        annotations.insert("log.console.file".to_owned(), path.to_string_lossy().into_owned());
     }
     let anonymous = definition.mounts.iter().filter(|mount| mount.kind == MountKind::Volume && mount.anonymous);
     let image_ref = definition.rootfs.image().map_or_else(|| definition.image.clone(), |id| id.to_string());
