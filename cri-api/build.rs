@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Compiles the files of a package, and writes what its module has for reflection: `<package>.bin`, the descriptors
+/// Compiles the files of a package, and writes the parts of its module for reflection: `<package>.bin`, the descriptors
 /// without comments, and `<package>.services.rs`, the full names of its services.
 fn describe(package: &str, files: &[&str]) -> Result<FileDescriptorSet, Box<dyn Error>> {
     let commented = protox::compile(files, ["proto"])?;

@@ -1,4 +1,4 @@
-//! Limits the daemon's memory: what its start, or a burst of work, has needed goes back to the host.
+//! Limits the daemon's memory: the needs of its start, and of a burst of work, go back to the host.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ struct Resident {
 
 /// Gives memory back whenever a kind of it has grown. Never returns.
 ///
-/// Heaps: the allocator gives back by itself only what is free at their ends, and one block in use there keeps all below
-/// it. The program: most of its pages are needed by the start alone. It is given back only while the daemon is idle, and
-/// the pages that come back within the next pause are what the daemon needs from then on.
+/// Heaps: the allocator gives back by itself only free memory at their ends, and one block in use there keeps all below
+/// it. The program: most of its pages are needed by the start alone. It is given back only while the daemon is idle,
+/// and the pages that come back within the next pause are the daemon's needs from then on.
 pub(crate) async fn trim() {
     let (mut least, mut least_free) = (resident().unwrap_or_default().own, sys::free_memory());
     let (mut needed, mut given_back, mut worked) = (0, false, sys::processor_time());

@@ -41,7 +41,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Within a runtime of tokio, whose tasks the parts' tasks become.
+    /// Within a runtime of tokio, which runs the tasks of all parts.
     pub(crate) fn new(config: Config, host: Host, boot: BootId) -> Arc<Self> {
         let layout = Layout { graph: config.graph.clone(), state: config.state.clone() };
         let (tasks, trust) = (tokio::runtime::Handle::current(), OnceLock::new());

@@ -1,4 +1,4 @@
-//! The older name: the same methods, told apart only where they ask.
+//! The older name: the same methods, different only where they ask.
 
 use std::collections::BTreeSet;
 

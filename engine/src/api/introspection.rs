@@ -1,5 +1,5 @@
-//! What gRPC tools ask a server about itself: its services and their messages (reflection), and whether it serves
-//! (health).
+//! Questions of gRPC tools to a server about itself: its services and their messages (reflection), and whether it
+//! serves (health).
 
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
@@ -89,7 +89,7 @@ impl Health {
         routes.add_service(HealthServer::new(HealthService::from_health_reporter(self.0.clone())))
     }
 
-    /// Those who watch see that nothing serves any more, and then the end of their stream, which would hold up the end of
+    /// Watchers see that nothing serves any more, and then the end of their stream, which would hold up the end of
     /// the daemon.
     pub(crate) async fn stop(mut self) {
         for name in names() {

@@ -66,7 +66,7 @@ pub(crate) struct Images {
     changes: tokio::sync::Mutex<()>,
     pulls: Pulls,
     registry: Registry,
-    /// Whose records name the images that they were made of.
+    /// The containers, which name the images that they were made of.
     containers: Arc<Containers>,
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct Volumes {
     node: Arc<Node>,
     ledger: records::Records,
     leases: leases::Leases,
-    /// Whose definitions name the volumes that they use.
+    /// The containers, which name in their definitions the volumes that they use.
     containers: Arc<Containers>,
 }
 

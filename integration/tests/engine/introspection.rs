@@ -1,4 +1,4 @@
-//! The socket describes its services to gRPC tools, and tells whether they serve.
+//! The socket describes its services to gRPC tools, and reports whether they serve.
 
 use std::collections::BTreeSet;
 

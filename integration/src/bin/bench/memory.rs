@@ -39,7 +39,7 @@ fn memory_of(pid: u32) -> anyhow::Result<Memory> {
     Ok(Memory { rss: value("Rss:")?, pss: value("Pss:")? })
 }
 
-/// The daemon's memory when it has had time to give back what it does not need.
+/// The daemon's memory when it has had time to give back unused memory.
 async fn settled(daemon: &Daemon<'_>) -> anyhow::Result<Memory> {
     tokio::time::sleep(SETTLING).await;
     memory_of(daemon.pid())

@@ -217,7 +217,7 @@ fn a_full_disk_loses_records_and_never_joins_lines() {
     let target = log.target.as_mut().unwrap();
     let full = OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
     let file = target.file.replace(full).unwrap();
-    // Twice: what is to end the torn line is lost, too.
+    // Twice: the end of the torn line is lost, too.
     for _ in 0..2 {
         log.write(Stream::Stdout, b"lost\nlost\n", LINE_LIMIT);
     }
