@@ -142,34 +142,16 @@ fn signal_run(after: &Container, signal: Signal) -> Option<Effect> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::container::{Card, Command, ExitStatus, RestartPolicy, decide, evolve};
-    use crate::domain::id::{BootId, ContainerId, Digest, Process};
+    use crate::domain::container::testing::card;
+    use crate::domain::container::{Card, Command, ExitStatus, decide, evolve};
+    use crate::domain::id::{BootId, ContainerId, Process};
 
     const START: StartId = StartId(2);
-
-    fn card(auto_remove: bool) -> Card {
-        Card {
-            name: "c".parse().unwrap(),
-            image: "none".into(),
-            image_id: None,
-            runtime: "runc".into(),
-            command: "sh".into(),
-            definition: Digest([0; 32]),
-            created_at: Timestamp(1),
-            auto_remove,
-            tty: false,
-            open_stdin: false,
-            stop_signal: Signal::TERM,
-            stop_timeout: 10,
-            restart: RestartPolicy::No,
-            health: HealthAction::Unwatched,
-        }
-    }
 
     /// Takes a container through commands and returns the effects of the last one.
     fn planned(auto_remove: bool, commands: &[Command]) -> Vec<Effect> {
         let id = ContainerId::from_bytes([7; 32]);
-        let card = card(auto_remove);
+        let card = Card { auto_remove, ..card() };
         let mut state = None;
         let mut effects = vec![];
         for command in [Command::Create { id, card }].iter().chain(commands) {
@@ -258,7 +240,7 @@ mod tests {
         let id = ContainerId::from_bytes([7; 32]);
         let mut events = vec![];
         let mut state = None;
-        let card = card(false);
+        let card = card();
         let start = Command::Start { boot: BootId::default(), at: Timestamp(2) };
         for command in [Command::Create { id, card }, start] {
             let decided = decide(state.as_ref(), &command).unwrap();

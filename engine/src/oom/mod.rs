@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::domain::container::{Command, Container};
+use crate::domain::container::Command;
 use crate::domain::id::{ContainerId, StartId};
 use crate::journal::record::{Actor, Context};
 use crate::node::Node;
-use crate::records::Containers;
+use crate::records::{Containers, Entity};
 use crate::spec::GroupPath;
 use crate::spec::cgroup::Version;
 use crate::sys;
@@ -47,9 +47,10 @@ impl OomWatch {
         if entity.state.phase.run().is_none_or(|run| run.start != start || run.oom) {
             return;
         }
-        let Some(group) = self.containers.group(&entity.state) else { return };
-        // The state would be stale by the time of a report.
-        drop(entity);
+        // With the entity: its state would be stale by the time of a report.
+        let containers = self.containers.clone();
+        let looking = tokio::task::spawn_blocking(move || containers.group(&entity.state));
+        let Ok(Some(group)) = looking.await else { return };
         match self.killed(&group).await {
             Ok(true) => self.containers.report(&id, &Context::new(Actor::Engine), Command::ReportOom { start }).await,
             Ok(false) => {}
@@ -58,10 +59,13 @@ impl OomWatch {
     }
 
     /// Whether the container's cgroup has counted a kill; false when there is no cgroup any more.
-    pub(crate) fn has_killed(&self, container: &Container) -> bool {
-        let kills =
-            self.containers.group(container).and_then(|group| self.node.host.cgroups.oom_kills(&group).ok().flatten());
-        kills.is_some_and(|kills| kills > 0)
+    pub(crate) async fn has_killed(&self, entity: Arc<Entity>) -> bool {
+        let (node, containers) = (self.node.clone(), self.containers.clone());
+        let counting = tokio::task::spawn_blocking(move || {
+            let group = containers.group(&entity.state)?;
+            node.host.cgroups.oom_kills(&group).ok().flatten()
+        });
+        counting.await.ok().flatten().is_some_and(|kills| kills > 0)
     }
 
     /// Waits for a kill; `false` when the cgroup is gone or does not count.

@@ -175,27 +175,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::container::{Card, HealthAction, Phase, RestartPolicy};
-    use crate::domain::id::{Signal, Timestamp};
+    use crate::domain::container::testing::card;
+    use crate::domain::container::{Card, Phase};
     use crate::ledger::Projection;
 
     pub(super) fn container(id: &str, name: &str) -> Container {
-        let card = Card {
-            name: name.parse().unwrap(),
-            image: "none".into(),
-            image_id: None,
-            runtime: "runc".into(),
-            command: "sh".into(),
-            definition: Digest([0; 32]),
-            created_at: Timestamp(1),
-            auto_remove: false,
-            tty: false,
-            open_stdin: false,
-            stop_signal: Signal::TERM,
-            stop_timeout: 10,
-            restart: RestartPolicy::No,
-            health: HealthAction::Unwatched,
-        };
+        let card = Card { name: name.parse().unwrap(), ..card() };
         let id = format!("{id:0<64}").parse().unwrap();
         Container { phase: Phase::Created, ..Container::new(id, card) }
     }

@@ -17,7 +17,10 @@ impl Supervisor {
     /// Reports an end that has no exit record.
     pub(crate) async fn report_status(&self, id: ContainerId, start: StartId, status: ExitStatus, context: &Context) {
         // Without an exit record the cgroup's counter may still show an OOM kill.
-        let oom = self.containers.get(&id).is_some_and(|entity| self.oom.has_killed(&entity.state));
+        let oom = match self.containers.get(&id) {
+            Some(entity) => self.oom.has_killed(entity).await,
+            None => false,
+        };
         let exit = Command::ReportExit { start, status, at: clock::now(), oom, boot: self.node.boot };
         self.containers.report(&id, context, exit).await;
     }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::*;
 use crate::config::Config;
 use crate::definition::{Definition, Mount, MountKind};
-use crate::domain::container::{self, Card, HealthAction, RestartPolicy};
-use crate::domain::id::{BootId, ContainerId, Digest, Signal, Timestamp};
+use crate::domain::container::testing::card;
+use crate::domain::container::{self, Card};
+use crate::domain::id::{BootId, ContainerId};
 use crate::domain::volume::Command;
 use crate::journal::record::{Actor, Context};
 use crate::spec::Host;
@@ -47,22 +48,7 @@ impl World {
     /// A container that mounts these volumes; with none of them, one with an unreadable definition.
     async fn container(&self, byte: u8, volumes: &[&str]) -> ContainerId {
         let id = ContainerId::from_bytes([byte; 32]);
-        let mut card = Card {
-            name: format!("c{byte}").parse().unwrap(),
-            image: "none".into(),
-            image_id: None,
-            runtime: "runc".into(),
-            command: "sh".into(),
-            definition: Digest([0; 32]),
-            created_at: Timestamp(1),
-            auto_remove: false,
-            tty: false,
-            open_stdin: false,
-            stop_signal: Signal::TERM,
-            stop_timeout: 10,
-            restart: RestartPolicy::No,
-            health: HealthAction::Unwatched,
-        };
+        let mut card = Card { name: format!("c{byte}").parse().unwrap(), ..card() };
         if !volumes.is_empty() {
             let mounts = volumes.iter().map(|name| mount(name)).collect();
             let path = self.node.layout.bundle("runc", &id).definition();
